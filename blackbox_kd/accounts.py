@@ -1,0 +1,72 @@
+"""The balance of every step: rows in + added = rows out + dropped + failed."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from blackbox_kd.errors import BlackboxError
+from blackbox_kd.schema import Dropped, Outcome, Row
+
+
+@dataclass(slots=True)
+class Account:
+    """Rows of one step.
+
+    Args:
+        step: how messages name the step.
+        rows_in: rows that it was given.
+        added: rows that it made beyond one for each it was given.
+        out: rows that left it.
+        dropped: rows that it took out, by reason.
+        failed: rows that it could not work on, by class of error.
+    """
+
+    step: str
+    rows_in: int = 0
+    added: int = 0
+    out: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+
+    def count(self, outcome: Outcome) -> None:
+        """Books what became of a row."""
+        if isinstance(outcome, Row):
+            self.out += 1
+        elif isinstance(outcome, Dropped):
+            self.dropped[outcome.reason] += 1
+        else:
+            self.failed[outcome.kind] += 1
+
+    @property
+    def ended(self) -> int:
+        """Rows that something became of."""
+        return self.out + self.dropped.total() + self.failed.total()
+
+    def check(self) -> None:
+        """Raises BlackboxError when the sums are wrong: a bug of this program or of a plugin, not of the data."""
+        if self.rows_in + self.added != self.ended:
+            raise BlackboxError(
+                f"{self.step}: the rows do not balance: {self.rows_in} in + {self.added} added, but {self.out} out "
+                f"+ {self.dropped.total()} dropped + {self.failed.total()} failed. This is a bug; please report it."
+            )
+
+    def failed_share(self) -> float:
+        """Share of the rows that failed."""
+        return self.failed.total() / self.ended if self.ended else 0.0
+
+    def entry(self) -> dict[str, Any]:
+        """The account as `report.json` and the manifest hold it."""
+        return {
+            "step": self.step,
+            "in": self.rows_in,
+            "added": self.added,
+            "out": self.out,
+            "dropped": dict(sorted(self.dropped.items())),
+            "failed": dict(sorted(self.failed.items())),
+        }
+
+    @staticmethod
+    def of(entry: dict[str, Any]) -> "Account":
+        """The account of an entry."""
+        dropped, failed = Counter(entry["dropped"]), Counter(entry["failed"])
+        return Account(entry["step"], entry["in"], entry["added"], entry["out"], dropped, failed)

@@ -1,0 +1,84 @@
+"""Recipes that the command line writes itself: `train --data` and `evaluate --data`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from blackbox_kd import recipe as recipes
+from blackbox_kd import shapes, sources
+from blackbox_kd.errors import DataError
+from blackbox_kd.recipe import Recipe
+from blackbox_kd.sources import TableSource
+from blackbox_kd.yaml_source import Source
+
+QUESTIONS = ("instruction", "question", "problem", "input", "prompt")
+REFERENCES = ("reference", "answer", "solution", "target", "output", "label")
+
+
+def _built(values: dict[str, Any], overrides: tuple[str, ...]) -> Recipe:
+    return recipes.build(Source(values=values), file="command line", folder=Path.cwd(), overrides=overrides)
+
+
+def training(
+    data: str, student: str, method: str, name: str, settings: Mapping[str, Any], overrides: tuple[str, ...] = ()
+) -> Recipe:
+    """A recipe that fine-tunes `student` on rows that somebody else made.
+
+    Raises:
+        DataError: the rows have no shape that is known; the message names their columns.
+    """
+    found = sources.columns(TableSource(path=data), Path.cwd())
+    if found is not None:
+        shapes.recognise(found)
+    values = {
+        "name": name,
+        "data": {"rows": {"path": data}},
+        "models": {"student": {"provider": "transformers", "model": student}},
+        "steps": [{"step": "train", "model": "student", "method": method, **settings}],
+    }
+    return _built(values, overrides)
+
+
+def evaluation(
+    data: str,
+    student: str,
+    adapter: str | None,
+    name: str,
+    settings: Mapping[str, Any],
+    columns: tuple[str | None, str | None],
+    overrides: tuple[str, ...] = (),
+) -> Recipe:
+    """A recipe that asks a student, and its base if it has an adapter, the questions of a file.
+
+    Args:
+        data: file with questions and right answers.
+        student: model name or folder.
+        adapter: folder of a trained adapter.
+        name: name of the run.
+        settings: fields of the evaluate step.
+        columns: columns of the question and of the right answer; found by their usual names if None.
+        overrides: `--set` assignments.
+    """
+    found = sources.columns(TableSource(path=data), Path.cwd()) or []
+    question = _column("question", columns[0], found, QUESTIONS)
+    reference = _column("reference", columns[1], [c for c in found if c != question], REFERENCES)
+    rename = {old: new for old, new in ((question, "instruction"), (reference, "reference")) if old != new}
+    base = {"provider": "transformers", "model": student}
+    entries = {"base": base, "student": {**base, "adapter": adapter}} if adapter else {"student": base}
+    values = {
+        "name": name,
+        "data": {"test": {"path": data, "held_out": True, **({"rename": rename} if rename else {})}},
+        "models": entries,
+        "steps": [{"step": "evaluate", "input": "test", "models": list(entries), **settings}],
+    }
+    return _built(values, overrides)
+
+
+def _column(what: str, named: str | None, found: list[str], usual: tuple[str, ...]) -> str:
+    if named is not None and named in found:
+        return named
+    for name in usual if named is None else ():
+        if name in found:
+            return name
+    tried = repr(named) if named else "any of " + ", ".join(usual)
+    raise DataError(f"no column {tried} for the {what}\n  columns: {', '.join(found)}\n  fix: --{what} COLUMN")

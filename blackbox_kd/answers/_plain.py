@@ -1,0 +1,78 @@
+r"""LaTeX and Markdown flattened to plain text, so that `\boxed{\$1{,}234.50}` and `**$1,234.50**` read alike."""
+
+import re
+
+_CHARACTERS = str.maketrans(
+    {
+        **dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\ufe63\uff0d", "-"),
+        **dict.fromkeys("\u00a0\u2007\u2009\u202f", "\u202f"),
+        **dict.fromkeys("⋅·∙", "×"),
+        "\uff0b": "+",
+        "\u2044": "/",
+        "\u2215": "/",
+        "`": "",
+    }
+)
+_VULGAR = {
+    "½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5",
+    "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8",
+}  # fmt: skip
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_STYLED = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:bf|rm|it|sf|tt)|operatorname\*?|boxed|fbox|mbox|underline)"
+    r"\s?\{([^{}]*)\}"
+)
+_SYMBOLS = {
+    "times": "×", "cdot": "×", "ast": "×", "div": "÷", "approx": "≈", "simeq": "≈", "pm": "±", "sqrt": "√",
+    "to": "→", "rightarrow": "→", "Rightarrow": "→", "implies": "→", "le": "≤", "leq": "≤", "ge": "≥",
+    "geq": "≥", "lt": "<", "gt": ">", "left": "", "right": "", "displaystyle": "", "euro": "€",
+    "pounds": "£", "circ": "°", "pi": "π",
+}  # fmt: skip
+_LATEX_STEPS = (
+    (re.compile(r"\{,\}"), ","),
+    (re.compile(r"(?<=\d)\\[,!;: ](?=\d{3}(?!\d))"), "\u202f"),
+    (re.compile(r"\\[,!;: ]|~|\\q?quad\b"), " "),
+    (re.compile(r"\\[()\[\]]"), " "),
+    (re.compile(r"\\([$%#&_{}])"), r"\1"),
+    (re.compile(r"\\\\"), "\n"),
+)
+_SHORT_FRACTION = re.compile(r"\\[dtc]?frac\s?(\d)\s?(\d)")
+_FRACTION = re.compile(r"\\[dtc]?frac\s?\{([^{}]*)\}\s?\{([^{}]*)\}")
+_BRACED_POWER = re.compile(r"\^\s?\{\s?([-+]?\s?\d+)\s?\}")
+_COMMAND = re.compile(r"\\([A-Za-z]+)")
+_EMPHASIS = re.compile(r"(?<![\w)*])\*(?=[^\s*])([^*\n]{1,200}?)(?<=[^\s*])\*(?![\w(*])")
+_DEEPEST = 6
+
+
+def plain(text: str) -> str:
+    """The text with LaTeX and Markdown mark-up gone and one sign for each minus, space and operator."""
+    text = text.translate(_CHARACTERS)
+    text = re.sub("[" + "".join(_VULGAR) + "]", lambda match: f" {_VULGAR[match[0]]}", text)
+    text = re.sub(r"(?<=[\w)])[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda match: "^" + match[0].translate(_SUPERSCRIPTS), text)
+    if "\\" in text or "{" in text:
+        text = _without_latex(text)
+    text = text.replace("**", "").replace("__", "")
+    return _EMPHASIS.sub(r"\1", text)
+
+
+def _without_latex(text: str) -> str:
+    for pattern, plainly in _LATEX_STEPS:
+        text = pattern.sub(plainly, text)
+    text = _SHORT_FRACTION.sub(_quotient, text)
+    text = _BRACED_POWER.sub(r"^\1", text)
+    for _ in range(_DEEPEST):  # the innermost braces first
+        flat = _FRACTION.sub(_quotient, _STYLED.sub(r" \1 ", text))
+        if flat == text:
+            break
+        text = flat
+    text = _COMMAND.sub(lambda match: _SYMBOLS.get(match[1], f" {match[1]} "), text)
+    return text.replace("{", "").replace("}", "")
+
+
+def _quotient(match: re.Match[str]) -> str:
+    """A fraction of two numbers as `3/4`; of anything else as `(a)/(b)`, which is no number."""
+    above, below = match[1].strip(), match[2].strip()
+    if re.fullmatch(r"[\d.,]+", above) and re.fullmatch(r"[\d.,]+", below):
+        whole = match.string[max(0, match.start() - 1) : match.start()]
+        return f"{' ' if whole.isdigit() else ''}{above}/{below} "
+    return f"({above})/({below})"

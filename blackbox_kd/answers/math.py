@@ -1,0 +1,116 @@
+r"""A formula, compared symbolically by math-verify: 1/2 is \frac{1}{2} is 0.5, and (x+1)^2 is x^2+2x+1.
+
+Read is the last box, else the formula of the last answer phrase, else the last formula, else the last number.
+
+math-verify guards itself by SIGALRM, which works in the main thread only, so its time limits are off here.
+Instead, formulas that could keep it busy for long (power towers, large factorials, sums, integrals) are not
+evaluated: they are right only if they are written as the reference is.
+"""
+
+import functools
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from blackbox_kd.answers import number
+from blackbox_kd.answers._stated import affirmed, cut_off, sentence, spoken
+from blackbox_kd.errors import SetupError
+
+_FORMULA = re.compile(r"\$\$?([^$]{1,400})\$\$?|\\\(([^$]{1,400}?)\\\)|\\\[([^$]{1,400}?)\\\]")
+_FUNCTIONS = r"sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|ln|exp|sqrt|pi|min|max|and|or"
+_PROSE = re.compile(rf"(?<![\\A-Za-z])(?!(?:{_FUNCTIONS})(?![A-Za-z]))[A-Za-z]{{2,}}")
+_LONGEST = 300
+_ENDLESS = re.compile(r"\\(?:sum|prod|int|iint|oint|lim)(?![A-Za-z])|\d{4,}\s*\}?\s*!|[!)}]\s*!|\*\*")
+_BINOMIAL = re.compile(r"\\[dt]?binom[^A-Za-z]*\d{4,}")
+_POWER = re.compile(r"(\S?)\s*\^\s*(?:\{\s*[-+]?(\d+)\s*\}|(\d)|)")
+_LARGEST_POWER = {"number": 10_000, "letter": 1_000, "sum": 20}
+_TOWER = re.compile(r"\^\s*\{[^{}]*\^")
+
+
+def read(text: str, row: Mapping[str, Any]) -> str | None:
+    """The last formula that the text states, as LaTeX without its delimiters."""
+    text = spoken(text)
+    if cut_off(text):
+        return None
+    for statement in affirmed(text):
+        if found := _formula(statement.text):
+            return found
+    spans = list(_FORMULA.finditer(text))
+    return _bare(spans[-1][0]) if spans else number.read(text, row)
+
+
+def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
+    """Whether two formulas are equal, as text or symbolically.
+
+    Raises:
+        SetupError: math-verify is not installed.
+    """
+    given, wanted = _bare(str(answer)), _bare(str(reference))
+    if _compact(given) == _compact(wanted):
+        return True
+    if not (_quick(given) and _quick(wanted)):
+        return False
+    verify = _math_verify().verify
+    return bool(verify(_parsed(wanted), _parsed(given), timeout_seconds=None))
+
+
+def _formula(stated: str) -> str | None:
+    """The formula of a statement: its last span of LaTeX, all of it if it is no prose, or its number."""
+    if spans := list(_FORMULA.finditer(stated)):
+        return _bare(spans[-1][0])
+    said = sentence(stated).strip(" *_`\"'")
+    if not said or not _PROSE.search(re.sub(r"\\(?:text|mathrm|operatorname)\s?\{[^{}]*\}", "", said)):
+        return said or None
+    return number.read(f"The answer is {stated}", {}) or (said if stated.startswith("\\") else None)
+
+
+def _bare(text: str) -> str:
+    """A formula without the delimiters around it."""
+    text = text.strip()
+    for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
+        if text.startswith(left) and text.endswith(right) and len(text) > len(left) + len(right):
+            text = text[len(left) : -len(right)].strip()
+    return text.rstrip(".").strip()
+
+
+def _compact(text: str) -> str:
+    return re.sub(r"\s|\\[,;!:]|\\left|\\right", "", text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac"))
+
+
+def _quick(formula: str) -> bool:
+    """Whether evaluating a formula ends soon, judged by how it is written."""
+    if len(formula) > _LONGEST or _ENDLESS.search(formula) or _BINOMIAL.search(formula):
+        return False
+    expansion = 1
+    for base, braced, digit in _POWER.findall(formula):
+        exponent = int((braced or digit or "1")[:9])
+        kind = "number" if base.isdigit() else "letter" if base.isalpha() else "sum"
+        if kind == "sum":
+            expansion *= max(exponent, 1)
+        if exponent > _LARGEST_POWER[kind] or expansion > _LARGEST_POWER["sum"]:
+            return False
+    if _TOWER.search(formula):
+        return not re.search(r"\d\s*\}?\s*\^|\d\d", formula) and formula.count("^") <= 3
+    return True
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed(formula: str) -> Any:
+    """What math-verify makes of a formula: a list of its readings, empty where it has none."""
+    library = _math_verify()
+    latex = [library.LatexExtractionConfig()]  # its other reader evaluates plain text as Python expressions
+    return library.parse(f"${formula}$", extraction_config=latex, parsing_timeout=None)
+
+
+@functools.cache
+def _math_verify() -> Any:
+    try:
+        import math_verify
+    except ImportError as error:
+        raise SetupError(
+            "`answer: math` needs the package math-verify, which is not installed; "
+            "install it: pip install 'blackbox-kd[math]'"
+        ) from error
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns about every call without a time limit
+    return math_verify

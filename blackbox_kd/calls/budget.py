@@ -1,0 +1,162 @@
+"""The spending contract: the most that a call can cost is set aside before it is sent, and corrected after.
+
+Checking first and adding afterwards would leak, because other calls are checked in between. A call that does
+not fit next to what is spent and set aside is not made.
+"""
+
+import asyncio
+import math
+from dataclasses import dataclass
+
+from blackbox_kd.errors import BudgetReached, SetupError
+from blackbox_kd.ledger import Spent
+from blackbox_kd.schema import Usage
+
+ROUNDING = 1e-9
+"""Share of a limit that sums of floats may miss it by."""
+
+
+@dataclass(slots=True, eq=False)
+class Reservation:
+    """What is set aside for one call. Every reservation ends in `settle` or `release`."""
+
+    usd: float
+    tokens: int
+    is_open: bool = True
+
+
+class Budget:
+    """What a run may spend, over all its invocations. For one event loop; no method but `wait` gives it away.
+
+    Args:
+        usd: the most dollars; None for no limit, 0 for none.
+        requests: the most calls that bring a reply; as above.
+        tokens: the most prompt and completion tokens together; as above.
+        spent: what the run has spent in its earlier invocations.
+    """
+
+    def __init__(
+        self,
+        *,
+        usd: float | None = None,
+        requests: int | None = None,
+        tokens: int | None = None,
+        spent: Spent | None = None,
+    ) -> None:
+        before = spent or Spent()
+        self._limits = {"usd": usd, "requests": requests, "tokens": tokens}
+        self._spent = {
+            "usd": before.usd + before.doubtful_usd,
+            "requests": before.requests + before.doubtful,
+            "tokens": before.tokens + before.doubtful_tokens,
+        }
+        self._doubtful = before.doubtful
+        self._open: set[Reservation] = set()
+        self._reserved: dict[str, float] = {"usd": 0.0, "requests": 0, "tokens": 0}
+        self._changed = asyncio.Event()
+
+    def reserve(self, usd: float | None, tokens: int, *, model: str = "the model") -> Reservation:
+        """Sets aside the most that a call can cost.
+
+        Args:
+            usd: the most that it can cost; None when no price is known.
+            tokens: the most tokens that it can use.
+            model: name of the model in the recipe, for messages.
+
+        Raises:
+            BudgetReached: it does not fit next to what is spent and reserved.
+            SetupError: there is a limit in dollars and no price.
+        """
+        call = self._most(usd, tokens, model)
+        if (limit := self._broken(call, self._reserved)) is not None:
+            raise BudgetReached(self._message(limit, call[limit]))
+        return self._set_aside(call)
+
+    async def wait(self, usd: float | None, tokens: int, *, model: str = "the model") -> Reservation:
+        """Like `reserve`, but while calls in flight could still leave room, waits for them to settle.
+
+        Most calls cost far less than they can. Without waiting, a run with many calls in flight would stop
+        when it has spent a fraction of its budget.
+        """
+        call = self._most(usd, tokens, model)
+        while self._open and self._broken(call, self._reserved) and not self._broken(call, {}):
+            self._changed.clear()
+            await self._changed.wait()
+        return self.reserve(usd, tokens, model=model)
+
+    def settle(self, reservation: Reservation, usage: Usage, cost_usd: float | None) -> None:
+        """Replaces what was set aside by what the reply did cost.
+
+        What the endpoint does not say counts as the most that it can be: `cost_usd` None as the reserved
+        dollars, a usage of 0 as the reserved tokens. So does a call that was lost after it was sent.
+        """
+        used = usage.prompt_tokens + usage.completion_tokens
+        self._close(reservation)
+        self._spent["usd"] += reservation.usd if cost_usd is None else cost_usd
+        self._spent["requests"] += 1
+        self._spent["tokens"] += used or reservation.tokens
+
+    def release(self, reservation: Reservation) -> None:
+        """Gives back what was set aside for a call that cost nothing; nothing to give back after `settle`."""
+        if reservation.is_open:
+            self._close(reservation)
+
+    def _most(self, usd: float | None, tokens: int, model: str) -> dict[str, float]:
+        """What a call takes of each limit at most."""
+        if usd is None and self._limits["usd"] is not None:
+            raise SetupError(
+                f"budget.usd = {self._limits['usd']!r} cannot be kept: no price is known for model {model!r}.\n"
+                f"  fix: price: {{input: ..., output: ...}} (USD for a million tokens) under models.{model}, or "
+                "limit `requests` or `tokens` instead of `usd`"
+            )
+        return {"usd": usd or 0.0, "requests": 1, "tokens": tokens}
+
+    def _broken(self, call: dict[str, float], reserved: dict[str, float]) -> str | None:
+        """The first limit that a call does not fit into, next to what is spent and `reserved`."""
+        for name, limit in self._limits.items():
+            taken = self._spent[name] + reserved.get(name, 0) + call[name]
+            if limit is not None and taken > limit * (1 + ROUNDING):
+                return name
+        return None
+
+    def _set_aside(self, call: dict[str, float]) -> Reservation:
+        reservation = Reservation(call["usd"], int(call["tokens"]))
+        self._open.add(reservation)
+        for name, amount in call.items():
+            self._reserved[name] += amount
+        return reservation
+
+    def _close(self, reservation: Reservation) -> None:
+        if not reservation.is_open:
+            raise ValueError("the reservation was settled or released before")
+        reservation.is_open = False
+        self._open.discard(reservation)
+        self._reserved["usd"] = self._reserved["usd"] - reservation.usd if self._open else 0.0
+        self._reserved["requests"] -= 1
+        self._reserved["tokens"] -= reservation.tokens
+        self._changed.set()
+
+    def _message(self, name: str, most: float) -> str:
+        """What is spent, what the next call can cost, the limit, and how to go on."""
+        limit, spent, reserved = self._limits[name], self._spent[name], self._reserved[name]
+        shown = f"budget reached: {_amount(name, spent)} of budget.{name} = {limit!r} spent"
+        if self._open:
+            shown += f", {_amount(name, reserved)} set aside for {len(self._open)} calls in flight"
+        shown += f"; the next call can take up to {_amount(name, most)}."
+        if self._doubtful:
+            shown += (
+                f"\n  {self._doubtful} calls that were in flight when an earlier process ended count as spent, with "
+                "the most that they can have taken"
+            )
+        needed = spent + reserved + most
+        enough = f"{math.ceil(needed * 100) / 100:.2f}" if name == "usd" else f"{math.ceil(needed)}"
+        return (
+            f"{shown}\n  fix: raise budget.{name} to {enough} or more, in the recipe or with "
+            f"--set budget.{name}={enough}, and run the same command: replies paid for are not bought again"
+        )
+
+
+def _amount(name: str, value: float) -> str:
+    if name != "usd":
+        return f"{value:,.0f} {name}"
+    return f"${value:.4f}" if value == 0 or value >= 0.0001 else f"${value:.1e}"

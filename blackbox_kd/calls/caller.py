@@ -1,0 +1,244 @@
+"""Asks models: from the ledger if the reply was paid for before, else with limits, money and patience.
+
+What ends a run and what fails a row is said by the class of the error:
+
+    EndpointRefused     no use in going on: the key or the model's name is wrong, or nothing is there
+    QuotaSpent          no use in going on: the account is empty, or the endpoint wants a very long pause
+    BudgetReached       no use in going on: the next call does not fit into the budget
+    any other CallError the row fails, the run goes on
+"""
+
+import asyncio
+import itertools
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from blackbox_kd.calls import prices, replies
+from blackbox_kd.calls.budget import Budget, Reservation
+from blackbox_kd.calls.counts import Counts
+from blackbox_kd.calls.limiter import Limiter, Slot
+from blackbox_kd.calls.patience import Endpoint, Patience, Tries
+from blackbox_kd.errors import CallError, ReplyFault, ServerFault
+from blackbox_kd.ledger import Ledger, key_of
+from blackbox_kd.models import Model, Price
+from blackbox_kd.schema import Message, Reply, Request, Row, Sampling, Usage
+
+LOST = ("timeout", "connection", "too_large")
+"""Faults after which the endpoint may charge for a reply that never arrived whole."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What is known of one model."""
+
+    model: Model
+    price: Price | None
+    endpoint: Endpoint
+    counts: Counts
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call, through all its sends."""
+
+    asked: _Asked
+    key: str
+    wire: dict[str, Any]
+    request: Request
+    tries: Tries = field(default_factory=Tries)
+
+
+class Caller:
+    """Asks the models of a run. For one event loop.
+
+    Args:
+        ledger: where replies are kept.
+        budget: what the run may spend.
+        reply_retries: how often a reply is asked for anew when it cannot be used and another can differ.
+        patience_s: how long an endpoint that is out, or only refuses, is waited for.
+    """
+
+    def __init__(self, ledger: Ledger, budget: Budget, *, reply_retries: int = 2, patience_s: float = 600.0) -> None:
+        self._ledger = ledger
+        self._budget = budget
+        self._reply_retries = reply_retries
+        self._patience = Patience(patience_s)
+        self._endpoints: dict[str, Endpoint] = {}
+        self._asked: dict[str, _Asked] = {}
+        self._running: dict[str, asyncio.Future[None]] = {}
+
+    async def ask(
+        self,
+        model: Model,
+        messages: list[Message],
+        sampling: Sampling,
+        *,
+        row: Row,
+        name: str | None = None,
+        sample: int = 0,
+        round: int = 0,
+        accept_truncated: bool = False,
+    ) -> Reply:
+        """One usable reply.
+
+        Args:
+            model: who is asked.
+            messages: what is asked.
+            sampling: how the reply is drawn.
+            row: the row that it is for.
+            name: the model's name in the recipe; what the provider calls it if left out.
+            sample: index among the samples of the row.
+            round: round of the loop, from 0.
+            accept_truncated: take a reply that was cut off.
+
+        Raises:
+            CallError, BudgetReached: see the top of this module.
+        """
+        asked = self._known(model, name or model.config.model)
+        for attempt in itertools.count():
+            request = Request(messages, sampling, row, sample, attempt)
+            try:
+                return await self._reply(asked, request, round, accept_truncated)
+            except ReplyFault as fault:
+                # A gateway's page instead of a reply is chance, however greedily the model decodes.
+                can_differ = sampling.varies or fault.kind == "unreadable"
+                if attempt >= self._reply_retries or not can_differ:
+                    raise _described(fault, asked.counts.name, request) from fault
+                asked.counts.retried += 1
+        raise AssertionError("the loop has no end")
+
+    def totals(self) -> dict[str, Any]:
+        """Calls, replayed, prompt_tokens, completion_tokens, cost_usd (None: unknown) of all models together."""
+        total = Counts("all")
+        for asked in self._asked.values():
+            total.add(asked.counts)
+        return total.totals()
+
+    def summary(self) -> list[dict[str, Any]]:
+        """The counts of each model, by name, as the report holds them."""
+        return [self._asked[name].counts.entry() for name in sorted(self._asked)]
+
+    def _known(self, model: Model, name: str) -> _Asked:
+        """What is known of a model; one that was closed and opened again keeps its counts."""
+        asked = self._asked.get(name)
+        if asked is None:
+            price = prices.price_of(model.config, model.endpoint)
+            asked = self._asked[name] = _Asked(model, price, self._endpoint(model), Counts(name))
+        asked.model = model
+        return asked
+
+    def _endpoint(self, model: Model) -> Endpoint:
+        config = model.config
+        known = self._endpoints.get(model.endpoint)
+        if known is None:
+            patience_s = self._patience.longest_s
+            limiter = Limiter(model.endpoint, config.max_concurrency, local=config.local, patience_s=patience_s)
+            known = self._endpoints[model.endpoint] = Endpoint(limiter)
+        known.limiter.narrow(config.max_concurrency, getattr(config, "rpm", None), getattr(config, "tpm", None))
+        return known
+
+    async def _reply(self, asked: _Asked, request: Request, round: int, accept_truncated: bool) -> Reply:
+        wire = asked.model.wire(request)
+        key = key_of(wire, row_id=request.row.id, sample=request.sample, attempt=request.attempt, round=round)
+        body, is_replayed = await self._body(_Call(asked, key, wire, request))
+        reply = replies.parse(body, asked.price, accept_truncated=accept_truncated)
+        asked.counts.came(reply)
+        return replace(reply, replayed=True) if is_replayed else reply
+
+    async def _body(self, call: _Call) -> tuple[str, bool]:
+        """The raw body, and whether it came from the ledger. Who asks what is being asked waits for that reply."""
+        while True:
+            body = self._ledger.get(call.key)
+            if body is not None:
+                call.asked.counts.replayed += 1
+                return body, True
+            running = self._running.get(call.key)
+            if running is None:
+                break
+            await asyncio.wait([running])
+        done = self._running[call.key] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._patience.retrying(call.tries)(self._send, call)
+        finally:
+            del self._running[call.key]
+            done.set_result(None)
+
+    async def _send(self, call: _Call) -> tuple[str, bool]:
+        """One send, with what has to happen before and after."""
+        asked, request = call.asked, call.request
+        limiter, name, max_tokens = asked.endpoint.limiter, asked.counts.name, request.sampling.max_tokens
+        tokens = prices.tokens(request.messages, max_tokens)
+        usd = prices.most(asked.price, request.messages, max_tokens)
+        slot = await limiter.acquire(tokens, again=call.tries.sends > 0)
+        if call.tries.sends:
+            asked.counts.retried += 1
+        call.tries.sends += 1
+        reservation: Reservation | None = None
+        try:
+            reservation = await self._budget.wait(usd, tokens, model=name)
+            row_id = request.row.id
+            bought = await self._ledger.intend(
+                call.key, call.wire, model=name, row_id=row_id, reserved_usd=usd, reserved_tokens=tokens
+            )
+        except BaseException:  # nothing was sent
+            self._take_back(limiter, slot, reservation)
+            raise
+        if bought is not None:  # by another process, in the meantime
+            self._take_back(limiter, slot, reservation)
+            asked.counts.replayed += 1
+            return bought, True
+        return await self._exchange(call, slot, reservation), False
+
+    def _take_back(self, limiter: Limiter, slot: Slot, reservation: Reservation | None) -> None:
+        limiter.withdrawn(slot)
+        if reservation is not None:
+            self._budget.release(reservation)
+
+    async def _exchange(self, call: _Call, slot: Slot, reservation: Reservation) -> str:
+        """Sends what was intended; the body is in the ledger when this returns."""
+        asked = call.asked
+        try:
+            body, headers = await asked.model.send(call.wire, call.request)
+        except CallError as error:
+            await self._came_to_nothing(call, slot, reservation, error)
+            graded = self._patience.grade(asked.endpoint, call.tries, error)
+            if graded is error:
+                raise
+            raise graded from error
+        except BaseException:  # it may have been sent: the intent stays, and the most that it can cost is booked
+            asked.endpoint.limiter.withdrawn(slot)
+            self._budget.settle(reservation, Usage(), None)
+            raise
+        usage = replies.usage(body)
+        cost_usd = prices.cost(asked.price, usage)
+        used = usage or Usage()
+        asked.endpoint.limiter.replied(slot, headers, used.prompt_tokens + used.completion_tokens)
+        asked.endpoint.replied()
+        self._budget.settle(reservation, used, cost_usd)
+        asked.counts.paid(used, cost_usd)
+        await self._ledger.settle(call.key, body, usage=used, cost_usd=cost_usd)
+        return body
+
+    async def _came_to_nothing(self, call: _Call, slot: Slot, reservation: Reservation, error: CallError) -> None:
+        """Tells the limiter, the budget and the ledger of a send without a reply."""
+        limiter, tries = call.asked.endpoint.limiter, call.tries
+        call.asked.counts.faults[error.kind] += 1
+        tries.is_out = False
+        if not isinstance(error, ServerFault):
+            limiter.rejected(slot)
+        elif error.kind == "rate_limit":
+            limiter.refused(slot, error.retry_after_s)
+        else:
+            tries.faults += 1
+            tries.is_out = limiter.failed(slot, error.retry_after_s)
+        if error.kind in LOST:
+            self._budget.settle(reservation, Usage(), None)
+        else:
+            self._budget.release(reservation)
+            await self._ledger.abandon(call.key, error.kind)
+
+
+def _described(fault: ReplyFault, name: str, request: Request) -> ReplyFault:
+    attempts = f"{request.attempt + 1} attempts" if request.attempt else "1 attempt"
+    text = f"model {name!r}, row {request.row.id!r}: {fault} ({attempts}; what came is kept in the ledger)"
+    return ReplyFault(text, kind=fault.kind)

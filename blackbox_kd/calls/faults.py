@@ -1,0 +1,74 @@
+"""What a status that is not 200 means: the error's class, its message, and when to come back."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from blackbox_kd.calls.hints import retry_after_s
+from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, RequestRejected, ServerFault
+
+MESSAGE_CHARS = 300
+NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
+"""Codes with which endpoints say that the account is empty, whatever the status."""
+
+
+def fault_of_status(url: str, status: int, headers: Mapping[str, str], body: str) -> CallError:
+    """The error that a response stands for.
+
+    Args:
+        url: where the request was sent.
+        status: of the response; not 200.
+        headers: of the response, in which names have no case.
+        body: of the response, without the key.
+    """
+    message, codes = _said(body)
+    text = f"{url}: {status} {_phrase(status)}" + (f": {message}" if message else "")
+    after = retry_after_s(headers)
+    if status == HTTPStatus.PAYMENT_REQUIRED or codes.intersection(NO_MONEY):
+        return QuotaSpent(f"{text}\n  fix: add credit to the account, then run the same command", kind="quota")
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return ServerFault(text, kind="rate_limit", retry_after_s=after)
+    if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT) or status >= 500:
+        return ServerFault(text, kind="server_error", retry_after_s=after)
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND):
+        return EndpointRefused(f"{text}\n  fix: {_FIX[status]}", kind="endpoint_refused")
+    if status in (301, 302, 303, 307, 308):
+        target = headers.get("location", "")[:MESSAGE_CHARS]
+        return EndpointRefused(f"{text}\n  fix: base_url leads elsewhere, to {target!r}", kind="endpoint_refused")
+    return RequestRejected(text, kind="rejected")
+
+
+def quoted(error: BaseException) -> str:
+    """An error of the connection in one line; empty if it says nothing."""
+    return " ".join(str(error).split())[:MESSAGE_CHARS]
+
+
+_FIX: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "check the key in the variable that the model's `key_env` names",
+    HTTPStatus.NOT_FOUND: "check `model` and `base_url`",
+}
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "(unknown status)"
+
+
+def _said(body: str) -> tuple[str, set[str]]:
+    """The message and the codes of an error's body: OpenAI's form, its relatives, or any text."""
+    try:
+        found: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        found = body
+    codes: set[str] = set()
+    if isinstance(found, dict):
+        error = found.get("error", found)
+        if isinstance(error, dict):
+            codes = {str(error.get("code")), str(error.get("type"))}
+            error = error.get("message") or error.get("detail") or error
+        found = error if isinstance(error, str) else json.dumps(error)
+    message = " ".join((found if isinstance(found, str) else str(found)).split())
+    return message if len(message) <= MESSAGE_CHARS else message[:MESSAGE_CHARS] + " [...]", codes

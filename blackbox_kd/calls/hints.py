@@ -1,0 +1,94 @@
+"""What a response's headers say about rate limits: when to come back, and how much is left.
+
+Source   RFC 9110 §10.2.3 (Retry-After), the headers of OpenAI (`x-ratelimit-*`) and of Anthropic
+         (`anthropic-ratelimit-*`)
+"""
+
+import math
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+_PARTS = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_FIELDS = ("limit", "remaining", "reset")
+_NAMES = {
+    what: (
+        tuple(f"x-ratelimit-{field}-{what}" for field in _FIELDS),
+        tuple(f"anthropic-ratelimit-{what}-{field}" for field in _FIELDS),
+    )
+    for what in ("requests", "tokens")
+}
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """One rate limit: `remaining` of `limit` are left, and all of it is there again in `reset_s` seconds."""
+
+    limit: float
+    remaining: float
+    reset_s: float
+
+    def refill(self) -> float:
+        """How much comes back in a second."""
+        return (self.limit - self.remaining) / self.reset_s if self.reset_s > 0 else math.inf
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds until a server wants to be asked again; None if it does not say."""
+    exact = _number(headers.get("retry-after-ms"))
+    if exact is not None:
+        return max(0.0, exact / 1000)
+    text = headers.get("retry-after")
+    seconds = _number(text)
+    if seconds is not None:
+        return max(0.0, seconds)
+    if not text:
+        return None
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max(0.0, when.timestamp() - time.time())
+
+
+def quota(headers: Mapping[str, str], what: str) -> Quota | None:
+    """The limit on `requests` or `tokens` that a response reports, or None."""
+    for limit_name, remaining_name, reset_name in _NAMES[what]:
+        limit = _number(headers.get(limit_name))
+        if limit:
+            remaining, reset_s = _number(headers.get(remaining_name)), _until(headers.get(reset_name))
+            return None if remaining is None or reset_s is None else Quota(limit, remaining, reset_s)
+    return None
+
+
+def _number(text: str | None) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _until(text: str | None) -> float | None:
+    """Seconds of `250ms`, `1m30s`, a plain number, or the time until an RFC 3339 date."""
+    if not text:
+        return None
+    parts = _PARTS.findall(text)
+    if parts and "".join(number + unit for number, unit in parts) == text.strip():
+        return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    plain = _number(text)
+    if plain is not None:
+        return max(0.0, plain)
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time())

@@ -1,0 +1,136 @@
+"""How fast to send: rates that the user or the endpoint states, and one that is learned from its refusals.
+
+Times are seconds of the event loop's clock.
+"""
+
+import math
+
+from blackbox_kd.calls.hints import Quota
+
+SLACK_S = 0.02
+"""How far a pace may lag behind and catch up: an event loop wakes milliseconds late."""
+START_PER_S = 50.0
+DOUBLING_S = 0.1
+DOUBLING_REPLIES = 20
+FREE_DOUBLINGS = 9
+"""25,600 a second is more than one process can send: from there on nothing is held back."""
+WINDOW_S = 2.0
+"""A longer Retry-After is the rest of a window in which so many requests are allowed."""
+SOON_S = 3.0
+MEASURED_S = 60.0
+IDLE_S = 1.0
+"""After a longer pause in sending, or after `MEASURED_S`, what is sent per second is measured anew."""
+LOW_SHARE = 0.1
+HIGH_SHARE = 0.5
+
+
+class Pace:
+    """Sends, or tokens, at an even rate: no bursts beyond what piles up in `SLACK_S`."""
+
+    def __init__(self) -> None:
+        self._stated = math.inf
+        self.per_s = math.inf
+        self.due = 0.0
+
+    def cap(self, per_s: float) -> None:
+        """Never goes faster from now on."""
+        self._stated = min(self._stated, per_s)
+        self.per_s = min(self.per_s, per_s)
+
+    def take(self, now: float, amount: float = 1.0) -> None:
+        """Counts something that is sent now."""
+        self.due = max(self.due, now - SLACK_S) + amount / self.per_s
+
+    def correct(self, amount: float) -> None:
+        """Counts what was guessed too low, or too high, when it was taken."""
+        self.due += amount / self.per_s
+
+    def heed(self, quota: Quota) -> None:
+        """Slows down to what comes back when little is left of a quota, until half of it is there again."""
+        share = quota.remaining / quota.limit
+        if share < LOW_SHARE:
+            self.per_s = min(self._stated, max(quota.refill(), 1 / MEASURED_S))
+        elif share > HIGH_SHARE:
+            self.per_s = self._stated
+
+
+class LearnedRate:
+    """The rate at which an endpoint that states none admits requests.
+
+    It starts at 50 requests a second and doubles every 0.1 s and every 20 replies, so that an endpoint with a
+    limit refuses a handful and one without is at full speed at once. When it refuses, two rates bound the one
+    that it allows: what it admitted per second of sending (too high where it lets bursts through) and what it
+    admitted per second with the pause counted in (too low where it does not). The rate goes on between them,
+    lower after each refusal that follows soon, and rises slowly: a refusal costs a pause for all.
+    """
+
+    def __init__(self, *, starts_free: bool = False) -> None:
+        self.due = 0.0
+        self.refusals = 0
+        self._starting = not starts_free
+        self._per_s = math.inf if starts_free else START_PER_S
+        self._replies = 0
+        self._sent = 0
+        self._raised_since: float | None = None
+        self._counted_since = 0.0
+        self._counted_from = 0
+        self._resumed_from = 0
+        self._paused_s = 0.0
+        self._stretch_s = 1.0
+
+    def per_s(self, now: float) -> float:
+        """The rate now."""
+        since = 0.0 if self._raised_since is None else max(0.0, now - self._raised_since)
+        if self._starting:
+            doublings = since / DOUBLING_S + self._replies / DOUBLING_REPLIES
+            if doublings < FREE_DOUBLINGS:
+                return START_PER_S * math.pow(2, doublings)
+            self._starting, self._per_s = False, math.inf
+        if math.isinf(self._per_s):
+            return math.inf
+        return self._per_s * (1 + 0.02 * math.pow(since / self._stretch_s, 2))
+
+    def take(self, now: float) -> int:
+        """Counts a send; returns its number."""
+        if self._raised_since is None:
+            self._raised_since = now
+        if now - self.due > IDLE_S or now - self._counted_since > MEASURED_S:
+            self._counted_since, self._counted_from = now, self._sent
+        self.due = max(self.due, now - SLACK_S) + 1 / self.per_s(now)
+        self._sent += 1
+        return self._sent - 1
+
+    def replied(self) -> None:
+        """Counts a reply."""
+        self._replies += 1
+
+    def refused(self, number: int, sent_at: float, resume_at: float) -> bool:
+        """Lowers the rate when an endpoint refuses a send for the first time since it was resumed.
+
+        Args:
+            number: of the send.
+            sent_at: when it was sent.
+            resume_at: when sending goes on.
+
+        Returns:
+            Whether it was the first: others that were in flight with it say nothing new.
+        """
+        if number < self._resumed_from:
+            return False
+        admitted = max(1, number - self._counted_from)
+        sending_s = max(0.001, sent_at - self._counted_since)
+        pause_s = resume_at - sent_at
+        highest = min(admitted / sending_s, self.per_s(sent_at))
+        if self.refusals == 0:
+            lowest = admitted / (sending_s + pause_s)
+            self._per_s = lowest if pause_s > WINDOW_S else max(lowest, 0.8 * highest)
+        else:
+            lowest = admitted / (sending_s + self._paused_s)
+            self._per_s = max(lowest, highest * (0.8 if sending_s < SOON_S else 0.95))
+        self.refusals += 1
+        self._stretch_s = min(60.0, 0.5 * 4.0**self.refusals)
+        self._starting = False
+        self._paused_s = pause_s
+        self._raised_since = self._counted_since = self.due = resume_at
+        self._counted_from = self._resumed_from = self._sent
+        return True

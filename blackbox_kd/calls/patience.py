@@ -1,0 +1,106 @@
+"""Which faults a call is sent again after, when, and which end the run."""
+
+import random
+from dataclasses import dataclass
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exception
+
+from blackbox_kd.calls.limiter import Limiter
+from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, RequestRejected, ServerFault
+
+FAULTS = 5
+"""Sends of one call that may end in faults; while the whole endpoint is out, they do not count."""
+REACH_FAULTS = 3
+"""Faults of a call after which an endpoint that never replied is taken not to be there."""
+REFUSED_IN_A_ROW = 20
+MOST_SENDS = 100
+RETRIES_FLOOR = 50
+RETRIES_SHARE = 0.1
+"""Share of all calls that may be sent again after faults, those of rate limits and outages apart."""
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 30.0
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """What is known of one endpoint."""
+
+    limiter: Limiter
+    has_replied: bool = False
+    refused_in_a_row: int = 0
+
+    def replied(self) -> None:
+        """A reply came."""
+        self.has_replied, self.refused_in_a_row = True, 0
+
+
+@dataclass(slots=True)
+class Tries:
+    """How one call has gone so far.
+
+    Args:
+        sends: how often it was sent.
+        faults: how many of them ended in faults of the server, rate limits apart.
+        is_out: whether the latest one showed that the whole endpoint is out.
+    """
+
+    sends: int = 0
+    faults: int = 0
+    is_out: bool = False
+
+
+class Patience:
+    """The run's patience with its endpoints.
+
+    Args:
+        longest_s: the longest pause that is waited for.
+    """
+
+    def __init__(self, longest_s: float) -> None:
+        self.longest_s = longest_s
+        self._calls = 0
+        self._retries = 0
+
+    def retrying(self, tries: Tries) -> AsyncRetrying:
+        """Sends a new call, and again after the faults that allow it."""
+        self._calls += 1
+        return AsyncRetrying(
+            retry=retry_if_exception(lambda error: self._is_sent_again(tries, error)),
+            wait=wait_exception(lambda error: _wait_s(tries, error)),
+            stop=stop_after_attempt(MOST_SENDS),
+            reraise=True,
+        )
+
+    def grade(self, endpoint: Endpoint, tries: Tries, error: CallError) -> CallError:
+        """The error as it concerns the run; EndpointRefused and QuotaSpent end it, and stop the endpoint's calls."""
+        pause_s = error.retry_after_s or 0
+        if isinstance(error, ServerFault) and pause_s > self.longest_s:
+            error = QuotaSpent(f"{error}\n  fix: it asks for a pause of {pause_s:,.0f} s; run again then", kind="quota")
+        if error.kind == "unreachable" and not endpoint.has_replied and tries.faults >= REACH_FAULTS:
+            fix = "check base_url, and that the server is running"
+            error = EndpointRefused(f"{error}\n  fix: {fix}", kind="unreachable")
+        if isinstance(error, EndpointRefused):
+            endpoint.refused_in_a_row += 1
+            if endpoint.has_replied and endpoint.refused_in_a_row < REFUSED_IN_A_ROW:
+                return RequestRejected(str(error), kind=error.kind)
+        if isinstance(error, (EndpointRefused, QuotaSpent)):
+            endpoint.limiter.stop(error)
+        return error
+
+    def _is_sent_again(self, tries: Tries, error: BaseException) -> bool:
+        """Whether a call is sent again after an error; counts it if so."""
+        if not isinstance(error, ServerFault) or error.kind == "outage":
+            return False
+        if error.kind == "rate_limit" or tries.is_out:
+            return True
+        if tries.faults >= FAULTS or self._retries >= max(RETRIES_FLOOR, RETRIES_SHARE * self._calls):
+            return False
+        self._retries += 1
+        return True
+
+
+def _wait_s(tries: Tries, error: BaseException) -> float:
+    """Seconds before a call is sent again. Where the whole endpoint has to wait, the limiter sees to it."""
+    if tries.is_out or (isinstance(error, ServerFault) and (error.kind == "rate_limit" or error.retry_after_s)):
+        return 0.0
+    return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (tries.faults - 1)) * random.uniform(0.5, 1.0)

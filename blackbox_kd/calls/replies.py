@@ -1,0 +1,149 @@
+"""Reads the raw body of a chat completion: a usable reply, or the fault that makes it unusable."""
+
+import json
+from typing import Any
+
+from blackbox_kd.calls import prices
+from blackbox_kd.errors import ReplyFault
+from blackbox_kd.models import Price
+from blackbox_kd.schema import Reply, Usage
+
+OPEN, CLOSE = "<think>", "</think>"
+SHOWN_CHARS = 200
+MOST_TOKENS = 2**40
+"""A count above it is nonsense (JSON knows Infinity) and counts as none."""
+
+
+def parse(body: str, price: Price | None, *, accept_truncated: bool = False) -> Reply:
+    """The reply that a body holds.
+
+    Args:
+        body: the JSON text of a chat completion, as the endpoint sent it.
+        price: of the model; None if it is not known.
+        accept_truncated: let a reply through that was cut off, as evaluations do; its text can be empty.
+
+    Raises:
+        ReplyFault: of kind `unreadable` (not a chat completion), `refused` (by the model or a content filter),
+            `truncated` (cut off, or reasoning that never ends) or `empty`.
+    """
+    completion = _completion(body)
+    choice = _choice(completion, body)
+    message = choice["message"]
+    finish_reason = str(choice.get("finish_reason") or "stop")
+    if finish_reason == "content_filter":
+        raise ReplyFault("a content filter of the endpoint withheld the reply", kind="refused")
+    if message.get("refusal"):
+        raise ReplyFault(f"the model refused: {shown(str(message['refusal']))}", kind="refused")
+    text, reasoning, closed = _without_reasoning(_text(message.get("content")))
+    cut = finish_reason == "length" or not closed
+    if cut and not accept_truncated:
+        raise ReplyFault(_cut_off(finish_reason, completion), kind="truncated")
+    if not text and not cut:
+        raise ReplyFault(f"the reply has no text (finish_reason {finish_reason!r})", kind="empty")
+    used = _usage(completion)
+    return Reply(
+        text=text,
+        finish_reason=finish_reason,
+        usage=used or Usage(),
+        model=str(completion.get("model") or ""),
+        cost_usd=prices.cost(price, used),
+        reasoning=reasoning or _text(message.get("reasoning") or message.get("reasoning_content")),
+    )
+
+
+def usage(body: str) -> Usage | None:
+    """The tokens that a body says were used; None if it does not say, or cannot be read at all."""
+    try:
+        return _usage(json.loads(body))
+    except (ValueError, RecursionError):
+        return None
+
+
+def shown(text: str) -> str:
+    """The beginning of a text on one line, for a message."""
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN_CHARS else line[:SHOWN_CHARS] + " [...]"
+
+
+def _completion(body: str) -> dict[str, Any]:
+    try:
+        completion = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ReplyFault(f"the body is not JSON: {shown(body)!r}", kind="unreadable") from None
+    if not isinstance(completion, dict):
+        raise ReplyFault(f"the body is not a chat completion: {shown(body)!r}", kind="unreadable")
+    return completion
+
+
+def _choice(completion: dict[str, Any], body: str) -> dict[str, Any]:
+    """The first choice, which has a message."""
+    choices = completion.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        raise ReplyFault(f"the body has no choices: {shown(body)!r}", kind="unreadable")
+    if not isinstance(choice.get("message"), dict):
+        raise ReplyFault(f"the first choice has no message: {shown(body)!r}", kind="unreadable")
+    if choice.get("finish_reason") in ("error", "abort"):
+        raise ReplyFault(f"the endpoint broke the reply off: {shown(body)!r}", kind="unreadable")
+    return choice
+
+
+def _text(content: Any) -> str:
+    """A message's content, which may come as a list of parts."""
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+        content = "".join(part for part in parts if isinstance(part, str))
+    if not isinstance(content, str):
+        return ""
+    try:
+        content.isascii() or content.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair: no table could hold it
+        return content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return content
+
+
+def _without_reasoning(content: str) -> tuple[str, str, bool]:
+    """Text, reasoning, and whether the reasoning came to its end.
+
+    A server without a reasoning parser leaves the reasoning in the content. Where the chat template has
+    opened the block already, only its end can be seen.
+    """
+    text = content.strip()
+    opened = text.startswith(OPEN)
+    head, found, tail = text.partition(CLOSE)
+    if found and (opened or OPEN not in head):
+        return tail.strip(), head.removeprefix(OPEN).strip(), True
+    if opened:
+        return "", text.removeprefix(OPEN).strip(), False
+    return text, "", True
+
+
+def _cut_off(finish_reason: str, completion: dict[str, Any]) -> str:
+    used = _usage(completion)
+    after = f" after {used.completion_tokens:,} tokens" if used else ""
+    if finish_reason == "length":
+        return f"the reply was cut off{after}; raise max_tokens or ask for shorter replies"
+    return f"the reasoning of the reply never ends{after}"
+
+
+def _usage(completion: Any) -> Usage | None:
+    """Tokens of a completion.
+
+    Some endpoints leave hidden reasoning out of `completion_tokens`, but bill it: it is in `total_tokens`.
+    """
+    found = completion.get("usage") if isinstance(completion, dict) else None
+    if not isinstance(found, dict) or "prompt_tokens" not in found:
+        return None
+    prompt = _count(found, "prompt_tokens")
+    completed = max(_count(found, "completion_tokens"), _count(found, "total_tokens") - prompt)
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completed,
+        cached_tokens=_count(found.get("prompt_tokens_details"), "cached_tokens"),
+        reasoning_tokens=_count(found.get("completion_tokens_details"), "reasoning_tokens"),
+    )
+
+
+def _count(found: Any, name: str) -> int:
+    value = found.get(name) if isinstance(found, dict) else None
+    return int(value) if isinstance(value, (int, float)) and 0 < value < MOST_TOKENS else 0

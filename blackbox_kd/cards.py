@@ -1,0 +1,117 @@
+"""The data card and the model cards, with the front matter that the Hub reads."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from blackbox_kd.recipe import Recipe
+from blackbox_kd.report import comparison_in_words, interval, percent
+from blackbox_kd.run import write_whole
+
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+"""The Hub's size categories, each with the number of rows it ends below."""
+
+
+def write(folder: Path, recipe: Recipe, report: Mapping[str, Any], trained: list[tuple[str, Path]]) -> None:
+    """Writes `dataset/README.md` and a README for each trained model, where those folders are."""
+    dataset = folder / "dataset"
+    if (dataset / "train.jsonl").exists():
+        with (dataset / "train.jsonl").open("rb") as file:
+            rows = sum(1 for _ in file)
+        write_whole(dataset / "README.md", data_card(recipe, report, rows))
+        recipe_text = (folder / "recipe.yaml").read_text(encoding="utf-8")
+        write_whole(dataset / "recipe.yaml", recipe_text)
+    for model, path in trained:
+        if path.is_dir():
+            write_whole(path / "README.md", model_card(recipe, report, model, path))
+            link = path.parent / model
+            if link.is_symlink() or not link.exists():
+                link.unlink(missing_ok=True)
+                link.symlink_to(path.name, target_is_directory=True)
+
+
+def _front(fields: Mapping[str, Any]) -> str:
+    kept = {key: value for key, value in fields.items() if value is not None}
+    return f"---\n{yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def data_card(recipe: Recipe, report: Mapping[str, Any], rows: int) -> str:
+    """The card of the data set: what made it, from what, with which losses on the way."""
+    size = next((name for below, name in SIZES if rows < below), "n>1M")
+    front = {
+        "license": recipe.head.license or "other",
+        "tags": ["synthetic", "blackbox-kd"],
+        "size_categories": [size],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}]}],
+    }
+    lines = [f"# {recipe.name}", ""]
+    lines += [recipe.head.description, ""] if recipe.head.description else []
+    lines += [
+        f"{rows:,} rows made by [blackbox-kd](https://pypi.org/project/blackbox-kd/) with the recipe `recipe.yaml` "
+        "beside this file.",
+        "",
+        "## Models that wrote or judged it",
+        "",
+        *_models(recipe, report),
+        "",
+        "The terms of these models may limit what the rows may be used for; read them before you publish.",
+        "",
+        "## Rows in and out",
+        "",
+        "| step | in | added | out | dropped | failed |",
+        "|---|---|---|---|---|---|",
+    ]
+    for entry in report["funnel"]:
+        lost = [sum(entry[kind].values()) for kind in ("dropped", "failed")]
+        lines.append(f"| {entry['step']} | {entry['in']} | {entry['added']} | {entry['out']} | {lost[0]} | {lost[1]} |")
+    for check in report["contamination"]:
+        lines += ["", f"Overlap with held-out `{check['table']}`: {check['exact']} exact, {check['near']} near."]
+    return _front(front) + "\n" + "\n".join(lines) + "\n"
+
+
+def _models(recipe: Recipe, report: Mapping[str, Any]) -> list[str]:
+    seen = {entry["name"].partition("@")[0]: entry.get("served", []) for entry in report["models"]}
+    lines = []
+    for name, config in recipe.models.items():
+        served = [model for model in seen.get(name, []) if model != config.model]
+        also = f" (the server said {', '.join(f'`{model}`' for model in served)})" if served else ""
+        lines.append(f"- `{name}`: `{config.model}` through `{config.provider}`{also}")
+    return lines or ["- none"]
+
+
+def model_card(recipe: Recipe, report: Mapping[str, Any], model: str, path: Path) -> str:
+    """The card of a trained model: its base, its data, how it was trained, and the evidence."""
+    config = recipe.models[model]
+    adapter = (path / "adapter_config.json").exists()
+    front = {
+        "license": recipe.head.license or "other",
+        "base_model": config.model,
+        "base_model_relation": "adapter" if adapter else "finetune",
+        "datasets": [recipe.name],
+        "library_name": "peft" if adapter else "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["blackbox-kd", "distillation", "trl"],
+    }
+    lines = [f"# {recipe.name}: {path.name}", ""]
+    lines += [f"`{config.model}` fine-tuned on the rows of `{recipe.name}`, with blackbox-kd and TRL.", ""]
+    for entry in report.get("trainings", []):
+        if entry["model"] == path.name:
+            lines += ["## Training", "", "| setting | value |", "|---|---|"]
+            plain = {
+                k: v for k, v in entry.items() if isinstance(v, str | int | float) and not Path(str(v)).is_absolute()
+            }
+            lines += [f"| {key} | {value} |" for key, value in plain.items()]
+            lines += [f"| {key} | {value} |" for key, value in entry.get("settings", {}).items()]
+            lines.append("")
+    results = [entry for entry in report["evaluations"] if entry["model"].partition("@")[0] == model]
+    if results:
+        lines += ["## Evidence", "", "| model | table | rows | accuracy | 95 % interval |", "|---|---|---|---|---|"]
+        for entry in results:
+            cells = [entry["model"], entry["table"], f"{entry['n']:,}", percent(entry["accuracy"])]
+            lines.append(f"| {' | '.join(cells)} | {interval(entry['ci95'])} |")
+        lines.append("")
+        compared = [entry for entry in report["comparisons"] if entry["model"].partition("@")[0] == model]
+        lines += [comparison_in_words(entry, report["evaluations"]) + "\n" for entry in compared]
+    return _front(front) + "\n" + "\n".join(lines).rstrip() + "\n"

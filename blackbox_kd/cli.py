@@ -1,0 +1,261 @@
+"""The command line. Data goes to stdout, all else to stderr; exit statuses are those of `errors`."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from blackbox_kd import __version__, cli_read
+from blackbox_kd.cli_read import cache_folder, print_json
+from blackbox_kd.errors import BlackboxError, Stopped, UserError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="blackbox-kd")
+@click.option("--debug", is_flag=True, help="Show full tracebacks.")
+def app(debug: bool) -> None:
+    """Distil a model you can only reach through an API into a small one you own."""
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, stream=sys.stderr, format="%(message)s")
+    for noisy in ("asyncio", "urllib3", "filelock", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def main() -> None:
+    """Runs the command line; every error ends in a message and an exit status, not in a traceback."""
+    debug = "--debug" in sys.argv
+    try:
+        status = app.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        _fail("stopped", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _fail("stopped; run the same command to go on", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except BlackboxError as error:
+        if debug:
+            traceback.print_exc()
+        _fail(str(error), error.exit_status)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        _fail(f"{type(error).__name__}: {error}\n  this is a bug; --debug shows where it happened", 1)
+    sys.exit(status or 0)
+
+
+def _fail(message: str, status: int) -> None:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(status)
+
+
+def _find(name: str) -> Path:
+    """A recipe by path, or by its bare name in `recipes/` here or in the package."""
+    from blackbox_kd.recipe_check import bundled
+    from blackbox_kd.validation import did_you_mean
+
+    places = [Path(), Path("recipes"), bundled("recipes")]
+    for place in places:
+        for candidate in (place / name, place / f"{name}.yaml"):
+            if candidate.is_file():
+                return candidate
+    known = sorted(path.stem for path in places[2].glob("*.yaml"))
+    fix = did_you_mean(name, known) or "name a file, or one of the bundled recipes"
+    raise UserError(f"recipe {name!r} does not exist\n  bundled: {', '.join(known)}\n  fix: {fix}")
+
+
+def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    options = [
+        click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a value of the recipe."),
+        click.option("--teacher", metavar="PROVIDER", help="Another provider for the model called teacher (scripted)."),
+        click.option("--allow-code", is_flag=True, help="Let the recipe's plugins and functions run."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    file = click.Path(path_type=Path)
+    options = [
+        click.option("--run-dir", type=file, help="The run's folder; runs/NAME if left out."),
+        click.option("--ledger", type=file, help="The ledger of paid replies; runs/ledger.sqlite if left out."),
+        click.option("--limit", type=click.IntRange(min=1), help="At most so many rows of each table."),
+        click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@app.command()
+@click.argument("recipe")
+@_recipe_options
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def check(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_code: bool, as_json: bool) -> int:
+    """Check RECIPE without running anything: every problem at once, each with its line and a fix."""
+    from blackbox_kd import recipe as recipes
+    from blackbox_kd.errors import RecipeError
+
+    try:
+        found = recipes.load(_find(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
+    except RecipeError as error:
+        if as_json:
+            problems = [{"line": p.line, "path": p.path, "message": p.message, "fix": p.fix} for p in error.problems]
+            print_json({"recipe": recipe, "ok": False, "problems": problems})
+            return 2
+        raise
+    if as_json:
+        print_json({"recipe": found.name, "ok": True, "problems": []})
+    else:
+        click.echo(f"{found.file}: {len(found.steps)} steps, {len(found.models)} models, no problems")
+    return 0
+
+
+@app.command()
+@click.argument("recipe")
+@_recipe_options
+@_run_options
+@click.option("--until", metavar="STEP", help="Stop after this step (its name, or its position from 0).")
+def run(
+    recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_code: bool, until: str | None, **how: Any
+) -> int:
+    """Run RECIPE, or go on where an earlier run of it stopped; nothing paid for is asked again."""
+    from blackbox_kd import recipe as recipes
+
+    found = recipes.load(_find(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
+    return _execute(found, until=until, **how)
+
+
+@app.command()
+@click.option("--data", required=True, help="Rows: JSONL, JSON, CSV or Parquet; globs too.")
+@click.option("--student", required=True, help="Hub id, folder, .gguf file or package:NAME/FILE.gguf.")
+@click.option("--method", default="sft", show_default=True, help="How to train: sft.")
+@click.option("--name", default="train", show_default=True, help="Name of the run.")
+@click.option("--epochs", type=float, help="Passes over the rows.")
+@click.option("--learning-rate", type=float, help="Highest learning rate.")
+@click.option("--adapter", type=click.Choice(["lora", "full"]), help="LoRA, or all weights.")
+@click.option("--max-length", type=int, help="Most tokens of a row.")
+@click.option("--long-rows", type=click.Choice(["error", "drop"]), help="What happens to longer rows.")
+@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Any other field: steps.train.r=16.")
+@_run_options
+def train(
+    data: str,
+    student: str,
+    method: str,
+    name: str,
+    overrides: tuple[str, ...],
+    run_dir: Path | None,
+    ledger: Path | None,
+    limit: int | None,
+    as_json: bool,
+    **settings: Any,
+) -> int:
+    """Fine-tune a model on rows that exist already, whoever made them."""
+    from blackbox_kd import adhoc
+
+    given = {key: value for key, value in settings.items() if value is not None}
+    recipe = adhoc.training(data, student, method, name, given, overrides)
+    return _execute(recipe, run_dir=run_dir, ledger=ledger, limit=limit, as_json=as_json)
+
+
+@app.command()
+@click.option("--data", required=True, help="Questions with right answers: JSONL, JSON, CSV or Parquet.")
+@click.option("--student", required=True, help="Hub id, folder, .gguf file or package:NAME/FILE.gguf.")
+@click.option("--adapter", help="Folder of a trained adapter; it is compared with the model without it.")
+@click.option("--answer", required=True, help="Kind of answer: number, choice, boolean, exact, math, ...")
+@click.option("--question", help="Column with the question.")
+@click.option("--reference", help="Column with the right answer.")
+@click.option("--max-tokens", type=int, help="The most tokens of a reply.")
+@click.option("--name", default="evaluate", show_default=True, help="Name of the run.")
+@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Any other field of the recipe.")
+@_run_options
+def evaluate(
+    data: str,
+    student: str,
+    adapter: str | None,
+    question: str | None,
+    reference: str | None,
+    name: str,
+    overrides: tuple[str, ...],
+    run_dir: Path | None,
+    ledger: Path | None,
+    limit: int | None,
+    as_json: bool,
+    **settings: Any,
+) -> int:
+    """Ask a model, and its base, the questions of a file; print accuracy with intervals."""
+    from blackbox_kd import adhoc
+
+    given = {key: value for key, value in settings.items() if value is not None}
+    recipe = adhoc.evaluation(data, student, adapter, name, given, (question, reference), overrides)
+    return _execute(recipe, run_dir=run_dir, ledger=ledger, limit=limit, as_json=as_json)
+
+
+def _execute(
+    recipe: Any,
+    *,
+    run_dir: Path | None,
+    ledger: Path | None,
+    limit: int | None,
+    as_json: bool,
+    until: str | None = None,
+) -> int:
+    """Runs a checked recipe and says how it ended."""
+    from blackbox_kd.live import view_for
+    from blackbox_kd.runner import Options, Run
+
+    view = view_for(sys.stderr.isatty(), os.environ)
+    options = Options(
+        cache=cache_folder(), run_dir=run_dir, ledger=ledger, limit=limit, until=until, env=dict(os.environ), view=view
+    )
+    job = Run(recipe, options)
+    try:
+        asyncio.run(_stoppable(job.execute()))
+    finally:
+        if as_json and job.report:
+            print_json(job.report)
+    if not as_json:
+        _conclude(job)
+    return 0
+
+
+async def _stoppable(work: Coroutine[Any, Any, None]) -> None:
+    """Runs `work`; Ctrl-C and SIGTERM cancel it, so that it can close its files and write its report."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, task.cancel)
+        except NotImplementedError:  # Windows: Ctrl-C raises KeyboardInterrupt there
+            break
+    try:
+        await task
+    except asyncio.CancelledError:
+        raise Stopped("stopped; everything paid for is kept. Run the same command to go on") from None
+
+
+def _conclude(job: Any) -> None:
+    from blackbox_kd.report import comparison_in_words, interval, percent
+
+    for entry in job.report.get("evaluations", []):
+        click.echo(
+            f"{entry['model']} on {entry['table']}: {entry['right']} of {entry['n']} right "
+            f"({percent(entry['accuracy'])}, 95 % interval {interval(entry['ci95'])})"
+        )
+    for entry in job.report.get("comparisons", []):
+        click.echo(comparison_in_words(entry, job.report["evaluations"]))
+    click.echo(f"report: {job.path / 'report.md'}")
+
+
+for _command in (cli_read.show, cli_read.report, cli_read.steps, cli_read.schema, cli_read.path):
+    app.add_command(_command)

@@ -1,0 +1,101 @@
+"""The commands that only read: show, report, steps, schema, path."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from blackbox_kd.errors import UserError
+
+SCHEMA_VERSION = 1
+
+
+def cache_folder() -> Path:
+    """Where converted weights are kept; XDG_CACHE_HOME is honoured."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "blackbox-kd"
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Prints a JSON object on stdout, with the version of its layout."""
+    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **value}, indent=1, ensure_ascii=False, default=str))
+
+
+@click.command()
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("table", required=False)
+@click.option("-n", "count", default=5, show_default=True, help="Rows to show.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def show(run_dir: Path, table: str | None, count: int, as_json: bool) -> int:
+    """Show what is in a run: its tables, or the first rows of one (dropped and failed are tables too)."""
+    from blackbox_kd import browse
+
+    if table is None:
+        tables = browse.tables(_run_folder(run_dir))
+        if as_json:
+            print_json({"run": str(run_dir), "tables": tables})
+        else:
+            for entry in tables:
+                click.echo(f"{entry['rows']:>8,}  {entry['table']}")
+    else:
+        rows = browse.rows(_run_folder(run_dir), table, count)
+        if as_json:
+            print_json({"run": str(run_dir), "table": table, "rows": rows})
+        else:
+            for row in rows:
+                click.echo(json.dumps(row, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _run_folder(path: Path) -> Path:
+    for candidate in (path, Path("runs") / path):
+        if (candidate / "manifest.json").is_file():
+            return candidate
+    here = sorted(p.parent.name for p in Path("runs").glob("*/manifest.json"))
+    raise UserError(f"{path}: not a run folder\n  runs here: {', '.join(here) or 'none'}\n  fix: name one of them")
+
+
+@click.command()
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print report.json.")
+def report(run_dir: Path, as_json: bool) -> int:
+    """Print the report of a run."""
+    file = _run_folder(run_dir) / ("report.json" if as_json else "report.md")
+    if not file.exists():
+        raise UserError(f"{file}: the run has not written its report yet\n  fix: run it again; it goes on")
+    click.echo(file.read_text(encoding="utf-8"), nl=False)
+    return 0
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def steps(name: str | None, as_json: bool) -> int:
+    """List the steps, or tell all about one."""
+    from blackbox_kd import browse
+
+    if as_json:
+        print_json({"steps": browse.steps(name)})
+    else:
+        click.echo(browse.step_text(name) if name else browse.step_list())
+    return 0
+
+
+@click.command()
+def schema() -> int:
+    """Print the JSON Schema of recipes, for editors."""
+    from blackbox_kd.json_schema import recipe_schema
+
+    click.echo(json.dumps(recipe_schema(), indent=2))
+    return 0
+
+
+@click.command()
+def path() -> int:
+    """Print the folders that are used outside the runs."""
+    from blackbox_kd.recipe_check import bundled
+
+    print_json({"cache": str(cache_folder()), "recipes": str(bundled("recipes")), "prompts": str(bundled("prompts"))})
+    return 0

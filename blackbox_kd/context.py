@@ -1,0 +1,144 @@
+"""What a step is given by the runner: see `schema.Context`."""
+
+import json
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from blackbox_kd.calls.caller import Caller
+from blackbox_kd.errors import CallError, DataError, EndpointRefused, QuotaSpent, SetupError, StepError
+from blackbox_kd.open_models import OpenModels
+from blackbox_kd.recipe import Planned, Recipe
+from blackbox_kd.run import RunFolder, StoredTable
+from blackbox_kd.schema import Failed, Message, Outcome, Reply, Row, Sampling, Table, digest
+from blackbox_kd.streaming import in_order
+
+WINDOW = 256
+"""Rows in flight at once when a step works on a table; more would only wait for the endpoint's limit."""
+
+
+class Shared:
+    """What all steps of a run share.
+
+    Args:
+        recipe: the recipe.
+        folder: the run folder.
+        models: the open models.
+        caller: asks them.
+        tables: tables by name; `#3` is what steps[3] wrote without giving it a name.
+        report: lists of the report that steps append to.
+        on_event: is told how training goes on.
+    """
+
+    def __init__(self, recipe: Recipe, folder: RunFolder, models: OpenModels, caller: Caller) -> None:
+        self.recipe = recipe
+        self.folder = folder
+        self.models = models
+        self.caller = caller
+        self.tables: dict[str, StoredTable] = {}
+        self.report: dict[str, list[dict[str, Any]]] = {}
+        self.trained: list[tuple[str, Path]] = []
+        self.on_event: Callable[[Mapping[str, Any]], None] = lambda event: None
+
+
+class RunContext:
+    """The context of one step."""
+
+    def __init__(self, shared: Shared, planned: Planned) -> None:
+        self._shared = shared
+        self._planned = planned
+        self.step = planned.label
+        self.seed = shared.recipe.head.seed
+
+    async def ask(
+        self,
+        model: str,
+        messages: list[Message],
+        sampling: Sampling,
+        *,
+        row: Row,
+        sample: int = 0,
+        accept_truncated: bool = False,
+    ) -> Reply:
+        """See `schema.Context.ask`."""
+        shared = self._shared
+        try:
+            return await shared.caller.ask(
+                shared.models.get(model),
+                messages,
+                sampling,
+                name=shared.models.exact(model),
+                row=row,
+                sample=sample,
+                accept_truncated=accept_truncated,
+            )
+        except EndpointRefused as error:
+            raise SetupError(f"model {model!r}: {error}") from error
+        except QuotaSpent as error:
+            raise StepError(f"{self.step}: model {model!r}: {error}; everything paid for is kept") from error
+
+    def render(self, prompt: str, row: Mapping[str, Any]) -> list[Message]:
+        """See `schema.Context.render`."""
+        return self._shared.recipe.prompts[prompt].render(row)
+
+    def table(self, name: str) -> Table:
+        """See `schema.Context.table`."""
+        return self._shared.tables[name]
+
+    def rng(self, *parts: object) -> random.Random:
+        """See `schema.Context.rng`."""
+        return random.Random(digest([self.seed, self._planned.index, *map(str, parts)], 16))
+
+    async def each(
+        self, rows: Iterable[Row], work: Callable[[Row], Awaitable[list[Outcome]]]
+    ) -> AsyncIterator[Outcome]:
+        """See `schema.Context.each`."""
+
+        async def safely(row: Row) -> list[Outcome]:
+            return await guarded(row, work(row))
+
+        async for outcomes in in_order(rows, safely, WINDOW):
+            for outcome in outcomes:
+                yield outcome
+
+    async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:
+        """See `schema.Context.train`."""
+        from blackbox_kd import exports, weights
+        from blackbox_kd.training import launch
+
+        shared = self._shared
+        version = len(shared.models.versions.get(model, [])) + 1
+        work = shared.folder.path / "work"
+        output = shared.folder.path / "models" / f"{model}@{version}"
+        data = exports.write_dataset(shared.folder.path / "dataset", rows)
+        config = shared.models.config(f"{model}@base" if settings["start"] == "base" else model)
+        setup = shared.models.setup(model)
+        job = {
+            "model": str(weights.resolve(config.model, setup.cache, setup.folder)),
+            "adapter_from": getattr(config, "adapter", None),
+            "data": str(data),
+            "output": str(output),
+            "settings": {key: value for key, value in settings.items() if key != "start"},
+        }
+        job_file = work / f"train_{model}@{version}.json"
+        job_file.write_text(json.dumps(job, indent=1))
+        await shared.models.release_local()
+        result = await launch.run_training(job_file, shared.on_event)
+        shared.models.versions.setdefault(model, []).append(output)
+        shared.trained.append((model, output))
+        self.record("trainings", [{"model": f"{model}@{version}", "method": method, **result}])
+
+    def record(self, key: str, entries: list[dict[str, Any]]) -> None:
+        """See `schema.Context.record`."""
+        self._shared.report.setdefault(key, []).extend({**entry, "step": self.step} for entry in entries)
+
+
+async def guarded(row: Row, working: Awaitable[list[Outcome]]) -> list[Outcome]:
+    """The outcomes of a row; an error that is the row's own makes it a failed row."""
+    try:
+        return await working
+    except CallError as error:
+        return [Failed(row, error.kind, str(error))]
+    except DataError as error:
+        return [Failed(row, "data", str(error))]

@@ -1,0 +1,128 @@
+"""Every exception that this package raises.
+
+BlackboxError
+├── UserError               the recipe, the command or the input is wrong      exit status 2
+│   ├── RecipeError         all problems of one recipe, each with file:line
+│   ├── DataError           rows that cannot be read (also a ValueError)
+│   └── SetupError          a missing key, package or file of weights
+├── CallError               one call brought no usable reply
+│   ├── RequestRejected     the request is wrong (400, 403, 413, 422); never retried
+│   ├── EndpointRefused     the key or the model's name is wrong (401, 404); stops a run that has no reply yet
+│   ├── QuotaSpent          402 or insufficient_quota: the account is empty; ends the run
+│   ├── ServerFault         429, 408, 409, 5xx, time-outs, broken connections; retried with patience
+│   └── ReplyFault          cut off, refused, empty or unreadable; retried where a new sample can differ
+├── BudgetReached           the next call could break the budget                exit status 3
+├── StepError               a step cannot go on                                 exit status 1
+├── TooManyFailed           more failed rows than max_failed_share              exit status 1
+├── LedgerError             the ledger cannot be read or written                exit status 1
+└── Stopped                 Ctrl-C or SIGTERM, after a clean stop               exit status 130
+"""
+
+from dataclasses import dataclass
+
+
+class BlackboxError(Exception):
+    """Base of all errors of this package; `exit_status` is what the command line ends with."""
+
+    exit_status = 1
+
+
+class UserError(BlackboxError):
+    """What the user gave is wrong; the message says what to do."""
+
+    exit_status = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a recipe.
+
+    Args:
+        line: 1-based line of the recipe file.
+        path: where in the recipe, such as `steps[0] (judge)`.
+        message: what is wrong, with the offending value.
+        expected: what exists or was expected; empty if there is nothing to list.
+        fix: the edit or the command that mends it.
+    """
+
+    line: int
+    path: str
+    message: str
+    expected: str
+    fix: str
+
+    def text(self, file: str) -> str:
+        """The problem as the three lines a user reads."""
+        where = f"{file}:{self.line}: {self.path}: " if self.path else f"{file}:{self.line}: "
+        expected = f"\n  {self.expected}" if self.expected else ""
+        return f"{where}{self.message}{expected}\n  fix: {self.fix}"
+
+
+class RecipeError(UserError):
+    """All problems of one recipe at once, in file order."""
+
+    def __init__(self, file: str, problems: list[Problem]) -> None:
+        self.file = file
+        self.problems = sorted(problems, key=lambda problem: problem.line)
+        super().__init__("\n\n".join(problem.text(file) for problem in self.problems))
+
+
+class DataError(UserError, ValueError):
+    """Rows that cannot be read or are not what they should be."""
+
+
+class SetupError(UserError):
+    """A key, a package or a file of weights is missing."""
+
+
+class CallError(BlackboxError):
+    """One call brought no usable reply. `kind` is the class under which the row is counted."""
+
+    def __init__(self, message: str, *, kind: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.retry_after_s = retry_after_s
+
+
+class RequestRejected(CallError):
+    """The endpoint says that the request is wrong; sending it again would not help."""
+
+
+class EndpointRefused(CallError):
+    """The key is not accepted or the model does not exist (401, 404)."""
+
+
+class QuotaSpent(CallError):
+    """The account has no money left (402, insufficient_quota)."""
+
+
+class ServerFault(CallError):
+    """Not the row's fault: rate limit, overload, time-out, broken connection, a page that is not JSON."""
+
+
+class ReplyFault(CallError):
+    """A paid reply that cannot be used: `truncated`, `refused`, `empty`, `unreadable`."""
+
+
+class BudgetReached(BlackboxError):
+    """The most that the next call can cost does not fit into what is left of the budget."""
+
+    exit_status = 3
+
+
+class StepError(BlackboxError):
+    """A step cannot go on; the message names the step and what was kept."""
+
+
+class TooManyFailed(BlackboxError):
+    """The share of failed rows is above `max_failed_share`."""
+
+
+class LedgerError(BlackboxError):
+    """The ledger cannot be opened, read or written."""
+
+
+class Stopped(BlackboxError):
+    """The user stopped the run; everything paid for is kept."""
+
+    exit_status = 130

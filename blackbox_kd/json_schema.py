@@ -1,0 +1,47 @@
+"""The JSON Schema of a recipe, for editors that complete and check while one writes."""
+
+from typing import Any
+
+from blackbox_kd import models
+from blackbox_kd.recipe import RecipeFile
+from blackbox_kd.registry import Registry
+from blackbox_kd.sources import TableSource
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of recipes with the package's own steps and providers."""
+    definitions: dict[str, Any] = {}
+    schema = _part(RecipeFile.model_json_schema(), definitions)
+    registry = Registry()
+    steps = []
+    for name in registry.names():
+        step = registry.get(name)
+        part = _part(step.config.model_json_schema(by_alias=True), definitions)
+        part["properties"]["step"] = {"const": name, "description": step.doc.split("\n")[0]}
+        steps.append(_named(f"step_{name}", part, definitions))
+    providers = []
+    for name in models.providers():
+        part = _part(models.provider(name).Config.model_json_schema(by_alias=True), definitions)
+        part["properties"]["provider"] = {"const": name}
+        providers.append(_named(f"model_{name}", part, definitions))
+    table = _named("table", _part(TableSource.model_json_schema(by_alias=True), definitions), definitions)
+    schema["properties"]["steps"]["items"] = {"oneOf": steps}
+    schema["properties"]["models"]["additionalProperties"] = {"oneOf": providers}
+    schema["properties"]["data"]["additionalProperties"] = table
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A blackbox-kd recipe",
+        **{key: value for key, value in schema.items() if key != "title"},
+        "$defs": definitions,
+    }
+
+
+def _part(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """A model's schema, its own definitions moved to the common ones, its empty `step` titles left out."""
+    definitions.update(schema.pop("$defs", {}))
+    return schema
+
+
+def _named(name: str, schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, str]:
+    definitions[name] = schema
+    return {"$ref": f"#/$defs/{name}"}

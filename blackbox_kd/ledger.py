@@ -1,0 +1,232 @@
+"""The durable store of replies: one SQLite file for a workspace, shared by recipes, rounds and processes.
+
+"A reply in the ledger is never bought again. After a crash at most the calls that were in flight can be
+bought a second time, and they are counted."
+
+An intent is on disk before its request is sent, and a reply before anything reads it.
+
+    ledger_writer   commits what many calls wait for as one transaction
+    ledger_file     the SQLite file
+    ledger.sql      its tables
+    ledger_admin    what its owner does with it: summary, export, prune
+"""
+
+import asyncio
+import itertools
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from blackbox_kd.errors import LedgerError
+from blackbox_kd.ledger_file import LedgerFile
+from blackbox_kd.ledger_writer import Writer
+from blackbox_kd.schema import Usage, digest
+
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
+def key_of(wire: Mapping[str, Any], *, row_id: str, sample: int, attempt: int, round: int) -> str:
+    """The name of a call in the ledger: the same for the same question, whichever run or recipe asks it.
+
+    Args:
+        wire: the canonical request: all that decides the reply.
+        row_id: the row that it is asked for.
+        sample: index among the samples of the row.
+        attempt: how many replies to the same question could not be used before.
+        round: round of the loop, from 0.
+    """
+    call = {"wire": wire, "row": row_id, "sample": sample, "attempt": attempt, "round": round}
+    try:
+        return digest(call)
+    except UnicodeEncodeError:  # half of a surrogate pair, as careless data has it, has no UTF-8 form
+        return digest(json.dumps(call, sort_keys=True, default=str))
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a run has paid so far, over all its invocations.
+
+    Args:
+        requests: replies.
+        tokens: prompt and completion tokens of the replies.
+        usd: cost of the replies whose cost is known.
+        usd_unknown: replies whose cost is not known; `usd` does not contain them.
+        doubtful: requests of other processes that have no reply: it may have been lost, and charged for.
+        doubtful_tokens: the most that `doubtful`, and replies without a token count, can have used.
+        doubtful_usd: the most that `doubtful` and `usd_unknown` can have cost, where that was known.
+    """
+
+    requests: int = 0
+    tokens: int = 0
+    usd: float = 0.0
+    usd_unknown: int = 0
+    doubtful: int = 0
+    doubtful_tokens: int = 0
+    doubtful_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sent:
+    """A request in flight: what its reply will be stored with."""
+
+    serial: int
+    model: str
+    row_id: str
+    wire: str
+    reserved_usd: float | None
+    reserved_tokens: int
+
+
+class Ledger:
+    """A ledger, open for one run. Use it from one event loop at a time; `get` is for any thread."""
+
+    def __init__(self, file: LedgerFile, run: str) -> None:
+        self._file = file
+        self._run = run
+        self._serials = itertools.count()
+        self._in_flight: dict[str, list[_Sent]] = defaultdict(list)
+        self._writer = Writer(file)
+
+    @classmethod
+    def open(cls, path: Path, run: str) -> Self:
+        """Opens a ledger, and makes one (readable for its owner alone) where there is none.
+
+        Raises:
+            LedgerError: the file cannot be used; the message says why and what to do.
+        """
+        return cls(LedgerFile(path, run), run)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def get(self, key: str) -> str | None:
+        """The raw body of the reply to a call, or None if there is none yet."""
+        return self._file.body(key)
+
+    async def intend(
+        self,
+        key: str,
+        wire: Mapping[str, Any],
+        *,
+        model: str,
+        row_id: str,
+        reserved_usd: float | None,
+        reserved_tokens: int = 0,
+    ) -> str | None:
+        """Notes that a request is about to be sent; on disk when this returns.
+
+        Args:
+            key: of the call, see `key_of`.
+            wire: the canonical request.
+            model: name of the model in the recipe.
+            row_id: the row that the call is for.
+            reserved_usd: the most that the call can cost; None when no price is known.
+            reserved_tokens: the most tokens that it can use.
+
+        Returns:
+            None: send the request. Otherwise the body of a reply that another process has bought in the
+            meantime: nothing is to be sent or settled.
+
+        Raises:
+            LedgerError: it could not be stored; nothing may be sent.
+        """
+        sent = _Sent(next(self._serials), model, row_id, _json(wire), reserved_usd, reserved_tokens)
+        self._in_flight[key].append(sent)
+        intent = (sent.serial, key, model, row_id, reserved_usd, reserved_tokens)
+        try:
+            bought = await self._writer.submit(intent=intent)
+        except BaseException as error:
+            self._forget(key, sent)
+            if isinstance(error, asyncio.CancelledError):  # it is committed all the same, but never sent
+                with suppress(LedgerError):
+                    self._writer.submit(ended=sent.serial)
+            raise
+        if bought is not None:
+            self._forget(key, sent)
+        return bought
+
+    async def settle(self, key: str, body: str, *, usage: Usage, cost_usd: float | None) -> None:
+        """Stores the reply to an intended call in place of its intent; on disk when this returns.
+
+        Args:
+            key: of the call.
+            body: the raw reply, as it came.
+            usage: its tokens.
+            cost_usd: what it cost; None when that is not known.
+
+        Raises:
+            LedgerError: it could not be stored. The intent stays, so that the call counts as one in flight.
+        """
+        sent = self._take(key)
+        tokens = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
+        reserved = (sent.reserved_usd, sent.reserved_tokens)
+        text = body if _has_utf8(body) else body.encode(errors="replace").decode()
+        reply = (key, self._run, sent.model, sent.row_id, *tokens, cost_usd, *reserved, text, sent.wire)
+        await self._end(key, sent, reply=reply)
+
+    async def abandon(self, key: str, kind: str) -> None:
+        """Takes an intent back: the server has answered, without a reply and so without a charge.
+
+        Not for a time-out or a broken connection, after which the server may charge: leave that intent, and
+        intend the call again.
+
+        Args:
+            key: of the call.
+            kind: class of the answer, for the counts that `blackbox-kd ledger` shows.
+        """
+        sent = self._take(key)
+        await self._end(key, sent, abandoned=(sent.model, kind))
+
+    def spent(self) -> Spent:
+        """This run's totals; reads an index over all its replies, so call it once, not for each call."""
+        return Spent(*self._file.spent())
+
+    def repeated(self) -> int:
+        """Calls that this run has sent again because an earlier process ended with them in flight."""
+        return self._file.repeated()
+
+    def close(self) -> None:
+        """Commits what waits and closes the file; calls still in flight count as in flight at a crash."""
+        self._writer.close()
+        self._file.close()
+
+    def _take(self, key: str) -> _Sent:
+        """The latest request in flight for a key, taken out of those in flight."""
+        calls = self._in_flight.get(key)
+        if not calls:
+            raise LedgerError(f"call {key!r} was not intended, or has been settled or abandoned already")
+        sent = calls[-1]
+        self._forget(key, sent)
+        return sent
+
+    def _forget(self, key: str, sent: _Sent) -> None:
+        self._in_flight[key].remove(sent)
+        if not self._in_flight[key]:
+            del self._in_flight[key]
+
+    async def _end(self, key: str, sent: _Sent, **parts: Any) -> None:
+        try:
+            await self._writer.submit(ended=sent.serial, **parts)
+        except Exception:
+            self._in_flight[key].append(sent)  # it can be tried again
+            raise
+
+
+def _has_utf8(text: str) -> bool:
+    try:
+        text.isascii() or text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _json(wire: Mapping[str, Any]) -> str:
+    text = _encode(wire)
+    return text if _has_utf8(text) else json.dumps(wire, default=str)

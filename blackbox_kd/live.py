@@ -1,0 +1,186 @@
+"""What a person sees while a run goes on: a live table on a terminal, plain lines anywhere else. All on stderr."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from blackbox_kd.accounts import Account
+
+PLAIN_EVERY_S = 10.0
+
+
+class Totals(Protocol):
+    """What the view needs of the caller."""
+
+    def totals(self) -> Mapping[str, Any]:
+        """Calls, replayed, prompt_tokens, completion_tokens, cost_usd (None: unknown) of the run so far."""
+        ...
+
+
+class View:
+    """Shows nothing; the base of the views that do."""
+
+    def __init__(self) -> None:
+        self._accounts: list[Account] = []
+        self._caller: Totals | None = None
+        self._training: Mapping[str, Any] = {}
+        self._rows = 0
+        self._began = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Shows a line that stays."""
+
+    def begin(self, label: str, rows: int) -> None:
+        """A stage begins, with so many rows to go."""
+        self._rows = rows
+        self._began = time.monotonic()
+        self._training = {}
+
+    def step_done(self, account: Account) -> None:
+        """A step has ended."""
+        self.say(account_line(account))
+
+    def training(self, event: Mapping[str, Any]) -> None:
+        """Training tells how it goes on."""
+        self._training = event
+
+    @contextmanager
+    def showing(self, accounts: list[Account], caller: Totals) -> Iterator[None]:
+        """Shows the run while it lasts."""
+        self._accounts = accounts
+        self._caller = caller
+        yield
+
+    def time_left(self) -> str:
+        """Time left of the running stage, guessed from its pace; empty when nothing is known."""
+        spent = time.monotonic() - self._began
+        if self._training.get("steps"):
+            done, total = self._training.get("step", 0), self._training["steps"]
+        else:
+            done, total = (self._accounts[-1].ended if self._accounts else 0), self._rows
+        if not done or done >= total:
+            return ""
+        left = spent / done * (total - done)
+        return f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} min"
+
+    def money(self) -> str:
+        """Tokens and cost so far."""
+        if self._caller is None:
+            return ""
+        totals = self._caller.totals()
+        tokens = totals["prompt_tokens"] + totals["completion_tokens"]
+        cost = totals["cost_usd"]
+        price = "cost unknown" if cost is None else f"${cost:.4f}"
+        replayed = f" + {totals['replayed']:,} from the ledger" if totals["replayed"] else ""
+        return f"{totals['calls']:,} calls{replayed}, {tokens:,} tokens, {price}"
+
+    def now(self) -> str:
+        """The running stage in one line."""
+        account = self._accounts[-1] if self._accounts else None
+        if self._training.get("steps"):
+            loss = self._training.get("loss")
+            text = f"training: step {self._training.get('step')} of {self._training['steps']}"
+            text += f", loss {loss:.3f}" if isinstance(loss, float) else ""
+        elif account is not None:
+            text = account_line(account)
+        else:
+            return ""
+        left = self.time_left()
+        return f"{text}; {self.money()}" + (f"; {left} left" if left else "")
+
+
+class PlainView(View):
+    """A line now and then."""
+
+    def say(self, text: str) -> None:
+        """Shows a line."""
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+    @contextmanager
+    def showing(self, accounts: list[Account], caller: Totals) -> Iterator[None]:
+        """Says every few seconds how far the run is."""
+        ended = threading.Event()
+
+        def tell() -> None:
+            last = ""
+            while not ended.wait(PLAIN_EVERY_S):
+                line = self.now()
+                if line and line != last:
+                    self.say(f"  {line}")
+                last = line
+
+        with super().showing(accounts, caller):
+            thread = threading.Thread(target=tell, daemon=True)
+            thread.start()
+            try:
+                yield
+            finally:
+                ended.set()
+                thread.join()
+
+
+class LiveView(View):
+    """A table that is drawn anew four times a second."""
+
+    def __init__(self, *, no_color: bool = False) -> None:
+        super().__init__()
+        from rich.console import Console
+
+        self._console = Console(stderr=True, no_color=no_color, highlight=False)
+
+    def say(self, text: str) -> None:
+        """Shows a line above the table."""
+        self._console.print(text, markup=False)
+
+    def step_done(self, account: Account) -> None:
+        """The table shows it already."""
+
+    @contextmanager
+    def showing(self, accounts: list[Account], caller: Totals) -> Iterator[None]:
+        """Draws the table while the run lasts, and leaves its last state on the screen."""
+        from rich.live import Live
+
+        with (
+            super().showing(accounts, caller),
+            Live(console=self._console, get_renderable=self._table, refresh_per_second=4),
+        ):
+            yield
+
+    def _table(self) -> Any:
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table("step", "in", "out", "dropped", "failed", box=None, pad_edge=False)
+        for account in list(self._accounts):
+            dropped = ", ".join(f"{count:,} {reason}" for reason, count in account.dropped.items())
+            failed = ", ".join(f"{count:,} {kind}" for kind, count in account.failed.items())
+            rows = [f"{account.rows_in:,}", f"{account.out:,}", dropped or "0", failed or "0"]
+            table.add_row(*(Text(cell) for cell in [account.step, *rows]))
+        return Group(table, Text(self.now() if self._training.get("steps") else self._summary()))
+
+    def _summary(self) -> str:
+        left = self.time_left()
+        return self.money() + (f", {left} left in this step" if left else "")
+
+
+def account_line(account: Account) -> str:
+    """A step's balance in one line."""
+    parts = [f"{account.rows_in:,} in"]
+    if account.added:
+        parts.append(f"{account.added:,} added")
+    parts.append(f"{account.out:,} out")
+    parts += [f"{count:,} dropped: {reason}" for reason, count in account.dropped.items()]
+    parts += [f"{count:,} failed: {kind}" for kind, count in account.failed.items()]
+    return f"{account.step}: {', '.join(parts)}"
+
+
+def view_for(stream_is_terminal: bool, env: Mapping[str, str]) -> View:
+    """The view that suits the terminal: NO_COLOR and FORCE_COLOR are obeyed."""
+    if stream_is_terminal and env.get("TERM") != "dumb":
+        return LiveView(no_color=bool(env.get("NO_COLOR")))
+    return PlainView()

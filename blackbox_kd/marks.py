@@ -1,0 +1,103 @@
+"""Marks on the fields of a step's config: what a field's text names, and what it takes when it is left out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A mark on a config field: its text names something of the recipe."""
+
+    kind: Literal["model", "student", "table", "new table", "prompt", "column", "new column", "expression", "answer"]
+
+
+@dataclass(frozen=True, slots=True)
+class FromEarlier:
+    """A mark on a config field: left out, it takes the value of the nearest earlier step that has the field.
+
+    Args:
+        steps: names of the steps that are looked at; empty for all.
+    """
+
+    steps: tuple[str, ...] = ()
+
+
+StudentName = Annotated[str, Names("student")]
+ModelName = Annotated[str, Names("model")]
+TableName = Annotated[str, Names("table")]
+NewTable = Annotated[str, Names("new table")]
+PromptName = Annotated[str, Names("prompt")]
+Column = Annotated[str, Names("column")]
+NewColumn = Annotated[str, Names("new column")]
+Expression = Annotated[str, Names("expression")]
+Answer = Annotated[str, Names("answer")]
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """One place where a config names something.
+
+    Args:
+        field: the field's path as the recipe writes it, such as `models[1]`, `outputs.wrong` or `as`.
+        kind: what it names.
+        value: the name.
+    """
+
+    field: str
+    kind: str
+    value: str
+
+
+def mentions(config: BaseModel) -> Iterator[Mention]:
+    """Every model, table, prompt, column, expression and answer that a config names, field by field."""
+    for name, entry in type(config).model_fields.items():
+        annotation: Any = Annotated[(entry.annotation, *entry.metadata)] if entry.metadata else entry.annotation
+        yield from _walk(annotation, getattr(config, name), entry.alias or name)
+
+
+def _walk(annotation: Any, value: Any, path: str) -> Iterator[Mention]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if isinstance(value, BaseModel):
+        for inner in mentions(value):
+            yield Mention(f"{path}.{inner.field}", inner.kind, inner.value)
+    elif origin is Annotated:
+        marks = [mark for mark in arguments[1:] if isinstance(mark, Names)]
+        if marks and isinstance(value, str):
+            yield Mention(path, marks[0].kind, value)
+        else:
+            yield from _walk(arguments[0], value, path)
+    elif origin in (Union, UnionType):
+        yield from dict.fromkeys(found for branch in arguments for found in _walk(branch, value, path))
+    elif origin is list and isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _walk(arguments[0], item, f"{path}[{index}]")
+    elif origin is dict and isinstance(value, dict):
+        for key, item in value.items():
+            yield from _walk(arguments[0], key, f"{path}.{key}")
+            yield from _walk(arguments[1], item, f"{path}.{key}")
+
+
+def earlier(config: type[BaseModel]) -> dict[str, FromEarlier]:
+    """Fields of a config class that take an earlier step's value when they are left out."""
+    return {
+        name: mark
+        for name, entry in config.model_fields.items()
+        for mark in entry.metadata
+        if isinstance(mark, FromEarlier)
+    }
+
+
+def resolve(patterns: Sequence[str], config: BaseModel) -> list[str]:
+    """Names with `{field}` replaced by the config's value; a list gives several names, None gives none."""
+    names: list[str] = []
+    for pattern in patterns:
+        if not (pattern.startswith("{") and pattern.endswith("}")):
+            names.append(pattern)
+            continue
+        value = getattr(config, pattern[1:-1])
+        names += [] if value is None else [value] if isinstance(value, str) else list(value)
+    return names

@@ -1,0 +1,104 @@
+"""Any endpoint that speaks OpenAI's chat completions: OpenAI itself, gateways, and most other vendors."""
+
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from blackbox_kd.calls import http_chat
+from blackbox_kd.errors import SetupError
+from blackbox_kd.models import Model, ModelConfig, Price, Setup
+from blackbox_kd.schema import digest
+
+OPENAI = "https://api.openai.com/v1"
+DEFAULT_KEY = "OPENAI_API_KEY"
+
+
+class Config(ModelConfig):
+    """A model behind an OpenAI-compatible endpoint."""
+
+    base_url: str | None = None
+    """URL up to `/v1`; without it the variable OPENAI_BASE_URL, then https://api.openai.com/v1."""
+    key_env: str | None = None
+    """Name of the environment variable that holds the key. Without it OPENAI_API_KEY, which is sent only to OpenAI
+    and to OPENAI_BASE_URL; any other `base_url` is then used without a key."""
+    rpm: float | None = Field(default=None, gt=0)
+    """The most requests a minute; the limits that the endpoint reports are kept to anyway."""
+    tpm: float | None = Field(default=None, gt=0)
+    """The most tokens a minute, prompt and reply together."""
+    timeout_s: float = Field(default=600, gt=0)
+    """The most seconds that one reply may take."""
+    price: Price | None = None
+    """What the model costs; without it the list price, where one is known."""
+    max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
+    """What the endpoint calls `max_tokens`; `auto` is `max_completion_tokens` at api.openai.com, else `max_tokens`."""
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """Other fields of every request, as the endpoint names them (`top_k`, `reasoning_effort`)."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        return None if value is None else http_chat.checked_url(value)
+
+
+def missing(config: Config, setup: Setup) -> list[tuple[str, str, str]]:
+    """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
+    variable = _variable(config)
+    try:
+        base_url = _base_url(config, setup)
+    except ValueError as error:
+        return [("provider", f"the variable OPENAI_BASE_URL: {error}.", "export OPENAI_BASE_URL=https://...")]
+    try:
+        has_key = variable is None or http_chat.key_from(setup.env, variable) is not None
+    except ValueError as error:
+        return [("provider", str(error), f"export {variable}=...")]
+    if has_key or http_chat.is_loopback(base_url):
+        return []
+    fix = f"export {variable}=... or name the variable that holds the key: key_env: NAME"
+    return [("provider", f"{base_url} needs a key, and the variable {variable} is not set.", fix)]
+
+
+def identity(config: Config, setup: Setup) -> str:
+    """What names a model in fingerprints: how it is reached, not how fast or at what price."""
+    return digest([_base_url(config, setup), config.model, _max_tokens_field(config, setup), config.extra_body])
+
+
+def open_model(config: Config, setup: Setup) -> Model:
+    """Opens a model; nothing is sent before the first call.
+
+    Raises:
+        SetupError: the key is missing or cannot be one, or OPENAI_BASE_URL is no URL.
+    """
+    for _, message, fix in missing(config, setup):
+        raise SetupError(f"model {setup.name!r}: {message}\n  fix: {fix}")
+    base_url = _base_url(config, setup)
+    variable = _variable(config)
+    key = http_chat.key_from(setup.env, variable) if variable else None
+    http = http_chat.HttpChat(http_chat.Endpoint(base_url, key, config.max_concurrency, config.timeout_s))
+    return http_chat.ChatModel(
+        config,
+        http,
+        endpoint=f"{base_url} {config.model}",  # vendors limit each model by itself
+        max_tokens_field=_max_tokens_field(config, setup),
+        extra=config.extra_body,
+    )
+
+
+def _base_url(config: Config, setup: Setup) -> str:
+    return config.base_url or http_chat.checked_url(setup.env.get("OPENAI_BASE_URL") or OPENAI)
+
+
+def _variable(config: Config) -> str | None:
+    """The variable that holds the key; OpenAI's own key goes nowhere the user did not send it."""
+    default = DEFAULT_KEY if config.base_url is None or _is_openai(config.base_url) else None
+    return config.key_env or default
+
+
+def _max_tokens_field(config: Config, setup: Setup) -> str:
+    if config.max_tokens_field != "auto":
+        return config.max_tokens_field
+    return "max_completion_tokens" if _is_openai(_base_url(config, setup)) else "max_tokens"
+
+
+def _is_openai(base_url: str) -> bool:
+    return urlsplit(base_url).hostname == "api.openai.com"

@@ -1,0 +1,210 @@
+"""Replies from a script: for trying a recipe out, and for tests. Nothing is sent and nothing is paid.
+
+    models:
+      teacher:
+        provider: scripted
+        replies: ["The answer is {{ reference }}.", "I think it is {{ reference }}."]
+
+A reply is a Jinja template over the row's columns, `sample` and `attempt`. It may also be a mapping with `text`
+and what the endpoint would say beside it (`finish_reason`, `usage`).
+"""
+
+import importlib.util
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from blackbox_kd.errors import RequestRejected, SetupError
+from blackbox_kd.models import Model, ModelConfig, Price, Setup
+from blackbox_kd.schema import Request, digest
+
+DEFAULT = (
+    "Step by step, from what is given to what is asked.\n"
+    "{% if reference is defined %}The answer is {{ reference }}.{% else %}That is the answer.{% endif %}"
+)
+
+
+class Entry(BaseModel):
+    """One reply, with what the endpoint says beside the text."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    text: str
+    """Template of the reply."""
+    finish_reason: str | None = None
+    """`stop`, `length`, `content_filter`; without it, `length` when `max_tokens` cuts the reply off, else `stop`."""
+    usage: dict[str, int] | None = None
+    """Tokens as the endpoint would count them; without it, words."""
+
+
+class Config(ModelConfig):
+    """A script. Without `replies` and `function`, the reply states the row's reference."""
+
+    local: ClassVar[bool] = True
+
+    model: str = "scripted"
+    """Name that replies and reports show."""
+    replies: list[str | Entry] | dict[str, str | Entry] | None = Field(default=None, min_length=1)
+    """A list, from which row, sample and attempt pick one; or replies by a piece of the last user message."""
+    function: str | None = None
+    """`file.py:name`, relative to the recipe: called with messages, row and sample, it returns the reply, which is
+    not a template then. Runs only with --allow-code."""
+    price: Price | None = None
+    """What tokens cost, to try a budget out."""
+
+    @model_validator(mode="after")
+    def _one_script(self) -> "Config":
+        if self.replies is not None and self.function is not None:
+            raise ValueError("replies and function: only one of them can say what the reply is")
+        return self
+
+
+def missing(config: Config, setup: Setup) -> list[tuple[str, str, str]]:
+    """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
+    if config.function is None:
+        return []
+    file, _, name = config.function.rpartition(":")
+    if not file or not name.isidentifier():
+        return [("function", f"{config.function!r} does not name a function.", "write function: file.py:name")]
+    if not (setup.folder / file).is_file():
+        return [("function", f"{file!r} does not exist in {str(setup.folder)!r}.", "name a file beside the recipe")]
+    if not setup.allow_code:
+        what = f"{config.function!r} is Python code, which a recipe may not run by itself."
+        return [("function", what, "read the file, then add --allow-code")]
+    return []
+
+
+def identity(config: Config, setup: Setup) -> str:
+    """What names a model in fingerprints: its script, a function's code included."""
+    code = _file(config, setup).read_text(encoding="utf-8") if config.function else ""
+    return digest([config.model_dump(exclude={"max_concurrency", "price"}), code])
+
+
+def open_model(config: Config, setup: Setup) -> Model:
+    """Opens a model.
+
+    Raises:
+        SetupError: a template cannot be compiled, or the function is not there or not allowed.
+    """
+    for _, message, fix in missing(config, setup):
+        raise SetupError(f"model {setup.name!r}: {message}\n  fix: {fix}")
+    return ScriptedModel(config, setup)
+
+
+class ScriptedModel:
+    """See `models.Model`."""
+
+    def __init__(self, config: Config, setup: Setup) -> None:
+        self.config: ModelConfig = config
+        self._replies = config.replies
+        self.endpoint = f"scripted {setup.name}"
+        self._identity = identity(config, setup)
+        self._function = _load(config, setup) if config.function else None
+        env = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+        script = config.replies or [DEFAULT]
+        pairs = script.items() if isinstance(script, dict) else [("", entry) for entry in script]
+        self._entries: list[tuple[str, Entry, jinja2.Template]] = []
+        for piece, reply in pairs:
+            entry = reply if isinstance(reply, Entry) else Entry(text=reply)
+            try:
+                self._entries.append((piece, entry, env.from_string(entry.text)))
+            except jinja2.TemplateSyntaxError as error:
+                raise SetupError(f"model {setup.name!r}: the reply {entry.text!r}: {error.message}") from error
+        self._default = env.from_string(DEFAULT)
+
+    def wire(self, request: Request) -> dict[str, Any]:
+        """The request and, where a template says it, the reply: both change when the script or the row does."""
+        sampling = request.sampling
+        wire = {
+            "provider": "scripted",
+            "model": self.config.model,
+            "messages": request.messages,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_tokens,
+            "stop": list(sampling.stop) or None,
+            "seed": sampling.seed,
+            "extra": dict(sampling.extra) or None,
+            "script": self._identity if self._function else None,
+            "reply": None if self._function else self._scripted(request),
+        }
+        return {name: value for name, value in wire.items() if value is not None}
+
+    async def send(self, wire: dict[str, Any], request: Request) -> tuple[str, Mapping[str, str]]:
+        """The reply in the form of a chat completion."""
+        reply = wire.get("reply")
+        if self._function is not None:
+            reply = self._function(request.messages, request.row, request.sample)
+            if inspect.isawaitable(reply):
+                reply = await reply
+        entry = Entry.model_validate(reply) if isinstance(reply, Mapping) else Entry(text=str(reply))
+        return json.dumps(_completion(self.config.model, entry, request), ensure_ascii=False), {}
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def _scripted(self, request: Request) -> dict[str, Any]:
+        """The entry for a request, with its template rendered."""
+        entry, template = self._chosen(request)
+        values = {**request.row, "sample": request.sample, "attempt": request.attempt}
+        try:
+            text = template.render(values)
+        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+            raise RequestRejected(f"scripted reply {entry.text!r}: {error}", kind="rejected") from error
+        return entry.model_copy(update={"text": text}).model_dump(exclude_none=True)
+
+    def _chosen(self, request: Request) -> tuple[Entry, jinja2.Template]:
+        """The entry for a request: by its message or by its row, never by when it is asked."""
+        if isinstance(self._replies, dict):
+            asked = [message["content"] for message in request.messages if message["role"] == "user"]
+            last = asked[-1] if asked else ""
+            found = [(entry, template) for piece, entry, template in self._entries if piece in last]
+            return found[0] if found else (Entry(text=DEFAULT), self._default)
+        start = int(digest(request.row.id, 8), 16)
+        _, entry, template = self._entries[(start + request.sample + request.attempt) % len(self._entries)]
+        return entry, template
+
+
+def _completion(model: str, entry: Entry, request: Request) -> dict[str, Any]:
+    """A chat completion in OpenAI's form; tokens are counted in words, and `max_tokens` holds."""
+    limit = request.sampling.max_tokens
+    text, finish_reason = entry.text, entry.finish_reason or "stop"
+    if limit is not None and len(text.split()) > limit and entry.finish_reason is None:
+        text, finish_reason = " ".join(text.split()[:limit]), "length"
+    prompt = sum(len(message["content"].split()) for message in request.messages)
+    completed = len(text.split())
+    words = {"prompt_tokens": prompt, "completion_tokens": completed, "total_tokens": prompt + completed}
+    return {
+        "id": f"scripted-{digest([request.row.id, request.sample, request.attempt, text], 16)}",
+        "object": "chat.completion",
+        "model": model,
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}],
+        "usage": entry.usage or words,
+    }
+
+
+def _file(config: Config, setup: Setup) -> Path:
+    return setup.folder / str(config.function).rpartition(":")[0]
+
+
+def _load(config: Config, setup: Setup) -> Callable[..., Any]:
+    """The function that the config names."""
+    file, name = _file(config, setup), str(config.function).rpartition(":")[2]
+    spec = importlib.util.spec_from_file_location(f"scripted_{digest(str(file), 8)}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise SetupError(f"model {setup.name!r}: {file} cannot be loaded: {error!r}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise SetupError(f"model {setup.name!r}: {file} has no function {name!r}")
+    return function  # type: ignore[no-any-return]

@@ -1,0 +1,77 @@
+"""A running vLLM server: OpenAI's chat completions, with the fields that vLLM adds to them.
+
+    vllm serve MODEL --generation-config vllm
+
+`--generation-config vllm` keeps the sampling defaults of the model's own files out: they would decide replies
+without being in the recipe.
+"""
+
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from blackbox_kd.calls import http_chat
+from blackbox_kd.errors import SetupError
+from blackbox_kd.models import Model, ModelConfig, Price, Setup
+
+OWN_FIELDS = ("top_k", "min_p", "repetition_penalty", "chat_template_kwargs")
+
+
+class Config(ModelConfig):
+    """A model behind a vLLM server. The step's `extra:` takes vLLM's fields too, over those given here."""
+
+    base_url: str = "http://127.0.0.1:8000/v1"
+    """URL of the server, up to `/v1`."""
+    key_env: str | None = None
+    """Name of the environment variable that holds what the server was given as `--api-key`; without it, no key."""
+    timeout_s: float = Field(default=600, gt=0)
+    """The most seconds that one reply may take, waiting in the server's queue included."""
+    price: Price = Price(input=0, output=0)
+    """What tokens cost. Nothing unless you say so: your own server bills nobody."""
+    top_k: int | None = Field(default=None, ge=-1)
+    """How many of the likeliest tokens are drawn from; 0 or -1 for all."""
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    """The least probability of a token, as a share of the likeliest one's."""
+    repetition_penalty: float | None = Field(default=None, gt=0)
+    """Above 1, tokens that occurred become less likely."""
+    chat_template_kwargs: dict[str, Any] | None = None
+    """Variables of the chat template, such as `{enable_thinking: false}`."""
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """Other fields of every request (`prompt_logprobs`, `structured_outputs`)."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        return http_chat.checked_url(value)
+
+
+def missing(config: Config, setup: Setup) -> list[tuple[str, str, str]]:
+    """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
+    if config.key_env is None:
+        return []
+    try:
+        found = http_chat.key_from(setup.env, config.key_env)
+    except ValueError as error:
+        return [("key_env", str(error), f"export {config.key_env}=...")]
+    fix = f"export {config.key_env}=..., or leave key_env out if the server has no --api-key"
+    return [] if found else [("key_env", f"the variable {config.key_env} is not set.", fix)]
+
+
+def open_model(config: Config, setup: Setup) -> Model:
+    """Opens a model; nothing is sent before the first call.
+
+    Raises:
+        SetupError: the key is missing or cannot be one.
+    """
+    for _, message, fix in missing(config, setup):
+        raise SetupError(f"model {setup.name!r}: {message}\n  fix: {fix}")
+    key = http_chat.key_from(setup.env, config.key_env) if config.key_env else None
+    http = http_chat.HttpChat(http_chat.Endpoint(config.base_url, key, config.max_concurrency, config.timeout_s))
+    own = {name: value for name in OWN_FIELDS if (value := getattr(config, name)) is not None}
+    return http_chat.ChatModel(
+        config,
+        http,
+        endpoint=config.base_url,  # all models of a server share its GPU
+        max_tokens_field="max_tokens",
+        extra={**config.extra_body, **own},
+    )

@@ -1,0 +1,88 @@
+"""Models by the names that steps use, versions included: `teacher`, `student`, `student@base`, `student@1`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from blackbox_kd import models
+from blackbox_kd.errors import StepError
+from blackbox_kd.models import Model, ModelConfig, Setup
+from blackbox_kd.recipe import Recipe
+from blackbox_kd.schema import digest
+
+
+class OpenModels:
+    """Opens models when they are first asked, and knows the versions that training made.
+
+    Args:
+        recipe: where the models are configured.
+        cache: the user's cache folder.
+        env: where keys are looked up.
+    """
+
+    def __init__(self, recipe: Recipe, cache: Path, env: Mapping[str, str]) -> None:
+        self._recipe = recipe
+        self._cache = cache
+        self._env = env
+        self._open: dict[str, Model] = {}
+        self.versions: dict[str, list[Path]] = {}
+
+    def exact(self, name: str) -> str:
+        """A name with its version: `student` after two trainings is `student@2`; `teacher` stays `teacher`."""
+        base, _, version = name.partition("@")
+        trained = len(self.versions.get(base, []))
+        if version == "base" and not trained:
+            return base
+        return f"{base}@{trained}" if trained and not version else name
+
+    def config(self, name: str) -> ModelConfig:
+        """The config of a version: the recipe's, with the trained adapter or weights in it.
+
+        Raises:
+            StepError: no training has made that version yet.
+        """
+        base, _, version = self.exact(name).partition("@")
+        config = self._recipe.models[base]
+        if version in ("", "base"):
+            return config
+        folders = self.versions.get(base, [])
+        if int(version) > len(folders):
+            raise StepError(f"model {name!r}: only {len(folders)} versions have been trained so far")
+        folder = folders[int(version) - 1]
+        if (folder / "adapter_config.json").exists():
+            return config.model_copy(update={"adapter": str(folder)})
+        return config.model_copy(update={"model": str(folder), "adapter": None})
+
+    def setup(self, name: str) -> Setup:
+        """What a provider is given besides the config."""
+        recipe = self._recipe
+        return Setup(name, recipe.folder, self._cache, self._env, recipe.allow_code, recipe.head.seed)
+
+    def get(self, name: str) -> Model:
+        """The open model of a name.
+
+        Raises:
+            SetupError: a key, a package or the weights are missing.
+        """
+        exact = self.exact(name)
+        if exact not in self._open:
+            config = self.config(exact)
+            self._open[exact] = models.provider(config.provider).open_model(config, self.setup(exact))
+        return self._open[exact]
+
+    def identity(self, name: str) -> str:
+        """What names a version in fingerprints: the hash of its weights, or how its endpoint is reached."""
+        config = self.config(name)
+        module = models.provider(config.provider)
+        if hasattr(module, "identity"):
+            return str(module.identity(config, self.setup(name)))
+        return digest(config.model_dump(exclude={"max_concurrency", "rpm", "tpm", "timeout_s", "price", "key_env"}))
+
+    async def release_local(self) -> None:
+        """Closes the models that hold weights in this process: training is about to need the memory."""
+        for name in [name for name, model in self._open.items() if model.config.local]:
+            await self._open.pop(name).close()
+
+    async def close(self) -> None:
+        """Closes all models."""
+        for name in list(self._open):
+            await self._open.pop(name).close()

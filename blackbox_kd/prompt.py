@@ -1,0 +1,242 @@
+"""Prompts: Jinja templates that render to chat messages.
+
+A template without message marks is one user message. With marks it holds several:
+
+    {% system %}You solve word problems.{% endsystem %}
+    {% for example in examples %}
+    {% user %}{{ example.instruction }}{% enduser %}
+    {% assistant %}{{ example.response }}{% endassistant %}
+    {% endfor %}
+    {% user %}{{ instruction }}{% enduser %}
+
+Templates are code of strangers: they run in a sandbox that can neither change nor call what it is given, a
+variable that no column provides is an error, and a row's text is only ever data.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2 import meta, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from blackbox_kd.errors import DataError, UserError
+from blackbox_kd.schema import Message
+
+ROLES = ("system", "user", "assistant")
+SUFFIX = ".jinja"
+_MARK = f"\x00{secrets.token_hex(8)}\x00"
+"""Stands before and after a message while a template renders; random, so that no row can forge a message."""
+_GLOBALS = ("range", "namespace", "joiner", "cycler", "dict")
+"""Functions that templates may call. Jinja's `lipsum` is not among them: it makes text of any length."""
+
+
+class _Messages(Extension):
+    """The tags `{% system %}`, `{% user %}` and `{% assistant %}`."""
+
+    tags = set(ROLES)  # noqa: RUF012 - jinja2 declares it as an instance attribute
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        token = next(parser.stream)
+        body = parser.parse_statements((f"name:end{token.value}",), drop_needle=True)
+        inner = [call.args[0] for node in body for call in _calls(node) if _is_mark(call)]
+        if inner:
+            parser.fail("a message inside a message; end the first one before the next begins", token.lineno)
+        call = self.call_method("_mark", [nodes.Const(token.value)])
+        return nodes.CallBlock(call, [], [], body).set_lineno(token.lineno)
+
+    def _mark(self, role: str, caller: Callable[[], str]) -> str:
+        return f"{_MARK}{role}\n{caller().strip()}{_MARK}"
+
+
+def _calls(node: nodes.Node) -> Iterator[nodes.Call]:
+    if isinstance(node, nodes.CallBlock):
+        yield node.call
+    for block in node.find_all(nodes.CallBlock):
+        yield block.call
+
+
+def _is_mark(call: nodes.Call) -> bool:
+    return isinstance(call.node, nodes.ExtensionAttribute) and call.node.name == "_mark"
+
+
+class _Templates(jinja2.FileSystemLoader):
+    """Finds `{% include %}`s: templates only, so that a prompt cannot send other files of the folder to a model."""
+
+    def get_source(self, environment: jinja2.Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        if not template.endswith(SUFFIX):
+            raise jinja2.TemplateNotFound(template, f"{template!r} is not a template ({SUFFIX})")
+        return super().get_source(environment, template)
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """The sandbox, without the operators that turn a few characters into gigabytes."""
+
+    intercepted_binops = frozenset(["**", "*", "%"])
+
+    def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**":
+            raise jinja2.exceptions.SecurityError("there is no operator '**'")
+        if not all(isinstance(value, int | float) for value in (left, right)):
+            raise jinja2.exceptions.SecurityError(f"operator {operator!r} takes numbers only")
+        return super().call_binop(context, operator, left, right)
+
+
+def environment(folders: Sequence[Path]) -> ImmutableSandboxedEnvironment:
+    """A sandboxed environment that finds `{% include %}`s in the given folders only."""
+    found = _Sandbox(
+        loader=_Templates([str(folder) for folder in folders]),
+        undefined=jinja2.StrictUndefined,
+        extensions=[_Messages],
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
+        autoescape=False,
+    )
+    found.globals = {name: found.globals[name] for name in _GLOBALS}
+    return found
+
+
+class Prompt:
+    """A template that was found and compiled.
+
+    Args:
+        name: as the recipe names it.
+        path: the file it was read from.
+        folders: where its includes are looked up.
+
+    Attributes:
+        source: the text of the template and of all that it includes.
+
+    Raises:
+        UserError: the template cannot be read or compiled; the message has the file and the line.
+    """
+
+    def __init__(self, name: str, path: Path, folders: Sequence[Path] = ()) -> None:
+        self.name = name
+        self.path = path
+        self._shown = from_here(path)
+        self._environment = environment([path.parent, *folders])
+        try:
+            text = path.read_text(encoding="utf-8")
+            self._template = self._environment.from_string(text)
+            self._sources = list(self._read_all(text))
+        except jinja2.TemplateError as error:
+            raise UserError(_located(error, path)) from error
+        except (OSError, UnicodeDecodeError, RecursionError) as error:
+            raise UserError(f"{self._shown}: cannot be read: {error}") from error
+        self.source = "\n".join(self._sources)
+
+    def _read_all(self, text: str) -> Iterator[str]:
+        """The template, and all that it includes, imports or extends."""
+        seen: set[str] = set()
+        waiting = [text]
+        while waiting:
+            yield waiting[-1]
+            tree = self._environment.parse(waiting.pop())
+            for name in meta.find_referenced_templates(tree):
+                if name is None or name in seen:
+                    continue
+                seen.add(name)
+                try:
+                    found = self._environment.get_template(name)
+                except jinja2.TemplateNotFound:
+                    if _is_required(name, tree):
+                        raise
+                else:
+                    waiting.append(Path(str(found.filename)).read_text(encoding="utf-8"))
+
+    def variables(self) -> set[str]:
+        """Names that the template, and what it includes, needs from outside.
+
+        What a template asks for with `is defined` or `default(...)` it does not need.
+        """
+        needed: set[str] = set()
+        assigned: set[str] = set()
+        for source in self._sources:
+            tree = self._environment.parse(source)
+            needed |= meta.find_undeclared_variables(tree) - set(_optional(tree))
+            assigned |= {name.name for name in tree.find_all(nodes.Name) if name.ctx in ("store", "param")}
+        own = meta.find_undeclared_variables(self._environment.parse(self._sources[0]))
+        # An included template sees what the one around it assigned, such as the variable of a loop.
+        return {name for name in needed if name in own or name not in assigned} - set(_GLOBALS)
+
+    def render(self, values: Mapping[str, Any]) -> list[Message]:
+        """The messages for one row.
+
+        Raises:
+            DataError: a variable is missing, a value cannot be used so, or no text comes out.
+        """
+        try:
+            text = self._template.render(values)
+        except jinja2.exceptions.SecurityError as error:
+            raise DataError(f"{self._shown}: the sandbox does not allow this: {error}") from error
+        except Exception as error:  # a template is code of its own and can raise anything
+            raise DataError(f"{self._shown}: cannot be rendered: {type(error).__name__}: {error}") from error
+        return self._split(text)
+
+    def _split(self, text: str) -> list[Message]:
+        parts = text.split(_MARK)
+        if len(parts) == 1:
+            content = text.strip()
+            if not content:
+                raise DataError(f"{self._shown}: the prompt is empty for this row")
+            return [{"role": "user", "content": content}]
+        loose = "".join(parts[::2]).strip()
+        if loose:
+            raise DataError(f"{self._shown}: text outside of the messages: {loose[:60]!r}; put it into a {{% user %}}")
+        messages = []
+        for part in parts[1::2]:
+            role, _, content = part.partition("\n")
+            if not content:
+                raise DataError(f"{self._shown}: the {role} message is empty for this row")
+            messages.append({"role": role, "content": content})
+        return messages
+
+
+def _is_required(name: str, tree: nodes.Template) -> bool:
+    """Whether a template fails without another one: not if it says `ignore missing` or names several."""
+    kinds = (nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)
+    using = [node for node in tree.find_all(kinds) if getattr(getattr(node, "template", None), "value", None) == name]
+    return any(not getattr(node, "ignore_missing", False) for node in using)
+
+
+def _optional(tree: nodes.Template) -> Iterator[str]:
+    """Names that a template tests before it uses them."""
+    for test in tree.find_all(nodes.Test):
+        if test.name in ("defined", "undefined") and isinstance(test.node, nodes.Name):
+            yield test.node.name
+    for applied in tree.find_all(nodes.Filter):
+        if applied.name in ("default", "d") and isinstance(applied.node, nodes.Name):
+            yield applied.node.name
+
+
+def _located(error: jinja2.TemplateError, path: Path) -> str:
+    """What is wrong with a template, after the file and the line where it is."""
+    if isinstance(error, jinja2.TemplateSyntaxError):
+        return f"{from_here(Path(error.filename or path))}:{error.lineno}: {error.message}"
+    if isinstance(error, jinja2.TemplatesNotFound | jinja2.TemplateNotFound):
+        return f"{from_here(path)}: includes {error.name!r}, which does not exist as a {SUFFIX} file beside it"
+    return f"{from_here(path)}: {error.message}"
+
+
+def from_here(path: Path) -> Path:
+    """A path as messages show it: relative to the working directory where it is inside."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def find(name: str, places: Sequence[Path]) -> Path | None:
+    """The template of a name: the first of `places` that has it. `.jinja` may be left out, other files are none."""
+    file = name if name.endswith(SUFFIX) else f"{name}{SUFFIX}"
+    for place in places:
+        try:
+            if (place / file).is_file():
+                return place / file
+        except (OSError, ValueError):  # too long or no file's name at all: text, not a name
+            return None
+    return None

@@ -1,0 +1,226 @@
+"""Steps and how they are found: `@row_step`, `@table_step`, `StepConfig`, and the marks on its fields.
+
+A step is a module of `steps/` (or a plugin of the recipe) with one decorated function `run`. Its name is the
+file's name, its config class is the annotation of `run`'s `config`, and a mark on a field of the config says what
+the field names (`ModelName`, `TableName`, ...), so that a recipe is checked without knowing any step.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from blackbox_kd.errors import SetupError
+from blackbox_kd.marks import (
+    Answer,
+    Column,
+    Expression,
+    FromEarlier,
+    ModelName,
+    NewColumn,
+    NewTable,
+    PromptName,
+    StudentName,
+    TableName,
+)
+from blackbox_kd.schema import digest
+
+
+class StepConfig(BaseModel):
+    """Fields that every step has."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    step: str
+    """Name of the step: a module of `steps/`, or a plugin's."""
+    input: TableName | None = None
+    """Table that the step reads; without it, the table the step before it wrote."""
+    output: NewTable | None = None
+    """Name under which later steps find what this step writes."""
+
+    def prompt_variables(self) -> set[str]:
+        """Variables that the step itself gives to its prompts, besides the row's columns."""
+        return set()
+
+    def problems(self) -> list[tuple[str, str, str]]:
+        """What is wrong between the fields: triples of a field, what is wrong, and the fix."""
+        return []
+
+
+StepKind = Literal["row", "table"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step as the registry knows it.
+
+    Args:
+        name: its name in a recipe.
+        kind: `row` steps see one row at a time and stream; `table` steps see whole tables.
+        config: its config class.
+        reads: columns it reads; `{field}` stands for the value of a config field.
+        writes: columns it writes, likewise.
+        drops: reasons for which it drops rows; `{field}` likewise.
+        merges: a field with names of tables that the step reads instead of `input`.
+        aside: whether the step stands aside of the flow: what it writes is found by its `output` name alone.
+        held_out: whether it may read held-out tables.
+        run: the function itself.
+        doc: the module's docstring.
+        file: where it is written.
+    """
+
+    name: str
+    kind: StepKind
+    config: type[StepConfig]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    drops: tuple[str, ...]
+    merges: str | None
+    aside: bool
+    held_out: bool
+    run: Callable[..., Any]
+    doc: str
+    file: Path
+
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def row_step(*, reads: Sequence[str] = (), writes: Sequence[str] = (), drops: Sequence[str] = ()) -> Decorator:
+    """Declares `async def run(row, config, ctx)`: it returns an outcome, or yields several (fan-out)."""
+    return _declare("row", reads, writes, drops)
+
+
+def table_step(
+    *,
+    reads: Sequence[str] = (),
+    writes: Sequence[str] = (),
+    drops: Sequence[str] = (),
+    merges: str | None = None,
+    aside: bool = False,
+    held_out: bool = False,
+) -> Decorator:
+    """Declares `async def run(table, config, ctx)`: it yields outcomes, or pairs of a table's name and an outcome."""
+    return _declare("table", reads, writes, drops, merges=merges, aside=aside, held_out=held_out)
+
+
+def _declare(
+    kind: StepKind, reads: Sequence[str], writes: Sequence[str], drops: Sequence[str], **how: Any
+) -> Decorator:
+    def decorate(run: Callable[..., Any]) -> Callable[..., Any]:
+        module = sys.modules[run.__module__]
+        file = Path(module.__file__ or run.__module__)
+        if kind == "table" and not inspect.isasyncgenfunction(run):
+            raise TypeError("run() of a table step must be `async def` and yield its outcomes")
+        if not (inspect.iscoroutinefunction(run) or inspect.isasyncgenfunction(run)):
+            raise TypeError("run() must be `async def`")
+        config = get_type_hints(run).get("config")
+        if not (inspect.isclass(config) and issubclass(config, StepConfig)):
+            raise TypeError("run() must annotate `config` with a subclass of StepConfig")
+        for pattern in (*reads, *writes):
+            if pattern.startswith("{") and pattern[1:-1] not in config.model_fields:
+                raise TypeError(f"{pattern} names no field of {config.__name__}")
+        run.__dict__["step"] = Step(
+            name=file.stem,
+            kind=kind,
+            config=config,
+            reads=tuple(reads),
+            writes=tuple(writes),
+            drops=tuple(drops),
+            merges=how.get("merges"),
+            aside=how.get("aside", False),
+            held_out=how.get("held_out", False),
+            run=run,
+            doc=module.__doc__ or "",
+            file=file,
+        )
+        return run
+
+    return decorate
+
+
+class Registry:
+    """The steps that a recipe may use: those of the package, and the recipe's plugins."""
+
+    def __init__(self) -> None:
+        self._plugins: dict[str, Step] = {}
+
+    def names(self) -> list[str]:
+        """Names of all steps."""
+        package = importlib.import_module("blackbox_kd.steps")
+        return sorted({module.name for module in pkgutil.iter_modules(package.__path__)} | set(self._plugins))
+
+    def get(self, name: str) -> Step:
+        """The step of a name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        if name in self._plugins:
+            return self._plugins[name]
+        if name not in self.names():
+            raise KeyError(name)
+        return _step_of(importlib.import_module(f"blackbox_kd.steps.{name}"))
+
+    def add_plugin(self, file: Path) -> Step:
+        """Loads a step from a user's file. This runs the file: ask for `--allow-code` first.
+
+        Raises:
+            SetupError: the file cannot be loaded, declares no step, or has the name of another step.
+        """
+        if file.suffix != ".py":
+            raise SetupError("not a Python file (.py)")
+        if file.stem in self.names():
+            raise SetupError(f"there is a step {file.stem!r} already; a file's name is the name of its step")
+        name = f"blackbox_kd_plugin_{digest(str(file.resolve()), 8)}_{file.stem}"
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except (Exception, SystemExit) as error:
+            del sys.modules[name]
+            lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+            at = f"line {lines[-1]}: " if lines else ""
+            raise SetupError(f"cannot be loaded: {at}{type(error).__name__}: {error}") from error
+        step = _step_of(module)
+        self._plugins[step.name] = step
+        return step
+
+
+def _step_of(module: ModuleType) -> Step:
+    step = getattr(getattr(module, "run", None), "step", None)
+    if not isinstance(step, Step) or step.run.__module__ != module.__name__:
+        file = Path(module.__file__ or module.__name__).name
+        raise SetupError(f"{file}: a step needs a function `run` of its own under @row_step or @table_step")
+    return step
+
+
+__all__ = [
+    "Answer",
+    "Column",
+    "Expression",
+    "Field",
+    "FromEarlier",
+    "ModelName",
+    "NewColumn",
+    "NewTable",
+    "PromptName",
+    "Registry",
+    "Step",
+    "StepConfig",
+    "StudentName",
+    "TableName",
+    "row_step",
+    "table_step",
+]

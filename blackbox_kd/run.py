@@ -1,0 +1,235 @@
+"""The run folder: tables, the manifest, and what a resumed run may skip."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from blackbox_kd import __version__
+from blackbox_kd.errors import StepError, UserError
+from blackbox_kd.schema import Dropped, Outcome, Row
+
+
+class StoredTable:
+    """A finished table on disk; iterating reads it anew, row by row.
+
+    Args:
+        name: the table's name.
+        path: its JSONL file.
+        rows: number of rows.
+        sha256: of the file; two tables with the same rows in the same order have the same.
+    """
+
+    def __init__(self, name: str, path: Path, rows: int, sha256: str) -> None:
+        self.name = name
+        self.path = path
+        self.rows = rows
+        self.sha256 = sha256
+
+    def __iter__(self) -> Iterator[Row]:
+        with self.path.open("rb") as file:
+            for line in file:
+                yield Row(json.loads(line))
+
+    def __len__(self) -> int:
+        return self.rows
+
+
+class OrderedLines:
+    """Takes lines in any order and leaves them on disk in the order of their keys, without holding them in memory.
+
+    Lines are written as they come; `finish` copies them in order, reading each from its place. Until then the file
+    has the ending `.part`, so that a killed run leaves no file that looks finished.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._part = path.with_suffix(".part")
+        self._file: BinaryIO = self._part.open("wb")
+        self._places: list[tuple[tuple[int, int, str], int, int]] = []
+        self._at = 0
+
+    def add(self, number: int, name: str, value: Mapping[str, Any]) -> None:
+        """Writes `value`; its place is that of row `number` of the input, and among those its name's."""
+        line = json.dumps(value, ensure_ascii=False, default=str).encode() + b"\n"
+        self._file.write(line)
+        self._places.append(((number, len(name), name), self._at, len(line)))
+        self._at += len(line)
+
+    def finish(self) -> tuple[int, str]:
+        """Puts the lines in order under the file's own name; returns their number and the file's SHA-256."""
+        self._file.close()
+        sha = hashlib.sha256()
+        self._places.sort()
+        ordered = self.path.with_suffix(".ordered")
+        with self._part.open("rb") as source, ordered.open("wb") as target:
+            here = 0
+            for _, start, length in self._places:
+                if start != here:
+                    source.seek(start)
+                line = source.read(length)
+                here = start + length
+                sha.update(line)
+                target.write(line)
+            target.flush()
+            os.fsync(target.fileno())
+        ordered.replace(self.path)
+        self._part.unlink()
+        return len(self._places), sha.hexdigest()
+
+    def abandon(self) -> None:
+        """Ends a file of a run that stops here; it is written anew from the ledger when the run goes on."""
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+
+class RunFolder:
+    """One run's folder, held by one process at a time.
+
+    Raises:
+        UserError: the folder cannot be written, or another process runs in it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            for folder in (path, path / "tables", path / "models", path / "work"):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = (path / "work" / "lock").open("a+")
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written: {error}\n  fix: --run-dir names another folder") from error
+        self._take_lock()
+        self.manifest: dict[str, Any] = self._read_manifest()
+
+    def _take_lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # not a POSIX system: the lock is a courtesy there
+            return
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            message = f"{self.path}: another process runs in this folder\n  fix: wait for it, or use --run-dir"
+            raise UserError(message) from error
+
+    def _read_manifest(self) -> dict[str, Any]:
+        file = self.path / "manifest.json"
+        fresh: dict[str, Any] = {"blackbox_kd": __version__, "stages": {}}
+        if not file.exists():
+            return fresh
+        try:
+            manifest: dict[str, Any] = json.loads(file.read_text())
+        except ValueError:
+            return fresh
+        return manifest if manifest.get("blackbox_kd") == __version__ else fresh
+
+    def save(self) -> None:
+        """Writes the manifest; a kill leaves the old one or the new one."""
+        write_whole(self.path / "manifest.json", json.dumps(self.manifest, indent=1, ensure_ascii=False))
+
+    def finished(self, stage: str, fingerprint: str) -> dict[str, Any] | None:
+        """What the manifest says of a stage, if it finished with the same fingerprint and its files are there."""
+        entry: dict[str, Any] | None = self.manifest["stages"].get(stage)
+        if entry is None or entry["fingerprint"] != fingerprint:
+            return None
+        files = [*(table["path"] for table in entry["tables"]), *entry.get("files", [])]
+        return entry if all((self.path / file).exists() for file in files) else None
+
+    def table_lines(self, stage: str) -> OrderedLines:
+        """Where a stage writes a table."""
+        return OrderedLines(self.path / "tables" / f"{stage}.jsonl")
+
+    def loss_lines(self, stage: str, kind: str) -> OrderedLines:
+        """Where a stage writes its `dropped` or `failed` rows: by stage, so that a skipped stage keeps its own."""
+        return OrderedLines(self.path / "work" / f"{stage}.{kind}.jsonl")
+
+    def stored(self, entry: dict[str, Any]) -> StoredTable:
+        """A table that the manifest describes."""
+        return StoredTable(entry["name"], self.path / entry["path"], entry["rows"], entry["sha256"])
+
+    def described(self, table: StoredTable) -> dict[str, Any]:
+        """What the manifest keeps of a table."""
+        path = str(table.path.relative_to(self.path))
+        return {"name": table.name, "path": path, "rows": table.rows, "sha256": table.sha256}
+
+    def close(self) -> None:
+        """Lets another process use the folder."""
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class StageFiles:
+    """The files of a stage: its tables, and the rows that it lost."""
+
+    def __init__(self, folder: RunFolder, stage: str, names: list[str]) -> None:
+        self.names = names
+        self._tables: dict[str, OrderedLines] = {}
+        for name in names:
+            suffix = f"_{name}" if len(names) > 1 else ""
+            self._tables[name] = folder.table_lines(f"{stage}{suffix}")
+        self._losses = {kind: folder.loss_lines(stage, kind) for kind in ("dropped", "failed")}
+
+    def take(self, number: int, label: str, outcome: Outcome, name: str | None = None) -> None:
+        """Writes what became of a row."""
+        if isinstance(outcome, Row):
+            self._tables[name or self.names[0]].add(number, outcome.id, outcome)
+            return
+        where = {"id": outcome.row.id, "step": label}
+        if isinstance(outcome, Dropped):
+            entry = {**where, "reason": outcome.reason, "row": outcome.row}
+            self._losses["dropped"].add(number, outcome.row.id, entry)
+        else:
+            entry = {**where, "kind": outcome.kind, "error": outcome.error, "row": outcome.row}
+            self._losses["failed"].add(number, outcome.row.id, entry)
+
+    def finish(self) -> list[StoredTable]:
+        """Closes the files of a stage that ended well."""
+        return [StoredTable(name, lines.path, *lines.finish()) for name, lines in self._tables.items()]
+
+    def __enter__(self) -> "StageFiles":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for lines in self._losses.values():
+            lines.finish()
+        if kind is not None:
+            for lines in self._tables.values():
+                lines.abandon()
+
+
+def gather_losses(folder: Path, stages: Iterable[str]) -> None:
+    """Joins the losses of all stages into `dropped.jsonl` and `failed.jsonl`."""
+    for kind in ("dropped", "failed"):
+        target = folder / f"{kind}.jsonl"
+        part = target.with_suffix(".part")
+        with part.open("wb") as joined:
+            for stage in stages:
+                source = folder / "work" / f"{stage}.{kind}.jsonl"
+                if source.exists():
+                    joined.write(source.read_bytes())
+        part.replace(target)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file so that a kill leaves the old text or the new one, never a part.
+
+    Raises:
+        StepError: the disk is full or the folder is read-only.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise StepError(f"{path}: cannot be written: {error}; every reply is in the ledger") from error

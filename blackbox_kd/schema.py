@@ -1,0 +1,199 @@
+"""The words that all parts share: rows, requests, replies, and what a step is given."""
+
+import hashlib
+import json
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Message = dict[str, str]
+"""One chat message: `role` (system, user, assistant) and `content`."""
+
+
+def digest(value: object, length: int = 64) -> str:
+    """The first `length` hex digits of the SHA-256 of a JSON value in canonical form."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+class Row(dict[str, Any]):
+    """One candidate: its columns by name, `id` among them. `row | {...}` is a new row."""
+
+    @property
+    def id(self) -> str:
+        """What names the row in tables, the ledger and messages."""
+        return str(self["id"])
+
+    def __or__(self, other: Mapping[str, Any]) -> "Row":  # type: ignore[override]
+        return Row({**self, **other})
+
+    def child(self, tag: str, columns: Mapping[str, Any]) -> "Row":
+        """A row made from this one: its columns, `columns` over them, and an id that extends its id."""
+        return Row({**self, **columns, "id": f"{self.id}.{tag}"})
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A row that a step takes out of the run, and why; counted by `reason`."""
+
+    row: Row
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A row that could not be worked on; `kind` is the class of the error."""
+
+    row: Row
+    kind: str
+    error: str
+
+
+Outcome = Row | Dropped | Failed
+"""What becomes of a row in a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a reply is drawn. None leaves the field out of the request: the endpoint's default holds."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Other fields of the request body, as the endpoint names them (`reasoning_effort`, `response_format`)."""
+
+    @property
+    def varies(self) -> bool:
+        """Whether asking again can bring another reply."""
+        return self.temperature is None or self.temperature > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call: what is asked, how it is sampled, and which row, sample and attempt it is for."""
+
+    messages: list[Message]
+    sampling: Sampling
+    row: Row
+    sample: int = 0
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one reply, as the endpoint counted them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One usable reply.
+
+    Args:
+        text: what the model wrote, without its hidden reasoning.
+        finish_reason: `stop`, `length`, ... as the endpoint said it.
+        usage: tokens.
+        model: the model string that the server returned, which may be a dated snapshot.
+        cost_usd: None when no price is known; never 0 for unknown.
+        reasoning: hidden reasoning that the endpoint returned beside the text, or "".
+        replayed: whether the reply came from the ledger, at no cost now.
+    """
+
+    text: str
+    finish_reason: str
+    usage: Usage
+    model: str
+    cost_usd: float | None = None
+    reasoning: str = ""
+    replayed: bool = False
+
+
+class Table(Protocol):
+    """Rows of a run under a name, read from disk each time: iterating twice is fine, memory stays flat."""
+
+    name: str
+
+    def __iter__(self) -> Iterator[Row]: ...
+    def __len__(self) -> int: ...
+
+
+class AnswerKind(Protocol):
+    """How one kind of answer is read and compared; the modules of `answers/` have these two functions."""
+
+    def read(self, text: str, row: Mapping[str, Any]) -> str | None:
+        """The last answer that `text` states, normalised; None if it states none."""
+        ...
+
+    def same(self, answer: str, reference: str, row: Mapping[str, Any]) -> bool:
+        """Whether a read answer is right."""
+        ...
+
+
+class Context(Protocol):
+    """What a step may use besides its row and its config."""
+
+    seed: int
+    step: str
+    """Name under which messages speak of this step, such as `steps[3] (train)`."""
+
+    async def ask(
+        self,
+        model: str,
+        messages: list[Message],
+        sampling: Sampling,
+        *,
+        row: Row,
+        sample: int = 0,
+        accept_truncated: bool = False,
+    ) -> Reply:
+        """One reply of a model, from the ledger if it was paid for before.
+
+        Raises:
+            CallError: no usable reply could be had; the runner turns it into a failed row.
+            BudgetReached: the call does not fit into the budget.
+        """
+        ...
+
+    def render(self, prompt: str, row: Mapping[str, Any]) -> list[Message]:
+        """A prompt with a row's columns in it, as chat messages."""
+        ...
+
+    def table(self, name: str) -> Table:
+        """A table by name."""
+        ...
+
+    def rng(self, *parts: object) -> random.Random:
+        """A generator seeded by the run's seed, the step and `parts`: the same in every run and order."""
+        ...
+
+    def each(self, rows: Iterable[Row], work: "Callable[[Row], Awaitable[list[Outcome]]]") -> AsyncIterator[Outcome]:
+        """Work on rows side by side; outcomes come in the order of the rows; a CallError fails its row."""
+        ...
+
+    async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:
+        """Train the next version of a model in a process of its own.
+
+        Raises:
+            StepError: the training process ended with an error.
+        """
+        ...
+
+    def record(self, key: str, entries: list[dict[str, Any]]) -> None:
+        """Append entries to a list of the run's report, such as `evaluations`."""
+        ...

@@ -1,0 +1,70 @@
+"""Parts a table into named branches, by expressions or by shares.
+
+Reads    the expressions' columns
+Writes   nothing
+Drops    no branch
+Calls    none
+Source   Jiang et al. 2023, arXiv:2305.12870 (hard and easy instructions, balanced 1:1)
+"""
+
+from collections.abc import AsyncIterator
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from blackbox_kd import expressions
+from blackbox_kd.registry import Expression, NewTable, StepConfig, table_step
+from blackbox_kd.schema import Context, Dropped, Outcome, Row, Table
+
+
+class Config(StepConfig):
+    """Fields of `split`."""
+
+    outputs: dict[NewTable, Expression | float] = Field(min_length=1)
+    """Branches by name, in order: a row goes to the first one whose expression holds. Or shares that add up to
+    at most 1: rows are drawn by the run's seed."""
+    balance: Literal["none", "upsample"] = "none"
+    """`upsample`: rows of smaller branches are repeated until all branches are as large as the largest."""
+
+    @model_validator(mode="after")
+    def _all_of_one_kind(self) -> Self:
+        shares = [value for value in self.outputs.values() if not isinstance(value, str)]
+        if shares and len(shares) != len(self.outputs):
+            raise ValueError("give either expressions or shares, not both")
+        if sum(shares) > 1 + 1e-9 or any(share <= 0 for share in shares):
+            raise ValueError(f"the shares must be above 0 and add up to at most 1, not {sum(shares)}")
+        return self
+
+
+@table_step(drops=["no branch"])
+async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[tuple[str, Outcome]]:
+    branches: dict[str, list[Row]] = {name: [] for name in config.outputs}
+    first = next(iter(branches))
+    for row in table:
+        name = _branch(row, config, ctx)
+        if name is None:
+            yield first, Dropped(row, "no branch")
+        else:
+            branches[name].append(row)
+    most = max(map(len, branches.values()))
+    for name, rows in branches.items():
+        for row in rows:
+            yield name, row
+        if config.balance == "upsample" and rows:
+            for copy in range(len(rows), most):
+                row = rows[copy % len(rows)]
+                yield name, row.child(f"copy{copy // len(rows)}", {})
+
+
+def _branch(row: Row, config: Config, ctx: Context) -> str | None:
+    mark = ctx.rng("split", row.id).random()
+    below = 0.0
+    for name, rule in config.outputs.items():
+        if isinstance(rule, str):
+            if expressions.parse(rule).holds(row):
+                return name
+        else:
+            below += rule
+            if mark < below:
+                return name
+    return None

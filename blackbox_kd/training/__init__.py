@@ -1,0 +1,1 @@
+"""Training stages: each a program of its own, started in its own process."""

@@ -1,0 +1,261 @@
+"""YAML of strangers -> plain values that know their lines.
+
+Safe values only, at most 1 MB, no aliases (308 bytes of them can become 269 MB), no tags, no key twice. Scalars are
+those of YAML 1.2: `no` and `12:30` are text. `--set` changes values before anything is checked.
+"""
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from blackbox_kd.errors import Problem
+from blackbox_kd.yaml_problems import syntax_problem
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 50
+MAX_DIGITS = 300
+"""No number in a recipe is longer; Python refuses to read one of more than 4,300 digits."""
+
+Path = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader with the scalars of YAML 1.2's core schema, infinities and not-a-number left out."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - pyyaml declares it so
+
+
+for _name, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(rf"^(?:{_pattern})$"), _first)
+
+
+@dataclass(slots=True)
+class Source:
+    """A recipe's values and where they stand.
+
+    Args:
+        values: mappings, lists and scalars.
+        lines: 1-based line of each value by its path; of a mapping's entry, the line of its key.
+        problems: what is wrong with the text itself.
+        overrides: the `--set` assignments that were applied, by the path that each of them changed.
+    """
+
+    values: Any = None
+    lines: dict[Path, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    overrides: dict[Path, str] = field(default_factory=dict)
+
+    def line(self, path: Path) -> int:
+        """Line of a value, or of the nearest value around it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+    def note(self, path: Path) -> str:
+        """Says that a value was given by `--set`, for messages; empty if it was not."""
+        given = [text for place, text in self.overrides.items() if path[: len(place)] == place]
+        return f"given by --set {given[-1]}" if given else ""
+
+
+def read(text: str) -> Source:
+    """Reads YAML; what is wrong with it is in `problems`, and `values` is None then."""
+    source = Source()
+    size = len(text.encode(errors="surrogatepass"))
+    if size > MAX_BYTES:
+        source.problems.append(too_large(size))
+        return source
+    try:
+        _refuse_dangers(text, source)
+        if not source.problems:
+            node = _Loader(text).get_single_node()
+            if node is not None:
+                source.values = _convert(node, (), source)
+    except yaml.YAMLError as error:
+        source.problems.append(syntax_problem(error, text))
+    if source.problems:
+        source.values = None
+    return source
+
+
+def too_large(size: int) -> Problem:
+    """The problem of a recipe with too many bytes."""
+    message = f"the recipe has {size:,} bytes; at most {MAX_BYTES:,} are read."
+    return Problem(1, "", message, "", "keep rows in a data file and name it under data:")
+
+
+def _refuse_dangers(text: str, source: Source) -> None:
+    """Looks for anchors, aliases, tags and deep nesting before any value is built; stops at the first of them."""
+    depth = 0
+    for token in yaml.scan(text, Loader=_Loader):
+        line = token.start_mark.line + 1
+        if isinstance(token, yaml.AliasToken | yaml.AnchorToken):
+            kind, sign = ("alias", "*") if isinstance(token, yaml.AliasToken) else ("anchor", "&")
+            message = f"{kind} '{sign}{token.value}' is not read: a few bytes of them can become gigabytes."
+            source.problems.append(Problem(line, "", message, "", "write the value out"))
+        elif isinstance(token, yaml.TagToken):
+            message = f"tag {''.join(part or '' for part in token.value)!r} is not read: recipes hold plain values."
+            source.problems.append(Problem(line, "", message, "", "take the tag out, or put the text into quotes"))
+        elif isinstance(token, _OPENING):
+            depth += 1
+            if depth > MAX_DEPTH:
+                message = f"nested deeper than {MAX_DEPTH} levels."
+                source.problems.append(Problem(line, "", message, "", "take brackets or indentation out"))
+        elif isinstance(token, _CLOSING):
+            depth -= 1
+        if source.problems:
+            return
+
+
+_OPENING = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+_CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+
+
+def _convert(node: yaml.Node, path: Path, source: Source) -> Any:
+    source.lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        return _convert_mapping(node, path, source)
+    if isinstance(node, yaml.SequenceNode):
+        return [_convert(item, (*path, index), source) for index, item in enumerate(node.value)]
+    kind, text = node.tag.rpartition(":")[2], str(node.value)
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return text.lower() == "true"
+    if kind in ("int", "float"):
+        number = _number(text, kind)
+        if number is None:
+            shown = text if len(text) <= 40 else f"{text[:40]}..."
+            problem = Problem(node.start_mark.line + 1, "", f"number {shown} is too large.", "", "write a smaller one")
+            source.problems.append(problem)
+        return number
+    return text
+
+
+def _number(text: str, kind: str) -> int | float | None:
+    """A number; None if it is too large to be one."""
+    if len(text) > MAX_DIGITS:
+        return None
+    if kind == "int":
+        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+    return float(text) if math.isfinite(float(text)) else None
+
+
+def _convert_mapping(node: yaml.MappingNode, path: Path, source: Source) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            fix = "put text that starts with a bracket into quotes"
+            source.problems.append(Problem(line, dotted(path), "a bracket where a field's name should be.", "", fix))
+            continue
+        key = str(key_node.value)
+        if key in values:
+            first = source.lines[(*path, key)]
+            message = f"field {key!r} stands here and in line {first}; the second would hide the first."
+            source.problems.append(Problem(line, dotted(path), message, "", "rename or remove one of them"))
+            continue
+        source.lines[(*path, key)] = line
+        values[key] = _convert(value_node, (*path, key), source)
+    return values
+
+
+def dotted(path: Path) -> str:
+    """A path as it is written in messages: `steps[0].samples`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def shown(value: object) -> str:
+    """A value as messages show it: in full if it is short."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def keys(text: str, values: Any) -> Path:
+    """The path that `steps.0.samples`, `steps[0].samples` or `steps.generate.samples` names in `values`.
+
+    A key that holds a dot is found as it stands; parts that `values` does not have are taken as they are written.
+
+    Raises:
+        ValueError: a part is no position or step of a list, or stands below a value that has no parts.
+    """
+    rest = re.sub(r"\[(-?\d+)\]", r".\1", text).split(".")
+    if not all(rest):
+        raise ValueError("a part of the path is empty")
+    path: Path = ()
+    while rest:
+        count = 1
+        key: str | int = rest[0]
+        if isinstance(values, list):
+            key = _position(values, rest[0], path)
+            values = values[key]
+        elif isinstance(values, dict):
+            count = next((n for n in range(len(rest), 0, -1) if ".".join(rest[:n]) in values), 1)
+            key = ".".join(rest[:count])
+            values = values.get(key)
+        elif values is not None:
+            raise ValueError(f"{dotted(path)} is {shown(values)}, which has no field {key!r}")
+        path, rest = (*path, key), rest[count:]
+    return path
+
+
+def _position(items: list[Any], key: str, path: Path) -> int:
+    if re.fullmatch(r"-?\d+", key) and -len(items) <= int(key) < len(items):
+        return int(key) % len(items)
+    names = [item.get("step") if isinstance(item, dict) else None for item in items]
+    named = [index for index, name in enumerate(names) if name == key]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise ValueError(f"{len(named)} steps are called {key!r}; use a position: {', '.join(map(str, named))}")
+    have = f"positions 0 to {len(items) - 1}" if items else "no entries"
+    steps = f" and steps {', '.join(map(str, filter(None, names)))}" if any(names) else ""
+    raise ValueError(f"{dotted(path)} has no entry {key!r}, but {have}{steps}")
+
+
+def override(source: Source, assignment: str) -> None:
+    """Applies one `--set path=value`; the path's parts are keys, positions, or names of steps.
+
+    Fields on the way that do not exist are made, so that a recipe can be given what it lacks.
+
+    Raises:
+        ValueError: the assignment has no `=`, its path leads nowhere, or its value is not YAML.
+    """
+    text, equals, value = assignment.partition("=")
+    if not equals or not text.strip():
+        raise ValueError(_refusal(assignment, "it is not PATH=VALUE"))
+    try:
+        path = keys(text.strip(), source.values)
+    except ValueError as error:
+        raise ValueError(_refusal(assignment, str(error))) from None
+    parsed = Source(values="") if not value.strip() else read(value)
+    if parsed.problems:
+        raise ValueError(_refusal(assignment, f"the value cannot be read: {parsed.problems[0].message.rstrip('.')}"))
+    here = source.values
+    for part in path[:-1]:
+        if isinstance(here, dict) and here.get(str(part)) is None:
+            here[str(part)] = {}
+        here = here[part]
+    here[path[-1]] = parsed.values
+    source.lines = {place: line for place, line in source.lines.items() if place[: len(path)] != path or place == path}
+    source.overrides[path] = assignment
+
+
+def _refusal(assignment: str, reason: str) -> str:
+    fix = "write --set PATH=VALUE, such as models.teacher.model=NAME or steps.0.samples=4"
+    return f"--set {assignment!r}: {reason}.\n  fix: {fix}"

@@ -1,0 +1,84 @@
+"""A context for testing steps alone: replies come from a function, prompts show the row."""
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from blackbox_kd.schema import Message, Outcome, Reply, Row, Sampling, Usage, digest
+
+
+class FakeTable:
+    def __init__(self, name: str, rows: Iterable[Row]) -> None:
+        self.name = name
+        self._rows = list(rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def rows(*columns: Mapping[str, Any]) -> list[Row]:
+    return [Row({"id": f"r{number}", **each}) for number, each in enumerate(columns)]
+
+
+class FakeContext:
+    """`answer(model, messages, sample)` gives the text of a reply, or raises."""
+
+    def __init__(
+        self,
+        answer: Callable[[str, list[Message], int], str | Reply] = lambda model, messages, sample: "",
+        tables: Mapping[str, Iterable[Row]] | None = None,
+    ) -> None:
+        self.seed = 7
+        self.step = "steps[0] (test)"
+        self.asked: list[tuple[str, list[Message], Sampling, int]] = []
+        self.trained: list[tuple[str, str, Mapping[str, Any], list[Row]]] = []
+        self.recorded: dict[str, list[dict[str, Any]]] = {}
+        self._answer = answer
+        self._tables = {name: FakeTable(name, content) for name, content in (tables or {}).items()}
+
+    async def ask(
+        self,
+        model: str,
+        messages: list[Message],
+        sampling: Sampling,
+        *,
+        row: Row,
+        sample: int = 0,
+        accept_truncated: bool = False,
+    ) -> Reply:
+        self.asked.append((model, messages, sampling, sample))
+        answer = self._answer(model, messages, sample)
+        if isinstance(answer, Reply):
+            return answer
+        return Reply(answer, "stop", Usage(3, 2), f"{model}-served", 0.01)
+
+    def render(self, prompt: str, row: Mapping[str, Any]) -> list[Message]:
+        shown = [str(example["instruction"]) for example in row.get("examples", [])]
+        return [{"role": "user", "content": " | ".join([prompt, *shown, str(row.get("instruction"))])}]
+
+    def table(self, name: str) -> FakeTable:
+        return self._tables[name]
+
+    def rng(self, *parts: object) -> random.Random:
+        return random.Random(digest([self.seed, *map(str, parts)], 16))
+
+    async def each(
+        self, rows: Iterable[Row], work: Callable[[Row], Awaitable[list[Outcome]]]
+    ) -> AsyncIterator[Outcome]:
+        for row in rows:
+            for outcome in await work(row):
+                yield outcome
+
+    async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:
+        self.trained.append((model, method, settings, list(rows)))
+
+    def record(self, key: str, entries: list[dict[str, Any]]) -> None:
+        self.recorded.setdefault(key, []).extend(entries)
+
+
+async def outcomes(step: Any, table: Iterable[Row], config: Any, ctx: FakeContext) -> list[Any]:
+    """All that a table step yields."""
+    return [item async for item in step.run(FakeTable("t", table), config, ctx)]

@@ -1,0 +1,31 @@
+import pytest
+
+from blackbox_kd.steps import check
+from tests.fakes import FakeContext, rows
+
+
+@pytest.mark.parametrize(
+    ("response", "answer", "correct"),
+    [
+        ("3 + 4 = 7. The answer is 7.", "7", True),
+        ("The answer is 8.", "8", False),
+        ("I do not know.", None, False),
+    ],
+)
+async def test_the_last_stated_answer_is_read_and_compared(response: str, answer: str | None, correct: bool) -> None:
+    [row] = rows({"response": response, "reference": "7"})
+    found = await check.run(row, check.Config(step="check", answer="number"), FakeContext())
+    assert (found["answer"], found["correct"]) == (answer, correct)
+
+
+async def test_other_columns_can_be_checked_against_others() -> None:
+    [row] = rows({"draft": "yes", "gold": "Yes", "response": "no", "reference": "no"})
+    config = check.Config(step="check", answer="boolean", of="draft", against="gold")
+    assert (await check.run(row, config, FakeContext()))["correct"] is True
+
+
+async def test_arithmetic_is_mended_before_the_answer_is_read_when_asked_for() -> None:
+    [row] = rows({"response": "So 3 + 4 = 8", "reference": "7"})
+    plain = await check.run(row, check.Config(step="check", answer="number"), FakeContext())
+    mended = await check.run(row, check.Config(step="check", answer="number", fix_arithmetic=True), FakeContext())
+    assert (plain["correct"], mended["correct"], mended["response"]) == (False, True, "So 3 + 4 = 7")

@@ -1,0 +1,365 @@
+"""What the ledger promises, apart from crashes (`test_ledger_crash`)."""
+
+import asyncio
+import json
+import multiprocessing
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from blackbox_kd.errors import LedgerError
+from blackbox_kd.ledger import Ledger, Spent, key_of
+from blackbox_kd.schema import Usage
+
+WIRE = {"endpoint": "https://api.example/v1", "model": "m", "messages": [{"role": "user", "content": "2 + 2?"}]}
+USAGE = Usage(prompt_tokens=10, completion_tokens=5)
+
+
+def body(text: str) -> str:
+    return json.dumps({"choices": [{"message": {"content": text}}]}, ensure_ascii=False)
+
+
+async def intend(ledger: Ledger, key: str, usd: float | None = 0.5, tokens: int = 100) -> str | None:
+    return await ledger.intend(key, WIRE, model="teacher", row_id="r1", reserved_usd=usd, reserved_tokens=tokens)
+
+
+async def buy(ledger: Ledger, key: str, text: str = "4", usage: Usage = USAGE, cost: float | None = 0.25) -> None:
+    await intend(ledger, key)
+    await ledger.settle(key, body(text), usage=usage, cost_usd=cost)
+
+
+def query(path: Path, sql: str) -> list[Any]:
+    """What anybody with SQLite reads."""
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute(sql).fetchall()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.sqlite"
+
+
+class TestKeys:
+    CALL: ClassVar[dict[str, Any]] = {"row_id": "r1", "sample": 0, "attempt": 0, "round": 0}
+
+    def test_a_key_stays_what_it_is_from_release_to_release(self) -> None:
+        assert key_of(WIRE, **self.CALL) == "a509d9986855573957c74932b878d45efd9724d1556697af20fce5151c301120"
+
+    def test_the_order_of_the_fields_of_a_request_does_not_matter(self) -> None:
+        assert key_of(dict(reversed(WIRE.items())), **self.CALL) == key_of(WIRE, **self.CALL)
+
+    @pytest.mark.parametrize(
+        "other", [{"row_id": "r2"}, {"sample": 1}, {"attempt": 1}, {"round": 1}], ids=lambda other: next(iter(other))
+    )
+    def test_each_part_of_a_call_makes_another_key(self, other: dict[str, Any]) -> None:
+        assert key_of(WIRE, **self.CALL | other) != key_of(WIRE, **self.CALL)
+
+    def test_another_request_makes_another_key(self) -> None:
+        assert key_of(WIRE | {"temperature": 0.7}, **self.CALL) != key_of(WIRE, **self.CALL)
+
+    def test_text_without_a_utf8_form_has_a_key_too(self) -> None:
+        keys = {key_of({"content": text}, **self.CALL) for text in ("\ud83d", "\ud83e", "?")}
+        assert len(keys) == 3
+
+
+class TestReplies:
+    async def test_a_reply_is_there_after_the_ledger_was_closed_and_opened(self, path: Path) -> None:
+        raw = body("Zwölf, 12 — 十二\n\u2028 🙂")
+        with Ledger.open(path, "demo") as ledger:
+            assert ledger.get("k") is None
+            await intend(ledger, "k")
+            await ledger.settle("k", raw, usage=USAGE, cost_usd=0.25)
+            assert ledger.get("k") == raw
+        with Ledger.open(path, "another run") as ledger:
+            assert ledger.get("k") == raw
+
+    async def test_a_body_that_is_no_json_is_kept_as_it_came(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await intend(ledger, "html")
+            await ledger.settle("html", "<html>502</html>", usage=Usage(), cost_usd=None)
+            await intend(ledger, "empty")
+            await ledger.settle("empty", "", usage=Usage(), cost_usd=None)
+            assert (ledger.get("html"), ledger.get("empty")) == ("<html>502</html>", "")
+
+    async def test_text_without_a_utf8_form_is_stored_readably(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await ledger.intend("k", {"content": "\ud83d"}, model="teacher", row_id="r1", reserved_usd=0)
+            await ledger.settle("k", "a\ud83db", usage=USAGE, cost_usd=0)
+            assert ledger.get("k") == "a?b"
+        assert query(path, "SELECT wire FROM replies") == [('{"content": "\\ud83d"}',)]
+
+    async def test_anybody_can_read_the_file_with_sqlite_during_a_run(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await buy(ledger, "k", "four")
+            assert query(path, "SELECT count(*) FROM replies") == [(1,)]
+            text = "json_extract(body, '$.choices[0].message.content'), json_extract(wire, '$.model')"
+            columns = "run, model, row_id, prompt_tokens, completion_tokens, cost_usd"
+            assert query(path, f"SELECT {text}, {columns} FROM replies") == [
+                ("four", "m", "demo", "teacher", "r1", 10, 5, 0.25)
+            ]
+
+    async def test_the_file_is_for_its_owner_alone(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await buy(ledger, "k")
+            modes = {part.name: part.stat().st_mode & 0o777 for part in path.parent.iterdir()}
+        assert modes == {"ledger.sqlite": 0o600, "ledger.sqlite-wal": 0o600, "ledger.sqlite-shm": 0o600}
+
+    async def test_folders_on_the_way_are_made(self, path: Path) -> None:
+        with Ledger.open(path.parent / "a" / "b #1?%" / "ledger.sqlite", "demo") as ledger:
+            await buy(ledger, "k")
+            assert ledger.get("k") == body("4")
+
+    async def test_the_write_ahead_log_does_not_grow_for_ever(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            for number in range(40):
+                await buy(ledger, str(number), "x" * 2**20)
+            assert Path(f"{path}-wal").stat().st_size < 20 * 2**20
+        assert query(path, "SELECT count(*) FROM replies") == [(40,)]
+
+    async def test_thousands_of_calls_at_once_are_all_kept(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await asyncio.gather(*[buy(ledger, str(number), f"answer {number}") for number in range(2000)])
+            assert [ledger.get(str(number)) for number in range(2000)] == [body(f"answer {n}") for n in range(2000)]
+            assert ledger.spent().requests == 2000
+
+
+class TestIntents:
+    async def test_an_intent_is_in_the_file_before_the_request_is_sent_and_gone_with_its_reply(
+        self, path: Path
+    ) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            assert await intend(ledger, "k") is None
+            intents = "SELECT key, run, model, row_id, reserved_usd, reserved_tokens FROM intents"
+            assert query(path, intents) == [("k", "demo", "teacher", "r1", 0.5, 100)]
+            await ledger.settle("k", body("4"), usage=USAGE, cost_usd=0.25)
+            assert query(path, intents) == []
+
+    async def test_an_abandoned_call_leaves_its_kind_and_no_reservation(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            for _ in range(3):
+                await intend(ledger, "k")
+                await ledger.abandon("k", "rate_limited")
+            assert ledger.get("k") is None
+        assert query(path, "SELECT * FROM abandoned") == [("demo", "teacher", "rate_limited", 3)]
+        with Ledger.open(path, "demo") as ledger:
+            assert ledger.spent() == Spent()
+
+    async def test_a_call_bought_since_it_was_looked_up_is_not_bought_again(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as one, Ledger.open(path, "demo") as other:
+            assert other.get("k") is None
+            await buy(one, "k", "from one")
+            assert await intend(other, "k") == body("from one")
+            assert query(path, "SELECT count(*) FROM intents") == [(0,)]
+            with pytest.raises(LedgerError, match="not intended"):
+                await other.settle("k", body("never sent"), usage=USAGE, cost_usd=0.25)
+
+    async def test_when_two_ask_the_same_at_the_same_moment_both_replies_are_kept_and_the_first_is_used(
+        self, path: Path
+    ) -> None:
+        with Ledger.open(path, "demo") as one, Ledger.open(path, "demo") as other:
+            await intend(one, "k")
+            await intend(other, "k")
+            await one.settle("k", body("first"), usage=USAGE, cost_usd=0.25)
+            await other.settle("k", body("second"), usage=USAGE, cost_usd=0.5)
+            assert one.get("k") == other.get("k") == body("first")
+            assert one.spent() == Spent(requests=2, tokens=30, usd=0.75)
+
+    async def test_one_key_can_be_in_flight_twice_in_one_process(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await asyncio.gather(intend(ledger, "k"), intend(ledger, "k"))
+            await ledger.abandon("k", "rate_limited")
+            await ledger.settle("k", body("4"), usage=USAGE, cost_usd=0.25)
+            assert query(path, "SELECT count(*) FROM intents") == [(0,)]
+
+    async def test_a_reply_that_was_never_asked_for_is_a_mistake_of_the_caller(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            with pytest.raises(LedgerError, match="'k' was not intended"):
+                await ledger.settle("k", body("4"), usage=USAGE, cost_usd=0.25)
+            await buy(ledger, "k")
+            with pytest.raises(LedgerError, match="'k' was not intended, or has been settled"):
+                await ledger.abandon("k", "rate_limited")
+
+    async def test_a_cancelled_intent_leaves_nothing_because_nothing_was_sent(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            task = asyncio.create_task(intend(ledger, "k"))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        with Ledger.open(path, "demo") as ledger:
+            assert ledger.spent().doubtful == 0
+            await buy(ledger, "k")
+            assert ledger.repeated() == 0
+
+    async def test_a_reply_is_stored_even_if_nobody_waits_for_it_any_more(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await intend(ledger, "k")
+            task = asyncio.create_task(ledger.settle("k", body("4"), usage=USAGE, cost_usd=0.25))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        with Ledger.open(path, "demo") as ledger:
+            assert ledger.get("k") == body("4")
+            assert ledger.spent() == Spent(requests=1, tokens=15, usd=0.25)
+
+    async def test_what_cannot_be_stored_fails_alone(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            results = await asyncio.gather(
+                *[buy(ledger, str(n), usage=Usage(2**70 if n == 3 else 10, 5)) for n in range(8)],
+                return_exceptions=True,
+            )
+            assert [type(result) for result in results] == [OverflowError if n == 3 else type(None) for n in range(8)]
+            await ledger.settle("3", body("4"), usage=USAGE, cost_usd=0.25)
+            assert all(ledger.get(str(n)) == body("4") for n in range(8))
+
+    async def test_a_closed_ledger_says_so(self, path: Path) -> None:
+        ledger = Ledger.open(path, "demo")
+        ledger.close()
+        ledger.close()
+        with pytest.raises(LedgerError, match=r"ledger\.sqlite' is closed"):
+            await intend(ledger, "k")
+
+
+class TestSpent:
+    async def test_it_covers_all_invocations_of_one_run_and_no_other(self, path: Path) -> None:
+        for number, run in enumerate(["demo", "other", "demo"]):
+            with Ledger.open(path, run) as ledger:
+                await buy(ledger, str(number), usage=Usage(100, 20, cached_tokens=50, reasoning_tokens=10), cost=0.125)
+        with Ledger.open(path, "demo") as ledger:
+            assert ledger.spent() == Spent(requests=2, tokens=240, usd=0.25)
+        with Ledger.open(path, "new") as ledger:
+            assert ledger.spent() == Spent()
+
+    async def test_an_unknown_cost_is_not_zero(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await buy(ledger, "known", cost=0.125)
+            await buy(ledger, "unknown", cost=None)
+            await buy(ledger, "uncounted", usage=Usage(), cost=None)
+            assert ledger.spent() == Spent(
+                requests=3, tokens=30, usd=0.125, usd_unknown=2, doubtful_tokens=100, doubtful_usd=1.0
+            )
+
+    async def test_a_call_left_in_flight_counts_with_the_most_it_can_have_cost(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await buy(ledger, "a")
+            await intend(ledger, "b", usd=0.75, tokens=300)
+            await intend(ledger, "c", usd=None, tokens=0)
+            assert ledger.spent().doubtful == 0, "its own calls in flight are the budget's business"
+        with Ledger.open(path, "demo") as ledger:
+            left = Spent(requests=1, tokens=15, usd=0.25, doubtful=2, doubtful_tokens=300, doubtful_usd=0.75)
+            assert ledger.spent() == left
+            await buy(ledger, "b")
+            assert (ledger.spent().requests, ledger.spent().doubtful) == (2, 2), "the first one may be charged for too"
+
+
+class TestRepeated:
+    async def test_a_call_left_in_flight_counts_as_repeated_once_it_is_sent_again(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await intend(ledger, "k")
+            await intend(ledger, "never asked again")
+        with Ledger.open(path, "demo") as ledger:
+            assert ledger.repeated() == 0
+            await buy(ledger, "k")
+            await buy(ledger, "new")
+            assert ledger.repeated() == 1
+        with Ledger.open(path, "demo") as ledger:
+            assert ledger.repeated() == 1
+        with Ledger.open(path, "other") as ledger:
+            assert ledger.repeated() == 0
+
+    async def test_a_retry_within_one_process_is_not_a_repetition(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await intend(ledger, "timed out")
+            await buy(ledger, "timed out")
+            assert ledger.repeated() == 0
+
+    async def test_several_tries_of_one_process_are_one_call(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await intend(ledger, "k")
+            await intend(ledger, "k")
+        with Ledger.open(path, "demo") as ledger:
+            await buy(ledger, "k")
+            assert ledger.repeated() == 1
+            assert ledger.spent().doubtful == 2
+
+    async def test_a_live_process_keeps_its_intents_and_a_killed_one_does_not(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger, in_other_process(leave_in_flight, path) as other:
+            assert await intend(ledger, "k") is None
+            await ledger.abandon("k", "rate_limited")
+            assert ledger.repeated() == 0
+            other.kill()
+            assert await intend(ledger, "k") is None
+            assert ledger.repeated() == 1
+
+    async def test_a_pid_that_was_handed_out_again_is_not_mistaken_for_the_dead_process(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await intend(ledger, "k")
+        with closing(sqlite3.connect(path)) as db, db:
+            db.execute("UPDATE processes SET closed_at = NULL, started = 'before this process got its pid'")
+        assert query(path, "SELECT pid FROM processes") == [(os.getpid(),)]
+        with Ledger.open(path, "demo") as ledger:
+            await intend(ledger, "k")
+            assert ledger.repeated() == 1
+
+
+def leave_in_flight(path: Path, ready: Any) -> None:
+    async def main() -> None:
+        ledger = Ledger.open(path, "demo")
+        await intend(ledger, "k")
+        ready.set()
+        await asyncio.sleep(600)
+
+    asyncio.run(main())
+
+
+def buy_many(path: Path, ready: Any, name: str = "", count: int = 0) -> None:
+    async def main() -> None:
+        with Ledger.open(path, "demo") as ledger:
+            ready.set()
+            for start in range(0, count, 20):
+                await asyncio.gather(*[buy(ledger, f"{name}{n}", f"{name} {n}") for n in range(start, start + 20)])
+
+    asyncio.run(main())
+
+
+class Other:
+    """A process that uses the ledger, started from nothing."""
+
+    def __init__(self, work: Any, path: Path, *args: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.ready = context.Event()
+        self.process = context.Process(target=work, args=(path, self.ready, *args))
+        self.process.start()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+
+@contextmanager
+def in_other_process(work: Any, path: Path) -> Iterator[Other]:
+    other = Other(work, path)
+    try:
+        assert other.ready.wait(60)
+        yield other
+    finally:
+        other.kill()
+
+
+class TestTwoProcesses:
+    def test_they_can_create_and_fill_one_ledger_at_once_without_loss(self, path: Path) -> None:
+        others = [Other(buy_many, path, name, 600) for name in "abc"]
+        for other in others:
+            other.process.join()
+        assert [other.process.exitcode for other in others] == [0, 0, 0]
+        with Ledger.open(path, "demo") as ledger:
+            assert ledger.spent() == Spent(requests=1800, tokens=1800 * 15, usd=1800 * 0.25)
+            for name in "abc":
+                assert all(ledger.get(f"{name}{n}") == body(f"{name} {n}") for n in range(600))
+        assert query(path, "PRAGMA integrity_check") == [("ok",)]

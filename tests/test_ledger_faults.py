@@ -1,0 +1,220 @@
+"""What a user reads when the ledger's file cannot be used, and what is kept."""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from blackbox_kd.errors import LedgerError
+from blackbox_kd.ledger import Ledger, Spent
+from blackbox_kd.ledger_admin import rescue
+from blackbox_kd.ledger_file import VERSION
+from blackbox_kd.schema import Usage
+
+NOBODY = 65534
+
+
+async def buy(ledger: Ledger, key: str, body: str = "{}") -> None:
+    await ledger.intend(key, {}, model="teacher", row_id="r1", reserved_usd=0.5)
+    await ledger.settle(key, body, usage=Usage(10, 5), cost_usd=0.25)
+
+
+@pytest.fixture
+async def ledger_of_200(tmp_path: Path) -> Path:
+    """A closed ledger with the replies 0 to 199."""
+    path = tmp_path / "ledger.sqlite"
+    with Ledger.open(path, "demo") as ledger:
+        for start in range(0, 200, 20):
+            numbers = range(start, start + 20)
+            await asyncio.gather(*[buy(ledger, str(number), f"reply {number} " + "x" * 1000) for number in numbers])
+    return path
+
+
+def message_of_open(path: Path) -> str:
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(LedgerError) as caught:
+        Ledger.open(path, "demo")
+    assert before is None or path.read_bytes() == before, "a file that is refused is not changed"
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+class TestRefused:
+    async def test_a_newer_version(self, ledger_of_200: Path) -> None:
+        with closing(sqlite3.connect(ledger_of_200)) as db:
+            db.execute(f"PRAGMA user_version = {VERSION + 1}")
+        message = message_of_open(ledger_of_200)
+        assert f"has version {VERSION + 1}; this blackbox-kd reads versions up to {VERSION}." in message
+        assert "upgrade blackbox-kd, or name another file" in message
+
+    def test_a_database_of_another_program(self, tmp_path: Path) -> None:
+        path = tmp_path / "photos.db"
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("CREATE TABLE photos (id)")
+        message = message_of_open(path)
+        assert "is an SQLite database, but not a ledger. It was not changed: name another file." in message
+
+    def test_a_file_that_is_no_database(self, tmp_path: Path) -> None:
+        path = tmp_path / "notes.txt"
+        path.write_text("Dear diary, " * 1000)
+        assert "is not an SQLite database, or its first page is damaged; it was not changed." in message_of_open(path)
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        assert "cannot be opened for writing" in message_of_open(tmp_path)
+
+    async def test_a_truncated_file(self, ledger_of_200: Path) -> None:
+        os.truncate(ledger_of_200, ledger_of_200.stat().st_size // 2)
+        message = message_of_open(ledger_of_200)
+        assert "is damaged; it was left as it is." in message
+        assert "blackbox-kd ledger rescue FILE NEW_FILE" in message
+
+
+class TestDamaged:
+    async def test_a_damaged_page_is_an_error_and_never_a_wrong_reply(self, ledger_of_200: Path) -> None:
+        damage(ledger_of_200)
+        with Ledger.open(ledger_of_200, "demo") as ledger:
+            read = [answer(ledger, str(number)) for number in range(200)]
+        wrong = {number: text for number, text in enumerate(read) if text != f"reply {number} " + "x" * 1000}
+        assert 1 <= len(wrong) <= 50
+        assert all("is damaged; it was left as it is" in text for text in wrong.values())
+
+    async def test_the_replies_on_other_pages_can_be_rescued(self, ledger_of_200: Path) -> None:
+        damage(ledger_of_200)
+        assert 150 <= rescued(ledger_of_200) < 200
+
+    async def test_the_replies_in_what_is_left_of_a_truncated_file_can_be_rescued(self, ledger_of_200: Path) -> None:
+        os.truncate(ledger_of_200, ledger_of_200.stat().st_size // 2)
+        assert 50 <= rescued(ledger_of_200) < 150
+
+    async def test_a_rescue_overwrites_nothing(self, ledger_of_200: Path) -> None:
+        with pytest.raises(LedgerError, match="exists: name a file that does not"):
+            rescue(ledger_of_200, ledger_of_200)
+
+
+def answer(ledger: Ledger, key: str) -> str:
+    """A reply, or why there is none."""
+    try:
+        return ledger.get(key) or "none"
+    except LedgerError as error:
+        return str(error)
+
+
+def rescued(path: Path) -> int:
+    """How many replies a rescue saves; each of them is right, and the new file is a whole ledger."""
+    new = path.with_name("new.sqlite")
+    count = rescue(path, new)
+    with Ledger.open(new, "demo") as ledger:
+        replies = {str(number): ledger.get(str(number)) for number in range(200)}
+        assert ledger.spent() == Spent(requests=count, tokens=15 * count, usd=0.25 * count)
+    kept = {number: reply for number, reply in replies.items() if reply is not None}
+    assert kept == {number: f"reply {number} " + "x" * 1000 for number in kept}
+    assert len(kept) == count
+    with closing(sqlite3.connect(new)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    return count
+
+
+def damage(path: Path) -> None:
+    """Overwrites one page of replies, found by what it holds."""
+    data = path.read_bytes()
+    page = data.index(b"reply 100 x") // 4096
+    with path.open("r+b") as file:
+        file.seek(page * 4096)
+        file.write(b"\xff" * 4096)
+
+
+class TestReadOnly:
+    def test_a_folder_without_the_right_to_write(self) -> None:
+        with unwritable(lambda folder: None) as folder:
+            message = message_of_open(folder / "ledger.sqlite")
+        assert "cannot be opened for writing; it was not changed." in message
+        assert "Make the file and its folder writable" in message
+
+    def test_a_file_without_the_right_to_write(self) -> None:
+        def make(folder: Path) -> None:
+            Ledger.open(folder / "ledger.sqlite", "demo").close()
+            (folder / "ledger.sqlite").chmod(0o444)
+
+        with unwritable(make) as folder:
+            message = message_of_open(folder / "ledger.sqlite")
+        assert "cannot be opened for writing; it was not changed." in message
+
+
+@contextmanager
+def unwritable(make: Callable[[Path], None]) -> Iterator[Path]:
+    """A folder that `make` has filled, while this process has no right to write in it, also if it is root."""
+    folder = Path(tempfile.mkdtemp())  # `tmp_path` is below a folder that nobody else may enter
+    is_root = os.geteuid() == 0
+    try:
+        make(folder)
+        folder.chmod(0o555)
+        if is_root:
+            os.seteuid(NOBODY)
+        yield folder
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+FILL_THE_DISK = """
+import asyncio, sys
+from pathlib import Path
+from blackbox_kd.errors import LedgerError
+from blackbox_kd.ledger import Ledger, Spent
+from blackbox_kd.ledger_admin import rescue
+from blackbox_kd.schema import Usage
+
+async def main():
+    filler = Path("filler")
+    filler.write_bytes(bytes(2_000_000))
+    with Ledger.open(Path("ledger.sqlite"), "demo") as ledger:
+        kept, message = [], ""
+        for number in range(1000):
+            await ledger.intend(str(number), {}, model="teacher", row_id="r1", reserved_usd=0.5)
+            try:
+                await ledger.settle(str(number), "x" * 5000, usage=Usage(10, 5), cost_usd=0.25)
+            except LedgerError as error:
+                message = str(error)
+                break
+            kept.append(str(number))
+        assert 10 < len(kept) < 1000, len(kept)
+        assert "the disk is full. All replies stored before are kept" in message, message
+        assert "Free some space and run the same command" in message, message
+        assert all(ledger.get(key) == "x" * 5000 for key in kept)
+        assert ledger.get(str(len(kept))) is None
+        filler.unlink()
+        await ledger.settle(str(len(kept)), "late", usage=Usage(10, 5), cost_usd=0.25)
+    with Ledger.open(Path("ledger.sqlite"), "demo") as ledger:
+        assert ledger.get(str(len(kept))) == "late"
+        assert ledger.spent().requests == len(kept) + 1
+        assert ledger.spent().doubtful == 0
+    print("ok")
+
+asyncio.run(main())
+"""
+
+
+class TestFullDisk:
+    def test_what_was_stored_is_kept_and_the_ledger_goes_on_once_there_is_space(self, tmp_path: Path) -> None:
+        mount = f"mount -t tmpfs -o size=4m none {tmp_path}"
+        if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True).returncode != 0:
+            pytest.skip("no file system of 4 MB can be mounted without privileges here")
+        script = f'{mount} && cd {tmp_path} && exec "$0" -c "$1"'
+        done = subprocess.run(
+            ["unshare", "-rm", "sh", "-c", script, sys.executable, FILL_THE_DISK],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert done.stdout == "ok\n", done.stderr

@@ -1,0 +1,64 @@
+import asyncio
+
+import pytest
+
+from blackbox_kd.streaming import in_order, run_all
+
+
+async def test_a_slow_item_delays_nobody_else() -> None:
+    ended: list[int] = []
+    release = asyncio.Event()
+
+    async def work(number: int, item: int) -> None:
+        if item == 0:
+            await release.wait()
+        ended.append(item)
+        if len(ended) == 9:
+            release.set()
+
+    await run_all(range(10), work, window=4)
+    assert ended[-1] == 0
+    assert sorted(ended) == list(range(10))
+
+
+async def test_no_more_than_the_window_is_taken_from_the_source_at_once() -> None:
+    taken, ended, most = 0, 0, 0
+
+    def source() -> "object":
+        nonlocal taken
+        for number in range(50):
+            taken += 1
+            yield number
+
+    async def work(number: int, item: int) -> None:
+        nonlocal ended, most
+        most = max(most, taken - ended)
+        await asyncio.sleep(0)
+        ended += 1
+
+    await run_all(source(), work, window=5)  # type: ignore[arg-type]
+    assert ended == 50
+    assert most <= 6
+
+
+async def test_the_first_error_stops_the_taking_but_what_began_is_finished() -> None:
+    ended: list[int] = []
+
+    async def work(number: int, item: int) -> None:
+        if item == 2:
+            raise ValueError("two")
+        await asyncio.sleep(0.01)
+        ended.append(item)
+
+    with pytest.raises(ValueError, match="two"):
+        await run_all(range(1000), work, window=3)
+    assert ended
+    assert max(ended) < 10
+
+
+async def test_results_come_in_the_order_of_the_items() -> None:
+    async def work(item: int) -> int:
+        await asyncio.sleep(0.01 if item % 2 else 0)
+        return item
+
+    assert [result async for result in in_order(range(20), work, window=4)] == list(range(20))
