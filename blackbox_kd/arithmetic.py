@@ -19,7 +19,7 @@ def fix(text: str) -> str:
     def mend(match: re.Match[str]) -> str:
         value = calculate(match[1])
         stated = Fraction(match[2].replace(",", ""))
-        if value is None or abs(value - stated) <= _ROUNDING * max(1, abs(value)):
+        if value is None or abs(value - stated) <= _ROUNDING * max(Fraction(1), abs(value)):
             return match[0]
         return match[0][: match.start(2) - match.start()] + _written(value)
 

@@ -124,7 +124,7 @@ class RunContext:
         job_file = work / f"train_{model}@{version}.json"
         job_file.write_text(json.dumps(job, indent=1))
         await shared.models.release_local()
-        result = await launch.run_training(job_file, shared.on_event)
+        result = await launch.run_training(method, job_file, shared.on_event)
         shared.models.versions.setdefault(model, []).append(output)
         shared.trained.append((model, output))
         self.record("trainings", [{"model": f"{model}@{version}", "method": method, **result}])

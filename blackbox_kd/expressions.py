@@ -1,185 +1,220 @@
-"""Expressions of `filter` and `split`: a small, safe part of Python over a row's columns.
+"""Expressions over a row's columns, for `filter: keep:` and `split`: `correct and words(response) < 300`.
 
-    correct and score >= 4
-    len(response) < 2000 and not contains(response, "as an AI")
-    gap >= 1.0 if judged else False
+A subset of Python: columns by name, texts, numbers, True, False and None, lists, `and or not`, comparisons,
+`in`, `+ - * / // %` on numbers, `x if y else z`, indexing, and the functions in FUNCTIONS. There are no
+attributes, other calls, f-strings, `**`, `%` on texts, comprehensions or lambdas. What is allowed is listed
+here by syntax node, and everything else is refused, so an expression from a stranger's recipe can neither
+run code nor take long: there are no loops, repetition is bounded, and regular expressions are RE2's, whose
+time is linear in the text.
 
-An expression comes from a stranger's recipe. It is parsed, every node is held against a list of what is allowed,
-and only then compiled; there are no attributes, no calls but the listed ones, no f-strings, no comprehensions.
+A column that a row lacks or that is None is an error, not a silent False; `x is None` asks for it. So is a
+text compared with a number for equality, which is never true: columns of a CSV file are texts.
 """
 
 import ast
-import operator
+import difflib
+import functools
+import inspect
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from types import CodeType
+from dataclasses import dataclass, field
 from typing import Any
 
 from blackbox_kd.errors import DataError
+from blackbox_kd.expression_functions import FUNCTIONS, HELPERS, check_pattern
 
-MAX_LENGTH = 500
-MAX_NODES = 200
-MAX_TEXT = 1_000_000
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected text, not {type(value).__name__}")
-    return value
+_LONGEST = 1_000
+_CONSTANTS = {"true": True, "false": False, "null": None}
+"""What YAML and JSON call Python's constants; nobody's columns."""
+_ALLOWED = "columns, texts, numbers, lists, and/or/not, comparisons, in, + - * / // %, x if y else z, x[i]"
 
 
-def _matches(text: object, pattern: object) -> bool:
-    """Whether a pattern occurs in the first 10,000 characters: a bound on what a bad pattern can cost."""
-    return re.search(_text(pattern), _text(text)[:10_000]) is not None
-
-
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "len": len,
-    "lower": lambda text: _text(text).lower(),
-    "upper": lambda text: _text(text).upper(),
-    "strip": lambda text: _text(text).strip(),
-    "startswith": lambda text, start: _text(text).startswith(_text(start)),
-    "endswith": lambda text, end: _text(text).endswith(_text(end)),
-    "contains": lambda text, part: _text(part) in _text(text),
-    "matches": _matches,
-    "words": lambda text: len(_text(text).split()),
-    "abs": abs,
-    "min": min,
-    "max": max,
-    "round": round,
-    "number": float,
-    "text": str,
-}
-"""Functions that an expression may call."""
-
-_ALLOWED = (
-    ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.UAdd, ast.BinOp, ast.Add,
-    ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt,
-    ast.GtE, ast.In, ast.NotIn, ast.Is, ast.IsNot, ast.IfExp, ast.Name, ast.Load, ast.Constant, ast.Subscript,
-    ast.List, ast.Tuple, ast.Call,
-)  # fmt: skip
-_WORDS = {
-    ast.Attribute: "attributes (a dot behind a name)",
-    ast.Pow: "**",
-    ast.JoinedStr: "f-strings",
-    ast.ListComp: "comprehensions",
-    ast.SetComp: "comprehensions",
-    ast.DictComp: "comprehensions",
-    ast.GeneratorExp: "comprehensions",
-    ast.Lambda: "lambda",
-    ast.NamedExpr: ":=",
-    ast.Starred: "*",
-    ast.Slice: "slices",
-    ast.Dict: "{...}",
-    ast.Set: "{...}",
-}
-_NUMERIC: dict[str, Callable[[Any, Any], Any]] = {
-    "Sub": operator.sub,
-    "Mult": operator.mul,
-    "Div": operator.truediv,
-    "FloorDiv": operator.floordiv,
-    "Mod": operator.mod,
-}
-
-
-def _numeric(kind: str, left: object, right: object) -> Any:
-    """Arithmetic on numbers only: `*` would repeat and `%` would format text."""
-    for side in (left, right):
-        if not isinstance(side, int | float):
-            raise TypeError(f"arithmetic needs numbers, not {type(side).__name__}")
-    return _NUMERIC[kind](left, right)
-
-
-class _Guard(ast.NodeTransformer):
-    """Replaces arithmetic that text would make expensive by a call that takes numbers only."""
-
-    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
-        self.generic_visit(node)
-        kind = type(node.op).__name__
-        if kind not in _NUMERIC:
-            return node
-        function = ast.Name(id="\0numeric", ctx=ast.Load())
-        call = ast.Call(func=function, args=[ast.Constant(kind), node.left, node.right], keywords=[])
-        return ast.copy_location(call, node)
-
-
+@dataclass(frozen=True, slots=True)
 class Expression:
-    """A checked expression.
+    """A compiled expression: call it with a row.
 
     Args:
         text: as the recipe has it.
         names: columns that it reads.
     """
 
-    def __init__(self, text: str, names: frozenset[str], code: CodeType) -> None:
-        self.text = text
-        self.names = names
-        self._code = code
+    text: str
+    names: frozenset[str]
+    _run: Callable[[Mapping[str, Any]], Any] = field(repr=False, compare=False)
 
-    def value(self, row: Mapping[str, Any]) -> Any:
+    def __call__(self, row: Mapping[str, Any]) -> Any:
         """The value for a row.
 
         Raises:
-            DataError: the row lacks a column, or a value cannot be used so.
+            DataError: the row lacks a column, a column is None, or the values do not fit the operators.
         """
         try:
-            values = {name: row[name] for name in self.names}
-        except KeyError as error:
-            raise DataError(f"expression {self.text!r}: the row has no column {error}") from None
-        try:
-            return eval(self._code, {"__builtins__": {}, **FUNCTIONS, "\0numeric": _numeric}, values)
-        except (TypeError, ValueError, KeyError, IndexError, ArithmeticError, re.error) as error:
-            raise DataError(f"expression {self.text!r}: {error}") from error
-
-    def holds(self, row: Mapping[str, Any]) -> bool:
-        """Whether the value for a row is true; raises as `value` does."""
-        return bool(self.value(row))
+            return self._run(row)
+        except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError, MemoryError) as error:
+            reason = str(error)
+            if "'str'" in reason and ("'int'" in reason or "'float'" in reason):
+                reason += "; number(...) turns text into a number"
+            raise DataError(f"expression {self.text!r}: {reason}") from error
 
 
-@lru_cache(maxsize=256)
-def parse(text: str) -> Expression:
-    """Checks an expression.
+def evaluate(text: str, row: Mapping[str, Any]) -> Any:
+    """The value of an expression for a row; it is compiled once.
 
     Raises:
-        ValueError: it is no expression, or holds what is not allowed; the message says what is.
+        ValueError: the expression is not allowed, see `parse`.
+        DataError: the row does not fit it.
     """
-    if len(text) > MAX_LENGTH:
-        raise ValueError(f"longer than {MAX_LENGTH} characters")
+    return parse(text)(row)
+
+
+@functools.lru_cache(maxsize=1024)
+def parse(text: str) -> Expression:
+    """Checks and compiles an expression.
+
+    Raises:
+        ValueError: it is no expression, or it has a construct that is not allowed; the message says which.
+    """
+    if len(text) > _LONGEST:
+        raise ValueError(f"it has {len(text):,} characters; {_LONGEST:,} are the most")
+    builder = _Builder(text)
     try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f"not an expression: {getattr(error, 'msg', error)}") from None
-    nodes = list(ast.walk(tree))
-    if len(nodes) > MAX_NODES:
-        raise ValueError(f"more than {MAX_NODES} parts")
-    called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
-    for node in nodes:
-        _check(node, called)
-    names = {node.id for node in nodes if isinstance(node, ast.Name) and id(node) not in called}
-    guarded = ast.fix_missing_locations(_Guard().visit(tree))
-    return Expression(text, frozenset(names), compile(guarded, "<expression>", "eval"))
+        body = builder.build(ast.parse(text.strip(), mode="eval").body)
+        row = ast.arguments(posonlyargs=[], args=[ast.arg("<row>")], kwonlyargs=[], kw_defaults=[], defaults=[])
+        tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(row, body)))
+        run = eval(compile(tree, "<expression>", "eval"), {"__builtins__": {}, **HELPERS})
+    except SyntaxError as error:
+        raise ValueError(_mistake(text, error)) from None
+    except (RecursionError, MemoryError):
+        raise ValueError("it is nested too deeply") from None
+    return Expression(text, frozenset(builder.names), run)
 
 
-def _check(node: ast.AST, called: set[int]) -> None:
-    if not isinstance(node, _ALLOWED):
-        if isinstance(node, ast.keyword | ast.expr_context):
-            raise ValueError("named arguments are not allowed")
-        what = _WORDS.get(type(node), type(node).__name__)
+class _Builder:
+    """Turns a parsed expression into one in which every read and every risky operation is checked.
+
+    The names of the helpers, such as `<column>`, cannot be written in an expression.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.names: set[str] = set()
+
+    def build(self, node: ast.expr, none_ok: bool = False) -> ast.expr:
+        match node:
+            case ast.Constant(value=str() | bool() | int() | float() | None):
+                return node
+            case ast.Name(id=name) if name in _CONSTANTS:
+                return ast.Constant(_CONSTANTS[name])
+            case ast.Name(id=name):
+                return self.column(name, none_ok)
+            case ast.BoolOp():
+                return ast.BoolOp(node.op, [self.build(value) for value in node.values])
+            case ast.UnaryOp(op=ast.Not() | ast.USub() | ast.UAdd()):
+                return ast.UnaryOp(node.op, self.build(node.operand))
+            case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Div() | ast.FloorDiv()):
+                return ast.BinOp(self.build(node.left), node.op, self.build(node.right))
+            case ast.BinOp(op=ast.Mult()):
+                return _helper("<times>", self.build(node.left), self.build(node.right))
+            case ast.BinOp(op=ast.Mod()):
+                return _helper("<rest>", self.build(node.left), self.build(node.right))
+            case ast.Compare():
+                return self.comparison(node)
+            case ast.IfExp():
+                return ast.IfExp(self.build(node.test), self.build(node.body), self.build(node.orelse))
+            case ast.List() | ast.Tuple() | ast.Set():
+                return ast.List([self.build(item) for item in node.elts], ast.Load())
+            case ast.Subscript(slice=ast.Slice(lower=lower, upper=upper, step=None)):
+                ends = [self.build(end) if end else None for end in (lower, upper)]
+                return ast.Subscript(self.build(node.value), ast.Slice(*ends), ast.Load())
+            case ast.Subscript() if not isinstance(node.slice, ast.Slice):
+                key = self.build(node.slice)
+                return _helper("<item>", self.build(node.value), key, ast.Constant(none_ok))
+            case ast.Call():
+                return self.call(node, none_ok)
         raise ValueError(
-            f"{what} are not allowed; names, numbers, texts, and/or/not, comparisons, + - * / and {_listed()} are"
+            f"{self.text(node)} is {_name_of(node)}, which is not allowed in an expression; allowed: "
+            f"{_ALLOWED}, and the functions {', '.join(FUNCTIONS)}"
         )
-    if isinstance(node, ast.Call):
-        if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS:
-            name = node.func.id if isinstance(node.func, ast.Name) else "this"
-            raise ValueError(f"{name}(...) cannot be called; functions: {_listed()}")
-        if node.keywords:
-            raise ValueError("named arguments are not allowed")
-    if isinstance(node, ast.Name) and (node.id.startswith("_") or (node.id in FUNCTIONS and id(node) not in called)):
-        raise ValueError(f"{node.id!r} is no column")
-    if isinstance(node, ast.Constant) and not isinstance(node.value, str | int | float | bool | None):
-        raise ValueError(f"{node.value!r} is not allowed")
+
+    def column(self, name: str, none_ok: bool) -> ast.expr:
+        self.names.add(name)
+        return _helper("<column>", ast.Name("<row>", ast.Load()), ast.Constant(name), ast.Constant(none_ok))
+
+    def comparison(self, node: ast.Compare) -> ast.expr:
+        """`a < b < c` as `a < b and b < c`; operands compared with None may be None."""
+        sides = [node.left, *node.comparators]
+        pairs = [self.pair(sides[i], op, sides[i + 1]) for i, op in enumerate(node.ops)]
+        return pairs[0] if len(pairs) == 1 else ast.BoolOp(ast.And(), pairs)
+
+    def pair(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> ast.expr:
+        with_none = _is_none(left) or _is_none(right)
+        if isinstance(op, ast.Is | ast.IsNot) and not with_none:
+            raise ValueError(f"{self.text(left)} is compared by `is`, which asks for None only; write == or !=")
+        equality = isinstance(op, ast.Eq | ast.NotEq)
+        sides = [self.build(side, none_ok=with_none and not isinstance(op, ast.In)) for side in (left, right)]
+        if equality and not with_none:
+            equal = _helper("<equal>", *sides)
+            return equal if isinstance(op, ast.Eq) else ast.UnaryOp(ast.Not(), equal)
+        return ast.Compare(sides[0], [op], [sides[1]])
+
+    def call(self, node: ast.Call, none_ok: bool) -> ast.expr:
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
+            raise ValueError(f"{self.text(node)}: functions take plain arguments only, without names and stars")
+        if name == "column":
+            return self.column(_literal(node, 0), none_ok)
+        if name not in FUNCTIONS:
+            close = difflib.get_close_matches(name, FUNCTIONS, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ValueError(f"{self.text(node.func)} is not one of the functions {', '.join(FUNCTIONS)}{hint}")
+        try:
+            inspect.signature(FUNCTIONS[name]).bind(*node.args)
+        except TypeError as error:
+            raise ValueError(f"{self.text(node)}: {error}") from None
+        if name == "matches":
+            check_pattern(_literal(node, 1))
+        return ast.Call(ast.Name(f"<{name}>", ast.Load()), [self.build(argument) for argument in node.args], [])
+
+    def text(self, node: ast.expr) -> str:
+        return repr(ast.get_source_segment(self.source.strip(), node) or self.source)
 
 
-def _listed() -> str:
-    return ", ".join(sorted(FUNCTIONS))
+def _helper(name: str, *arguments: ast.expr) -> ast.expr:
+    return ast.Call(ast.Name(name, ast.Load()), list(arguments), [])
+
+
+def _is_none(node: ast.expr) -> bool:
+    return (isinstance(node, ast.Constant) and node.value is None) or (
+        isinstance(node, ast.Name) and _CONSTANTS.get(node.id, node) is None
+    )
+
+
+def _literal(node: ast.Call, index: int) -> str:
+    match node.args[index : index + 1]:
+        case [ast.Constant(value=str(text))]:
+            return text
+    raise ValueError(f"{ast.unparse(node)}: argument {index + 1} is a text in quotes, known before the run")
+
+
+def _name_of(node: ast.expr) -> str:
+    known = {
+        ast.Attribute: "an attribute (write row['key'] for a key of an object)",
+        ast.JoinedStr: "an f-string",
+        ast.Lambda: "a lambda",
+        ast.Dict: "an object",
+        ast.NamedExpr: "an assignment",
+        ast.Starred: "a star",
+        ast.Subscript: "a slice with a step",
+    }
+    if isinstance(node, ast.BinOp):
+        return "the operator **" if isinstance(node.op, ast.Pow) else "a bit operation (write and, or, not)"
+    if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+        return "a comprehension"
+    return known.get(type(node), f"of the kind {type(node).__name__}")
+
+
+def _mistake(text: str, error: SyntaxError) -> str:
+    bare = re.sub(r"[=!<>]=", "", text)
+    hints = {"&&": "write and", "||": "write or", "!": "write not", "=": "to compare, write =="}
+    hint = next((hint for sign, hint in hints.items() if sign in bare), "a column with such a name is column('name')")
+    return f"not an expression: {error.msg}, at character {error.offset}; {hint}"

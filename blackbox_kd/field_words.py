@@ -1,11 +1,15 @@
 """What a config field takes, in words: `a whole number from 1 to 1000`, `'first' or 'random'`, `a list of models`."""
 
+import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from blackbox_kd.marks import Names
 
@@ -21,6 +25,9 @@ NAMED = {
     "expression": "an expression",
     "answer": "a kind of answer",
 }
+ANYTHING = "any value"
+EXAMPLES = {"prompt": "rationale/cot", "expression": "EXPRESSION", "answer": "number"}
+"""What messages show as a value, where it is not NAME."""
 
 
 def fields(kind: type[BaseModel]) -> list[str]:
@@ -28,27 +35,55 @@ def fields(kind: type[BaseModel]) -> list[str]:
     return [entry.alias or name for name, entry in kind.model_fields.items()]
 
 
-def inside(kind: type[BaseModel], path: Sequence[str | int]) -> tuple[Any, str]:
-    """The annotation of the value at a path of a model, and what the nearest field's docstring says.
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """What a model says of the value at a path.
 
-    The annotation is None where the path leads nowhere.
+    Args:
+        annotation: its type with its marks; None where the path leads nowhere.
+        about: the nearest field and what its docstring says: `samples: Replies per row.`
+        default: the field's default, if the path ends in a field.
+        example: an example that the field gives, likewise.
     """
-    annotation: Any = kind
-    about = ""
+
+    annotation: Any
+    about: str = ""
+    default: Any = None
+    example: Any = None
+
+
+def spot(kind: type[BaseModel], path: Sequence[str | int]) -> Spot:
+    """What a model says of the value at a path."""
+    found = Spot(kind)
     for part in path:
-        branches = list(_branches(annotation))
-        annotation = None
-        for branch in branches:
-            if isinstance(branch, type) and issubclass(branch, BaseModel):
-                entry = next((e for n, e in branch.model_fields.items() if (e.alias or n) == part), None)
-                if entry is not None:
-                    annotation = Annotated[(entry.annotation, *entry.metadata)] if entry.metadata else entry.annotation
-                    about = " ".join((entry.description or "").split())
+        inner = Spot(None, found.about)
+        for branch in _branches(found.annotation):
+            if is_model(branch):
+                inner = _field(branch, part) or inner
             elif get_origin(branch) is list and isinstance(part, int):
-                annotation = get_args(branch)[0]
+                inner = Spot(get_args(branch)[0], found.about)
             elif get_origin(branch) is dict:
-                annotation = get_args(branch)[1]
-    return annotation, about
+                inner = Spot(get_args(branch)[1], found.about)
+        found = inner
+    return found
+
+
+def _field(kind: type[BaseModel], key: str | int) -> Spot | None:
+    for name, entry in kind.model_fields.items():
+        if (entry.alias or name) == key:
+            about = f"{key}: {' '.join(entry.description.split())}" if entry.description else ""
+            example = entry.examples[0] if entry.examples else None
+            return Spot(_annotation(entry), about, entry.get_default(), example)
+    return None
+
+
+def _annotation(entry: FieldInfo) -> Any:
+    return Annotated[(entry.annotation, *entry.metadata)] if entry.metadata else entry.annotation
+
+
+def is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    """Whether an annotation is a model: a mapping with named fields."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _branches(annotation: Any) -> Iterator[Any]:
@@ -64,31 +99,29 @@ def _branches(annotation: Any) -> Iterator[Any]:
 
 def model_at(kind: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:
     """The model whose fields stand at a path."""
-    for branch in _branches(inside(kind, path)[0] if path else kind):
-        if isinstance(branch, type) and issubclass(branch, BaseModel):
-            return branch
-    return None
+    return next(filter(is_model, _branches(spot(kind, path).annotation)), None)
 
 
-def words(annotation: Any) -> str:
-    """What an annotation takes."""
+def words(annotation: Any, limits: str = "") -> str:
+    """What an annotation takes; `limits` are those of a mark around it."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         marks = list(_flat(arguments[1:]))
         named = [NAMED[mark.kind] for mark in marks if isinstance(mark, Names)]
-        return named[0] if named else f"{words(arguments[0])}{_limits(marks)}"
+        return named[0] if named else words(arguments[0], _limits(marks))
     if origin in (Union, UnionType):
-        return " or ".join(dict.fromkeys(words(branch) for branch in arguments if branch is not NoneType))
+        taken = dict.fromkeys(words(branch) for branch in arguments if branch is not NoneType)
+        return f"{' or '.join(taken)}{limits}"
     if origin is Literal:
         return either(arguments)
-    if origin is list:
-        return f"a list, each entry {words(arguments[0])}"
-    if origin is dict:
-        value = words(arguments[1])
-        return "a mapping" if value == "any value" else f"a mapping, each value {value}"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return f"a mapping with fields of {', '.join(fields(annotation))}"
-    return PLAIN.get(annotation, "any value")
+    if origin in (list, dict):
+        what, each = ("a list", words(arguments[0])) if origin is list else ("a mapping", words(arguments[1]))
+        return f"{what}{limits}" if each == ANYTHING else f"{what}{limits}, each entry {each}"
+    if is_model(annotation):
+        return f"a mapping of {', '.join(fields(annotation))}"
+    if annotation is str:
+        limits = limits.replace("entries", "characters").replace("entry", "character")
+    return f"{PLAIN.get(annotation, ANYTHING)}{limits}"
 
 
 def either(values: Sequence[object]) -> str:
@@ -103,25 +136,29 @@ def _flat(marks: Sequence[Any]) -> Iterator[Any]:
         yield from getattr(mark, "metadata", None) or [mark]
 
 
-def bounds(annotation: Any) -> dict[str, float]:
-    """Limits of a number by the names `ge`, `gt`, `le`, `lt`."""
-    found: dict[str, float] = {}
+def _marks(annotation: Any) -> Iterator[Any]:
+    """All marks of an annotation and of the branches of its union."""
     if get_origin(annotation) is Annotated:
-        for mark in _flat(get_args(annotation)[1:]):
-            found |= {name: getattr(mark, name) for name in ("ge", "gt", "le", "lt") if hasattr(mark, name)}
-    return found
+        yield from _flat(get_args(annotation)[1:])
+        yield from _marks(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for branch in get_args(annotation):
+            yield from _marks(branch)
+
+
+def _bounds(annotation: Any) -> dict[str, float]:
+    """Limits of a number by the names `ge`, `gt`, `le`, `lt`."""
+    marks = list(_marks(annotation))
+    return {name: getattr(mark, name) for name in ("ge", "gt", "le", "lt") for mark in marks if hasattr(mark, name)}
 
 
 def _limits(marks: Sequence[Any]) -> str:
-    at = {
-        name: getattr(mark, name)
-        for mark in marks
-        for name in ("ge", "gt", "le", "lt", "min_length", "max_length")
-        if getattr(mark, name, None) is not None
-    }
-    if "min_length" in at or "max_length" in at:
-        low, high = at.get("min_length"), at.get("max_length")
-        return f" with at least {low}" if high is None else f" with {low or 0} to {high}"
+    names = ("ge", "gt", "le", "lt", "min_length", "max_length")
+    at = {name: value for mark in marks for name in names if (value := getattr(mark, name, None)) is not None}
+    if "max_length" in at:
+        return f" of {at.get('min_length', 0)} to {at['max_length']} entries"
+    if "min_length" in at:
+        return f" of at least {at['min_length']} {'entry' if at['min_length'] == 1 else 'entries'}"
     if "ge" in at and "le" in at:
         return f" from {at['ge']} to {at['le']}"
     low = f"at least {at['ge']}" if "ge" in at else f"above {at['gt']}" if "gt" in at else ""
@@ -130,32 +167,44 @@ def _limits(marks: Sequence[Any]) -> str:
     return f" of {both}" if both.startswith("at") else f" {both}" if both else ""
 
 
-def example(annotation: Any, value: Any, default: Any) -> str:
-    """A value that the field takes, as a recipe writes it: close to `value` where that can be mended."""
-    limits = bounds(annotation)
-    for branch in _branches(annotation):
+def example(at: Spot, value: Any) -> str:
+    """A value that a field takes, as a recipe writes it: close to `value` where that can be mended."""
+    if at.example is not None and not (isinstance(at.example, str) and isinstance(value, str)):
+        return json.dumps(at.example).replace('"', "")
+    limits = _bounds(at.annotation)
+    for branch in _branches(at.annotation):
         if get_origin(branch) is Literal:
             return str(get_args(branch)[0])
-        if branch in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
-            return _clipped(value, limits, whole=branch is int)
-        if get_origin(branch) is list and not isinstance(value, list | dict | None):
-            return f"[{value}]"
         if branch is bool:
             return "true"
         if branch in (int, float):
-            return str(default if isinstance(default, int | float) else limits.get("ge", 1))
+            number = value if _is_number(value) else at.default if _is_number(at.default) else 1
+            return _clipped(number, limits, whole=branch is int)
         if branch is str:
-            return _text(annotation, value, default)
-    return "VALUE"
+            return _text(at, value)
+        if get_origin(branch) is list:
+            single = isinstance(value, str | int | float)
+            return f"[{value if single else example(Spot(get_args(branch)[0]), None)}]"
+        if is_model(branch):
+            needed = [name for name in fields(branch) if spot(branch, [name]).default is PydanticUndefined]
+            parts = [f"{name}: {example(spot(branch, [name]), value)}" for name in needed or fields(branch)[:1]]
+            return f"{{{', '.join(parts)}}}"
+    return "{NAME: ...}"
 
 
-def _text(annotation: Any, value: Any, default: Any) -> str:
-    named = any(word in words(annotation) for word in ("the name of", "a name for", "a kind of"))
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _text(at: Spot, value: Any) -> str:
+    kinds = [mark.kind for mark in _marks(at.annotation) if isinstance(mark, Names)]
+    if kinds:
+        return EXAMPLES.get(kinds[0], "NAME")
     if isinstance(value, str) and value:
         return re.sub(r"[^A-Za-z0-9_.-]+", "_", value).strip("_.-") or "NAME"
-    if isinstance(value, int | float) and not named:
+    if _is_number(value):
         return f'"{value}"'
-    return default if isinstance(default, str) and default else "NAME" if named else "TEXT"
+    return at.default if isinstance(at.default, str) and at.default else "TEXT"
 
 
 def _clipped(value: float, limits: dict[str, float], *, whole: bool) -> str:

@@ -6,7 +6,8 @@ bought a second time, and they are counted."
 An intent is on disk before its request is sent, and a reply before anything reads it.
 
     ledger_writer   commits what many calls wait for as one transaction
-    ledger_file     the SQLite file
+    ledger_file     reads and writes the SQLite file
+    ledger_open     opens it, and says what its errors mean
     ledger.sql      its tables
     ledger_admin    what its owner does with it: summary, export, prune
 """
@@ -19,7 +20,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger_file import LedgerFile
@@ -69,8 +70,7 @@ class Spent:
     doubtful_usd: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Sent:
+class _Sent(NamedTuple):
     """A request in flight: what its reply will be stored with."""
 
     serial: int

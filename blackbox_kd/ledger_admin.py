@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from blackbox_kd.errors import LedgerError
-from blackbox_kd.ledger_file import fault, has_ended, open_file
+from blackbox_kd.ledger_file import has_ended
+from blackbox_kd.ledger_open import fault, open_file
 
 REPLIES_BY_MODEL = """
 SELECT run, model, count(*), sum(prompt_tokens), sum(completion_tokens), total(cost_usd),
@@ -22,8 +23,8 @@ SELECT run, model, count(*), count(repeated_by), total(reserved_usd)
 FROM intents WHERE ?1 IS NULL OR run = ?1 GROUP BY run, model ORDER BY run, model
 """
 ABANDONED = "SELECT run, model, kind, calls FROM abandoned WHERE ?1 IS NULL OR run = ?1 ORDER BY run, model, kind"
-REPLIES_PER_PAGE = 40
-"""More than fit: an empty reply takes above 100 bytes of the 4,096 (its key alone is 64)."""
+REPLIES_PER_PAGE = 80
+"""More than fit: an empty reply takes above 100 bytes of a page of 8,192 (its key alone is 64)."""
 REPLIES = "SELECT * FROM replies WHERE ?1 IS NULL OR run = ?1 ORDER BY id"
 
 

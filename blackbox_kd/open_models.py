@@ -47,7 +47,7 @@ class OpenModels:
         folders = self.versions.get(base, [])
         if int(version) > len(folders):
             raise StepError(f"model {name!r}: only {len(folders)} versions have been trained so far")
-        folder = folders[int(version) - 1]
+        folder = folders[int(version) - 1].resolve()
         if (folder / "adapter_config.json").exists():
             return config.model_copy(update={"adapter": str(folder)})
         return config.model_copy(update={"model": str(folder), "adapter": None})

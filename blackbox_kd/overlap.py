@@ -1,92 +1,166 @@
 """Held-out rows against training rows, before the first paid call: evidence on rows that were trained on is none.
 
-Two rules. An exact duplicate, after case, punctuation and white space are taken away, is always refused. A near
-duplicate is a held-out row of which at least 80 % of the 13-grams of words stand in one training row; texts with
-fewer words have exact duplicates only. GPT-3 and lm-eval use 13-grams, s1 and open-r1 8-grams; a single shared
-n-gram is not enough here, because tasks made from templates share whole sentences.
+Two rules decide. A held-out row is an exact duplicate if a training row has the same words, numbers and signs,
+whatever their case, spaces and punctuation. It is a near duplicate if at least 80 % of its own 13-grams stand in one
+training row; texts with fewer words have exact duplicates only. Both are refused.
+
+The length is GPT-3's (Brown et al. 2020, arXiv:2005.14165, appendix C) and lm-evaluation-harness's; s1
+(arXiv:2501.19393) and open-r1 take 8-grams. They flag a row for one n-gram in common. That would flag all rows of a
+task made from a template, whose sentences recur with other names and numbers. So here it takes most of a row, and a
+row's own n-grams are those that few other held-out rows have: the rest is template.
+
+Memory grows with the held-out table only; training rows are streamed. Of a row's own n-grams only the rarest are
+looked up: if 80 % of them stand in a training row, then so does at least one of any 21 %.
 """
 
+import functools
 import re
-from collections import Counter, defaultdict
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from blackbox_kd.errors import DataError
 from blackbox_kd.schema import Table
 
 N = 13
+"""Words of an n-gram."""
 NEAR_SHARE = 0.8
-_WORD = re.compile(r"\w+")
+"""Share of a held-out row's n-grams in one training row from which on it is a near duplicate."""
+ASKING = ("instruction", "question", "prompt", "messages", "conversations")
+"""Columns that hold what a row asks; the first one that is there is compared."""
+_EXAMPLES = 3
+_SHOWN = 200
+"""Characters of an example."""
+_TEMPLATE_SHARE, _TEMPLATE_ROWS = 0.05, 3
+"""An n-gram is template if more than this share of the held-out rows has it, and at least this many have."""
+_SIGNS = "+-*/^=<>%$€£#&|~@()[]{}\\"
+_UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
+"""Japanese and Chinese characters: they stand without spaces, so each is taken for a word."""
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case."""
-    return _WORD.findall(text.lower())
+    """The words, numbers and mathematical signs of a text, in lower case.
+
+    Signs count, since without them 5 - 3 and 5 + 3 would be the same question.
+    """
+    if not text.isascii():
+        text = _UNSPACED.sub(r" \1 ", unicodedata.normalize("NFKC", text))
+    return text.casefold().translate(_spaced()).split()
 
 
-def grams(found: list[str]) -> set[int]:
-    """Hashes of the 13-grams of words."""
-    return {hash(tuple(found[at : at + N])) for at in range(len(found) - N + 1)}
+def grams(found: list[str]) -> list[int]:
+    """Hashes of the 13-grams of words, in order; they hold within one process."""
+    return list(map(hash, zip(*(found[start:] for start in range(N)), strict=False)))
 
 
-def _text(row: Mapping[str, Any]) -> str:
-    """What a row asks: its instruction, or else all of its text."""
-    for name in ("instruction", "question", "prompt"):
-        if isinstance(row.get(name), str):
-            return str(row[name])
-    return " ".join(str(value) for name, value in row.items() if name != "id" and isinstance(value, str))
+@functools.cache
+def _spaced() -> dict[int, str]:
+    """Punctuation -> a space, signs -> themselves between spaces."""
+    marks = {code: " " for code in range(0x3040) if unicodedata.category(chr(code))[0] in "PZC" or chr(code) == "_"}
+    return marks | {ord(sign): f" {sign} " for sign in _SIGNS}
+
+
+@dataclass(slots=True)
+class _HeldOut:
+    """What is known of a held-out row; `own` are its n-grams without the template's."""
+
+    text: str
+    own: set[int]
+    exact: bool = False
+    near: bool = False
+
+
+@dataclass(slots=True)
+class _Index:
+    """Held-out rows, by their words and by their rarest n-grams."""
+
+    rows: list[_HeldOut] = field(default_factory=list)
+    by_words: dict[int, list[_HeldOut]] = field(default_factory=dict)
+    by_gram: dict[int, list[_HeldOut]] = field(default_factory=dict)
+
+    def add(self, text: str) -> None:
+        found = words(text)
+        row = _HeldOut(text[:_SHOWN], set(grams(found)))
+        self.rows.append(row)
+        if found:
+            self.by_words.setdefault(hash(tuple(found)), []).append(row)
+
+    def finish(self) -> None:
+        """Indexes as many of each row's own n-grams, the rarest first, as a near duplicate cannot lack."""
+        rows_with = Counter(gram for row in self.rows for gram in row.own)
+        most = max(_TEMPLATE_ROWS - 1, int(_TEMPLATE_SHARE * len(self.rows)))
+        for row in self.rows:
+            row.own = {gram for gram in row.own if rows_with[gram] <= most}
+            needed = int((1 - NEAR_SHARE) * len(row.own) + 1e-9) + 1
+            for gram in sorted(row.own, key=lambda gram: (rows_with[gram], gram))[:needed]:
+                self.by_gram.setdefault(gram, []).append(row)
+
+    def match(self, text: str) -> None:
+        """Marks the held-out rows that a training row duplicates."""
+        found = words(text)
+        for row in self.by_words.get(hash(tuple(found)), ()):
+            row.exact = True
+        here = grams(found)
+        for gram in set(filter(self.by_gram.__contains__, here)):
+            for row in self.by_gram[gram]:
+                if not (row.exact or row.near) and len(row.own.intersection(here)) >= NEAR_SHARE * len(row.own):
+                    row.near = True
 
 
 def compare(held_out: Table, training: Iterable[Table]) -> dict[str, Any]:
-    """Counts of exact and near duplicates of a held-out table among training tables, with examples.
-
-    Memory grows with the held-out table only; training tables are streamed.
-    """
-    exact: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    postings: dict[int, list[str]] = defaultdict(list)
-    sizes: dict[str, int] = {}
+    """Counts of exact and near duplicates of a held-out table among training tables, with examples of both."""
+    index = _Index()
     for row in held_out:
-        found = words(_text(row))
-        exact[tuple(found)].append(row.id)
-        own = grams(found)
-        sizes[row.id] = len(own)
-        for gram in own:
-            postings[gram].append(row.id)
-    duplicates: dict[str, str] = {}
-    near: dict[str, str] = {}
+        index.add(asked(row))
+    index.finish()
     for table in training:
         for row in table:
-            found = words(_text(row))
-            for name in exact.get(tuple(found), ()):
-                duplicates.setdefault(name, _text(row))
-            hits = Counter(name for gram in grams(found) for name in postings.get(gram, ()))
-            for name, count in hits.items():
-                if count >= NEAR_SHARE * sizes[name] and name not in duplicates:
-                    near.setdefault(name, _text(row))
-    near = {name: text for name, text in near.items() if name not in duplicates}
+            index.match(asked(row))
+    exact = [row.text for row in index.rows if row.exact]
+    near = [row.text for row in index.rows if row.near and not row.exact]
     return {
         "table": held_out.name,
-        "rows": len(held_out),
-        "exact": len(duplicates),
+        "rows": len(index.rows),
+        "exact": len(exact),
         "near": len(near),
-        "examples": [text[:200] for text in [*duplicates.values(), *near.values()][:3]],
+        "examples": [*exact, *near][:_EXAMPLES],
     }
 
 
 def refuse(held_out: Iterable[Table], training: Iterable[Table]) -> list[dict[str, Any]]:
-    """Compares every held-out table with the training tables.
+    """Compares every held-out table with the training tables; returns what `compare` does, for each.
 
     Raises:
         DataError: a held-out row stands among the training rows, exactly or nearly.
     """
     against = list(training)
     found = [compare(table, against) for table in held_out]
-    bad = [entry for entry in found if entry["exact"] or entry["near"]]
-    if bad:
-        lines = [
-            f"held-out table {entry['table']!r}: {entry['exact']} of {entry['rows']} rows stand among the training "
-            f"rows word for word, {entry['near']} nearly; such as {entry['examples'][0]!r}"
-            for entry in bad
-        ]
+    lines = [
+        f"held-out table {entry['table']!r}: {entry['exact']:,} of {entry['rows']:,} rows stand among the training "
+        f"rows word for word, {entry['near']:,} nearly; such as {entry['examples'][0]!r}"
+        for entry in found
+        if entry["exact"] or entry["near"]
+    ]
+    if lines:
         raise DataError("\n".join(lines) + "\n  fix: take these rows out of one of the tables")
     return found
+
+
+def asked(row: Mapping[str, Any]) -> str:
+    """What a row asks: its instruction or prompt, of a conversation what the user says, or else all of its text."""
+    for name in ASKING:
+        if row.get(name):
+            return " ".join(_texts(row[name]))
+    return " ".join(_texts({name: value for name, value in row.items() if name not in ("id", "source_id")}))
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping) and (speaker := value.get("role", value.get("from"))) is not None:
+        said = value.get("content", value.get("value"))
+        return _texts(said) if speaker in ("user", "human") else []
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return [text for item in items for text in _texts(item)]

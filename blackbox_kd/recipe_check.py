@@ -5,100 +5,78 @@ what a step's fields name is said by their marks, and what it reads and writes b
 """
 
 import os
+import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from blackbox_kd import answers, expressions, models, sources
+from blackbox_kd import answers, models, recipe_columns, sources
 from blackbox_kd.errors import Problem, UserError
 from blackbox_kd.marks import Mention, mentions, resolve
-from blackbox_kd.prompt import Prompt, find
+from blackbox_kd.prompt import from_here
+from blackbox_kd.recipe_columns import bundled, prompt_places
+from blackbox_kd.recipe_entries import bad_name
+from blackbox_kd.recipe_file import Planned, Recipe
+from blackbox_kd.recipe_flow import Columns, Flow
 from blackbox_kd.validation import did_you_mean
+from blackbox_kd.yaml_source import shown
 
-if TYPE_CHECKING:
-    from blackbox_kd.recipe import Planned, Recipe
-
-Columns = set[str] | None
-"""Columns of a table; None when they are known only once it is loaded."""
+__all__ = ["bundled", "check", "prompt_places"]
 
 
-def bundled(folder: str) -> Path:
-    """Where the package keeps its `prompts`, `recipes` or `data`: inside the wheel, or beside it in a checkout."""
-    inside = Path(__file__).parent / folder
-    return inside if inside.is_dir() else Path(__file__).parent.parent / folder
-
-
-def prompt_places(folder: Path) -> list[Path]:
-    """Where a recipe's prompts are looked up, in this order."""
-    return [folder, folder / "prompts", bundled("prompts")]
-
-
-@dataclass(slots=True)
-class _Flow:
-    """The state of the walk: tables seen so far, and what the recipe never used."""
-
-    recipe: "Recipe"
-    problems: list[Problem]
-    tables: dict[str, Columns] = field(default_factory=dict)
-    held_out: set[str] = field(default_factory=set)
-    used_models: set[str] = field(default_factory=set)
-    used_tables: set[str] = field(default_factory=set)
-    trained: dict[str, int] = field(default_factory=dict)
-    last: str | None = None
-
-    def names(self) -> str:
-        """Tables that have a name, for messages."""
-        return ", ".join(name for name in self.tables if not name.startswith("#"))
-
-    def report(self, planned: "Planned", at: str, message: str, expected: str, fix: str) -> None:
-        """Adds a problem of a step; `at` is the field that it stands in."""
-        keys: list[str | int] = [int(p) if p.isdigit() else p for p in at.replace("]", "").replace("[", ".").split(".")]
-        line = self.recipe.source.line(("steps", planned.index, *(k for k in keys if k != "")))
-        self.problems.append(Problem(line, planned.label, message, expected, fix))
-
-
-def check(recipe: "Recipe", problems: list[Problem], env: Mapping[str, str] = os.environ) -> None:
+def check(recipe: Recipe, problems: list[Problem], env: Mapping[str, str] = os.environ) -> None:
     """Appends to `problems` all that is wrong between the fields of a recipe, and fills its prompts."""
-    flow = _Flow(recipe, problems)
+    flow = Flow(recipe, problems)
     _check_data(flow)
     _check_models(flow, env)
-    for planned in recipe.steps:
-        _check_step(flow, planned)
-    complete = len(recipe.steps) == len(recipe.head.steps)
-    if complete:
-        _check_unused(flow)
+    planned = {step.index: step for step in recipe.steps}
+    for index, values in enumerate(recipe.head.steps):
+        if index in planned:
+            _check_step(flow, planned[index])
+        else:
+            flow.skip(index, values)
+    _check_unused(flow)
 
 
-def _check_data(flow: _Flow) -> None:
-    for name, table in flow.recipe.data.items():
-        line = flow.recipe.source.line(("data", name))
+def _check_data(flow: Flow) -> None:
+    for name, values in flow.recipe.head.data.items():
         flow.tables[name] = None
-        if table.held_out:
+        table = flow.recipe.data.get(name)
+        if table.held_out if table else isinstance(values, dict) and values.get("held_out") is True:
             flow.held_out.add(name)
+        elif flow.last is None:
+            flow.last = name
+        if table is None:
+            continue
         try:
             columns = sources.columns(table, flow.recipe.folder)
         except UserError as error:
-            message, _, fix = str(error).partition("\n  fix: ")
-            flow.problems.append(Problem(line, f"data.{name}", message, "", fix or "mend the file or the entry"))
-            continue
-        flow.tables[name] = None if columns is None else {*columns, "id"}
-    first = [name for name in flow.recipe.data if name not in flow.held_out]
-    flow.last = first[0] if first else None
+            what, expected, fix = _parts(str(error))
+            at = next((field for field in ("path", "hub", "generator") if getattr(table, field)), "")
+            at = "rename" if what.startswith("rename") else at
+            flow.add(("data", name, at), f"data.{name}", what, expected, fix)
+        else:
+            flow.tables[name] = None if columns is None else {*columns, "id"}
 
 
-def _check_models(flow: _Flow, env: Mapping[str, str]) -> None:
+def _parts(text: str) -> tuple[str, str, str]:
+    """What is wrong, what was expected and the fix, out of `what; expected.` and a line `fix: ...`."""
+    said, _, fix = text.partition("\n  fix: ")
+    what, _, expected = said.replace("\n  ", "; ").partition("; ")
+    return f"{what.rstrip('.')}.", expected.rstrip("."), fix or "mend the file or the entry"
+
+
+def _check_models(flow: Flow, env: Mapping[str, str]) -> None:
     for name, config in flow.recipe.models.items():
         missing = getattr(models.provider(config.provider), "missing", None)
         if missing is None:
             continue
-        setup = models.Setup(name, flow.recipe.folder, Path(), env, flow.recipe.allow_code)
+        setup = models.Setup(name, from_here(flow.recipe.folder), Path(), env, flow.recipe.allow_code)
         for at, message, fix in missing(config, setup):
-            line = flow.recipe.source.line(("models", name, at))
-            flow.problems.append(Problem(line, f"models.{name}", message, "", fix))
+            flow.add(("models", name, at), f"models.{name}", message, "", fix)
 
 
-def _check_step(flow: _Flow, planned: "Planned") -> None:
+def _check_step(flow: Flow, planned: Planned) -> None:
     named = list(mentions(planned.config))
     for at, message, fix in planned.config.problems():
         flow.report(planned, at, message, "", fix)
@@ -107,166 +85,143 @@ def _check_step(flow: _Flow, planned: "Planned") -> None:
             _check_model_name(flow, planned, mention)
         elif mention.kind == "table":
             _check_table_name(flow, planned, mention)
-        elif mention.kind == "answer" and mention.value not in answers.kinds():
-            message = f"unknown kind of answer {mention.value!r}."
-            fix = did_you_mean(mention.value, answers.kinds()) or "name one of them"
-            flow.report(planned, mention.field, message, f"answers: {', '.join(answers.kinds())}", fix)
-    source = planned.config.input or (None if planned.step.merges else flow.last)
-    if source is None and not planned.step.merges:
-        fix = "add input: NAME, or a table without held_out under data:"
-        flow.report(planned, "step", "there is no table to read.", f"tables: {flow.names()}", fix)
+        elif mention.kind == "answer":
+            _check_answer(flow, planned, mention)
+    merges = planned.step.merges
+    if merges and planned.config.input:
+        message = f"input: {planned.config.input} would not be read: the step reads what {merges}: names."
+        flow.report(planned, "input", message, "", f"take input: out, or name its table in {merges}:")
+    source = None if merges else planned.config.input or flow.last
+    if source is None and not merges:
+        if flow.recipe.head.data:
+            flow.unknown.add("table")
+            fix = "add input: NAME, or a table without held_out: true under data:"
+            flow.report(planned, "step", "there is no table to read.", f"tables here: {flow.names()}", fix)
         return
-    columns = _columns_read(flow, planned, source)
-    _check_columns(flow, planned, columns, named)
-    _write_tables(flow, planned, source, columns, named)
+    columns = recipe_columns.read_by(flow, planned, source)
+    recipe_columns.check(flow, planned, columns, named)
+    _write_columns(flow, planned, source, columns, named)
 
 
-def _check_model_name(flow: _Flow, planned: "Planned", mention: Mention) -> None:
+def _check_model_name(flow: Flow, planned: Planned, mention: Mention) -> None:
     name, _, version = mention.value.partition("@")
+    if mention.value in flow.recipe.head.models:
+        name, version = mention.value, ""
     if name not in flow.recipe.head.models:
+        flow.unknown.add("model")
         names = list(flow.recipe.head.models)
-        fix = did_you_mean(name, names) or f"add {name}: {{provider: ..., model: ...}} under models:"
-        flow.report(planned, mention.field, f"unknown model {mention.value!r}.", f"models: {', '.join(names)}", fix)
+        if names or isinstance(flow.recipe.source.values.get("models", {}), dict):
+            fix = did_you_mean(name, names) or f"add {name}: {{provider: NAME, model: NAME}} under models:"
+            expected = f"models: {', '.join(names) or 'none'}"
+            flow.report(planned, mention.field, f"unknown model {shown(mention.value)}.", expected, fix)
         return
     flow.used_models.add(name)
     rounds = flow.trained.get(name, 0)
-    if version and version != "base" and not (version.isdigit() and 1 <= int(version) <= rounds):
-        have = ", ".join([f"{name}@base", *(f"{name}@{i + 1}" for i in range(rounds))])
-        message = f"model {mention.value!r} does not exist at this point of the chain."
-        flow.report(planned, mention.field, message, f"versions: {have}", "name one of them, or train it before")
+    known = ["base", *(str(number + 1) for number in range(rounds))]
     if mention.kind == "student":
-        config = flow.recipe.models.get(name)
-        if version:
-            fix = f"write model: {name}"
-            flow.report(
-                planned, mention.field, f"{mention.value!r} is a version; training makes the next one.", "", fix
-            )
-        elif config is not None and not getattr(config, "trainable", False):
-            message = f"model {name!r} cannot be trained: provider {config.provider!r} reaches it from outside."
-            flow.report(planned, mention.field, message, "", "train a model with provider: transformers")
+        _check_student(flow, planned, mention)
         flow.trained[name] = rounds + 1
+    elif name != mention.value and version not in known and name not in flow.broken:
+        message = f"model {mention.value!r} does not exist at this point of the chain."
+        expected = f"versions here: {', '.join(f'{name}@{each}' for each in known)}"
+        flow.report(planned, mention.field, message, expected, "name one of them, or train it before this step")
 
 
-def _check_table_name(flow: _Flow, planned: "Planned", mention: Mention) -> None:
+def _check_student(flow: Flow, planned: Planned, mention: Mention) -> None:
+    name = mention.value.partition("@")[0]
+    config = flow.recipe.models.get(name)
+    if name != mention.value:
+        message = f"{mention.value!r} is a version; training makes the next version of a model."
+        flow.report(planned, mention.field, message, "", f"write {mention.field}: {name}")
+    elif config is not None and not getattr(config, "trainable", False):
+        message = f"model {name!r} cannot be trained: provider {config.provider!r} has no weights to train."
+        able = [other for other in models.providers() if getattr(models.provider(other).Config, "trainable", False)]
+        fix = f"train a model of another provider: {', '.join(able)}"
+        flow.report(planned, mention.field, message, "", fix)
+
+
+def _check_answer(flow: Flow, planned: Planned, mention: Mention) -> None:
+    if mention.value not in answers.kinds():
+        message = f"unknown kind of answer {shown(mention.value)}."
+        fix = did_you_mean(mention.value, answers.kinds()) or "name one of them"
+        flow.report(planned, mention.field, message, f"answers: {', '.join(answers.kinds())}", fix)
+    elif to_install := answers.missing(mention.value):
+        message = f"kind of answer {mention.value!r} needs a package that is not installed."
+        flow.report(planned, mention.field, message, "", to_install)
+
+
+def _check_table_name(flow: Flow, planned: Planned, mention: Mention) -> None:
     name = mention.value
     flow.used_tables.add(name)
-    if name not in flow.tables:
-        later = [p.label for p in flow.recipe.steps if p.index >= planned.index and name in _outputs(p)]
-        if later:
-            message = f"table {name!r} is read here, but written only by {later[0]}: each would wait for the other."
-            fix = f"move {later[0]} before this step, or read another table"
-            flow.report(planned, mention.field, message, f"tables here: {flow.names()}", fix)
-        else:
-            fix = did_you_mean(name, list(flow.tables)) or f"add it under data:, or output: {name} to an earlier step"
-            flow.report(planned, mention.field, f"unknown table {name!r}.", f"tables here: {flow.names()}", fix)
-    elif name in flow.held_out and not planned.step.held_out:
+    if name in flow.held_out and not planned.step.held_out:
         message = f"table {name!r} is held out: only evaluate may read it, or the evidence would be worthless."
         flow.report(planned, mention.field, message, "", "read another table, or take held_out: true away")
-
-
-def _columns_read(flow: _Flow, planned: "Planned", source: str | None) -> Columns:
-    if source is not None:
-        flow.used_tables.add(source)
-        return flow.tables.get(source)
-    merged: Columns = None
-    for index, name in enumerate(getattr(planned.config, planned.step.merges or "")):
-        columns = flow.tables.get(name)
-        if columns is None:
-            return None
-        merged = columns if index == 0 else (merged or set()) & columns
-    return merged
-
-
-def _check_columns(flow: _Flow, planned: "Planned", columns: Columns, named: list[Mention]) -> None:
-    for mention in named:
-        if mention.kind == "prompt":
-            _check_prompt(flow, planned, mention, columns)
-        elif mention.kind == "expression":
-            _check_expression(flow, planned, mention, columns)
-    if columns is None:
+    if name in flow.tables or name in flow.broken or not flow.recipe.head.data:
         return
-    fields = {mention.value: mention.field for mention in named if mention.kind == "column"}
-    for name in dict.fromkeys([*resolve(planned.step.reads, planned.config), *fields]):
-        if name not in columns:
-            _missing_column(flow, planned, fields.get(name, "step"), f"reads column {name!r}", name, columns)
+    later = [p.label for p in flow.recipe.steps if p.index >= planned.index and name in _outputs(p)]
+    if later:
+        here = later[0] == planned.label
+        message = f"table {name!r} is read here, but written only by {'this very step' if here else later[0]}."
+        fix = "read another table" if here else f"move {later[0]} before this step, or read another table"
+    else:
+        flow.unknown.add("table")
+        message = f"unknown table {shown(name)}."
+        named = [table for table in flow.tables if not table.startswith("#")]
+        fix = did_you_mean(name, named) or f"add it under data:, or output: {name} to an earlier step"
+    flow.report(planned, mention.field, message, f"tables here: {flow.names()}", fix)
 
 
-def _missing_column(flow: _Flow, planned: "Planned", at: str, what: str, name: str, columns: set[str]) -> None:
-    writers = [s for s in flow.recipe.registry.names() if name in flow.recipe.registry.get(s).writes]
-    fix = did_you_mean(name, sorted(columns))
-    if not fix and writers:
-        fix = f"put a step that writes {name!r} before it ({', '.join(writers)})"
-    fix = fix or f"rename a column of the data to {name!r} (rename:), or write it with as: {name}"
-    expected = f"columns here: {', '.join(sorted(columns - {'id'}))}"
-    flow.report(planned, at, f"{what}, which no earlier step writes.", expected, fix)
-
-
-def _check_prompt(flow: _Flow, planned: "Planned", mention: Mention, columns: Columns) -> None:
-    places = prompt_places(flow.recipe.folder)
-    path = find(mention.value, places)
-    if path is None:
-        known = sorted(str(p.relative_to(places[2]).with_suffix("")) for p in places[2].glob("**/*.jinja"))
-        expected = f"looked in {', '.join(str(place) for place in places)}; bundled: {', '.join(known)}"
-        fix = did_you_mean(mention.value, known) or f"write {mention.value}.jinja beside the recipe"
-        flow.report(planned, mention.field, f"prompt {mention.value!r} does not exist.", expected, fix)
-        return
-    try:
-        prompt = Prompt(mention.value, path, places)
-        variables = prompt.variables()
-    except UserError as error:
-        flow.report(planned, mention.field, f"prompt {mention.value!r}: {error}.", "", "mend the template")
-        return
-    flow.recipe.prompts[mention.value] = prompt
-    if columns is not None:
-        for name in sorted(variables - columns - planned.config.prompt_variables()):
-            _missing_column(flow, planned, mention.field, f"prompt {mention.value!r} uses {name!r}", name, columns)
-
-
-def _check_expression(flow: _Flow, planned: "Planned", mention: Mention, columns: Columns) -> None:
-    try:
-        names = expressions.parse(mention.value).names
-    except ValueError as error:
-        flow.report(planned, mention.field, f"expression {mention.value!r}: {error}.", "", "mend the expression")
-        return
-    for name in sorted(names - columns) if columns is not None else ():
-        _missing_column(
-            flow, planned, mention.field, f"expression {mention.value!r} uses {name!r}", name, columns or set()
-        )
-
-
-def _outputs(planned: "Planned") -> list[str]:
+def _outputs(planned: Planned) -> list[str]:
     return [mention.value for mention in mentions(planned.config) if mention.kind == "new table"]
 
 
-def _write_tables(flow: _Flow, planned: "Planned", source: str | None, columns: Columns, named: list[Mention]) -> None:
-    written: Columns = None
-    if columns is not None:
-        written = columns | set(resolve(planned.step.writes, planned.config))
-        written |= {mention.value for mention in named if mention.kind == "new column"}
-    leaks = source in flow.held_out
-    names = [(mention.value, mention.field) for mention in named if mention.kind == "new table"]
-    for name, at in names:
-        if name in flow.tables:
+def _write_columns(flow: Flow, planned: Planned, source: str | None, columns: Columns, named: list[Mention]) -> None:
+    written = resolve(planned.step.writes, planned.config)
+    twice = [name for name, count in Counter(written).items() if count > 1]
+    new = [mention for mention in named if mention.kind == "new column"]
+    for mention in new:
+        at = mention.field
+        if mention.value in twice:
+            message = f"column {mention.value!r} is written by the step itself too; the second would hide the first."
+            flow.report(planned, at, message, "", f"choose another name: {at}: {mention.value}_text")
+        elif mention.value == "id" or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", mention.value):
+            why = "it names the row" if mention.value == "id" else "prompts and expressions could not name it"
+            message = f"column {shown(mention.value)} cannot be written: {why}."
+            flow.report(planned, at, message, "", f"write {at}: NAME, with letters, digits and '_' only")
+    after = None if columns is None else {*columns, *written, *(mention.value for mention in new)}
+    _write_tables(flow, planned, source in flow.held_out, after, named)
+
+
+def _write_tables(flow: Flow, planned: Planned, leaks: bool, columns: Columns, named: list[Mention]) -> None:
+    names = {mention.field: mention.value for mention in named if mention.kind == "new table"}
+    if "output" in names and len(names) > 1:
+        branches = ", ".join(name for at, name in names.items() if at != "output")
+        message = f"output: {names['output']} would stay empty: the step writes the tables {branches}."
+        flow.report(planned, "output", message, "", "take output: out")
+    for at, name in names.items():
+        bad = bad_name("table", name)
+        if bad:
+            flow.report(planned, at, bad[0], "", bad[1])
+        elif name in flow.tables:
             message = f"table {name!r} exists already; the second would hide the first."
             flow.report(planned, at, message, f"tables here: {flow.names()}", "choose another name")
-        flow.tables[name] = written
+        flow.tables[name] = columns
         if leaks:
             flow.held_out.add(name)
-    if planned.step.aside:
+    if not planned.step.aside:
+        own = f"#{planned.index}"
+        flow.tables[own] = columns
+        flow.last = next(iter(names.values()), own)
+
+
+def _check_unused(flow: Flow) -> None:
+    if not flow.recipe.head.steps:
         return
-    own = f"#{planned.index}"
-    flow.tables[own] = written
-    flow.last = planned.config.output or (names[0][0] if names else own)
-
-
-def _check_unused(flow: _Flow) -> None:
-    unused_models = set(flow.recipe.head.models) - flow.used_models
-    for name in sorted(unused_models):
-        line = flow.recipe.source.line(("models", name))
-        fix = "remove it, or name it in a step"
-        flow.problems.append(Problem(line, f"models.{name}", f"model {name!r} is used by no step.", "", fix))
-    for name in flow.recipe.data:
-        if name not in flow.used_tables:
-            line = flow.recipe.source.line(("data", name))
-            fix = "remove it, or name it in a step (input:)"
-            flow.problems.append(Problem(line, f"data.{name}", f"table {name!r} is read by no step.", "", fix))
+    for name in flow.recipe.head.models if "model" not in flow.unknown else ():
+        if name not in flow.used_models | flow.broken:
+            what = f"model {name!r} is used by no step."
+            flow.add(("models", name), f"models.{name}", what, "", "remove it, or name it in a step")
+    for name in flow.recipe.head.data if "table" not in flow.unknown else ():
+        if name not in flow.used_tables | flow.broken:
+            what = f"table {name!r} is read by no step."
+            flow.add(("data", name), f"data.{name}", what, "", f"remove it, or read it: input: {name}")

@@ -76,9 +76,9 @@ class Segment:
         finally:
             self._accounts[position].added += made - 1
             ended = await asyncio.gather(*walks, return_exceptions=True)
-        for error in ended:
-            if isinstance(error, BaseException):
-                raise error
+        for end in ended:
+            if isinstance(end, BaseException):
+                raise end
 
     def _book(self, number: int, outcome: Outcome, position: int) -> bool:
         """Counts an outcome; whether it is a row that goes on, or left the last step."""

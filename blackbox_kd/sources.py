@@ -1,8 +1,11 @@
-"""Tables to start from: files, the Hub, generators. Rows are streamed; memory stays flat."""
+"""Tables to start from, the entries of a recipe's `data:`: files, the Hub, generators.
 
-import csv
+Rows are streamed, and a row's id is made from its content: the same data has the same ids in every recipe, so
+that replies paid for are found again.
+"""
+
 import glob
-import json
+import importlib.util
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -12,10 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blackbox_kd.errors import DataError, SetupError
 from blackbox_kd.schema import Row, digest
+from blackbox_kd.table_files import READERS, plain, read_file
 from blackbox_kd.validation import did_you_mean
 
 PEEK = 50
-"""Rows that are read to know a table's columns."""
+"""Rows that are read to know a table's columns: a row need not have all of them."""
+GENERATED = ("instruction", "reference", "task", "metadata")
+"""Columns that the generator writes; `answer: reasoning_gym` of the step `check` needs the last two."""
+_MOST_NAMES = 12
+"""Names that a message lists."""
 
 
 class TableSource(BaseModel):
@@ -24,7 +32,7 @@ class TableSource(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     path: str | None = None
-    """JSONL, JSON, CSV or Parquet file, relative to the recipe; globs too."""
+    """JSONL, JSON, CSV or Parquet file, relative to the recipe; globs too, in the order of their names."""
     hub: str | None = None
     """Id of a data set on the Hub."""
     name: str | None = None
@@ -56,168 +64,187 @@ class TableSource(BaseModel):
             raise ValueError(f"give one of path:, hub:, generator:, not {said}")
         if self.generator and not self.task:
             raise ValueError("generator: needs task: NAME")
+        own = {"hub": ("name", "split"), "generator": ("task", "size", "seed", "options")}
+        for source, fields in own.items():
+            stray = [field for field in fields if field in self.model_fields_set and source != given[0]]
+            if stray:
+                raise ValueError(f"{stray[0]}: goes with {source}:, not with {given[0]}:; remove {stray[0]}:")
+        doubled = {new for new in self.rename.values() if list(self.rename.values()).count(new) > 1}
+        if "id" in self.rename.values():
+            raise ValueError("rename: the column 'id' is made from a row's content; choose another name")
+        if doubled:
+            raise ValueError(f"rename: two columns would be called {min(doubled)!r}; give each a name of its own")
         return self
 
 
 def read(source: TableSource, folder: Path, limit: int | None = None) -> Iterator[dict[str, Any]]:
     """The rows of a table, as they are.
 
+    Args:
+        source: the entry of the recipe.
+        folder: the recipe's; paths start there.
+        limit: at most so many rows, besides the entry's own limit.
+
     Raises:
         DataError: a file does not exist, is empty, or a line of it cannot be read.
         SetupError: a package for the source is not installed.
     """
     limits = [number for number in (source.limit, limit) if number is not None]
-    rows = _all(source, folder)
-    return islice(rows, min(limits)) if limits else rows
+    return islice(_all(source, folder), min(limits, default=None))
 
 
 def columns(source: TableSource, folder: Path) -> list[str] | None:
-    """The columns of a table, renamed; None when only loading it would tell."""
+    """The columns of a table as steps see them: renamed, and `id` first; None if only loading it would tell.
+
+    Raises:
+        DataError: the first rows cannot be read, or a column to rename is not there.
+        SetupError: a package for the source is not installed.
+    """
     if source.hub is not None:
+        _need("datasets", "hub:", "hub")
         return None
     if source.generator is not None:
-        found = ["instruction", "reference", "task", "metadata"]
+        _need("reasoning_gym", "generator: reasoning_gym", "reasoning-gym")
+        found = list(GENERATED)
     else:
-        seen: dict[str, None] = {}
-        for row in islice(_all(source, folder), PEEK):
-            seen.update(dict.fromkeys(row))
-        found = list(seen)
-    for old in source.rename:
-        if old not in found:
-            fix = did_you_mean(old, found) or "name one of them"
-            raise DataError(f"rename: there is no column {old!r}; columns: {', '.join(found)}.\n  fix: {fix}")
-    return [source.rename.get(name, name) for name in found] + (["source_id"] if "id" in found else [])
+        found = list(dict.fromkeys(name for row in islice(_all(source, folder), PEEK) for name in row))
+    _check_names(source.rename, found)
+    seen = [_name_in_rows(name, source.rename, found) for name in found]
+    return list(dict.fromkeys(["id", *(name for name in seen if name is not None)]))
 
 
 def make_rows(rows: Iterable[Mapping[str, Any]], rename: Mapping[str, str]) -> Iterator[Row]:
-    """Rows with ids made from their content, so that the same data brings the same ids in any recipe.
+    """Rows with ids made from their content, before columns are renamed.
 
-    A column `id` of the data is kept as `source_id`; the n-th row of the same content gets the ending `-n`.
+    A column `id` of the data is kept as `source_id`, unless the data has a column of that name, too, which then
+    stays as it is. The n-th row of the same content gets the ending `-n`.
+
+    Raises:
+        DataError: a renamed column would hide another one.
     """
     seen: dict[str, int] = {}
     for row in rows:
+        _check_names(rename, list(row), all_of=False)
         name = digest(row, 16)
         seen[name] = seen.get(name, 0) + 1
         suffix = f"-{seen[name]}" if seen[name] > 1 else ""
-        renamed = {
-            rename.get(column, "source_id" if column == "id" else column): value for column, value in row.items()
-        }
-        yield Row({"id": name + suffix, **renamed})
+        names = {column: _name_in_rows(column, rename, row) for column in row}
+        yield Row({"id": name + suffix, **{new: row[old] for old, new in names.items() if new is not None}})
+
+
+def _name_in_rows(column: str, rename: Mapping[str, str], present: Iterable[str]) -> str | None:
+    """What a column of the data is called in rows; None if it gives way to another one."""
+    if column in rename:
+        return rename[column]
+    if column != "id":
+        return column
+    return None if "source_id" in present else "source_id"
+
+
+def _check_names(rename: Mapping[str, str], found: list[str], all_of: bool = True) -> None:
+    """Whether the columns to rename are there, and their new names free."""
+    for old, new in rename.items():
+        if old not in found:
+            if all_of:
+                fix = did_you_mean(old, found) or "name one of them"
+                raise DataError(f"rename: there is no column {old!r}; columns: {_listed(found)}.\n  fix: {fix}")
+        elif new != old and new in found and new not in rename:
+            fix = f"rename {new!r}, too, such as {{{old}: {new}, {new}: old_{new}}}"
+            raise DataError(f"rename: {old!r} would hide the column {new!r} that is there already.\n  fix: {fix}")
 
 
 def _all(source: TableSource, folder: Path) -> Iterator[dict[str, Any]]:
     if source.path is not None:
         return _files(source.path, folder)
-    if source.hub is not None:
-        return _hub(source)
-    return _generated(source)
+    return _hub(source) if source.hub is not None else _generated(source)
 
 
 def _files(pattern: str, folder: Path) -> Iterator[dict[str, Any]]:
-    paths = sorted(Path(name) for name in glob.glob(str(folder / pattern), recursive=True))  # noqa: PTH207
+    """The rows of all files that a pattern fits, in the order of their names."""
+    whole = folder / Path(pattern).expanduser()
+    paths = [whole] if whole.is_file() else [Path(name) for name in sorted(glob.glob(str(whole), recursive=True))]  # noqa: PTH207
+    paths = [path for path in paths if path.is_file()]
     if not paths:
-        here = sorted(path.name for path in (folder / pattern).parent.glob("*.*"))
-        fix = did_you_mean(Path(pattern).name, here) or "name a file, relative to the recipe"
-        raise DataError(f"no file {pattern!r}; files there: {', '.join(here) or 'none'}.\n  fix: {fix}")
+        raise _not_found(pattern, whole)
+    count = 0
     for path in paths:
-        count = 0
-        for row in _READERS.get(path.suffix.lower(), _unknown)(path):
+        for row in read_file(path):
             count += 1
             yield row
-        if not count:
-            raise DataError(f"{path.name} has no rows.\n  fix: give it rows, or take it out of the recipe")
+    if not count:
+        said = f"{paths[0].name} has" if len(paths) == 1 else f"the {len(paths)} files of {pattern!r} have"
+        raise DataError(f"{said} no rows.\n  fix: fill the file, or take the entry out of the recipe")
 
 
-def _unknown(path: Path) -> Iterator[dict[str, Any]]:
-    raise DataError(f"{path.name}: unknown kind of file {path.suffix!r}.\n  fix: use {', '.join(_READERS)}")
+def _not_found(pattern: str, whole: Path) -> DataError:
+    if whole.is_dir():
+        return DataError(f"{pattern!r} is a folder.\n  fix: name the files in it, such as {pattern}/*.jsonl")
+    folder = whole.parent
+    if not folder.is_dir():
+        return DataError(f"no file {pattern!r}: there is no folder {folder}.\n  fix: a path starts at the recipe")
+    here = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in READERS)
+    fix = did_you_mean(whole.name, here) or "name a file, relative to the recipe"
+    return DataError(f"no file {pattern!r}; files there: {_listed(here)}.\n  fix: {fix}")
 
 
-def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{path.name}, line {number}: not JSON: {error}.\n  fix: mend the line") from error
-            yield _object(row, f"{path.name}, line {number}")
+def _listed(names: list[str]) -> str:
+    rest = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return (", ".join(names[:_MOST_NAMES]) or "none") + rest
 
 
-def _object(row: Any, where: str) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: {str(row)[:60]!r} is not an object with columns.\n  fix: write {{...}}")
-    return row
-
-
-def _json(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise DataError(f"{path.name}: not JSON: {error}.\n  fix: mend it; JSON lines are .jsonl") from error
-    if isinstance(value, dict):
-        lists = [item for item in value.values() if isinstance(item, list)]
-        value = lists[0] if len(lists) == 1 else [value]
-    for number, row in enumerate(value):
-        yield _object(row, f"{path.name}, item {number}")
-
-
-def _csv(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, restkey="\0more")
-        for row in reader:
-            if "\0more" in row or None in row.values():
-                raise DataError(
-                    f"{path.name}, line {reader.line_num}: not {len(reader.fieldnames or [])} fields as in the first "
-                    "line.\n  fix: quote texts that hold commas"
-                )
-            yield dict(row)
-
-
-def _parquet(path: Path) -> Iterator[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=1000):
-            yield from batch.to_pylist()
-    except pa.ArrowException as error:
-        raise DataError(f"{path.name}: not Parquet: {error}.\n  fix: write it anew") from error
-
-
-_READERS = {".jsonl": _jsonl, ".ndjson": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
+def _need(package: str, what: str, extra: str) -> None:
+    """Raises SetupError if a package is not installed; it is looked for and not imported."""
+    if importlib.util.find_spec(package) is None:
+        name = package.replace("_", "-")
+        raise SetupError(f"{what} needs the package {name}, not installed.\n  fix: pip install 'blackbox-kd[{extra}]'")
 
 
 def _hub(source: TableSource) -> Iterator[dict[str, Any]]:
+    """The rows of a data set on the Hub: streamed, or from the local cache where the Hub is out of reach."""
+    _need("datasets", "hub:", "hub")
+    from datasets import config, load_dataset
+
+    def load(streaming: bool) -> Any:
+        return load_dataset(source.hub, source.name, split=source.split, streaming=streaming)
+
     try:
-        from datasets import load_dataset
-    except ImportError:
-        message = "hub: needs the package datasets\n  fix: pip install 'blackbox-kd[hub]'"
-        raise SetupError(message) from None
-    try:
-        rows = load_dataset(source.hub, source.name, split=source.split, streaming=True)
-        yield from (dict(row) for row in rows)
-    except (OSError, ValueError) as error:
-        where = f"{source.hub} ({source.name or 'default'}, {source.split})"
-        raise DataError(
-            f"hub data set {where} cannot be loaded: {error}\n  fix: check the id, HF_TOKEN, network"
-        ) from error
+        try:
+            rows = load(streaming=not config.HF_HUB_OFFLINE)
+        except ConnectionError:
+            rows = load(streaming=False)
+        for row in rows:
+            yield {name: plain(value, name) for name, value in row.items()}
+    except DataError:
+        raise
+    except Exception as error:  # datasets passes on what its readers and HTTP clients raise, whatever that is
+        where = f"{source.hub!r} (name {source.name or 'default'!r}, split {source.split!r})"
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        fix = "check the id, name: and split:; a private data set needs HF_TOKEN, an uncached one the network"
+        raise DataError(f"hub: {where} cannot be loaded: {reason}\n  fix: {fix}") from error
 
 
 def _generated(source: TableSource) -> Iterator[dict[str, Any]]:
-    try:
-        import reasoning_gym
-    except ImportError:
-        message = "generator: needs the package reasoning-gym\n  fix: pip install 'blackbox-kd[reasoning-gym]'"
-        raise SetupError(message) from None
+    """The rows that a task of reasoning-gym makes; its verifier needs the options again."""
+    _need("reasoning_gym", "generator: reasoning_gym", "reasoning-gym")
+    import reasoning_gym
+    from reasoning_gym.factory import DATASETS
+
+    if source.task not in DATASETS:
+        fix = did_you_mean(str(source.task), list(DATASETS)) or f"name one of them: {', '.join(sorted(DATASETS))}"
+        raise DataError(f"reasoning_gym has no task {source.task!r}.\n  fix: {fix}")
     try:
         made = reasoning_gym.create_dataset(source.task, size=source.size, seed=source.seed, **source.options)
     except (ValueError, TypeError, AssertionError) as error:
-        raise DataError(f"reasoning_gym task {source.task!r}: {error}\n  fix: see reasoning_gym's gallery") from error
-    for entry in made:
+        reason = str(error) or "an option is out of its range"
+        raise DataError(
+            f"reasoning_gym task {source.task!r} with {source.options}: {reason}\n  fix: see the task's config"
+        ) from error
+    for number in range(source.size):
+        entry = made[number]
+        extra = {"task_options": source.options} if source.options else {}
         yield {
             "instruction": entry["question"],
-            "reference": str(entry["answer"]),
+            "reference": "" if entry["answer"] is None else str(entry["answer"]),
             "task": source.task,
-            "metadata": entry["metadata"],
+            "metadata": plain({**entry["metadata"], **extra}, "metadata"),
         }

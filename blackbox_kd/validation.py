@@ -86,10 +86,9 @@ class _Entry:
         return Problem(self.source.line(at), self.label, message, expected, fix)
 
     def _missing(self, place: Path, name: str) -> Problem:
-        annotation, about = field_words.inside(self.kind, (*place, name))
-        fix = f"add {name}: {field_words.example(annotation, None, None)}"
-        field = dotted((*place, name))
-        return self._problem(place, f"field {field!r} is missing.", f"{name}: {about}" if about else "", fix)
+        at = field_words.spot(self.kind, (*place, name))
+        fix = f"add {name}: {field_words.example(at, None)}"
+        return self._problem(place, f"field {dotted((*place, name))!r} is missing.", at.about, fix)
 
     def _unknown(self, place: Path) -> Problem:
         model = field_words.model_at(self.kind, place[:-1])
@@ -103,44 +102,50 @@ class _Entry:
         if detail["type"] in ("value_error", "assertion_error"):
             reason = str(detail.get("ctx", {}).get("error", detail["msg"]))
             return self._refused(place, reason, detail["input"])
-        annotation, about = field_words.inside(self.kind, place)
+        at = field_words.spot(self.kind, place)
         value = detail["input"]
         if not place:
             fields = ", ".join(field_words.fields(self.kind))
             fix = "write FIELD: VALUE for each field"
             return self._problem(place, f"{shown(value)} is not a mapping of fields.", f"fields: {fields}", fix)
-        field, default = dotted(place), self._default(place)
-        message = f"field {field!r} must be {field_words.words(annotation)}, not {shown(value)}."
+        field, better = dotted(place), field_words.example(at, value)
+        message = f"field {field!r} must be {field_words.words(at.annotation)}, not {shown(value)}."
         if detail["type"] == "string_pattern_mismatch":
             message = f"field {field!r} is {shown(value)}, which does not have the right form."
+        elif value is None:
+            message = f"field {field!r} is empty; it must be {field_words.words(at.annotation)}."
         choices = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
-        fix = did_you_mean(str(value), choices) or f"write {field}: {field_words.example(annotation, value, default)}"
-        return self._problem(place, message, f"{_name_of(place)}: {about}" if about else "", fix)
+        fix = f"write {better} in {dotted(place[:-1])}" if isinstance(place[-1], int) else f"write {field}: {better}"
+        return self._problem(place, message, at.about, did_you_mean(str(value), choices) or fix)
 
     def _refused(self, place: Path, reason: str, value: Any) -> Problem:
-        """A validator's own words: `what is wrong; what to do`, or `give ...` alone."""
+        """A validator's own words: `what is wrong`, `what is wrong; what to do`, or `give what is needed`.
+
+        Fields that they name with a colon (`best:`) tell the line, and the fix where the words have none.
+        """
         what, _, fix = reason.rstrip(".").partition("; ")
         if place:
-            message = f"field {dotted(place)!r} is {shown(value)}: {what}."
-            return self._problem(place, message, "", fix or f"change {dotted(place)}")
+            message = what if shown(value) in what else f"field {dotted(place)!r} is {shown(value)}: {what}"
+            expected, fix = (fix, "") if fix.startswith("expected ") else ("", fix)
+            return self._problem(place, f"{message}.", expected, fix or f"change {dotted(place)}")
         named = [name for name in field_words.fields(self.kind) if re.search(rf"\b{re.escape(name)}:", reason)]
         given = [name for name in named if isinstance(self.values, dict) and self.values.get(name) is not None]
         last = max(given, key=lambda name: self.source.line((*self.path, name)), default=None)
         if what.startswith("give "):
             have = ", ".join(f"{name}: {shown(self.values[name])}" for name in given)
-            what, fix = f"these fields do not go together: {have}" if given else "a field is missing", what
-        fix = fix or (f"change {' or '.join(given or named)}" if named else "change the fields of this entry")
-        return self._problem((last,) if last else (), f"{what}.", "", fix)
-
-    def _default(self, place: Path) -> Any:
-        model = field_words.model_at(self.kind, place[:-1])
-        entries = model.model_fields.items() if model else ()
-        return next((entry.default for name, entry in entries if (entry.alias or name) == place[-1]), None)
+            fix = what.partition(", not ")[0]
+            what = "a field is missing" if named and not given else "the fields do not go together"
+            what = f"{what}: {have}" if len(given) > 1 else f"{have} is not enough" if given else what
+        return self._problem(
+            (last,) if last else (), f"{what}.", "", fix or _fix(given, [n for n in named if n not in given])
+        )
 
 
-def _name_of(place: Path) -> str:
-    """The last field's name of a path: its positions left out."""
-    return next((part for part in reversed(place) if isinstance(part, str)), "")
+def _fix(given: list[str], lacking: list[str]) -> str:
+    have, lack = (" and ".join(f"{name}:" for name in names) for names in (given, lacking))
+    if have and lack:
+        return f"add {lack}, or take {have} out"
+    return f"take one of {have} out" if have else f"add {lack}" if lack else "change the fields of this entry"
 
 
 def did_you_mean(name: str, names: Sequence[str]) -> str:

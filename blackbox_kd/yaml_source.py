@@ -37,6 +37,26 @@ for _name, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(rf"^(?:{_pattern})$"), _first)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML 1.1 or 1.2 would not read as text, and writes a value out each time it occurs."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - pyyaml declares it so
+        first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, []), *resolvers]
+        for first, resolvers in {
+            **dict.fromkeys(yaml.SafeDumper.yaml_implicit_resolvers, ()),
+            **_Loader.yaml_implicit_resolvers,
+        }.items()
+    }
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def dump(values: Any) -> str:
+    """Values as YAML that `read` reads back as they are."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
 @dataclass(slots=True)
 class Source:
     """A recipe's values and where they stand.
@@ -60,8 +80,13 @@ class Source:
         return self.lines.get(path, 1)
 
     def note(self, path: Path) -> str:
-        """Says that a value was given by `--set`, for messages; empty if it was not."""
-        given = [text for place, text in self.overrides.items() if path[: len(place)] == place]
+        """Says that a value was given by `--set`, or made on the way to one that was; empty if neither."""
+        made = path if path and path not in self.lines else None
+        given = [
+            text
+            for place, text in self.overrides.items()
+            if path[: len(place)] == place or (made and place[: len(made)] == made)
+        ]
         return f"given by --set {given[-1]}" if given else ""
 
 

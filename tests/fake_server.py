@@ -30,6 +30,7 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from email.utils import formatdate
 from math import exp
 from time import time
@@ -115,6 +116,7 @@ class FakeServer:
 
     async def __aenter__(self) -> Self:
         self._rate = Rate(*self._limit) if self._limit[0] else None
+        self.closing = asyncio.Event()
         self._runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=1024)
@@ -124,6 +126,7 @@ class FakeServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.closing.set()
         await self._runner.cleanup()
 
     def stats(self) -> dict[str, Any]:
@@ -256,16 +259,18 @@ async def _cut(server: FakeServer, request: web.BaseRequest) -> web.StreamRespon
 
 
 async def _hang(server: FakeServer, request: web.BaseRequest) -> web.StreamResponse:
-    await asyncio.Event().wait()
+    await server.closing.wait()
     return web.Response()
 
 
 async def _drip(server: FakeServer, request: web.BaseRequest) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": JSON})
     await response.prepare(request)
-    while True:
-        await response.write(b" ")
-        await asyncio.sleep(server.drip_s)
+    with suppress(ConnectionResetError):
+        while not server.closing.is_set():
+            await response.write(b" ")
+            await asyncio.sleep(server.drip_s)
+    return response
 
 
 _BROKEN = {"reset": _reset, "cut": _cut, "hang": _hang, "drip": _drip}

@@ -16,7 +16,7 @@ import pytest
 from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger import Ledger, Spent
 from blackbox_kd.ledger_admin import rescue
-from blackbox_kd.ledger_file import VERSION
+from blackbox_kd.ledger_open import PAGE_BYTES, VERSION, fault
 from blackbox_kd.schema import Usage
 
 NOBODY = 65534
@@ -125,10 +125,10 @@ def rescued(path: Path) -> int:
 def damage(path: Path) -> None:
     """Overwrites one page of replies, found by what it holds."""
     data = path.read_bytes()
-    page = data.index(b"reply 100 x") // 4096
+    page = data.index(b"reply 100 x") // PAGE_BYTES
     with path.open("r+b") as file:
-        file.seek(page * 4096)
-        file.write(b"\xff" * 4096)
+        file.seek(page * PAGE_BYTES)
+        file.write(b"\xff" * PAGE_BYTES)
 
 
 class TestReadOnly:
@@ -164,6 +164,18 @@ def unwritable(make: Callable[[Path], None]) -> Iterator[Path]:
             os.seteuid(0)
         folder.chmod(0o755)
         shutil.rmtree(folder)
+
+
+class TestBusy:
+    def test_a_file_that_another_program_keeps_locked(self, tmp_path: Path) -> None:
+        path = tmp_path / "ledger.sqlite"
+        with closing(sqlite3.connect(path)) as shell, closing(sqlite3.connect(path, timeout=0)) as other:
+            shell.execute("BEGIN IMMEDIATE")
+            with pytest.raises(sqlite3.OperationalError) as caught:
+                other.execute("BEGIN IMMEDIATE")
+        message = str(fault(caught.value, path))
+        assert f"ledger {str(path)!r} was kept locked by another program for 30 s." in message
+        assert "Close that program and run the same command" in message
 
 
 FILL_THE_DISK = """

@@ -1,6 +1,7 @@
 """Processes are told apart, also when one gets the pid of another."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +13,12 @@ import pytest
 from blackbox_kd import processes
 from blackbox_kd.processes import start_of
 
-WAYS = [start_of, processes._start_from_ps]
+WAYS = [
+    start_of,
+    pytest.param(
+        processes._start_from_ps, marks=pytest.mark.skipif(shutil.which("ps") is None, reason="ps is not installed")
+    ),
+]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -18,6 +18,8 @@ _VULGAR = {
     "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8",
 }  # fmt: skip
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_VULGAR_FRACTION = re.compile(f"[{''.join(_VULGAR)}]")
+_SUPERSCRIPT = re.compile(r"(?<=[\w)])[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
 _STYLED = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:bf|rm|it|sf|tt)|operatorname\*?|boxed|fbox|mbox|underline)"
     r"\s?\{([^{}]*)\}"
@@ -47,8 +49,8 @@ _DEEPEST = 6
 def plain(text: str) -> str:
     """The text with LaTeX and Markdown mark-up gone and one sign for each minus, space and operator."""
     text = text.translate(_CHARACTERS)
-    text = re.sub("[" + "".join(_VULGAR) + "]", lambda match: f" {_VULGAR[match[0]]}", text)
-    text = re.sub(r"(?<=[\w)])[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda match: "^" + match[0].translate(_SUPERSCRIPTS), text)
+    text = _VULGAR_FRACTION.sub(lambda match: f" {_VULGAR[match[0]]}", text)
+    text = _SUPERSCRIPT.sub(lambda match: "^" + match[0].translate(_SUPERSCRIPTS), text)
     if "\\" in text or "{" in text:
         text = _without_latex(text)
     text = text.replace("**", "").replace("__", "")

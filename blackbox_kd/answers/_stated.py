@@ -48,7 +48,9 @@ _PHRASE = re.compile(
 _HEADING = re.compile(r"^[#*_ \t]{0,8}(?:the\s)?(?:final\s)?answer[#*_ \t]{0,8}$", re.IGNORECASE | re.MULTILINE)
 _NEGATED = re.compile(r"\W*(?:(?:definitely|certainly|clearly|simply)\s)?(?:not|never)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?P<word>\w+)[.!?](?=[\"'”*]{0,3}\s+[A-Z\"“])")
-_ABBREVIATIONS = frozenset("mr mrs ms dr st mt no vs etc jr sr prof inc ltd co fig vol ca approx".split())
+_ABBREVIATIONS = frozenset(
+    ["mr", "mrs", "ms", "dr", "st", "mt", "no", "vs", "etc", "jr", "sr", "prof", "inc", "ltd", "co", "fig", "approx"]
+)
 
 
 def spoken(text: str) -> str:

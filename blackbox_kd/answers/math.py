@@ -17,6 +17,8 @@ from blackbox_kd.answers import number
 from blackbox_kd.answers._stated import affirmed, cut_off, sentence, spoken
 from blackbox_kd.errors import SetupError
 
+NEEDS = ("math_verify", "math")
+"""The package that does the comparing, and the extra of ours that brings it."""
 _FORMULA = re.compile(r"\$\$?([^$]{1,400})\$\$?|\\\(([^$]{1,400}?)\\\)|\\\[([^$]{1,400}?)\\\]")
 _FUNCTIONS = r"sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|ln|exp|sqrt|pi|min|max|and|or"
 _PROSE = re.compile(rf"(?<![\\A-Za-z])(?!(?:{_FUNCTIONS})(?![A-Za-z]))[A-Za-z]{{2,}}")
@@ -61,7 +63,7 @@ def _formula(stated: str) -> str | None:
         return _bare(spans[-1][0])
     said = sentence(stated).strip(" *_`\"'")
     if not said or not _PROSE.search(re.sub(r"\\(?:text|mathrm|operatorname)\s?\{[^{}]*\}", "", said)):
-        return said or None
+        return _bare(said) or None
     return number.read(f"The answer is {stated}", {}) or (said if stated.startswith("\\") else None)
 
 

@@ -12,6 +12,7 @@ it can mean nothing else, but 3,5 is not.
 """
 
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
@@ -21,19 +22,16 @@ from blackbox_kd.answers._stated import affirmed, cut_off, sentence, spoken
 from blackbox_kd.errors import DataError
 
 _MULTIPLES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_WORDS = {
-    word: number
-    for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-        "sixteen seventeen eighteen nineteen twenty".split()
-    )
-}
+_WORDS = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+]  # fmt: skip
 _NUMBER = re.compile(
     r"""(?<![\w.])(?<!\d[,'])
         (?P<sign>(?<![\d)\]])(?<![\d)\]]\s)[-+]|(?<=[=≈]\s)[-+]\s)?
         (?:(?:US|USD|EUR|GBP|CHF|INR|Rs\.?)\s?)?(?:[$€£¥₹]{1,2}\s?(?P<inner>-)?)?
-        (?: (?P<european>\d{1,3}(?:\.\d{3})+,\d+)
-          | (?P<whole>\d{1,3}(?:[,'’\u202f]\d{3})+(?!\d)|\d{1,400}(?!\d))(?P<decimals>\.\d{1,400})?
+        (?: (?P<european>\d{1,3}(?:\.\d{3}){1,40},\d{1,40}(?!\d))
+          | (?P<whole>\d{1,3}(?:[,'’\u202f]\d{3}){1,40}(?!\d)|\d{1,400}(?!\d))(?P<decimals>\.\d{1,400})?
           | (?P<point>\.\d{1,400}) )
         (?:[eE](?P<e>[-+]?\d{1,3})(?!\w) | \s?[×x*]\s?10\s?\^\s?\(?(?P<ten>[-+]?\d{1,3})\)? )?
         (?:\ (?:and\ )?(?P<part>\d{1,20})/(?P<parts>\d{1,20})(?![/\d]) | \s?/\s?(?P<over>\d{1,400}(?:\.\d{1,400})?) )?
@@ -67,10 +65,8 @@ def read(text: str, row: Mapping[str, Any]) -> str | None:
         if word := _word(first):
             return word
     flat = plain(text)
-    last = None
-    for last in _alone(flat):
-        pass
-    return _written(last) if last else None
+    last = deque(_alone(flat), maxlen=1)
+    return _written(last[0]) if last else None
 
 
 def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
@@ -179,4 +175,4 @@ def _word(segment: str) -> str | None:
     match = re.match(r"\W*([a-z]+)\b", segment.lower())
     if not match or match[1] not in _WORDS or _DOUBTFUL_SCALE.match(segment.lower(), match.end()):
         return None
-    return str(_WORDS[match[1]])
+    return str(_WORDS.index(match[1]))

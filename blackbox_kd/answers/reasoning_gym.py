@@ -22,13 +22,17 @@ from blackbox_kd.answers._plain import plain
 from blackbox_kd.answers._stated import affirmed, last_line, spoken
 from blackbox_kd.errors import DataError, SetupError
 
+NEEDS = ("reasoning_gym", "reasoning-gym")
+"""The package that does the comparing, and the extra of ours that brings it."""
 _FENCE = re.compile(r"```[a-zA-Z]{0,12}\n(.*?)\n[ \t]*```", re.DOTALL)
 _AROUND = " \t\r\n*`"
 _LONGEST = 20_000
 _EVALUATES = re.compile(r"(?<![\w.])(?:eval|exec)\(")
 _EVALUATES_BY_SYMPY = re.compile(r"\b(?:parse_expr|sympify)\(")
 _TOKEN = re.compile(r"\s+|\d{1,50}(?:\.\d{1,50})?|\*\*|[-+*/^(),]|(?P<word>[^\W\d]\w{0,40})(?P<call>\s*\()?")
-_FUNCTIONS = frozenset("sin cos tan sec csc cot asin acos atan sinh cosh tanh log ln exp sqrt Abs".split())
+_FUNCTIONS = frozenset(
+    ["sin", "cos", "tan", "sec", "csc", "cot", "asin", "acos", "atan", "sinh", "cosh", "tanh", "log", "exp", "sqrt"]
+)
 _POWER = re.compile(r"(?:\*\*|\^)\s*(?P<tame>\d{1,2}(?!\d)|[a-zA-Z]\b|\(\s*-?\d{1,2}(?:/\d{1,2})?\s*\))?")
 _TOWER = re.compile(r"(?:\*\*|\^)[^-+*/^,]*(?:\*\*|\^)")
 _LONGEST_FORMULA = 2_000

@@ -48,6 +48,14 @@ class _Call:
     tries: Tries = field(default_factory=Tries)
 
 
+@dataclass(slots=True)
+class _Leave:
+    """What one send holds until it has ended: a place at the endpoint, and money."""
+
+    slot: Slot
+    reservation: Reservation
+
+
 class Caller:
     """Asks the models of a run. For one event loop.
 
@@ -157,71 +165,83 @@ class Caller:
                 break
             await asyncio.wait([running])
         done = self._running[call.key] = asyncio.get_running_loop().create_future()
+        self._patience.begin()
         try:
-            return await self._patience.retrying(call.tries)(self._send, call)
+            return await self._send(call)
+        except ServerFault as fault:  # seldom: tenacity, which takes a tenth of a call's CPU, only from here on
+            return await self._patience.send_again(call.tries, fault, lambda: self._send(call))
         finally:
             del self._running[call.key]
             done.set_result(None)
 
     async def _send(self, call: _Call) -> tuple[str, bool]:
         """One send, with what has to happen before and after."""
+        leave: _Leave | str | None = None
+        while leave is None:
+            leave = await self._intend(call)
+        if isinstance(leave, str):  # bought by another process in the meantime
+            call.asked.counts.replayed += 1
+            return leave, True
+        call.asked.counts.retried += 1 if call.tries.sends else 0
+        call.tries.sends += 1
+        return await self._exchange(call, leave), False
+
+    async def _intend(self, call: _Call) -> _Leave | str | None:
+        """Leave to send, with the intent in the ledger; or the reply after all; or None: wait once more."""
         asked, request = call.asked, call.request
         limiter, name, max_tokens = asked.endpoint.limiter, asked.counts.name, request.sampling.max_tokens
-        tokens = prices.tokens(request.messages, max_tokens)
-        usd = prices.most(asked.price, request.messages, max_tokens)
+        prompt = prices.most_prompt_tokens(request.messages)
+        tokens, usd = prices.most_tokens(prompt, max_tokens), prices.most(asked.price, prompt, max_tokens)
         slot = await limiter.acquire(tokens, again=call.tries.sends > 0)
-        if call.tries.sends:
-            asked.counts.retried += 1
-        call.tries.sends += 1
         reservation: Reservation | None = None
         try:
             reservation = await self._budget.wait(usd, tokens, model=name)
-            row_id = request.row.id
             bought = await self._ledger.intend(
-                call.key, call.wire, model=name, row_id=row_id, reserved_usd=usd, reserved_tokens=tokens
+                call.key, call.wire, model=name, row_id=request.row.id, reserved_usd=usd, reserved_tokens=tokens
             )
+            if bought is None and not limiter.held_back(slot):
+                return _Leave(slot, reservation)
+            if bought is None:
+                await self._ledger.abandon(call.key, "held_back")
         except BaseException:  # nothing was sent
             self._take_back(limiter, slot, reservation)
             raise
-        if bought is not None:  # by another process, in the meantime
-            self._take_back(limiter, slot, reservation)
-            asked.counts.replayed += 1
-            return bought, True
-        return await self._exchange(call, slot, reservation), False
+        self._take_back(limiter, slot, reservation)
+        return bought
 
     def _take_back(self, limiter: Limiter, slot: Slot, reservation: Reservation | None) -> None:
         limiter.withdrawn(slot)
         if reservation is not None:
             self._budget.release(reservation)
 
-    async def _exchange(self, call: _Call, slot: Slot, reservation: Reservation) -> str:
+    async def _exchange(self, call: _Call, leave: _Leave) -> str:
         """Sends what was intended; the body is in the ledger when this returns."""
         asked = call.asked
         try:
             body, headers = await asked.model.send(call.wire, call.request)
         except CallError as error:
-            await self._came_to_nothing(call, slot, reservation, error)
+            await self._came_to_nothing(call, leave, error)
             graded = self._patience.grade(asked.endpoint, call.tries, error)
             if graded is error:
                 raise
             raise graded from error
         except BaseException:  # it may have been sent: the intent stays, and the most that it can cost is booked
-            asked.endpoint.limiter.withdrawn(slot)
-            self._budget.settle(reservation, Usage(), None)
+            asked.endpoint.limiter.withdrawn(leave.slot)
+            self._budget.settle(leave.reservation, Usage(), None)
             raise
         usage = replies.usage(body)
         cost_usd = prices.cost(asked.price, usage)
         used = usage or Usage()
-        asked.endpoint.limiter.replied(slot, headers, used.prompt_tokens + used.completion_tokens)
+        asked.endpoint.limiter.replied(leave.slot, headers, used.prompt_tokens + used.completion_tokens)
         asked.endpoint.replied()
-        self._budget.settle(reservation, used, cost_usd)
+        self._budget.settle(leave.reservation, used, cost_usd)
         asked.counts.paid(used, cost_usd)
         await self._ledger.settle(call.key, body, usage=used, cost_usd=cost_usd)
         return body
 
-    async def _came_to_nothing(self, call: _Call, slot: Slot, reservation: Reservation, error: CallError) -> None:
+    async def _came_to_nothing(self, call: _Call, leave: _Leave, error: CallError) -> None:
         """Tells the limiter, the budget and the ledger of a send without a reply."""
-        limiter, tries = call.asked.endpoint.limiter, call.tries
+        limiter, tries, slot = call.asked.endpoint.limiter, call.tries, leave.slot
         call.asked.counts.faults[error.kind] += 1
         tries.is_out = False
         if not isinstance(error, ServerFault):
@@ -232,9 +252,9 @@ class Caller:
             tries.faults += 1
             tries.is_out = limiter.failed(slot, error.retry_after_s)
         if error.kind in LOST:
-            self._budget.settle(reservation, Usage(), None)
+            self._budget.settle(leave.reservation, Usage(), None)
         else:
-            self._budget.release(reservation)
+            self._budget.release(leave.reservation)
             await self._ledger.abandon(call.key, error.kind)
 
 

@@ -1,6 +1,7 @@
-"""What a status that is not 200 means: the error's class, its message, and when to come back."""
+"""What a status that is no success means: the error's class, its message, and when to come back."""
 
 import json
+import os
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -11,6 +12,10 @@ from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, RequestRe
 MESSAGE_CHARS = 300
 NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 """Codes with which endpoints say that the account is empty, whatever the status."""
+CHECKS: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "check the key in the variable that the model's `key_env` names",
+    HTTPStatus.NOT_FOUND: "check `model` and `base_url`",
+}
 
 
 def fault_of_status(url: str, status: int, headers: Mapping[str, str], body: str) -> CallError:
@@ -18,7 +23,7 @@ def fault_of_status(url: str, status: int, headers: Mapping[str, str], body: str
 
     Args:
         url: where the request was sent.
-        status: of the response; not 200.
+        status: of the response; not 2xx.
         headers: of the response, in which names have no case.
         body: of the response, without the key.
     """
@@ -31,23 +36,19 @@ def fault_of_status(url: str, status: int, headers: Mapping[str, str], body: str
         return ServerFault(text, kind="rate_limit", retry_after_s=after)
     if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT) or status >= 500:
         return ServerFault(text, kind="server_error", retry_after_s=after)
-    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND):
-        return EndpointRefused(f"{text}\n  fix: {_FIX[status]}", kind="endpoint_refused")
-    if status in (301, 302, 303, 307, 308):
+    if status in CHECKS:
+        return EndpointRefused(f"{text}\n  fix: {CHECKS[status]}", kind="endpoint_refused")
+    if 300 <= status < 400:
         target = headers.get("location", "")[:MESSAGE_CHARS]
         return EndpointRefused(f"{text}\n  fix: base_url leads elsewhere, to {target!r}", kind="endpoint_refused")
     return RequestRejected(text, kind="rejected")
 
 
 def quoted(error: BaseException) -> str:
-    """An error of the connection in one line; empty if it says nothing."""
-    return " ".join(str(error).split())[:MESSAGE_CHARS]
-
-
-_FIX: dict[int, str] = {
-    HTTPStatus.UNAUTHORIZED: "check the key in the variable that the model's `key_env` names",
-    HTTPStatus.NOT_FOUND: "check `model` and `base_url`",
-}
+    """What went wrong with a connection, in one line."""
+    number = getattr(error, "errno", None) or 0
+    text = os.strerror(number) if number > 0 else str(error) or type(error).__name__
+    return " ".join(text.split())[:MESSAGE_CHARS]
 
 
 def _phrase(status: int) -> str:

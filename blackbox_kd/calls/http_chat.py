@@ -147,7 +147,7 @@ class HttpChat:
                     return text, response.headers
                 raise fault_of_status(self.url, response.status, response.headers, text)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise self._fault("unreachable", f"cannot be reached: {quoted(error) or 'no answer'}") from error
+            raise self._fault("unreachable", f"cannot be reached: {quoted(error)}") from error
         except TimeoutError as error:
             raise self._fault("timeout", f"no whole reply within {self._endpoint.timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -178,24 +178,26 @@ class HttpChat:
 
     async def _read(self, response: "aiohttp.ClientResponse") -> str:
         """The decoded body, as long as it comes steadily and is not absurdly large."""
+        content = response.content
+        if content.is_eof():  # it came with the headers, as short replies do
+            return content.read_nowait().decode(errors="replace")
         parts: list[bytes] = []
         size = 0
         while True:
             try:
                 async with asyncio.timeout(GAP_S) as gap:
-                    part = await response.content.readany()
+                    part = await content.readany()
             except TimeoutError:
                 if not gap.expired():  # it is the call's own time that is up
                     raise
                 raise self._fault("timeout", f"the reply stopped for {GAP_S:g} s") from None
             if not part:
-                break
+                return b"".join(parts).decode(errors="replace")
             parts.append(part)
             size += len(part)
             if size > MAX_BODY_BYTES:
                 response.close()
                 raise self._fault("too_large", f"a reply of more than {MAX_BODY_BYTES // 2**20} MB was not read")
-        return b"".join(parts).decode(errors="replace")
 
     def _without_key(self, text: str) -> str:
         """A text of the server, which may echo the key."""

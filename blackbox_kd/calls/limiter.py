@@ -25,6 +25,7 @@ MEMORY = 0.05
 """Weight of the latest call in running means."""
 BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
+WINDOW_GROWS_S = 0.01
 JITTER = 0.05
 """Share by which a pause is prolonged at random, so that processes that share a limit do not return together."""
 
@@ -76,6 +77,7 @@ class Limiter:
         self._breaker = Breaker(patience_s)
         self._patience_s = patience_s
         self._paused_until = 0.0
+        self._suspended_at = 0.0
         self._backoff_s = BACKOFF_S
         self._refused_since: float | None = None
         self._fault_share = 0.0
@@ -126,6 +128,10 @@ class Limiter:
                 self.withdrawn(leave.result())
             raise
 
+    def held_back(self, slot: Slot) -> bool:
+        """Whether sending was suspended after leave was given: it would only be refused."""
+        return slot.sent_at < self._suspended_at and not slot.is_probe
+
     def replied(self, slot: Slot, headers: Mapping[str, str], used_tokens: int) -> None:
         """A reply came, with these headers and after so many tokens (0: not known)."""
         now = asyncio.get_running_loop().time()
@@ -153,6 +159,7 @@ class Limiter:
         resume_at = now + pause_s * (1 + JITTER * random.random())
         is_first = self._learned.refused(slot.number, slot.sent_at, resume_at)
         self._paused_until = max(self._paused_until, resume_at if is_first else now + pause_s)
+        self._suspended_at = now
         if is_first and retry_after_s is None:
             self._backoff_s = min(LONGEST_BACKOFF_S, 2 * self._backoff_s)
             if self._learned.refusals > 1:  # the rate was cut, and it goes on: it may be a limit on concurrency
@@ -172,6 +179,7 @@ class Limiter:
             self._cut_at = now  # once in a round trip: those sent before it tell nothing about the new limit
             self._cut(self._limit)
         if self._breaker.is_open:
+            self._suspended_at = now
             self._limit, self._slow_start_below = 1.0, self._most / 2
         if retry_after_s is not None:
             self._paused_until = max(self._paused_until, now + min(retry_after_s, self._patience_s))
@@ -200,7 +208,7 @@ class Limiter:
     def _has_room(self, now: float) -> bool:
         if self._breaker.is_open:
             return self._breaker.may_probe(now)
-        return self._in_flight < int(self._limit)
+        return self._in_flight < min(int(self._limit), self._learned.window(now))
 
     def _due(self) -> float:
         """When the next request may be sent, as far as it depends on the clock."""
@@ -237,10 +245,13 @@ class Limiter:
                 leave.set_exception(self._given_up())
                 continue
             due = max(self._due(), self._breaker.due if self._breaker.is_open else 0.0)
+            has_room = self._has_room(now)
+            if due <= now and not has_room and math.isfinite(self._learned.window(now)):
+                due = now + WINDOW_GROWS_S
             if due > now:
                 self._timer = loop.call_at(due, self._admit, loop)
                 return
-            if not self._has_room(now):
+            if not has_room:
                 return
             self._waiting.popleft()
             leave.set_result(self._take(now, tokens))

@@ -8,10 +8,12 @@ import math
 from blackbox_kd.calls.hints import Quota
 
 SLACK_S = 0.02
-"""How far a pace may lag behind and catch up: an event loop wakes milliseconds late."""
+"""How far a fast pace may lag behind and catch up, as an event loop wakes milliseconds late. A slow one may catch up
+less, or two sends would meet a server that allows one at a time."""
 START_PER_S = 50.0
 DOUBLING_S = 0.1
 DOUBLING_REPLIES = 20
+START_WINDOW, WINDOW_PER_REPLY, WINDOW_HOLDS_S, WINDOW_PER_S = 24.0, 0.1, 0.3, 200.0
 FREE_DOUBLINGS = 9
 """25,600 a second is more than one process can send: from there on nothing is held back."""
 WINDOW_S = 2.0
@@ -20,12 +22,20 @@ SOON_S = 3.0
 MEASURED_S = 60.0
 IDLE_S = 1.0
 """After a longer pause in sending, or after `MEASURED_S`, what is sent per second is measured anew."""
+SHORTEST_STRETCH_S, LONGEST_STRETCH_S = 2.0, 20.0
+"""The rate rises by 2 % in as many seconds as it was let through before, within these bounds; by 8 % in twice as
+many. At the longest, refusals that cost a second each cost a thirtieth of the time."""
 LOW_SHARE = 0.1
 HIGH_SHARE = 0.5
 
 
+def _next(due: float, now: float, per_s: float, amount: float = 1.0) -> float:
+    """When the next is due at a rate after something was sent now."""
+    return max(due, now - min(SLACK_S, per_s * 1e-4)) + amount / per_s
+
+
 class Pace:
-    """Sends, or tokens, at an even rate: no bursts beyond what piles up in `SLACK_S`."""
+    """Sends, or tokens, at an even rate."""
 
     def __init__(self) -> None:
         self._stated = math.inf
@@ -39,7 +49,7 @@ class Pace:
 
     def take(self, now: float, amount: float = 1.0) -> None:
         """Counts something that is sent now."""
-        self.due = max(self.due, now - SLACK_S) + amount / self.per_s
+        self.due = _next(self.due, now, self.per_s, amount)
 
     def correct(self, amount: float) -> None:
         """Counts what was guessed too low, or too high, when it was taken."""
@@ -90,13 +100,20 @@ class LearnedRate:
             return math.inf
         return self._per_s * (1 + 0.02 * math.pow(since / self._stretch_s, 2))
 
+    def window(self, now: float) -> float:
+        """How many sends may wait for replies while the endpoint is new: all of them could be refused."""
+        if not self._starting or self._raised_since is None:
+            return math.inf
+        grown_s = max(0.0, now - self._raised_since - WINDOW_HOLDS_S)
+        return START_WINDOW + WINDOW_PER_REPLY * self._replies + WINDOW_PER_S * grown_s
+
     def take(self, now: float) -> int:
         """Counts a send; returns its number."""
         if self._raised_since is None:
             self._raised_since = now
         if now - self.due > IDLE_S or now - self._counted_since > MEASURED_S:
             self._counted_since, self._counted_from = now, self._sent
-        self.due = max(self.due, now - SLACK_S) + 1 / self.per_s(now)
+        self.due = _next(self.due, now, self.per_s(now))
         self._sent += 1
         return self._sent - 1
 
@@ -128,7 +145,7 @@ class LearnedRate:
             lowest = admitted / (sending_s + self._paused_s)
             self._per_s = max(lowest, highest * (0.8 if sending_s < SOON_S else 0.95))
         self.refusals += 1
-        self._stretch_s = min(60.0, 0.5 * 4.0**self.refusals)
+        self._stretch_s = min(LONGEST_STRETCH_S, max(SHORTEST_STRETCH_S, sending_s))
         self._starting = False
         self._paused_s = pause_s
         self._raised_since = self._counted_since = self.due = resume_at

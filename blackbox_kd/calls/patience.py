@@ -1,12 +1,17 @@
 """Which faults a call is sent again after, when, and which end the run."""
 
+import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exception
 
 from blackbox_kd.calls.limiter import Limiter
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, RequestRejected, ServerFault
+
+T = TypeVar("T")
 
 FAULTS = 5
 """Sends of one call that may end in faults; while the whole endpoint is out, they do not count."""
@@ -61,15 +66,26 @@ class Patience:
         self._calls = 0
         self._retries = 0
 
-    def retrying(self, tries: Tries) -> AsyncRetrying:
-        """Sends a new call, and again after the faults that allow it."""
+    def begin(self) -> None:
+        """A new call is about to be sent; its share may be sent again."""
         self._calls += 1
-        return AsyncRetrying(
+
+    async def send_again(self, tries: Tries, fault: ServerFault, send: Callable[[], Awaitable[T]]) -> T:
+        """Sends a call again after its first fault, as long as there is patience; raises the last fault then."""
+        if not self._is_sent_again(tries, fault):
+            raise fault
+        await asyncio.sleep(_wait_s(tries, fault))
+
+        async def again() -> T:
+            return await send()
+
+        retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: self._is_sent_again(tries, error)),
             wait=wait_exception(lambda error: _wait_s(tries, error)),
             stop=stop_after_attempt(MOST_SENDS),
             reraise=True,
         )
+        return await retrying(again)
 
     def grade(self, endpoint: Endpoint, tries: Tries, error: CallError) -> CallError:
         """The error as it concerns the run; EndpointRefused and QuotaSpent end it, and stop the endpoint's calls."""

@@ -60,20 +60,29 @@ def listed(base_url: str, model: str) -> Price | None:
     return max((price for price in prices if price), key=lambda price: (price.output, price.input), default=None)
 
 
-def tokens(messages: Sequence[Message], max_tokens: int | None) -> int:
-    """The most tokens that a call can use: a token stands for at least one byte of UTF-8."""
-    prompt = sum(len(message["content"].encode(errors="replace")) + MESSAGE_TOKENS for message in messages)
-    return prompt + (UNBOUNDED_TOKENS if max_tokens is None else max_tokens)
+def most_prompt_tokens(messages: Sequence[Message]) -> int:
+    """The most tokens that messages can be: a token stands for at least one byte of UTF-8."""
+    return sum(len(message["content"].encode(errors="replace")) + MESSAGE_TOKENS for message in messages)
 
 
-def most(price: Price | None, messages: Sequence[Message], max_tokens: int | None) -> float | None:
-    """The most USD that a call can cost; None when no price is known."""
+def most_tokens(prompt_tokens: int, max_tokens: int | None) -> int:
+    """The most tokens that a call can use, prompt and reply together."""
+    return prompt_tokens + (UNBOUNDED_TOKENS if max_tokens is None else max_tokens)
+
+
+def most(price: Price | None, prompt_tokens: int, max_tokens: int | None) -> float | None:
+    """The most USD that a call can cost; None when no price is known.
+
+    Args:
+        price: of the model.
+        prompt_tokens: the most tokens of the prompt.
+        max_tokens: the most tokens of the reply; None when the request does not say.
+    """
     if price is None:
         return None
+    price = _for_prompt(price, prompt_tokens)
     reply = UNBOUNDED_TOKENS if max_tokens is None else max_tokens
-    prompt = tokens(messages, 0)
-    price = _for_prompt(price, prompt)
-    return (prompt * max(price.input, price.cached or 0.0) + reply * price.output) / MILLION
+    return (prompt_tokens * max(price.input, price.cached or 0.0) + reply * price.output) / MILLION
 
 
 def cost(price: Price | None, usage: Usage | None) -> float | None:
@@ -81,7 +90,7 @@ def cost(price: Price | None, usage: Usage | None) -> float | None:
     if price is None:
         return None
     if usage is None:
-        return 0.0 if price == FREE else None
+        return None if price.input or price.output else 0.0
     price = _for_prompt(price, usage.prompt_tokens)
     cached = min(usage.cached_tokens, usage.prompt_tokens)
     cached_price = price.input if price.cached is None else price.cached
@@ -90,7 +99,9 @@ def cost(price: Price | None, usage: Usage | None) -> float | None:
 
 
 def _for_prompt(price: Price, prompt_tokens: int) -> Price:
-    reached = [tier for start, tier in getattr(price, "tiers", ()) if prompt_tokens > start]
+    if not isinstance(price, TieredPrice):
+        return price
+    reached = [tier for start, tier in price.tiers if prompt_tokens > start]
     return reached[-1] if reached else price
 
 

@@ -21,4 +21,4 @@ class Config(StepConfig):
 
 @row_step(drops=["not ({keep})"])
 async def run(row: Row, config: Config, ctx: Context) -> Row | Dropped:
-    return row if expressions.parse(config.keep).holds(row) else Dropped(row, f"not ({config.keep})")
+    return row if expressions.parse(config.keep)(row) else Dropped(row, f"not ({config.keep})")

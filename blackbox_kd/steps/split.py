@@ -61,7 +61,7 @@ def _branch(row: Row, config: Config, ctx: Context) -> str | None:
     below = 0.0
     for name, rule in config.outputs.items():
         if isinstance(rule, str):
-            if expressions.parse(rule).holds(row):
+            if expressions.parse(rule)(row):
                 return name
         else:
             below += rule

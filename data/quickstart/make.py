@@ -48,7 +48,8 @@ class Question(NamedTuple):
     def example(self) -> Row:
         """The row of the question with its worked answer."""
         n = self.sisters
-        response = f"{self.woman} has {n} sisters, and {self.woman} is one of them too, so {n} + 1 = {n + 1}. The answer is {n + 1}."
+        said = f"{self.woman} has {n} sisters, and {self.woman} is one of them too, so {n} + 1 = {n + 1}."
+        response = f"{said} The answer is {n + 1}."
         return {**self.row(), "response": response}
 
 
@@ -85,16 +86,17 @@ def main() -> None:
     held_out = set(rng.sample([(sisters, brothers) for sisters in numbers for brothers in numbers], TEST_PAIRS))
     pool = questions()
     rng.shuffle(pool)
-    seen = [q for q in pool if q.woman not in TEST_NAMES and (q.sisters, q.brothers) not in held_out]
+    # Equal numbers would let a reply that counts the brothers pass the answer check.
+    seen = [
+        q
+        for q in pool
+        if q.woman not in TEST_NAMES and (q.sisters, q.brothers) not in held_out and q.sisters != q.brothers
+    ]
     unseen = [q for q in pool if q.woman in TEST_NAMES and (q.sisters, q.brothers) in held_out]
     examples: list[Question] = []
     for sisters_first in EXAMPLES:
         women = {q.woman for q in examples}
-        examples.append(
-            next(
-                q for q in seen if q.sisters_first == sisters_first and q.sisters != q.brothers and q.woman not in women
-            )
-        )
+        examples.append(next(q for q in seen if q.sisters_first == sisters_first and q.woman not in women))
     train: list[Question] = []
     test: list[Question] = []
     for sisters_first in (True, False):

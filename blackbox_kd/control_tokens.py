@@ -1,0 +1,31 @@
+"""Control tokens of a chat template inside somebody's text: they are text there, not control.
+
+A teacher's reply that holds `<|im_end|>` would end the turn in the middle of a training row, and a seed row could
+open a system turn of its own. A space behind the first character keeps the text readable and the tokenizer from
+taking it for the token.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from blackbox_kd.schema import Message
+
+
+def pattern(tokenizer: Any) -> re.Pattern[str] | None:
+    """What matches the control tokens of a tokenizer, longest first; None if it has none."""
+    tokens = sorted(
+        {str(token) for token in tokenizer.all_special_tokens if len(str(token)) > 1}, key=len, reverse=True
+    )
+    return re.compile("|".join(map(re.escape, tokens))) if tokens else None
+
+
+def neutralise(messages: Iterable[Message], control: re.Pattern[str] | None) -> list[Message]:
+    """The messages with every control token in their text made harmless."""
+    if control is None:
+        return [dict(message) for message in messages]
+    return [{**message, "content": control.sub(_spaced, message["content"])} for message in messages]
+
+
+def _spaced(match: re.Match[str]) -> str:
+    return f"{match[0][0]} {match[0][1:]}"

@@ -1,0 +1,118 @@
+"""How a ledger's file is opened, and what its errors mean to the user."""
+
+import os
+import sqlite3
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from blackbox_kd.errors import LedgerError
+
+VERSION = 1
+APPLICATION = 0x626B6432
+"""`application_id` of the file: tells a ledger from other SQLite databases."""
+TABLES = Path(__file__).with_name("ledger.sql")
+BUSY_S = 30.0
+"""How long a write waits for another process that is writing."""
+PAGE_BYTES = 8192
+SETTINGS = (
+    f"page_size = {PAGE_BYTES}",
+    "mmap_size = 0",
+    "synchronous = FULL",  # an fsync for each commit
+    "fullfsync = ON",  # macOS: a plain fsync may leave data in the disk's cache
+    "wal_autocheckpoint = 0",  # see `checkpoint_if_long`
+    "cache_size = -65536",
+    "journal_mode = WAL",
+)
+UNWRITABLE = (
+    "cannot be opened for writing; it was not changed. Make the file and its folder writable for you, or name "
+    "another file."
+)
+FAULTS = {
+    "SQLITE_FULL": "cannot be written: the disk is full. All replies stored before are kept, those that were just "
+    "arriving are not. Free some space and run the same command: it goes on from what is stored.",
+    "SQLITE_READONLY": UNWRITABLE,
+    "SQLITE_CANTOPEN": UNWRITABLE,
+    "SQLITE_PERM": UNWRITABLE,
+    "PermissionError": UNWRITABLE,
+    "IsADirectoryError": UNWRITABLE,
+    "SQLITE_CORRUPT": "is damaged; it was left as it is. The replies that can still be read are saved by: "
+    "blackbox-kd ledger rescue FILE NEW_FILE",
+    "SQLITE_NOTADB": "is not an SQLite database, or its first page is damaged; it was not changed. Name another file, "
+    "or put a backup in its place.",
+    "SQLITE_BUSY": f"was kept locked by another program for {BUSY_S:.0f} s. Everything stored before is kept. Close "
+    "that program and run the same command.",
+}
+"""What is wrong, what was kept and what to do, by the beginning of an error's name."""
+OTHER_FAULT = (
+    "cannot be used. Everything stored before is kept. Check the disk and run the same command: it goes on from what "
+    "is stored."
+)
+
+
+def open_file(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection to a ledger; where there is none, one is made, unless the connection is read-only.
+
+    Raises:
+        LedgerError: the file cannot be used, is no ledger, or is a later version's.
+    """
+    patience = time.monotonic() + BUSY_S
+    while True:
+        try:
+            return _connect(path, read_only)
+        except (sqlite3.Error, OSError) as error:
+            # SQLite does not always wait by itself while another process makes the file or closes it.
+            is_busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+            if not is_busy or time.monotonic() > patience:
+                raise fault(error, path) from error
+            time.sleep(0.02)
+
+
+def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
+    if not read_only:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    uri = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rw'}"
+    db = sqlite3.connect(uri, BUSY_S, uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(db, path, read_only)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path, read_only: bool) -> None:
+    _refuse_strangers(db, path)
+    if read_only:
+        return
+    for setting in SETTINGS:
+        db.execute(f"PRAGMA {setting}").fetchall()
+    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+        marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"
+        db.executescript(f"BEGIN IMMEDIATE; {TABLES.read_text(encoding='utf-8')} {marks} COMMIT;")
+
+
+def _refuse_strangers(db: sqlite3.Connection, path: Path) -> None:
+    db.execute("BEGIN")  # one look: another process may be making the ledger at this moment
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    db.execute("COMMIT")
+    if application != APPLICATION and tables:
+        raise LedgerError(
+            f"{str(path)!r} is an SQLite database, but not a ledger. It was not changed: name another file."
+        )
+    if version > VERSION:
+        raise LedgerError(
+            f"ledger {str(path)!r} has version {version}; this blackbox-kd reads versions up to {VERSION}. "
+            "It was not changed: upgrade blackbox-kd, or name another file."
+        )
+
+
+def fault(error: sqlite3.Error | OSError, path: Path) -> LedgerError:
+    """What an error of the file means to the user: what is wrong, what was kept, what to do."""
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    known = next((text for prefix, text in FAULTS.items() if name.startswith(prefix)), OTHER_FAULT)
+    return LedgerError(f"ledger {str(path)!r} {known} ({name}: {error})")

@@ -1,0 +1,189 @@
+"""A model in this process, loaded with transformers: hub id, folder, `.gguf` file, or `package:NAME/FILE.gguf`.
+
+Requests that wait together are answered together, in one batch.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from blackbox_kd import weights
+from blackbox_kd.errors import RequestRejected
+from blackbox_kd.local_engine import Engine, Job, Written, seed_of
+from blackbox_kd.models import Model, ModelConfig, Setup
+from blackbox_kd.schema import Request, digest
+
+GATHER_S = 0.02
+"""How long a batch that is not full waits for requests that are on their way."""
+
+
+class Config(ModelConfig):
+    """A model whose weights are on this machine, or on the Hub."""
+
+    local: ClassVar[bool] = True
+    trainable: ClassVar[bool] = True
+
+    model: str
+    """Hub id, folder (relative to the recipe), `.gguf` file, or `package:NAME/FILE.gguf`."""
+    adapter: str | None = None
+    """Folder of a LoRA adapter."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision; `auto` is float32 on a CPU and bfloat16 on a GPU."""
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`; `auto` takes a GPU where there is one."""
+    max_batch: int = Field(default=32, ge=1)
+    """The most requests in one batch."""
+    max_concurrency: int = Field(default=96, ge=1)
+    """Requests that may wait at once; more than `max_batch`, so that the next batch is always full."""
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Values for the chat template, such as `{enable_thinking: false}`."""
+
+
+def missing(config: Config, setup: Setup) -> list[tuple[str, str, str]]:
+    """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
+    found = weights.problem(config.model, setup.folder)
+    problems = [("model", *found)] if found else []
+    if config.adapter is not None and not (setup.folder / config.adapter / "adapter_config.json").is_file():
+        what = f"{config.adapter!r} is no folder of an adapter: it has no adapter_config.json."
+        problems.append(("adapter", what, "name the folder that training wrote"))
+    return problems
+
+
+def identity(config: Config, setup: Setup) -> str:
+    """What names a model in fingerprints: the hashes of its weights and of its adapter."""
+    return digest(_weights(config, setup))
+
+
+def open_model(config: Config, setup: Setup) -> Model:
+    """Opens a model; the weights are loaded at the first call.
+
+    Raises:
+        SetupError: there are no such weights.
+        StepError: a GGUF file could not be converted.
+    """
+    return TransformersModel(config, setup)
+
+
+def _weights(config: Config, setup: Setup) -> list[Any]:
+    place = weights.resolve(config.model, setup.cache, setup.folder)
+    adapter = weights.folder_hash(setup.folder / config.adapter, setup.cache) if config.adapter else None
+    return [weights.identity(place, setup.cache), adapter, config.dtype, config.chat_template_kwargs]
+
+
+class TransformersModel:
+    """See `models.Model`."""
+
+    def __init__(self, config: Config, setup: Setup) -> None:
+        self.config: ModelConfig = config
+        self._config = config
+        self._setup = setup
+        self._place = weights.resolve(config.model, setup.cache, setup.folder)
+        self._identity = identity(config, setup)
+        self.endpoint = f"transformers {self._identity[:16]}"
+        self._engine: Engine | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="generate")
+        self._waiting: list[tuple[Job, asyncio.Future[Written]]] = []
+        self._worker: asyncio.Task[None] | None = None
+
+    def wire(self, request: Request) -> dict[str, Any]:
+        """All that decides the reply; the run's seed only where something is drawn."""
+        sampling = request.sampling
+        temperature = 1.0 if sampling.temperature is None else sampling.temperature
+        unknown = set(sampling.extra) - {"top_k"}
+        if unknown:
+            raise RequestRejected(f"provider transformers knows no field {sorted(unknown)}", kind="rejected")
+        wire = {
+            "weights": self._identity,
+            "messages": request.messages,
+            "temperature": temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.extra.get("top_k"),
+            "max_tokens": sampling.max_tokens,
+            "stop": list(sampling.stop) or None,
+            "seed": [self._setup.seed, sampling.seed] if temperature > 0 else None,
+        }
+        return {name: value for name, value in wire.items() if value is not None}
+
+    async def send(self, wire: dict[str, Any], request: Request) -> tuple[str, Mapping[str, str]]:
+        """Waits for its place in a batch; returns the reply in the form of a chat completion."""
+        loop = asyncio.get_running_loop()
+        engine = await loop.run_in_executor(self._thread, self._loaded)
+        ids = engine.tokens_of(request.messages)
+        job = Job(
+            ids=ids,
+            temperature=wire["temperature"],
+            top_p=wire.get("top_p", 1.0),
+            top_k=wire.get("top_k", 0),
+            max_tokens=wire.get("max_tokens", 1024),
+            stop=request.sampling.stop,
+            seed=seed_of(wire, request.row.id, request.sample, request.attempt),
+        )
+        future: asyncio.Future[Written] = loop.create_future()
+        self._waiting.append((job, future))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.ensure_future(self._work())
+        return _completion(self.config.model, len(ids), await future), {}
+
+    async def close(self) -> None:
+        """Ends the worker and frees the weights."""
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        self._thread.shutdown(wait=True)
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def _loaded(self) -> Engine:
+        if self._engine is None:
+            config = self._config
+            adapter = str(self._setup.folder / config.adapter) if config.adapter else None
+            self._engine = Engine(self._place, adapter, config.dtype, config.device, config.chat_template_kwargs)
+        return self._engine
+
+    async def _work(self) -> None:
+        """Answers batch after batch until nobody waits."""
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            if len(self._waiting) < self._config.max_batch:
+                await asyncio.sleep(GATHER_S)
+            batch = self._next_batch()
+            if not batch:
+                return
+            engine = self._loaded()
+            try:
+                written = await loop.run_in_executor(self._thread, engine.write, [job for job, _ in batch])
+            except BaseException as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                if not isinstance(error, Exception):
+                    raise
+                continue
+            for (_, future), reply in zip(batch, written, strict=True):
+                if not future.done():
+                    future.set_result(reply)
+
+    def _next_batch(self) -> list[tuple[Job, asyncio.Future[Written]]]:
+        """Who has waited longest, and those whose prompts are nearest in length: little is padded."""
+        self._waiting = [entry for entry in self._waiting if not entry[1].cancelled()]
+        if not self._waiting:
+            return []
+        length = len(self._waiting[0][0].ids)
+        order = sorted(range(len(self._waiting)), key=lambda at: (at != 0, abs(len(self._waiting[at][0].ids) - length)))
+        chosen = set(order[: self._config.max_batch])
+        batch = [self._waiting[at] for at in sorted(chosen)]
+        self._waiting = [entry for at, entry in enumerate(self._waiting) if at not in chosen]
+        return batch
+
+
+def _completion(model: str, prompt_tokens: int, written: Written) -> str:
+    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": written.tokens}
+    message = {"role": "assistant", "content": written.text}
+    choice = {"index": 0, "message": message, "finish_reason": written.finish_reason}
+    body = {"object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
+    return json.dumps(body, ensure_ascii=False)

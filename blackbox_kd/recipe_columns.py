@@ -1,0 +1,96 @@
+"""Columns: those that a step reads must be there, by name, in its prompts and in its expressions."""
+
+from pathlib import Path
+
+from blackbox_kd import expressions
+from blackbox_kd.errors import UserError
+from blackbox_kd.marks import Mention, resolve
+from blackbox_kd.prompt import Prompt, find
+from blackbox_kd.recipe_file import Planned
+from blackbox_kd.recipe_flow import Columns, Flow
+from blackbox_kd.validation import did_you_mean
+from blackbox_kd.yaml_source import shown
+
+
+def bundled(folder: str) -> Path:
+    """Where the package keeps its `prompts`, `recipes` or `data`: inside the wheel, or beside it in a checkout."""
+    inside = Path(__file__).parent / folder
+    return inside if inside.is_dir() else Path(__file__).parent.parent / folder
+
+
+def prompt_places(folder: Path) -> list[Path]:
+    """Where a recipe's prompts are looked up, in this order."""
+    return [folder, folder / "prompts", bundled("prompts")]
+
+
+def read_by(flow: Flow, planned: Planned, source: str | None) -> Columns:
+    """Columns of the rows that a step reads; of several tables, those that all of them have."""
+    if source is not None:
+        flow.used_tables.add(source)
+        return flow.tables.get(source)
+    tables = [flow.tables.get(name) for name in getattr(planned.config, planned.step.merges or "")]
+    known = [columns for columns in tables if columns is not None]
+    return set.intersection(*known) if known and len(known) == len(tables) else None
+
+
+def check(flow: Flow, planned: Planned, columns: Columns, named: list[Mention]) -> None:
+    """Reports the columns that a step reads and `columns` lacks, and prompts and expressions that are wrong."""
+    for mention in named:
+        if mention.kind == "prompt":
+            _check_prompt(flow, planned, mention, columns)
+        elif mention.kind == "expression":
+            _check_expression(flow, planned, mention, columns)
+    if columns is None:
+        return
+    fields = {mention.value: mention.field for mention in named if mention.kind == "column"}
+    for name in dict.fromkeys([*resolve(planned.step.reads, planned.config), *fields]):
+        if name not in columns:
+            flow.missing_column(planned, fields.get(name, "step"), f"reads column {name!r}", name, columns)
+
+
+def _check_prompt(flow: Flow, planned: Planned, mention: Mention, columns: Columns) -> None:
+    places = prompt_places(flow.recipe.folder)
+    path = find(mention.value, places)
+    if path is None:
+        _missing_prompt(flow, planned, mention, places)
+        return
+    try:
+        prompt = Prompt(mention.value, path, places)
+    except UserError as error:
+        message = f"prompt {mention.value!r} cannot be used: {str(error).rstrip('.')}."
+        flow.report(planned, mention.field, message, "", "mend the template")
+        return
+    flow.recipe.prompts[mention.value] = prompt
+    if columns is not None:
+        for name in sorted(prompt.variables() - columns - planned.config.prompt_variables()):
+            what = f"prompt {mention.value!r} uses {name!r}"
+            flow.missing_column(planned, mention.field, what, name, columns)
+
+
+def _missing_prompt(flow: Flow, planned: Planned, mention: Mention, places: list[Path]) -> None:
+    *own, ours = places
+    files = [path.relative_to(place) for place in own[1:] for path in sorted(place.glob("**/*.jinja"))]
+    files += sorted(path.relative_to(ours) for path in ours.glob("**/*.jinja"))
+    known = list(dict.fromkeys(path.with_suffix("").as_posix() for path in files))
+    name = mention.value
+    if any(sign in name for sign in "{\n") or len(name) > 100:
+        fix = "put the text into prompts/NAME.jinja beside the recipe and write prompt: NAME"
+    else:
+        fix = did_you_mean(name, known) or f"write prompts/{name.removesuffix('.jinja')}.jinja beside the recipe"
+    message = f"prompt {shown(name)} is neither beside the recipe, nor in its prompts/, nor bundled."
+    flow.report(planned, mention.field, message, f"prompts: {', '.join(known)}", fix)
+
+
+def _check_expression(flow: Flow, planned: Planned, mention: Mention, columns: Columns) -> None:
+    try:
+        names = expressions.parse(mention.value).names
+    except ValueError as error:
+        what, _, hint = str(error).rstrip(".").partition("; ")
+        message = f"expression {shown(mention.value)} cannot be used: {what}."
+        expected, fix = (hint, "") if hint.startswith(("allowed:", "a ")) else ("", hint)
+        flow.report(planned, mention.field, message, expected, fix or "mend the expression")
+        return
+    if columns is not None:
+        for name in sorted(names - columns):
+            what = f"expression {shown(mention.value)} uses {name!r}"
+            flow.missing_column(planned, mention.field, what, name, columns)

@@ -1,0 +1,203 @@
+"""The entries of a recipe: plugins, tables, models and steps, each checked by itself."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from blackbox_kd import models
+from blackbox_kd.errors import Problem, SetupError
+from blackbox_kd.marks import earlier
+from blackbox_kd.models import ModelConfig
+from blackbox_kd.recipe_file import NAME, Planned, Recipe
+from blackbox_kd.registry import Step, StepConfig
+from blackbox_kd.sources import TableSource
+from blackbox_kd.validation import did_you_mean, validate
+from blackbox_kd.yaml_source import Path, shown
+
+
+def load(recipe: Recipe, problems: list[Problem]) -> None:
+    """Fills a recipe's data, models and steps; what is wrong with them is appended to `problems`."""
+    missing = _load_plugins(recipe, problems)
+    _load_data(recipe, problems)
+    _load_models(recipe, problems)
+    _Steps(recipe, problems, missing).load()
+
+
+def _load_plugins(recipe: Recipe, problems: list[Problem]) -> set[str]:
+    """Loads plugins; returns the names of those that could not be, so that steps need not complain again."""
+    missing: set[str] = set()
+    for index, name in enumerate(map(str, recipe.head.plugins)):
+        where = ("plugins", index)
+        file = recipe.folder / name
+        try:
+            if not file.is_file():
+                _add(recipe, problems, where, f"plugin {name!r} does not exist.", "name a file, relative to the recipe")
+            elif not recipe.allow_code:
+                message = f"plugin {name!r} is Python code, which a recipe may not run by itself."
+                _add(recipe, problems, where, message, "read the file, then add --allow-code")
+            else:
+                recipe.registry.add_plugin(file)
+                continue
+        except (SetupError, OSError) as error:
+            _add(recipe, problems, where, f"plugin {name!r}: {str(error).rstrip('.')}.", "mend or rename the file")
+        missing.add(file.stem)
+    return missing
+
+
+def _add(
+    recipe: Recipe, problems: list[Problem], path: Path, message: str, fix: str, label: str = "", expected: str = ""
+) -> None:
+    label = label or f"{path[0]}[{path[1]}]"
+    expected = "; ".join(filter(None, (expected, recipe.source.note(path))))
+    problems.append(Problem(recipe.source.line(path), label, message, expected, fix))
+
+
+def bad_name(what: str, name: str) -> tuple[str, str] | None:
+    """What is wrong with a name, and the fix; None if nothing is."""
+    if re.match(NAME, name):
+        return None
+    better = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-")[:80] or "NAME"
+    message = f"{shown(name)} cannot be the name of a {what}."
+    return message, f"rename it: {better} (letters, digits, '_', '-' and '.' after a letter or digit)"
+
+
+def _load_data(recipe: Recipe, problems: list[Problem]) -> None:
+    for name, values in recipe.head.data.items():
+        path, label = ("data", name), f"data.{name}"
+        bad = bad_name("table", name)
+        if bad:
+            _add(recipe, problems, path, *bad, label)
+        if isinstance(values, str):
+            fix = f"write {{path: {values}}}"
+            _add(recipe, problems, path, f"{shown(values)} is not a mapping of fields.", fix, label)
+            continue
+        table = validate(TableSource, values, path, label, recipe.source, problems)
+        if table is not None:
+            recipe.data[name] = table
+
+
+def _load_models(recipe: Recipe, problems: list[Problem]) -> None:
+    known = models.providers()
+    for name, values in recipe.head.models.items():
+        path, label = ("models", name), f"models.{name}"
+        bad = bad_name("model", name)
+        if bad:
+            _add(recipe, problems, path, *bad, label)
+        elif not isinstance(values, dict):
+            fix = "write {provider: NAME, model: NAME}"
+            _add(recipe, problems, path, f"{shown(values)} is not a mapping of fields.", fix, label)
+        elif values.get("provider") not in known:
+            given = values.get("provider")
+            message = "field 'provider' is missing." if given is None else f"unknown provider {shown(given)}."
+            fix = did_you_mean(str(given), known) or f"write provider: {known[0]}, or another of them"
+            _add(recipe, problems, (*path, "provider"), message, fix, label, f"providers: {', '.join(known)}")
+        else:
+            config_class: type[ModelConfig] = models.provider(str(values["provider"])).Config
+            config = validate(config_class, values, path, label, recipe.source, problems)
+            if config is not None:
+                recipe.models[name] = config
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A step that was read; `step` and `config` are None if they are wrong."""
+
+    name: str
+    step: Step | None
+    config: StepConfig | None
+    values: dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Steps:
+    """Reads the steps in order.
+
+    Args:
+        recipe: is filled.
+        problems: is added to.
+        missing: names of steps whose plugin could not be loaded.
+    """
+
+    recipe: Recipe
+    problems: list[Problem]
+    missing: set[str]
+    seen: list[_Seen] = field(default_factory=list)
+
+    def load(self) -> None:
+        """Reads all steps."""
+        for index, values in enumerate(self.recipe.head.steps):
+            path = ("steps", index)
+            name = values.get("step") if isinstance(values, dict) else None
+            if not isinstance(values, dict) or not isinstance(name, str):
+                self._refuse(path, values)
+            elif name not in self.recipe.registry.names():
+                if name not in self.missing:
+                    self._unknown(path, name)
+                self.seen.append(_Seen(name, None, None, values))
+            else:
+                step = self.recipe.registry.get(name)
+                inherited, suspect = self._inherited(step, values)
+                label = f"steps[{index}] ({name})"
+                source = self.recipe.source
+                filled = {**inherited, **values}
+                config = validate(step.config, filled, path, label, source, self.problems, suspect)
+                self.seen.append(_Seen(name, step, config, values))
+                if config is not None:
+                    self.recipe.steps.append(Planned(index, step, config, source.line(path)))
+
+    def _refuse(self, path: Path, values: Any) -> None:
+        fix = "write '- step: NAME' and its fields below"
+        if not isinstance(values, dict):
+            message = f"{shown(values)} is not a step: a step is a mapping of fields."
+        elif values.get("step") is None:
+            message = "field 'step' is missing."
+            known = [name for name in self.recipe.registry.names() if name in values]
+            fix = f"write '- step: {known[0]}' and its fields below" if known else fix
+        else:
+            message, path = f"field 'step' must be the name of a step, not {shown(values['step'])}.", (*path, "step")
+        _add(self.recipe, self.problems, path, message, fix)
+
+    def _unknown(self, path: Path, name: str) -> None:
+        names = self.recipe.registry.names()
+        fix = did_you_mean(name, names) or "name one of them; `blackbox-kd steps` says what each does"
+        expected = f"steps: {', '.join(names)}"
+        _add(self.recipe, self.problems, (*path, "step"), f"unknown step {shown(name)}.", fix, expected=expected)
+
+    def _inherited(self, step: Step, values: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
+        """Values that a step takes from earlier ones, and those of its fields whose origin is itself wrong."""
+        found: dict[str, Any] = {}
+        suspect: set[str] = set()
+        for name, mark in earlier(step.config).items():
+            key = step.config.model_fields[name].alias or name
+            if key in values:
+                continue
+            for origin in reversed(self.seen):
+                if not _has(origin, name, key) or (origin.step and mark.steps and origin.name not in mark.steps):
+                    continue
+                if origin.config is None:
+                    suspect.add(key)
+                    found |= {key: origin.values[key]} if key in origin.values else {}
+                else:
+                    found[key] = getattr(origin.config, name)
+                break
+        return found, suspect
+
+
+def _has(origin: _Seen, name: str, key: str) -> bool:
+    if origin.step is None:
+        return key in origin.values
+    return name in origin.step.config.model_fields
+
+
+def texts(values: Any) -> Iterable[str]:
+    """Every key and text inside of values."""
+    if isinstance(values, str):
+        yield values
+    elif isinstance(values, dict):
+        for key, value in values.items():
+            yield key
+            yield from texts(value)
+    elif isinstance(values, list):
+        for value in values:
+            yield from texts(value)

@@ -1,0 +1,116 @@
+"""What a recipe is: its top level as it is written, and the whole of it once it is checked."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from blackbox_kd.models import ModelConfig
+from blackbox_kd.prompt import Prompt
+from blackbox_kd.registry import Registry, Step, StepConfig
+from blackbox_kd.sources import TableSource
+from blackbox_kd.yaml_source import Source
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
+"""Names of recipes, tables and models: they become names of files."""
+
+
+class BudgetConfig(BaseModel):
+    """The most that a run may spend, over all its invocations; a limit of 0 means none."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    usd: float | None = Field(default=None, ge=0)
+    """Dollars."""
+    requests: int | None = Field(default=None, ge=0)
+    """Calls that bring a reply."""
+    tokens: int | None = Field(default=None, ge=0)
+    """Prompt and completion tokens together."""
+
+
+class RecipeFile(BaseModel):
+    """The top level of a recipe."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    name: str = Field(pattern=NAME, examples=["my_recipe"])
+    """Name of the recipe and of its run folder: letters, digits, `_`, `-`, `.`."""
+    description: str = ""
+    """One sentence for the data card."""
+    paper: str | None = None
+    """Where the method is from, such as `arXiv:2212.08410`."""
+    license: str | None = None
+    """License of the data set that the recipe makes, as the Hub names it, such as `apache-2.0`."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of everything that is drawn."""
+    data: dict[str, Any] = Field(min_length=1, examples=[{"train": {"path": "train.jsonl"}}])
+    """Tables to start from, by name."""
+    models: dict[str, Any] = Field(default_factory=dict)
+    """Models by name."""
+    budget: BudgetConfig = Field(default_factory=BudgetConfig)
+    """What the run may spend."""
+    max_failed_share: float = Field(default=0.05, ge=0, le=1)
+    """A run ends with exit status 1 when a larger share of a step's rows failed."""
+    plugins: list[str] = Field(default_factory=list)
+    """Files with steps of your own, relative to the recipe; they run only with `--allow-code`."""
+    steps: list[Any] = Field(
+        min_length=1, examples=[[{"step": "generate", "model": "teacher", "prompt": "rationale/cot"}]]
+    )
+    """The chain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One step of a recipe.
+
+    Args:
+        index: position in `steps:`, from 0.
+        step: the step.
+        config: its checked config.
+        line: line in the recipe.
+    """
+
+    index: int
+    step: Step
+    config: StepConfig
+    line: int
+
+    @property
+    def label(self) -> str:
+        """How messages name it: `steps[0] (generate)`."""
+        return f"steps[{self.index}] ({self.step.name})"
+
+
+@dataclass(slots=True)
+class Recipe:
+    """A recipe whose every field was checked.
+
+    Args:
+        file: as messages name it.
+        folder: where its relative paths start.
+        source: its values and lines, overrides applied.
+        head: the top level.
+        data: tables to start from.
+        models: model configs by name.
+        steps: the chain.
+        prompts: prompts by the name that steps use.
+        registry: the steps it may use.
+        allow_code: whether code named by the recipe may run.
+    """
+
+    file: str
+    folder: Path
+    source: Source
+    head: RecipeFile
+    registry: Registry
+    allow_code: bool = False
+    data: dict[str, TableSource] = field(default_factory=dict)
+    models: dict[str, ModelConfig] = field(default_factory=dict)
+    steps: list[Planned] = field(default_factory=list)
+    prompts: dict[str, Prompt] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the recipe."""
+        return self.head.name

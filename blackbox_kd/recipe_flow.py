@@ -1,0 +1,91 @@
+"""What a recipe's tables would hold at each point of its chain: columns in place of rows."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from blackbox_kd.errors import Problem
+from blackbox_kd.recipe_entries import texts
+from blackbox_kd.recipe_file import Planned, Recipe
+from blackbox_kd.validation import did_you_mean
+from blackbox_kd.yaml_source import Path, keys
+
+Columns = set[str] | None
+"""Columns of a table; None when they are known only once it is loaded."""
+
+
+@dataclass(slots=True)
+class Flow:
+    """The state of a walk along the chain.
+
+    Args:
+        recipe: the recipe.
+        problems: is added to.
+        tables: columns of the tables seen so far; `#3` is what steps[3] wrote.
+        held_out: tables that are held out, or made from one that is.
+        used_models: models that a step named.
+        used_tables: tables that a step read.
+        trained: how often each model was trained so far.
+        broken: every text of the steps that are wrong in themselves: they may name or write anything that is in it.
+        unknown: kinds of things (`model`, `table`) of which a step named one that does not exist: it may have meant
+            one of those that seem to be used by no step.
+        last: the table that the next step reads if it names none.
+    """
+
+    recipe: Recipe
+    problems: list[Problem]
+    tables: dict[str, Columns] = field(default_factory=dict)
+    held_out: set[str] = field(default_factory=set)
+    used_models: set[str] = field(default_factory=set)
+    used_tables: set[str] = field(default_factory=set)
+    trained: dict[str, int] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
+    last: str | None = None
+
+    def names(self) -> str:
+        """Tables that have a name, for messages."""
+        return ", ".join(name for name in self.tables if not name.startswith("#")) or "none"
+
+    def skip(self, index: int, values: Any) -> None:
+        """Passes a step that is wrong in itself: what it would write is unknown."""
+        self.broken |= {part for text in texts(values) for part in (text, text.partition("@")[0])}
+        self.used_tables |= {self.last} - {None}
+        self.last = f"#{index}"
+        self.tables[self.last] = None
+
+    def report(self, planned: Planned, at: str, message: str, expected: str, fix: str) -> None:
+        """Adds a problem of a step; `at` is the field that it stands in."""
+        path: Path = ("steps", planned.index)
+        try:
+            path += keys(at, self.recipe.source.values["steps"][planned.index])
+        except ValueError:  # a plugin's `problems()` can name a field that the recipe does not have
+            path += (at,)
+        self.add(path, planned.label, message, expected, fix)
+
+    def add(self, path: Path, label: str, message: str, expected: str, fix: str) -> None:
+        """Adds a problem at a path of the recipe."""
+        source = self.recipe.source
+        expected = "; ".join(filter(None, (expected, source.note(path))))
+        self.problems.append(Problem(source.line(path), label, message, expected, fix))
+
+    def missing_column(self, planned: Planned, at: str, what: str, name: str, columns: set[str]) -> None:
+        """Reports a column that no earlier step writes."""
+        fix = did_you_mean(name, sorted(columns))
+        writers = sorted(self._writers(name))
+        if not fix and name in type(planned.config).model_fields:
+            fix = f"give the step {name}: ..., or use another prompt"
+        elif not fix and writers:
+            fix = f"put a step that writes {name!r} before it ({', '.join(writers)})"
+        fix = fix or f"rename a column of the data (rename: {{COLUMN: {name}}}), or write it with as: {name}"
+        expected = f"columns here: {', '.join(sorted(columns - {'id'})) or 'none'}"
+        self.report(planned, at, f"{what}, which no earlier step writes.", expected, fix)
+
+    def _writers(self, name: str) -> Iterable[str]:
+        """Steps that write a column, or do so if left to their defaults."""
+        registry = self.recipe.registry
+        for step in map(registry.get, registry.names()):
+            fields = step.config.model_fields
+            written = (fields[w[1:-1]].default if w.startswith("{") else w for w in step.writes)
+            if name in written and not step.aside:
+                yield step.name

@@ -1,0 +1,227 @@
+r"""Rows of a file: JSON lines, JSON, CSV or Parquet, one at a time.
+
+Memory stays flat, but for a JSON array, which is read whole. A byte-order mark, Windows line ends and blank lines
+are fine. A lone surrogate (half of a character that was cut through, as `"\ud83d"`) becomes U+FFFD: no file, data
+base or request could carry it further.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NoReturn
+
+from blackbox_kd.errors import DataError
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_LONGEST_FIELD = 2**31 - 1
+"""Characters of a CSV field; the csv module stops at 131,072, and teachers write longer texts."""
+_KINDS: tuple[tuple[type, str], ...] = (
+    (bool, "true or false"),
+    (str, "text"),
+    (int, "a number"),
+    (float, "a number"),
+    (list, "a list"),
+    (dict, "an object"),
+)
+
+
+def read_file(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a file, by its ending.
+
+    Raises:
+        DataError: the ending is unknown, or the file cannot be read; the message names the line.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        known = ", ".join(READERS)
+        _refuse(path.name, f"unknown kind of file {path.suffix!r}; known: {known}", "convert it to one of them")
+    try:
+        yield from reader(path)
+    except UnicodeDecodeError as error:
+        start = path.read_bytes()[:2]
+        is_utf16 = start in (b"\xff\xfe", b"\xfe\xff")
+        what = "is UTF-16" if is_utf16 else f"is not UTF-8 (byte {error.object[error.start]:#04x})"
+        _refuse(path.name, f"the file {what}", "save it as UTF-8")
+    except OSError as error:
+        _refuse(path.name, f"cannot be read: {error.strerror}", "check the file and its permissions")
+
+
+def plain(value: Any, column: str) -> Any:
+    """A value as JSON has it: dates as ISO text, decimals as numbers.
+
+    Raises:
+        DataError: it is binary, such as an image.
+    """
+    if isinstance(value, dict):
+        return {str(key): plain(item, column) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, column) for item in value]
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise DataError(
+        f"column {column!r} holds {type(value).__name__}, and rows hold text, numbers, lists and objects only.\n"
+        "  fix: take the column out of the file"
+    )
+
+
+def _refuse(where: str, what: str, fix: str) -> NoReturn:
+    raise DataError(f"{where}: {what}.\n  fix: {fix}")
+
+
+class _Kinds:
+    """What kind of value each column holds; a column keeps its kind."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[str, str]] = {}
+
+    def check(self, row: dict[str, Any], where: str) -> None:
+        """Raises DataError if a column holds another kind of value than in an earlier row."""
+        for column, value in row.items():
+            if value is None:
+                continue
+            kind = next(word for type_, word in _KINDS if isinstance(value, type_))
+            first, place = self._seen.setdefault(column, (kind, where))
+            if kind != first:
+                what = f"column {column!r} holds {kind} ({str(value)[:40]!r}), but {first} in {place}"
+                _refuse(where, what, f"write the same kind of value in every row of {column!r}")
+
+
+def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    kinds = _Kinds()
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                where = f"{path.name}, line {number}"
+                row = _object(_parsed(line.strip(), where), where)
+                kinds.check(row, where)
+                yield row
+
+
+def _json(path: Path) -> Iterator[dict[str, Any]]:
+    text = path.read_text(encoding="utf-8-sig")
+    if not text.strip():
+        return
+    if len(text.lstrip().split("\n", 1)) == 2 and _is_object(text.lstrip().split("\n", 1)[0]):
+        yield from _jsonl(path)  # JSON lines under the wrong name, as the Hub has many
+        return
+    value = _parsed(text, path.name)
+    if isinstance(value, dict):
+        lists = [name for name, item in value.items() if isinstance(item, list)]
+        if len(lists) != 1:
+            what = f"holds an object with the keys {', '.join(value)}, not a list of rows"
+            _refuse(path.name, what, "write [{...}, {...}], or one object a line in a .jsonl file")
+        value = value[lists[0]]
+    if not isinstance(value, list):
+        _refuse(path.name, f"holds {str(value)[:60]!r}, not a list of rows", "write [{...}, {...}]")
+    kinds = _Kinds()
+    for number, item in enumerate(value, 1):
+        where = f"{path.name}, row {number}"
+        row = _object(item, where)
+        kinds.check(row, where)
+        yield row
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        at = f"line {error.lineno}, " if "\n" in text.strip() else ""
+        near = text[max(0, error.pos - 10) : error.pos + 20].strip()
+        _refuse(where, f"not JSON: {error.msg} at {at}character {error.colno}, near {near!r}", "mend the line")
+    except ValueError:  # Python reads no integer of more than 4,300 digits
+        _refuse(where, "a number has too many digits", "write it as text, in quotes")
+    except RecursionError:
+        _refuse(where, "nested too deeply", "write flatter objects")
+    return _whole_characters(value) if _ESCAPED_SURROGATE.search(text) else value
+
+
+def _whole_characters(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_whole_characters(item) for item in value]
+    if isinstance(value, dict):
+        return {_whole_characters(key): _whole_characters(item) for key, item in value.items()}
+    return value
+
+
+def _object(row: Any, where: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        _refuse(where, f"{str(row)[:60]!r} is not an object with columns", 'write {"column": value, ...}')
+    return row
+
+
+def _csv(path: Path) -> Iterator[dict[str, Any]]:
+    csv.field_size_limit(_LONGEST_FIELD)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        names = _header(path, _next(reader, path))
+        while (fields := _next(reader, path)) is not None:
+            if not fields:
+                continue
+            if len(fields) != len(names):
+                what = f"{len(fields)} fields, but {len(names)} column names in the first line"
+                _refuse(f"{path.name}, line {reader.line_num}", what, "quote texts that hold commas or quotes")
+            yield dict(zip(names, fields, strict=True))
+
+
+def _next(reader: Any, path: Path) -> list[str] | None:
+    try:
+        fields: list[str] | None = next(reader, None)
+    except csv.Error as error:
+        where = f"{path.name}, line {reader.line_num}"
+        _refuse(where, f"not CSV: {error}", 'quote texts that hold quotes, and write "" for a quote in them')
+    return fields
+
+
+def _header(path: Path, names: list[str] | None) -> list[str]:
+    if names is None:
+        return []
+    double = sorted({name for name in names if names.count(name) > 1})
+    if double or "" in (name.strip() for name in names):
+        what = f"the first line names {double[0]!r} twice" if double else "the first line has a column without name"
+        _refuse(path.name, what, "name each column once")
+    for separator in (";", "\t"):
+        if len(names) == 1 and separator in names[0]:
+            what = f"the first line has one column, {names[0][:60]!r}, so {separator!r} separates"
+            _refuse(path.name, what, "separate the columns with commas")
+    return names
+
+
+def _parquet(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1000):
+                for row in batch.to_pylist():
+                    yield {name: plain(value, name) for name, value in row.items()}
+    except pa.ArrowException as error:
+        _refuse(path.name, f"not Parquet: {str(error).splitlines()[0]}", "write the file anew")
+
+
+READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
+    ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
+    ".json": _json,
+    ".csv": _csv,
+    ".parquet": _parquet,
+}
+"""Readers by the ending of a file's name."""

@@ -1,0 +1,105 @@
+"""What is looked at before training starts: lengths, template, labels. A row is refused or left out, never cut.
+
+The checks are those whose absence has made published distillations fail: a training prompt that is not a prefix of
+prompt and completion, an end of turn outside the loss, a doubled think block, rows cut before their answer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from blackbox_kd.errors import DataError
+
+LONGEST = 4096
+"""Tokens that a row may have when nobody set max_length: beyond it, memory and not the data should be thought of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Tokens of N rows, prompt and completion together, through the student's chat template."""
+
+    tokens: list[int]
+
+    def percentile(self, share: float) -> int:
+        """The length that `share` of the rows do not exceed."""
+        ordered = sorted(self.tokens)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def rendered(tokenizer: Any, row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
+    """Token ids of a row's prompt alone, and of prompt and completion."""
+    how = {"tokenize": True, "return_dict": False}
+    prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, **how)
+    both = tokenizer.apply_chat_template([*row["prompt"], *row["completion"]], **how)
+    return list(prompt), list(both)
+
+
+def check_template(tokenizer: Any, rows: Sequence[Mapping[str, Any]]) -> Lengths:
+    """Holds every row against the chat template; returns the lengths.
+
+    Raises:
+        DataError: the template is missing, or training on it would not be what serving with it is.
+    """
+    if not tokenizer.chat_template:
+        raise DataError(
+            "train (sft): the model has no chat template, so nothing says where a turn ends\n"
+            "  fix: use the instruct version of the model, or save a chat_template.jinja beside it"
+        )
+    tokens = []
+    for number, row in enumerate(rows):
+        prompt, both = rendered(tokenizer, row)
+        if both[: len(prompt)] != prompt:
+            raise DataError(
+                f"train (sft): row {number}: the chat template writes the prompt differently when an answer follows, "
+                "so the student would be trained on another prompt than it is served\n"
+                "  fix: use a template whose generation prompt is a prefix of the whole conversation"
+            )
+        ends = {tokenizer.eos_token_id, *_end_of_turn(tokenizer)}
+        if not ends & set(both[len(prompt) :]):
+            raise DataError(
+                f"train (sft): row {number}: no end of turn inside the completion, so the student would never stop\n"
+                "  fix: use a chat template that closes the assistant's turn"
+            )
+        if tokenizer.decode(both).count("<think>") > 1:
+            raise DataError(
+                f"train (sft): row {number}: two think blocks in one answer\n"
+                "  fix: take <think>...</think> out of the completion; the template writes its own"
+            )
+        tokens.append(len(both))
+    return Lengths(tokens)
+
+
+def _end_of_turn(tokenizer: Any) -> set[int]:
+    names = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|end_of_text|>", "</s>")
+    known = tokenizer.get_vocab()
+    return {known[name] for name in names if name in known}
+
+
+def max_length(lengths: Lengths, wanted: int | None, model_limit: int | None) -> int:
+    """Most tokens of a row: what was asked for, or the longest row's, within what the model and memory allow."""
+    if wanted is not None:
+        return wanted
+    longest = -(-max(lengths.tokens) // 8) * 8
+    return min(longest, LONGEST, model_limit or LONGEST)
+
+
+def long_rows(lengths: Lengths, limit: int, *, drop: bool) -> list[int]:
+    """Numbers of the rows that fit.
+
+    Raises:
+        DataError: some do not, and nobody said that they may be left out; or none fits.
+    """
+    fit = [number for number, length in enumerate(lengths.tokens) if length <= limit]
+    over = len(lengths.tokens) - len(fit)
+    if over and not drop:
+        longest = max(lengths.tokens)
+        needed = -(-longest // 8) * 8
+        raise DataError(
+            f"train (sft): {over:,} of {len(lengths.tokens):,} rows ({100 * over / len(lengths.tokens):.1f} %) are "
+            f"longer than max_length {limit} tokens and would lose their final answer.\n"
+            f"  longest: {longest:,} tokens; 99th percentile: {lengths.percentile(0.99):,}\n"
+            f"  fix: max_length: {needed}, or long_rows: drop"
+        )
+    if not fit:
+        raise DataError(f"train (sft): no row fits into max_length {limit}\n  fix: raise max_length")
+    return fit

