@@ -3,6 +3,7 @@
 from typing import Any
 
 from blackbox_kd import models
+from blackbox_kd.marks import earlier
 from blackbox_kd.recipe import RecipeFile
 from blackbox_kd.registry import Registry
 from blackbox_kd.sources import TableSource
@@ -17,6 +18,7 @@ def recipe_schema() -> dict[str, Any]:
     for name in registry.names():
         step = registry.get(name)
         part = _part(step.config.model_json_schema(by_alias=True), definitions)
+        part["required"] = [field for field in part["required"] if field not in earlier(step.config)]
         part["properties"]["step"] = {"const": name, "description": step.doc.split("\n")[0]}
         steps.append(_named(f"step_{name}", part, definitions))
     providers = []

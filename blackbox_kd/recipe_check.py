@@ -50,13 +50,17 @@ def _check_data(flow: Flow) -> None:
             continue
         try:
             columns = sources.columns(table, flow.recipe.folder)
-        except UserError as error:
-            what, expected, fix = _parts(str(error))
+        except (UserError, OSError) as error:
+            what, expected, fix = _parts(_said(error))
             at = next((field for field in ("path", "hub", "generator") if getattr(table, field)), "")
             at = "rename" if what.startswith("rename") else at
             flow.add(("data", name, at), f"data.{name}", what, expected, fix)
         else:
             flow.tables[name] = None if columns is None else {*columns, "id"}
+
+
+def _said(error: UserError | OSError) -> str:
+    return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
 def _parts(text: str) -> tuple[str, str, str]:
@@ -72,7 +76,11 @@ def _check_models(flow: Flow, env: Mapping[str, str]) -> None:
         if missing is None:
             continue
         setup = models.Setup(name, from_here(flow.recipe.folder), Path(), env, flow.recipe.allow_code)
-        for at, message, fix in missing(config, setup):
+        try:
+            found = list(missing(config, setup))
+        except OSError as error:
+            found = [("model", f"{shown(config.model)} {_said(error)}.", "name a model, a folder or a file")]
+        for at, message, fix in found:
             flow.add(("models", name, at), f"models.{name}", message, "", fix)
 
 

@@ -50,7 +50,7 @@ class Flow:
     def skip(self, index: int, values: Any) -> None:
         """Passes a step that is wrong in itself: what it would write is unknown."""
         self.broken |= {part for text in texts(values) for part in (text, text.partition("@")[0])}
-        self.used_tables |= {self.last} - {None}
+        self.used_tables |= {self.last} if self.last is not None else set()
         self.last = f"#{index}"
         self.tables[self.last] = None
 

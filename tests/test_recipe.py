@@ -1,10 +1,11 @@
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from blackbox_kd import recipe, yaml_source
-from blackbox_kd.errors import RecipeError, UserError
+from blackbox_kd.errors import Problem, RecipeError, UserError
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.recipe_check import bundled
 
@@ -304,3 +305,68 @@ def test_a_recipe_without_a_file_is_checked_like_any_other(load: Load) -> None:
         "  rows: Rows kept in all, after `best`.\n"
         "  fix: write rows: 1"
     )
+
+
+WHOLE = {
+    "name": "demo",
+    "seed": 1,
+    "data": {
+        "train": {"path": "rows.jsonl", "rename": {"topic": "level"}, "limit": 3},
+        "test": {"path": "rows.jsonl", "held_out": True},
+    },
+    "models": {
+        "teacher": {"provider": "scripted", "replies": ["a"], "price": {"input": 1, "output": 2}},
+        "student": {"provider": "transformers", "model": "a/b"},
+    },
+    "budget": {"usd": 1},
+    "plugins": [],
+    "steps": [
+        {
+            "step": "generate", "models": ["teacher"], "prompt": "rationale/cot", "samples": 2, "as": "response",
+            "examples": {"table": "train", "count": 1}, "stop": ["x"], "extra": {"top_k": 3}, "output": "made",
+        },
+        {"step": "check", "answer": "number", "against": "reference"},
+        {"step": "split", "outputs": {"right": "correct", "wrong": "not correct"}},
+        {"step": "mix", "tables": {"right": 1, "wrong": 0.5}, "rows": 10},
+        {"step": "select", "per": "level", "best": 1, "by": "shortest", "column": "response"},
+        {"step": "format"},
+        {"step": "train", "model": "student"},
+        {"step": "evaluate", "input": "test", "models": ["student@base", "student@1"], "by": ["topic"]},
+    ],
+}  # fmt: skip
+JUNK = [
+    None, True, -1, 10**30, 0.5, "", "a/b", "../x", "a@b", "student@9", "#1", "id", "step", "{{", "é\0", "x" * 5000,
+    [], [[]], [None], ["teacher"], {}, {"": ""}, {"step": "filter"}, {"a": {"b": [1]}},
+]  # fmt: skip
+
+
+def places(values: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """The path of every value inside of values."""
+    inner = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    return [path, *(deeper for key, value in inner for deeper in places(value, (*path, key)))]
+
+
+def problems_of(values: dict[str, object]) -> list[Problem]:
+    try:
+        recipe.build(yaml_source.Source(values=values), file="demo.yaml", folder=Path.cwd(), env={})
+    except RecipeError as error:
+        return error.problems
+    return []
+
+
+@pytest.mark.parametrize("path", places(WHOLE)[1:], ids=yaml_source.dotted)
+def test_whatever_stands_in_a_field_the_check_ends_in_problems_and_not_in_a_traceback(
+    load: Load, path: tuple[str | int, ...]
+) -> None:
+    for junk in JUNK:
+        values = copy.deepcopy(WHOLE)
+        parent = values
+        for part in path[:-1]:
+            parent = parent[part]  # type: ignore[index]
+        parent[path[-1]] = junk  # type: ignore[index]
+        found = problems_of(values)
+        assert all(problem.message.endswith(".") and problem.fix for problem in found), found
+
+
+def test_the_recipe_that_the_junk_was_put_into_is_itself_without_problems(load: Load) -> None:
+    assert problems_of(WHOLE) == []

@@ -13,11 +13,12 @@ import itertools
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from blackbox_kd.calls import prices, replies
+from blackbox_kd.calls import prices
 from blackbox_kd.calls.budget import Budget, Reservation
 from blackbox_kd.calls.counts import Counts
 from blackbox_kd.calls.limiter import Limiter, Slot
 from blackbox_kd.calls.patience import Endpoint, Patience, Tries
+from blackbox_kd.calls.replies import Completion
 from blackbox_kd.errors import CallError, ReplyFault, ServerFault
 from blackbox_kd.ledger import Ledger, key_of
 from blackbox_kd.models import Model, Price
@@ -148,18 +149,18 @@ class Caller:
     async def _reply(self, asked: _Asked, request: Request, round: int, accept_truncated: bool) -> Reply:
         wire = asked.model.wire(request)
         key = key_of(wire, row_id=request.row.id, sample=request.sample, attempt=request.attempt, round=round)
-        body, is_replayed = await self._body(_Call(asked, key, wire, request))
-        reply = replies.parse(body, asked.price, accept_truncated=accept_truncated)
+        completion, is_replayed = await self._completion(_Call(asked, key, wire, request))
+        reply = completion.reply(asked.price, accept_truncated=accept_truncated)
         asked.counts.came(reply)
         return replace(reply, replayed=True) if is_replayed else reply
 
-    async def _body(self, call: _Call) -> tuple[str, bool]:
-        """The raw body, and whether it came from the ledger. Who asks what is being asked waits for that reply."""
+    async def _completion(self, call: _Call) -> tuple[Completion, bool]:
+        """What came, and whether from the ledger. Who asks what is being asked already waits for that reply."""
         while True:
             body = self._ledger.get(call.key)
             if body is not None:
                 call.asked.counts.replayed += 1
-                return body, True
+                return Completion(body), True
             running = self._running.get(call.key)
             if running is None:
                 break
@@ -174,14 +175,14 @@ class Caller:
             del self._running[call.key]
             done.set_result(None)
 
-    async def _send(self, call: _Call) -> tuple[str, bool]:
+    async def _send(self, call: _Call) -> tuple[Completion, bool]:
         """One send, with what has to happen before and after."""
         leave: _Leave | str | None = None
         while leave is None:
             leave = await self._intend(call)
         if isinstance(leave, str):  # bought by another process in the meantime
             call.asked.counts.replayed += 1
-            return leave, True
+            return Completion(leave), True
         call.asked.counts.retried += 1 if call.tries.sends else 0
         call.tries.sends += 1
         return await self._exchange(call, leave), False
@@ -214,8 +215,8 @@ class Caller:
         if reservation is not None:
             self._budget.release(reservation)
 
-    async def _exchange(self, call: _Call, leave: _Leave) -> str:
-        """Sends what was intended; the body is in the ledger when this returns."""
+    async def _exchange(self, call: _Call, leave: _Leave) -> Completion:
+        """Sends what was intended; what came is in the ledger when this returns."""
         asked = call.asked
         try:
             body, headers = await asked.model.send(call.wire, call.request)
@@ -229,15 +230,15 @@ class Caller:
             asked.endpoint.limiter.withdrawn(leave.slot)
             self._budget.settle(leave.reservation, Usage(), None)
             raise
-        usage = replies.usage(body)
-        cost_usd = prices.cost(asked.price, usage)
-        used = usage or Usage()
+        completion = Completion(body)
+        used = completion.usage or Usage()
+        cost_usd = prices.cost(asked.price, completion.usage)
         asked.endpoint.limiter.replied(leave.slot, headers, used.prompt_tokens + used.completion_tokens)
         asked.endpoint.replied()
         self._budget.settle(leave.reservation, used, cost_usd)
         asked.counts.paid(used, cost_usd)
         await self._ledger.settle(call.key, body, usage=used, cost_usd=cost_usd)
-        return body
+        return completion
 
     async def _came_to_nothing(self, call: _Call, leave: _Leave, error: CallError) -> None:
         """Tells the limiter, the budget and the ledger of a send without a reply."""

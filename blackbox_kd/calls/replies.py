@@ -14,6 +14,70 @@ MOST_TOKENS = 2**40
 """A count above it is nonsense (JSON knows Infinity) and counts as none."""
 
 
+class Completion:
+    """A raw body, decoded once.
+
+    Args:
+        body: the JSON text of a chat completion, as the endpoint sent it; anything else makes a fault of `reply`.
+    """
+
+    def __init__(self, body: str) -> None:
+        self._body = body
+        try:
+            self._value: Any = json.loads(body)
+        except (ValueError, RecursionError):
+            self._value = None
+        self.usage = _usage(self._value)
+        """Its tokens; None if it does not say."""
+
+    def reply(self, price: Price | None, *, accept_truncated: bool = False) -> Reply:
+        """The reply; see `parse`."""
+        choice = self._choice()
+        message = choice["message"]
+        finish_reason = str(choice.get("finish_reason") or "stop")
+        if finish_reason == "content_filter":
+            raise ReplyFault("a content filter of the endpoint withheld the reply", kind="refused")
+        if message.get("refusal"):
+            raise ReplyFault(f"the model refused: {shown(str(message['refusal']))}", kind="refused")
+        text, reasoning, closed = _without_reasoning(_text(message.get("content")))
+        cut = finish_reason == "length" or not closed
+        if cut and not accept_truncated:
+            raise ReplyFault(self._cut_off(finish_reason), kind="truncated")
+        if not text and not cut:
+            raise ReplyFault(f"the reply has no text (finish_reason {finish_reason!r})", kind="empty")
+        return Reply(
+            text=text,
+            finish_reason=finish_reason,
+            usage=self.usage or Usage(),
+            model=str(self._value.get("model") or ""),
+            cost_usd=prices.cost(price, self.usage),
+            reasoning=reasoning or _text(message.get("reasoning") or message.get("reasoning_content")),
+        )
+
+    def _choice(self) -> dict[str, Any]:
+        """The first choice, which has a message."""
+        if not isinstance(self._value, dict):
+            raise self._unreadable("the body is not a chat completion")
+        choices = self._value.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            raise self._unreadable("the body has no choices")
+        if not isinstance(choice.get("message"), dict):
+            raise self._unreadable("the first choice has no message")
+        if choice.get("finish_reason") in ("error", "abort"):
+            raise self._unreadable("the endpoint broke the reply off")
+        return choice
+
+    def _unreadable(self, what: str) -> ReplyFault:
+        return ReplyFault(f"{what}: {shown(self._body)!r}", kind="unreadable")
+
+    def _cut_off(self, finish_reason: str) -> str:
+        after = f" after {self.usage.completion_tokens:,} tokens" if self.usage else ""
+        if finish_reason == "length":
+            return f"the reply was cut off{after}; raise max_tokens or ask for shorter replies"
+        return f"the reasoning of the reply never ends{after}"
+
+
 def parse(body: str, price: Price | None, *, accept_truncated: bool = False) -> Reply:
     """The reply that a body holds.
 
@@ -26,66 +90,13 @@ def parse(body: str, price: Price | None, *, accept_truncated: bool = False) -> 
         ReplyFault: of kind `unreadable` (not a chat completion), `refused` (by the model or a content filter),
             `truncated` (cut off, or reasoning that never ends) or `empty`.
     """
-    completion = _completion(body)
-    choice = _choice(completion, body)
-    message = choice["message"]
-    finish_reason = str(choice.get("finish_reason") or "stop")
-    if finish_reason == "content_filter":
-        raise ReplyFault("a content filter of the endpoint withheld the reply", kind="refused")
-    if message.get("refusal"):
-        raise ReplyFault(f"the model refused: {shown(str(message['refusal']))}", kind="refused")
-    text, reasoning, closed = _without_reasoning(_text(message.get("content")))
-    cut = finish_reason == "length" or not closed
-    if cut and not accept_truncated:
-        raise ReplyFault(_cut_off(finish_reason, completion), kind="truncated")
-    if not text and not cut:
-        raise ReplyFault(f"the reply has no text (finish_reason {finish_reason!r})", kind="empty")
-    used = _usage(completion)
-    return Reply(
-        text=text,
-        finish_reason=finish_reason,
-        usage=used or Usage(),
-        model=str(completion.get("model") or ""),
-        cost_usd=prices.cost(price, used),
-        reasoning=reasoning or _text(message.get("reasoning") or message.get("reasoning_content")),
-    )
-
-
-def usage(body: str) -> Usage | None:
-    """The tokens that a body says were used; None if it does not say, or cannot be read at all."""
-    try:
-        return _usage(json.loads(body))
-    except (ValueError, RecursionError):
-        return None
+    return Completion(body).reply(price, accept_truncated=accept_truncated)
 
 
 def shown(text: str) -> str:
     """The beginning of a text on one line, for a message."""
     line = " ".join(text.split())
     return line if len(line) <= SHOWN_CHARS else line[:SHOWN_CHARS] + " [...]"
-
-
-def _completion(body: str) -> dict[str, Any]:
-    try:
-        completion = json.loads(body)
-    except (ValueError, RecursionError):
-        raise ReplyFault(f"the body is not JSON: {shown(body)!r}", kind="unreadable") from None
-    if not isinstance(completion, dict):
-        raise ReplyFault(f"the body is not a chat completion: {shown(body)!r}", kind="unreadable")
-    return completion
-
-
-def _choice(completion: dict[str, Any], body: str) -> dict[str, Any]:
-    """The first choice, which has a message."""
-    choices = completion.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(choice, dict):
-        raise ReplyFault(f"the body has no choices: {shown(body)!r}", kind="unreadable")
-    if not isinstance(choice.get("message"), dict):
-        raise ReplyFault(f"the first choice has no message: {shown(body)!r}", kind="unreadable")
-    if choice.get("finish_reason") in ("error", "abort"):
-        raise ReplyFault(f"the endpoint broke the reply off: {shown(body)!r}", kind="unreadable")
-    return choice
 
 
 def _text(content: Any) -> str:
@@ -116,14 +127,6 @@ def _without_reasoning(content: str) -> tuple[str, str, bool]:
     if opened:
         return "", text.removeprefix(OPEN).strip(), False
     return text, "", True
-
-
-def _cut_off(finish_reason: str, completion: dict[str, Any]) -> str:
-    used = _usage(completion)
-    after = f" after {used.completion_tokens:,} tokens" if used else ""
-    if finish_reason == "length":
-        return f"the reply was cut off{after}; raise max_tokens or ask for shorter replies"
-    return f"the reasoning of the reply never ends{after}"
 
 
 def _usage(completion: Any) -> Usage | None:

@@ -1,0 +1,100 @@
+"""SIGKILL at random moments of a whole run against a server that counts what it answered; then the same command."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROWS = 150
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """The URL of a counting server that takes its time, in a process of its own."""
+    command = [sys.executable, "-m", "tests.fake_server", "--latency", "lognormal:0.03,0.8", "--fault-share", "0.02"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    yield process.stdout.readline().strip()
+    process.kill()
+    process.wait()
+
+
+def stats(server: str) -> dict[str, Any]:
+    with urllib.request.urlopen(server.removesuffix("/v1") + "/stats") as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+def recipe(folder: Path, server: str) -> None:
+    rows = [{"instruction": f"What is the number of {n}?", "reference": str(n % 7)} for n in range(ROWS)]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    values = {
+        "name": "killed",
+        "seed": 1,
+        "data": {"train": {"path": "train.jsonl"}},
+        "models": {"teacher": {"provider": "openai", "model": "fake", "base_url": server, "max_concurrency": 16}},
+        "steps": [
+            {"step": "generate", "model": "teacher", "prompt": "student/plain", "samples": 2, "temperature": 1.0},
+            {"step": "check", "answer": "number"},
+            {"step": "select", "per": "instruction", "best": 1, "by": "shortest"},
+            {"step": "format"},
+        ],
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(values))
+
+
+def command(folder: Path) -> list[str]:
+    return [sys.executable, "-c", "from blackbox_kd.cli import main; main()", "run", str(folder / "recipe.yaml")]
+
+
+def killed_run(folder: Path, seed: int) -> int:
+    """Starts the run again and again, and kills it at a random moment each time until it ends; the kills."""
+    rng = random.Random(seed)
+    kills = 0
+    while True:
+        process = subprocess.Popen(command(folder), cwd=folder, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        try:
+            status = process.wait(timeout=rng.uniform(0.9, 1.6) if kills < 6 else 120)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+            continue
+        assert status == 0
+        return kills
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    paths = (folder / "runs" / "killed").glob("**/*.jsonl")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def test_a_killed_run_goes_on_without_paying_twice_and_ends_with_the_same_tables(tmp_path: Path, server: str) -> None:
+    quiet, killed = tmp_path / "quiet", tmp_path / "killed"
+    for folder in (quiet, killed):
+        folder.mkdir()
+        recipe(folder, server)
+    subprocess.run(command(quiet), cwd=quiet, check=True, capture_output=True)
+    alone = stats(server)["answered"]
+    assert alone == 2 * ROWS
+
+    began = time.monotonic()
+    kills = killed_run(killed, seed=5)
+    answered = stats(server)["answered"] - alone
+    report = json.loads((killed / "runs" / "killed" / "report.json").read_text())
+    assert kills >= 2, f"the run ended before it could be killed, after {time.monotonic() - began:.1f} s"
+    assert tables(killed) == tables(quiet)
+    repeated = report["spent"]["repeated"]
+    assert report["spent"]["requests"] == 2 * ROWS
+    assert 2 * ROWS <= answered <= 2 * ROWS + repeated
+    assert repeated <= 16 * kills
