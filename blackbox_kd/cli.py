@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def check(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_co
         found = recipes.load(_find(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
     except RecipeError as error:
         if as_json:
-            problems = [{"line": p.line, "path": p.path, "message": p.message, "fix": p.fix} for p in error.problems]
+            problems = [asdict(problem) for problem in error.problems]
             print_json({"recipe": recipe, "ok": False, "problems": problems})
             return 2
         raise

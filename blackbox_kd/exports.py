@@ -6,9 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from blackbox_kd import shapes
+from blackbox_kd import shapes, yaml_source
 from blackbox_kd.errors import DataError
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.run import write_whole
@@ -22,7 +20,7 @@ BATCH = 1000
 
 def write_recipe(path: Path, recipe: Recipe) -> None:
     """Writes the recipe as it was run, overrides applied."""
-    text = yaml.safe_dump(recipe.source.values, sort_keys=False, allow_unicode=True, width=120)
+    text = yaml_source.dump(recipe.source.values)
     write_whole(path, f"# {recipe.file}, as it was run\n{text}")
 
 

@@ -201,7 +201,7 @@ def _text(at: Spot, value: Any) -> str:
     if kinds:
         return EXAMPLES.get(kinds[0], "NAME")
     if isinstance(value, str) and value:
-        return re.sub(r"[^A-Za-z0-9_.-]+", "_", value).strip("_.-") or "NAME"
+        return re.sub(r"[^A-Za-z0-9_.-]+", "_", value).strip("_.-")[:40] or "NAME"
     if _is_number(value):
         return f'"{value}"'
     return at.default if isinstance(at.default, str) and at.default else "TEXT"

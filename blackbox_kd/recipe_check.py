@@ -75,6 +75,12 @@ def _check_models(flow: Flow, env: Mapping[str, str]) -> None:
         missing = getattr(models.provider(config.provider), "missing", None)
         if missing is None:
             continue
+        variable = getattr(config, "key_env", None)
+        if variable is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
+            message = "field 'key_env' is no name of a variable (not shown: it may be the key itself)."
+            fix = "keep the key in an environment variable and write key_env: VARIABLE"
+            flow.add(("models", name, "key_env"), f"models.{name}", message, "", fix)
+            continue
         setup = models.Setup(name, from_here(flow.recipe.folder), Path(), env, flow.recipe.allow_code)
         try:
             found = list(missing(config, setup))

@@ -27,7 +27,9 @@ def load(recipe: Recipe, problems: list[Problem]) -> None:
 def _load_plugins(recipe: Recipe, problems: list[Problem]) -> set[str]:
     """Loads plugins; returns the names of those that could not be, so that steps need not complain again."""
     missing: set[str] = set()
-    for index, name in enumerate(map(str, recipe.head.plugins)):
+    for index, name in enumerate(recipe.head.plugins):
+        if not isinstance(name, str):
+            continue
         where = ("plugins", index)
         file = recipe.folder / name
         try:
@@ -69,7 +71,7 @@ def _load_data(recipe: Recipe, problems: list[Problem]) -> None:
         if bad:
             _add(recipe, problems, path, *bad, label)
         if isinstance(values, str):
-            fix = f"write {{path: {values}}}"
+            fix = f"write {{path: {values if len(values) <= 80 else 'FILE'}}}"
             _add(recipe, problems, path, f"{shown(values)} is not a mapping of fields.", fix, label)
             continue
         table = validate(TableSource, values, path, label, recipe.source, problems)

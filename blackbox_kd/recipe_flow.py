@@ -49,6 +49,8 @@ class Flow:
 
     def skip(self, index: int, values: Any) -> None:
         """Passes a step that is wrong in itself: what it would write is unknown."""
+        if not isinstance(values, dict):
+            self.unknown |= {"model", "table"}
         self.broken |= {part for text in texts(values) for part in (text, text.partition("@")[0])}
         self.used_tables |= {self.last} if self.last is not None else set()
         self.last = f"#{index}"
@@ -73,7 +75,7 @@ class Flow:
         """Reports a column that no earlier step writes."""
         fix = did_you_mean(name, sorted(columns))
         writers = sorted(self._writers(name))
-        if not fix and name in type(planned.config).model_fields:
+        if not fix and what.startswith("prompt") and name in type(planned.config).model_fields:
             fix = f"give the step {name}: ..., or use another prompt"
         elif not fix and writers:
             fix = f"put a step that writes {name!r} before it ({', '.join(writers)})"

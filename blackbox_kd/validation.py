@@ -57,18 +57,21 @@ class _Entry:
 
     def problems(self, details: list[ErrorDetails]) -> list[Problem]:
         """One problem for each place; the branches of a union fail at the same place."""
-        places: dict[Path, ErrorDetails] = {}
-        found = []
+        wrong: dict[Path, ErrorDetails] = {}
+        found: dict[Path, Problem] = {}
         for detail in details:
             place = self._real(detail["loc"])
             if detail["type"] == "missing":
-                found.append(self._missing(place, str(detail["loc"][-1])))
+                name = str(detail["loc"][-1])
+                found[(*place, name)] = self._missing(place, name)
             elif detail["type"] == "extra_forbidden":
-                found.append(self._unknown(place))
+                found[place] = self._unknown(place)
             else:
-                places.setdefault(place, detail)
-        deeper = [place for place in places if any(other[: len(place)] == place != other for other in places)]
-        return found + [self._wrong(place, detail) for place, detail in places.items() if place not in deeper]
+                wrong.setdefault(place, detail)
+        for place, detail in wrong.items():
+            if not any(other[: len(place)] == place != other for other in (*wrong, *found)):
+                found[place] = self._wrong(place, detail)
+        return list(found.values())
 
     def _real(self, location: tuple[int | str, ...]) -> Path:
         """The part of pydantic's location that stands in the recipe; the rest names branches of a union."""
@@ -109,9 +112,9 @@ class _Entry:
             fix = "write FIELD: VALUE for each field"
             return self._problem(place, f"{shown(value)} is not a mapping of fields.", f"fields: {fields}", fix)
         field, better = dotted(place), field_words.example(at, value)
-        message = f"field {field!r} must be {field_words.words(at.annotation)}, not {shown(value)}."
+        message = f"field {field!r} must be {field_words.words(at.annotation)}, not {_shown(place, value)}."
         if detail["type"] == "string_pattern_mismatch":
-            message = f"field {field!r} is {shown(value)}, which does not have the right form."
+            message = f"field {field!r} is {_shown(place, value)}, which does not have the right form."
         elif value is None:
             message = f"field {field!r} is empty; it must be {field_words.words(at.annotation)}."
         choices = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
@@ -125,7 +128,8 @@ class _Entry:
         """
         what, _, fix = reason.rstrip(".").partition("; ")
         if place:
-            message = what if shown(value) in what else f"field {dotted(place)!r} is {shown(value)}: {what}"
+            speaks = what.startswith(f"{place[-1]}:") or shown(value) in what
+            message = what if speaks else f"field {dotted(place)!r} is {_shown(place, value)}: {what}"
             expected, fix = (fix, "") if fix.startswith("expected ") else ("", fix)
             return self._problem(place, f"{message}.", expected, fix or f"change {dotted(place)}")
         named = [name for name in field_words.fields(self.kind) if re.search(rf"\b{re.escape(name)}:", reason)]
@@ -139,6 +143,14 @@ class _Entry:
         return self._problem(
             (last,) if last else (), f"{what}.", "", fix or _fix(given, [n for n in named if n not in given])
         )
+
+
+def _shown(place: Path, value: Any) -> str:
+    """A value, unless its field's name says that it may be a secret."""
+    kinds: dict[type, str] = {str: "text", list: "a list", dict: "a mapping"}
+    if type(value) in kinds and re.search("key|secret|password", dotted(place)):
+        return f"{kinds[type(value)]} (not shown)"
+    return shown(value)
 
 
 def _fix(given: list[str], lacking: list[str]) -> str:

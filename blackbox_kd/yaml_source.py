@@ -65,7 +65,7 @@ class Source:
         values: mappings, lists and scalars.
         lines: 1-based line of each value by its path; of a mapping's entry, the line of its key.
         problems: what is wrong with the text itself.
-        overrides: the `--set` assignments that were applied, by the path that each of them changed.
+        overrides: paths of the `--set` assignments that were applied, as they were written, by the path changed.
     """
 
     values: Any = None
@@ -278,9 +278,10 @@ def override(source: Source, assignment: str) -> None:
         here = here[part]
     here[path[-1]] = parsed.values
     source.lines = {place: line for place, line in source.lines.items() if place[: len(path)] != path or place == path}
-    source.overrides[path] = assignment
+    source.overrides[path] = text.strip()
 
 
 def _refusal(assignment: str, reason: str) -> str:
     fix = "write --set PATH=VALUE, such as models.teacher.model=NAME or steps.0.samples=4"
-    return f"--set {assignment!r}: {reason}.\n  fix: {fix}"
+    path, equals, _ = assignment.partition("=")  # the value can be a key, and keys are never shown
+    return f"--set {path}{equals}{'...' if equals else ''}: {reason}.\n  fix: {fix}"

@@ -7,10 +7,11 @@ What it has answered:   server.stats(), or GET /stats
 A plan names what is done with the first request, the second, and so on; then `always` is done:
 
     ok                          a reply that follows from the messages alone, by `rule`
-    429 429:1 429:date 429:ms   rate limits: without Retry-After, with it in seconds, as a date, in milliseconds
+    429 429:1 429:date 429:ms   rate limits: without Retry-After, with it in seconds, as a date, in milliseconds,
+    429:soon                    with nonsense in it
     insufficient_quota          429 as OpenAI sends it when the account is empty
     400 401 402 500 ...         any other status, with an error in OpenAI's form
-    echo                        401 that repeats the Authorization header
+    echo long                   401 that repeats the Authorization header, 400 with a very long message
     redirect                    302 to another host
     reset cut hang drip         the connection is reset, cut within the body, silent, or a byte at a time
     html text huge deep         200 with a page, with text, with 40 MB, with JSON that nests without end
@@ -31,12 +32,12 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from email.utils import formatdate
 from math import exp
-from time import time
 from typing import Any, Self
 
 from aiohttp import web
+
+from tests.fake_answers import completion_of, refusal
 
 JSON = "application/json"
 HTML = "<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"
@@ -104,7 +105,7 @@ class FakeServer:
         self.headers = headers or {}
         self.seen: list[dict[str, Any]] = []
         self.seen_headers: list[dict[str, str]] = []
-        self._limit = (rate, burst)
+        self._per_s, self._burst = rate, burst
         self._rate: Rate | None = None
         self._random = random.Random(seed)
         self._port = port
@@ -113,10 +114,12 @@ class FakeServer:
         self._most_in_flight = 0
         self._answered: Counter[str] = Counter()
         self._done: Counter[str] = Counter()
+        self._paths: Counter[str] = Counter()
+        self._peers: set[int] = set()
 
     async def __aenter__(self) -> Self:
-        self._rate = Rate(*self._limit) if self._limit[0] else None
-        self.closing = asyncio.Event()
+        self._rate = Rate(self._per_s, self._burst) if self._per_s else None
+        self.closing, self.asked = asyncio.Event(), asyncio.Event()
         self._runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=1024)
@@ -137,13 +140,19 @@ class FakeServer:
             "distinct": len(self._answered),
             "done": dict(self._done),
             "most_in_flight": self._most_in_flight,
+            "connections": len(self._peers),
+            "paths": dict(self._paths),
         }
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path == "/stats":
             return web.json_response(self.stats())
         raw = await request.read()
+        self._paths[request.raw_path] += 1
+        if request.transport is not None:
+            self._peers.add(request.transport.get_extra_info("peername")[1])
         number, self._number = self._number, self._number + 1
+        self.asked.set()
         self._in_flight += 1
         self._most_in_flight = max(self._most_in_flight, self._in_flight)
         try:
@@ -161,8 +170,8 @@ class FakeServer:
     async def _play(self, action: str, request: web.BaseRequest, raw: bytes) -> web.StreamResponse:
         self._done[action] += 1
         name, _, argument = action.partition(":")
-        if name.isdigit() or name in ("insufficient_quota", "echo", "redirect"):
-            return _refusal(name, argument, request)
+        if name.isdigit() or name in ("insufficient_quota", "echo", "long", "redirect"):
+            return refusal(name, argument, request)
         if name in _BROKEN:
             return await _BROKEN[name](self, request)
         if name in _PAGES:
@@ -177,7 +186,7 @@ class FakeServer:
         delay = self._delay()
         if delay:
             await asyncio.sleep(delay)
-        completion = _completion(name, body, self.rule)
+        completion = completion_of(name, body, self.rule)
         self._answered[hashlib.sha256(raw).hexdigest()] += 1
         data = json.dumps(completion).encode()
         if name == "gzip":
@@ -190,54 +199,6 @@ class FakeServer:
             return float(name)
         mean, sigma = map(float, numbers.split(","))
         return mean * exp(self._random.gauss(0, sigma) - sigma * sigma / 2)
-
-
-def _refusal(name: str, argument: str, request: web.BaseRequest) -> web.Response:
-    """An answer that is no reply."""
-    headers = {
-        "date": {"Retry-After": formatdate(time() + 30, usegmt=True)},
-        "ms": {"retry-after-ms": "20"},
-        "": {},
-    }.get(argument, {"Retry-After": argument})
-    if name == "redirect":
-        return web.Response(status=302, headers={"Location": "https://elsewhere.invalid/v1"})
-    if name == "insufficient_quota":
-        error = {"message": "You exceeded your current quota.", "type": name, "code": name}
-        return web.json_response({"error": error}, status=429)
-    status = 401 if name == "echo" else int(name)
-    said = request.headers.get("Authorization", "") if name == "echo" else f"this is a {status}"
-    error = {"message": said, "type": "fake", "code": "fake"}
-    return web.json_response({"error": error}, status=status, headers=headers)
-
-
-def _completion(name: str, body: dict[str, Any], rule: str) -> dict[str, Any]:
-    """A chat completion; what it says follows from the messages."""
-    messages = json.dumps(body.get("messages"), sort_keys=True)
-    text = rule.format(n=int(hashlib.sha256(messages.encode()).hexdigest()[:6], 16) % 1000)
-    words = sum(len(str(message.get("content")).split()) for message in body.get("messages", []))
-    usage = {"prompt_tokens": words, "completion_tokens": len(text.split())}
-    usage["total_tokens"] = sum(usage.values())
-    message: dict[str, Any] = {"role": "assistant", "content": text}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    completion = {"id": "fake", "object": "chat.completion", "model": body.get("model"), "choices": [choice]}
-    completion["usage"] = usage
-    if name == "null":
-        completion["choices"] = None
-    elif name == "none":
-        completion["choices"] = []
-    elif name == "no_message":
-        del choice["message"]
-    elif name == "empty":
-        message["content"] = "" if len(text) % 2 else None
-    elif name == "refusal":
-        message |= {"content": None, "refusal": "I cannot help with that."}
-    elif name in ("filtered", "cut_off", "error"):
-        choice["finish_reason"] = {"filtered": "content_filter", "cut_off": "length", "error": "error"}[name]
-    elif name == "other_model":
-        completion["model"] = "another-model"
-    elif name == "uncounted":
-        del completion["usage"]
-    return completion
 
 
 async def _reset(server: FakeServer, request: web.BaseRequest) -> web.StreamResponse:

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
+from blackbox_kd import yaml_source
 from blackbox_kd.recipe_check import bundled
 
 SCRIPT = [sys.executable, "-c", "from blackbox_kd.cli import main; main()"]
@@ -166,7 +167,7 @@ def test_the_schema_accepts_the_bundled_recipes_and_refuses_a_misspelt_field(fol
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     for path in bundled("recipes").glob("*.yaml"):
-        values = yaml.safe_load(path.read_text())
+        values = yaml_source.read(path.read_text()).values
         assert list(validator.iter_errors(values)) == [], path
         values["steps"][0]["temprature"] = 1
         assert list(validator.iter_errors(values)), path

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import aiohttp
 
 CONNECT_S = 15.0
-GAP_S = 60.0
-"""The longest pause within a body. The wait for its first byte is bounded by `timeout_s` alone: the model writes."""
 KEEP_IDLE_S = 4.0
 """Servers built on uvicorn, vLLM among them, close connections idle for 5 s: not to send into one that closes."""
 MAX_BODY_BYTES = 32 * 2**20
@@ -42,13 +40,15 @@ class Endpoint:
         base_url: up to and without `/chat/completions`.
         key: sent as a bearer token; None sends `EMPTY`, which servers without keys expect.
         max_concurrency: connections that are kept.
-        timeout_s: the most that a call may take, from first to last byte.
+        timeout_s: the most that a call may take, to its last byte.
+        gap_s: the longest pause within a body; its first byte may take `timeout_s`, as the model is writing then.
     """
 
     base_url: str
     key: str | None = field(repr=False)
     max_concurrency: int
     timeout_s: float
+    gap_s: float = 60.0
 
 
 def checked_url(base_url: str) -> str:
@@ -185,12 +185,12 @@ class HttpChat:
         size = 0
         while True:
             try:
-                async with asyncio.timeout(GAP_S) as gap:
+                async with asyncio.timeout(self._endpoint.gap_s) as gap:
                     part = await content.readany()
             except TimeoutError:
                 if not gap.expired():  # it is the call's own time that is up
                     raise
-                raise self._fault("timeout", f"the reply stopped for {GAP_S:g} s") from None
+                raise self._fault("timeout", f"the reply stopped for {self._endpoint.gap_s:g} s") from None
             if not part:
                 return b"".join(parts).decode(errors="replace")
             parts.append(part)

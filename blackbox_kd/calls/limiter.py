@@ -130,7 +130,7 @@ class Limiter:
 
     def held_back(self, slot: Slot) -> bool:
         """Whether sending was suspended after leave was given: it would only be refused."""
-        return slot.sent_at < self._suspended_at and not slot.is_probe
+        return self._stopped is not None or (slot.sent_at < self._suspended_at and not slot.is_probe)
 
     def replied(self, slot: Slot, headers: Mapping[str, str], used_tokens: int) -> None:
         """A reply came, with these headers and after so many tokens (0: not known)."""

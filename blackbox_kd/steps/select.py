@@ -36,7 +36,8 @@ class Config(StepConfig):
         if self.best is None and self.rows is None:
             raise ValueError("give best: N (with per:), rows: N, or both")
         if (self.best is None) != (self.per is None):
-            raise ValueError("best: and per: belong together")
+            known, wanted = ("best", "per: COLUMN") if self.per is None else ("per", "best: N")
+            raise ValueError(f"{known}: needs {wanted.partition(':')[0]}:; add {wanted}")
         if self.by in ("shortest", "longest") and self.column is None:
             self.column = "response"
         if (self.by in ("first", "random")) != (self.column is None):

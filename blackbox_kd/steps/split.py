@@ -30,9 +30,11 @@ class Config(StepConfig):
     def _all_of_one_kind(self) -> Self:
         shares = [value for value in self.outputs.values() if not isinstance(value, str)]
         if shares and len(shares) != len(self.outputs):
-            raise ValueError("give either expressions or shares, not both")
+            raise ValueError("outputs: expressions and shares stand side by side; give one kind to all branches")
         if sum(shares) > 1 + 1e-9 or any(share <= 0 for share in shares):
-            raise ValueError(f"the shares must be above 0 and add up to at most 1, not {sum(shares)}")
+            raise ValueError(
+                f"outputs: the shares add up to {sum(shares):g}; make them positive and at most 1 together"
+            )
         return self
 
 

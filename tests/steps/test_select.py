@@ -50,7 +50,7 @@ async def test_a_random_subset_is_the_same_in_every_run() -> None:
     ("fields", "message"),
     [
         ({}, "give best"),
-        ({"best": 1}, "belong together"),
+        ({"best": 1}, "best: needs per:; add per: COLUMN"),
         ({"rows": 1, "by": "top"}, "needs column"),
         ({"rows": 1, "by": "random", "column": "score"}, "looks at no column"),
     ],

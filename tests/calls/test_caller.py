@@ -1,0 +1,478 @@
+"""The caller with a real ledger and a real server: what is bought, kept, asked again, and given up."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blackbox_kd.calls.budget import Budget
+from blackbox_kd.calls.caller import Caller
+from blackbox_kd.errors import (
+    BudgetReached,
+    EndpointRefused,
+    QuotaSpent,
+    ReplyFault,
+    RequestRejected,
+    ServerFault,
+    SetupError,
+)
+from blackbox_kd.ledger import Ledger
+from blackbox_kd.models import Model, Setup, openai, scripted
+from blackbox_kd.schema import Reply, Request, Row, Sampling
+from tests.fake_server import FakeServer
+from tests.virtual_time import run
+
+WARM, COLD = Sampling(0.7, max_tokens=64), Sampling(0.0, max_tokens=64)
+PRICE = {"input": 1, "output": 10}
+
+
+class Desk:
+    """A caller with its ledger, its budget and its server."""
+
+    def __init__(self, server: FakeServer, path: Path, budget: Budget | None = None, **fields: Any) -> None:
+        self.server = server
+        self.ledger = Ledger.open(path / "ledger.sqlite", run="test")
+        self.budget = budget or Budget()
+        self.caller = Caller(self.ledger, self.budget)
+        self.model = self.open(**fields)
+
+    def open(self, **fields: Any) -> Model:
+        values = {"provider": "openai", "model": "m", "base_url": self.server.url, "price": PRICE, **fields}
+        return openai.open_model(openai.Config.model_validate(values), Setup("teacher", Path(), Path(), {}))
+
+    async def ask(self, row: str = "r1", sampling: Sampling = WARM, **options: Any) -> Reply:
+        messages = [{"role": "user", "content": f"What is {row}?"}]
+        model = options.pop("model", self.model)
+        return await self.caller.ask(model, messages, sampling, row=Row(id=row), name="teacher", **options)
+
+    async def ask_many(self, rows: int, **options: Any) -> list[Reply | BaseException]:
+        asking = (self.ask(f"r{number}", **options) for number in range(rows))
+        return await asyncio.gather(*asking, return_exceptions=True)
+
+    def counts(self) -> dict[str, Any]:
+        return self.caller.summary()[0]
+
+
+Opener = Callable[..., Any]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Opener:
+    @asynccontextmanager
+    async def opened(*plan: str, budget: Budget | None = None, **options: Any) -> AsyncIterator[Desk]:
+        fields: dict[str, Any] = {
+            name: options.pop(name) for name in ("timeout_s", "max_concurrency", "price") if name in options
+        }
+        async with FakeServer(plan, **options) as server:
+            made = Desk(server, tmp_path, budget, **fields)
+            try:
+                yield made
+            finally:
+                await made.model.close()
+                made.ledger.close()
+
+    return opened
+
+
+class TestBuyingOnce:
+    async def test_a_reply_is_bought_stored_and_priced(self, desk: Opener) -> None:
+        async with desk() as d:
+            reply = await d.ask()
+            assert reply.text.startswith("The answer is ")
+            assert not reply.replayed
+            assert reply.cost_usd == pytest.approx((3 * 1 + 4 * 10) / 1e6)
+            spent = d.ledger.spent()
+            assert (spent.requests, spent.tokens, spent.doubtful) == (1, 7, 0)
+            assert spent.usd == pytest.approx(reply.cost_usd)
+
+    async def test_the_same_question_is_answered_from_the_ledger(self, desk: Opener) -> None:
+        async with desk() as d:
+            first, second = await d.ask(), await d.ask()
+            assert second.replayed
+            assert second.text == first.text
+            assert d.server.stats()["requests"] == 1
+            assert (d.counts()["calls"], d.counts()["replayed"]) == (1, 1)
+
+    async def test_a_replay_needs_neither_server_nor_money(self, desk: Opener) -> None:
+        async with desk() as d:
+            await d.ask()
+            poor = Caller(d.ledger, Budget(usd=0.0))
+            await d.server.__aexit__()
+            messages = [{"role": "user", "content": "What is r1?"}]
+            assert (await poor.ask(d.model, messages, WARM, row=Row(id="r1"))).replayed
+
+    async def test_another_row_sample_round_or_sampling_is_another_question(self, desk: Opener) -> None:
+        async with desk() as d:
+            await d.ask()
+            others = [{"sample": 1}, {"round": 1}, {"sampling": COLD}, {"row": "r2"}]
+            for other in others:
+                assert not (await d.ask(**other)).replayed
+            assert d.server.stats()["requests"] == 1 + len(others)
+
+    async def test_two_who_ask_the_same_at_once_share_one_call(self, desk: Opener) -> None:
+        async with desk(latency="0.05") as d:
+            replies = await asyncio.gather(*(d.ask() for _ in range(5)))
+            assert sorted(reply.replayed for reply in replies) == [False, True, True, True, True]
+            assert d.server.stats()["requests"] == 1
+
+    async def test_who_waits_for_anothers_call_makes_it_when_that_one_is_cancelled(self, desk: Opener) -> None:
+        async with desk(latency="0.05") as d:
+            first, second = asyncio.ensure_future(d.ask()), asyncio.ensure_future(d.ask())
+            await asyncio.sleep(0.02)
+            first.cancel()
+            assert (await second).text.startswith("The answer is ")
+
+    async def test_a_reply_is_stored_before_anything_reads_it(self, desk: Opener) -> None:
+        async with desk("html", "null", "empty") as d:
+            with pytest.raises(ReplyFault):
+                await d.ask()
+            assert d.ledger.spent().requests == 3
+
+    async def test_what_another_process_has_bought_in_the_meantime_is_not_sent(self, desk: Opener) -> None:
+        class Late(Ledger):
+            """Finds a reply only when the call is intended."""
+
+            def get(self, key: str) -> str | None:
+                return None
+
+        async with desk() as d:
+            await d.ask()
+            late = Late.open(d.ledger._file.path, run="another run")
+            messages = [{"role": "user", "content": "What is r1?"}]
+            caller = Caller(late, Budget(requests=1))
+            assert (await caller.ask(d.model, messages, WARM, row=Row(id="r1"))).replayed
+            assert (await caller.ask(d.model, messages, WARM, row=Row(id="r1"))).replayed
+            late.close()
+            assert d.server.stats()["requests"] == 1
+
+
+class TestUnusableReplies:
+    @pytest.mark.parametrize("action", ["cut_off", "refusal", "filtered", "empty", "html", "null", "error"])
+    async def test_a_reply_that_cannot_be_used_is_asked_for_anew(self, desk: Opener, action: str) -> None:
+        async with desk(action, action) as d:
+            reply = await d.ask()
+            assert reply.text.startswith("The answer is ")
+            assert d.counts()["retried"] == 2
+
+    @pytest.mark.parametrize(
+        ("action", "kind"),
+        [("cut_off", "truncated"), ("refusal", "refused"), ("empty", "empty"), ("text", "unreadable")],
+    )
+    async def test_after_three_of_them_the_row_fails_and_the_error_says_all(
+        self, desk: Opener, action: str, kind: str
+    ) -> None:
+        async with desk(always=action) as d:
+            with pytest.raises(
+                ReplyFault, match=r"model 'teacher', row 'r1': .*3 attempts; what came is kept"
+            ) as caught:
+                await d.ask()
+            assert caught.value.kind == kind
+            assert d.server.stats()["requests"] == 3
+
+    async def test_a_model_that_cannot_differ_is_not_asked_again(self, desk: Opener) -> None:
+        async with desk(always="cut_off") as d:
+            with pytest.raises(ReplyFault, match="1 attempt;"):
+                await d.ask(sampling=COLD)
+            assert d.server.stats()["requests"] == 1
+
+    async def test_a_page_instead_of_a_reply_is_chance_even_then(self, desk: Opener) -> None:
+        async with desk("html") as d:
+            assert (await d.ask(sampling=COLD)).text.startswith("The answer is ")
+
+    async def test_unusable_replies_are_replayed_too_and_never_bought_again(self, desk: Opener) -> None:
+        async with desk("cut_off", "empty", "ok") as d:
+            await d.ask()
+            again = Caller(d.ledger, Budget())
+            messages = [{"role": "user", "content": "What is r1?"}]
+            reply = await again.ask(d.model, messages, WARM, row=Row(id="r1"))
+            assert reply.replayed
+            assert again.summary()[0]["replayed"] == 3
+            assert d.server.stats()["requests"] == 3
+
+    async def test_a_cut_off_reply_can_be_accepted(self, desk: Opener) -> None:
+        async with desk(always="cut_off") as d:
+            reply = await d.ask(accept_truncated=True)
+            assert reply.finish_reason == "length"
+            assert d.server.stats()["requests"] == 1
+
+    async def test_they_cost_what_they_cost(self, desk: Opener) -> None:
+        async with desk("cut_off", "cut_off") as d:
+            reply = await d.ask()
+            assert d.counts()["cost_usd"] == pytest.approx(3 * reply.cost_usd)
+
+
+class TestFaults:
+    @pytest.mark.parametrize("action", ["500", "503:0.01", "429:ms", "429", "reset", "cut", "hang"])
+    async def test_a_fault_of_the_server_is_not_the_rows(self, desk: Opener, action: str) -> None:
+        async with desk(action, timeout_s=0.5) as d:
+            assert (await d.ask()).text.startswith("The answer is ")
+            assert d.counts()["retried"] == 1
+            assert sum(d.counts()["faults"].values()) == 1
+
+    @pytest.mark.parametrize("action", ["400", "403", "422"])
+    async def test_a_wrong_request_fails_its_row_at_once(self, desk: Opener, action: str) -> None:
+        async with desk(action) as d:
+            with pytest.raises(RequestRejected, match=f"this is a {action}"):
+                await d.ask()
+            assert d.server.stats()["requests"] == 1
+            assert (await d.ask("r2")).text
+
+    async def test_a_refusal_with_a_retry_after_holds_all_calls_back(self, desk: Opener) -> None:
+        async with desk("ok", "429:1", latency="0.01") as d:
+            await d.ask("first")
+            await d.ask_many(30)
+            assert d.server.stats()["done"]["429:1"] == 1
+            assert d.counts()["calls"] == 31
+
+    async def test_many_calls_against_a_limit_all_get_through(self, desk: Opener) -> None:
+        async with desk(rate=200.0, burst=20.0, fault_share=0.02) as d:
+            replies = await d.ask_many(300)
+            assert [reply for reply in replies if isinstance(reply, BaseException)] == []
+            assert d.server.stats()["answered"] == 300
+            assert d.server.stats()["done"].get("429:1", 0) <= 50
+
+    async def test_abandoned_and_doubtful_sends_are_kept_apart(self, desk: Opener, tmp_path: Path) -> None:
+        async with desk("500", "429:ms", "cut", "ok") as d:
+            await d.ask()
+            later = Ledger.open(tmp_path / "ledger.sqlite", run="test")
+            spent = later.spent()
+            later.close()
+            assert spent.requests == 1
+            assert spent.doubtful == 1  # the cut one: it may be on the bill
+
+
+class TestEndings:
+    @pytest.mark.parametrize("action", ["401", "404", "redirect"])
+    async def test_an_endpoint_that_refuses_from_the_start_ends_all_calls(self, desk: Opener, action: str) -> None:
+        async with desk(always=action, max_concurrency=4) as d:
+            errors = await d.ask_many(50)
+            assert all(isinstance(error, EndpointRefused) for error in errors)
+            assert d.server.stats()["requests"] <= 4
+            with pytest.raises(EndpointRefused):
+                await d.ask("later")
+
+    async def test_once_it_has_replied_a_refusal_is_the_rows(self, desk: Opener) -> None:
+        async with desk("ok", "404", "ok") as d:
+            await d.ask("r1")
+            with pytest.raises(RequestRejected) as caught:
+                await d.ask("r2")
+            assert caught.value.kind == "endpoint_refused"
+            assert (await d.ask("r3")).text
+
+    async def test_a_key_that_is_withdrawn_in_the_middle_ends_all_calls(self, desk: Opener) -> None:
+        async with desk("ok", always="401", max_concurrency=1) as d:
+            await d.ask("first")
+            kinds = [type(error) for error in await d.ask_many(40)]
+            assert kinds.count(RequestRejected) == 19
+            assert kinds.count(EndpointRefused) == 21
+            assert d.server.stats()["requests"] == 1 + 20
+
+    @pytest.mark.parametrize("action", ["402", "insufficient_quota"])
+    async def test_an_empty_account_ends_all_calls_and_keeps_what_was_paid(self, desk: Opener, action: str) -> None:
+        async with desk("ok", always=action, max_concurrency=2) as d:
+            await d.ask("paid")
+            errors = await d.ask_many(20)
+            assert all(isinstance(error, QuotaSpent) for error in errors)
+            assert d.server.stats()["requests"] <= 3
+            assert (await d.ask("paid")).replayed
+
+    async def test_an_endpoint_that_wants_a_very_long_pause_ends_all_calls(self, desk: Opener) -> None:
+        async with desk("429:86400") as d:
+            with pytest.raises(QuotaSpent, match="pause of 86,400 s"):
+                await d.ask()
+
+    async def test_where_nobody_listens_all_calls_end_soon_and_the_url_is_named(self, desk: Opener) -> None:
+        async with desk(max_concurrency=64) as d:
+            url = d.server.url
+            await d.server.__aexit__()
+            errors = await d.ask_many(100)
+            assert all(isinstance(error, EndpointRefused) for error in errors)
+            assert url in str(errors[0])
+            assert "check base_url, and that the server is running" in str(errors[0])
+
+
+class TestMoney:
+    async def test_calls_stop_before_they_could_break_the_budget(self, desk: Opener) -> None:
+        budget = Budget(usd=0.005)
+        async with desk(budget=budget) as d:
+            outcomes = await d.ask_many(300)
+            stopped = [each for each in outcomes if isinstance(each, BudgetReached)]
+            replies = [each for each in outcomes if isinstance(each, Reply)]
+            assert len(stopped) + len(replies) == 300
+            assert stopped
+            assert sum(reply.cost_usd or 0 for reply in replies) <= 0.005
+            assert d.ledger.spent().usd <= 0.005
+            assert d.server.stats()["requests"] == len(replies)
+
+    async def test_without_a_price_a_budget_in_dollars_cannot_be_kept(self, desk: Opener) -> None:
+        async with desk(budget=Budget(usd=1.0), price=None) as d:
+            with pytest.raises(SetupError, match="no price is known for model 'teacher'"):
+                await d.ask()
+            assert d.server.stats()["requests"] == 0
+
+    async def test_a_refused_call_leaves_the_budget_as_it_was(self, desk: Opener) -> None:
+        async with desk("500", "429:ms", "400", budget=Budget(requests=1)) as d:
+            with pytest.raises(RequestRejected):
+                await d.ask("r1")
+            assert (await d.ask("r2")).text
+
+    async def test_a_lost_call_counts_with_the_most_that_it_can_have_cost(self, desk: Opener) -> None:
+        async with desk("cut", budget=Budget(requests=1)) as d:
+            with pytest.raises(BudgetReached):
+                await d.ask()
+
+    async def test_a_cancelled_call_stays_doubtful_and_its_money_set_aside(self, desk: Opener, tmp_path: Path) -> None:
+        async with desk("hang", budget=Budget(requests=1)) as d:
+            asking = asyncio.ensure_future(d.ask())
+            await d.server.asked.wait()
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            with pytest.raises(BudgetReached):
+                await d.ask("r2")
+            later = Ledger.open(tmp_path / "ledger.sqlite", run="test")
+            assert later.spent().doubtful == 1
+            later.close()
+
+    async def test_a_call_that_is_cancelled_before_it_is_sent_leaves_nothing(self, desk: Opener) -> None:
+        async with desk("hang", max_concurrency=1, budget=Budget(requests=2)) as d:
+            hanging, waiting = asyncio.ensure_future(d.ask("r1")), asyncio.ensure_future(d.ask("r2"))
+            await d.server.asked.wait()
+            waiting.cancel()
+            hanging.cancel()
+            await asyncio.gather(hanging, waiting, return_exceptions=True)
+            assert (await d.ask("r3")).text
+            assert d.server.stats()["requests"] == 2
+
+    async def test_an_unknown_cost_is_counted_as_unknown(self, desk: Opener) -> None:
+        async with desk("ok", "uncounted") as d:
+            await d.ask("r1")
+            assert d.caller.totals()["cost_usd"] > 0
+            await d.ask("r2")
+            assert d.caller.totals()["cost_usd"] is None
+            assert d.counts()["unknown_cost"] == 1
+
+
+class TestCounts:
+    async def test_totals_are_those_of_all_models_and_the_summary_has_each(self, desk: Opener) -> None:
+        async with desk() as d:
+            await d.ask("r1")
+            other = d.open(model="other")
+            await d.caller.ask(other, [{"role": "user", "content": "a b"}], WARM, row=Row(id="r1"), name="judge")
+            await other.close()
+            totals = d.caller.totals()
+            assert (totals["calls"], totals["prompt_tokens"], totals["completion_tokens"]) == (2, 5, 8)
+            assert [(entry["name"], entry["calls"], entry["served"]) for entry in d.caller.summary()] == [
+                ("judge", 1, ["other"]),
+                ("teacher", 1, ["m"]),
+            ]
+
+    async def test_a_model_that_changes_midway_is_told_once_and_recorded(
+        self, desk: Opener, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with desk("ok", "other_model", "ok", "other_model") as d:
+            with caplog.at_level(logging.WARNING):
+                for number in range(4):
+                    await d.ask(f"r{number}")
+            assert [record.getMessage() for record in caplog.records] == [
+                "model 'teacher': the endpoint now answers as 'another-model', before as 'm'; the report counts both"
+            ]
+            assert d.counts()["served"] == ["another-model", "m"]
+
+
+class MemoryLedger:
+    """What the caller needs of a ledger, without a thread, for virtual time."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, str] = {}
+
+    def get(self, key: str) -> str | None:
+        return self.bodies.get(key)
+
+    async def intend(self, key: str, wire: Mapping[str, Any], **_: Any) -> str | None:
+        return None
+
+    async def settle(self, key: str, body: str, **_: Any) -> None:
+        self.bodies[key] = body
+
+    async def abandon(self, key: str, kind: str) -> None:
+        pass
+
+
+class Shaky(scripted.ScriptedModel):
+    """A scripted model that fails when `fails(seconds since it was opened, number of the send)` says so."""
+
+    def __init__(self, fails: Callable[[float, int], bool]) -> None:
+        super().__init__(scripted.Config(provider="scripted", max_concurrency=16), Setup("t", Path(), Path(), {}))
+        self.fails, self.sends, self.began = fails, 0, asyncio.get_running_loop().time()
+
+    async def send(self, wire: dict[str, Any], request: Request) -> tuple[str, Mapping[str, str]]:
+        await asyncio.sleep(0.5)
+        self.sends += 1
+        if self.fails(asyncio.get_running_loop().time() - self.began, self.sends):
+            raise ServerFault("503 Service Unavailable", kind="server_error")
+        return await super().send(wire, request)
+
+
+class TestOutages:
+    """In virtual time, as outages are long."""
+
+    @staticmethod
+    async def outcomes(model: Model, rows: int = 200, patience_s: float = 600.0) -> list[Reply | BaseException]:
+        caller = Caller(MemoryLedger(), Budget(), patience_s=patience_s)  # type: ignore[arg-type]
+        messages = [{"role": "user", "content": "Hello"}]
+        asking = (caller.ask(model, messages, WARM, row=Row(id=str(number))) for number in range(rows))
+        return await asyncio.gather(*asking, return_exceptions=True)
+
+    def test_an_outage_of_some_minutes_fails_no_row(self) -> None:
+        async def main() -> list[Reply | BaseException]:
+            return await self.outcomes(Shaky(lambda seconds, _: 2 < seconds < 300))
+
+        assert all(isinstance(outcome, Reply) for outcome in run(main()))
+
+    def test_an_outage_that_outlasts_the_patience_fails_the_rows_that_are_left(self) -> None:
+        async def main() -> list[Reply | BaseException]:
+            return await self.outcomes(Shaky(lambda seconds, _: seconds > 2), patience_s=100)
+
+        kinds = [outcome.kind if isinstance(outcome, ServerFault) else "reply" for outcome in run(main())]
+        assert set(kinds) == {"reply", "outage"}
+        assert kinds.count("outage") > 100
+
+    def test_a_call_that_fails_again_and_again_fails_its_row(self) -> None:
+        async def main() -> tuple[list[Reply | BaseException], int]:
+            model = Shaky(lambda *_: True)
+            return await self.outcomes(model, rows=1), model.sends
+
+        [error], sends = run(main())
+        assert isinstance(error, ServerFault)
+        assert sends == 5
+
+    def test_faults_here_and_there_use_up_a_tenth_of_the_calls_at_most(self) -> None:
+        async def main() -> tuple[list[Reply | BaseException], int]:
+            model = Shaky(lambda _, number: number % 3 > 0)
+            return await self.outcomes(model, rows=1000), model.sends
+
+        outcomes, sends = run(main())
+        assert sends <= 1100
+        assert any(isinstance(outcome, ServerFault) for outcome in outcomes)
+
+
+def test_the_wire_is_what_the_ledger_shows(tmp_path: Path) -> None:
+    async def main() -> dict[str, Any]:
+        async with FakeServer() as server:
+            desk = Desk(server, tmp_path)
+            await desk.ask()
+            found = desk.ledger._file._read("SELECT wire FROM replies")
+            await desk.model.close()
+            desk.ledger.close()
+            wire: dict[str, Any] = json.loads(found[0])
+            assert wire["url"] == f"{server.url}/chat/completions"
+            assert wire["body"] == server.seen[0]
+            return wire
+
+    assert "key" not in json.dumps(asyncio.run(main())).lower()

@@ -1,0 +1,159 @@
+"""Bodies as endpoints send them, and what is made of each."""
+
+import json
+from typing import Any
+
+import pytest
+
+from blackbox_kd.calls.replies import Completion, parse
+from blackbox_kd.errors import ReplyFault
+from blackbox_kd.models import Price
+from blackbox_kd.schema import Usage
+
+PRICE = Price(input=1, output=10)
+
+
+def body(
+    content: Any = "The answer is 4.", finish_reason: str | None = "stop", usage: Any = None, **message: Any
+) -> str:
+    choice = {"index": 0, "message": {"role": "assistant", "content": content, **message}}
+    choice["finish_reason"] = finish_reason
+    usage = {"prompt_tokens": 100, "completion_tokens": 20} if usage is None else usage
+    return json.dumps({"object": "chat.completion", "model": "m-2026-11-01", "choices": [choice], "usage": usage})
+
+
+def fault_of(text: str, *, accept_truncated: bool = False) -> ReplyFault:
+    with pytest.raises(ReplyFault) as caught:
+        parse(text, PRICE, accept_truncated=accept_truncated)
+    return caught.value
+
+
+class TestUsableReplies:
+    def test_a_reply_has_its_text_its_tokens_its_cost_and_the_model_that_served_it(self) -> None:
+        reply = parse(body(), PRICE)
+        assert reply.text == "The answer is 4."
+        assert reply.finish_reason == "stop"
+        assert reply.usage == Usage(prompt_tokens=100, completion_tokens=20)
+        assert reply.model == "m-2026-11-01"
+        assert reply.cost_usd == pytest.approx((100 * 1 + 20 * 10) / 1e6)
+        assert not reply.replayed
+
+    def test_without_a_price_the_cost_is_unknown_and_not_0(self) -> None:
+        assert parse(body(), None).cost_usd is None
+
+    def test_without_token_counts_the_cost_is_unknown_and_not_0(self) -> None:
+        reply = parse(body(usage={}), PRICE)
+        assert reply.cost_usd is None
+        assert reply.usage == Usage()
+
+    def test_a_free_model_costs_nothing_even_uncounted(self) -> None:
+        assert parse(body(usage={}), Price(input=0, output=0)).cost_usd == 0
+
+    def test_parts_of_a_content_are_joined(self) -> None:
+        parts = [{"type": "text", "text": "The answer "}, {"type": "image"}, {"type": "text", "text": "is 4."}]
+        assert parse(body(parts), PRICE).text == "The answer is 4."
+
+    def test_half_a_surrogate_pair_becomes_a_replacement_character(self) -> None:
+        assert parse(body("4 \ud83d"), PRICE).text == "4 \ufffd"
+
+    def test_cached_and_reasoning_tokens_are_read(self) -> None:
+        usage = {
+            "prompt_tokens": 100,
+            "completion_tokens": 20,
+            "prompt_tokens_details": {"cached_tokens": 60},
+            "completion_tokens_details": {"reasoning_tokens": 15},
+        }
+        assert parse(body(usage=usage), PRICE).usage == Usage(100, 20, 60, 15)
+
+    def test_reasoning_that_is_billed_but_left_out_of_the_completion_is_counted(self) -> None:
+        usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 420}
+        assert parse(body(usage=usage), PRICE).usage.completion_tokens == 320
+
+    @pytest.mark.parametrize("nonsense", ["ten", None, -5, True and float("inf"), [1]])
+    def test_counts_that_are_no_numbers_count_as_none(self, nonsense: Any) -> None:
+        usage = {"prompt_tokens": nonsense, "completion_tokens": 20, "prompt_tokens_details": nonsense}
+        assert parse(body(usage=usage), PRICE).usage == Usage(0, 20)
+
+
+class TestReasoning:
+    @pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+    def test_reasoning_beside_the_text_is_kept_apart(self, field: str) -> None:
+        reply = parse(body("4", **{field: "2 and 2"}), PRICE)
+        assert (reply.text, reply.reasoning) == ("4", "2 and 2")
+
+    def test_a_think_block_in_the_text_is_taken_out(self) -> None:
+        reply = parse(body("<think>\n2 and 2\n</think>\n\nThe answer is 4."), PRICE)
+        assert (reply.text, reply.reasoning) == ("The answer is 4.", "2 and 2")
+
+    def test_a_block_that_the_template_opened_is_taken_out_too(self) -> None:
+        reply = parse(body("2 and 2</think>The answer is 4."), PRICE)
+        assert (reply.text, reply.reasoning) == ("The answer is 4.", "2 and 2")
+
+    def test_tags_that_a_text_speaks_of_stay(self) -> None:
+        text = "Write <think> before and </think> after."
+        assert parse(body(text), PRICE).text == text
+
+    def test_reasoning_that_never_ends_is_cut_off(self) -> None:
+        fault = fault_of(body("<think>2 and 2"))
+        assert fault.kind == "truncated"
+        assert "never ends" in str(fault)
+
+    def test_reasoning_without_an_answer_is_empty(self) -> None:
+        assert fault_of(body("<think>2 and 2</think>")).kind == "empty"
+
+
+class TestUnusableReplies:
+    def test_a_reply_that_was_cut_off_says_after_how_many_tokens(self) -> None:
+        fault = fault_of(body(finish_reason="length"))
+        assert fault.kind == "truncated"
+        assert "after 20 tokens" in str(fault)
+
+    def test_a_cut_off_reply_is_taken_where_that_is_asked_for(self) -> None:
+        assert parse(body(finish_reason="length"), PRICE, accept_truncated=True).text == "The answer is 4."
+        assert parse(body("", finish_reason="length"), PRICE, accept_truncated=True).text == ""
+        unfinished = parse(body("<think>2 and", finish_reason="length"), PRICE, accept_truncated=True)
+        assert (unfinished.text, unfinished.reasoning) == ("", "2 and")
+
+    def test_a_content_filter_is_a_refusal(self) -> None:
+        assert fault_of(body("half a", finish_reason="content_filter")).kind == "refused"
+
+    def test_a_refusal_is_quoted(self) -> None:
+        fault = fault_of(body(None, refusal="I cannot help with that."))
+        assert fault.kind == "refused"
+        assert "I cannot help with that." in str(fault)
+
+    @pytest.mark.parametrize("nothing", ["", None, " \n", [], 7])
+    def test_no_text_is_empty(self, nothing: Any) -> None:
+        assert fault_of(body(nothing)).kind == "empty"
+        assert fault_of(body(nothing), accept_truncated=True).kind == "empty"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "<html><body>502 Bad Gateway</body></html>",
+            "",
+            "[" * 100_000,
+            "[]",
+            '"a string"',
+            "{}",
+            '{"error": {"message": "overloaded"}}',
+            '{"choices": null}',
+            '{"choices": []}',
+            '{"choices": [null]}',
+            '{"choices": [{"finish_reason": "stop"}]}',
+            '{"choices": [{"message": null}]}',
+            '{"choices": [{"message": {"content": "half"}, "finish_reason": "error"}]}',
+        ],
+    )
+    def test_what_is_no_chat_completion_is_unreadable(self, text: str) -> None:
+        fault = fault_of(text)
+        assert fault.kind == "unreadable"
+        assert len(str(fault)) < 400
+
+    def test_an_unreadable_body_is_quoted(self) -> None:
+        assert "502 Bad Gateway" in str(fault_of("<html>\n502 Bad Gateway\n</html>"))
+
+
+def test_the_tokens_of_an_unusable_reply_are_known_all_the_same() -> None:
+    assert Completion(body(finish_reason="length")).usage == Usage(100, 20)
+    assert Completion("<html>").usage is None

@@ -1,0 +1,60 @@
+"""What `fake_server` answers: errors in OpenAI's form, and chat completions, whole or not."""
+
+import hashlib
+import json
+from email.utils import formatdate
+from time import time
+from typing import Any
+
+from aiohttp import web
+
+
+def refusal(name: str, argument: str, request: web.BaseRequest) -> web.Response:
+    """An answer that is no reply."""
+    headers = {
+        "date": {"Retry-After": formatdate(time() + 30, usegmt=True)},
+        "ms": {"retry-after-ms": "20"},
+        "soon": {"Retry-After": "soon"},
+        "": {},
+    }.get(argument, {"Retry-After": argument})
+    if name == "redirect":
+        return web.Response(status=302, headers={"Location": "https://elsewhere.invalid/v1"})
+    if name == "insufficient_quota":
+        error = {"message": "You exceeded your current quota.", "type": name, "code": name}
+        return web.json_response({"error": error}, status=429)
+    status = {"echo": 401, "long": 400}.get(name) or int(name)
+    said = {"echo": request.headers.get("Authorization", ""), "long": "too long " * 1000}.get(
+        name, f"this is a {status}"
+    )
+    error = {"message": said, "type": "fake", "code": "fake"}
+    return web.json_response({"error": error}, status=status, headers=headers)
+
+
+def completion_of(name: str, body: dict[str, Any], rule: str) -> dict[str, Any]:
+    """A chat completion; what it says follows from the messages."""
+    messages = json.dumps(body.get("messages"), sort_keys=True)
+    text = rule.format(n=int(hashlib.sha256(messages.encode()).hexdigest()[:6], 16) % 1000)
+    words = sum(len(str(message.get("content")).split()) for message in body.get("messages", []))
+    usage = {"prompt_tokens": words, "completion_tokens": len(text.split())}
+    usage["total_tokens"] = sum(usage.values())
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    completion = {"id": "fake", "object": "chat.completion", "model": body.get("model"), "choices": [choice]}
+    completion["usage"] = usage
+    if name == "null":
+        completion["choices"] = None
+    elif name == "none":
+        completion["choices"] = []
+    elif name == "no_message":
+        del choice["message"]
+    elif name == "empty":
+        message["content"] = "" if len(text) % 2 else None
+    elif name == "refusal":
+        message |= {"content": None, "refusal": "I cannot help with that."}
+    elif name in ("filtered", "cut_off", "error"):
+        choice["finish_reason"] = {"filtered": "content_filter", "cut_off": "length", "error": "error"}[name]
+    elif name == "other_model":
+        completion["model"] = "another-model"
+    elif name == "uncounted":
+        del completion["usage"]
+    return completion
