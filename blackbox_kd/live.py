@@ -27,14 +27,16 @@ class View:
         self._accounts: list[Account] = []
         self._caller: Totals | None = None
         self._training: Mapping[str, Any] = {}
+        self._current: list[Account] = []
         self._rows = 0
         self._began = time.monotonic()
 
     def say(self, text: str) -> None:
         """Shows a line that stays."""
 
-    def begin(self, label: str, rows: int) -> None:
-        """A stage begins, with so many rows to go."""
+    def begin(self, accounts: list[Account], rows: int) -> None:
+        """A stage begins: the accounts of its steps, and the rows that go in."""
+        self._current = accounts
         self._rows = rows
         self._began = time.monotonic()
         self._training = {}
@@ -60,7 +62,8 @@ class View:
         if self._training.get("steps"):
             done, total = self._training.get("step", 0), self._training["steps"]
         else:
-            done, total = (self._accounts[-1].ended if self._accounts else 0), self._rows
+            added = self._current[0].added if self._current else 0
+            done, total = (self._current[0].ended if self._current else 0), self._rows + added
         if not done or done >= total:
             return ""
         left = spent / done * (total - done)
@@ -79,13 +82,14 @@ class View:
 
     def now(self) -> str:
         """The running stage in one line."""
-        account = self._accounts[-1] if self._accounts else None
         if self._training.get("steps"):
             loss = self._training.get("loss")
             text = f"training: step {self._training.get('step')} of {self._training['steps']}"
             text += f", loss {loss:.3f}" if isinstance(loss, float) else ""
-        elif account is not None:
-            text = account_line(account)
+        elif self._current:
+            text = account_line(self._current[0])
+            if len(self._current) > 1:
+                text += f"; {self._current[-1].out:,} out of {self._current[-1].step}"
         else:
             return ""
         left = self.time_left()

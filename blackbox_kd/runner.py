@@ -137,7 +137,7 @@ class Run:
         books = [Account(planned.label) for planned in stage.steps]
         self.accounts += books
         last = stage.steps[-1]
-        self.options.view.begin(last.label, len(table))
+        self.options.view.begin(books, len(table))
         with StageFiles(self._shared.folder, stage.name, [last.config.output or f"#{last.index}"]) as outputs:
             segment = Segment(stage.steps, books, self._shared, outputs.take, self._window(stage))
             await segment.run(table)
@@ -160,7 +160,7 @@ class Run:
         book = Account(planned.label)
         self.accounts.append(book)
         book.rows_in = len(table) if table is not None else self._merged_rows(planned)
-        self.options.view.begin(planned.label, book.rows_in * len(getattr(planned.config, "models", "1")))
+        self.options.view.begin([book], book.rows_in * len(getattr(planned.config, "models", "1")))
         named = [m.value for m in mentions(planned.config) if m.kind == "new table"]
         before = {key: len(entries) for key, entries in self._shared.report.items()}
         trained = len(self._shared.trained)
