@@ -31,6 +31,10 @@ def app(debug: bool) -> None:
 def main() -> None:
     """Runs the command line; every error ends in a message and an exit status, not in a traceback."""
     debug = "--debug" in sys.argv
+    # Read by OpenMP when torch is loaded. Threads that spin while they wait make a model tens of times slower as
+    # soon as another process wants the same cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         status = app.main(standalone_mode=False)
     except click.exceptions.Abort:

@@ -111,12 +111,17 @@ class RunContext:
         version = len(shared.models.versions.get(model, [])) + 1
         work = shared.folder.path / "work"
         output = shared.folder.path / "models" / f"{model}@{version}"
-        data = exports.write_dataset(shared.folder.path / "dataset", rows)
+        dataset = shared.folder.path / "dataset"
+        try:
+            data = exports.write_dataset(dataset, rows, method)
+        except DataError as error:
+            raise DataError(f"{self.step}: {error}") from error
         config = shared.models.config(f"{model}@base" if settings["start"] == "base" else model)
         setup = shared.models.setup(model)
+        adapter = getattr(config, "adapter", None)
         job = {
             "model": str(weights.resolve(config.model, setup.cache, setup.folder)),
-            "adapter_from": getattr(config, "adapter", None),
+            "adapter_from": str((setup.folder / adapter).resolve()) if adapter else None,
             "data": str(data),
             "output": str(output),
             "settings": {key: value for key, value in settings.items() if key != "start"},
@@ -127,7 +132,8 @@ class RunContext:
         result = await launch.run_training(method, job_file, shared.on_event)
         shared.models.versions.setdefault(model, []).append(output)
         shared.trained.append((model, output))
-        self.record("trainings", [{"model": f"{model}@{version}", "method": method, **result}])
+        refused = dict(exports.left_out(dataset))
+        self.record("trainings", [{"model": f"{model}@{version}", "method": method, **result, "left_out": refused}])
 
     def record(self, key: str, entries: list[dict[str, Any]]) -> None:
         """See `schema.Context.record`."""

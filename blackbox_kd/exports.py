@@ -1,8 +1,10 @@
 """The data set that a run leaves: TRL's columns, as JSON lines and Parquet."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from contextlib import ExitStack
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -11,56 +13,134 @@ from blackbox_kd.errors import DataError
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.run import write_whole
 from blackbox_kd.schema import Row
+from blackbox_kd.sources import PEEK
 
+LEFT_OUT = "left_out.jsonl"
+"""Beside the data set: the rows that it lacks because nothing can be learnt from them, each with its reason."""
+CONVERSATIONS = ("messages", "sharegpt")
+"""Shapes whose column holds turns; CSV has them as JSON text."""
 TRL_COLUMNS = ("prompt", "completion", "chosen", "rejected", "messages")
 HELD_BACK = {"input_ids", "labels", "seq_lengths", "image", "images", "tools", "chat_template_kwargs", "text"}
-"""Names that TRL gives a meaning of its own (trl 1.16, SFTTrainer): columns called so are left out."""
+"""Names that TRL gives a meaning of its own (trl 1.16, SFTTrainer): columns called so do not stand beside its own."""
 BATCH = 1000
+INT64 = range(-(2**63), 2**63)
 
 
 def write_recipe(path: Path, recipe: Recipe) -> None:
     """Writes the recipe as it was run, overrides applied."""
     text = yaml_source.dump(recipe.source.values)
-    write_whole(path, f"# {recipe.file}, as it was run\n{text}")
+    write_whole(path, f"# {Path(recipe.file).name}, as it was run\n{text}")
 
 
-def write_dataset(folder: Path, rows: Iterable[Row]) -> Path:
+def write_dataset(folder: Path, rows: Iterable[Row], method: str | None = None) -> Path:
     """Writes `train.jsonl` and `train.parquet`; returns the path of the first.
 
-    Rows of a known shape get TRL's columns; other rows are written as they are. Columns beside TRL's stay when
-    their values are plain.
+    Rows of a known shape get TRL's columns; columns beside TRL's stay when their values are plain. Those from which
+    nothing can be learnt go to `left_out.jsonl`, each with its reason. Rows of no known shape stay as they are.
+
+    Args:
+        folder: of the data set.
+        rows: N rows of one shape.
+        method: how a model is about to be trained on them, such as `sft`; None if none is.
 
     Raises:
-        DataError: there are no rows.
+        DataError: a model is about to be trained, and there are no rows that its method can use.
     """
+    iterator = iter(rows)
+    first = list(islice(iterator, PEEK))
+    shape = _shape(first, method)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = folder / "train.jsonl"
-    part = folder / "train.jsonl.part"
+    part, refused = folder / "train.jsonl.part", folder / f"{LEFT_OUT}.part"
     kinds: dict[str, str] = {}
-    with part.open("w", encoding="utf-8") as file:
-        for row in _converted(rows):
-            for name, value in row.items():
+    with ExitStack() as files:
+        kept = files.enter_context(part.open("w", encoding="utf-8"))
+        lost = files.enter_context(refused.open("w", encoding="utf-8"))
+        for row in chain(first, iterator):
+            try:
+                made = _converted(row, shape)
+            except DataError as error:
+                lost.write(_line({"id": row.id, "reason": str(error), "row": row}))
+                continue
+            for name, value in made.items():
                 kinds[name] = _joined(kinds.get(name), value)
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            kept.write(_line(made))
     part.replace(target)
+    refused.replace(folder / LEFT_OUT)
+    if method is not None and not kinds:
+        raise _nothing_to_learn(folder)
     _write_parquet(target, folder / "train.parquet", kinds)
     return target
 
 
-def _converted(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
-    shape: str | None = None
-    for number, row in enumerate(rows):
-        if number == 0:
-            try:
-                shape = shapes.recognise(row.keys())
-            except DataError:
-                shape = None
-        plain = {name: value for name, value in row.items() if _is_plain(value) and name not in HELD_BACK}
-        if shape is None:
-            yield {name: value for name, value in row.items() if name not in HELD_BACK}
-        else:
-            beside = {name: value for name, value in plain.items() if name not in TRL_COLUMNS}
-            yield {**shapes.convert(row, shape), **beside}
+def left_out(folder: Path) -> Counter[str]:
+    """How many rows a data set lacks because nothing can be learnt from them, by reason."""
+    if not (folder / LEFT_OUT).exists():
+        return Counter()
+    with (folder / LEFT_OUT).open(encoding="utf-8") as file:
+        return Counter(json.loads(line)["reason"] for line in file)
+
+
+def rows_in(folder: Path) -> int:
+    """How many rows a data set has."""
+    with (folder / "train.jsonl").open("rb") as file:
+        return sum(1 for _ in file)
+
+
+def _shape(first: list[Row], method: str | None) -> str | None:
+    """The shape of rows, by the columns of the first ones: a single row need not have all of them."""
+    try:
+        shape = shapes.recognise(dict.fromkeys(name for row in first for name in row))
+    except DataError:
+        if method is not None and first:
+            raise
+        return None
+    if method is not None and (shape == "preference") != (method == "dpo"):
+        has, needs = ", ".join(shapes.SHAPES[shape]), "chosen, rejected" if method == "dpo" else "prompt, completion"
+        raise DataError(
+            f"the rows are of the shape {shape} ({has}), which method {method} cannot learn from\n"
+            f"  fix: give it rows with {needs}, or choose another method"
+        )
+    return shape
+
+
+def _nothing_to_learn(folder: Path) -> DataError:
+    reasons = left_out(folder)
+    if not reasons:
+        return DataError("there are no rows to train on\n  fix: look at the steps before, they kept none")
+    listed = "; ".join(f"{count:,} times: {reason}" for reason, count in reasons.most_common())
+    return DataError(
+        f"nothing can be learnt from any of the {reasons.total():,} rows\n"
+        f"  {listed}\n  fix: mend the rows; {folder / LEFT_OUT} has each with its reason"
+    )
+
+
+def _line(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def _converted(row: Row, shape: str | None) -> dict[str, Any]:
+    if shape is None:
+        return dict(row)
+    missing = [name for name in shapes.SHAPES[shape] if name not in row]
+    if missing:
+        raise DataError(f"column {missing[0]!r} is missing")
+    beside = {name: value for name, value in row.items() if _is_plain(value) and name not in HELD_BACK}
+    for name in TRL_COLUMNS:
+        beside.pop(name, None)
+    return {**shapes.convert(_with_turns(row, shape), shape), **beside}
+
+
+def _with_turns(row: Row, shape: str) -> Row:
+    """The row with the turns of a conversation that stands in it as JSON text."""
+    column = shapes.SHAPES[shape][0]
+    text = row[column]
+    if shape not in CONVERSATIONS or not isinstance(text, str) or not text.strip():
+        return row
+    try:
+        return row | {column: json.loads(text)}
+    except ValueError:
+        raise DataError(f"column {column!r} holds text that is no JSON list of turns") from None
 
 
 def _is_plain(value: object) -> bool:
@@ -71,15 +151,23 @@ def _joined(kind: str | None, value: object) -> str:
     """The Parquet kind that holds all values of a column so far: mixed columns become text."""
     if value is None:
         return kind or "null"
-    if isinstance(value, list) and all(
-        isinstance(item, Mapping) and {"role", "content"} == set(item) for item in value
-    ):
+    if isinstance(value, list) and all(map(_is_message, value)):
         new = "messages"
+    elif isinstance(value, int) and value not in INT64:
+        new = "str"
     else:
         new = {bool: "bool", int: "int", float: "float", str: "str"}.get(type(value), "json")
     if kind in (None, "null", new):
         return new
     return "float" if {kind, new} == {"int", "float"} else "json" if "json" in (kind, new) else "str"
+
+
+def _is_message(item: object) -> bool:
+    return (
+        isinstance(item, Mapping)
+        and set(item) == {"role", "content"}
+        and all(isinstance(text, str) for text in item.values())
+    )
 
 
 def _write_parquet(source: Path, target: Path, kinds: dict[str, str]) -> None:

@@ -9,11 +9,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from blackbox_kd import exports, report_rows
 from blackbox_kd.accounts import Account
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.run import StoredTable, write_whole
 
 SCHEMA_VERSION = 1
+STOPPED = {"CancelledError", "KeyboardInterrupt"}
 PACKAGES = ("blackbox-kd", "aiohttp", "torch", "transformers", "trl", "peft", "datasets", "accelerate")
 
 
@@ -49,9 +51,10 @@ def write(folder: Path, facts: Facts) -> dict[str, Any]:
         "recipe": facts.recipe.name,
         "paper": facts.recipe.head.paper,
         "seed": facts.recipe.head.seed,
-        "status": facts.status,
+        "status": "stopped by Ctrl-C or SIGTERM" if facts.status in STOPPED else facts.status,
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "funnel": [account.entry() for account in facts.accounts],
+        "dataset": _dataset(folder / "dataset", facts),
         "models": facts.models,
         "spent": facts.spent,
         "evaluations": facts.lists.get("evaluations", []),
@@ -63,6 +66,13 @@ def write(folder: Path, facts: Facts) -> dict[str, Any]:
     write_whole(folder / "report.json", json.dumps(found, indent=1, ensure_ascii=False, default=str) + "\n")
     write_whole(folder / "report.md", in_words(found, facts.samples))
     return found
+
+
+def _dataset(folder: Path, facts: Facts) -> dict[str, Any] | None:
+    """What the data set holds; None if this run has not written it, and what is there is an earlier run's."""
+    if not (facts.status == "complete" or facts.lists.get("trainings")) or not (folder / "train.jsonl").exists():
+        return None
+    return {"rows": exports.rows_in(folder), "left_out": dict(exports.left_out(folder))}
 
 
 def environment() -> dict[str, str]:
@@ -78,22 +88,47 @@ def environment() -> dict[str, str]:
 
 def in_words(report: Mapping[str, Any], samples: list[StoredTable]) -> str:
     """The report as a person would tell it, in Markdown."""
-    parts = [f"# {report['recipe']}", ""]
-    if report["status"] != "complete":
-        parts += [f"**This run is not complete: {report['status']}**", ""]
-    parts += _evidence(report)
-    parts += ["## Rows", "", "| step | in | added | out | dropped | failed |", "|---|---|---|---|---|---|"]
-    for entry in report["funnel"]:
-        dropped = "<br>".join(f"{count:,} {_cell(reason)}" for reason, count in entry["dropped"].items()) or "0"
-        failed = "<br>".join(f"{count:,} {_cell(kind)}" for kind, count in entry["failed"].items()) or "0"
-        cells = [entry["step"], f"{entry['in']:,}", f"{entry['added']:,}", f"{entry['out']:,}", dropped, failed]
-        parts.append(f"| {' | '.join(cells)} |")
-    parts += ["", *_costs(report), *_samples(samples)]
+    parts = [f"# {report['recipe']}", "", _status(report), ""]
+    parts += _evidence(report) + _training(report) + _rows(report) + _costs(report) + report_rows.in_words(samples)
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def _status(report: Mapping[str, Any]) -> str:
+    spent = report["spent"]
+    bill = f"{spent['requests']:,} calls, {spent['tokens']:,} tokens, {dollars(spent['usd'])}"
+    if report["status"] != "complete":
+        what = report["status"].rstrip(".")
+        return f"**The run is not complete: {what}.** What is paid for is kept; the same command goes on from here."
+    made = f"{report['dataset']['rows']:,} rows in `dataset/`, " if report["dataset"] else ""
+    return f"The run is complete: {made}{bill}."
+
+
+def _rows(report: Mapping[str, Any]) -> list[str]:
+    lines = ["## Rows", "", "| step | in | added | out | dropped | failed |", "|---|---|---|---|---|---|"]
+    unfinished = []
+    for entry in report["funnel"]:
+        lost = sum(sum(entry[kind].values()) for kind in ("dropped", "failed"))
+        added = max(0, entry["added"])
+        cells = [entry["step"], f"{entry['in']:,}", f"{added:,}", f"{entry['out']:,}"]
+        cells += [counted(entry[kind], "<br>") or "0" for kind in ("dropped", "failed")]
+        lines.append(f"| {' | '.join(cells)} |")
+        if (left := entry["in"] + added - entry["out"] - lost) > 0:
+            unfinished.append(f"{left:,} in {entry['step']}")
+    if unfinished:
+        lines += ["", f"Rows that were still being worked on: {', '.join(unfinished)}."]
+    if report["dataset"] and report["dataset"]["left_out"]:
+        reasons = report["dataset"]["left_out"]
+        lines += [
+            "",
+            f"{sum(reasons.values()):,} rows are not in the data set, as nothing can be learnt from them "
+            f"(`dataset/{exports.LEFT_OUT}`): {counted(reasons, '; ')}.",
+        ]
+    return [*lines, ""]
+
+
+def counted(reasons: Mapping[str, int], between: str) -> str:
+    """Reasons with their counts, as the cell of a table can hold them."""
+    return between.join(f"{count:,} {reason}" for reason, count in reasons.items()).replace("|", "\\|").replace("\n", " ")
 
 
 def percent(share: float | None) -> str:
@@ -106,6 +141,11 @@ def interval(ci95: list[float] | None) -> str:
     return "none" if ci95 is None else f"{percent(ci95[0])} to {percent(ci95[1])}"
 
 
+def dollars(usd: float) -> str:
+    """A sum of money: to the cent from a dollar on, finer below."""
+    return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"
+
+
 def _evidence(report: Mapping[str, Any]) -> list[str]:
     if not report["evaluations"]:
         return []
@@ -115,87 +155,90 @@ def _evidence(report: Mapping[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for entry in report["evaluations"]:
-        right = f"{entry['right']:,} ({percent(entry['accuracy'])})"
-        cells = [entry["model"], entry["table"], f"{entry['n']:,}", right, interval(entry["ci95"])]
+        cells = [entry["model"], entry["table"], f"{entry['n']:,}", _right(entry), interval(entry["ci95"])]
         cells += [f"{entry['read']:,}", f"{entry['truncated']:,}"]
         lines.append(f"| {' | '.join(cells)} |")
+    for entry in report["evaluations"]:
+        for column, groups in entry.get("slices", {}).items():
+            told = "; ".join(f"{value}: {_right(group)} of {group['n']:,}" for value, group in groups.items())
+            lines += ["", f"`{entry['model']}` on `{entry['table']}` by `{column}`: {told}."]
     lines.append("")
     for entry in report["comparisons"]:
-        lines += [comparison_in_words(entry, report["evaluations"]), ""]
+        lines += [comparison_in_words(entry, report["evaluations"]) + _price_of(entry, report["spent"]), ""]
     for entry in report["contamination"]:
         lines += [
-            f"Held-out table `{entry['table']}` against the training rows: {entry['exact']:,} exact duplicates, "
-            f"{entry['near']:,} near duplicates among {entry['rows']:,} rows.",
+            f"Of the {entry['rows']:,} rows of the held-out table `{entry['table']}`, {entry['exact']:,} stand among "
+            f"the training rows word for word and {entry['near']:,} nearly.",
             "",
         ]
     return lines
 
 
+def _right(entry: Mapping[str, Any]) -> str:
+    return f"{entry['right']:,} ({percent(entry['accuracy'])})"
+
+
+def _price_of(entry: Mapping[str, Any], spent: Mapping[str, Any]) -> str:
+    """What a point of a real gain has cost; nothing where the bill is not known or nothing was paid."""
+    if entry["ci95"][0] <= 0 or spent["usd_unknown"] or not spent["usd"]:
+        return ""
+    return f" The run cost {dollars(spent['usd'])}, {dollars(spent['usd'] / (100 * entry['gain']))} a point."
+
+
 def comparison_in_words(entry: Mapping[str, Any], evaluations: list[dict[str, Any]]) -> str:
     """What a comparison says, and what the gain is made of."""
     low, high = entry["ci95"]
-    points = 100 * entry["gain"]
+    model, against = f"`{entry['model']}`", f"`{entry['against']}`"
     verdict = (
         "The interval lies above 0: the gain is real on rows like these."
         if low > 0
-        else "The interval lies below 0: the model got worse."
+        else f"The interval lies below 0: {model} is the worse one."
         if high < 0
-        else "The interval holds 0: these rows show no difference."
+        else "The interval holds 0: these rows do not tell which one is better."
     )
     text = (
-        f"On the same {entry['n']:,} rows of `{entry['table']}`, `{entry['model']}` is {points:+.1f} points against "
-        f"`{entry['against']}` (95 % interval {100 * low:+.1f} to {100 * high:+.1f}, "
-        f"McNemar p = {entry['p_value']:.2g}). {verdict}"
+        f"On the same {entry['n']:,} rows of `{entry['table']}`, {model} gains {100 * entry['gain']:+.1f} points over "
+        f"{against} (95 % interval {100 * low:+.1f} to {100 * high:+.1f}; {entry['gained']:,} rows gained, "
+        f"{entry['lost']:,} lost, McNemar p = {entry['p_value']:.2g}). {verdict}"
     )
     by_model = {e["model"]: e for e in evaluations if e["table"] == entry["table"] and e["step"] == entry["step"]}
     after, before = by_model.get(entry["model"]), by_model.get(entry["against"])
     if after and before and after["read"] and before["read"]:
         text += (
-            f" What it is made of: an answer could be read in {after['read']:,} of {after['n']:,} replies "
-            f"(before: {before['read']:,}), and of the answers read {percent(after['right'] / after['read'])} were "
-            f"right (before: {percent(before['right'] / before['read'])})."
+            f" An answer could be read in {after['read']:,} of its {after['n']:,} replies ({against}: "
+            f"{before['read']:,}); of the answers read, {percent(after['right'] / after['read'])} are right "
+            f"({against}: {percent(before['right'] / before['read'])})."
         )
     return text
 
 
+def _training(report: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for entry in report.get("trainings", []):
+        text = f"- `{entry['model']}` ({entry['method']}): {entry['rows']:,} rows, {entry['steps']:,} steps"
+        text += f" in {entry['seconds']:,.0f} s on {entry['device']}"
+        if entry.get("first_loss") is not None:
+            text += f"; loss {entry['first_loss']:.3f} at the start, {entry['last_loss']:.3f} at the end"
+        if entry.get("rows_left_out"):
+            text += f"; {entry['rows_left_out']:,} rows left out as longer than {entry['max_length']:,} tokens"
+        lines.append(text)
+    return ["## Training", "", *lines, ""] if lines else []
+
+
 def _costs(report: Mapping[str, Any]) -> list[str]:
-    lines = ["## Cost", ""]
     spent = report["spent"]
-    usd = f"${spent['usd']:.4f}"
+    text = f"This run, all its invocations together: {spent['requests']:,} calls, {spent['tokens']:,} tokens, "
+    text += f"{dollars(spent['usd'])}."
     if spent["usd_unknown"]:
-        usd += f" and what {spent['usd_unknown']:,} calls cost whose price is not known"
-    lines += [
-        f"All invocations of this run together: {spent['requests']:,} paid or local calls, {spent['tokens']:,} tokens, "
-        f"{usd}. Calls repeated after a crash: {spent['repeated']:,}.",
-        "",
-    ]
+        text += f" What {spent['usd_unknown']:,} of the calls cost is not known and not in the sum."
+    if spent["doubtful"]:
+        text += f" {spent['doubtful']:,} calls more were lost in flight, and may have been charged for."
+    text += f" Calls sent again because an earlier process died: {spent['repeated']:,}."
+    lines = ["## Cost", "", text, ""]
     for entry in report["models"]:
-        cost = "cost unknown" if entry["cost_usd"] is None else f"${entry['cost_usd']:.4f}"
+        cost = "cost not known" if entry["cost_usd"] is None else dollars(entry["cost_usd"])
         lines.append(
-            f"- `{entry['name']}`: {entry['calls']:,} calls now, {entry['replayed']:,} from the ledger, "
-            f"{entry['prompt_tokens']:,} + {entry['completion_tokens']:,} tokens, {cost}"
+            f"- `{entry['name']}`: {entry['calls']:,} calls now, {entry['replayed']:,} replies from the ledger; "
+            f"{entry['prompt_tokens']:,} prompt and {entry['completion_tokens']:,} completion tokens; {cost}"
         )
     return [*lines, ""]
-
-
-def _samples(tables: list[StoredTable], count: int = 5) -> list[str]:
-    lines: list[str] = []
-    for table in tables:
-        if not len(table):
-            continue
-        lines += [f"## {min(count, len(table))} rows of `{table.path.name}`", ""]
-        step = max(1, len(table) // count)
-        for number, row in enumerate(table):
-            if number % step == 0 and number // step < count:
-                shown = {k: v for k, v in row.items() if k in _SHOWN and v not in (None, "")}
-                lines += [f"**{row.id}**", ""]
-                lines += [f"- {key}: {_cell(_shown(value))}" for key, value in shown.items()] + [""]
-    return lines
-
-
-_SHOWN = ("instruction", "reference", "response", "answer", "correct", "model", "prompt", "completion")
-
-
-def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 600 else text[:600] + " [...]"

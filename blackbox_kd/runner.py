@@ -33,6 +33,7 @@ class Options:
         ledger: the ledger's file; `runs/ledger.sqlite` if left out, so that all runs started here share it.
         limit: at most so many rows of each data table.
         until: name or position of the last step that is run.
+        retry_failed: ask anew for the rows that failed, also where that means to buy another reply.
         cache: the user's cache folder.
         env: where keys are looked up.
         view: shows how the run goes on.
@@ -43,6 +44,7 @@ class Options:
     ledger: Path | None = None
     limit: int | None = None
     until: str | None = None
+    retry_failed: bool = False
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     view: View = field(default_factory=View)
 
@@ -74,7 +76,7 @@ class Run:
             ledger = Ledger.open(ledger_file, run=str(self.path.resolve()))
             stack.callback(ledger.close)
             budget = Budget(**self.recipe.head.budget.model_dump(), spent=ledger.spent())
-            caller = Caller(ledger, budget)
+            caller = Caller(ledger, budget, retry_failed=self.options.retry_failed)
             models = OpenModels(self.recipe, self.options.cache, self.options.env)
             self._shared = Shared(self.recipe, folder, models, caller)
             self._shared.on_event = self.options.view.training
@@ -154,7 +156,7 @@ class Run:
         table = self._input(planned)
         fingerprint = self._fingerprint(planned, table)
         done = self._shared.folder.finished(stage.name, fingerprint)
-        if done is not None:
+        if done is not None and not (self.options.retry_failed and done["account"]["failed"]):
             self._skip(planned, done)
             return
         book = Account(planned.label)
@@ -258,4 +260,5 @@ class Run:
             ]
             raise TooManyFailed(
                 "\n".join(lines) + f"\n  more than max_failed_share: {limit} of the rows; see {self.path}/failed.jsonl"
+                "\n  fix: mend what the errors say, or run the same command with --retry-failed to ask anew"
             )

@@ -65,12 +65,23 @@ class Caller:
         budget: what the run may spend.
         reply_retries: how often a reply is asked for anew when it cannot be used and another can differ.
         patience_s: how long an endpoint that is out, or only refuses, is waited for.
+        retry_failed: buy replies beyond those of the ledger that cannot be used, as often as for a new question.
+            Every later caller finds them there, without this.
     """
 
-    def __init__(self, ledger: Ledger, budget: Budget, *, reply_retries: int = 2, patience_s: float = 600.0) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        budget: Budget,
+        *,
+        reply_retries: int = 2,
+        patience_s: float = 600.0,
+        retry_failed: bool = False,
+    ) -> None:
         self._ledger = ledger
         self._budget = budget
         self._reply_retries = reply_retries
+        self._retry_failed = retry_failed
         self._patience = Patience(patience_s)
         self._endpoints: dict[str, Endpoint] = {}
         self._asked: dict[str, _Asked] = {}
@@ -104,16 +115,23 @@ class Caller:
             CallError, BudgetReached: see the top of this module.
         """
         asked = self._known(model, name or model.config.model)
+        fault: ReplyFault | None = None
+        bought = 0
         for attempt in itertools.count():
-            request = Request(messages, sampling, row, sample, attempt)
-            try:
-                return await self._reply(asked, request, round, accept_truncated)
-            except ReplyFault as fault:
-                # A gateway's page instead of a reply is chance, however greedily the model decodes.
-                can_differ = sampling.varies or fault.kind == "unreadable"
-                if attempt >= self._reply_retries or not can_differ:
-                    raise _described(fault, asked.counts.name, request) from fault
+            call = _call(asked, Request(messages, sampling, row, sample, attempt), round)
+            if fault is not None:
+                if not self._may_ask_anew(call, fault, bought):
+                    raise _described(fault, asked.counts.name, call.request) from fault
                 asked.counts.retried += 1
+            completion, is_replayed = await self._completion(call)
+            bought += not is_replayed
+            try:
+                reply = completion.reply(asked.price, accept_truncated=accept_truncated)
+            except ReplyFault as found:
+                fault = found
+                continue
+            asked.counts.came(reply)
+            return replace(reply, replayed=True) if is_replayed else reply
         raise AssertionError("the loop has no end")
 
     def totals(self) -> dict[str, Any]:
@@ -146,13 +164,15 @@ class Caller:
         known.limiter.narrow(config.max_concurrency, getattr(config, "rpm", None), getattr(config, "tpm", None))
         return known
 
-    async def _reply(self, asked: _Asked, request: Request, round: int, accept_truncated: bool) -> Reply:
-        wire = asked.model.wire(request)
-        key = key_of(wire, row_id=request.row.id, sample=request.sample, attempt=request.attempt, round=round)
-        completion, is_replayed = await self._completion(_Call(asked, key, wire, request))
-        reply = completion.reply(asked.price, accept_truncated=accept_truncated)
-        asked.counts.came(reply)
-        return replace(reply, replayed=True) if is_replayed else reply
+    def _may_ask_anew(self, call: _Call, fault: ReplyFault, bought: int) -> bool:
+        """Whether, after a reply that cannot be used, the next one may be asked for, or is there already."""
+        if self._ledger.get(call.key) is not None:
+            return True
+        # A gateway's page instead of a reply is chance, however greedily the model decodes.
+        can_differ = call.request.sampling.varies or fault.kind == "unreadable"
+        if self._retry_failed:
+            return not bought or (can_differ and bought <= self._reply_retries)
+        return can_differ and call.request.attempt <= self._reply_retries
 
     async def _completion(self, call: _Call) -> tuple[Completion, bool]:
         """What came, and whether from the ledger. Who asks what is being asked already waits for that reply."""
@@ -259,7 +279,14 @@ class Caller:
             await self._ledger.abandon(call.key, error.kind)
 
 
+def _call(asked: _Asked, request: Request, round: int) -> _Call:
+    wire = asked.model.wire(request)
+    key = key_of(wire, row_id=request.row.id, sample=request.sample, attempt=request.attempt, round=round)
+    return _Call(asked, key, wire, request)
+
+
 def _described(fault: ReplyFault, name: str, request: Request) -> ReplyFault:
-    attempts = f"{request.attempt + 1} attempts" if request.attempt else "1 attempt"
+    """The fault in full; `request` is the one that is not made any more."""
+    attempts = f"{request.attempt} attempts" if request.attempt > 1 else "1 attempt"
     text = f"model {name!r}, row {request.row.id!r}: {fault} ({attempts}; what came is kept in the ledger)"
     return ReplyFault(text, kind=fault.kind)

@@ -1,6 +1,6 @@
 """A model in this process, loaded with transformers: hub id, folder, `.gguf` file, or `package:NAME/FILE.gguf`.
 
-Requests that wait together are answered together, in one batch.
+Requests are answered side by side: a reply that is done makes room for the next at once.
 """
 
 import asyncio
@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from blackbox_kd import weights
-from blackbox_kd.errors import RequestRejected
+from blackbox_kd.errors import CallError, RequestRejected
 from blackbox_kd.local_engine import Engine, Job, Written, seed_of
 from blackbox_kd.models import Model, ModelConfig, Setup
 from blackbox_kd.schema import Request, digest
 
 GATHER_S = 0.02
-"""How long a batch that is not full waits for requests that are on their way."""
+"""How long an idle engine waits for requests that come together with the first."""
 
 
 class Config(ModelConfig):
@@ -35,8 +35,8 @@ class Config(ModelConfig):
     """Precision; `auto` is float32 on a CPU and bfloat16 on a GPU."""
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`; `auto` takes a GPU where there is one."""
-    max_batch: int = Field(default=32, ge=1)
-    """The most requests in one batch."""
+    max_batch: int | None = Field(default=None, ge=1)
+    """The most replies written at once; 32 on a CPU and 128 on a GPU if left out."""
     max_concurrency: int = Field(default=96, ge=1)
     """Requests that may wait at once; more than `max_batch`, so that the next batch is always full."""
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
@@ -86,7 +86,8 @@ class TransformersModel:
         self.endpoint = f"transformers {self._identity[:16]}"
         self._engine: Engine | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="generate")
-        self._waiting: list[tuple[Job, asyncio.Future[Written]]] = []
+        self._new: list[Job] = []
+        self._open: dict[Job, asyncio.Future[Written]] = {}
         self._worker: asyncio.Task[None] | None = None
 
     def wire(self, request: Request) -> dict[str, Any]:
@@ -109,12 +110,9 @@ class TransformersModel:
         return {name: value for name, value in wire.items() if value is not None}
 
     async def send(self, wire: dict[str, Any], request: Request) -> tuple[str, Mapping[str, str]]:
-        """Waits for its place in a batch; returns the reply in the form of a chat completion."""
-        loop = asyncio.get_running_loop()
-        engine = await loop.run_in_executor(self._thread, self._loaded)
-        ids = engine.tokens_of(request.messages)
+        """Waits for its turn; returns the reply in the form of a chat completion."""
         job = Job(
-            ids=ids,
+            messages=request.messages,
             temperature=wire["temperature"],
             top_p=wire.get("top_p", 1.0),
             top_k=wire.get("top_k", 0),
@@ -122,11 +120,16 @@ class TransformersModel:
             stop=request.sampling.stop,
             seed=seed_of(wire, request.row.id, request.sample, request.attempt),
         )
-        future: asyncio.Future[Written] = loop.create_future()
-        self._waiting.append((job, future))
+        future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
+        self._new.append(job)
+        self._open[job] = future
         if self._worker is None or self._worker.done():
             self._worker = asyncio.ensure_future(self._work())
-        return _completion(self.config.model, len(ids), await future), {}
+        try:
+            return _completion(self.config.model, await future), {}
+        finally:
+            self._open.pop(job, None)
+            job.drop()
 
     async def close(self) -> None:
         """Ends the worker and frees the weights."""
@@ -142,47 +145,42 @@ class TransformersModel:
         if self._engine is None:
             config = self._config
             adapter = str(self._setup.folder / config.adapter) if config.adapter else None
-            self._engine = Engine(self._place, adapter, config.dtype, config.device, config.chat_template_kwargs)
+            self._engine = Engine(
+                self._place, adapter, config.dtype, config.device, config.chat_template_kwargs, config.max_batch
+            )
         return self._engine
 
     async def _work(self) -> None:
-        """Answers batch after batch until nobody waits."""
+        """Lets the engine write on, in its thread, until nobody waits."""
         loop = asyncio.get_running_loop()
-        while self._waiting:
-            if len(self._waiting) < self._config.max_batch:
-                await asyncio.sleep(GATHER_S)
-            batch = self._next_batch()
-            if not batch:
-                return
-            engine = self._loaded()
+        await asyncio.sleep(GATHER_S)
+        while self._open:
+            new, self._new = [job for job in self._new if job in self._open], []
             try:
-                written = await loop.run_in_executor(self._thread, engine.write, [job for job, _ in batch])
+                ended = await loop.run_in_executor(self._thread, self._advance, new)
             except BaseException as error:
-                for _, future in batch:
+                for future in self._open.values():
                     if not future.done():
                         future.set_exception(error)
-                if not isinstance(error, Exception):
-                    raise
-                continue
-            for (_, future), reply in zip(batch, written, strict=True):
-                if not future.done():
-                    future.set_result(reply)
+                raise
+            for job, outcome in ended:
+                self._settle(job, outcome)
 
-    def _next_batch(self) -> list[tuple[Job, asyncio.Future[Written]]]:
-        """Who has waited longest, and those whose prompts are nearest in length: little is padded."""
-        self._waiting = [entry for entry in self._waiting if not entry[1].cancelled()]
-        if not self._waiting:
-            return []
-        length = len(self._waiting[0][0].ids)
-        order = sorted(range(len(self._waiting)), key=lambda at: (at != 0, abs(len(self._waiting[at][0].ids) - length)))
-        chosen = set(order[: self._config.max_batch])
-        batch = [self._waiting[at] for at in sorted(chosen)]
-        self._waiting = [entry for at, entry in enumerate(self._waiting) if at not in chosen]
-        return batch
+    def _advance(self, new: list[Job]) -> list[tuple[Job, Written | CallError]]:
+        return self._loaded().advance(new)
+
+    def _settle(self, job: Job, outcome: Written | CallError) -> None:
+        future = self._open.pop(job, None)
+        if future is None or future.done():
+            return
+        if isinstance(outcome, Written):
+            future.set_result(outcome)
+        else:
+            future.set_exception(outcome)
 
 
-def _completion(model: str, prompt_tokens: int, written: Written) -> str:
-    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": written.tokens}
+def _completion(model: str, written: Written) -> str:
+    usage = {"prompt_tokens": written.prompt_tokens, "completion_tokens": written.tokens}
     message = {"role": "assistant", "content": written.text}
     choice = {"index": 0, "message": message, "finish_reason": written.finish_reason}
     body = {"object": "chat.completion", "model": model, "choices": [choice], "usage": usage}

@@ -1,0 +1,179 @@
+"""Writes many replies at once: rows come and go at each token, and no reply depends on who is beside it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from blackbox_kd.kv_slots import Slots
+from blackbox_kd.sampling import Draw, next_tokens
+
+WAVE_TOKENS = 4096
+"""Prompt tokens, padding included, of one forward pass."""
+WORTH_WAITING = 16
+"""Tokens in common with another new prompt for which a prompt waits until that one's keys and values are there."""
+
+
+@dataclass(slots=True, eq=False)
+class Text:
+    """One reply in the making.
+
+    Args:
+        prompt: token ids.
+        draw: how it is sampled.
+        max_tokens: the most tokens of the reply.
+        finished: told the tokens so far, whether the reply has ended by itself.
+    """
+
+    prompt: list[int]
+    draw: Draw
+    max_tokens: int
+    finished: Callable[[list[int]], bool]
+    tokens: list[int] = field(default_factory=list)
+    dropped: bool = False
+    """Set by who no longer wants the reply."""
+
+
+class Decoder:
+    """Writes texts in R slots. For one thread.
+
+    Args:
+        model: a causal language model whose layers attend to a plain cache (see `fits`).
+        rows: R, the most texts written at once.
+    """
+
+    def __init__(self, model: Any, rows: int) -> None:
+        self._model = model
+        self._rows = rows
+        self._slots = Slots(model.config, rows)
+        self._known: list[list[int]] = [[] for _ in range(rows)]
+        self._active: list[Text] = []
+        self.waiting: list[Text] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self._active or self.waiting)
+
+    @torch.inference_mode()
+    def step(self) -> list[Text]:
+        """Writes one token of each text; returns those that are done."""
+        self._admit()
+        if not self._active:
+            return []
+        logits = self._forward(
+            list(range(len(self._active))),
+            [[(text.prompt + text.tokens)[-1]] for text in self._active],
+            [len(text.prompt) + len(text.tokens) - 1 for text in self._active],
+            head=True,
+        )
+        done = []
+        for row, token in enumerate(next_tokens(logits[:, -1], [text.draw for text in self._active])):
+            text = self._active[row]
+            self._known[row].append((text.prompt + text.tokens)[-1])
+            text.tokens.append(token)
+            if text.dropped or text.finished(text.tokens) or len(text.tokens) >= text.max_tokens:
+                done.append(row)
+        ended = [self._active[row] for row in done]
+        for row in reversed(done):
+            self._leave(row)
+        return ended
+
+    def _leave(self, row: int) -> None:
+        """Frees a slot; the last text moves into it, so that those in use stay side by side."""
+        last = len(self._active) - 1
+        if row != last:
+            self._slots.copy(last, row, len(self._known[last]))
+            self._known[row] = list(self._known[last])
+            self._active[row] = self._active[last]
+        self._active.pop()
+
+    def _admit(self) -> None:
+        """Takes waiting texts in, when enough slots are free for a forward pass to be worth it."""
+        self.waiting = [text for text in self.waiting if not text.dropped]
+        free = self._rows - len(self._active)
+        if not self.waiting or (self._active and free < self._rows // 8):
+            return
+        taken, self.waiting = self.waiting[:free], self.waiting[free:]
+        taken.sort(key=lambda text: text.prompt)
+        while taken:
+            taken = self._wave(taken)
+
+    def _wave(self, texts: list[Text]) -> list[Text]:
+        """Takes in those of `texts` (sorted) that gain nothing by waiting for another; returns the others."""
+        later: list[Text] = []
+        now: list[tuple[int, Text]] = []
+        before: list[int] = []
+        for text in texts:
+            body = text.prompt[:-1]
+            source, common = self._nearest(body)
+            if now and _common(body, before) > common + WORTH_WAITING:
+                later.append(text)
+                continue
+            row = len(self._active)
+            self._slots.copy(source, row, common)
+            self._known[row] = body[:common]
+            self._active.append(text)
+            now.append((row, text))
+            before = body
+        self._prefill(now)
+        return later
+
+    def _nearest(self, body: list[int]) -> tuple[int, int]:
+        """The slot whose text shares the longest beginning with `body`, and how long that is."""
+        return max(((row, _common(body, known)) for row, known in enumerate(self._known)), key=lambda pair: pair[1])
+
+    def _prefill(self, taken: list[tuple[int, Text]]) -> None:
+        """Computes keys and values of what the slots do not have yet; the last prompt token is left to `step`."""
+        missing = [(row, text.prompt[len(self._known[row]) : -1]) for row, text in taken]
+        missing = sorted((pair for pair in missing if pair[1]), key=lambda pair: len(pair[1]))
+        while missing:
+            width = len(missing[-1][1])
+            count = max(1, WAVE_TOKENS // width)
+            group, missing = missing[-count:], missing[:-count]
+            # Padding on the right is written over by the row's own tokens before it is ever attended to.
+            padded = [ids + [0] * (width - len(ids)) for _, ids in group]
+            self._forward([row for row, _ in group], padded, [len(self._known[row]) for row, _ in group], head=False)
+            for row, ids in group:
+                self._known[row] += ids
+
+    def _forward(self, rows: list[int], tokens: list[list[int]], start: list[int], *, head: bool) -> Any:
+        model = self._model if head else self._model.base_model
+        self._slots.place(rows, start, len(tokens[0]), model.device)
+        found = model(
+            input_ids=torch.tensor(tokens, device=model.device),
+            attention_mask=self._slots.mask(),
+            position_ids=self._slots.positions,
+            past_key_values=self._slots,
+            use_cache=True,
+        )
+        return found.logits if head else None
+
+
+def fits(model: Any) -> bool:
+    """Whether `Decoder` computes what the model's own forward pass does, tried on two short texts.
+
+    Models with other memories than keys and values (recurrent, convolutional) or positions of their own do not.
+    """
+    try:
+        texts = [[3 + 7 * at % 50 for at in range(length)] for length in (9, 14)]
+        decoder = Decoder(model, 2)
+        with torch.inference_mode():
+            decoder.waiting = [Text(ids, Draw(), 1, lambda tokens: True) for ids in texts]
+            decoder._admit()
+            rows = sorted(range(2), key=lambda row: len(decoder._active[row].prompt))
+            last = [[decoder._active[row].prompt[-1]] for row in range(2)]
+            start = [len(decoder._active[row].prompt) - 1 for row in range(2)]
+            found = decoder._forward([0, 1], last, start, head=True)
+            true = [model(torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1] for ids in texts]
+        far = max(float((found[row, -1] - want).norm() / want.norm()) for row, want in zip(rows, true, strict=True))
+    except Exception:  # whatever a foreign architecture makes of the cache: then `generate` it is
+        return False
+    return far < (1e-3 if model.dtype == torch.float32 else 5e-2)
+
+
+def _common(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many tokens two texts share from the start."""
+    shorter = min(len(left), len(right))
+    return next((at for at in range(shorter) if left[at] != right[at]), shorter)
