@@ -11,10 +11,12 @@ Message = dict[str, str]
 """One chat message: `role` (system, user, assistant) and `content`."""
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode
+
+
 def digest(value: object, length: int = 64) -> str:
     """The first `length` hex digits of the SHA-256 of a JSON value in canonical form."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+    return hashlib.sha256(_canonical(value).encode()).hexdigest()[:length]
 
 
 class Row(dict[str, Any]):
@@ -91,6 +93,15 @@ class Usage:
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+
+    def entry(self) -> dict[str, int]:
+        """The counts as rows and reports hold them."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "cached_tokens": self.cached_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+        }
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(

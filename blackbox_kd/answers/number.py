@@ -46,6 +46,7 @@ _JOINED_BEFORE = re.compile(r"\d[:/,.]$|\b(?:step|question|problem|equation|line
 _MARKER = re.compile(r"[.)]\s{1,3}\S")
 _HEDGE = re.compile(r"\s{1,3}(?:to|or)\s{1,3}[$€£]?\d")
 _RANGE = re.compile(r"\b(?:between|from)\s{1,3}\S{0,2}$", re.IGNORECASE)
+_INTEGER = re.compile(r"-?\d{1,18}")
 _EQUALS = re.compile(r"[=≈≃≅→⇒]+")
 _SAID = re.compile(r"\b(?:is|equals|was|be)\s{1,3}(?:about\s|approximately\s|exactly\s)?$", re.IGNORECASE)
 _DOUBTFUL_SCALE = re.compile(r"[\s-](?:hundred|thousand|million|billion|half|of|or)\b")
@@ -75,6 +76,8 @@ def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
     Raises:
         DataError: the reference holds no number.
     """
+    if _INTEGER.fullmatch(str(answer)) and _INTEGER.fullmatch(str(reference)):
+        return int(answer) == int(reference)  # nearly all rows, and thirty times as quick
     wanted = read(str(reference), row)
     if wanted is None:
         raise DataError(f"the reference {reference!r} holds no number; `answer: number` compares numbers")

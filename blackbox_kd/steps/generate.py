@@ -9,7 +9,6 @@ Source   Kim and Rush 2016, arXiv:1606.07947 (the teacher's text is the target)
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -88,7 +87,7 @@ async def run(row: Row, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
             "model": model,
             "sample": sample,
             "finish_reason": reply.finish_reason,
-            "usage": asdict(reply.usage),
+            "usage": reply.usage.entry(),
             "cost_usd": reply.cost_usd,
         }
         if reply.reasoning:
