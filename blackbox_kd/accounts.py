@@ -1,10 +1,12 @@
 """The balance of every step: rows in + added = rows out + dropped + failed."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from blackbox_kd.errors import BlackboxError
+from blackbox_kd.errors import BlackboxError, TooManyFailed
 from blackbox_kd.schema import Dropped, Outcome, Row
 
 
@@ -70,3 +72,33 @@ class Account:
         """The account of an entry."""
         dropped, failed = Counter(entry["dropped"]), Counter(entry["failed"])
         return Account(entry["step"], entry["in"], entry["added"], entry["out"], dropped, failed)
+
+
+def summed(accounts: Iterable[Account]) -> Account:
+    """The account of a step whose rows were worked on in parts."""
+    first, *others = accounts
+    total = Account.of(first.entry())
+    for account in others:
+        total.rows_in += account.rows_in
+        total.added += account.added
+        total.out += account.out
+        total.dropped += account.dropped
+        total.failed += account.failed
+    return total
+
+
+def refuse_failures(accounts: Iterable[Account], limit: float, folder: Path) -> None:
+    """Raises TooManyFailed if a larger share than `limit` of a step's rows failed.
+
+    Args:
+        accounts: of the steps.
+        limit: the recipe's `max_failed_share`.
+        folder: the run's, for the message.
+    """
+    bad = [book for book in accounts if book.failed_share() > limit]
+    if bad:
+        lines = [f"{book.step}: {book.failed.total()} of {book.ended} rows failed: {dict(book.failed)}" for book in bad]
+        raise TooManyFailed(
+            "\n".join(lines) + f"\n  more than max_failed_share: {limit} of the rows; see {folder}/failed.jsonl"
+            "\n  fix: mend what the errors say, or run the same command with --retry-failed to ask anew"
+        )

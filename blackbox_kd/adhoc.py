@@ -25,18 +25,23 @@ def training(
     """A recipe that fine-tunes `student` on rows that somebody else made.
 
     Raises:
-        DataError: the rows have no shape that is known; the message names their columns.
+        DataError: the file cannot be read, or its rows have no shape that is known; the message names their columns.
     """
-    found = sources.columns(TableSource(path=data), Path.cwd())
-    if found is not None:
-        shapes.recognise(found)
+    sources.columns(TableSource(path=data), Path.cwd())
     values = {
         "name": name,
         "data": {"rows": {"path": data}},
         "models": {"student": {"provider": "transformers", "model": student}},
         "steps": [{"step": "train", "model": "student", "method": method, **settings}],
     }
-    return _built(values, overrides)
+    recipe = _built(values, overrides)
+    found = sources.columns(recipe.data["rows"], recipe.folder) or []
+    try:
+        shapes.recognise(name for name in found if name != "id")
+    except DataError as error:
+        what, _, _ = str(error).partition("\n  fix: ")
+        raise DataError(f"{data}: {what}\n  fix: rename columns: --set data.rows.rename.OLD=NEW") from error
+    return recipe
 
 
 def evaluation(

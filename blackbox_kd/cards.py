@@ -6,23 +6,24 @@ from typing import Any
 
 import yaml
 
+from blackbox_kd.exports import LEFT_OUT
+from blackbox_kd.marks import mentions
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.report import comparison_in_words, interval, percent
 from blackbox_kd.run import write_whole
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 """The Hub's size categories, each with the number of rows it ends below."""
+NOT_TOLD = ("job", "step")
+"""What a training's entry in the report holds and a card need not."""
 
 
 def write(folder: Path, recipe: Recipe, report: Mapping[str, Any], trained: list[tuple[str, Path]]) -> None:
-    """Writes `dataset/README.md` and a README for each trained model, where those folders are."""
-    dataset = folder / "dataset"
-    if (dataset / "train.jsonl").exists():
-        with (dataset / "train.jsonl").open("rb") as file:
-            rows = sum(1 for _ in file)
-        write_whole(dataset / "README.md", data_card(recipe, report, rows))
+    """Writes `dataset/README.md` and a README for each trained model: for what this run made, not an earlier one."""
+    if report["dataset"]:
+        write_whole(folder / "dataset" / "README.md", data_card(recipe, report))
         recipe_text = (folder / "recipe.yaml").read_text(encoding="utf-8")
-        write_whole(dataset / "recipe.yaml", recipe_text)
+        write_whole(folder / "dataset" / "recipe.yaml", recipe_text)
     for model, path in trained:
         if path.is_dir():
             write_whole(path / "README.md", model_card(recipe, report, model, path))
@@ -37,8 +38,17 @@ def _front(fields: Mapping[str, Any]) -> str:
     return f"---\n{yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)}---\n"
 
 
-def data_card(recipe: Recipe, report: Mapping[str, Any], rows: int) -> str:
+def public_name(model: str, folder: Path) -> str:
+    """A model as a card names it: ids of the Hub and of vendors as they are, files and folders without their path."""
+    if model.endswith(".gguf"):
+        return Path(model).stem
+    is_folder = model.startswith((".", "/", "~")) or (folder / model).is_dir()
+    return (folder / model).resolve().name if is_folder else model
+
+
+def data_card(recipe: Recipe, report: Mapping[str, Any]) -> str:
     """The card of the data set: what made it, from what, with which losses on the way."""
+    rows = report["dataset"]["rows"]
     size = next((name for below, name in SIZES if rows < below), "n>1M")
     front = {
         "license": recipe.head.license or "other",
@@ -66,6 +76,8 @@ def data_card(recipe: Recipe, report: Mapping[str, Any], rows: int) -> str:
     for entry in report["funnel"]:
         lost = [sum(entry[kind].values()) for kind in ("dropped", "failed")]
         lines.append(f"| {entry['step']} | {entry['in']} | {entry['added']} | {entry['out']} | {lost[0]} | {lost[1]} |")
+    if lost := sum(report["dataset"]["left_out"].values()):
+        lines += ["", f"{lost:,} rows more are in `{LEFT_OUT}` alone, as nothing can be learnt from them."]
     for check in report["contamination"]:
         lines += ["", f"Overlap with held-out `{check['table']}`: {check['exact']} exact, {check['near']} near."]
     return _front(front) + "\n" + "\n".join(lines) + "\n"
@@ -73,21 +85,26 @@ def data_card(recipe: Recipe, report: Mapping[str, Any], rows: int) -> str:
 
 def _models(recipe: Recipe, report: Mapping[str, Any]) -> list[str]:
     seen = {entry["name"].partition("@")[0]: entry.get("served", []) for entry in report["models"]}
+    steps = [planned for planned in recipe.steps if not planned.step.aside]
+    asked = {
+        mention.value.partition("@")[0] for p in steps for mention in mentions(p.config) if mention.kind == "model"
+    }
     lines = []
     for name, config in recipe.models.items():
-        served = [model for model in seen.get(name, []) if model != config.model]
+        if name not in asked:
+            continue
+        served = [public_name(model, recipe.folder) for model in seen.get(name, []) if model != config.model]
         also = f" (the server said {', '.join(f'`{model}`' for model in served)})" if served else ""
-        lines.append(f"- `{name}`: `{config.model}` through `{config.provider}`{also}")
-    return lines or ["- none"]
+        lines.append(f"- `{name}`: `{public_name(config.model, recipe.folder)}` through `{config.provider}`{also}")
+    return lines or ["- none: the rows were there before"]
 
 
 def model_card(recipe: Recipe, report: Mapping[str, Any], model: str, path: Path) -> str:
     """The card of a trained model: its base, its data, how it was trained, and the evidence."""
-    config = recipe.models[model]
+    base = public_name(recipe.models[model].model, recipe.folder)
     adapter = (path / "adapter_config.json").exists()
     front = {
-        "license": recipe.head.license or "other",
-        "base_model": config.model,
+        "base_model": base,
         "base_model_relation": "adapter" if adapter else "finetune",
         "datasets": [recipe.name],
         "library_name": "peft" if adapter else "transformers",
@@ -95,15 +112,15 @@ def model_card(recipe: Recipe, report: Mapping[str, Any], model: str, path: Path
         "tags": ["blackbox-kd", "distillation", "trl"],
     }
     lines = [f"# {recipe.name}: {path.name}", ""]
-    lines += [f"`{config.model}` fine-tuned on the rows of `{recipe.name}`, with blackbox-kd and TRL.", ""]
+    lines += [f"`{base}` fine-tuned on the rows of `{recipe.name}`, with blackbox-kd and TRL.", ""]
+    lines += ["The licence of the base model holds for these weights, too.", ""]
     for entry in report.get("trainings", []):
         if entry["model"] == path.name:
             lines += ["## Training", "", "| setting | value |", "|---|---|"]
-            plain = {
-                k: v for k, v in entry.items() if isinstance(v, str | int | float) and not Path(str(v)).is_absolute()
-            }
-            lines += [f"| {key} | {value} |" for key, value in plain.items()]
-            lines += [f"| {key} | {value} |" for key, value in entry.get("settings", {}).items()]
+            plain = {key: value for key, value in entry.items() if isinstance(value, str | int | float)}
+            settings = {**plain, **entry.get("settings", {})}
+            kept = {key: value for key, value in settings.items() if value is not None and key not in NOT_TOLD}
+            lines += [f"| {key} | {value} |" for key, value in kept.items()]
             lines.append("")
     results = [entry for entry in report["evaluations"] if entry["model"].partition("@")[0] == model]
     if results:

@@ -6,16 +6,18 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from blackbox_kd import __version__, cli_read
+from blackbox_kd import __version__, cli_ledger, cli_money, cli_read
+from blackbox_kd.cli_options import find_recipe, recipe_options, run_options
 from blackbox_kd.cli_read import cache_folder, print_json
-from blackbox_kd.errors import BlackboxError, Stopped, UserError
+from blackbox_kd.cli_shards import merge
+from blackbox_kd.errors import BlackboxError, Stopped
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -31,6 +33,7 @@ def app(debug: bool) -> None:
 def main() -> None:
     """Runs the command line; every error ends in a message and an exit status, not in a traceback."""
     debug = "--debug" in sys.argv
+    os.umask(0o077)  # rows, replies and weights are for their owner alone; processes started from here inherit it
     # Read by OpenMP when torch is loaded. Threads that spin while they wait make a model tens of times slower as
     # soon as another process wants the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -63,48 +66,9 @@ def _fail(message: str, status: int) -> None:
     sys.exit(status)
 
 
-def _find(name: str) -> Path:
-    """A recipe by path, or by its bare name in `recipes/` here or in the package."""
-    from blackbox_kd.recipe_check import bundled
-    from blackbox_kd.validation import did_you_mean
-
-    places = [Path(), Path("recipes"), bundled("recipes")]
-    for place in places:
-        for candidate in (place / name, place / f"{name}.yaml"):
-            if candidate.is_file():
-                return candidate
-    known = sorted(path.stem for path in places[2].glob("*.yaml"))
-    fix = did_you_mean(name, known) or "name a file, or one of the bundled recipes"
-    raise UserError(f"recipe {name!r} does not exist\n  bundled: {', '.join(known)}\n  fix: {fix}")
-
-
-def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    options = [
-        click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a value of the recipe."),
-        click.option("--teacher", metavar="PROVIDER", help="Another provider for the model called teacher (scripted)."),
-        click.option("--allow-code", is_flag=True, help="Let the recipe's plugins and functions run."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    file = click.Path(path_type=Path)
-    options = [
-        click.option("--run-dir", type=file, help="The run's folder; runs/NAME if left out."),
-        click.option("--ledger", type=file, help="The ledger of paid replies; runs/ledger.sqlite if left out."),
-        click.option("--limit", type=click.IntRange(min=1), help="At most so many rows of each table."),
-        click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 @app.command()
 @click.argument("recipe")
-@_recipe_options
+@recipe_options
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_code: bool, as_json: bool) -> int:
     """Check RECIPE without running anything: every problem at once, each with its line and a fix."""
@@ -112,7 +76,7 @@ def check(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_co
     from blackbox_kd.errors import RecipeError
 
     try:
-        found = recipes.load(_find(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
+        found = recipes.load(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
     except RecipeError as error:
         if as_json:
             problems = [asdict(problem) for problem in error.problems]
@@ -128,17 +92,17 @@ def check(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_co
 
 @app.command()
 @click.argument("recipe")
-@_recipe_options
-@_run_options
+@recipe_options
+@run_options
 @click.option("--until", metavar="STEP", help="Stop after this step (its name, or its position from 0).")
-def run(
-    recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_code: bool, until: str | None, **how: Any
-) -> int:
+@click.option("--shard", metavar="I/N", help="Work on one of N parts of the rows; `merge` joins them. I starts at 1.")
+@click.option("--retry-failed", is_flag=True, help="Ask anew for the rows that failed; all others are as before.")
+def run(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_code: bool, **how: Any) -> int:
     """Run RECIPE, or go on where an earlier run of it stopped; nothing paid for is asked again."""
     from blackbox_kd import recipe as recipes
 
-    found = recipes.load(_find(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
-    return _execute(found, until=until, **how)
+    found = recipes.load(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
+    return _execute(found, **how)
 
 
 @app.command()
@@ -152,7 +116,7 @@ def run(
 @click.option("--max-length", type=int, help="Most tokens of a row.")
 @click.option("--long-rows", type=click.Choice(["error", "drop"]), help="What happens to longer rows.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Any other field: steps.train.r=16.")
-@_run_options
+@run_options
 def train(
     data: str,
     student: str,
@@ -183,7 +147,7 @@ def train(
 @click.option("--max-tokens", type=int, help="The most tokens of a reply.")
 @click.option("--name", default="evaluate", show_default=True, help="Name of the run.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Any other field of the recipe.")
-@_run_options
+@run_options
 def evaluate(
     data: str,
     student: str,
@@ -214,18 +178,30 @@ def _execute(
     limit: int | None,
     as_json: bool,
     until: str | None = None,
+    shard: str | None = None,
+    retry_failed: bool = False,
 ) -> int:
     """Runs a checked recipe and says how it ended."""
     from blackbox_kd.live import view_for
     from blackbox_kd.runner import Options, Run
+    from blackbox_kd.shards import Shard, explained
 
     view = view_for(sys.stderr.isatty(), os.environ)
     options = Options(
-        cache=cache_folder(), run_dir=run_dir, ledger=ledger, limit=limit, until=until, env=dict(os.environ), view=view
+        cache=cache_folder(),
+        run_dir=run_dir,
+        ledger=ledger,
+        limit=limit,
+        until=until,
+        shard=Shard.parse(shard) if shard else None,
+        retry_failed=retry_failed,
+        env=dict(os.environ),
+        view=view,
     )
     job = Run(recipe, options)
     try:
-        asyncio.run(_stoppable(job.execute()))
+        with explained(options.shard):
+            asyncio.run(_stoppable(job.execute()))
     finally:
         if as_json and job.report:
             print_json(job.report)
@@ -262,5 +238,14 @@ def _conclude(job: Any) -> None:
     click.echo(f"report: {job.path / 'report.md'}")
 
 
-for _command in (cli_read.show, cli_read.report, cli_read.steps, cli_read.schema, cli_read.path):
+for _command in (
+    cli_read.show,
+    cli_read.report,
+    cli_read.steps,
+    cli_read.schema,
+    cli_read.path,
+    cli_money.estimate,
+    cli_ledger.ledger,
+    merge,
+):
     app.add_command(_command)

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
@@ -54,8 +54,8 @@ def write_dataset(folder: Path, rows: Iterable[Row], method: str | None = None) 
     part, refused = folder / "train.jsonl.part", folder / f"{LEFT_OUT}.part"
     kinds: dict[str, str] = {}
     with ExitStack() as files:
-        kept = files.enter_context(part.open("w", encoding="utf-8"))
-        lost = files.enter_context(refused.open("w", encoding="utf-8"))
+        kept = files.enter_context(part.open("wb"))
+        lost = files.enter_context(refused.open("wb"))
         for row in chain(first, iterator):
             try:
                 made = _converted(row, shape)
@@ -67,6 +67,8 @@ def write_dataset(folder: Path, rows: Iterable[Row], method: str | None = None) 
             kept.write(_line(made))
     part.replace(target)
     refused.replace(folder / LEFT_OUT)
+    if not (folder / LEFT_OUT).stat().st_size:
+        (folder / LEFT_OUT).unlink()
     if method is not None and not kinds:
         raise _nothing_to_learn(folder)
     _write_parquet(target, folder / "train.parquet", kinds)
@@ -115,8 +117,8 @@ def _nothing_to_learn(folder: Path) -> DataError:
     )
 
 
-def _line(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False) + "\n"
+def _line(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
 
 
 def _converted(row: Row, shape: str | None) -> dict[str, Any]:

@@ -46,8 +46,8 @@ class View:
         self.say(account_line(account))
 
     def training(self, event: Mapping[str, Any]) -> None:
-        """Training tells how it goes on."""
-        self._training = event
+        """Training tells how it goes on; most events have no loss, and the last one stays in sight."""
+        self._training = {**self._training, **event}
 
     @contextmanager
     def showing(self, accounts: list[Account], caller: Totals) -> Iterator[None]:
@@ -184,7 +184,7 @@ def account_line(account: Account) -> str:
 
 
 def view_for(stream_is_terminal: bool, env: Mapping[str, str]) -> View:
-    """The view that suits the terminal: NO_COLOR and FORCE_COLOR are obeyed."""
+    """The view that suits the stream: without colours where NO_COLOR is set, plain lines where no terminal reads."""
     if stream_is_terminal and env.get("TERM") != "dumb":
         return LiveView(no_color=bool(env.get("NO_COLOR")))
     return PlainView()

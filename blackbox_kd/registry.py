@@ -31,6 +31,7 @@ from blackbox_kd.marks import (
     PromptName,
     StudentName,
     TableName,
+    mentions,
 )
 from blackbox_kd.schema import digest
 
@@ -53,6 +54,11 @@ class StepConfig(BaseModel):
     def problems(self) -> list[tuple[str, str, str]]:
         """What is wrong between the fields: triples of a field, what is wrong, and the fix."""
         return []
+
+    def calls_per_row(self) -> int:
+        """Calls that a row takes, for the estimate: a reply of each model that is named, and as often as `samples`."""
+        models = [mention for mention in mentions(self) if mention.kind == "model"]
+        return len(models) * int(getattr(self, "samples", 1))
 
 
 StepKind = Literal["row", "table"]

@@ -128,7 +128,8 @@ def _rows(report: Mapping[str, Any]) -> list[str]:
 
 def counted(reasons: Mapping[str, int], between: str) -> str:
     """Reasons with their counts, as the cell of a table can hold them."""
-    return between.join(f"{count:,} {reason}" for reason, count in reasons.items()).replace("|", "\\|").replace("\n", " ")
+    text = between.join(f"{count:,} {reason}" for reason, count in reasons.items())
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def percent(share: float | None) -> str:
@@ -182,7 +183,8 @@ def _price_of(entry: Mapping[str, Any], spent: Mapping[str, Any]) -> str:
     """What a point of a real gain has cost; nothing where the bill is not known or nothing was paid."""
     if entry["ci95"][0] <= 0 or spent["usd_unknown"] or not spent["usd"]:
         return ""
-    return f" The run cost {dollars(spent['usd'])}, {dollars(spent['usd'] / (100 * entry['gain']))} a point."
+    each = dollars(spent["usd"] / (100 * entry["gain"]))
+    return f" The run cost {dollars(spent['usd'])}: {each} for each point."
 
 
 def comparison_in_words(entry: Mapping[str, Any], evaluations: list[dict[str, Any]]) -> str:
@@ -196,9 +198,11 @@ def comparison_in_words(entry: Mapping[str, Any], evaluations: list[dict[str, An
         if high < 0
         else "The interval holds 0: these rows do not tell which one is better."
     )
+    points = f"{abs(100 * entry['gain']):.1f} points {'better' if entry['gain'] > 0 else 'worse'} than"
+    points = points if entry["gain"] else "as good as"
     text = (
-        f"On the same {entry['n']:,} rows of `{entry['table']}`, {model} gains {100 * entry['gain']:+.1f} points over "
-        f"{against} (95 % interval {100 * low:+.1f} to {100 * high:+.1f}; {entry['gained']:,} rows gained, "
+        f"On the same {entry['n']:,} rows of `{entry['table']}`, {model} is {points} {against} "
+        f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f}; {entry['gained']:,} rows gained, "
         f"{entry['lost']:,} lost, McNemar p = {entry['p_value']:.2g}). {verdict}"
     )
     by_model = {e["model"]: e for e in evaluations if e["table"] == entry["table"] and e["step"] == entry["step"]}
@@ -215,8 +219,8 @@ def comparison_in_words(entry: Mapping[str, Any], evaluations: list[dict[str, An
 def _training(report: Mapping[str, Any]) -> list[str]:
     lines = []
     for entry in report.get("trainings", []):
-        text = f"- `{entry['model']}` ({entry['method']}): {entry['rows']:,} rows, {entry['steps']:,} steps"
-        text += f" in {entry['seconds']:,.0f} s on {entry['device']}"
+        text = f"- `{entry['model']}` ({entry['method']}): {entry['rows']:,} rows, {entry['seconds']:,.0f} s on "
+        text += f"{entry['device']}, optimizer steps: {entry['steps']:,}"
         if entry.get("first_loss") is not None:
             text += f"; loss {entry['first_loss']:.3f} at the start, {entry['last_loss']:.3f} at the end"
         if entry.get("rows_left_out"):

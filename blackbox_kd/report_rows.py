@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import islice, pairwise
 from typing import Any
 
 from blackbox_kd.run import StoredTable
@@ -16,33 +17,38 @@ SAID = ("response", "rationale", "completion", "chosen", "rejected", "messages",
 
 def in_words(tables: list[StoredTable]) -> list[str]:
     """The lines of the sections, one for each table that has rows."""
-    return [line for table in tables if len(table) for line in _section(table)]
+    lines = [line for table in tables if len(table) for line in _section(table)]
+    return [line for before, line in pairwise(["", *lines]) if before or line]
 
 
 def _section(table: StoredTable) -> Iterator[str]:
-    groups = _spread(table)
-    what = "questions, each as every model answered it" if "question" in groups[0][0] else "rows"
-    total = len({row.get("question", row.id) for row in table})
+    first = next(iter(table))
+    if _is_answer(first):
+        total, groups = _questions(table)
+        what = "questions, each as every model answered it"
+    else:
+        total, what = len(table), "rows"
+        groups = [[row] for row in islice(table, 0, None, max(1, total // COUNT))][:COUNT]
     yield from (f"## {len(groups)} of {total:,} {what} (`{table.path.name}`)", "")
     for number, rows in enumerate(groups, 1):
-        first = rows[0]
-        yield from (f"**{number}.** `{first.get('question', first.id)}`", "")
-        for name, value in _asked(first).items():
-            yield from _item(name, value)
-        for row in rows:
-            for name, value in _said(row).items():
-                yield from _item(name, value)
+        yield from (f"**{number}.** `{rows[0]['question'] if _is_answer(rows[0]) else rows[0].id}`", "")
+        items = [*_asked(rows[0]).items(), *(item for row in rows for item in _said(row).items())]
+        yield from (line for name, value in items for line in _item(name, value))
         yield ""
 
 
-def _spread(table: StoredTable) -> list[list[Row]]:
-    """Some rows, evenly spread over the table; where several models answered a question, their rows together."""
-    names = list(dict.fromkeys(row.get("question", row.id) for row in table))
-    step = max(1, len(names) // COUNT)
-    groups: dict[str, list[Row]] = {name: [] for name in names[::step][:COUNT]}
+def _is_answer(row: Row) -> bool:
+    """Whether a row is a model's answer to a question of an `evaluate`."""
+    return row.id.startswith(f"{row.get('question')}.{row.get('model')}")
+
+
+def _questions(table: StoredTable) -> tuple[int, list[list[Row]]]:
+    """How many questions there are, and the answers of all models to some of them, evenly spread."""
+    names = list(dict.fromkeys(row["question"] for row in table))
+    groups: dict[str, list[Row]] = {name: [] for name in names[:: max(1, len(names) // COUNT)][:COUNT]}
     for row in table:
-        groups.get(row.get("question", row.id), []).append(row)
-    return list(groups.values())
+        groups.get(row["question"], []).append(row)
+    return len(names), list(groups.values())
 
 
 def _asked(row: Row) -> dict[str, Any]:
@@ -54,24 +60,26 @@ def _asked(row: Row) -> dict[str, Any]:
 
 def _said(row: Row) -> dict[str, Any]:
     """What was answered, by whom, and whether it is right; of a row with other columns, all of them."""
+    if _is_answer(row):
+        return {f"`{row['model']}`{_verdict(row)}": row["response"] or "(nothing)"}
     names = [name for name in SAID if row.get(name) not in (None, "")]
     if "response" in names and "completion" in names:
         names.remove("completion")
     if not names:
-        known = {"id", "question", "source_id", *ASKED}
+        known = {"id", "source_id", *ASKED}
         return {name: value for name, value in row.items() if name not in known and value is not None}
     found = {name: row[name] for name in names}
     first = next(iter(found))
-    by = f"`{row['model']}`" if "question" in row else f"{first} of `{row['model']}`" if row.get("model") else first
-    label = ", ".join(filter(None, (by, _verdict(row))))
-    return {label: found.pop(first), **found}
+    by = f" of `{row['model']}`" if row.get("model") else ""
+    return {f"{first}{by}{_verdict(row)}": found.pop(first), **found}
 
 
 def _verdict(row: Row) -> str:
     if row.get("correct") is None:
         return ""
-    read = "no answer read" if row.get("answer") is None else f"read as {row['answer']}"
-    return f"right, {read}" if row["correct"] else f"wrong, {read}"
+    if row.get("answer") is None:
+        return f" (wrong: no answer can be read{', cut off' if row.get('finish_reason') == 'length' else ''})"
+    return f" ({'right' if row['correct'] else 'wrong'}: read as {row['answer']})"
 
 
 def _item(name: str, value: Any) -> Iterator[str]:

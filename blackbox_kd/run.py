@@ -12,6 +12,9 @@ from blackbox_kd.errors import StepError, UserError
 from blackbox_kd.schema import Dropped, Outcome, Row
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
 class StoredTable:
     """A finished table on disk; iterating reads it anew, row by row.
 
@@ -42,18 +45,24 @@ class OrderedLines:
 
     Lines are written as they come; `finish` copies them in order, reading each from its place. Until then the file
     has the ending `.part`, so that a killed run leaves no file that looks finished.
+
+    Args:
+        path: the file.
+        numbered: whether the numbers of the input rows are written, too, one for each line, into a file beside it
+            with the ending `.rows`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, numbered: bool = False) -> None:
         self.path = path
+        self._numbered = numbered
         self._part = path.with_suffix(".part")
-        self._file: BinaryIO = self._part.open("wb")
+        self._file: BinaryIO = open_anew(self._part)
         self._places: list[tuple[tuple[int, int, str], int, int]] = []
         self._at = 0
 
     def add(self, number: int, name: str, value: Mapping[str, Any]) -> None:
         """Writes `value`; its place is that of row `number` of the input, and among those its name's."""
-        line = json.dumps(value, ensure_ascii=False, default=str).encode() + b"\n"
+        line = _encode(value).encode() + b"\n"
         self._file.write(line)
         self._places.append(((number, len(name), name), self._at, len(line)))
         self._at += len(line)
@@ -64,7 +73,7 @@ class OrderedLines:
         sha = hashlib.sha256()
         self._places.sort()
         ordered = self.path.with_suffix(".ordered")
-        with self._part.open("rb") as source, ordered.open("wb") as target:
+        with self._part.open("rb") as source, open_anew(ordered) as target:
             here = 0
             for _, start, length in self._places:
                 if start != here:
@@ -75,6 +84,9 @@ class OrderedLines:
                 target.write(line)
             target.flush()
             os.fsync(target.fileno())
+        if self._numbered:
+            numbers = (str(number) for (number, _, _), _, _ in self._places)
+            write_whole(self.path.with_suffix(".rows"), "".join(f"{number}\n" for number in numbers))
         ordered.replace(self.path)
         self._part.unlink()
         return len(self._places), sha.hexdigest()
@@ -88,12 +100,18 @@ class OrderedLines:
 class RunFolder:
     """One run's folder, held by one process at a time.
 
+    Args:
+        path: the folder.
+        numbered: whether its files say which input rows their lines come from, see `OrderedLines`.
+
     Raises:
-        UserError: the folder cannot be written, or another process runs in it.
+        UserError: the folder cannot be written, leads elsewhere, or another process runs in it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, numbered: bool = False) -> None:
         self.path = path
+        self._numbered = numbered
+        self._refuse_links()
         try:
             for folder in (path, path / "tables", path / "models", path / "work"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -102,6 +120,18 @@ class RunFolder:
             raise UserError(f"{path}: cannot be written: {error}\n  fix: --run-dir names another folder") from error
         self._take_lock()
         self.manifest: dict[str, Any] = self._read_manifest()
+
+    def _refuse_links(self) -> None:
+        """A folder that came with a stranger's recipe must not lead what the run writes elsewhere.
+
+        Links within it are fine, and shards may lie anywhere: they are only read.
+        """
+        inside = [Path(at) / name for at, folders, files in os.walk(self.path) for name in (*folders, *files)]
+        shards, home = self.path / "shards", self.path.resolve()
+        for path in [self.path, *(path for path in inside if not path.is_relative_to(shards))]:
+            if path.is_symlink() and (path == self.path or not path.resolve().is_relative_to(home)):
+                message = f"{path} is a link to {path.resolve()}, and a run writes into its own folder only"
+                raise UserError(f"{message}\n  fix: remove the link, or give --run-dir the folder itself")
 
     def _take_lock(self) -> None:
         try:
@@ -136,15 +166,20 @@ class RunFolder:
         if entry is None or entry["fingerprint"] != fingerprint:
             return None
         files = [*(table["path"] for table in entry["tables"]), *entry.get("files", [])]
-        return entry if all((self.path / file).exists() for file in files) else None
+        return entry if all(self._has(file) for file in files) else None
+
+    def _has(self, file: str) -> bool:
+        """Whether the folder has a file, and has it inside."""
+        path = self.path / file
+        return path.exists() and path.resolve().is_relative_to(self.path.resolve())
 
     def table_lines(self, stage: str) -> OrderedLines:
         """Where a stage writes a table."""
-        return OrderedLines(self.path / "tables" / f"{stage}.jsonl")
+        return OrderedLines(self.path / "tables" / f"{stage}.jsonl", self._numbered)
 
     def loss_lines(self, stage: str, kind: str) -> OrderedLines:
         """Where a stage writes its `dropped` or `failed` rows: by stage, so that a skipped stage keeps its own."""
-        return OrderedLines(self.path / "work" / f"{stage}.{kind}.jsonl")
+        return OrderedLines(self.path / "work" / f"{stage}.{kind}.jsonl", self._numbered)
 
     def stored(self, entry: dict[str, Any]) -> StoredTable:
         """A table that the manifest describes."""
@@ -210,12 +245,18 @@ def gather_losses(folder: Path, stages: Iterable[str]) -> None:
     for kind in ("dropped", "failed"):
         target = folder / f"{kind}.jsonl"
         part = target.with_suffix(".part")
-        with part.open("wb") as joined:
+        with open_anew(part) as joined:
             for stage in stages:
                 source = folder / "work" / f"{stage}.{kind}.jsonl"
                 if source.exists():
                     joined.write(source.read_bytes())
         part.replace(target)
+
+
+def open_anew(path: Path) -> BinaryIO:
+    """Opens a new file for writing in place of what is there; a link there is removed, not followed."""
+    path.unlink(missing_ok=True)
+    return path.open("xb")
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -226,8 +267,8 @@ def write_whole(path: Path, text: str) -> None:
     """
     part = path.with_name(path.name + ".part")
     try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with open_anew(part) as file:
+            file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from blackbox_kd.errors import UserError
+from blackbox_kd.marks import mentions
 from blackbox_kd.recipe import Planned, Recipe
 
 
@@ -17,6 +18,12 @@ class Stage:
     def kind(self) -> str:
         """`row` or `table`."""
         return self.steps[0].step.kind
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the tables that it writes; `#3` is what steps[3] writes without giving it a name."""
+        last = self.steps[-1]
+        return [m.value for m in mentions(last.config) if m.kind == "new table"] or [f"#{last.index}"]
 
 
 def stages(steps: list[Planned]) -> list[Stage]:

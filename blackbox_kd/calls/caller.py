@@ -29,8 +29,8 @@ LOST = ("timeout", "connection", "too_large")
 
 
 @dataclass(slots=True)
-class _Asked:
-    """What is known of one model."""
+class Asked:
+    """What is known of one model of a run."""
 
     model: Model
     price: Price | None
@@ -39,10 +39,10 @@ class _Asked:
 
 
 @dataclass(slots=True)
-class _Call:
+class Call:
     """One call, through all its sends."""
 
-    asked: _Asked
+    asked: Asked
     key: str
     wire: dict[str, Any]
     request: Request
@@ -84,7 +84,7 @@ class Caller:
         self._retry_failed = retry_failed
         self._patience = Patience(patience_s)
         self._endpoints: dict[str, Endpoint] = {}
-        self._asked: dict[str, _Asked] = {}
+        self._asked: dict[str, Asked] = {}
         self._running: dict[str, asyncio.Future[None]] = {}
 
     async def ask(
@@ -123,10 +123,10 @@ class Caller:
                 if not self._may_ask_anew(call, fault, bought):
                     raise _described(fault, asked.counts.name, call.request) from fault
                 asked.counts.retried += 1
-            completion, is_replayed = await self._completion(call)
+            came, is_replayed = await self.completion(call)
             bought += not is_replayed
             try:
-                reply = completion.reply(asked.price, accept_truncated=accept_truncated)
+                reply = came.reply(asked.price, accept_truncated=accept_truncated)
             except ReplyFault as found:
                 fault = found
                 continue
@@ -145,12 +145,12 @@ class Caller:
         """The counts of each model, by name, as the report holds them."""
         return [self._asked[name].counts.entry() for name in sorted(self._asked)]
 
-    def _known(self, model: Model, name: str) -> _Asked:
+    def _known(self, model: Model, name: str) -> Asked:
         """What is known of a model; one that was closed and opened again keeps its counts."""
         asked = self._asked.get(name)
         if asked is None:
             price = prices.price_of(model.config, model.endpoint)
-            asked = self._asked[name] = _Asked(model, price, self._endpoint(model), Counts(name))
+            asked = self._asked[name] = Asked(model, price, self._endpoint(model), Counts(name))
         asked.model = model
         return asked
 
@@ -164,7 +164,7 @@ class Caller:
         known.limiter.narrow(config.max_concurrency, getattr(config, "rpm", None), getattr(config, "tpm", None))
         return known
 
-    def _may_ask_anew(self, call: _Call, fault: ReplyFault, bought: int) -> bool:
+    def _may_ask_anew(self, call: Call, fault: ReplyFault, bought: int) -> bool:
         """Whether, after a reply that cannot be used, the next one may be asked for, or is there already."""
         if self._ledger.get(call.key) is not None:
             return True
@@ -174,7 +174,7 @@ class Caller:
             return not bought or (can_differ and bought <= self._reply_retries)
         return can_differ and call.request.attempt <= self._reply_retries
 
-    async def _completion(self, call: _Call) -> tuple[Completion, bool]:
+    async def completion(self, call: Call) -> tuple[Completion, bool]:
         """What came, and whether from the ledger. Who asks what is being asked already waits for that reply."""
         while True:
             body = self._ledger.get(call.key)
@@ -186,16 +186,21 @@ class Caller:
                 break
             await asyncio.wait([running])
         done = self._running[call.key] = asyncio.get_running_loop().create_future()
+        try:
+            return await self.buy(call)
+        finally:
+            del self._running[call.key]
+            done.set_result(None)
+
+    async def buy(self, call: Call) -> tuple[Completion, bool]:
+        """Sends a call, again after faults; what came is in the ledger then. Whether another process had bought it."""
         self._patience.begin()
         try:
             return await self._send(call)
         except ServerFault as fault:  # seldom: tenacity, which takes a tenth of a call's CPU, only from here on
             return await self._patience.send_again(call.tries, fault, lambda: self._send(call))
-        finally:
-            del self._running[call.key]
-            done.set_result(None)
 
-    async def _send(self, call: _Call) -> tuple[Completion, bool]:
+    async def _send(self, call: Call) -> tuple[Completion, bool]:
         """One send, with what has to happen before and after."""
         leave: _Leave | str | None = None
         while leave is None:
@@ -207,7 +212,7 @@ class Caller:
         call.tries.sends += 1
         return await self._exchange(call, leave), False
 
-    async def _intend(self, call: _Call) -> _Leave | str | None:
+    async def _intend(self, call: Call) -> _Leave | str | None:
         """Leave to send, with the intent in the ledger; or the reply after all; or None: wait once more."""
         asked, request = call.asked, call.request
         limiter, name, max_tokens = asked.endpoint.limiter, asked.counts.name, request.sampling.max_tokens
@@ -235,7 +240,7 @@ class Caller:
         if reservation is not None:
             self._budget.release(reservation)
 
-    async def _exchange(self, call: _Call, leave: _Leave) -> Completion:
+    async def _exchange(self, call: Call, leave: _Leave) -> Completion:
         """Sends what was intended; what came is in the ledger when this returns."""
         asked = call.asked
         try:
@@ -260,7 +265,7 @@ class Caller:
         await self._ledger.settle(call.key, body, usage=used, cost_usd=cost_usd)
         return completion
 
-    async def _came_to_nothing(self, call: _Call, leave: _Leave, error: CallError) -> None:
+    async def _came_to_nothing(self, call: Call, leave: _Leave, error: CallError) -> None:
         """Tells the limiter, the budget and the ledger of a send without a reply."""
         limiter, tries, slot = call.asked.endpoint.limiter, call.tries, leave.slot
         call.asked.counts.faults[error.kind] += 1
@@ -279,10 +284,10 @@ class Caller:
             await self._ledger.abandon(call.key, error.kind)
 
 
-def _call(asked: _Asked, request: Request, round: int) -> _Call:
+def _call(asked: Asked, request: Request, round: int) -> Call:
     wire = asked.model.wire(request)
     key = key_of(wire, row_id=request.row.id, sample=request.sample, attempt=request.attempt, round=round)
-    return _Call(asked, key, wire, request)
+    return Call(asked, key, wire, request)
 
 
 def _described(fault: ReplyFault, name: str, request: Request) -> ReplyFault:

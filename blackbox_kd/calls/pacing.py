@@ -14,19 +14,23 @@ START_PER_S = 50.0
 DOUBLING_S = 0.1
 DOUBLING_REPLIES = 20
 START_WINDOW, WINDOW_PER_REPLY, WINDOW_HOLDS_S, WINDOW_PER_S = 24.0, 0.1, 0.3, 200.0
+"""Requests in flight at a new endpoint; a fast one has shown a limit after 0.3 s, a slow one is filled from then on."""
 FREE_DOUBLINGS = 9
 """25,600 a second is more than one process can send: from there on nothing is held back."""
 WINDOW_S = 2.0
 """A longer Retry-After is the rest of a window in which so many requests are allowed."""
+MANY = 40
+"""Requests let through before the first refusal from which on it is taken for a window's limit."""
 SOON_S = 3.0
+"""A refusal that soon after the last one says that the rate is far too high."""
 MEASURED_S = 60.0
 IDLE_S = 1.0
 """After a longer pause in sending, or after `MEASURED_S`, what is sent per second is measured anew."""
-SHORTEST_STRETCH_S, LONGEST_STRETCH_S = 2.0, 20.0
-"""The rate rises by 2 % in as many seconds as it was let through before, within these bounds; by 8 % in twice as
-many. At the longest, refusals that cost a second each cost a thirtieth of the time."""
-LOW_SHARE = 0.1
-HIGH_SHARE = 0.5
+HOLD_S = 20.0
+"""The rate rises by 2 % in so many seconds, by 32 % in twice as many: probing for more costs a refusal, and that a
+pause for all. An estimate that was far too low is mended within a minute or two."""
+LOW_SHARE, HIGH_SHARE = 0.1, 0.5
+"""Shares of a reported quota that are left when sending is slowed down, and when it is free again."""
 
 
 def _next(due: float, now: float, per_s: float, amount: float = 1.0) -> float:
@@ -71,7 +75,7 @@ class LearnedRate:
     limit refuses a handful and one without is at full speed at once. When it refuses, two rates bound the one
     that it allows: what it admitted per second of sending (too high where it lets bursts through) and what it
     admitted per second with the pause counted in (too low where it does not). The rate goes on between them,
-    lower after each refusal that follows soon, and rises slowly: a refusal costs a pause for all.
+    lower after each refusal that follows soon.
     """
 
     def __init__(self, *, starts_free: bool = False) -> None:
@@ -86,7 +90,6 @@ class LearnedRate:
         self._counted_from = 0
         self._resumed_from = 0
         self._paused_s = 0.0
-        self._stretch_s = 1.0
 
     def per_s(self, now: float) -> float:
         """The rate now."""
@@ -98,7 +101,7 @@ class LearnedRate:
             self._starting, self._per_s = False, math.inf
         if math.isinf(self._per_s):
             return math.inf
-        return self._per_s * (1 + 0.02 * math.pow(since / self._stretch_s, 2))
+        return self._per_s * (1 + 0.02 * math.pow(since / HOLD_S, 4))
 
     def window(self, now: float) -> float:
         """How many sends may wait for replies while the endpoint is new: all of them could be refused."""
@@ -136,18 +139,28 @@ class LearnedRate:
             return False
         admitted = max(1, number - self._counted_from)
         sending_s = max(0.001, sent_at - self._counted_since)
-        pause_s = resume_at - sent_at
         highest = min(admitted / sending_s, self.per_s(sent_at))
         if self.refusals == 0:
-            lowest = admitted / (sending_s + pause_s)
-            self._per_s = lowest if pause_s > WINDOW_S else max(lowest, 0.8 * highest)
+            self._per_s = _first_rate(admitted, sending_s, resume_at - sent_at, highest)
         else:
             lowest = admitted / (sending_s + self._paused_s)
             self._per_s = max(lowest, highest * (0.8 if sending_s < SOON_S else 0.95))
         self.refusals += 1
-        self._stretch_s = min(LONGEST_STRETCH_S, max(SHORTEST_STRETCH_S, sending_s))
         self._starting = False
-        self._paused_s = pause_s
+        self._paused_s = resume_at - sent_at
         self._raised_since = self._counted_since = self.due = resume_at
         self._counted_from = self._resumed_from = self._sent
         return True
+
+
+def _first_rate(admitted: int, sending_s: float, pause_s: float, highest: float) -> float:
+    """The rate after the first refusal.
+
+    Many requests let through before it are what the endpoint allows in a window, or lets pile up, of about the
+    pause it asks for. After few of them that would be far too low for an endpoint that allows no bursts.
+    """
+    if pause_s > WINDOW_S:
+        return admitted / (sending_s + pause_s)
+    window = admitted / max(sending_s, pause_s)
+    trust = min(1.0, admitted / MANY)
+    return min(highest, math.pow(window, trust) * math.pow(highest, 1 - trust))

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from blackbox_kd.calls import http_chat
+from blackbox_kd.calls.batch_api import BATCH_LINES, BatchApi, BatchChat
 from blackbox_kd.errors import SetupError
 from blackbox_kd.models import Model, ModelConfig, Price, Setup
 from blackbox_kd.schema import digest
@@ -30,10 +31,18 @@ class Config(ModelConfig):
     """The most seconds that one reply may take."""
     price: Price | None = None
     """What the model costs; without it the list price, where one is known."""
+    batch: bool = False
+    """Hand requests in as files through the endpoint's Batch API: half of `price`, and replies within 24 hours. Such
+    requests are not counted against `rpm`, `tpm` and `max_concurrency`."""
     max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
     """What the endpoint calls `max_tokens`; `auto` is `max_completion_tokens` at api.openai.com, else `max_tokens`."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Other fields of every request, as the endpoint names them (`top_k`, `reasoning_effort`)."""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are worth having under way at once: as many as a file takes, or twice the concurrency."""
+        return BATCH_LINES if self.batch else 2 * self.max_concurrency
 
     @field_validator("base_url")
     @classmethod
@@ -75,7 +84,8 @@ def open_model(config: Config, setup: Setup) -> Model:
     variable = _variable(config)
     key = http_chat.key_from(setup.env, variable) if variable else None
     http = http_chat.HttpChat(http_chat.Endpoint(base_url, key, config.max_concurrency, config.timeout_s))
-    return http_chat.ChatModel(
+    return BatchChat(
+        BatchApi(base_url, key, config.timeout_s),
         config,
         http,
         endpoint=f"{base_url} {config.model}",  # vendors limit each model by itself

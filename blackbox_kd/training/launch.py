@@ -14,6 +14,8 @@ from typing import Any
 
 from blackbox_kd.errors import StepError, UserError
 
+NO_CODE_FROM_HERE = {"PYTHONSAFEPATH": "1"}
+"""`python -m` looks for modules in the working directory first: a stranger's `torch.py` there would be run."""
 LAST_LINES = 12
 """Lines of the process's messages that an error shows."""
 
@@ -59,6 +61,7 @@ async def run_training(method: str, job: Path, on_event: Callable[[Mapping[str, 
         *launch_command(method, job),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env=os.environ | NO_CODE_FROM_HERE,
         limit=2**20,
         start_new_session=True,  # so that its whole group can be ended
     )

@@ -1,0 +1,246 @@
+"""An endpoint's Batch API: requests are handed in as a file and answered within a day, at half the price.
+
+Everything else goes over aiohttp (see `http_chat`); here calls are few and files large, and the openai package
+knows their ways.
+"""
+
+import json
+import sys
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blackbox_kd.calls.faults import fault_of_status, quoted
+from blackbox_kd.calls.http_chat import ChatModel
+from blackbox_kd.calls.replies import shown
+from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, ServerFault
+
+ENDPOINT = "/v1/chat/completions"
+BATCH_LINES = 50_000
+"""Requests that a file may hold."""
+BATCH_BYTES = 200_000_000
+MARK = "blackbox_kd"
+"""Key of our mark in a batch's metadata."""
+ENDED = ("completed", "failed", "expired", "cancelled")
+CLOCKS_DIFFER_S = 3600
+"""By how much the endpoint's clock may be behind ours."""
+QUEUE_FULL = "token_limit_exceeded"
+"""Code of a batch that does not fit into what the account may have waiting."""
+STATUS_OF_CODE = {"model_not_found": 404}
+"""What a code of a batch that was not begun would be as the status of a response; 400 for all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """How a batch stands.
+
+    Args:
+        id: the endpoint's name for it.
+        status: `validating`, `in_progress`, ... or one of ENDED.
+        files: of results and of errors; those that there are.
+        done: requests with a result.
+        errors: why it was not begun: `code` and `message` of each.
+    """
+
+    id: str
+    status: str
+    files: tuple[str, ...]
+    done: int
+    errors: tuple[Mapping[str, Any], ...]
+
+
+class BatchApi:
+    """Files and batches of one endpoint. For one event loop; nothing is sent or imported before the first call.
+
+    Args:
+        base_url: up to `/v1`.
+        key: sent as a bearer token, never shown.
+        timeout_s: the longest silence of the endpoint.
+
+    The methods raise a CallError by class, see `errors`.
+    """
+
+    def __init__(self, base_url: str, key: str | None, timeout_s: float) -> None:
+        self.base_url = base_url
+        self._key = key
+        self._timeout_s = timeout_s
+        self._client: Any = None
+
+    async def upload(self, path: Path) -> str:
+        """Uploads a file of requests; returns its id."""
+        try:
+            with self._faults("/files"), path.open("rb") as file:
+                made = await self._opened().files.create(file=(path.name, file), purpose="batch")
+                return self._text(made, "id")
+        except EndpointRefused as error:
+            hint = "; or take out batch: true, if the endpoint has no Batch API"
+            raise EndpointRefused(f"{error}{hint}", kind=error.kind) from error
+
+    async def create(self, file_id: str, mark: str) -> str:
+        """Hands an uploaded file in as a batch that carries `mark`; returns the batch's id.
+
+        Never sent a second time by itself: after a fault the batch can be there all the same.
+        """
+        with self._faults("/batches"):
+            made = await self._opened().batches.create(
+                input_file_id=file_id, endpoint=ENDPOINT, completion_window="24h", metadata={MARK: mark}
+            )
+            return self._text(made, "id")
+
+    async def find(self, file_id: str, mark: str, since: float) -> str | None:
+        """The id of the batch that carries `mark`, or was made of the file, or None.
+
+        Args:
+            file_id: of its requests.
+            mark: see `create`.
+            since: Unix time before which it cannot have been created.
+        """
+        with self._faults("/batches"):
+            async for batch in self._opened().batches.list(limit=100):
+                if (batch.metadata or {}).get(MARK) == mark or batch.input_file_id == file_id:
+                    return self._text(batch, "id")
+                if batch.created_at < since - CLOCKS_DIFFER_S:  # the newest come first
+                    break
+        return None
+
+    async def look(self, batch_id: str) -> Batch:
+        """How a batch stands."""
+        with self._faults(f"/batches/{batch_id}"):
+            found = await self._opened().batches.retrieve(batch_id)
+            status = self._text(found, "status").lower()
+        errors = getattr(found.errors, "data", None) or []
+        return Batch(
+            id=batch_id,
+            status=status,
+            files=tuple(file for file in (found.output_file_id, found.error_file_id) if file),
+            done=found.request_counts.completed if found.request_counts else 0,
+            errors=tuple({"code": error.code, "message": self._without_key(error.message or "")} for error in errors),
+        )
+
+    async def lines(self, file_id: str) -> AsyncGenerator[dict[str, Any], None]:
+        """The lines of a file of results, as they arrive; those that are no JSON objects are left out."""
+        with self._faults(f"/files/{file_id}/content"):
+            async with self._opened().files.with_streaming_response.content(file_id) as response:
+                rest = b""
+                async for part in response.iter_bytes():
+                    *whole, rest = (rest + part).split(b"\n")
+                    for line in filter(None, map(_read, whole)):
+                        yield line
+                if last := _read(rest):
+                    yield last
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    def outcome(self, line: Mapping[str, Any]) -> str | CallError:
+        """What a line of results says: the raw body of a reply, or the error of its request."""
+        response, error = line.get("response"), line.get("error")
+        if isinstance(response, dict):
+            body, status = response.get("body"), response.get("status_code")
+            text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
+            if isinstance(status, int):
+                text = self._without_key(text)
+                return text if 200 <= status < 300 else fault_of_status(self._requests_url(), status, {}, text)
+        said = error if isinstance(error, dict) else {}
+        message = self._without_key(shown(str(said.get("message") or line)))
+        return ServerFault(f"{self._requests_url()}: {message}", kind=str(said.get("code") or "unreadable"))
+
+    def unanswered(self, batch: Batch) -> CallError:
+        """Why requests of a batch that has ended have no line among its results."""
+        if batch.status != "failed":
+            kind = "left_out" if batch.status == "completed" else f"batch_{batch.status}"
+            return ServerFault(f"{self._requests_url()}: batch {batch.id} {batch.status} without an answer", kind=kind)
+        first = batch.errors[0] if batch.errors else {}
+        code, message = str(first.get("code")), first.get("message") or "it does not say why"
+        said = {"message": f"batch {batch.id} failed: {message}", "code": code}
+        error = fault_of_status(self._requests_url(), STATUS_OF_CODE.get(code, 400), {}, json.dumps({"error": said}))
+        if isinstance(error, (EndpointRefused, QuotaSpent)):
+            return error
+        kind = "queue_full" if code == QUEUE_FULL else "batch_failed"
+        return ServerFault(f"{self._requests_url()}: {said['message']}", kind=kind)
+
+    def _opened(self) -> Any:
+        from openai import AsyncOpenAI
+
+        if self._client is None:
+            key = self._key or "EMPTY"
+            self._client = AsyncOpenAI(api_key=key, base_url=self.base_url, timeout=self._timeout_s, max_retries=0)
+        return self._client
+
+    def _requests_url(self) -> str:
+        return f"{self.base_url}/batches"
+
+    def _text(self, found: Any, name: str) -> str:
+        """A field of an answer; a gateway's page instead of the answer comes as a plain string."""
+        value = getattr(found, name, None)
+        if not isinstance(value, str):
+            raise ServerFault(f"{self.base_url}: what came has no {name!r}", kind="unreadable")
+        return value
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._key, "[key]") if self._key else text
+
+    @contextmanager
+    def _faults(self, path: str) -> Iterator[None]:
+        """Turns errors of the openai package, and of the HTTP library under it, into ours."""
+        import openai
+
+        url = f"{self.base_url}{path}"
+        try:
+            yield
+        except openai.APIStatusError as error:
+            headers, status = error.response.headers, error.status_code
+            raise fault_of_status(url, status, headers, self._without_key(error.response.text)) from error
+        except openai.APITimeoutError as error:
+            raise ServerFault(f"{url}: no answer within {self._timeout_s:g} s", kind="timeout") from error
+        except openai.APIConnectionError as error:
+            raise self._broken(url, error.__cause__ or error) from error
+        except openai.OpenAIError as error:
+            raise ServerFault(self._without_key(f"{url}: {quoted(error)}"), kind="unreadable") from error
+        except Exception as error:
+            if not _is_of_transport(error):
+                raise
+            raise self._broken(url, error) from error
+
+    def _broken(self, url: str, error: BaseException) -> ServerFault:
+        return ServerFault(self._without_key(f"{url}: the connection broke: {quoted(error)}"), kind="connection")
+
+
+class BatchChat(ChatModel):
+    """A chat model whose endpoint may have a Batch API.
+
+    Args:
+        api: the Batch API.
+        options: see `ChatModel`.
+    """
+
+    def __init__(self, api: BatchApi, *options: Any, **more: Any) -> None:
+        super().__init__(*options, **more)
+        self.batch_api = api
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self.batch_api.close()
+        await super().close()
+
+
+def _read(line: bytes) -> dict[str, Any] | None:
+    with suppress(ValueError, RecursionError):
+        value = json.loads(line)
+        if isinstance(value, dict):
+            return value
+    return None
+
+
+def _is_of_transport(error: Exception) -> bool:
+    """While a body is read, errors of the HTTP library come through: of httpx before openai 3, of httpx2 since."""
+    for name in ("httpx2", "httpx"):
+        library = sys.modules.get(name)
+        if library is not None and isinstance(error, library.HTTPError):
+            return True
+    return False

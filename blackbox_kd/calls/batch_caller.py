@@ -1,0 +1,79 @@
+"""The caller of a run: models with `batch: true` are asked through batches, all others one call at a time."""
+
+from blackbox_kd.calls import prices
+from blackbox_kd.calls.batch_jobs import Job
+from blackbox_kd.calls.batch_store import Noted
+from blackbox_kd.calls.batches import Batches, batch_price
+from blackbox_kd.calls.budget import Budget
+from blackbox_kd.calls.caller import Asked, Call, Caller
+from blackbox_kd.calls.replies import Completion
+from blackbox_kd.errors import CallError
+from blackbox_kd.ledger import Ledger
+from blackbox_kd.models import Model
+from blackbox_kd.schema import Usage
+
+
+class BatchingCaller(Caller):
+    """A caller that has batches.
+
+    Keys are those of ordinary calls: a reply that was bought one way is found the other way.
+
+    Args:
+        ledger: where replies are kept.
+        budget: what the run may spend.
+        batches: the batches of the run.
+        retry_failed: see `Caller`.
+    """
+
+    def __init__(self, ledger: Ledger, budget: Budget, batches: Batches, *, retry_failed: bool = False) -> None:
+        super().__init__(ledger, budget, retry_failed=retry_failed)
+        self._batches = batches
+        self._in_batches = 0
+        batches.is_busy = lambda: len(self._running) > self._in_batches
+
+    def limit(self, budget: Budget) -> None:
+        """Takes another budget: spending has been counted anew. Only before the first call."""
+        self._budget = budget
+
+    async def buy(self, call: Call) -> tuple[Completion, bool]:
+        """See `Caller.buy`. A request waits here for hours, at no cost but its memory."""
+        if not getattr(call.asked.model.config, "batch", False):
+            return await super().buy(call)
+        self._in_batches += 1
+        try:
+            return await self._buy_in_batch(call)
+        finally:
+            self._in_batches -= 1
+
+    async def _buy_in_batch(self, call: Call) -> tuple[Completion, bool]:
+        asked, request = call.asked, call.request
+        prompt, max_tokens = prices.most_prompt_tokens(request.messages), request.sampling.max_tokens
+        tokens, usd = prices.most_tokens(prompt, max_tokens), prices.most(asked.price, prompt, max_tokens)
+        reservation = await self._budget.wait(usd, tokens, model=asked.counts.name)
+        job = Job(call.key, call.wire, Noted(request.row.id, usd, tokens))
+        try:
+            result = await self._batches.ask(asked.model, asked.counts.name, job)
+        except CallError:
+            self._budget.release(reservation)
+            raise
+        except BaseException:  # the batch may go on: the most that it can cost is booked
+            self._budget.settle(reservation, Usage(), None)
+            raise
+        finally:
+            asked.counts.faults.update(job.faults)
+            asked.counts.retried += max(0, job.handed_in - 1)
+        if result.is_replayed:
+            self._budget.release(reservation)
+            asked.counts.replayed += 1
+            return result.completion, True
+        used = result.completion.usage or Usage()
+        self._budget.settle(reservation, used, result.cost_usd)
+        asked.counts.paid(used, result.cost_usd)
+        return result.completion, False
+
+    def _known(self, model: Model, name: str) -> Asked:
+        is_new = name not in self._asked
+        asked = super()._known(model, name)
+        if is_new and getattr(model.config, "batch", False):
+            asked.price = batch_price(model.config, model.endpoint)
+        return asked

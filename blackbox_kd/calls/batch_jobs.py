@@ -1,0 +1,108 @@
+"""Requests that go through batches, what comes of them, and the limits that they are kept to."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from blackbox_kd.calls.batch_api import BATCH_BYTES, BATCH_LINES
+from blackbox_kd.calls.batch_store import Noted, line_of
+from blackbox_kd.calls.replies import Completion
+from blackbox_kd.errors import CallError
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a file may hold, and when things are done. The defaults are OpenAI's limits.
+
+    Args:
+        lines: the most requests of a file.
+        size: the most bytes of a file.
+        quiet_s: how long nothing new must have come before a file that is not full is handed in.
+        busy_s: the same while calls are under way that may bring more.
+        first_look_s: time from handing in to the first look at a batch; each later one takes longer.
+        longest_look_s: the most that it takes, and the longest pause after a fault.
+        fault_s: pause after a fault of the endpoint; it doubles each time.
+        patience_s: how long an endpoint that answers with faults is asked again.
+        doubt_s: how long a batch may take to be listed after the request to create it.
+        submissions: how often a request is handed in before its row fails.
+        pause_s: pause before what was refused as a whole is handed in again; it doubles each time.
+        longest_pause_s: the most that it takes.
+    """
+
+    lines: int = BATCH_LINES
+    size: int = BATCH_BYTES
+    quiet_s: float = 1.0
+    busy_s: float = 60.0
+    first_look_s: float = 0.5
+    longest_look_s: float = 60.0
+    fault_s: float = 1.0
+    patience_s: float = 3600.0
+    doubt_s: float = 10.0
+    submissions: int = 3
+    pause_s: float = 30.0
+    longest_pause_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a request.
+
+    Args:
+        completion: the reply.
+        cost_usd: what it cost; None when that is not known.
+        is_replayed: whether another process had bought it.
+    """
+
+    completion: Completion
+    cost_usd: float | None = None
+    is_replayed: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One request, through all the batches that it is handed in with.
+
+    Args:
+        key: of the call in the ledger.
+        wire: what is asked.
+        noted: what the ledger is told beside it.
+        line: of the file; empty once it is written.
+        result: resolved with what came, or the error of the row.
+        handed_in: how often it was.
+        faults: kinds of errors that it came back with.
+    """
+
+    key: str
+    wire: Mapping[str, Any]
+    noted: Noted
+    line: bytes = b""
+    result: "asyncio.Future[Result]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    handed_in: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether who waits has been told how it ended."""
+        return self.result.done() and not self.result.cancelled()
+
+    def write(self) -> bytes:
+        """Its line."""
+        self.line = self.line or line_of(self.key, self.wire["body"])
+        return self.line
+
+    def came(self, result: Result) -> None:
+        """Tells who waits."""
+        if not self.result.done():
+            self.result.set_result(result)
+
+    def failed(self, error: CallError) -> None:
+        """Tells who waits; each raises an error of its own, or their tracebacks would mix."""
+        if not self.result.done():
+            own = type(error)(str(error), kind=error.kind, retry_after_s=error.retry_after_s)
+            self.result.set_exception(own)
+
+    def broken(self, error: Exception) -> None:
+        """Tells who waits that the run cannot go on."""
+        if not self.result.done():
+            self.result.set_exception(error)

@@ -1,0 +1,259 @@
+"""One batch from its requests to its results: noted, handed in once, waited for, and put into the ledger.
+
+In the order in which a kill may cut it off:
+
+    noted           nothing was asked of the endpoint: the intents are taken back
+    uploaded        likewise
+    creating        the batch can be there: it is looked for by its mark and its file before anything else
+    created         waited for
+    ended           results go into the ledger one by one, under their keys; what is there already is left
+    settled         the record goes
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from functools import partial
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay
+
+from blackbox_kd.calls import prices
+from blackbox_kd.calls.batch_api import ENDED, Batch, BatchApi
+from blackbox_kd.calls.batch_jobs import Job, Limits, Result
+from blackbox_kd.calls.batch_store import Record, Store
+from blackbox_kd.calls.replies import Completion
+from blackbox_kd.errors import CallError, EndpointRefused, RequestRejected, ServerFault, StepError
+from blackbox_kd.ledger import Ledger
+from blackbox_kd.models import Price
+from blackbox_kd.schema import Usage
+
+T = TypeVar("T")
+
+AT_ONCE = 256
+"""Results that are committed to the ledger together."""
+GROWTH = 1.5
+"""By which the time between two looks at a batch grows."""
+
+
+class BatchWork:
+    """Hands in the requests of one model and takes their results. For one event loop.
+
+    Args:
+        api: of the endpoint.
+        name: of the model in the recipe.
+        price: of the model in a batch.
+        ledger: where results go.
+        store: where batches are noted.
+        limits: see there.
+        say: is told how batches stand.
+    """
+
+    def __init__(
+        self,
+        api: BatchApi,
+        name: str,
+        price: Price | None,
+        *,
+        ledger: Ledger,
+        store: Store,
+        limits: Limits,
+        say: Callable[[str], None],
+    ) -> None:
+        self._api = api
+        self._name = name
+        self._price = price
+        self._ledger = ledger
+        self._store = store
+        self._limits = limits
+        self._say = say
+
+    async def run(self, jobs: list[Job]) -> dict[Job, CallError]:
+        """Handing in, waiting, and storing what came; returns the requests without a reply, and why.
+
+        Raises:
+            CallError: nothing was handed in.
+            StepError, LedgerError: it is not known how the batch ends; its record stays.
+        """
+        noted = {job.key: job.noted for job in jobs}
+        wire_url = str(jobs[0].wire["url"])
+        record = await asyncio.to_thread(self._store.note, self._name, self._api.base_url, wire_url, noted)
+        waiting = await self._intend(jobs)
+        left: dict[Job, CallError] = {}
+        if waiting:
+            try:
+                await self._hand_in(record, list(waiting.values()))
+            except CallError as error:
+                await self._abandon(dict.fromkeys(waiting.values(), error))
+                await asyncio.to_thread(self._store.remove, record)
+                raise
+            left = await self._results(record, await self._ended(record), waiting)
+            await self._abandon(left)
+        await asyncio.to_thread(self._store.remove, record)
+        return left
+
+    async def take_up(self, record: Record) -> None:
+        """Puts the results of a batch that an ended process has handed in into the ledger; removes its record.
+
+        Requests without a reply are not handed in again here: who needs them asks.
+        """
+        if record.batch_id is None and record.creating_at is not None:
+            record.batch_id = await self._found(record)
+        if record.batch_id is not None:
+            self._say(f"{self._name}: batch {record.batch_id}, handed in by an earlier process, is taken up")
+            batch = await self._ended(record)
+            wires = await asyncio.to_thread(self._store.wires, record)
+            known = [key for key in wires if key in record.calls and self._ledger.get(key) is None]
+            waiting = await self._intend([Job(key, wires[key], record.calls[key]) for key in known])
+            left = await self._results(record, batch, waiting)
+            await self._abandon(left)
+        await asyncio.to_thread(self._store.take_back, record)
+        await asyncio.to_thread(self._store.remove, record)
+
+    async def _intend(self, jobs: Iterable[Job]) -> dict[str, Job]:
+        """Intents for all in the ledger; returns, by key, those that nobody has bought in the meantime."""
+
+        async def intend(job: Job) -> str | None:
+            usd, tokens = job.noted.reserved_usd, job.noted.reserved_tokens
+            row = job.noted.row_id
+            return await self._ledger.intend(
+                job.key, job.wire, model=self._name, row_id=row, reserved_usd=usd, reserved_tokens=tokens
+            )
+
+        jobs = list(jobs)
+        bodies = await asyncio.gather(*map(intend, jobs))
+        for job, body in zip(jobs, bodies, strict=True):
+            if body is not None:
+                job.came(Result(Completion(body), is_replayed=True))
+        return {job.key: job for job, body in zip(jobs, bodies, strict=True) if body is None}
+
+    async def _abandon(self, errors: Mapping[Job, CallError]) -> None:
+        """Takes back the intents of requests that came to nothing."""
+        await asyncio.gather(*(self._ledger.abandon(job.key, error.kind) for job, error in errors.items()))
+
+    async def _hand_in(self, record: Record, jobs: list[Job]) -> None:
+        path = await asyncio.to_thread(self._store.write_requests, record, map(Job.write, jobs))
+        for job in jobs:
+            job.line = b""
+            job.handed_in += 1
+        record.file_id = await self._patiently(lambda: self._api.upload(path))
+        await asyncio.to_thread(self._store.save, record)
+        record.batch_id = await self._created(record, record.file_id)
+        await asyncio.to_thread(self._store.save, record)
+        self._say(f"{self._name}: batch {record.batch_id} handed in, {len(jobs):,} requests")
+
+    async def _created(self, record: Record, file_id: str) -> str:
+        """Creates the batch; after a fault it can be there all the same, and is looked for first."""
+        until = time.monotonic() + self._limits.patience_s
+        while True:
+            record.creating_at = time.time()
+            await asyncio.to_thread(self._store.save, record)
+            try:
+                return await self._api.create(file_id, record.mark)
+            except ServerFault as fault:
+                found = None if fault.kind == "rate_limit" else await self._found(record)
+                if found is not None:
+                    return found
+                if time.monotonic() > until:
+                    raise
+                await asyncio.sleep(fault.retry_after_s or self._limits.fault_s)
+
+    async def _found(self, record: Record) -> str | None:
+        """The id of a batch that may have been created; None if it was not."""
+        assert record.file_id is not None
+        assert record.creating_at is not None
+        find = partial(self._api.find, record.file_id, record.mark, record.since)
+        found = await self._surely(find, record)
+        doubt_s = min(self._limits.doubt_s, record.creating_at + self._limits.doubt_s - time.time())
+        if found is None and doubt_s > 0:
+            await asyncio.sleep(doubt_s)
+            found = await self._surely(find, record)
+        return found
+
+    async def _ended(self, record: Record) -> Batch:
+        """Waits for the end of a batch, with longer and longer pauses."""
+        assert record.batch_id is not None
+        pause_s = self._limits.first_look_s
+        while True:
+            batch = await self._surely(partial(self._api.look, record.batch_id), record)
+            if batch.status in ENDED:
+                self._say(f"{self._name}: batch {batch.id} {batch.status}, {batch.done:,} requests done")
+                return batch
+            await asyncio.sleep(pause_s)
+            pause_s = min(self._limits.longest_look_s, GROWTH * pause_s)
+
+    async def _results(self, record: Record, batch: Batch, waiting: dict[str, Job]) -> dict[Job, CallError]:
+        """Stores the results of requests that wait; returns those without one, and why."""
+        asked = len(waiting)
+        errors: dict[str, CallError] = {}
+        for file_id in batch.files:
+            await self._surely(partial(self._read, file_id, waiting, errors), record)
+        why = self._api.unanswered(batch)
+        left = {job: errors.get(key, why) for key, job in waiting.items()}
+        if len(left) == asked:
+            return left
+        # where others have a reply, the key and the model are well: it is the request
+        return {
+            job: RequestRejected(str(error), kind=error.kind) if isinstance(error, EndpointRefused) else error
+            for job, error in left.items()
+        }
+
+    async def _read(self, file_id: str, waiting: dict[str, Job], errors: dict[str, CallError]) -> None:
+        """Takes what a file of results holds out of `waiting`; again from the start after a fault."""
+        found: dict[str, str] = {}
+        async with aclosing(self._api.lines(file_id)) as lines:
+            async for line in lines:
+                key = str(line.get("custom_id"))
+                outcome = self._api.outcome(line)
+                if isinstance(outcome, str) and key in waiting:
+                    found[key] = outcome
+                elif not isinstance(outcome, str):
+                    errors[key] = outcome
+                if len(found) >= AT_ONCE:
+                    await self._settle(found, waiting)
+                    found = {}
+        await self._settle(found, waiting)
+
+    async def _settle(self, bodies: Mapping[str, str], waiting: dict[str, Job]) -> None:
+        async def settle(job: Job, body: str) -> None:
+            completion = Completion(body)
+            cost_usd = prices.cost(self._price, completion.usage)
+            await self._ledger.settle(job.key, body, usage=completion.usage or Usage(), cost_usd=cost_usd)
+            job.came(Result(completion, cost_usd))
+
+        await asyncio.gather(*(settle(waiting[key], body) for key, body in bodies.items()))
+        for key in bodies:
+            del waiting[key]
+
+    async def _surely(self, ask: Callable[[], Awaitable[T]], record: Record) -> T:
+        """An answer about a batch that is, or may be, there: without it nobody knows what was bought."""
+        try:
+            return await self._patiently(ask)
+        except CallError as error:
+            batch = f"batch {record.batch_id}" if record.batch_id else "a batch that may have been handed in"
+            raise StepError(
+                f"model {self._name!r}, {batch}: {error}\n"
+                "  what was handed in stays noted, and the same command goes on from there\n"
+                f"  to give the batch up, remove {self._store.path(record)}: its requests are then bought again"
+            ) from error
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """An answer, asked for again after faults of the server for as long as there is patience."""
+
+        async def asked() -> T:
+            return await ask()
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(ServerFault),
+            wait=self._wait_s,
+            stop=stop_after_delay(self._limits.patience_s),
+            reraise=True,
+        )
+        return await retrying(asked)
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        """Seconds until an endpoint is asked again: as many as it wants, or more and more."""
+        error = state.outcome and state.outcome.exception()
+        wanted_s = error.retry_after_s if isinstance(error, ServerFault) else None
+        return wanted_s or min(self._limits.longest_look_s, self._limits.fault_s * 2.0 ** (state.attempt_number - 1))

@@ -1,0 +1,239 @@
+"""Requests of models with `batch: true`: gathered into files, handed in together, answered at half the price.
+
+batches         gathers requests, and hands in again what came to nothing
+batch_work      one batch, from its requests to results in the ledger
+batch_store     what is noted of it on disk, for the next process
+batch_api       the endpoint's side
+batch_jobs      requests, results, limits
+"""
+
+import asyncio
+import copy
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+from blackbox_kd.calls import prices
+from blackbox_kd.calls.batch_api import BatchApi
+from blackbox_kd.calls.batch_jobs import Job, Limits, Result
+from blackbox_kd.calls.batch_store import Record, Store
+from blackbox_kd.calls.batch_work import BatchWork
+from blackbox_kd.calls.prices import TieredPrice
+from blackbox_kd.errors import CallError, ServerFault
+from blackbox_kd.ledger import Ledger
+from blackbox_kd.models import Model, ModelConfig, Price
+
+PRICE_SHARE = 0.5
+"""Of the ordinary price, for prompts, cached prompts and replies alike (OpenAI's price list, section "Batch")."""
+REFUSED_AS_A_WHOLE = ("queue_full", "batch_failed")
+
+
+def batch_price(config: ModelConfig, endpoint: str) -> Price | None:
+    """What a model costs in a batch; None when no price is known. See `prices.price_of`."""
+    price = prices.price_of(config, endpoint)
+    return price and _scaled(price, PRICE_SHARE)
+
+
+class Batches:
+    """The batches of a run. For one event loop.
+
+    Args:
+        ledger: where results go.
+        store: where batches are noted.
+        limits: of files and patience.
+        say: is told how batches stand.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: Store,
+        *,
+        limits: Limits | None = None,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._limits = limits or Limits()
+        self._say = say
+        self._collectors: dict[str, _Collector] = {}
+        self.is_busy: Callable[[], bool] = lambda: False
+        """Whether other calls are under way, that may bring more requests: a file then waits longer."""
+
+    async def ask(self, model: Model, name: str, job: Job) -> Result:
+        """What comes of a request; it is in the ledger when this returns.
+
+        Raises:
+            CallError: no reply could be had, and nothing was charged.
+            StepError, LedgerError: see `BatchWork.run`.
+        """
+        collector = self._collectors.get(name)
+        if collector is None:
+            collector = self._collectors[name] = _Collector(self._work(model, name), self._limits, self._is_busy)
+        collector.add(job)
+        return await job.result
+
+    async def take_up(self, model_of: Callable[[str], Model | None]) -> bool:
+        """Waits for the batches that earlier processes of this run handed in, and stores their results.
+
+        To be called before anything is asked, and before the run's spending is counted.
+
+        Args:
+            model_of: the open model of a name in the recipe, or None if there is none.
+
+        Returns:
+            Whether there were any.
+
+        Raises:
+            StepError, LedgerError: a batch's end could not be found out; it stays noted.
+        """
+        records = await asyncio.to_thread(self._store.records)
+        taking = [asyncio.ensure_future(self._take_up(record, model_of(record.model))) for record in records]
+        try:
+            await asyncio.gather(*taking)
+        finally:
+            for task in taking:
+                task.cancel()
+            await asyncio.gather(*taking, return_exceptions=True)
+        return bool(records)
+
+    async def close(self) -> None:
+        """Stops waiting for batches; they go on at the endpoint, and the next process takes them up."""
+        for collector in self._collectors.values():
+            await collector.close()
+
+    def _is_busy(self) -> bool:
+        return self.is_busy()
+
+    def _work(self, model: Model, name: str) -> BatchWork:
+        api: BatchApi = model.batch_api  # type: ignore[attr-defined]
+        price = batch_price(model.config, model.endpoint)
+        return BatchWork(api, name, price, ledger=self._ledger, store=self._store, limits=self._limits, say=self._say)
+
+    async def _take_up(self, record: Record, model: Model | None) -> None:
+        api: BatchApi | None = getattr(model, "batch_api", None)
+        if model is None or api is None or api.base_url != record.base_url:
+            self._say(
+                f"{record.model}: a batch that was handed in at {record.base_url} is left alone, because no model of "
+                f"that name is there now; it stays noted in {self._store.path(record)}"
+            )
+            return
+        await self._work(model, record.model).take_up(record)
+
+
+class _Collector:
+    """Gathers the requests of one model into files.
+
+    A file is handed in when it is full, or when nothing new has come for a while: then all rows that could bring
+    a request wait for a batch themselves.
+    """
+
+    def __init__(self, work: BatchWork, limits: Limits, is_busy: Callable[[], bool]) -> None:
+        self._work = work
+        self._limits = limits
+        self._is_busy = is_busy
+        self._most_lines = limits.lines
+        self._refusals = 0
+        self._jobs: list[Job] = []
+        self._size = 0
+        self._latest = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._running: dict[asyncio.Task[None], list[Job]] = {}
+        self._turn = asyncio.Lock()
+
+    def add(self, job: Job) -> None:
+        """Takes a request."""
+        size = len(job.write())
+        if self._size + size > self._limits.size:
+            self._hand_over()
+        self._jobs.append(job)
+        self._size += size
+        loop = asyncio.get_running_loop()
+        self._latest = loop.time()
+        if len(self._jobs) >= self._most_lines:
+            self._hand_over()
+        elif self._timer is None:
+            self._timer = loop.call_later(self._limits.quiet_s, self._look)
+
+    async def close(self) -> None:
+        """Stops waiting; a batch whose requests have all ended is brought to its own end."""
+        self._jobs = []
+        if self._timer is not None:
+            self._timer.cancel()
+        for task, jobs in self._running.items():
+            if not all(job.has_ended for job in jobs):
+                task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _look(self) -> None:
+        """Hands over what has gathered, once it has been quiet for long enough."""
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        quiet_s = loop.time() - self._latest
+        if not self._jobs or quiet_s >= (self._limits.busy_s if self._is_busy() else self._limits.quiet_s):
+            self._hand_over()
+        else:
+            self._timer = loop.call_later(max(self._limits.quiet_s - quiet_s, self._limits.quiet_s / 4), self._look)
+
+    def _hand_over(self) -> None:
+        if not self._jobs:
+            return
+        task = asyncio.ensure_future(self._run(self._jobs))
+        self._running[task] = self._jobs
+        task.add_done_callback(self._running.pop)
+        self._jobs, self._size = [], 0
+
+    async def _run(self, jobs: list[Job]) -> None:
+        """Hands in a file, waits for its results, and hands in again what came to nothing."""
+        is_narrowed = self._most_lines < self._limits.lines  # one at a time then: the queue is full
+        try:
+            async with self._turn if is_narrowed else nullcontext():
+                wanted = [job for job in jobs if not job.result.done()]  # nobody waits for the others any more
+                for job in wanted[self._most_lines :]:  # the queue was found to be full in the meantime
+                    self.add(job)
+                wanted = wanted[: self._most_lines]
+                left = await self._work.run(wanted) if wanted else {}
+                again = self._sorted(left, len(wanted))
+                if any(error.kind in REFUSED_AS_A_WHOLE for error in left.values()):
+                    pause_s = self._limits.pause_s * 2.0 ** (self._refusals - 1)
+                    await asyncio.sleep(min(self._limits.longest_pause_s, pause_s))
+            for job in again:
+                self.add(job)
+        except CallError as error:
+            for job in jobs:
+                job.faults.append(error.kind)
+                job.failed(error)
+        except Exception as error:  # whatever it is, rows wait for it
+            for job in jobs:
+                job.broken(copy.copy(error))
+
+    def _sorted(self, left: dict[Job, CallError], handed_in: int) -> list[Job]:
+        """Those requests that are worth another try; the others are told why."""
+        kinds = {error.kind for error in left.values()}
+        if kinds.intersection(REFUSED_AS_A_WHOLE):
+            self._refusals += 1
+        else:
+            self._refusals = 0
+            self._most_lines = min(self._limits.lines, 2 * self._most_lines)
+        if "queue_full" in kinds:
+            self._most_lines = max(1, handed_in // 2)
+        again = []
+        for job, error in left.items():
+            if error.kind != "queue_full" or handed_in == 1:  # a smaller file is another try
+                job.faults.append(error.kind)
+            if isinstance(error, ServerFault) and len(job.faults) < self._limits.submissions:
+                again.append(job)
+            else:
+                job.failed(error)
+        return again
+
+
+def _scaled(price: Price, share: float) -> Price:
+    fields: dict[str, Any] = {
+        "input": price.input * share,
+        "output": price.output * share,
+        "cached": None if price.cached is None else price.cached * share,
+    }
+    if not isinstance(price, TieredPrice):
+        return Price(**fields)
+    return TieredPrice(**fields, tiers=[(start, _scaled(tier, share)) for start, tier in price.tiers])

@@ -1,0 +1,162 @@
+"""The command `ledger`: what its owner does with the store of paid replies."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from blackbox_kd.cli_money import LEDGER, columns, count, usd_text
+from blackbox_kd.cli_read import print_json
+from blackbox_kd.errors import UserError
+
+
+def _ledger_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--run", metavar="RUN", help="Only this run: its folder, or its name in runs/."),
+        click.option("--ledger", type=click.Path(path_type=Path), default=LEDGER, show_default=True, help="The file."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(invoke_without_command=True)
+@_ledger_options
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.pass_context
+def ledger(context: click.Context, ledger: Path, run: str | None, as_json: bool) -> int | None:
+    """See, export, prune or rescue the ledger of paid replies; without a command, its summary."""
+    return None if context.invoked_subcommand else _show_summary(ledger, run, as_json)
+
+
+@ledger.command()
+@_ledger_options
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def summary(ledger: Path, run: str | None, as_json: bool) -> int:
+    """Show calls, tokens and cost of each model in each run."""
+    return _show_summary(ledger, run, as_json)
+
+
+def _show_summary(path: Path, run: str | None, as_json: bool) -> int:
+    from blackbox_kd import ledger_admin
+
+    found = ledger_admin.summary(path, _run_of(path, run))
+    if as_json:
+        print_json({"ledger": str(path), **asdict(found)})
+        return 0
+    size = f"{found.size_bytes / 2**20:,.1f} MB"
+    click.echo(f"{path}: {sum(each.calls for each in found.bought):,} replies, {size}")
+    lines = [["run", "model", "calls", "tokens", "USD", "last"]]
+    for each in found.bought:
+        unknown = f" + {each.cost_unknown:,} of unknown cost" if each.cost_unknown else ""
+        tokens = count(each.prompt_tokens + each.completion_tokens)
+        lines.append(
+            [_shown(each.run), each.model, count(each.calls), tokens, usd_text(each.cost_usd) + unknown, each.last]
+        )
+    if found.bought:
+        click.echo("\n".join(["", *columns(lines, left=2)]))
+    for lost in found.unanswered:
+        again = f", {lost.repeated:,} of them sent again" if lost.repeated else ""
+        most = f"at most {usd_text(lost.reserved_usd)} USD"
+        click.echo(f"{_shown(lost.run)}, {lost.model}: {lost.calls:,} requests without a reply{again}, {most}")
+    for gone in found.abandoned:
+        click.echo(f"{_shown(gone.run)}, {gone.model}: {gone.calls:,} requests refused at no cost ({gone.kind})")
+    return 0
+
+
+@ledger.command()
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@_ledger_options
+def export(file: Path, ledger: Path, run: str | None) -> int:
+    """Write the replies to FILE as JSON lines; `-` is stdout."""
+    from blackbox_kd import ledger_admin
+
+    run = _run_of(ledger, run)
+    if str(file) == "-":
+        ledger_admin.export(ledger, sys.stdout, run)
+        return 0
+    part = file.with_name(file.name + ".part")
+    try:
+        with os.fdopen(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w", encoding="utf-8") as out:
+            written = ledger_admin.export(ledger, out, run)
+        part.replace(file)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written: {error.strerror}\n  fix: name another file") from error
+    click.echo(f"{written:,} replies written to {file}", err=True)
+    return 0
+
+
+@ledger.command()
+@_ledger_options
+@click.option("--before", metavar="TIME", help="Only what is older: 2026-01-31, or with a time of day (UTC).")
+@click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
+def prune(ledger: Path, run: str | None, before: str | None, yes: bool) -> int:
+    """Remove replies, which will be bought again when they are asked for: of a run, before a time, or both."""
+    from blackbox_kd import ledger_admin
+
+    if run is None and before is None:
+        raise UserError("prune would remove everything\n  fix: add --run RUN, --before TIME, or both")
+    run, until = _run_of(ledger, run), _time_of(before)
+    if not yes:
+        told = [f"of {_shown(run)}"] if run else []
+        told += [f"before {until:%Y-%m-%d %H:%M} UTC"] if until else []
+        if not sys.stdin.isatty():
+            raise UserError(f"prune removes paid replies {', '.join(told)} for good\n  fix: add --yes if you mean it")
+        click.confirm(f"Remove the paid replies {', '.join(told)} for good?", abort=True, err=True)
+    gone = ledger_admin.prune(ledger, run=run, before=until)
+    click.echo(f"{gone:,} replies removed from {ledger}", err=True)
+    return 0
+
+
+def _time_of(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"--before {text!r} is no time\n  fix: write 2026-01-31, or 2026-01-31T18:00") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+@ledger.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+def rescue(file: Path, new: Path) -> int:
+    """Copy what can still be read of the damaged ledger FILE into a NEW one."""
+    from blackbox_kd import ledger_admin
+
+    saved = ledger_admin.rescue(file, new)
+    click.echo(f"{saved:,} replies saved in {new}; put it in the place of {file} to go on with it", err=True)
+    return 0
+
+
+def _run_of(path: Path, run: str | None) -> str | None:
+    """A run as the ledger names it: by the whole path of its folder.
+
+    Raises:
+        UserError: the ledger knows no such run.
+    """
+    from blackbox_kd import ledger_admin
+    from blackbox_kd.validation import did_you_mean
+
+    if run is None:
+        return None
+    held = ledger_admin.summary(path)
+    runs = [*(e.run for e in held.bought), *(e.run for e in held.unanswered), *(e.run for e in held.abandoned)]
+    known = list(dict.fromkeys(runs))
+    for candidate in (run, str(Path(run).resolve()), str((Path("runs") / run).resolve())):
+        if candidate in known:
+            return candidate
+    names = [_shown(each) for each in known]
+    fix = did_you_mean(run, [*names, *(Path(each).name for each in known)]) or "name one of them"
+    raise UserError(f"{path} has nothing of the run {run!r}\n  runs: {', '.join(names) or 'none'}\n  fix: {fix}")
+
+
+def _shown(run: str) -> str:
+    """A run's folder, from here where it is inside."""
+    here = Path.cwd()
+    return str(Path(run).relative_to(here)) if Path(run).is_relative_to(here) else run

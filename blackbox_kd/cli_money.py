@@ -1,0 +1,139 @@
+"""The command `estimate`: what a run will cost."""
+
+import asyncio
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from blackbox_kd.cli_options import find_recipe, recipe_options, run_options
+from blackbox_kd.cli_read import print_json
+
+LEDGER = Path("runs") / "ledger.sqlite"
+VERDICTS = {
+    "fits": "the high estimate fits",
+    "high breaks": "the likely estimate fits, the high one does not",
+    "likely breaks": "the likely estimate does not fit",
+    "no price": "cannot be kept: a model has no known price, and the run will not start",
+}
+"""What is said of a budget."""
+
+
+class AnyKey(Mapping[str, str]):
+    """The environment, with something in the place of a key that is not set: who sends nothing needs none."""
+
+    def __getitem__(self, name: str) -> str:
+        return os.environ[name] if name.endswith("_URL") else os.environ.get(name) or "not-set"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(os.environ)
+
+    def __len__(self) -> int:
+        return len(os.environ)
+
+
+@click.command()
+@click.argument("recipe")
+@recipe_options
+@run_options
+@click.option("--until", metavar="STEP", help="Count up to this step (its name, or its position from 0).")
+@click.option(
+    "--probe",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Make N calls of each step that asks a paid model, for measured lengths; the run will not buy them again.",
+)
+def estimate(
+    recipe: str,
+    overrides: tuple[str, ...],
+    teacher: str | None,
+    allow_code: bool,
+    run_dir: Path | None,
+    ledger: Path | None,
+    limit: int | None,
+    as_json: bool,
+    until: str | None,
+    probe: int | None,
+) -> int:
+    """Tell what the rest of a run of RECIPE will cost, without sending anything (but for --probe)."""
+    from blackbox_kd import estimate as estimates
+    from blackbox_kd import recipe as recipes
+
+    env: Mapping[str, str] = dict(os.environ) if probe else AnyKey()
+    found = recipes.load(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher, env=env)
+    options = estimates.Options(
+        run_dir=run_dir or Path("runs") / found.name,
+        ledger=ledger or LEDGER,
+        env=env,
+        limit=limit,
+        until=until,
+        probe=probe or 0,
+    )
+    told = asyncio.run(estimates.estimate(found, options))
+    if as_json:
+        print_json(told)
+    else:
+        click.echo("\n".join(_in_words(told)))
+    return 0
+
+
+def _in_words(told: Mapping[str, Any]) -> Iterator[str]:
+    paid = sum(step["paid"] for step in told["steps"])
+    yield f"{told['recipe']}: what is left to ask" + (f"; {paid:,} replies are in the ledger" if paid else "")
+    yield ""
+    lines = [["", "", "calls", "tokens", "USD", "time"]]
+    lines += [[entry["step"], entry["model"], *_cells(entry)] for entry in told["steps"]]
+    lines.append(["all", "", *_cells(told["total"])])
+    yield from columns(lines, left=2)
+    yield ""
+    yield "each: low / likely / high"
+    for budget in told["budget"]:
+        spent = f", {budget['spent']:,.6g} spent" if budget["spent"] else ""
+        yield f"budget.{budget['limit']} = {budget['most']:,}{spent}: {VERDICTS[budget['verdict']]}"
+    if told["probe"]:
+        cost = "at an unknown price" if told["probe"]["usd"] is None else f"for {usd_text(told['probe']['usd'])}"
+        yield f"probe: {told['probe']['calls']:,} calls made {cost}; the run will not buy them again"
+    for line in told["assumptions"]:
+        yield f"assumed: {line}"
+
+
+def _cells(sums: Mapping[str, Any]) -> list[str]:
+    usd = sums["usd"]
+    if usd is None:
+        known = sums["usd_known"]
+        money = "unknown" + (f" + {_three(known, usd_text)}" if known["high"] else "")
+    else:
+        money = _three(usd, usd_text)
+    return [_three(sums["calls"], count), _three(sums["tokens"], count), money, _three(sums["seconds"], time_text)]
+
+
+def _three(span: Mapping[str, float], show: Any) -> str:
+    shown = [show(span[name]) for name in ("low", "likely", "high")]
+    return shown[0] if len(set(shown)) == 1 else " / ".join(shown)
+
+
+def count(number: float) -> str:
+    """A number as a person reads it."""
+    return f"{number:,.0f}"
+
+
+def usd_text(usd: float) -> str:
+    """Dollars as a person reads them."""
+    return f"{usd:,.2f}" if usd >= 1 or not usd else f"{usd:.4f}" if usd >= 0.0001 else "< 0.0001"
+
+
+def time_text(seconds: float) -> str:
+    """A time as a person reads it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def columns(lines: Sequence[Sequence[str]], left: int) -> Iterator[str]:
+    """Lines in columns; the first `left` of them begin at the left, the others end at the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [c.ljust(w) if n < left else c.rjust(w) for n, (c, w) in enumerate(zip(line, widths, strict=True))]
+        yield "  ".join(cells).rstrip()

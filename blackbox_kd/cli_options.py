@@ -1,0 +1,50 @@
+"""What several commands take: a recipe by its name, and the options of recipes and runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from blackbox_kd.errors import UserError
+
+
+def find_recipe(name: str) -> Path:
+    """A recipe by path, or by its bare name in `recipes/` here or in the package."""
+    from blackbox_kd.recipe_check import bundled
+    from blackbox_kd.validation import did_you_mean
+
+    places = [Path(), Path("recipes"), bundled("recipes")]
+    for place in places:
+        for candidate in (place / name, place / f"{name}.yaml"):
+            if candidate.is_file():
+                return candidate
+    known = sorted(path.stem for path in places[2].glob("*.yaml"))
+    fix = did_you_mean(name, known) or "name a file, or one of the bundled recipes"
+    raise UserError(f"recipe {name!r} does not exist\n  bundled: {', '.join(known)}\n  fix: {fix}")
+
+
+def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of commands that read a recipe."""
+    options = [
+        click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a value of the recipe."),
+        click.option("--teacher", metavar="PROVIDER", help="Another provider for the model called teacher (scripted)."),
+        click.option("--allow-code", is_flag=True, help="Let the recipe's plugins and functions run."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of commands that speak of a run."""
+    file = click.Path(path_type=Path)
+    options = [
+        click.option("--run-dir", type=file, help="The run's folder; runs/NAME if left out."),
+        click.option("--ledger", type=file, help="The ledger of paid replies; runs/ledger.sqlite if left out."),
+        click.option("--limit", type=click.IntRange(min=1), help="At most so many rows of each table."),
+        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command

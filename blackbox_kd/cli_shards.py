@@ -1,0 +1,35 @@
+"""The command that joins the shards of a run; `run --shard` makes them."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from blackbox_kd.cli_options import find_recipe, recipe_options
+from blackbox_kd.cli_read import cache_folder, print_json
+
+
+@click.command()
+@click.argument("recipe")
+@recipe_options
+@click.option("--run-dir", type=click.Path(path_type=Path), help="The run's folder; runs/NAME if left out.")
+@click.option("--ledger", type=click.Path(path_type=Path), help="The run's ledger; runs/ledger.sqlite if left out.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def merge(recipe: str, run_dir: Path | None, ledger: Path | None, as_json: bool, **how: Any) -> int:
+    """Join the shards of RECIPE in the run's folder `shards/`; `run` then goes on without asking anything again."""
+    from blackbox_kd import recipe as recipes
+    from blackbox_kd.merge import merge as join
+    from blackbox_kd.open_models import OpenModels
+
+    found = recipes.load(find_recipe(recipe), **how)
+    run = run_dir or Path("runs") / found.name
+    models = OpenModels(found, cache_folder(), os.environ)
+    report = join(found, run, ledger or Path("runs") / "ledger.sqlite", models, lambda text: click.echo(text, err=True))
+    if as_json:
+        print_json(report)
+    else:
+        click.echo(f"report: {run / 'report.md'}")
+        if report["status"] != "complete":
+            click.echo(f"next: the same with run in place of merge: blackbox-kd run {recipe}", err=True)
+    return 0

@@ -1,0 +1,207 @@
+"""Numbers of an estimate, each low, likely and high: what is assumed, and how calls become tokens, USD and time."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from blackbox_kd.calls import prices
+from blackbox_kd.models import ModelConfig, Price
+from blackbox_kd.rehearsal import Asked, has_weights
+from blackbox_kd.schema import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A number that is not known: its low, likely and high value."""
+
+    low: float
+    likely: float
+    high: float
+
+    @staticmethod
+    def of(number: float) -> "Span":
+        """A number that is known."""
+        return Span(number, number, number)
+
+    def each(self, work: Callable[[float, float], float], other: "Span | float") -> "Span":
+        """`work` on both low values, both likely ones and both high ones."""
+        to = other if isinstance(other, Span) else Span.of(other)
+        return Span(work(self.low, to.low), work(self.likely, to.likely), work(self.high, to.high))
+
+    def __add__(self, other: "Span | float") -> "Span":
+        return self.each(lambda a, b: a + b, other)
+
+    def __mul__(self, other: "Span | float") -> "Span":
+        return self.each(lambda a, b: a * b, other)
+
+    def __truediv__(self, other: "Span | float") -> "Span":
+        return self.each(lambda a, b: a / b, other)
+
+    def percent(self) -> str:
+        """A share as a person reads it."""
+        return " / ".join(f"{100 * each:.0f}" for each in (self.low, self.likely, self.high)) + " %"
+
+    def entry(self, digits: int | None = None) -> dict[str, float]:
+        """As JSON holds it."""
+        return {name: round(getattr(self, name), digits) for name in ("low", "likely", "high")}
+
+
+NOTHING = Span(0, 0, 0)
+KEPT = Span(0.3, 0.6, 1.0)
+"""Share of the rows that a step which can drop some lets pass."""
+REPLY_SHARE = Span(0.15, 0.4, 1.0)
+"""Length of a reply, as a share of `max_tokens`."""
+UNLIMITED_REPLY = Span(150, 500, prices.UNBOUNDED_TOKENS)
+"""Tokens of a reply without `max_tokens`."""
+BYTES_PER_TOKEN = Span(5, 4, 3)
+"""Of a prompt, in UTF-8. English has above 4; numbers, code and other scripts have about 3."""
+MESSAGE_TOKENS = 4
+"""What a chat template puts around a message."""
+ASKED_AGAIN = Span(1, 1, 1.1)
+"""Calls per usable reply, where one that cannot be used is asked for again."""
+LATENCY_S = Span(0.5, 1, 3)
+"""Until an endpoint begins to write."""
+ENDPOINT_TOKENS_S = Span(120, 60, 20)
+"""Tokens that an endpoint writes in a second, for each request by itself."""
+WEIGHTS_TOKENS_S = Span(1000, 150, 20)
+"""Tokens that a model in this process writes in a second, for all requests together: a small one on a GPU, a tiny
+one on a few CPU cores, a small one there."""
+ENOUGH = 20
+"""Rows from which on a share is measured, and no longer assumed."""
+
+
+@dataclass(slots=True)
+class Line:
+    """The calls of a step to a model that are still to be made.
+
+    Args:
+        step: the step's label.
+        model: the model, as the step names it.
+        paid: calls whose reply is in the ledger.
+        measured: how many replies the lengths are measured on; 0 if they are assumed.
+        calls: calls to be made.
+        prompt: their prompt tokens.
+        completion: their completion tokens.
+        usd: what they will cost; None when no price is known.
+        seconds: how long they will take.
+    """
+
+    step: str
+    model: str
+    paid: int
+    measured: int
+    calls: Span
+    prompt: Span
+    completion: Span
+    usd: Span | None
+    seconds: Span
+
+    def entry(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {"step": self.step, "model": self.model, "paid": self.paid, "measured": self.measured, **sums([self])}
+
+
+def added(values: Iterable[Span]) -> Span:
+    """The sum of spans."""
+    return sum(values, start=NOTHING)
+
+
+def sums(lines: list[Line]) -> dict[str, Any]:
+    """Lines added up, as JSON holds them; `usd` is None as soon as one price is not known."""
+    usd = [line.usd for line in lines if line.usd is not None]
+    return {
+        "calls": added(line.calls for line in lines).entry(),
+        "prompt_tokens": added(line.prompt for line in lines).entry(),
+        "completion_tokens": added(line.completion for line in lines).entry(),
+        "tokens": added(line.prompt + line.completion for line in lines).entry(),
+        "usd": added(usd).entry(6) if len(usd) == len(lines) else None,
+        "usd_known": added(usd).entry(6),
+        "seconds": added(line.seconds for line in lines).entry(1),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What is known of the calls of a step to a model.
+
+    Args:
+        found: calls of rows that are there, with and without a reply in the ledger.
+        rest: calls of rows that are not there yet.
+        like: calls that the rest will be like.
+    """
+
+    found: list[Asked]
+    rest: Span
+    like: list[Asked]
+
+    def line(self, step: str, model: str, config: ModelConfig, price: Price | None) -> Line:
+        """The calls in numbers."""
+        paid = [asked for asked in self.found if asked.usage is not None]
+        missing = [asked for asked in self.found if asked.usage is None]
+        again = ASKED_AGAIN if any(asked.varies for asked in [*missing, *self.like]) else Span.of(1)
+        calls = (self.rest + len(missing)) * again
+        shown = missing or self.like or paid
+        prompt = _prompt_tokens(shown, paid) if shown else NOTHING
+        reply = _reply_tokens(shown, paid) if shown else NOTHING
+        usd = None if price is None and calls.high else calls * _usd(price, prompt, reply)
+        seconds = _seconds(config, calls, calls * (prompt + reply), reply, paid)
+        return Line(step, model, len(paid), len(paid), calls, calls * prompt, calls * reply, usd, seconds)
+
+
+def _prompt_tokens(shown: list[Asked], paid: list[Asked]) -> Span:
+    """Prompt tokens of one call."""
+    size = fmean(asked.prompt_bytes for asked in shown)
+    counted = sum(asked.usage.prompt_tokens for asked in paid if asked.usage)
+    if counted:
+        return Span.of(size * counted / max(1, sum(asked.prompt_bytes for asked in paid)))
+    return Span.of(size) / BYTES_PER_TOKEN + MESSAGE_TOKENS * fmean(asked.messages for asked in shown)
+
+
+def _reply_tokens(shown: list[Asked], paid: list[Asked]) -> Span:
+    """Completion tokens of one call: the mean of those that are known, and what it can be missed by."""
+    limits = [asked.max_tokens for asked in shown]
+    bounds = [limit for limit in limits if limit is not None]
+    assumed = REPLY_SHARE * fmean(bounds) if len(bounds) == len(limits) else UNLIMITED_REPLY
+    lengths = [asked.usage.completion_tokens for asked in paid if asked.usage and asked.usage.completion_tokens]
+    if not lengths:
+        return assumed
+    mean = fmean(lengths)
+    if len(lengths) == 1:
+        return Span(min(mean, assumed.low), mean, max(mean, assumed.high))
+    error = 2 * stdev(lengths) / math.sqrt(len(lengths))
+    return Span(max(1.0, mean - error), mean, max(mean, min(mean + error, assumed.high)))
+
+
+def _usd(price: Price | None, prompt: Span, reply: Span) -> Span:
+    """USD of one call."""
+
+    def cost(prompt_tokens: float, reply_tokens: float) -> float:
+        return prices.cost(price, Usage(math.ceil(prompt_tokens), math.ceil(reply_tokens))) or 0.0
+
+    return prompt.each(cost, reply)
+
+
+def _seconds(config: ModelConfig, calls: Span, tokens: Span, reply: Span, paid: list[Asked]) -> Span:
+    """How long calls take, as many at once as the recipe allows."""
+    if config.local:
+        return calls * reply / WEIGHTS_TOKENS_S if has_weights(config) else NOTHING
+    took = [asked.seconds for asked in paid if asked.seconds is not None]
+    each = Span.of(fmean(took)) if took else LATENCY_S + reply / ENDPOINT_TOKENS_S
+    rounds = calls.each(lambda count, at_once: math.ceil(count / at_once), config.max_concurrency)
+    found = rounds * each
+    for limit, amount in (("rpm", calls), ("tpm", tokens)):
+        a_minute = getattr(config, limit, None)
+        found = found.each(max, amount * 60 / a_minute) if a_minute else found
+    return found
+
+
+def share(kept: int, dropped: int) -> Span:
+    """The share of rows that a step lets pass: measured where enough rows have shown it."""
+    seen = kept + dropped
+    if seen < ENOUGH:
+        return KEPT
+    found = kept / seen
+    error = 2 * math.sqrt(found * (1 - found) / seen)
+    return Span(max(0.0, found - error), found, min(1.0, found + error))

@@ -1,0 +1,225 @@
+"""Joins finished shards into the run that one process would have made; nothing is asked for it.
+
+What became of a row in its shard is copied as it is, to the place that the row has in the whole table. Balances are
+added up, and the replies that the shards paid for become the run's, so that `run` goes on without asking again.
+"""
+
+import hashlib
+import heapq
+import os
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+from blackbox_kd import cards, exports, ledger_adopt, report
+from blackbox_kd.accounts import Account, refuse_failures, summed
+from blackbox_kd.errors import BlackboxError
+from blackbox_kd.ledger import Ledger
+from blackbox_kd.open_models import OpenModels
+from blackbox_kd.recipe import Recipe
+from blackbox_kd.run import RunFolder, StoredTable, gather_losses, open_anew
+from blackbox_kd.shard_folders import Found, find, ledger_of
+from blackbox_kd.shards import owner, stage_files
+from blackbox_kd.stages import Stage
+
+Places: TypeAlias = "list[array[int]]"
+"""For each shard, where its rows stand in the whole table. In quotes, as an array takes no `[...]` in Python 3.11."""
+
+
+def merge(
+    recipe: Recipe, run: Path, ledger: Path, models: OpenModels, say: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """Joins the shards in `run/shards`; returns what `report.json` holds.
+
+    Args:
+        recipe: the recipe that they ran.
+        run: the run folder.
+        ledger: the run's ledger; what the shards paid for is in it afterwards.
+        models: for their identities; none is asked.
+        say: is told what the user should know.
+
+    Raises:
+        UserError: a shard is missing, has not finished, or is not one of this run.
+        LedgerError: a ledger cannot be read or written.
+        TooManyFailed: the run is merged, but too large a share of a step's rows failed.
+    """
+    with ExitStack() as stack:
+        found = find(stack, recipe, run, models)
+        folder = stack.enter_context(RunFolder(run))
+        joined = _Joined(folder, found)
+        accounts = joined.join()
+        _take_over(ledger, found, run, say)
+        folder.save()
+        facts = _facts(recipe, found, folder, accounts, joined.last)
+        with Ledger.open(ledger, run=str(run.resolve())) as opened:
+            facts.spent = {**asdict(opened.spent()), "repeated": opened.repeated()}
+        exports.write_recipe(run / "recipe.yaml", recipe)
+        gather_losses(run, [stage.name for stage in found.led.stages])
+        if found.led.rest is None:
+            exports.write_dataset(run / "dataset", joined.last)
+        written = report.write(run, facts)
+        cards.write(run, recipe, written, [])
+    refuse_failures(accounts, recipe.head.max_failed_share, run)
+    return written
+
+
+class _Joined:
+    """The tables and lost rows of a run, put together from those of N shards.
+
+    Args:
+        folder: the run folder, which they are written to.
+        found: the shards.
+    """
+
+    def __init__(self, folder: RunFolder, found: Found) -> None:
+        self._folder = folder
+        self._found = found
+        self._shards = [shard.path for shard in found.folders]
+        self._tables: dict[str, StoredTable] = {}
+        self._places: dict[str, Places] = {}
+
+    def join(self) -> list[Account]:
+        """Writes all files; returns the balances of the steps."""
+        accounts: list[Account] = []
+        for name in self._found.entries[0]["tables"]:
+            self._tables[name] = self._copied(name, f"tables/00_{name}")
+        for stage in self._found.led.stages:
+            if stage.kind == "row":
+                self._join(stage)
+            else:
+                self._copy(stage)
+            accounts += self._accounts(stage)
+        return accounts
+
+    @property
+    def last(self) -> StoredTable:
+        """The table that the last segment wrote."""
+        return self._tables[self._found.led.stages[-1].outputs[0]]
+
+    def _copy(self, stage: Stage) -> None:
+        """Takes over a table step that every shard has run on the whole."""
+        for name, file in zip([*stage.outputs, None, None], stage_files(stage), strict=True):
+            table = self._copied(name or file, file)
+            if name is not None:
+                self._tables[name] = table
+        self._folder.manifest["stages"][stage.name] = self._found.folders[0].manifest["stages"][stage.name]
+
+    def _copied(self, name: str, file: str) -> StoredTable:
+        with (self._shards[0] / f"{file}.jsonl").open("rb") as lines:
+            return self._written(name, file, lines)
+
+    def _join(self, stage: Stage) -> None:
+        """Puts each line to where its row stands in the whole table that the segment read."""
+        places = self._places_in(self._found.led.reads[stage.name])
+        table, *losses = stage_files(stage)
+        name, ends = stage.outputs[0], self._no_places()
+        self._tables[name] = self._written(name, table, self._merged(table, places, ends))
+        self._places[name] = ends
+        for file in losses:
+            self._written(file, file, self._merged(file, places, self._no_places()))
+
+    def _merged(self, file: str, places: Places, ends: Places) -> Iterator[bytes]:
+        """The lines of all shards in order; notes in `ends` where those of each shard went."""
+        streams = [_placed(shard / file, number, places[number]) for number, shard in enumerate(self._shards)]
+        for at, (_, number, line) in enumerate(heapq.merge(*streams, key=itemgetter(0))):
+            ends[number].append(at)
+            yield line
+
+    def _places_in(self, table: str) -> Places:
+        """For each shard, where its rows stand in a whole table."""
+        if table not in self._places:
+            places = self._places[table] = self._no_places()
+            for at, row in enumerate(self._tables[table]):
+                places[owner(row.id, len(places)) - 1].append(at)
+        return self._places[table]
+
+    def _no_places(self) -> Places:
+        return [array("q") for _ in self._shards]
+
+    def _written(self, name: str, file: str, lines: Iterable[bytes]) -> StoredTable:
+        path, sha, rows = self._folder.path / f"{file}.jsonl", hashlib.sha256(), 0
+        with _whole_file(path) as target:
+            for line in lines:
+                sha.update(line)
+                target.write(line)
+                rows += 1
+        return StoredTable(name, path, rows, sha.hexdigest())
+
+    def _accounts(self, stage: Stage) -> list[Account]:
+        """The balances of a stage's steps: those of all shards added up."""
+        found = []
+        for planned in stage.steps:
+            entries = [e for shard in self._found.entries for e in shard["accounts"] if e["step"] == planned.label]
+            found.append(summed(map(Account.of, entries if stage.kind == "row" else entries[:1])))
+            found[-1].check()
+        read = self._tables[self._found.led.reads[stage.name]].rows if stage.kind == "row" else found[0].rows_in
+        if found[0].rows_in != read:
+            step = found[0].step
+            raise BlackboxError(f"{step}: the shards were given {found[0].rows_in} rows of {read}. This is a bug.")
+        return found
+
+
+def _placed(file: Path, shard: int, places: "array[int]") -> Iterator[tuple[int, int, bytes]]:
+    """The lines of a shard's file, each with the place in the whole table of the row that it comes from."""
+    with Path(f"{file}.rows").open(encoding="ascii") as rows, Path(f"{file}.jsonl").open("rb") as lines:
+        for row, line in zip(rows, lines, strict=True):
+            yield places[int(row)], shard, line
+
+
+@contextmanager
+def _whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name when it is complete."""
+    part = path.with_name(f"{path.name}.part")
+    with open_anew(part) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def _take_over(ledger: Path, found: Found, run: Path, say: Callable[[str], None]) -> None:
+    """Makes what the shards paid for the run's."""
+    name = str(run.resolve())
+    for entry, shard in zip(found.entries, found.folders, strict=True):
+        ledger_adopt.adopt(ledger, ledger_of(entry, shard.path), entry["run"], name)
+    count = ledger_adopt.overruled(ledger, name)
+    if count:
+        say(
+            f"note: {count:,} replies of the shards have another text than older replies to the same calls in "
+            f"{ledger}; the run goes on with the older ones"
+        )
+
+
+def _facts(recipe: Recipe, found: Found, folder: RunFolder, accounts: list[Account], last: StoredTable) -> report.Facts:
+    rest = found.led.rest
+    status = "complete"
+    if rest is not None:
+        status = f"merged from {len(found.entries)} shards, `blackbox-kd run` goes on with {rest.steps[0].label}"
+    lists: dict[str, list[dict[str, Any]]] = {}
+    for stage in found.led.stages:
+        for key, entries in folder.manifest["stages"].get(stage.name, {}).get("report", {}).items():
+            lists.setdefault(key, []).extend(entries)
+    models = _models(entry["models"] for entry in found.entries)
+    contamination = found.entries[0]["contamination"]
+    return report.Facts(recipe, status, accounts, lists, models, {}, contamination, [last] if len(last) else [])
+
+
+def _models(shards: Iterable[list[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """The counts of each model, added up over the shards; a cost that one of them does not know is not known."""
+    sums: dict[str, dict[str, Any]] = {}
+    for entry in (entry for models in shards for entry in models):
+        total = sums.setdefault(entry["name"], {"name": entry["name"]})
+        for key, value in entry.items():
+            if isinstance(value, Mapping):
+                total[key] = dict(sorted((Counter(total.get(key, {})) + Counter(value)).items()))
+            elif isinstance(value, list):
+                total[key] = sorted({*total.get(key, []), *value})
+            elif key != "name":
+                before = total.get(key, 0)
+                total[key] = None if value is None or before is None else before + value
+    return [sums[name] for name in sorted(sums)]

@@ -1,0 +1,273 @@
+"""Shards: the leading row steps of a run on several machines, each on its own part of the rows.
+
+A row's id decides its shard. A shard runs the recipe up to the first step that needs rows of other shards, in a
+folder of its own; shards share nothing but the endpoint and, if they choose, the ledger. `merge` joins them into
+the run that one process would have made, and `run` goes on from there.
+
+Every shard loads all tables to start from, which costs nothing but disk, and of the first table that a row step reads
+it takes its part. Table steps before it that ask no model are run by every shard, on the whole.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from blackbox_kd import sources
+from blackbox_kd.accounts import Account
+from blackbox_kd.context import Shared
+from blackbox_kd.errors import BudgetReached, UserError
+from blackbox_kd.marks import mentions
+from blackbox_kd.open_models import OpenModels
+from blackbox_kd.recipe import Planned, Recipe
+from blackbox_kd.run import StoredTable
+from blackbox_kd.schema import Row, digest
+from blackbox_kd.stages import Stage
+
+LOSSES = ("dropped", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of `count` parts of the rows; `number` starts at 1."""
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The shard of a text like `2/3`.
+
+        Raises:
+            UserError: it is no such text.
+        """
+        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise UserError(f"--shard {text!r} is no shard\n  fix: write --shard 1/3, 2/3 or 3/3 for three shards")
+        return cls(int(found[1]), int(found[2]))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def folder(self, run: Path) -> Path:
+        """Where `merge` looks for the shard of a run folder."""
+        return run / "shards" / f"{self.number}-of-{self.count}"
+
+    def has(self, row_id: str) -> bool:
+        """Whether a row is the shard's: by a hash of its id, the same on every machine."""
+        return owner(row_id, self.count) == self.number
+
+    def share(self, recipe: Recipe, limit: int | None) -> dict[str, Any]:
+        """The shard's share of the budget, as large as its share of the rows.
+
+        The shares of all shards together are at most the budget. Where there is one, the rows are read for it once
+        more.
+        """
+        limits = recipe.head.budget.model_dump()
+        source = next((source for source in recipe.data.values() if not source.held_out), None)
+        if source is None or all(limit is None for limit in limits.values()):
+            return limits
+        rows = sources.make_rows(sources.read(source, recipe.folder, limit), source.rename)
+        mine, total = 0, 0
+        for row in rows:
+            mine += self.has(row.id)
+            total += 1
+        whole = {name: None if most is None else most * mine / max(1, total) for name, most in limits.items()}
+        return {name: int(most) if most is not None and name != "usd" else most for name, most in whole.items()}
+
+
+def owner(row_id: str, count: int) -> int:
+    """Number of the shard that a row belongs to, from 1 to `count`."""
+    return int(digest(row_id, 16), 16) % count + 1
+
+
+class Part(StoredTable):
+    """The rows of a table that are a shard's."""
+
+    def __init__(self, table: StoredTable, shard: Shard) -> None:
+        self._shard = shard
+        super().__init__(table.name, table.path, 0, table.sha256)
+        self.rows = sum(1 for _ in self)
+
+    def __iter__(self) -> Iterator[Row]:
+        return (row for row in super().__iter__() if self._shard.has(row.id))
+
+
+@dataclass(slots=True)
+class Leading:
+    """The stages that shards run.
+
+    Args:
+        stages: in order; the last one is a segment of row steps.
+        reads: the table that each segment streams, by the name of its stage.
+        parts: tables of which each shard has its rows only.
+        rest: the first stage that is left to the merged run; None if there is none.
+    """
+
+    stages: list[Stage] = field(default_factory=list)
+    reads: dict[str, str] = field(default_factory=dict)
+    parts: set[str] = field(default_factory=set)
+    rest: Stage | None = None
+
+    def splits(self, planned: Planned, table: str) -> bool:
+        """Whether a step reads a whole table of which a shard takes its part."""
+        return planned.step.kind == "row" and table not in self.parts
+
+
+def leading(recipe: Recipe, found: Iterable[Stage]) -> Leading:
+    """The stages that shards can run without the rows of other shards.
+
+    A table step that stands aside, such as `evaluate`, is left to the merged run, and the steps after it go on.
+
+    Raises:
+        UserError: not one segment of row steps is among them.
+    """
+    led = Leading()
+    whole = set(recipe.data)
+    last = next((name for name, source in recipe.data.items() if not source.held_out), None)
+    for stage in found:
+        first = stage.steps[0]
+        named = [mention for planned in stage.steps for mention in mentions(planned.config)]
+        source = None if first.step.merges else first.config.input or last
+        beside = {m.value for m in named if m.kind == "table" and m.field != "input"}
+        if stage.kind == "row" and source in whole | led.parts and beside <= whole:
+            led.reads[stage.name] = str(source)
+            led.parts.update(stage.outputs)
+        elif stage.kind == "table" and _needs_only(whole, source, beside, stage):
+            whole.update(stage.outputs)
+        else:
+            led.rest = led.rest or stage
+            if not first.step.aside:
+                break
+            continue
+        led.stages.append(stage)
+        last = last if first.step.aside else stage.outputs[0]
+    while led.stages and led.stages[-1].kind != "row":
+        led.rest = led.stages.pop()
+    if not led.stages:
+        what = led.rest.steps[0].label if led.rest else "the recipe"
+        raise UserError(f"{recipe.file}: nothing to share out: {what} needs all rows\n  fix: run it without --shard")
+    return led
+
+
+def _needs_only(whole: set[str], source: str | None, beside: set[str], stage: Stage) -> bool:
+    """Whether a table step reads only tables that every shard has whole, and asks no model."""
+    asks = any(m.kind in ("model", "student") for m in mentions(stage.steps[0].config))
+    return not asks and beside | ({source} if source is not None else set()) <= whole
+
+
+def settings(recipe: Recipe, led: Leading, limit: int | None, models: OpenModels) -> dict[str, Any]:
+    """What must be the same in all shards, and in the run that they are merged into."""
+    steps = [planned for stage in led.stages for planned in stage.steps]
+    named = [mention for planned in steps for mention in mentions(planned.config)]
+    plugins = {p.step.file for p in steps if not p.step.run.__module__.startswith("blackbox_kd.steps.")}
+    return {
+        "steps": digest([[p.index, p.config.model_dump()] for p in steps]),
+        "seed": recipe.head.seed,
+        "prompts": digest({m.value: recipe.prompts[m.value].source for m in named if m.kind == "prompt"}),
+        "models": digest({m.value: models.identity(m.value) for m in named if m.kind == "model"}),
+        "plugins": digest(sorted(file.read_text(encoding="utf-8") for file in plugins)),
+        "limit": limit,
+    }
+
+
+def files(led: Leading, tables: Iterable[str]) -> list[str]:
+    """What a merge reads of a shard's folder.
+
+    Args:
+        led: the stages that the shard ran.
+        tables: tables to start from that it loaded.
+    """
+    found = [f"tables/00_{name}.jsonl" for name in tables]
+    for stage in led.stages:
+        own = stage_files(stage)
+        found += [f"{file}.jsonl" for file in own]
+        found += [f"{file}.rows" for file in own if stage.kind == "row"]
+    return found
+
+
+def stage_files(stage: Stage) -> list[str]:
+    """The files of a stage, its tables first, relative to the run folder and without their ending."""
+    several = len(stage.outputs) > 1
+    tables = [f"tables/{stage.name}_{name}" if several else f"tables/{stage.name}" for name in stage.outputs]
+    return tables + [f"work/{stage.name}.{kind}" for kind in LOSSES]
+
+
+@dataclass(slots=True)
+class Done:
+    """What a shard did, besides its files.
+
+    Args:
+        accounts: the balances of its steps.
+        contamination: held-out tables against training tables.
+        ledger: the ledger's file.
+        limit: at most so many rows of each table were read.
+        until: name or position of the last step, if one was given.
+    """
+
+    accounts: Sequence[Account]
+    contamination: list[dict[str, Any]]
+    ledger: Path
+    limit: int | None
+    until: str | None
+
+
+def finish(shard: Shard, led: Leading, shared: Shared, done: Done) -> None:
+    """Notes in the manifest of a shard's folder that it is complete, and what is in it."""
+    folder, recipe = shared.folder, shared.recipe
+    tables = [name for name in recipe.data if name in shared.tables]
+    here, ledger = folder.path.resolve(), done.ledger.resolve()
+    folder.manifest["shard"] = {
+        "number": shard.number,
+        "count": shard.count,
+        "run": str(here),
+        "ledger": str(ledger.relative_to(here) if ledger.is_relative_to(here) else ledger),
+        "settings": settings(recipe, led, done.limit, shared.models),
+        "limit": done.limit,
+        "until": done.until,
+        "tables": tables,
+        "files": {file: file_hash(folder.path / file) for file in files(led, tables)},
+        "accounts": [account.entry() for account in done.accounts],
+        "models": shared.caller.summary(),
+        "contamination": done.contamination,
+    }
+    folder.save()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def explained(shard: Shard | None) -> Iterator[None]:
+    """Says of a budget that is reached that it is a shard's share."""
+    try:
+        yield
+    except BudgetReached as error:
+        if shard is None:
+            raise
+        said = str(error).partition("\n  fix:")[0]
+        raise BudgetReached(
+            f"{said}\n  that limit is the share of shard {shard}: a budget is shared out in proportion to the rows"
+            "\n  fix: raise the budget of the recipe, which is that of all shards together, and run the same command"
+        ) from error
+
+
+def jobs(recipe: str, count: int, options: Sequence[str] = ()) -> Iterator[list[str]]:
+    """The commands that make up a sharded run, one for each shard; they may run in any order, anywhere.
+
+    This is where a scheduler takes over. On Ray each command is a task of its own, and nothing else changes:
+
+        task = ray.remote(num_cpus=1)(subprocess.check_call)
+        ray.get([task.remote(job) for job in jobs("recipe.yaml", 16)])
+
+    A task that dies is started again: its replies are in its ledger. Shards that run on several machines want a
+    ledger each (`--ledger runs/NAME/shards/1-of-16/ledger.sqlite`), as SQLite's cannot be shared over a network disk.
+    """
+    for number in range(1, count + 1):
+        yield ["blackbox-kd", "run", recipe, "--shard", f"{number}/{count}", *options]

@@ -1,0 +1,44 @@
+"""The prices that a run needs to keep its budget in dollars."""
+
+from blackbox_kd.calls import prices
+from blackbox_kd.errors import Problem, RecipeError
+from blackbox_kd.marks import mentions
+from blackbox_kd.models import Price
+from blackbox_kd.open_models import OpenModels
+from blackbox_kd.recipe import Planned, Recipe
+
+
+def price_of(models: OpenModels, name: str) -> Price | None:
+    """The price of a model; None when none is known. Models behind an endpoint are opened for it, nothing is sent."""
+    config = models.config(name)
+    return prices.price_of(config, "" if config.local else models.get(name).endpoint)
+
+
+def unpriced(recipe: Recipe, models: OpenModels, steps: list[Planned]) -> list[Problem]:
+    """The models that a step asks and no price is known for, when the budget is in dollars."""
+    usd = recipe.head.budget.usd
+    if usd is None:
+        return []
+    named = {m.value.partition("@")[0] for step in steps for m in mentions(step.config) if m.kind == "model"}
+    return [
+        Problem(
+            recipe.source.line(("models", name)),
+            f"models.{name}",
+            f"no price is known for {config.model!r}, so budget.usd = {usd:g} could not be kept.",
+            "",
+            "add price: {input: ..., output: ...} (USD for a million tokens), or limit requests: or tokens: instead",
+        )
+        for name, config in recipe.models.items()
+        if name in named and price_of(models, name) is None
+    ]
+
+
+def refuse_unpriced(recipe: Recipe, models: OpenModels, steps: list[Planned]) -> None:
+    """Ends a run before its first call if it could not keep its budget.
+
+    Raises:
+        RecipeError: a model that a step asks has no known price, and the budget is in dollars.
+    """
+    problems = unpriced(recipe, models, steps)
+    if problems:
+        raise RecipeError(recipe.file, problems)
