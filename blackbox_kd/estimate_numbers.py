@@ -68,6 +68,8 @@ ENDPOINT_TOKENS_S = Span(120, 60, 20)
 WEIGHTS_TOKENS_S = Span(1000, 150, 20)
 """Tokens that a model in this process writes in a second, for all requests together: a small one on a GPU, a tiny
 one on a few CPU cores, a small one there."""
+BATCH_S = Span(600, 3600, 86_400)
+"""Until a batch is back; endpoints promise a day."""
 ENOUGH = 20
 """Rows from which on a share is measured, and no longer assumed."""
 
@@ -187,6 +189,8 @@ def _seconds(config: ModelConfig, calls: Span, tokens: Span, reply: Span, paid: 
     """How long calls take, as many at once as the recipe allows."""
     if config.local:
         return calls * reply / WEIGHTS_TOKENS_S if has_weights(config) else NOTHING
+    if getattr(config, "batch", False):
+        return BATCH_S if calls.high else NOTHING
     took = [asked.seconds for asked in paid if asked.seconds is not None]
     each = Span.of(fmean(took)) if took else LATENCY_S + reply / ENDPOINT_TOKENS_S
     rounds = calls.each(lambda count, at_once: math.ceil(count / at_once), config.max_concurrency)

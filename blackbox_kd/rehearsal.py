@@ -61,6 +61,8 @@ class Asked:
 class Rehearsing(Caller):
     """A caller that buys nothing but its probes: a call whose reply is not in the ledger fails its row.
 
+    Probes of a model with `batch: true` are calls like any other, at the ordinary price: batches take hours.
+
     Attributes:
         asked: the calls that were asked for, since it was last emptied.
         probes: calls that may still be bought of models that cost something.

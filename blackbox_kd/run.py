@@ -11,7 +11,6 @@ from blackbox_kd import __version__
 from blackbox_kd.errors import StepError, UserError
 from blackbox_kd.schema import Dropped, Outcome, Row
 
-
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 

@@ -74,12 +74,15 @@ class _Finder:
             commands = "".join(f"\n  fix: {self.command(shard)}" for shard in missing)
             raise UserError(f"{self.run / 'shards'}: {_listed(missing)} not there{commands}")
 
+    def unfinished(self, shard: Shard) -> UserError:
+        what = "has not finished, or another version of blackbox-kd made it"
+        return UserError(f"{shard.folder(self.run)}: shard {shard} {what}\n  fix: {self.command(shard)}")
+
     def entry(self, shard: Shard, folder: RunFolder) -> dict[str, Any]:
         """What the manifest of a finished shard says of it."""
         entry: dict[str, Any] | None = folder.manifest.get("shard")
         if entry is None:
-            what = "has not finished, or another version of blackbox-kd made it"
-            raise UserError(f"{folder.path}: shard {shard} {what}\n  fix: {self.command(shard)}")
+            raise self.unfinished(shard)
         if (entry["number"], entry["count"]) != (shard.number, shard.count):
             own = Shard(entry["number"], entry["count"])
             raise UserError(
@@ -113,7 +116,10 @@ def find(stack: ExitStack, recipe: Recipe, run: Path, models: OpenModels) -> Fou
     finder.refuse_missing(shards)
     folders, entries = [], []
     for shard in shards:
-        folders.append(stack.enter_context(RunFolder(shard.folder(run))))
+        path = shard.folder(run).resolve()  # a link may lead to where a shard was made
+        if not (path / "manifest.json").is_file():
+            raise finder.unfinished(shard)
+        folders.append(stack.enter_context(RunFolder(path)))
         entries.append(finder.entry(shard, folders[-1]))
     first = entries[0]
     given = {"--limit": first["limit"], "--until": first["until"]}

@@ -1,6 +1,7 @@
 """The prices that a run needs to keep its budget in dollars."""
 
 from blackbox_kd.calls import prices
+from blackbox_kd.calls.batches import batch_price
 from blackbox_kd.errors import Problem, RecipeError
 from blackbox_kd.marks import mentions
 from blackbox_kd.models import Price
@@ -11,7 +12,8 @@ from blackbox_kd.recipe import Planned, Recipe
 def price_of(models: OpenModels, name: str) -> Price | None:
     """The price of a model; None when none is known. Models behind an endpoint are opened for it, nothing is sent."""
     config = models.config(name)
-    return prices.price_of(config, "" if config.local else models.get(name).endpoint)
+    endpoint = "" if config.local else models.get(name).endpoint
+    return (batch_price if getattr(config, "batch", False) else prices.price_of)(config, endpoint)
 
 
 def unpriced(recipe: Recipe, models: OpenModels, steps: list[Planned]) -> list[Problem]:

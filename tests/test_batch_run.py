@@ -58,9 +58,12 @@ async def run(folder: Path, status: int = 0) -> str:
 async def stopped(folder: Path, server: FakeBatches, kind: str, number: int, by: int = signal.SIGKILL) -> None:
     """Starts the command and ends it by a signal when the server has seen so many requests of a kind."""
     process = await start(folder)
-    await server.until(kind, number)
+    said = asyncio.ensure_future(process.communicate())
+    seen = asyncio.ensure_future(server.until(kind, number))
+    await asyncio.wait([said, seen], return_when=asyncio.FIRST_COMPLETED)
+    assert not said.done(), said.result()[1].decode()
     os.kill(process.pid, by)
-    await process.communicate()
+    await said
 
 
 def report(folder: Path) -> dict[str, Any]:

@@ -132,6 +132,14 @@ class TestCounting:
         assert found["total"]["calls"]["likely"] == 14
         assert found["total"]["seconds"]["high"] > found["total"]["seconds"]["low"] > 0
 
+    async def test_a_batch_costs_half_and_takes_up_to_a_day(self, tmp_path: Path) -> None:
+        values = recipe_values()
+        usd = (await estimate(tmp_path, values))["total"]["usd"]
+        values["models"]["teacher"]["batch"] = True
+        found = await estimate(tmp_path, values, until="generate")
+        assert found["total"]["seconds"] == {"low": 600, "likely": 3600, "high": 86400}
+        assert (await estimate(tmp_path, values))["total"]["usd"]["likely"] == pytest.approx(usd["likely"] / 2)
+
     async def test_a_student_is_asked_after_its_training_too_and_nothing_is_loaded(self, tmp_path: Path) -> None:
         values = recipe_values()
         values["models"]["student"] = {"provider": "transformers", "model": "some/model"}

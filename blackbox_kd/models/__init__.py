@@ -88,8 +88,8 @@ class Model(Protocol):
 
 
 def providers() -> list[str]:
-    """Names of all providers."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    """Names of all providers; a package in this folder is what a provider is made of, and none itself."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
 def provider(name: str) -> ModuleType:

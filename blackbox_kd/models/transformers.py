@@ -13,8 +13,8 @@ from pydantic import Field
 
 from blackbox_kd import weights
 from blackbox_kd.errors import CallError, RequestRejected
-from blackbox_kd.local_engine import Engine, Job, Written, seed_of
 from blackbox_kd.models import Model, ModelConfig, Setup
+from blackbox_kd.models.local.engine import Engine, Job, Written, seed_of
 from blackbox_kd.schema import Request, digest
 
 GATHER_S = 0.02

@@ -28,16 +28,18 @@ from blackbox_kd.control_tokens import neutralise, pattern
 from blackbox_kd.errors import BlackboxError, DataError
 from blackbox_kd.training import preflight
 
+FIRST_PROCESS = os.environ.get("RANK", "0") == "0"
+"""On several GPUs each has a process; one of them speaks and writes."""
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
-CPU_ROWS = 8
-"""Rows of one forward pass on a CPU: more bring no speed there, and cost memory."""
+CPU_TOKENS = 1_024
+"""Tokens of one forward pass on a CPU: more bring no speed there, and cost memory and time for allocating it."""
 GPU_TOKENS = 16_384
 """Tokens of one forward pass on a GPU; a 7B model with LoRA in bfloat16 fits into 24 GB with them."""
 
 
 def main(job_file: str) -> None:
     """Trains what a job says; a job that is finished already is left as it is."""
-    events = os.fdopen(os.dup(1), "w", buffering=1)
+    events = os.fdopen(os.dup(1) if FIRST_PROCESS else os.open(os.devnull, os.O_WRONLY), "w", buffering=1)
     os.dup2(2, 1)  # libraries print; stdout is for events alone
     job = json.loads(Path(job_file).read_text())
     output, name = Path(job["output"]), job_hash(job)
@@ -45,7 +47,8 @@ def main(job_file: str) -> None:
     if done.exists() and json.loads(done.read_text()).get("job") == name:
         return
     result = train(job, output, name, events)
-    done.write_text(json.dumps({"job": name, **result}, indent=1))
+    if FIRST_PROCESS:
+        done.write_text(json.dumps({"job": name, **result}, indent=1))
 
 
 def job_hash(job: dict[str, Any]) -> str:
@@ -58,15 +61,19 @@ def job_hash(job: dict[str, Any]) -> str:
 def train(job: dict[str, Any], output: Path, name: str, events: Any) -> dict[str, Any]:
     """Loads, checks, trains and saves; returns what training.json holds."""
     import torch
+    from accelerate import PartialState
     from datasets import Dataset
     from transformers import AutoTokenizer, set_seed
     from transformers.trainer_utils import get_last_checkpoint
-    from trl import SFTTrainer
+
+    from blackbox_kd.models.local.engine import quicker_float32
+    from blackbox_kd.training.completion_loss import CompletionTrainer
 
     began = time.monotonic()
     quiet()
     settings = job["settings"]
     set_seed(settings["seed"])
+    quicker_float32()
     tokenizer = AutoTokenizer.from_pretrained(job["adapter_from"] or job["model"])
     rows = read_rows(Path(job["data"]), tokenizer)
     lengths = preflight.check_template(tokenizer, rows)
@@ -77,10 +84,11 @@ def train(job: dict[str, Any], output: Path, name: str, events: Any) -> dict[str
     dataset = Dataset.from_list([rows[number] for number in fit])
     held = round(settings["eval_share"] * len(dataset))
     parts = dataset.train_test_split(held, seed=settings["seed"]) if held else {"train": dataset}
-    checkpoints = prepare_folder(output, name)
-    trainer = SFTTrainer(
+    with PartialState(cpu=not on_gpu).main_process_first():
+        checkpoints = prepare_folder(output, name)
+    trainer = CompletionTrainer(
         model=model,
-        args=arguments(settings, checkpoints, len(parts["train"]), limit, on_gpu, evaluates=bool(held)),
+        args=arguments(settings, checkpoints, parts, limit, on_gpu),
         train_dataset=parts["train"],
         eval_dataset=parts["test"] if held else None,
         processing_class=tokenizer,
@@ -88,8 +96,9 @@ def train(job: dict[str, Any], output: Path, name: str, events: Any) -> dict[str
     )
     follow(trainer, events)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)))
-    save(trainer, tokenizer, output)
-    shutil.rmtree(checkpoints)
+    trainer.save_model(str(output))
+    if FIRST_PROCESS:
+        finish_folder(output, checkpoints, tokenizer, trainer.state.log_history)
     facts = {
         "rows": len(parts["train"]),
         "rows_left_out": len(rows) - len(fit),
@@ -99,16 +108,14 @@ def train(job: dict[str, Any], output: Path, name: str, events: Any) -> dict[str
         "max_length": limit,
         "seconds": round(time.monotonic() - began, 1),
     }
-    return {**facts, **told(trainer, output, on_gpu), "settings": settings}
+    return {**facts, **told(trainer, on_gpu), "settings": settings}
 
 
-def told(trainer: Any, output: Path, on_gpu: bool) -> dict[str, Any]:
-    """Writes the training log; returns how training went and on what."""
+def told(trainer: Any, on_gpu: bool) -> dict[str, Any]:
+    """How training went, and on what."""
     import torch
 
-    log = trainer.state.log_history
-    (output / "training_log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
-    losses = [entry["loss"] for entry in log if "loss" in entry]
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {
         "steps": trainer.state.global_step,
         "first_loss": losses[0] if losses else None,
@@ -136,7 +143,10 @@ def read_rows(data: Path, tokenizer: Any) -> list[dict[str, Any]]:
     if not rows:
         raise DataError("train (sft): there are no rows to train on\n  fix: look at the steps before, they kept none")
     control = pattern(tokenizer)
-    return [{key: neutralise(row[key], control) for key in ("prompt", "completion")} for row in rows]
+    safe = [{key: neutralise(row[key], control) for key in ("prompt", "completion")} for row in rows]
+    if all(row.get("weight", 1.0) == 1.0 for row in rows):
+        return safe
+    return [{**row, "weight": float(raw.get("weight", 1.0))} for row, raw in zip(safe, rows, strict=True)]
 
 
 def load_model(job: dict[str, Any], settings: dict[str, Any], on_gpu: bool) -> Any:
@@ -178,21 +188,20 @@ def is_linear(name: str, module: Any) -> bool:
     return isinstance(module, torch.nn.Linear) and "lm_head" not in name
 
 
-def arguments(
-    settings: dict[str, Any], checkpoints: Path, rows: int, limit: int, on_gpu: bool, *, evaluates: bool
-) -> Any:
+def arguments(settings: dict[str, Any], checkpoints: Path, parts: Any, limit: int, on_gpu: bool) -> Any:
     """TRL's arguments; those it does not know in this version are an error of ours, not of the user."""
     from dataclasses import fields
 
     from trl import SFTConfig
 
+    rows, evaluates, weighted = len(parts["train"]), "test" in parts, "weight" in parts["train"].column_names
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     wanted = max(1, settings["batch_size"] // processes)
-    room = max(1, GPU_TOKENS // limit) if on_gpu else CPU_ROWS
+    room = max(1, (GPU_TOKENS if on_gpu else CPU_TOKENS) // limit)
     per_pass = max(size for size in range(1, min(wanted, room) + 1) if wanted % size == 0)
     batches = math.ceil(rows / settings["batch_size"])
     steps = settings["max_steps"] or math.ceil(batches * settings["epochs"])
-    packing = settings["packing"] if settings["packing"] is not None else on_gpu and rows >= 1000
+    packing = settings["packing"] if settings["packing"] is not None else on_gpu and rows >= 1000 and not weighted
     rate = settings["learning_rate"] or (2e-4 if settings["adapter"] == "lora" else 2e-5)
     every = max(10, steps // 10)
     known = {field.name for field in fields(SFTConfig)}
@@ -263,12 +272,13 @@ def follow(trainer: Any, events: Any) -> None:
     trainer.add_callback(Events())
 
 
-def save(trainer: Any, tokenizer: Any, output: Path) -> None:
-    """Writes the adapter or the weights, and the tokenizer with its chat template."""
-    trainer.save_model(str(output))
+def finish_folder(output: Path, checkpoints: Path, tokenizer: Any, log: list[dict[str, Any]]) -> None:
+    """Puts the tokenizer with its chat template and the log beside the weights; throws away what led there."""
     tokenizer.save_pretrained(str(output))
+    (output / "training_log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
     for left in ("training_args.bin", "README.md"):
         (output / left).unlink(missing_ok=True)
+    shutil.rmtree(checkpoints)
 
 
 def peak_memory_mb(on_gpu: bool) -> int:

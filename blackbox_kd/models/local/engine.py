@@ -104,8 +104,8 @@ class Engine:
         self._writer = self._best_writer(rows or ROWS["cpu" if self.device == "cpu" else "cuda"])
 
     def _best_writer(self, rows: int) -> Any:
-        from blackbox_kd.decoding import Decoder, fits
-        from blackbox_kd.generating import Generating
+        from blackbox_kd.models.local.decoding import Decoder, fits
+        from blackbox_kd.models.local.generating import Generating
 
         if fits(self._model):
             return Decoder(self._model, rows)
@@ -142,8 +142,8 @@ class Engine:
         return ended
 
     def _begin(self, job: Job) -> None:
-        from blackbox_kd.decoding import Text
-        from blackbox_kd.sampling import Draw
+        from blackbox_kd.models.local.decoding import Text
+        from blackbox_kd.models.local.sampling import Draw
 
         prompt = self.tokens_of(job.messages)
         draw = Draw(job.temperature, job.top_p, job.top_k, job.seed)
@@ -198,7 +198,7 @@ def quicker_float32() -> None:
 def _load(place: str, adapter: str | None, dtype: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from blackbox_kd.kv_slots import ATTENTION
+    from blackbox_kd.models.local.kv_slots import ATTENTION
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(adapter or place, padding_side="left")

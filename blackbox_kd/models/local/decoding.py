@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from blackbox_kd.kv_slots import Slots
-from blackbox_kd.sampling import Draw, next_tokens
+from blackbox_kd.models.local.kv_slots import Slots
+from blackbox_kd.models.local.sampling import Draw, next_tokens
 
 WAVE_TOKENS = 4096
 """Prompt tokens, padding included, of one forward pass."""

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from blackbox_kd.decoding import Text
-from blackbox_kd.sampling import next_tokens
+from blackbox_kd.models.local.decoding import Text
+from blackbox_kd.models.local.sampling import next_tokens
 
 
 class Generating:

@@ -1,0 +1,1 @@
+"""How a model in this process writes: rows come and go at each token, each decided by its own request alone."""
