@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from blackbox_kd.cli_options import find_recipe, recipe_options, run_options
 from blackbox_kd.cli_read import cache_folder, print_json
 from blackbox_kd.cli_shards import merge
 from blackbox_kd.errors import BlackboxError, Stopped
+
+DRAIN_S = 30
+"""Seconds that a stopped run waits for paid calls under way."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -73,10 +76,12 @@ def _fail(message: str, status: int) -> None:
 def check(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_code: bool, as_json: bool) -> int:
     """Check RECIPE without running anything: every problem at once, each with its line and a fix."""
     from blackbox_kd import recipe as recipes
+    from blackbox_kd import spending
     from blackbox_kd.errors import RecipeError
 
     try:
         found = recipes.load(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
+        asyncio.run(spending.check(found, cache_folder(), os.environ))
     except RecipeError as error:
         if as_json:
             problems = [asdict(problem) for problem in error.problems]
@@ -201,7 +206,7 @@ def _execute(
     job = Run(recipe, options)
     try:
         with explained(options.shard):
-            asyncio.run(_stoppable(job.execute()))
+            asyncio.run(_stoppable(job, view.say))
     finally:
         if as_json and job.report:
             print_json(job.report)
@@ -210,19 +215,32 @@ def _execute(
     return 0
 
 
-async def _stoppable(work: Coroutine[Any, Any, None]) -> None:
-    """Runs `work`; Ctrl-C and SIGTERM cancel it, so that it can close its files and write its report."""
-    task = asyncio.ensure_future(work)
+async def _stoppable(job: Any, say: Callable[[str], None]) -> None:
+    """Runs a job; Ctrl-C and SIGTERM let paid calls under way end, a second one cuts them off."""
+    from blackbox_kd.context import STOPPED
+
+    task = asyncio.ensure_future(job.execute())
     loop = asyncio.get_running_loop()
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        if stopped or not job.stop():
+            task.cancel()
+            return
+        stopped = True
+        say(f"waiting up to {DRAIN_S} s for the calls under way; Ctrl-C again stops at once")
+        loop.call_later(DRAIN_S, task.cancel)
+
     for number in (signal.SIGINT, signal.SIGTERM):
         try:
-            loop.add_signal_handler(number, task.cancel)
+            loop.add_signal_handler(number, stop)
         except NotImplementedError:  # Windows: Ctrl-C raises KeyboardInterrupt there
             break
     try:
         await task
     except asyncio.CancelledError:
-        raise Stopped("stopped; everything paid for is kept. Run the same command to go on") from None
+        raise Stopped(STOPPED) from None
 
 
 def _conclude(job: Any) -> None:

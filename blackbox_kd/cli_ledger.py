@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,11 +82,16 @@ def export(file: Path, ledger: Path, run: str | None) -> int:
         return 0
     part = file.with_name(file.name + ".part")
     try:
-        with os.fdopen(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w", encoding="utf-8") as out:
+        part.unlink(missing_ok=True)
+        private = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(private, "w", encoding="utf-8") as out:
             written = ledger_admin.export(ledger, out, run)
         part.replace(file)
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror}\n  fix: name another file") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
     click.echo(f"{written:,} replies written to {file}", err=True)
     return 0
 

@@ -30,6 +30,4 @@ def merge(recipe: str, run_dir: Path | None, ledger: Path | None, as_json: bool,
         print_json(report)
     else:
         click.echo(f"report: {run / 'report.md'}")
-        if report["status"] != "complete":
-            click.echo(f"next: the same with run in place of merge: blackbox-kd run {recipe}", err=True)
     return 0

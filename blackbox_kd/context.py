@@ -7,15 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.calls.caller import Caller
-from blackbox_kd.errors import CallError, DataError, EndpointRefused, QuotaSpent, SetupError, StepError
+from blackbox_kd.errors import CallError, DataError, EndpointRefused, QuotaSpent, SetupError, StepError, Stopped
+from blackbox_kd.marks import mentions
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Planned, Recipe
 from blackbox_kd.run import RunFolder, StoredTable
 from blackbox_kd.schema import Failed, Message, Outcome, Reply, Row, Sampling, Table, digest
 from blackbox_kd.streaming import in_order
 
-WINDOW = 256
-"""Rows in flight at once when a step works on a table; more would only wait for the endpoint's limit."""
+STOPPED = "stopped; everything paid for is kept. Run the same command to go on"
+WINDOW = 64
+"""Rows that are worked on side by side when no model sets the pace."""
+
+
+def window_of(steps: Iterable[Planned], models: OpenModels) -> int:
+    """Rows in flight: enough to keep every model that the steps name busy, and to fill batches."""
+    steps = list(steps)
+    named = {mention.value for planned in steps for mention in mentions(planned.config) if mention.kind == "model"}
+    configs = [models.config(name) for name in named]
+    samples = max(getattr(planned.config, "samples", 1) for planned in steps)
+    batched = max((getattr(config, "in_flight", 0) // samples for config in configs), default=0)
+    return max(WINDOW, 2 * sum(config.max_concurrency for config in configs), batched)
 
 
 class Shared:
@@ -29,6 +41,8 @@ class Shared:
         tables: tables by name; `#3` is what steps[3] wrote without giving it a name.
         report: lists of the report that steps append to.
         on_event: is told how training goes on.
+        asking: calls to models of others that are under way.
+        is_stopping: whether no new call may begin.
     """
 
     def __init__(self, recipe: Recipe, folder: RunFolder, models: OpenModels, caller: Caller) -> None:
@@ -39,6 +53,8 @@ class Shared:
         self.tables: dict[str, StoredTable] = {}
         self.report: dict[str, list[dict[str, Any]]] = {}
         self.trained: list[tuple[str, Path]] = []
+        self.asking = 0
+        self.is_stopping = False
         self.on_event: Callable[[Mapping[str, Any]], None] = lambda event: None
 
 
@@ -63,9 +79,14 @@ class RunContext:
     ) -> Reply:
         """See `schema.Context.ask`."""
         shared = self._shared
+        opened = shared.models.get(model)
+        if shared.is_stopping:
+            raise Stopped(STOPPED)
+        paid = 0 if opened.config.local else 1
+        shared.asking += paid
         try:
             return await shared.caller.ask(
-                shared.models.get(model),
+                opened,
                 messages,
                 sampling,
                 name=shared.models.exact(model),
@@ -77,6 +98,8 @@ class RunContext:
             raise SetupError(f"model {model!r}: {error}") from error
         except QuotaSpent as error:
             raise StepError(f"{self.step}: model {model!r}: {error}; everything paid for is kept") from error
+        finally:
+            shared.asking -= paid
 
     def render(self, prompt: str, row: Mapping[str, Any]) -> list[Message]:
         """See `schema.Context.render`."""
@@ -98,7 +121,7 @@ class RunContext:
         async def safely(row: Row) -> list[Outcome]:
             return await guarded(row, work(row))
 
-        async for outcomes in in_order(rows, safely, WINDOW):
+        async for outcomes in in_order(rows, safely, window_of([self._planned], self._shared.models)):
             for outcome in outcomes:
                 yield outcome
 

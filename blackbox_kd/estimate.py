@@ -5,6 +5,7 @@ know yet is assumed (`estimate_numbers` has the numbers), and said to be; what r
 takes the place of an assumption.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import reduce
@@ -23,8 +24,6 @@ from blackbox_kd.rehearsal import Env, Memory, Rehearsal, Rehearsed, opened
 from blackbox_kd.schema import Row, Table
 from blackbox_kd.stages import planned_until, stages
 
-LOOKED_UP = 20_000
-"""Rows of a table that are looked up in the ledger; further ones count as not paid for."""
 SAMPLE = 64
 """Rows whose prompts are rendered for the length of those of rows that are not there yet."""
 UNSEEN = "word " * 80
@@ -42,6 +41,7 @@ class Options:
         until: name or position of the last step.
         probe: calls that are really made of each step that asks a model which costs something.
         env: where keys are looked up.
+        looked_up: rows of a table that are looked up in the ledger, in seconds; further ones count as not paid for.
     """
 
     run_dir: Path
@@ -50,6 +50,7 @@ class Options:
     limit: int | None = None
     until: str | None = None
     probe: int = 0
+    looked_up: int = 20_000
 
 
 @dataclass(slots=True)
@@ -159,6 +160,7 @@ class Walk:
         self._options = options
         self._rehearsal = rehearsal
         self._has_replies = has_replies
+        self._hub_is_away = False
         self._tables: dict[str, Level] = {}
         self._last = next((name for name, source in recipe.data.items() if not source.held_out), None)
 
@@ -186,11 +188,12 @@ class Walk:
         named = [m.value for m in mentions(planned.config) if m.kind == "model"]
         each = planned.config.calls_per_row() / max(1, len(named))
         for name in dict.fromkeys([*named, *(asked.model for asked in found.asked)]):
-            asking = Asking(
-                [asked for asked in found.asked if asked.model == name],
-                level.rest * (each * named.count(name)),
-                [asked for asked in like.asked if asked.model == name],
-            )
+            own = [asked for asked in found.asked if asked.model == name]
+            per_row = each * named.count(name)
+            # A row whose first call has no reply yet does not get to its second one.
+            unseen = (len(level.known) - found.failed) * per_row - sum(asked.is_first for asked in own)
+            rest = level.rest * per_row + max(0.0, unseen)
+            asking = Asking(own, rest, [asked for asked in like.asked if asked.model == name])
             models = self._rehearsal.models
             line = asking.line(planned.label, name, models.config(name), spending.price_of(models, name))
             self.lines.append(line)
@@ -210,7 +213,7 @@ class Walk:
             assumed += (f"{planned.label}: {kept.percent()} of the rows pass{how}",)
         if step.kind == "row":
             fan_out = max(1, config.calls_per_row()) if isasyncgenfunction(step.run) else 1
-            known, rest = found.rows, level.rest * kept * fan_out + len(found.waiting)
+            known, rest = found.rows, (level.rest * fan_out + len(found.waiting)) * kept
         else:
             fan_out = max(1, config.calls_per_row()) if step.aside else 1
             known, rest = [], level.total() * kept * fan_out
@@ -245,15 +248,20 @@ class Walk:
     def _load(self, name: str) -> Level:
         """A table to start from: its rows are counted; the first ones are kept, to be looked up in the ledger."""
         source = self._recipe.data[name]
+        limits = [limit for limit in (source.limit, self._options.limit) if limit is not None]
+        if source.hub is not None and limits and self._hub_is_away:
+            return self._unseen(name, min(limits))
         try:
             found = sources.read(source, self._recipe.folder, self._options.limit)
             rows = sources.make_rows(found, source.rename)
-            first = list(islice(rows, LOOKED_UP))
+            first = list(islice(rows, self._options.looked_up))
             more = sum(1 for _ in rows)
-        except DataError:
-            limits = [limit for limit in (source.limit, self._options.limit) if limit is not None]
-            if source.hub is None or not limits:
+        except DataError as error:
+            if source.hub is None:
                 raise
+            if not limits:
+                raise DataError(f"data.{name}: {error}\n  or --limit N, to count N rows for it") from error
+            self._hub_is_away = True  # each try takes most of a minute
             return self._unseen(name, min(limits))
         if self._has_replies or self._options.probe:
             return Level(first, Span.of(more), _evenly(first), is_whole=not more)
@@ -272,4 +280,4 @@ class Walk:
 
 def _evenly(rows: list[Row]) -> list[Row]:
     """Some of the rows, from all parts of the table."""
-    return rows[:: max(1, len(rows) // SAMPLE)][:SAMPLE]
+    return rows[:: max(1, math.ceil(len(rows) / SAMPLE))]

@@ -149,7 +149,8 @@ class Asking:
         reply = _reply_tokens(shown, paid) if shown else NOTHING
         usd = None if price is None and calls.high else calls * _usd(price, prompt, reply)
         seconds = _seconds(config, calls, calls * (prompt + reply), reply, paid)
-        return Line(step, model, len(paid), len(paid), calls, calls * prompt, calls * reply, usd, seconds)
+        measured = sum(asked.usage.completion_tokens > 0 for asked in paid if asked.usage)
+        return Line(step, model, len(paid), measured, calls, calls * prompt, calls * reply, usd, seconds)
 
 
 def _prompt_tokens(shown: list[Asked], paid: list[Asked]) -> Span:

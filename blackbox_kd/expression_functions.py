@@ -45,8 +45,11 @@ def _equal(left: Any, right: Any) -> bool:
 
 def _times(left: Any, right: Any) -> Any:
     for repeated, count in ((left, right), (right, left)):
-        if isinstance(repeated, Sequence) and isinstance(count, int) and len(repeated) * count > _LONGEST_REPETITION:
-            raise ValueError(f"a repetition is at most {_LONGEST_REPETITION:,} long")
+        too_long = (
+            isinstance(repeated, Sequence) and isinstance(count, int) and len(repeated) * count > _LONGEST_REPETITION
+        )
+        if too_long or isinstance(repeated, list):  # lists in lists would multiply their lengths
+            raise ValueError(f"a repetition is at most {_LONGEST_REPETITION:,} long, and of text only")
     return left * right
 
 

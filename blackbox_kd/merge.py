@@ -64,6 +64,10 @@ def merge(
             exports.write_dataset(run / "dataset", joined.last)
         written = report.write(run, facts)
         cards.write(run, recipe, written, [])
+        if found.led.rest is not None:
+            limit = found.entries[0]["limit"]
+            same_rows = "" if limit is None else f", and --limit {limit}"
+            say(f"next: the same command with run in place of merge{same_rows}; it asks nothing again")
     refuse_failures(accounts, recipe.head.max_failed_share, run)
     return written
 

@@ -57,7 +57,7 @@ def _add(
 
 def bad_name(what: str, name: str) -> tuple[str, str] | None:
     """What is wrong with a name, and the fix; None if nothing is."""
-    if re.match(NAME, name):
+    if re.fullmatch(NAME, name):
         return None
     better = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-")[:80] or "NAME"
     message = f"{shown(name)} cannot be the name of a {what}."

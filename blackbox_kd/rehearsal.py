@@ -47,6 +47,7 @@ class Asked:
         varies: whether a reply that cannot be used is asked for again.
         usage: tokens of the reply; None if the call is still to be made.
         seconds: how long the reply took; None unless it was bought just now.
+        is_first: whether it is the first attempt.
     """
 
     model: str
@@ -56,6 +57,7 @@ class Asked:
     varies: bool
     usage: Usage | None = None
     seconds: float | None = None
+    is_first: bool = True
 
 
 class Rehearsing(Caller):
@@ -84,7 +86,8 @@ class Rehearsing(Caller):
         """
         sampling, messages = call.request.sampling, call.request.messages
         size = sum(len(message["content"].encode(errors="replace")) for message in messages)
-        asked = Asked(call.asked.counts.name, size, len(messages), sampling.max_tokens, sampling.varies)
+        name, is_first = call.asked.counts.name, call.request.attempt == 0
+        asked = Asked(name, size, len(messages), sampling.max_tokens, sampling.varies, is_first=is_first)
         is_paid = self.looks_up and self._replies.get(call.key) is not None
         is_probe = not is_paid and self.looks_up and self.probes > 0 and not call.asked.model.config.local
         if not is_paid and not is_probe:
@@ -155,12 +158,14 @@ class Rehearsed:
         rows: rows that left it.
         waiting: rows that wait for a reply which is not in the ledger.
         dropped: how many it took out.
+        failed: how many it could not work on, those that wait left out.
         asked: the calls that it made or wants to make.
     """
 
     rows: list[Row] = field(default_factory=list)
     waiting: list[Row] = field(default_factory=list)
     dropped: int = 0
+    failed: int = 0
     asked: list[Asked] = field(default_factory=list)
 
     def count(self, outcome: Outcome) -> None:
@@ -171,6 +176,8 @@ class Rehearsed:
             self.dropped += 1
         elif outcome.kind == NOT_BOUGHT:
             self.waiting.append(outcome.row)
+        else:
+            self.failed += 1
 
 
 @dataclass(slots=True)

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -56,39 +58,47 @@ class OrderedLines:
         self._numbered = numbered
         self._part = path.with_suffix(".part")
         self._file: BinaryIO = open_anew(self._part)
-        self._places: list[tuple[tuple[int, int, str], int, int]] = []
+        self._names: list[str] = []
+        self._numbers, self._starts, self._lengths = array("q"), array("q"), array("q")
         self._at = 0
 
     def add(self, number: int, name: str, value: Mapping[str, Any]) -> None:
         """Writes `value`; its place is that of row `number` of the input, and among those its name's."""
         line = _encode(value).encode() + b"\n"
         self._file.write(line)
-        self._places.append(((number, len(name), name), self._at, len(line)))
+        self._names.append(name)
+        for column, cell in ((self._numbers, number), (self._starts, self._at), (self._lengths, len(line))):
+            column.append(cell)
         self._at += len(line)
 
     def finish(self) -> tuple[int, str]:
         """Puts the lines in order under the file's own name; returns their number and the file's SHA-256."""
         self._file.close()
         sha = hashlib.sha256()
-        self._places.sort()
+        order = self._order()
         ordered = self.path.with_suffix(".ordered")
         with self._part.open("rb") as source, open_anew(ordered) as target:
             here = 0
-            for _, start, length in self._places:
-                if start != here:
-                    source.seek(start)
-                line = source.read(length)
-                here = start + length
+            for at in order:
+                if self._starts[at] != here:
+                    source.seek(self._starts[at])
+                line = source.read(self._lengths[at])
+                here = self._starts[at] + len(line)
                 sha.update(line)
                 target.write(line)
             target.flush()
             os.fsync(target.fileno())
         if self._numbered:
-            numbers = (str(number) for (number, _, _), _, _ in self._places)
-            write_whole(self.path.with_suffix(".rows"), "".join(f"{number}\n" for number in numbers))
+            write_whole(self.path.with_suffix(".rows"), "".join(f"{self._numbers[at]}\n" for at in order))
         ordered.replace(self.path)
         self._part.unlink()
-        return len(self._places), sha.hexdigest()
+        return len(self._names), sha.hexdigest()
+
+    def _order(self) -> list[int]:
+        """Positions of the lines in the order of their keys; names are compared only within a number."""
+        places = sorted(range(len(self._names)), key=self._numbers.__getitem__)
+        groups = (list(group) for _, group in groupby(places, key=self._numbers.__getitem__))
+        return [at for group in groups for at in sorted(group, key=lambda at: (len(self._names[at]), self._names[at]))]
 
     def abandon(self) -> None:
         """Ends a file of a run that stops here; it is written anew from the ledger when the run goes on."""

@@ -15,7 +15,7 @@ from blackbox_kd.calls.batch_store import Store
 from blackbox_kd.calls.batches import Batches
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
-from blackbox_kd.context import RunContext, Shared
+from blackbox_kd.context import RunContext, Shared, window_of
 from blackbox_kd.errors import StepError
 from blackbox_kd.ledger import Ledger
 from blackbox_kd.live import View
@@ -113,6 +113,11 @@ class Run:
                 self._write_report(caller, ledger, status)
         refuse_failures(self.accounts, self.recipe.head.max_failed_share, self.path)
 
+    def stop(self) -> bool:
+        """Lets no new call begin; whether paid calls are under way, whose replies are worth waiting for."""
+        self._shared.is_stopping = True
+        return self._shared.asking > 0
+
     async def _run_all(self) -> None:
         folder = self._shared.folder
         spending.refuse_unpriced(self.recipe, self._shared.models, [p for s in self._stages for p in s.steps])
@@ -165,18 +170,12 @@ class Run:
         last = stage.steps[-1]
         self.options.view.begin(books, len(table))
         with StageFiles(self._shared.folder, stage.name, [last.config.output or f"#{last.index}"]) as outputs:
-            segment = Segment(stage.steps, books, self._shared, outputs.take, self._window(stage))
+            segment = Segment(
+                stage.steps, books, self._shared, outputs.take, window_of(stage.steps, self._shared.models)
+            )
             await segment.run(table)
         self._close_books(books)
         self._publish(last, outputs.finish())
-
-    def _window(self, stage: Stage) -> int:
-        """Rows in flight: enough to keep every model of the segment busy, and to fill batches."""
-        named = [m.value for p in stage.steps for m in mentions(p.config) if m.kind == "model"]
-        configs = [self._shared.models.config(name) for name in set(named)]
-        samples = max(getattr(planned.config, "samples", 1) for planned in stage.steps)
-        batched = max((getattr(config, "in_flight", 0) // samples for config in configs), default=0)
-        return max(64, 2 * sum(config.max_concurrency for config in configs), batched)
 
     async def _run_table_step(self, stage: Stage) -> None:
         planned = stage.steps[0]

@@ -1,5 +1,8 @@
 """The prices that a run needs to keep its budget in dollars."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from blackbox_kd.calls import prices
 from blackbox_kd.calls.batches import batch_price
 from blackbox_kd.errors import Problem, RecipeError
@@ -33,6 +36,21 @@ def unpriced(recipe: Recipe, models: OpenModels, steps: list[Planned]) -> list[P
         for name, config in recipe.models.items()
         if name in named and price_of(models, name) is None
     ]
+
+
+async def check(recipe: Recipe, cache: Path, env: Mapping[str, str]) -> None:
+    """Like `refuse_unpriced`, for all steps of a recipe that is not run; nothing is sent.
+
+    Args:
+        recipe: the recipe.
+        cache: the user's cache folder.
+        env: where keys are looked up.
+    """
+    models = OpenModels(recipe, cache, env)
+    try:
+        refuse_unpriced(recipe, models, recipe.steps)
+    finally:
+        await models.close()
 
 
 def refuse_unpriced(recipe: Recipe, models: OpenModels, steps: list[Planned]) -> None:

@@ -49,7 +49,10 @@ async def _as_coroutine(awaitable: Awaitable[None]) -> None:
 
 
 async def in_order(items: Iterable[T], work: Callable[[T], Awaitable[R]], window: int) -> AsyncIterator[R]:
-    """Works on items side by side, at most `window` at once; results come in the order of the items."""
+    """Works on items side by side, at most `window` at once; results come in the order of the items.
+
+    After an error, work that has begun is finished before the error is raised, so that what it paid for is kept.
+    """
     waiting: deque[asyncio.Future[R]] = deque()
     try:
         for item in items:
@@ -58,6 +61,9 @@ async def in_order(items: Iterable[T], work: Callable[[T], Awaitable[R]], window
             waiting.append(asyncio.ensure_future(work(item)))
         while waiting:
             yield await waiting.popleft()
-    finally:
+    except (asyncio.CancelledError, GeneratorExit):
         for task in waiting:
             task.cancel()
+        raise
+    finally:
+        await asyncio.gather(*waiting, return_exceptions=True)

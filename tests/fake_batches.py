@@ -14,7 +14,7 @@ A plan names how the first batch ends, the second, and so on; all later ones are
     fail:CODE           not begun, for this reason
     never               in progress until `release` is set
 
-`faults` names what is done with the first requests of a kind (`upload`, `create`, `look`, `content`, `list`):
+`faults` names what is done with the first requests of a kind (`upload`, `create`, `look`, `content`, `list`, `chat`):
 
     500 429:1 401 ...   a status, with Retry-After
     html                200 with a page
@@ -22,6 +22,7 @@ A plan names how the first batch ends, the second, and so on; all later ones are
     hang                nothing happens, and no answer comes
     lost_hang           it is done, and no answer comes
     cut                 the body breaks off in the middle
+    wait                it is done when `release` is set
 
 Chat completions are answered, too, with the same replies.
 """
@@ -144,6 +145,8 @@ class FakeBatches:
         actions = self.faults.get(kind) or [""]
         action = actions.pop(0)
         name, _, argument = action.partition(":")
+        if name == "wait":
+            await self.release.wait()
         if name == "hang":
             await self._happened(kind)
             await self.closing.wait()
@@ -246,6 +249,7 @@ class FakeBatches:
         return response
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
+        await self._faulty("chat", request)
         await self._happened("chat")
         return web.json_response(completion_of("ok", await request.json(), self.rule))
 

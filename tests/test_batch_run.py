@@ -41,7 +41,14 @@ def recipe(folder: Path, server: FakeBatches, **changes: Any) -> None:
 
 
 async def start(folder: Path) -> Process:
-    code = "from blackbox_kd.cli import main; main()"
+    code = """
+import sys
+from blackbox_kd.cli import main
+try:
+    main()
+finally:
+    print("loaded" if "openai" in sys.modules else "not loaded", "openai", file=sys.stderr)
+"""
     return await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, "run", "recipe.yaml", cwd=folder, stdout=DEVNULL, stderr=PIPE
     )
@@ -71,21 +78,25 @@ def report(folder: Path) -> dict[str, Any]:
     return found
 
 
-def tables(folder: Path) -> dict[str, list[dict[str, Any]]]:
+def tables(folder: Path) -> dict[str, list[Any]]:
     """All rows of a run but for what they cost, by file."""
-    paths = sorted((folder / "runs/batched").glob("**/*.jsonl"))
-    assert paths
-    return {
-        path.name: [{**row, "cost_usd": None} for row in map(json.loads, path.read_text().splitlines())]
-        for path in paths
+
+    def free(value: dict[str, Any]) -> dict[str, Any]:
+        return {name: inner for name, inner in value.items() if name != "cost_usd"}
+
+    found = {
+        path.name: [json.loads(line, object_hook=free) for line in path.read_text().splitlines()]
+        for path in (folder / "runs/batched").glob("**/*.jsonl")
     }
+    assert len(found["04_format.jsonl"]) == ROWS
+    return found
 
 
 async def test_a_run_in_batches_equals_an_ordinary_one_at_half_the_cost(tmp_path: Path) -> None:
     async with FakeBatches() as server:
         ordinary, batched = tmp_path / "ordinary", tmp_path / "batched"
         recipe(ordinary, server, batch=False)
-        await run(ordinary)
+        assert "not loaded openai" in await run(ordinary)
         assert server.requests["chat"] == CALLS
         recipe(batched, server)
         said = await run(batched)

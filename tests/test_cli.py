@@ -132,12 +132,36 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(folder: Path) -> None:
     assert json.loads(again.stdout)["spent"]["requests"] >= 6
 
 
-def replies(ledger: Path) -> int:
+def test_ctrl_c_waits_for_paid_calls_under_way_and_asks_no_more(folder: Path) -> None:
+    command = [sys.executable, "-m", "tests.fake_server", "--latency", "1.5"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    try:
+        url = server.stdout.readline().strip()
+        teacher = {"provider": "openai", "model": "m", "base_url": url, "max_concurrency": 2}
+        write(folder, models={"teacher": teacher})
+        process = subprocess.Popen([*SCRIPT, "run", "recipe.yaml"], cwd=folder, stderr=subprocess.PIPE, text=True)
+        ledger = folder / "runs" / "ledger.sqlite"
+        while not ledger.exists() or replies(ledger, "intents") < 2:
+            time.sleep(0.02)
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130, said
+        assert "waiting up to 30 s for the calls under way" in said
+        assert replies(ledger, "intents") == 0
+        assert 2 <= replies(ledger) <= 6
+    finally:
+        server.kill()
+        server.wait()
+
+
+def replies(ledger: Path, table: str = "replies") -> int:
     import sqlite3
 
     try:
         with sqlite3.connect(f"file:{ledger}?mode=ro", uri=True) as file:
-            return int(file.execute("select count(*) from replies").fetchone()[0])
+            return int(file.execute(f"select count(*) from {table}").fetchone()[0])
     except sqlite3.OperationalError:
         return 0
 

@@ -377,7 +377,8 @@ def test_older_replies_to_the_same_calls_are_told_of() -> None:
     run_shards(found, 2, own_ledgers=True)
     said: list[str] = []
     merged(found, said.append)
-    assert said[-1].startswith(f"note: {changed} replies of the shards have another text than older replies")
+    assert said[0].startswith(f"note: {changed} replies of the shards have another text than older replies")
+    assert said[1] == "next: the same command with run in place of merge; it asks nothing again"
 
 
 @pytest.fixture

@@ -62,3 +62,18 @@ async def test_results_come_in_the_order_of_the_items() -> None:
         return item
 
     assert [result async for result in in_order(range(20), work, window=4)] == list(range(20))
+
+
+async def test_after_an_error_the_work_that_began_is_finished_and_none_of_it_is_cut_off() -> None:
+    ended: list[int] = []
+
+    async def work(item: int) -> int:
+        if item == 0:
+            raise ValueError("zero")
+        await asyncio.sleep(0.01)
+        ended.append(item)
+        return item
+
+    with pytest.raises(ValueError, match="zero"):
+        [result async for result in in_order(range(20), work, window=4)]
+    assert ended == [1, 2, 3]

@@ -12,7 +12,7 @@ In the order in which a kill may cut it off:
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import TypeVar
@@ -31,8 +31,8 @@ from blackbox_kd.schema import Usage
 
 T = TypeVar("T")
 
-AT_ONCE = 256
-"""Results that are committed to the ledger together."""
+AT_ONCE = 1024
+"""Calls that are committed to the ledger together."""
 GROWTH = 1.5
 """By which the time between two looks at a batch grows."""
 
@@ -111,7 +111,7 @@ class BatchWork:
         await asyncio.to_thread(self._store.take_back, record)
         await asyncio.to_thread(self._store.remove, record)
 
-    async def _intend(self, jobs: Iterable[Job]) -> dict[str, Job]:
+    async def _intend(self, jobs: Sequence[Job]) -> dict[str, Job]:
         """Intents for all in the ledger; returns, by key, those that nobody has bought in the meantime."""
 
         async def intend(job: Job) -> str | None:
@@ -121,12 +121,15 @@ class BatchWork:
                 job.key, job.wire, model=self._name, row_id=row, reserved_usd=usd, reserved_tokens=tokens
             )
 
-        jobs = list(jobs)
-        bodies = await asyncio.gather(*map(intend, jobs))
-        for job, body in zip(jobs, bodies, strict=True):
-            if body is not None:
-                job.came(Result(Completion(body), is_replayed=True))
-        return {job.key: job for job, body in zip(jobs, bodies, strict=True) if body is None}
+        left: dict[str, Job] = {}
+        for start in range(0, len(jobs), AT_ONCE):
+            some = jobs[start : start + AT_ONCE]
+            for job, body in zip(some, await asyncio.gather(*map(intend, some)), strict=True):
+                if body is None:
+                    left[job.key] = job
+                else:
+                    job.came(Result(Completion(body), is_replayed=True))
+        return left
 
     async def _abandon(self, errors: Mapping[Job, CallError]) -> None:
         """Takes back the intents of requests that came to nothing."""
@@ -176,19 +179,18 @@ class BatchWork:
         assert record.batch_id is not None
         pause_s = self._limits.first_look_s
         while True:
+            await asyncio.sleep(pause_s)
             batch = await self._surely(partial(self._api.look, record.batch_id), record)
             if batch.status in ENDED:
                 self._say(f"{self._name}: batch {batch.id} {batch.status}, {batch.done:,} requests done")
                 return batch
-            await asyncio.sleep(pause_s)
             pause_s = min(self._limits.longest_look_s, GROWTH * pause_s)
 
     async def _results(self, record: Record, batch: Batch, waiting: dict[str, Job]) -> dict[Job, CallError]:
         """Stores the results of requests that wait; returns those without one, and why."""
         asked = len(waiting)
         errors: dict[str, CallError] = {}
-        for file_id in batch.files:
-            await self._surely(partial(self._read, file_id, waiting, errors), record)
+        await self._surely(partial(self._read, batch, waiting, errors), record)
         why = self._api.unanswered(batch)
         left = {job: errors.get(key, why) for key, job in waiting.items()}
         if len(left) == asked:
@@ -199,12 +201,26 @@ class BatchWork:
             for job, error in left.items()
         }
 
-    async def _read(self, file_id: str, waiting: dict[str, Job], errors: dict[str, CallError]) -> None:
-        """Takes what a file of results holds out of `waiting`; again from the start after a fault."""
+    async def _read(self, batch: Batch, waiting: dict[str, Job], errors: dict[str, CallError]) -> None:
+        """Takes what the files of a batch hold out of `waiting`.
+
+        Raises:
+            ServerFault: they did not come whole; to be read again from the start, lest paid replies are given up.
+        """
+        seen: set[str] = set()
+        for file_id in batch.files:
+            await self._read_file(file_id, waiting, errors, seen)
+        if len(seen) < batch.done:
+            raise ServerFault(f"{len(seen):,} of its {batch.done:,} results could be read", kind="unreadable")
+
+    async def _read_file(
+        self, file_id: str, waiting: dict[str, Job], errors: dict[str, CallError], seen: set[str]
+    ) -> None:
         found: dict[str, str] = {}
         async with aclosing(self._api.lines(file_id)) as lines:
             async for line in lines:
                 key = str(line.get("custom_id"))
+                seen.add(key)
                 outcome = self._api.outcome(line)
                 if isinstance(outcome, str) and key in waiting:
                     found[key] = outcome

@@ -1,10 +1,13 @@
 """Requests of models with `batch: true`: gathered into files, handed in together, answered at half the price.
 
-batches         gathers requests, and hands in again what came to nothing
-batch_work      one batch, from its requests to results in the ledger
-batch_store     what is noted of it on disk, for the next process
-batch_api       the endpoint's side
-batch_jobs      requests, results, limits
+    batch_caller    the caller of a run: sends some calls one by one, and others through here
+    batches         gathers requests, and hands in again what came to nothing
+    batch_work      one batch, from its requests to results in the ledger
+    batch_store     what is noted of it on disk, for the next process
+    batch_api       the endpoint's side
+    batch_jobs      requests, results, limits
+
+A batch outlives its process: the next one takes it up before it asks anything.
 """
 
 import asyncio
@@ -185,26 +188,27 @@ class _Collector:
 
     async def _run(self, jobs: list[Job]) -> None:
         """Hands in a file, waits for its results, and hands in again what came to nothing."""
+        mine = jobs
         is_narrowed = self._most_lines < self._limits.lines  # one at a time then: the queue is full
         try:
             async with self._turn if is_narrowed else nullcontext():
                 wanted = [job for job in jobs if not job.result.done()]  # nobody waits for the others any more
+                mine = wanted[: self._most_lines]
                 for job in wanted[self._most_lines :]:  # the queue was found to be full in the meantime
                     self.add(job)
-                wanted = wanted[: self._most_lines]
-                left = await self._work.run(wanted) if wanted else {}
-                again = self._sorted(left, len(wanted))
-                if any(error.kind in REFUSED_AS_A_WHOLE for error in left.values()):
+                left = await self._work.run(mine) if mine else {}
+                again = self._sorted(left, len(mine))
+                if again and any(error.kind in REFUSED_AS_A_WHOLE for error in left.values()):
                     pause_s = self._limits.pause_s * 2.0 ** (self._refusals - 1)
                     await asyncio.sleep(min(self._limits.longest_pause_s, pause_s))
             for job in again:
                 self.add(job)
         except CallError as error:
-            for job in jobs:
+            for job in mine:
                 job.faults.append(error.kind)
                 job.failed(error)
         except Exception as error:  # whatever it is, rows wait for it
-            for job in jobs:
+            for job in mine:
                 job.broken(copy.copy(error))
 
     def _sorted(self, left: dict[Job, CallError], handed_in: int) -> list[Job]:

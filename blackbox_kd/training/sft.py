@@ -61,19 +61,17 @@ def job_hash(job: dict[str, Any]) -> str:
 def train(job: dict[str, Any], output: Path, name: str, events: Any) -> dict[str, Any]:
     """Loads, checks, trains and saves; returns what training.json holds."""
     import torch
-    from accelerate import PartialState
     from datasets import Dataset
     from transformers import AutoTokenizer, set_seed
     from transformers.trainer_utils import get_last_checkpoint
 
-    from blackbox_kd.models.local.engine import quicker_float32
+    from blackbox_kd.matmul import quicker_float32
     from blackbox_kd.training.completion_loss import CompletionTrainer
 
-    began = time.monotonic()
+    began, settings = time.monotonic(), job["settings"]
     quiet()
-    settings = job["settings"]
-    set_seed(settings["seed"])
     quicker_float32()
+    set_seed(settings["seed"])
     tokenizer = AutoTokenizer.from_pretrained(job["adapter_from"] or job["model"])
     rows = read_rows(Path(job["data"]), tokenizer)
     lengths = preflight.check_template(tokenizer, rows)
@@ -84,8 +82,7 @@ def train(job: dict[str, Any], output: Path, name: str, events: Any) -> dict[str
     dataset = Dataset.from_list([rows[number] for number in fit])
     held = round(settings["eval_share"] * len(dataset))
     parts = dataset.train_test_split(held, seed=settings["seed"]) if held else {"train": dataset}
-    with PartialState(cpu=not on_gpu).main_process_first():
-        checkpoints = prepare_folder(output, name)
+    checkpoints = prepare_folder(output, name, on_gpu)
     trainer = CompletionTrainer(
         model=model,
         args=arguments(settings, checkpoints, parts, limit, on_gpu),
@@ -99,12 +96,13 @@ def train(job: dict[str, Any], output: Path, name: str, events: Any) -> dict[str
     trainer.save_model(str(output))
     if FIRST_PROCESS:
         finish_folder(output, checkpoints, tokenizer, trainer.state.log_history)
+    used = [lengths.tokens[number] for number in fit]
     facts = {
         "rows": len(parts["train"]),
         "rows_left_out": len(rows) - len(fit),
         "rows_for_evaluation_loss": held,
-        "tokens": sum(lengths.tokens[number] for number in fit),
-        "longest_row_tokens": max(lengths.tokens[number] for number in fit),
+        "tokens": sum(used),
+        "longest_row_tokens": max(used),
         "max_length": limit,
         "seconds": round(time.monotonic() - began, 1),
     }
@@ -199,8 +197,7 @@ def arguments(settings: dict[str, Any], checkpoints: Path, parts: Any, limit: in
     wanted = max(1, settings["batch_size"] // processes)
     room = max(1, (GPU_TOKENS if on_gpu else CPU_TOKENS) // limit)
     per_pass = max(size for size in range(1, min(wanted, room) + 1) if wanted % size == 0)
-    batches = math.ceil(rows / settings["batch_size"])
-    steps = settings["max_steps"] or math.ceil(batches * settings["epochs"])
+    steps = settings["max_steps"] or math.ceil(math.ceil(rows / settings["batch_size"]) * settings["epochs"])
     packing = settings["packing"] if settings["packing"] is not None else on_gpu and rows >= 1000 and not weighted
     rate = settings["learning_rate"] or (2e-4 if settings["adapter"] == "lora" else 2e-5)
     every = max(10, steps // 10)
@@ -240,15 +237,18 @@ def arguments(settings: dict[str, Any], checkpoints: Path, parts: Any, limit: in
     )
 
 
-def prepare_folder(output: Path, name: str) -> Path:
-    """The folder of checkpoints; those of another job are thrown away first."""
+def prepare_folder(output: Path, name: str, on_gpu: bool) -> Path:
+    """The folder of checkpoints; those of another job are thrown away first, before any process looks for one."""
+    from accelerate import PartialState
+
     checkpoints = output / "checkpoints"
     mark = output / "job.sha256"
-    if output.exists() and (not mark.exists() or mark.read_text() != name):
-        sys.stderr.write(f"{output}: made by another job; training starts anew\n")
-        shutil.rmtree(output)
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    mark.write_text(name)
+    with PartialState(cpu=not on_gpu).main_process_first():
+        if FIRST_PROCESS and output.exists() and (not mark.exists() or mark.read_text() != name):
+            sys.stderr.write(f"{output}: made by another job; training starts anew\n")
+            shutil.rmtree(output)
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        mark.write_text(name)
     return checkpoints
 
 

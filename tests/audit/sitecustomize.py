@@ -1,4 +1,4 @@
-"""Notes what a process connects to, starts and writes, as JSON lines in the file AUDIT_LOG; see `tests/test_security.py`.
+"""Notes what a process connects to, starts and writes, as JSON lines in the file AUDIT_LOG: for `test_security.py`.
 
 Python imports it by its name before anything else, in every process that has this folder in PYTHONPATH.
 """
@@ -9,8 +9,9 @@ import sys
 
 LOG = os.open(os.environ["AUDIT_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-PATHS = {"os.mkdir": 1, "os.remove": 1, "os.rmdir": 1, "os.chmod": 1, "os.truncate": 1}
-PATHS |= {"os.rename": 2, "os.link": 2, "os.symlink": 2}
+CHANGES = ("os.mkdir", "os.remove", "os.rmdir", "os.chmod", "os.truncate", "os.rename", "os.link", "os.symlink")
+RELATIVE = ("os.mkdir", "os.remove", "os.rmdir", "os.chmod")
+"""Events whose last argument is the open folder that the path starts at, or -1."""
 NETWORK = ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
 PROCESSES = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.spawn")
 
@@ -19,19 +20,22 @@ def note(event, arguments):
     if event == "open":
         path, _, flags = arguments
         if isinstance(path, str | bytes) and flags & WRITES:
-            write("write", path)
-    elif event in PATHS:
-        for path in arguments[: PATHS[event]]:
-            if isinstance(path, str | bytes | os.PathLike):
-                write("write", path)
+            record("write", whole(path))
+    elif event in CHANGES:
+        paths = [path for path in arguments[:2] if isinstance(path, str | bytes | os.PathLike)]
+        place = arguments[-1] if event in RELATIVE else -1
+        for path in paths[1:] if event == "os.symlink" else paths:  # what a link says is no path of ours
+            record("write", whole(path, place))
     elif event in NETWORK:
         record("network", f"{event} {arguments[1:]!r}")
     elif event in PROCESSES:
         record("process", f"{event} {arguments!r}")
 
 
-def write(kind, path):
-    record(kind, os.path.abspath(os.fsdecode(path)))
+def whole(path, place=-1):
+    """The path from the root, when it is told relative to an open folder, too."""
+    folder = os.readlink(f"/proc/self/fd/{place}") if place >= 0 else os.getcwd()  # noqa: PTH109, PTH115
+    return os.path.normpath(os.path.join(folder, os.fsdecode(path)))  # noqa: PTH118 - pathlib is not loaded yet
 
 
 def record(kind, what):

@@ -168,7 +168,7 @@ class TestHandingIn:
             )
 
     async def test_a_file_waits_while_other_calls_may_bring_more_requests(self, desk: Opener) -> None:
-        async with desk(busy_s=30) as d:
+        async with desk(busy_s=30, faults={"chat": ["", "wait"]}) as d:
             ordinary = d.open(batch=False)
 
             async def both(row: str) -> None:
@@ -177,21 +177,12 @@ class TestHandingIn:
                 messages = [{"role": "user", "content": "And now?"}]
                 await d.caller.ask(d.model, messages, WARM, row=Row(id=row), name="batched")
 
-            d.server.faults["chat"] = []
-            first = asyncio.ensure_future(both("r1"))
-            blocked = asyncio.Event()
-            send = ordinary.send
-
-            async def slow(*values: Any) -> Any:
-                await blocked.wait()
-                return await send(*values)
-
-            ordinary.send = slow  # type: ignore[method-assign]
-            second = asyncio.ensure_future(both("r2"))
-            await asyncio.sleep(0.3)
+            asking = asyncio.gather(both("r1"), both("r2"))
+            await d.server.until("chat")
+            await asyncio.sleep(10 * QUICK["quiet_s"])
             assert d.server.sizes() == []
-            blocked.set()
-            await asyncio.gather(first, second)
+            d.server.release.set()
+            await asking
             await ordinary.close()
             assert d.server.sizes() == [2]
 
@@ -311,7 +302,7 @@ class TestBadEndpoints:
             {"upload": ["429:0.01", "html", "lost"]},
             {"create": ["429:0.01"]},
             {"look": ["500", "html"]},
-            {"content": ["500", "cut"]},
+            {"content": ["500", "cut", "html"]},
         ],
         ids=str,
     )
@@ -454,3 +445,15 @@ class TestTakingUp:
         async with desk("never") as d:
             await interrupted(d, "look")
             assert Store(d.path / "ledger.sqlite", "another run").records() == []
+
+    async def test_a_lost_call_that_was_in_no_batch_stays_in_doubt(self, desk: Opener) -> None:
+        async with desk("never") as d:
+            await d.ledger.intend("lost", {}, model="teacher", row_id="r", reserved_usd=0.25, reserved_tokens=9)
+            await interrupted(d, "look")
+            d.server.release.set()
+            later = await next_process(d)
+            assert later.ledger.spent().doubtful == 7
+            await later.batches.take_up(lambda name: later.model)
+            spent = later.ledger.spent()
+            assert (spent.doubtful, spent.doubtful_usd) == (1, 0.25)
+            await later.close()

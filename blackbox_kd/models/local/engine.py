@@ -8,6 +8,7 @@ from typing import Any
 
 from blackbox_kd.control_tokens import neutralise, pattern
 from blackbox_kd.errors import CallError, RequestRejected, SetupError
+from blackbox_kd.matmul import quicker_float32
 from blackbox_kd.schema import Message
 
 ROWS = {"cpu": 32, "cuda": 128}
@@ -180,19 +181,6 @@ class Engine:
         gc.collect()
         if self.device.startswith("cuda"):
             torch.cuda.empty_cache()
-
-
-def quicker_float32() -> None:
-    """Lets matrix products of this process take oneDNN's AVX-512 kernels where these compute in full float32.
-
-    They are twice as fast as MKL's on processors that are not Intel's. With AMX the same setting would round to
-    bfloat16 inside, so there it is left alone.
-    """
-    import torch
-
-    flags = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    if flags.get("avx512_bf16") and not flags.get("amx_tile") and not flags.get("amx_bf16"):
-        torch.set_float32_matmul_precision("medium")
 
 
 def _load(place: str, adapter: str | None, dtype: str) -> tuple[Any, Any]:
