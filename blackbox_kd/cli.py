@@ -217,8 +217,6 @@ def _execute(
 
 async def _stoppable(job: Any, say: Callable[[str], None]) -> None:
     """Runs a job; Ctrl-C and SIGTERM let paid calls under way end, a second one cuts them off."""
-    from blackbox_kd.context import STOPPED
-
     task = asyncio.ensure_future(job.execute())
     loop = asyncio.get_running_loop()
     stopped = False
@@ -240,7 +238,7 @@ async def _stoppable(job: Any, say: Callable[[str], None]) -> None:
     try:
         await task
     except asyncio.CancelledError:
-        raise Stopped(STOPPED) from None
+        raise Stopped from None
 
 
 def _conclude(job: Any) -> None:

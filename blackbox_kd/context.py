@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.calls.caller import Caller
-from blackbox_kd.errors import CallError, DataError, EndpointRefused, QuotaSpent, SetupError, StepError, Stopped
+from blackbox_kd.errors import CallError, DataError, EndpointRefused, QuotaSpent, SetupError, StepError
 from blackbox_kd.marks import mentions
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Planned, Recipe
@@ -15,7 +15,6 @@ from blackbox_kd.run import RunFolder, StoredTable
 from blackbox_kd.schema import Failed, Message, Outcome, Reply, Row, Sampling, Table, digest
 from blackbox_kd.streaming import in_order
 
-STOPPED = "stopped; everything paid for is kept. Run the same command to go on"
 WINDOW = 64
 """Rows that are worked on side by side when no model sets the pace."""
 
@@ -42,7 +41,6 @@ class Shared:
         report: lists of the report that steps append to.
         on_event: is told how training goes on.
         asking: calls to models of others that are under way.
-        is_stopping: whether no new call may begin.
     """
 
     def __init__(self, recipe: Recipe, folder: RunFolder, models: OpenModels, caller: Caller) -> None:
@@ -54,7 +52,6 @@ class Shared:
         self.report: dict[str, list[dict[str, Any]]] = {}
         self.trained: list[tuple[str, Path]] = []
         self.asking = 0
-        self.is_stopping = False
         self.on_event: Callable[[Mapping[str, Any]], None] = lambda event: None
 
 
@@ -80,8 +77,6 @@ class RunContext:
         """See `schema.Context.ask`."""
         shared = self._shared
         opened = shared.models.get(model)
-        if shared.is_stopping:
-            raise Stopped(STOPPED)
         paid = 0 if opened.config.local else 1
         shared.asking += paid
         try:

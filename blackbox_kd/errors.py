@@ -126,3 +126,6 @@ class Stopped(BlackboxError):
     """The user stopped the run; everything paid for is kept."""
 
     exit_status = 130
+
+    def __init__(self, message: str = "stopped; everything paid for is kept. Run the same command to go on") -> None:
+        super().__init__(message)

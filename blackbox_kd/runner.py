@@ -72,6 +72,7 @@ class Run:
             self._led = leading(recipe, self._planned)
             self._stages = self._led.stages
         self._last: str | None = None
+        self._budget: Budget | None = None
         self._asides: list[str] = []
         self._contamination: list[dict[str, Any]] = []
 
@@ -89,7 +90,7 @@ class Run:
             ledger = Ledger.open(ledger_file, run=str(self.path.resolve()))
             stack.callback(ledger.close)
             limits = shard.share(self.recipe, self.options.limit) if shard else self.recipe.head.budget.model_dump()
-            budget = Budget(**limits, spent=ledger.spent())
+            budget = self._budget = Budget(**limits, spent=ledger.spent())
             store = Store(ledger_file, str(self.path.resolve()))
             batches = Batches(ledger, store, say=self.options.view.say)
             caller = BatchingCaller(ledger, budget, batches, retry_failed=self.options.retry_failed)
@@ -115,7 +116,9 @@ class Run:
 
     def stop(self) -> bool:
         """Lets no new call begin; whether paid calls are under way, whose replies are worth waiting for."""
-        self._shared.is_stopping = True
+        if self._budget is None:
+            return False
+        self._budget.stop()
         return self._shared.asking > 0
 
     async def _run_all(self) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import math
 from dataclasses import dataclass
 
-from blackbox_kd.errors import BudgetReached, SetupError
+from blackbox_kd.errors import BudgetReached, SetupError, Stopped
 from blackbox_kd.ledger import Spent
 from blackbox_kd.schema import Usage
 
@@ -54,6 +54,7 @@ class Budget:
         self._open: set[Reservation] = set()
         self._reserved: dict[str, float] = {"usd": 0.0, "requests": 0, "tokens": 0}
         self._changed = asyncio.Event()
+        self._stopped = False
 
     def reserve(self, usd: float | None, tokens: int, *, model: str = "the model") -> Reservation:
         """Sets aside the most that a call can cost.
@@ -66,7 +67,10 @@ class Budget:
         Raises:
             BudgetReached: it does not fit next to what is spent and reserved.
             SetupError: there is a limit in dollars and no price.
+            Stopped: `stop` was called.
         """
+        if self._stopped:
+            raise Stopped
         call = self._most(usd, tokens, model)
         if (limit := self._broken(call, self._reserved)) is not None:
             raise BudgetReached(self._message(limit, call[limit]))
@@ -79,10 +83,15 @@ class Budget:
         when it has spent a fraction of its budget.
         """
         call = self._most(usd, tokens, model)
-        while self._open and self._broken(call, self._reserved) and not self._broken(call, {}):
+        while self._open and not self._stopped and self._broken(call, self._reserved) and not self._broken(call, {}):
             self._changed.clear()
             await self._changed.wait()
         return self.reserve(usd, tokens, model=model)
+
+    def stop(self) -> None:
+        """Lets nothing more be spent; what is set aside for calls under way stays theirs."""
+        self._stopped = True
+        self._changed.set()
 
     def settle(self, reservation: Reservation, usage: Usage, cost_usd: float | None) -> None:
         """Replaces what was set aside by what the reply did cost.

@@ -29,7 +29,7 @@ def note(event, arguments):
     elif event in NETWORK:
         record("network", f"{event} {arguments[1:]!r}")
     elif event in PROCESSES:
-        record("process", f"{event} {arguments!r}")
+        record("process", f"{event} {arguments[:2]!r}")  # what follows is the environment, keys and all
 
 
 def whole(path, place=-1):
