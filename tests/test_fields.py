@@ -7,8 +7,7 @@ and with it, and what it becomes. A field without a case fails by its name: give
 import asyncio
 import functools
 import importlib.util
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, get_args
 
 import pytest
@@ -137,13 +136,18 @@ def checked(values: Mapping[str, Any], part: str, becomes: bool, *sets: str) -> 
 def opens(
     provider: str, look: looks.ModelLook, becomes: Any, without: Mapping[str, Any] | None = None, **fields: Any
 ) -> Case:
-    """A model is opened without the fields, and with them."""
+    """A model is opened without the fields, and with them; a function as a value is a folder that is made first."""
 
     def looked(chosen: Mapping[str, Any]) -> Any:
-        start = {"provider": provider, "model": str(tiny_model()) if provider == "transformers" else "m"}
-        return asyncio.run(look(models.provider(provider).Config.model_validate({**start, **chosen})))  # type: ignore[arg-type]
+        values = {"provider": provider, "model": tiny_model if provider == "transformers" else "m", **chosen}
+        made = {name: str(value()) if callable(value) else value for name, value in values.items()}
+        return asyncio.run(_awaited(look(models.provider(provider).Config.model_validate(made))))
 
     return lambda: looked(without or {}), lambda: looked(fields), becomes
+
+
+async def _awaited(looking: Awaitable[Any]) -> Any:
+    return await looking
 
 
 def trains(look: Callable[[dict[str, Any]], Any], becomes: Any, **fields: Any) -> Case:
@@ -169,6 +173,10 @@ def rows_of_a_step(settings: dict[str, Any]) -> int:
     return int(made.per_device_train_batch_size * made.gradient_accumulation_steps)
 
 
+GENERATORS = {"data.task", "data.size", "data.seed", "data.options"}
+"""Fields that say what a generator makes."""
+
+
 def anything(value: Any) -> bool:
     """For cases in which it is enough that something else comes out."""
     return value is not None
@@ -185,7 +193,9 @@ CASES: dict[str, Case] = {
     "recipe.license": runs("filter", card("license: mit\n"), True, "license=mit"),
     "recipe.seed": runs("drawn", column("score"), anything, "seed=1"),
     "recipe.data": runs("filter", rows_in, 2, "data={train: {path: other.jsonl}}"),
-    "recipe.models": runs("generate", column("model_said"), None, "models.teacher={provider: scripted}"),
+    "recipe.models": runs(
+        "generate", column("response"), ["Ho"] * 5, "models={teacher: {provider: scripted, replies: [Ho]}}"
+    ),
     "recipe.budget": runs("generate", error("2 requests of budget.requests = 2 spent"), True, "budget={requests: 2}"),
     "recipe.budget.usd": runs("asked", error("of budget.usd = 0"), True, "budget.usd=0"),
     "recipe.budget.requests": runs("generate", error("of budget.requests = 3"), True, "budget.requests=3"),
@@ -200,8 +210,8 @@ CASES: dict[str, Case] = {
     "data.hub": runs("hub", column("instruction"), ["plain train"], FROM_HUB),
     "data.name": runs("hub", column("instruction"), ["hard train"], "data.train.name=hard", before=FROM_HUB),
     "data.split": runs("hub", column("instruction"), ["plain test"], "data.train.split=test", before=FROM_HUB),
-    "data.generator": runs("made", lambda it: "gym" in it.error or it.rows[0]["task"], anything, MADE),
-    "data.task": runs("made", column("task"), ["dice"] * 3, "data.train.task=dice", before=MADE),
+    "data.generator": runs("made", lambda it: "gym" in it.error or it.rows[0].get("task"), anything, MADE),
+    "data.task": runs("made", column("task"), ["gcd"] * 3, "data.train.task=gcd", before=MADE),
     "data.size": runs("made", count, 7, "data.train.size=7", before=MADE),
     "data.seed": runs("made", column("instruction"), anything, "data.train.seed=1", before=MADE),
     "data.options": runs("made", column("instruction"), anything, "data.train.options={max_terms: 2}", before=MADE),
@@ -211,9 +221,7 @@ CASES: dict[str, Case] = {
     "check.fix_arithmetic": runs(
         "check", lambda it: "1 + 1 = 2." in it.rows[0]["response"], True, "steps.0.fix_arithmetic=true"
     ),
-    "evaluate.models": runs(
-        "evaluate", count, 8, "models.other={provider: scripted}", "steps.0.models=[right, other]"
-    ),
+    "evaluate.models": runs("evaluate", count, 8, "models.other={provider: scripted}", "steps.0.models=[right, other]"),
     "evaluate.prompt": runs("evaluate asked", looks.asked, "In short: What is 40 + 1?", "steps.0.prompt=short"),
     "evaluate.answer": runs("evaluate", evaluation("right"), 0, "steps.0.answer=exact"),
     "evaluate.against": runs("evaluate", evaluation("right"), 0, "steps.0.against=gold"),
@@ -236,17 +244,25 @@ CASES: dict[str, Case] = {
         "unshown", looks.shown, {"What is 0 + 1? ", "What is 1 + 1? "}, "steps.0.examples={table: train, count: 1}"
     ),
     "generate.examples.table": runs(
-        "shown", looks.shown, {"What is 20 + 1? "}, "data={train: {path: train.jsonl}, more: {path: other.jsonl}}",
+        "shown",
+        looks.shown,
+        {"What is 20 + 1? "},
+        "data={train: {path: train.jsonl}, more: {path: other.jsonl}}",
         "steps.0.examples.table=more",
     ),
-    "generate.examples.count": runs("shown", looks.shown, {"What is 60 + 1? What is 61 + 1? "}, "steps.0.examples.count=2"),
+    "generate.examples.count": runs(
+        "shown", looks.shown, {"What is 60 + 1? What is 61 + 1? "}, "steps.0.examples.count=2"
+    ),
     "generate.examples.choose": runs(
         "shown", lambda it: len(looks.shown(it)), lambda it: it > 1, "steps.0.examples.choose=random"
     ),
     "mix.tables": runs("two tables", count, 11, "steps.0.tables={train: 1, extra: 3}"),
     "mix.rows": runs("two tables", count, 4, "steps.0.rows=4"),
     "mix.shuffle": runs(
-        "two tables", lambda it: [row["score"] >= 20 for row in it.rows], [False] * 5 + [True] * 2, "steps.0.shuffle=false"
+        "two tables",
+        lambda it: [row["score"] >= 20 for row in it.rows],
+        [False] * 5 + [True] * 2,
+        "steps.0.shuffle=false",
     ),
     "mix.input": checked(BASES["mix"], "input: train would not be read", True, "steps.0.input=train"),
     "select.per": runs("groups", column("score"), [0, 3], "steps.0.per=half"),
@@ -258,18 +274,15 @@ CASES: dict[str, Case] = {
     "split.balance": runs("split", low, 3, "steps.0.balance=upsample"),
     "split.output": checked(BASES["split"], "output: named would stay empty", True, "steps.0.output=named"),
     "train.model": checked(
-        BASES["train"], "model 'other' cannot be trained", True, "models={other: {provider: scripted}}",
+        BASES["train"],
+        "model 'other' cannot be trained",
+        True,
+        "models={other: {provider: scripted}}",
         "steps.0.model=other",
     ),
-    "train.input": (
-        lambda: 0,
-        lambda: 0,
-        0,
-    ),
+    "train.input": runs("train on both", error("any of the 2 rows"), True, "steps.1.input=extra"),
     "train.method": runs("train", error("dpo"), True, "steps.0.method=dpo"),
-    "train.start": (
-        lambda: looks.adapter_from("latest"), lambda: looks.adapter_from("base") or "none", "none",
-    ),
+    "train.start": (lambda: looks.adapter_from("latest"), lambda: looks.adapter_from("base"), None),
     "train.adapter": trains(argument("learning_rate"), 2e-5, adapter="full"),
     "train.r": trains(lora("r"), 4, r=4),
     "train.alpha": trains(lora("lora_alpha"), 5, alpha=5),
@@ -303,19 +316,98 @@ CASES: dict[str, Case] = {
     "scripted.replies": opens("scripted", said("text"), "Ho", replies=["Ho"]),
     "scripted.replies.text": opens("scripted", said("text"), "Ho", replies=[{"text": "Ho"}]),
     "scripted.replies.finish_reason": opens(
-        "scripted", said("finish_reason"), "length", {"replies": ["Ho"]},
+        "scripted",
+        said("finish_reason"),
+        "length",
+        {"replies": ["Ho"]},
         replies=[{"text": "Ho", "finish_reason": "length"}],
     ),
     "scripted.replies.usage": opens(
         "scripted", said("usage"), {"prompt_tokens": 77}, replies=[{"text": "Ho", "usage": {"prompt_tokens": 77}}]
     ),
     "scripted.function": opens("scripted", said("text"), "said by a function", function="said.py:reply"),
-    "transformers.model": (
-        lambda: _key(), lambda: _key(model=str(looks.other_weights())), anything,
-    ),
-    "transformers.adapter": (lambda: _key(), lambda: _key(adapter=str(looks.adapter())), anything),
+    "transformers.model": opens("transformers", looks.key, anything, model=looks.other_weights),
+    "transformers.adapter": opens("transformers", looks.key, anything, adapter=looks.adapter),
     "transformers.dtype": opens("transformers", looks.precision, "torch.bfloat16", {"device": "cpu"}, dtype="bfloat16"),
     "transformers.device": opens("transformers", looks.refuses_device, True, device="nowhere"),
     "transformers.max_batch": opens("transformers", looks.rows_at_once, 3, max_batch=3),
-    "transformers.chat_template_kwargs": (lambda: 0, lambda: 0, 0),
-}  # fmt: skip
+    "transformers.chat_template_kwargs": opens(
+        "transformers",
+        looks.prompt_tokens,
+        anything,
+        {"model": looks.other_template},
+        model=looks.other_template,
+        chat_template_kwargs={"tone": "kind"},
+    ),
+}
+for _name in ("openai", "vllm"):
+    CASES |= {
+        f"{_name}.model": opens(_name, looks.sent_body("model"), "n", model="n"),
+        f"{_name}.base_url": opens(
+            _name, looks.sent(lambda it: "/other/" in next(iter(it.stats()["paths"]))), True, base_url="http://other/v1"
+        ),
+        f"{_name}.key_env": opens(
+            _name, looks.sent(lambda it: it.seen_headers[0]["Authorization"]), "Bearer sk-some", key_env="SOME_KEY"
+        ),
+        f"{_name}.timeout_s": opens(_name, looks.sent(lambda it: "a reply", latency="0.4"), "timeout", timeout_s=0.1),
+        f"{_name}.extra_body": opens(_name, looks.sent_body("user"), "me", extra_body={"user": "me"}),
+    }
+for _name in ("openai", "vllm", "scripted"):
+    _price = {"input": 1, "output": 10}
+    CASES |= {
+        f"{_name}.price": opens(_name, looks.bill, 2.0, price=_price),
+        f"{_name}.price.input": opens(_name, looks.bill, 4.0, {"price": _price}, price={**_price, "input": 3}),
+        f"{_name}.price.output": opens(_name, looks.bill, 3.0, {"price": _price}, price={**_price, "output": 20}),
+        f"{_name}.price.cached": opens(_name, looks.bill, 1.75, {"price": _price}, price={**_price, "cached": 0.5}),
+    }
+for _name in models.providers():
+    CASES |= {
+        f"{_name}.max_concurrency": opens(_name, looks.at_once, 2, max_concurrency=2),
+        f"{_name}.provider": checked(
+            recipe({**ASK, "model": "m"}, models={"m": {"provider": _name, "model": "a/b"}}),
+            "unknown provider 'nobody'",
+            True,
+            "models.m.provider=nobody",
+        ),
+    }
+for _name, _base in (("generate", "asked"), ("evaluate", "evaluate asked")):
+    CASES |= {
+        f"{_name}.temperature": runs(_base, body("temperature"), 0.3, "steps.0.temperature=0.3"),
+        f"{_name}.top_p": runs(_base, body("top_p"), 0.8, "steps.0.top_p=0.8"),
+        f"{_name}.max_tokens": runs(_base, body("max_tokens"), 77, "steps.0.max_tokens=77"),
+        f"{_name}.stop": runs(_base, body("stop"), ["END"], "steps.0.stop=[END]"),
+        f"{_name}.sampling_seed": runs(_base, body("seed"), 3, "steps.0.sampling_seed=3"),
+        f"{_name}.extra": runs(_base, body("top_k"), 5, "steps.0.extra={top_k: 5}"),
+    }
+BOTH = {"step": "mix", "tables": {"train": 1, "extra": 1}, "output": "both"}
+BASES["train on both"] = recipe(BOTH, STEPS["train"], data=MUTE)
+for _name, _step in STEPS.items():
+    CASES[f"{_name}.step"] = checked(recipe(_step), "unknown step 'nonsense'", True, "steps.0.step=nonsense")
+    _chain = recipe(_step, {"step": "filter", "keep": "1 == 1", "input": "named"})
+    CASES.setdefault(f"{_name}.output", checked(_chain, "unknown table 'named'", False, "steps.0.output=named"))
+    BASES[f"{_name} on both"] = recipe(BOTH, _step, data=MUTE if _name == "train" else TWO)
+    CASES.setdefault(f"{_name}.input", runs(f"{_name} on both", rows_in, 2, "steps.1.input=extra"))
+
+
+@pytest.mark.parametrize("field", all_fields())
+def test_a_field_changes_something(field: str) -> None:
+    if field in GENERATORS and importlib.util.find_spec("reasoning_gym") is None:
+        pytest.skip("reasoning_gym is not installed")
+    assert field in CASES, f"{field} has no case in CASES: nobody knows whether anything reads it"
+    without, with_it, becomes = CASES[field]
+    before, after = without(), with_it()
+    assert after != before
+    assert becomes(after) if callable(becomes) else after == becomes
+
+
+def test_no_case_is_of_a_field_that_does_not_exist() -> None:
+    assert set(CASES) <= set(all_fields())
+
+
+async def test_a_named_output_holds_the_rows_of_its_step() -> None:
+    values = recipe(
+        {**STEPS["filter"], "output": "named"},
+        {"step": "mix", "tables": {"train": 1}},
+        {"step": "filter", "keep": "1 == 1", "input": "named"},
+    )
+    assert rows_in(await looks.ran(values)) == 4

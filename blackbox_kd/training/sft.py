@@ -153,7 +153,7 @@ def load_model(job: dict[str, Any], settings: dict[str, Any], on_gpu: bool) -> A
     from transformers import AutoModelForCausalLM
 
     dtype = "bfloat16" if on_gpu and settings["adapter"] == "lora" else "float32"
-    model = AutoModelForCausalLM.from_pretrained(job["model"], dtype=dtype)
+    model = AutoModelForCausalLM.from_pretrained(job["model"], dtype=dtype, use_safetensors=True)
     if job["adapter_from"] is None:
         return model
     if settings["adapter"] == "full":

