@@ -40,7 +40,7 @@ def rows(run: Path, table: str, count: int) -> list[dict[str, Any]]:
         fix = did_you_mean(table, list(files)) or "name one of them"
         raise UserError(f"{run} has no table {table!r}\n  tables: {', '.join(files)}\n  fix: {fix}")
     with files[name].open(encoding="utf-8") as file:
-        return [json.loads(line) for line in islice(file, count)]
+        return [json.loads(line) for line in islice(file, max(0, count))]
 
 
 def _step(name: str) -> Step:
