@@ -157,7 +157,8 @@ def load_model(job: dict[str, Any], settings: dict[str, Any], on_gpu: bool) -> A
     if job["adapter_from"] is None:
         return model
     if settings["adapter"] == "full":
-        return PeftModel.from_pretrained(model, job["adapter_from"]).merge_and_unload(safe_merge=True)
+        merged = PeftModel.from_pretrained(model, job["adapter_from"]).merge_and_unload(safe_merge=True)
+        return merged.requires_grad_(True)  # peft had frozen the weights under the adapter
     return PeftModel.from_pretrained(model, job["adapter_from"], is_trainable=True)
 
 
