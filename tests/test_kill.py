@@ -20,7 +20,7 @@ ROWS = 150
 @pytest.fixture
 def server(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a counting server that takes its time, in a process of its own."""
-    latency = getattr(request, "param", "lognormal:0.03,0.8")
+    latency = getattr(request, "param", "lognormal:0.15,0.8")
     command = [sys.executable, "-m", "tests.fake_server", "--latency", latency, "--fault-share", "0.02"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
