@@ -21,6 +21,8 @@ class Account:
         out: rows that left it.
         dropped: rows that it took out, by reason.
         failed: rows that it could not work on, by class of error.
+        counts: what the step itself counted.
+        round: round of the loop that it was in, from 1; 0 outside of a loop.
     """
 
     step: str
@@ -29,6 +31,8 @@ class Account:
     out: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    round: int = 0
 
     def count(self, outcome: Outcome) -> None:
         """Books what became of a row."""
@@ -65,13 +69,17 @@ class Account:
             "out": self.out,
             "dropped": dict(sorted(self.dropped.items())),
             "failed": dict(sorted(self.failed.items())),
+            **({"counts": dict(sorted(self.counts.items()))} if self.counts else {}),
+            **({"round": self.round} if self.round else {}),
         }
 
     @staticmethod
     def of(entry: dict[str, Any]) -> "Account":
         """The account of an entry."""
         dropped, failed = Counter(entry["dropped"]), Counter(entry["failed"])
-        return Account(entry["step"], entry["in"], entry["added"], entry["out"], dropped, failed)
+        counts = Counter(entry.get("counts", {}))
+        rows = (entry["in"], entry["added"], entry["out"])
+        return Account(entry["step"], *rows, dropped, failed, counts, entry.get("round", 0))
 
 
 def summed(accounts: Iterable[Account]) -> Account:
@@ -84,6 +92,7 @@ def summed(accounts: Iterable[Account]) -> Account:
         total.out += account.out
         total.dropped += account.dropped
         total.failed += account.failed
+        total.counts.update(account.counts)
     return total
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from pathlib import Path
 from typing import Any
 
+from blackbox_kd.accounts import Account
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.errors import CallError, DataError, EndpointRefused, QuotaSpent, SetupError, StepError
 from blackbox_kd.marks import mentions
@@ -58,10 +59,12 @@ class Shared:
 class RunContext:
     """The context of one step."""
 
-    def __init__(self, shared: Shared, planned: Planned) -> None:
+    def __init__(self, shared: Shared, planned: Planned, book: Account | None = None) -> None:
         self._shared = shared
         self._planned = planned
+        self._book = book or Account(planned.label)
         self.step = planned.label
+        self.round = planned.round
         self.seed = shared.recipe.head.seed
 
     async def ask(
@@ -73,6 +76,8 @@ class RunContext:
         row: Row,
         sample: int = 0,
         accept_truncated: bool = False,
+        read: Callable[[str], object] | None = None,
+        attempts: int | None = None,
     ) -> Reply:
         """See `schema.Context.ask`."""
         shared = self._shared
@@ -87,7 +92,10 @@ class RunContext:
                 name=shared.models.exact(model),
                 row=row,
                 sample=sample,
+                round=self.round,
                 accept_truncated=accept_truncated,
+                read=read,
+                attempts=attempts,
             )
         except EndpointRefused as error:
             raise SetupError(f"model {model!r}: {error}") from error
@@ -106,7 +114,7 @@ class RunContext:
 
     def rng(self, *parts: object) -> random.Random:
         """See `schema.Context.rng`."""
-        return random.Random(digest([self.seed, self._planned.index, *map(str, parts)], 16))
+        return random.Random(digest([self.seed, *self._planned.place, *map(str, parts)], 16))
 
     async def each(
         self, rows: Iterable[Row], work: Callable[[Row], Awaitable[list[Outcome]]]
@@ -148,14 +156,29 @@ class RunContext:
         job_file.write_text(json.dumps(job, indent=1))
         await shared.models.release_local()
         result = await launch.run_training(method, job_file, shared.on_event)
-        shared.models.versions.setdefault(model, []).append(output)
+        shared.models.add_version(model, output)
         shared.trained.append((model, output))
         refused = dict(exports.left_out(dataset))
         self.record("trainings", [{"model": f"{model}@{version}", "method": method, **result, "left_out": refused}])
 
     def record(self, key: str, entries: list[dict[str, Any]]) -> None:
         """See `schema.Context.record`."""
-        self._shared.report.setdefault(key, []).extend({**entry, "step": self.step} for entry in entries)
+        where: dict[str, Any] = {"step": self.step} | ({"round": self.round} if self.round else {})
+        kept = self._shared.report.setdefault(key, [])
+        for entry in entries:
+            model = str(entry.get("model", "")).partition("@")[0]
+            exact = (
+                {"version": self._shared.models.exact(entry["model"])} if model in self._shared.recipe.models else {}
+            )
+            kept.append({**exact, **entry, **where})
+
+    def reported(self, key: str) -> list[dict[str, Any]]:
+        """See `schema.Context.reported`."""
+        return list(self._shared.report.get(key, []))
+
+    def count(self, **amounts: float) -> None:
+        """See `schema.Context.count`."""
+        self._book.counts.update(amounts)
 
 
 async def guarded(row: Row, working: Awaitable[list[Outcome]]) -> list[Outcome]:

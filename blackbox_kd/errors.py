@@ -104,6 +104,10 @@ class ReplyFault(CallError):
     """A paid reply that cannot be used: `truncated`, `refused`, `empty`, `unreadable`."""
 
 
+class UnusableText(ReplyFault):
+    """A reply in whose text the step that asked did not find what it asked for."""
+
+
 class BudgetReached(BlackboxError):
     """The most that the next call can cost does not fit into what is left of the budget."""
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
@@ -99,6 +99,15 @@ class Line:
     completion: Span
     usd: Span | None
     seconds: Span
+
+    def at_most(self) -> "Line":
+        """The line of a step that may not be run at all."""
+        none = {name: Span(0, span.likely, span.high) for name, span in self._spans().items()}
+        return replace(self, **none)  # type: ignore[arg-type]
+
+    def _spans(self) -> dict[str, Span]:
+        named = {name: getattr(self, name) for name in ("calls", "prompt", "completion", "usd", "seconds")}
+        return {name: span for name, span in named.items() if span is not None}
 
     def entry(self) -> dict[str, Any]:
         """As JSON holds it."""

@@ -5,6 +5,7 @@ from typing import Any
 from blackbox_kd import models
 from blackbox_kd.marks import earlier
 from blackbox_kd.recipe import RecipeFile
+from blackbox_kd.recipe_file import LoopConfig
 from blackbox_kd.registry import Registry
 from blackbox_kd.sources import TableSource
 
@@ -27,7 +28,10 @@ def recipe_schema() -> dict[str, Any]:
         part["properties"]["provider"] = {"const": name}
         providers.append(_named(f"model_{name}", part, definitions))
     table = _named("table", _part(TableSource.model_json_schema(by_alias=True), definitions), definitions)
-    schema["properties"]["steps"]["items"] = {"oneOf": steps}
+    loop = _part(LoopConfig.model_json_schema(by_alias=True), definitions)
+    loop["properties"]["steps"]["items"] = {"oneOf": steps}
+    only = {"type": "object", "properties": {"loop": _named("loop", loop, definitions)}, "additionalProperties": False}
+    schema["properties"]["steps"]["items"] = {"oneOf": [*steps, {**only, "required": ["loop"]}]}
     schema["properties"]["models"]["additionalProperties"] = {"oneOf": providers}
     schema["properties"]["data"]["additionalProperties"] = table
     return {

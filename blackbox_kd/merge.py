@@ -206,7 +206,7 @@ def _facts(recipe: Recipe, found: Found, folder: RunFolder, accounts: list[Accou
     rest = found.led.rest
     status = "complete"
     if rest is not None:
-        status = f"merged from {len(found.entries)} shards, `blackbox-kd run` goes on with {rest.steps[0].label}"
+        status = f"merged from {len(found.entries)} shards, `blackbox-kd run` goes on with {rest.first.label}"
     lists: dict[str, list[dict[str, Any]]] = {}
     for stage in found.led.stages:
         for key, entries in folder.manifest["stages"].get(stage.name, {}).get("report", {}).items():

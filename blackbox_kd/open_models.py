@@ -25,6 +25,17 @@ class OpenModels:
         self._env = env
         self._open: dict[str, Model] = {}
         self.versions: dict[str, list[Path]] = {}
+        self._chosen: dict[str, int] = {}
+
+    def add_version(self, name: str, folder: Path) -> None:
+        """Notes the next version of a model; it is the latest one from now on."""
+        self.versions.setdefault(name, []).append(folder)
+        self._chosen.pop(name, None)
+
+    def restore(self, version: str) -> None:
+        """Makes an earlier version, such as `student@1` or `student@base`, the one that the bare name means."""
+        name, _, number = version.partition("@")
+        self._chosen[name] = int(number) if number.isdigit() else 0
 
     def exact(self, name: str) -> str:
         """A name with its version: `student` after two trainings is `student@2`; `teacher` stays `teacher`."""
@@ -32,7 +43,9 @@ class OpenModels:
         trained = len(self.versions.get(base, []))
         if version == "base" and not trained:
             return base
-        return f"{base}@{trained}" if trained and not version else name
+        if version or not trained:
+            return name
+        return f"{base}@{self._chosen.get(base, trained) or 'base'}"
 
     def config(self, name: str) -> ModelConfig:
         """The config of a version: the recipe's, with the trained adapter or weights in it.

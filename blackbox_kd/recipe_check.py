@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from blackbox_kd import answers, models, recipe_columns, sources
+from blackbox_kd import answers, models, recipe_columns, recipe_loops, sources
 from blackbox_kd.errors import Problem, UserError
 from blackbox_kd.marks import Mention, mentions, resolve
 from blackbox_kd.prompt import from_here
@@ -19,6 +19,7 @@ from blackbox_kd.recipe_entries import bad_name
 from blackbox_kd.recipe_file import Planned, Recipe
 from blackbox_kd.recipe_flow import Columns, Flow
 from blackbox_kd.validation import did_you_mean
+from blackbox_kd.yaml_source import Path as Place
 from blackbox_kd.yaml_source import shown
 
 __all__ = ["bundled", "check", "prompt_places"]
@@ -29,10 +30,12 @@ def check(recipe: Recipe, problems: list[Problem], env: Mapping[str, str] = os.e
     flow = Flow(recipe, problems)
     _check_data(flow)
     _check_models(flow, env)
-    planned = {step.index: step for step in recipe.steps}
+    planned: dict[Place, Planned] = {step.at: step for step in recipe.steps}
     for index, values in enumerate(recipe.head.steps):
-        if index in planned:
-            _check_step(flow, planned[index])
+        if index in recipe.loops:
+            recipe_loops.walk(flow, recipe.loops[index], planned, _check_step)
+        elif ("steps", index) in planned:
+            _check_step(flow, planned["steps", index])
         else:
             flow.skip(index, values)
     _check_unused(flow)
@@ -114,6 +117,11 @@ def _check_step(flow: Flow, planned: Planned) -> None:
         return
     columns = recipe_columns.read_by(flow, planned, source)
     recipe_columns.check(flow, planned, columns, named)
+    recipe_columns.check_leaks(flow, planned)
+    if planned.step.held_out and source in flow.deciding and planned.loop is None:
+        loop = flow.deciding[str(source)]
+        message = f"table {source!r} ended {loop} and picked its model: what is measured on it is no evidence."
+        flow.report(planned, "input", message, "", "read a table that the loop did not read")
     _write_columns(flow, planned, source, columns, named)
 
 
@@ -172,11 +180,14 @@ def _check_table_name(flow: Flow, planned: Planned, mention: Mention) -> None:
         flow.report(planned, mention.field, message, "", "read another table, or take held_out: true away")
     if name in flow.tables or name in flow.broken or not flow.recipe.head.data:
         return
-    later = [p.label for p in flow.recipe.steps if p.index >= planned.index and name in _outputs(p)]
+    if flow.is_empty(name) and mention.field != "input":
+        return
+    here = (planned.index, planned.inner)
+    later = [p.label for p in flow.recipe.steps if (p.index, p.inner) >= here and name in _outputs(p)]
     if later:
-        here = later[0] == planned.label
-        message = f"table {name!r} is read here, but written only by {'this very step' if here else later[0]}."
-        fix = "read another table" if here else f"move {later[0]} before this step, or read another table"
+        itself = later[0] == planned.label
+        message = f"table {name!r} is read here, but written only by {'this very step' if itself else later[0]}."
+        fix = "read another table" if itself else f"move {later[0]} before this step, or read another table"
     else:
         flow.unknown.add("table")
         message = f"unknown table {shown(name)}."
@@ -202,7 +213,9 @@ def _write_columns(flow: Flow, planned: Planned, source: str | None, columns: Co
             why = "it names the row" if mention.value == "id" else "prompts and expressions could not name it"
             message = f"column {shown(mention.value)} cannot be written: {why}."
             flow.report(planned, at, message, "", f"write {at}: NAME, with letters, digits and '_' only")
-    after = None if columns is None else {*columns, *written, *(mention.value for mention in new)}
+    after = None
+    if columns is not None:
+        after = {*planned.config.columns_after(columns), *written, *(mention.value for mention in new)}
     _write_tables(flow, planned, source in flow.held_out, after, named)
 
 
@@ -216,16 +229,26 @@ def _write_tables(flow: Flow, planned: Planned, leaks: bool, columns: Columns, n
         bad = bad_name("table", name)
         if bad:
             flow.report(planned, at, bad[0], "", bad[1])
-        elif name in flow.tables:
+        elif name in flow.tables and not _is_carried(flow, name):
             message = f"table {name!r} exists already; the second would hide the first."
             flow.report(planned, at, message, f"tables here: {flow.names()}", "choose another name")
+        if flow.loop is not None:
+            flow.loop.written[name] = planned.label
         flow.tables[name] = columns
         if leaks:
             flow.held_out.add(name)
     if not planned.step.aside:
-        own = f"#{planned.index}"
+        own = planned.unnamed
         flow.tables[own] = columns
         flow.last = next(iter(names.values()), own)
+
+
+def _is_carried(flow: Flow, name: str) -> bool:
+    """Whether a step of a loop may write a table anew: once a round, and none that has to stay what it is."""
+    if flow.loop is None or name in flow.loop.written:
+        return False
+    source = flow.recipe.data.get(name)
+    return name in flow.loop.carried and not (source is not None and source.held_out)
 
 
 def _check_unused(flow: Flow) -> None:

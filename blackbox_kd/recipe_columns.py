@@ -28,7 +28,8 @@ def read_by(flow: Flow, planned: Planned, source: str | None) -> Columns:
     if source is not None:
         flow.used_tables.add(source)
         return flow.tables.get(source)
-    tables = [flow.tables.get(name) for name in getattr(planned.config, planned.step.merges or "")]
+    names = getattr(planned.config, planned.step.merges or "")
+    tables = [flow.tables.get(name) for name in names if not flow.is_empty(name)]
     known = [columns for columns in tables if columns is not None]
     return set.intersection(*known) if known and len(known) == len(tables) else None
 
@@ -91,6 +92,17 @@ def _check_expression(flow: Flow, planned: Planned, mention: Mention, columns: C
         flow.report(planned, mention.field, message, expected, fix or "mend the expression")
         return
     if columns is not None:
-        for name in sorted(names - columns):
+        for name in sorted(names - columns - planned.config.expression_columns()):
             what = f"expression {shown(mention.value)} uses {name!r}"
             flow.missing_column(planned, mention.field, what, name, columns)
+
+
+def check_leaks(flow: Flow, planned: Planned) -> None:
+    """Reports prompts through which the student would see the right answer, in training or in an exam."""
+    secrets = {"reference", *(str(getattr(p.config, "against", "reference")) for p in flow.recipe.steps)}
+    for at, name, is_declared in planned.config.shown_to_student():
+        prompt = flow.recipe.prompts.get(name)
+        shown_there = sorted(prompt.variables() & secrets) if prompt is not None else []
+        if shown_there and not is_declared:
+            what = f"prompt {name!r} shows the student {shown_there[0]!r}, the right answer."
+            flow.report(planned, at, what, "", "use a prompt without it; a task that means to show it says hint: true")

@@ -9,11 +9,11 @@ from blackbox_kd import models
 from blackbox_kd.errors import Problem, SetupError
 from blackbox_kd.marks import earlier
 from blackbox_kd.models import ModelConfig
-from blackbox_kd.recipe_file import NAME, Planned, Recipe
+from blackbox_kd.recipe_file import NAME, Loop, LoopConfig, Planned, Recipe
 from blackbox_kd.registry import Step, StepConfig
 from blackbox_kd.sources import TableSource
 from blackbox_kd.validation import did_you_mean, validate
-from blackbox_kd.yaml_source import Path, shown
+from blackbox_kd.yaml_source import Path, dotted, shown
 
 
 def load(recipe: Recipe, problems: list[Problem]) -> None:
@@ -50,7 +50,7 @@ def _load_plugins(recipe: Recipe, problems: list[Problem]) -> set[str]:
 def _add(
     recipe: Recipe, problems: list[Problem], path: Path, message: str, fix: str, label: str = "", expected: str = ""
 ) -> None:
-    label = label or f"{path[0]}[{path[1]}]"
+    label = label or dotted(path[: 5 if "loop" in path else 2])
     expected = "; ".join(filter(None, (expected, recipe.source.note(path))))
     problems.append(Problem(recipe.source.line(path), label, message, expected, fix))
 
@@ -129,24 +129,61 @@ class _Steps:
     def load(self) -> None:
         """Reads all steps."""
         for index, values in enumerate(self.recipe.head.steps):
-            path = ("steps", index)
-            name = values.get("step") if isinstance(values, dict) else None
-            if not isinstance(values, dict) or not isinstance(name, str):
-                self._refuse(path, values)
-            elif name not in self.recipe.registry.names():
-                if name not in self.missing:
-                    self._unknown(path, name)
-                self.seen.append(_Seen(name, None, None, values))
+            if isinstance(values, dict) and "loop" in values:
+                self._load_loop(index, values)
             else:
-                step = self.recipe.registry.get(name)
-                inherited, suspect = self._inherited(step, values)
-                label = f"steps[{index}] ({name})"
-                source = self.recipe.source
-                filled = {**inherited, **values}
-                config = validate(step.config, filled, path, label, source, self.problems, suspect)
-                self.seen.append(_Seen(name, step, config, values))
-                if config is not None:
-                    self.recipe.steps.append(Planned(index, step, config, source.line(path)))
+                self._load_step(("steps", index), values)
+
+    def _load_loop(self, index: int, values: dict[str, Any]) -> None:
+        path = ("steps", index)
+        label = f"steps[{index}] (loop)"
+        if beside := [name for name in values if name != "loop"]:
+            what = f"{shown(beside[0])} stands beside loop:, where nothing else can stand."
+            _add(
+                self.recipe,
+                self.problems,
+                (*path, beside[0]),
+                what,
+                "write it inside of the loop, or take it out",
+                label,
+            )
+        inside = values["loop"]
+        if not isinstance(inside, dict):
+            fix = "write loop: {rounds: N, steps: [...]}"
+            _add(self.recipe, self.problems, (*path, "loop"), f"{shown(inside)} is not a loop.", fix, label)
+            return
+        source = self.recipe.source
+        config = validate(LoopConfig, inside, (*path, "loop"), label, source, self.problems)
+        if config is not None:
+            loop = self.recipe.loops[index] = Loop(index, config, source.line(path))
+            for inner, step in enumerate(config.steps):
+                if isinstance(step, dict) and "loop" in step:
+                    at = (*path, "loop", "steps", inner)
+                    fix = "put the steps of the inner loop into the outer one, or into a recipe of its own"
+                    _add(self.recipe, self.problems, at, "a loop cannot hold another loop.", fix, label)
+                else:
+                    self._load_step((*path, "loop", "steps", inner), step, loop)
+
+    def _load_step(self, path: Path, values: Any, loop: Loop | None = None) -> None:
+        name = values.get("step") if isinstance(values, dict) else None
+        if not isinstance(values, dict) or not isinstance(name, str):
+            self._refuse(path, values)
+        elif name not in self.recipe.registry.names():
+            if name not in self.missing:
+                self._unknown(path, name)
+            self.seen.append(_Seen(name, None, None, values))
+        else:
+            step = self.recipe.registry.get(name)
+            inherited, suspect = self._inherited(step, values)
+            source = self.recipe.source
+            label = f"{dotted(path)} ({name})"
+            filled = {**inherited, **values}
+            config = validate(step.config, filled, path, label, source, self.problems, suspect)
+            self.seen.append(_Seen(name, step, config, values))
+            if config is not None:
+                index, inner = int(path[1]), int(path[-1]) if loop else 0
+                planned = Planned(index, step.form(config), config, source.line(path), loop, inner)
+                self.recipe.steps.append(planned)
 
     def _refuse(self, path: Path, values: Any) -> None:
         fix = "write '- step: NAME' and its fields below"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -60,26 +60,112 @@ class RecipeFile(BaseModel):
     """The chain."""
 
 
+class UntilMetric(BaseModel):
+    """A loop ends when a metric does not rise any more; the best round's model is restored."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    metric: Literal["accuracy", "win_rate"] = "accuracy"
+    """What an `evaluate` of the loop measures."""
+    model: str
+    """Model that the loop trains."""
+    on: str
+    """Table that the `evaluate` reads. The evidence has to be of another one."""
+    patience: int = Field(default=1, ge=1)
+    """Rounds without a better value after which the loop ends."""
+
+
+class UntilRows(BaseModel):
+    """A loop ends when a table has enough rows."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    table: str
+    """Table that a step of the loop writes."""
+    rows: int = Field(ge=1)
+    """Rows that are enough."""
+
+
+class LoopConfig(BaseModel):
+    """Steps that are run again, each round with the tables and models that the round before it left."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    rounds: int = Field(default=3, ge=1, le=100)
+    """The most rounds."""
+    until: UntilMetric | UntilRows | None = None
+    """When the loop ends before that."""
+    steps: list[Any] = Field(min_length=1)
+    """The steps of a round; the first one names its table with `input:`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A loop of a recipe.
+
+    Args:
+        index: position in `steps:`, from 0.
+        config: its fields.
+        line: line in the recipe.
+    """
+
+    index: int
+    config: LoopConfig
+    line: int
+
+    @property
+    def label(self) -> str:
+        """How messages name it: `steps[3] (loop)`."""
+        return f"steps[{self.index}] (loop)"
+
+
 @dataclass(frozen=True, slots=True)
 class Planned:
     """One step of a recipe.
 
     Args:
-        index: position in `steps:`, from 0.
+        index: position in `steps:`, from 0; of a step in a loop, the loop's.
         step: the step.
         config: its checked config.
         line: line in the recipe.
+        loop: the loop that it is in.
+        inner: position in the loop, from 0.
+        round: round of the loop, from 1; 0 before it is run.
     """
 
     index: int
     step: Step
     config: StepConfig
     line: int
+    loop: Loop | None = None
+    inner: int = 0
+    round: int = 0
+
+    @property
+    def at(self) -> tuple[str | int, ...]:
+        """Where it stands in the recipe."""
+        return ("steps", self.index) if self.loop is None else ("steps", self.index, "loop", "steps", self.inner)
+
+    @property
+    def key(self) -> str:
+        """Its position as text: `3`, or `5.0` for the first step of a loop."""
+        return str(self.index) if self.loop is None else f"{self.index}.{self.inner}"
+
+    @property
+    def place(self) -> tuple[int, ...]:
+        """What sets it apart from all other steps and rounds."""
+        return (self.index,) if self.loop is None else (self.index, self.inner, self.round)
+
+    @property
+    def unnamed(self) -> str:
+        """What its table is called where it has no name."""
+        return f"#{self.key}"
 
     @property
     def label(self) -> str:
-        """How messages name it: `steps[0] (generate)`."""
-        return f"steps[{self.index}] ({self.step.name})"
+        """How messages name it: `steps[0] (generate)`, `steps[5].loop.steps[0] (train), round 2`."""
+        at = f"steps[{self.index}]" if self.loop is None else f"steps[{self.index}].loop.steps[{self.inner}]"
+        return f"{at} ({self.step.name})" + (f", round {self.round}" if self.round else "")
 
 
 @dataclass(slots=True)
@@ -93,7 +179,8 @@ class Recipe:
         head: the top level.
         data: tables to start from.
         models: model configs by name.
-        steps: the chain.
+        steps: the chain, those of loops in their place.
+        loops: loops by their position in `steps:`.
         prompts: prompts by the name that steps use.
         registry: the steps it may use.
         allow_code: whether code named by the recipe may run.
@@ -108,6 +195,7 @@ class Recipe:
     data: dict[str, TableSource] = field(default_factory=dict)
     models: dict[str, ModelConfig] = field(default_factory=dict)
     steps: list[Planned] = field(default_factory=list)
+    loops: dict[int, Loop] = field(default_factory=dict)
     prompts: dict[str, Prompt] = field(default_factory=dict)
 
     @property

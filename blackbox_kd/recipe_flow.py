@@ -15,6 +15,21 @@ Columns = set[str] | None
 
 
 @dataclass(slots=True)
+class Body:
+    """The loop that the walk is in.
+
+    Args:
+        carried: tables that were there when the round began; a step may write each anew.
+        empty: tables that are written for the first time later in round 1; until then they have no rows.
+        written: tables that this round has written so far, and the step that wrote each.
+    """
+
+    carried: set[str]
+    empty: set[str]
+    written: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Flow:
     """The state of a walk along the chain.
 
@@ -30,6 +45,8 @@ class Flow:
         unknown: kinds of things (`model`, `table`) of which a step named one that does not exist: it may have meant
             one of those that seem to be used by no step.
         last: the table that the next step reads if it names none.
+        loop: the loop that the walk is in.
+        deciding: tables by which a loop ends and picks a model, and the loop.
     """
 
     recipe: Recipe
@@ -42,12 +59,18 @@ class Flow:
     broken: set[str] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
     last: str | None = None
+    loop: Body | None = None
+    deciding: dict[str, str] = field(default_factory=dict)
 
     def names(self) -> str:
         """Tables that have a name, for messages."""
         return ", ".join(name for name in self.tables if not name.startswith("#")) or "none"
 
-    def skip(self, index: int, values: Any) -> None:
+    def is_empty(self, name: str) -> bool:
+        """Whether a table has no rows yet in the first round of a loop, as only a later step of it writes some."""
+        return self.loop is not None and name in self.loop.empty and name not in self.tables
+
+    def skip(self, index: int | str, values: Any) -> None:
         """Passes a step that is wrong in itself: what it would write is unknown."""
         if not isinstance(values, dict):
             self.unknown |= {"model", "table"}
@@ -58,9 +81,12 @@ class Flow:
 
     def report(self, planned: Planned, at: str, message: str, expected: str, fix: str) -> None:
         """Adds a problem of a step; `at` is the field that it stands in."""
-        path: Path = ("steps", planned.index)
+        path: Path = planned.at
+        values = self.recipe.source.values
+        for part in path:
+            values = values[part]
         try:
-            path += keys(at, self.recipe.source.values["steps"][planned.index])
+            path += keys(at, values)
         except ValueError:  # a plugin's `problems()` can name a field that the recipe does not have
             path += (at,)
         self.add(path, planned.label, message, expected, fix)

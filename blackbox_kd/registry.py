@@ -51,8 +51,20 @@ class StepConfig(BaseModel):
         """Variables that the step itself gives to its prompts, besides the row's columns."""
         return set()
 
+    def expression_columns(self) -> set[str]:
+        """Columns of the step's own making that its expressions see, besides the row's."""
+        return set()
+
+    def columns_after(self, columns: set[str]) -> set[str]:
+        """Of the columns of the rows that the step reads, those that its own rows still have."""
+        return columns
+
     def problems(self) -> list[tuple[str, str, str]]:
         """What is wrong between the fields: triples of a field, what is wrong, and the fix."""
+        return []
+
+    def shown_to_student(self) -> list[tuple[str, str, bool]]:
+        """Prompts whose text the student sees: triples of a field, the prompt, and whether it may show the answer."""
         return []
 
     def calls_per_row(self) -> int:
@@ -78,6 +90,7 @@ class Step:
         merges: a field with names of tables that the step reads instead of `input`.
         aside: whether the step stands aside of the flow: what it writes is found by its `output` name alone.
         held_out: whether it may read held-out tables.
+        when: fields; the step has this form when one of them is given.
         run: the function itself.
         doc: the module's docstring.
         file: where it is written.
@@ -92,9 +105,23 @@ class Step:
     merges: str | None
     aside: bool
     held_out: bool
+    when: tuple[str, ...]
     run: Callable[..., Any]
     doc: str
     file: Path
+
+    @property
+    def forms(self) -> list["Step"]:
+        """The step in all its forms: as a row step, and as the table step that it is `when` a field is given."""
+        second = getattr(sys.modules[self.run.__module__], "run_table", None)
+        return [self] if second is None or second is self.run else [self, second.step]
+
+    def form(self, config: StepConfig) -> "Step":
+        """The form that the step takes with a config."""
+        for form in self.forms[1:]:
+            if any(getattr(config, name) is not None for name in form.when):
+                return form
+        return self
 
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -113,9 +140,14 @@ def table_step(
     merges: str | None = None,
     aside: bool = False,
     held_out: bool = False,
+    when: str | Sequence[str] = (),
 ) -> Decorator:
-    """Declares `async def run(table, config, ctx)`: it yields outcomes, or pairs of a table's name and an outcome."""
-    return _declare("table", reads, writes, drops, merges=merges, aside=aside, held_out=held_out)
+    """Declares `async def run(table, config, ctx)`: it yields outcomes, or pairs of a table's name and an outcome.
+
+    With `when` it declares `run_table`, the form that a row step takes when one of those fields is given.
+    """
+    fields = (when,) if isinstance(when, str) else tuple(when)
+    return _declare("table", reads, writes, drops, merges=merges, aside=aside, held_out=held_out, when=fields)
 
 
 def _declare(
@@ -144,6 +176,7 @@ def _declare(
             merges=how.get("merges"),
             aside=how.get("aside", False),
             held_out=how.get("held_out", False),
+            when=how.get("when", ()),
             run=run,
             doc=module.__doc__ or "",
             file=file,

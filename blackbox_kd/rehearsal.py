@@ -222,6 +222,10 @@ class Rehearsal:
         self.models = RehearsalModels(recipe, env)
         self._shared = Shared(recipe, folder, self.models, self.caller)
 
+    def context(self, planned: Planned, tables: Tables) -> RunContext:
+        """What a step is given in the rehearsal."""
+        return RehearsalContext(self._shared, planned, tables)
+
     async def rehearse(
         self, planned: Planned, rows: list[Row], tables: Tables, *, probes: int = 0, looks_up: bool = True
     ) -> Rehearsed:
@@ -234,7 +238,7 @@ class Rehearsal:
             probes: calls that may be bought.
             looks_up: whether replies are looked up in the ledger.
         """
-        context = RehearsalContext(self._shared, planned, tables)
+        context = self.context(planned, tables)
         self.caller.asked, self.caller.probes, self.caller.looks_up = [], probes, looks_up
         found = Rehearsed()
         if planned.step.kind == "table":

@@ -162,6 +162,8 @@ class Context(Protocol):
     seed: int
     step: str
     """Name under which messages speak of this step, such as `steps[3] (train)`."""
+    round: int
+    """Round of the loop that the step is in, from 1; 0 outside of a loop."""
 
     async def ask(
         self,
@@ -172,8 +174,13 @@ class Context(Protocol):
         row: Row,
         sample: int = 0,
         accept_truncated: bool = False,
+        read: Callable[[str], object] | None = None,
+        attempts: int | None = None,
     ) -> Reply:
         """One reply of a model, from the ledger if it was paid for before.
+
+        `read` is given the text; where it raises ValueError, the reply is asked for anew if another can differ, at
+        most `attempts` times (the run's own number if left out).
 
         Raises:
             CallError: no usable reply could be had; the runner turns it into a failed row.
@@ -207,4 +214,12 @@ class Context(Protocol):
 
     def record(self, key: str, entries: list[dict[str, Any]]) -> None:
         """Append entries to a list of the run's report, such as `evaluations`."""
+        ...
+
+    def reported(self, key: str) -> list[dict[str, Any]]:
+        """The entries that steps have appended to a list of the report so far, oldest first."""
+        ...
+
+    def count(self, **amounts: float) -> None:
+        """Add to the step's own counters, which the report shows."""
         ...

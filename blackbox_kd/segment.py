@@ -31,7 +31,8 @@ class Segment:
     """
 
     def __init__(self, steps: list[Planned], accounts: list[Account], shared: Shared, sink: Sink, window: int) -> None:
-        self._steps = [(planned, planned.step.run, RunContext(shared, planned)) for planned in steps]
+        books = zip(steps, accounts, strict=True)
+        self._steps = [(planned, planned.step.run, RunContext(shared, planned, book)) for planned, book in books]
         self._fans_out = [inspect.isasyncgenfunction(planned.step.run) for planned in steps]
         self._accounts = accounts
         self._sink = sink

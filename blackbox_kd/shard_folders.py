@@ -13,7 +13,7 @@ from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.run import RunFolder
 from blackbox_kd.shards import Leading, Shard, file_hash, files, jobs, leading, settings, stage_files
-from blackbox_kd.stages import planned_until, stages
+from blackbox_kd.stages import planned_until, program
 
 
 @dataclass(slots=True)
@@ -124,7 +124,7 @@ def find(stack: ExitStack, recipe: Recipe, run: Path, models: OpenModels) -> Fou
     first = entries[0]
     given = {"--limit": first["limit"], "--until": first["until"]}
     finder.options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
-    led = leading(recipe, stages(planned_until(recipe, first["until"])))
+    led = leading(recipe, program(recipe, planned_until(recipe, first["until"])))
     expected = settings(recipe, led, first["limit"], models)
     found = Found(folders, entries, led)
     for shard, folder, entry in zip(shards, folders, entries, strict=True):

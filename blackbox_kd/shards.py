@@ -25,7 +25,7 @@ from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Planned, Recipe
 from blackbox_kd.run import StoredTable
 from blackbox_kd.schema import Row, digest
-from blackbox_kd.stages import Stage
+from blackbox_kd.stages import Rounds, Stage, drawn
 
 LOSSES = ("dropped", "failed")
 
@@ -110,17 +110,18 @@ class Leading:
     stages: list[Stage] = field(default_factory=list)
     reads: dict[str, str] = field(default_factory=dict)
     parts: set[str] = field(default_factory=set)
-    rest: Stage | None = None
+    rest: Stage | Rounds | None = None
 
     def splits(self, planned: Planned, table: str) -> bool:
         """Whether a step reads a whole table of which a shard takes its part."""
         return planned.step.kind == "row" and table not in self.parts
 
 
-def leading(recipe: Recipe, found: Iterable[Stage]) -> Leading:
+def leading(recipe: Recipe, found: Iterable[Stage | Rounds]) -> Leading:
     """The stages that shards can run without the rows of other shards.
 
-    A table step that stands aside, such as `evaluate`, is left to the merged run, and the steps after it go on.
+    A table step that stands aside, such as `evaluate`, is left to the merged run, and the steps after it go on. A loop
+    and a step that draws its rows need all rows.
 
     Raises:
         UserError: not one segment of row steps is among them.
@@ -129,6 +130,9 @@ def leading(recipe: Recipe, found: Iterable[Stage]) -> Leading:
     whole = set(recipe.data)
     last = next((name for name, source in recipe.data.items() if not source.held_out), None)
     for stage in found:
+        if isinstance(stage, Rounds) or drawn(stage.steps[0]) is not None:
+            led.rest = led.rest or stage
+            break
         first = stage.steps[0]
         named = [mention for planned in stage.steps for mention in mentions(planned.config)]
         source = None if first.step.merges else first.config.input or last
@@ -148,7 +152,7 @@ def leading(recipe: Recipe, found: Iterable[Stage]) -> Leading:
     while led.stages and led.stages[-1].kind != "row":
         led.rest = led.stages.pop()
     if not led.stages:
-        what = led.rest.steps[0].label if led.rest else "the recipe"
+        what = led.rest.first.label if led.rest else "the recipe"
         raise UserError(f"{recipe.file}: nothing to share out: {what} needs all rows\n  fix: run it without --shard")
     return led
 
@@ -165,7 +169,7 @@ def settings(recipe: Recipe, led: Leading, limit: int | None, models: OpenModels
     named = [mention for planned in steps for mention in mentions(planned.config)]
     plugins = {p.step.file for p in steps if not p.step.run.__module__.startswith("blackbox_kd.steps.")}
     return {
-        "steps": digest([[p.index, p.config.model_dump()] for p in steps]),
+        "steps": digest([[*p.place, p.config.model_dump()] for p in steps]),
         "seed": recipe.head.seed,
         "prompts": digest({m.value: recipe.prompts[m.value].source for m in named if m.kind == "prompt"}),
         "models": digest({m.value: models.identity(m.value) for m in named if m.kind == "model"}),

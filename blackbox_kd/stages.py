@@ -1,10 +1,14 @@
 """How the steps of a recipe are grouped for a run."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Self
 
 from blackbox_kd.errors import UserError
 from blackbox_kd.marks import mentions
 from blackbox_kd.recipe import Planned, Recipe
+from blackbox_kd.recipe_file import Loop
 
 
 @dataclass(slots=True)
@@ -15,6 +19,11 @@ class Stage:
     steps: list[Planned]
 
     @property
+    def first(self) -> Planned:
+        """The step that it begins with."""
+        return self.steps[0]
+
+    @property
     def kind(self) -> str:
         """`row` or `table`."""
         return self.steps[0].step.kind
@@ -23,19 +32,57 @@ class Stage:
     def outputs(self) -> list[str]:
         """Names of the tables that it writes; `#3` is what steps[3] writes without giving it a name."""
         last = self.steps[-1]
-        return [m.value for m in mentions(last.config) if m.kind == "new table"] or [f"#{last.index}"]
+        return [m.value for m in mentions(last.config) if m.kind == "new table"] or [last.unnamed]
+
+    def in_round(self, number: int) -> Self:
+        """The stage as a round of its loop runs it."""
+        end = self.steps[-1]
+        name = f"{end.index + 1:02}_round{number}_{end.inner + 1:02}_{end.step.name}"
+        return type(self)(name, [replace(planned, round=number) for planned in self.steps])
+
+
+@dataclass(slots=True)
+class Rounds:
+    """A loop.
+
+    Args:
+        loop: the loop.
+        stages: those of one round.
+        is_whole: whether `--until` leaves all steps of the loop in.
+    """
+
+    loop: Loop
+    stages: list[Stage]
+    is_whole: bool = True
+
+    @property
+    def first(self) -> Planned:
+        """The step that a round begins with."""
+        return self.stages[0].first
+
+
+def program(recipe: Recipe, steps: list[Planned]) -> Iterator[Stage | Rounds]:
+    """What a run does, in order."""
+    for loop, group in groupby(steps, key=lambda planned: planned.loop):
+        if loop is None:
+            yield from stages(list(group))
+        else:
+            body = list(group)
+            yield Rounds(loop, stages(body), len(body) == sum(p.loop is loop for p in recipe.steps))
 
 
 def stages(steps: list[Planned]) -> list[Stage]:
-    """Groups steps: row steps that follow each other are one segment, unless a table between them is named."""
+    """Groups steps: row steps that follow each other are one segment, unless a table between them is needed."""
     found: list[Stage] = []
     for planned in steps:
         last = found[-1].steps[-1] if found else None
         joins = (
             last is not None
             and last.step.kind == planned.step.kind == "row"
+            and last.loop is planned.loop
             and last.config.output is None
             and planned.config.input is None
+            and drawn(planned) is None
         )
         if joins:
             found[-1].steps.append(planned)
@@ -47,16 +94,23 @@ def stages(steps: list[Planned]) -> list[Stage]:
     return found
 
 
+def drawn(planned: Planned) -> int | None:
+    """Rows that a row step has drawn from its table in place of taking each once."""
+    return getattr(planned.config, "rows", None) if planned.step.kind == "row" else None
+
+
 def planned_until(recipe: Recipe, until: str | None) -> list[Planned]:
-    """The steps up to `until`, a step's name or its position from 0.
+    """The steps up to `until`, a step's name or its position from 0 (`5` is a whole loop, `5.0` its first step).
 
     Raises:
         UserError: there is no such step.
     """
     if until is None:
         return recipe.steps
-    for number, planned in enumerate(recipe.steps):
-        if until in (planned.step.name, str(planned.index)):
-            return recipe.steps[: number + 1]
-    names = ", ".join(f"{p.index} ({p.step.name})" for p in recipe.steps)
+    last = [number for number, planned in enumerate(recipe.steps) if until == str(planned.index)]
+    first = [number for number, planned in enumerate(recipe.steps) if until in (planned.step.name, planned.key)]
+    found = last[-1:] or first[:1]
+    if found:
+        return recipe.steps[: found[0] + 1]
+    names = ", ".join(f"{p.key} ({p.step.name})" for p in recipe.steps)
     raise UserError(f"--until {until!r}: the recipe has no such step\n  steps: {names}\n  fix: name one of them")

@@ -1,9 +1,11 @@
 """A context for testing steps alone: replies come from a function, prompts show the row."""
 
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from blackbox_kd.errors import UnusableText
 from blackbox_kd.schema import Message, Outcome, Reply, Row, Sampling, Usage, digest
 
 
@@ -33,6 +35,8 @@ class FakeContext:
     ) -> None:
         self.seed = 7
         self.step = "steps[0] (test)"
+        self.round = 0
+        self.counted: Counter[str] = Counter()
         self.asked: list[tuple[str, list[Message], Sampling, int]] = []
         self.trained: list[tuple[str, str, Mapping[str, Any], list[Row]]] = []
         self.recorded: dict[str, list[dict[str, Any]]] = {}
@@ -48,12 +52,22 @@ class FakeContext:
         row: Row,
         sample: int = 0,
         accept_truncated: bool = False,
+        read: Callable[[str], object] | None = None,
+        attempts: int | None = None,
     ) -> Reply:
-        self.asked.append((model, messages, sampling, sample))
-        answer = self._answer(model, messages, sample)
-        if isinstance(answer, Reply):
-            return answer
-        return Reply(answer, "stop", Usage(3, 2), f"{model}-served", 0.01)
+        most = 2 if attempts is None else attempts
+        for attempt in range(most + 1 if sampling.varies else 1):
+            self.asked.append((model, messages, sampling, sample))
+            answer = self._answer(model, messages, sample)
+            reply = answer if isinstance(answer, Reply) else Reply(answer, "stop", Usage(3, 2), f"{model}-served", 0.01)
+            try:
+                if read is not None:
+                    read(reply.text)
+            except ValueError as error:
+                fault = UnusableText(f"{error} ({attempt + 1} attempts)", kind="unreadable")
+                continue
+            return reply
+        raise fault
 
     def render(self, prompt: str, row: Mapping[str, Any]) -> list[Message]:
         shown = [str(example["instruction"]) for example in row.get("examples", [])]
@@ -77,6 +91,12 @@ class FakeContext:
 
     def record(self, key: str, entries: list[dict[str, Any]]) -> None:
         self.recorded.setdefault(key, []).extend(entries)
+
+    def reported(self, key: str) -> list[dict[str, Any]]:
+        return self.recorded.get(key, [])
+
+    def count(self, **amounts: float) -> None:
+        self.counted.update(amounts)  # type: ignore[arg-type]
 
 
 async def outcomes(step: Any, table: Iterable[Row], config: Any, ctx: FakeContext) -> list[Any]:

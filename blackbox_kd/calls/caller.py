@@ -10,6 +10,7 @@ What ends a run and what fails a row is said by the class of the error:
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,10 +20,13 @@ from blackbox_kd.calls.counts import Counts
 from blackbox_kd.calls.limiter import Limiter, Slot
 from blackbox_kd.calls.patience import Endpoint, Patience, Tries
 from blackbox_kd.calls.replies import Completion
-from blackbox_kd.errors import CallError, ReplyFault, ServerFault
+from blackbox_kd.errors import CallError, ReplyFault, ServerFault, UnusableText
 from blackbox_kd.ledger import Ledger, key_of
 from blackbox_kd.models import Model, Price
 from blackbox_kd.schema import Message, Reply, Request, Row, Sampling, Usage
+
+Reader = Callable[[str], object]
+"""Reads what a step wants out of a text; a ValueError says that it is not in there."""
 
 LOST = ("timeout", "connection", "too_large")
 """Faults after which the endpoint may charge for a reply that never arrived whole."""
@@ -98,6 +102,8 @@ class Caller:
         sample: int = 0,
         round: int = 0,
         accept_truncated: bool = False,
+        read: Reader | None = None,
+        attempts: int | None = None,
     ) -> Reply:
         """One usable reply.
 
@@ -110,23 +116,28 @@ class Caller:
             sample: index among the samples of the row.
             round: round of the loop, from 0.
             accept_truncated: take a reply that was cut off.
+            read: is given the text; a ValueError says that the reply cannot be used.
+            attempts: how often a reply is asked for anew, in place of `reply_retries`.
 
         Raises:
             CallError, BudgetReached: see the top of this module.
         """
         asked = self._known(model, name or model.config.model)
+        most = self._reply_retries if attempts is None else attempts
         fault: ReplyFault | None = None
         bought = 0
         for attempt in itertools.count():
             call = _call(asked, Request(messages, sampling, row, sample, attempt), round)
             if fault is not None:
-                if not self._may_ask_anew(call, fault, bought):
+                if not self._may_ask_anew(call, fault, bought, most):
                     raise _described(fault, asked.counts.name, call.request) from fault
                 asked.counts.retried += 1
             came, is_replayed = await self.completion(call)
             bought += not is_replayed
             try:
                 reply = came.reply(asked.price, accept_truncated=accept_truncated)
+                if read is not None:
+                    _read(reply, read)
             except ReplyFault as found:
                 fault = found
                 continue
@@ -164,15 +175,16 @@ class Caller:
         known.limiter.narrow(config.max_concurrency, getattr(config, "rpm", None), getattr(config, "tpm", None))
         return known
 
-    def _may_ask_anew(self, call: Call, fault: ReplyFault, bought: int) -> bool:
+    def _may_ask_anew(self, call: Call, fault: ReplyFault, bought: int, most: int) -> bool:
         """Whether, after a reply that cannot be used, the next one may be asked for, or is there already."""
         if self._ledger.get(call.key) is not None:
             return True
         # A gateway's page instead of a reply is chance, however greedily the model decodes.
-        can_differ = call.request.sampling.varies or fault.kind == "unreadable"
+        is_chance = fault.kind == "unreadable" and not isinstance(fault, UnusableText)
+        can_differ = call.request.sampling.varies or is_chance
         if self._retry_failed:
-            return not bought or (can_differ and bought <= self._reply_retries)
-        return can_differ and call.request.attempt <= self._reply_retries
+            return not bought or (can_differ and bought <= most)
+        return can_differ and call.request.attempt <= most
 
     async def completion(self, call: Call) -> tuple[Completion, bool]:
         """What came, and whether from the ledger. Who asks what is being asked already waits for that reply."""
@@ -284,8 +296,17 @@ class Caller:
             await self._ledger.abandon(call.key, error.kind)
 
 
+def _read(reply: Reply, read: Reader) -> None:
+    """Raises UnusableText if the step that asked cannot use the text."""
+    try:
+        read(reply.text)
+    except ValueError as error:
+        raise UnusableText(str(error), kind="unreadable") from error
+
+
 def _call(asked: Asked, request: Request, round: int) -> Call:
     wire = asked.model.wire(request)
+    round = round if request.sampling.varies else 0  # asked again, it would say the same
     key = key_of(wire, row_id=request.row.id, sample=request.sample, attempt=request.attempt, round=round)
     return Call(asked, key, wire, request)
 

@@ -1,0 +1,137 @@
+"""Runs a loop of a recipe: round after round, until its metric does not rise any more or a table is full.
+
+Nothing about a loop is stored: a resumed run goes through its rounds again, with replies from the ledger and finished
+table steps from the run folder, and comes to the same end.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from blackbox_kd.context import Shared
+from blackbox_kd.errors import StepError
+from blackbox_kd.marks import mentions
+from blackbox_kd.recipe_file import Loop, UntilMetric, UntilRows
+from blackbox_kd.run import StoredTable
+from blackbox_kd.stages import Rounds
+from blackbox_kd.working import Work
+
+LISTS = {"accuracy": "evaluations", "win_rate": "win_rates"}
+"""Where in the report a metric stands."""
+
+
+async def run(rounds: Rounds, shared: Shared, work: Work) -> None:
+    """Runs the rounds of a loop, and restores the best round's model.
+
+    Raises:
+        StepError: an evaluation had no rows, so that the metric is not known.
+    """
+    loop = rounds.loop
+    _make_empty(rounds, shared)
+    watch = Watch(loop, shared)
+    last = loop.config.rounds if rounds.is_whole else 1
+    for number in range(1, last + 1):
+        for stage in rounds.stages:
+            await work.run(stage.in_round(number))
+        if rounds.is_whole and watch.ends(number):
+            break
+    if rounds.is_whole:
+        shared.report.setdefault("loops", []).append(watch.entry())
+
+
+def _make_empty(rounds: Rounds, shared: Shared) -> None:
+    """Makes the tables that steps name before round 1 has written them; `recipe_loops` has checked that it will."""
+    named = {m.value for s in rounds.stages for p in s.steps for m in mentions(p.config) if m.kind == "table"}
+    for name in sorted(named - set(shared.tables)):
+        lines = shared.folder.table_lines(f"{rounds.loop.index + 1:02}_round0_{name}")
+        shared.tables[name] = StoredTable(name, lines.path, *lines.finish())
+
+
+@dataclass(slots=True)
+class Watch:
+    """Follows what ends a loop.
+
+    Args:
+        loop: the loop.
+        shared: the run's tables, models and report.
+        values: the metric of each round, by the round; 0 is an evaluation before the loop.
+        versions: the model's version that each was measured on.
+        why: why the loop has ended.
+    """
+
+    loop: Loop
+    shared: Shared
+    values: dict[int, float] = field(default_factory=dict)
+    versions: dict[int, str] = field(default_factory=dict)
+    rows: dict[int, int] = field(default_factory=dict)
+    why: str = "all rounds were run"
+    _seen: int = 0
+
+    def __post_init__(self) -> None:
+        until = self.loop.config.until
+        if isinstance(until, UntilMetric):
+            self._note(0, until)
+
+    def ends(self, number: int) -> bool:
+        """Takes in a round that was run; whether the loop ends with it. The best round's model is restored then."""
+        until = self.loop.config.until
+        if isinstance(until, UntilRows):
+            self.rows[number] = len(self.shared.tables[until.table])
+            if self.rows[number] >= until.rows:
+                self.why = f"{until.table} has {self.rows[number]:,} rows"
+                return True
+        if isinstance(until, UntilMetric):
+            self._note(number, until)
+            if number not in self.values:
+                raise StepError(f"{self.loop.label}: round {number} did not measure the {until.metric} on {until.on!r}")
+            is_over = number - self.best >= until.patience
+            if is_over:
+                self.why = (
+                    f"no better {until.metric} for {until.patience} {'round' if until.patience == 1 else 'rounds'}"
+                )
+            if is_over or number == self.loop.config.rounds:
+                self.shared.models.restore(self.versions[self.best])
+            return is_over
+        return False
+
+    @property
+    def best(self) -> int:
+        """The first round with the best value."""
+        return max(self.values, key=lambda number: (self.values[number], -number))
+
+    def entry(self) -> dict[str, Any]:
+        """What the report holds of the loop."""
+        until = self.loop.config.until
+        rounds = max([*self.values, *self.rows, self._rounds()])
+        found: dict[str, Any] = {"step": self.loop.label, "rounds": rounds, "most": self.loop.config.rounds}
+        found["ended"] = self.why
+        if isinstance(until, UntilMetric):
+            found |= {"metric": until.metric, "model": until.model, "table": until.on, "best_round": self.best}
+            found["restored"] = self.versions[self.best]
+            found["values"] = [
+                {"round": number, "version": self.versions[number], "value": value}
+                for number, value in sorted(self.values.items())
+            ]
+        if isinstance(until, UntilRows):
+            found |= {"table": until.table, "rows": [self.rows[number] for number in sorted(self.rows)]}
+        return found
+
+    def _rounds(self) -> int:
+        return self.loop.config.rounds if self.why == "all rounds were run" else 0
+
+    def _note(self, number: int, until: UntilMetric) -> None:
+        """Takes in what was measured since the last round."""
+        entries = self.shared.report.get(LISTS[until.metric], [])
+        for entry in entries[self._seen :]:
+            value = _value(entry, until)
+            if value is not None:
+                self.values[number], self.versions[number] = value, str(entry["version"])
+        self._seen = len(entries)
+
+
+def _value(entry: Mapping[str, Any], until: UntilMetric) -> float | None:
+    """The metric in an entry of the report; None if it is of another model or table."""
+    if entry["table"] != until.on or entry["model"] != until.model:
+        return None
+    value = entry[until.metric]
+    return None if value is None else float(value)

@@ -1,0 +1,96 @@
+"""Loops of a recipe, as the check walks them: once as round 1 finds the tables, and once as later rounds do."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from blackbox_kd.errors import Problem
+from blackbox_kd.marks import mentions
+from blackbox_kd.recipe_file import Loop, Planned, UntilMetric, UntilRows
+from blackbox_kd.recipe_flow import Body, Flow
+from blackbox_kd.validation import did_you_mean
+from blackbox_kd.yaml_source import Path, shown
+
+
+def walk(flow: Flow, loop: Loop, steps: Mapping[Path, Planned], check_step: Callable[[Flow, Planned], None]) -> None:
+    """Checks a loop's steps in both states of its tables, and what ends it."""
+    body = [planned for planned in steps.values() if planned.loop == loop]
+    outputs = {m.value for planned in body for m in mentions(planned.config) if m.kind == "new table"}
+    _check_first(flow, loop, body)
+    found = flow.problems
+    flow.loop = Body(set(flow.tables), outputs - set(flow.tables))
+    _round(flow, loop, steps, check_step)
+    seen = {(problem.line, problem.message) for problem in found}
+    flow.problems, flow.loop = [], Body(set(flow.tables), set())
+    _round(flow, loop, steps, check_step)
+    later = [problem for problem in flow.problems if (problem.line, problem.message) not in seen]
+    flow.problems, flow.loop = found, None
+    found += [_from_round_2(problem) for problem in later]
+    until = loop.config.until
+    if isinstance(until, UntilMetric):
+        _check_metric(flow, loop, until, body)
+    elif isinstance(until, UntilRows) and until.table not in outputs:
+        what = f"until.table: {shown(until.table)} is written by no step of the loop, so it cannot grow."
+        fix = (
+            did_you_mean(until.table, sorted(outputs)) or f"give the step that collects the rows output: {until.table}"
+        )
+        flow.add(_at(loop, "table"), loop.label, what, f"tables of the loop: {_named(outputs)}", fix)
+
+
+def _round(flow: Flow, loop: Loop, steps: Mapping[Path, Planned], check_step: Callable[[Flow, Planned], None]) -> None:
+    for inner, values in enumerate(loop.config.steps):
+        planned = steps.get(("steps", loop.index, "loop", "steps", inner))
+        if planned is not None:
+            check_step(flow, planned)
+        else:
+            flow.skip(f"{loop.index}.{inner}", values)
+
+
+def _from_round_2(problem: Problem) -> Problem:
+    return replace(problem, expected="; ".join(filter(None, ("this is so from round 2 on", problem.expected))))
+
+
+def _check_first(flow: Flow, loop: Loop, body: list[Planned]) -> None:
+    """The first step of a round could read what stands before the loop or what the last round wrote: it must say."""
+    first = body[0] if body else None
+    if first is None or first.inner or first.step.merges or first.config.input:
+        return
+    what = "the first step of a loop must name the table that it reads: each round begins with it."
+    fix = "add input: NAME; a table that the loop writes anew under that name is carried to the next round"
+    flow.report(first, "step", what, f"tables here: {flow.names()}", fix)
+
+
+def _check_metric(flow: Flow, loop: Loop, until: UntilMetric, body: list[Planned]) -> None:
+    students = {m.value for planned in body for m in mentions(planned.config) if m.kind == "student"}
+    if until.model not in students and not flow.broken & {until.model}:
+        what = (
+            f"until.model: {shown(until.model)} is trained by no step of the loop, so its {until.metric} cannot rise."
+        )
+        fix = did_you_mean(until.model, sorted(students)) or "name a model that a train step of the loop trains"
+        flow.add(_at(loop, "model"), loop.label, what, f"models that the loop trains: {_named(students)}", fix)
+        return
+    if until.on not in flow.tables and until.on not in flow.broken:
+        what = f"until.on: unknown table {shown(until.on)}."
+        fix = did_you_mean(until.on, [name for name in flow.tables if not name.startswith("#")])
+        flow.add(_at(loop, "on"), loop.label, what, f"tables: {flow.names()}", fix or "name a table under data:")
+        return
+    exams = [p for p in body if p.step.held_out and p.config.input == until.on and _asks(p, until.model)]
+    if not exams and until.on not in flow.broken:
+        what = f"no evaluate of the loop asks {until.model!r} about {until.on!r}, so its {until.metric} is not known."
+        fix = f"add to the loop: - {{step: evaluate, input: {until.on}, models: [{until.model}]}}"
+        flow.add(_at(loop, "metric"), loop.label, what, "", fix)
+    elif until.metric == "win_rate" and not any(getattr(p.config, "judge", None) for p in exams):
+        what = "metric: win_rate needs an evaluate with a judge."
+        flow.add(_at(loop, "metric"), loop.label, what, "", f"give {exams[0].label} judge: MODEL, or metric: accuracy")
+    flow.deciding.setdefault(until.on, loop.label)
+
+
+def _asks(planned: Planned, model: str) -> bool:
+    return any(m.kind == "model" and m.value == model for m in mentions(planned.config))
+
+
+def _at(loop: Loop, name: str) -> Path:
+    return ("steps", loop.index, "loop", "until", name)
+
+
+def _named(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -1,0 +1,164 @@
+"""How a stage is run: a segment streams its rows, a table step is skipped if nothing about it has changed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from blackbox_kd.accounts import Account
+from blackbox_kd.context import RunContext, Shared, window_of
+from blackbox_kd.drawing import Drawn
+from blackbox_kd.errors import StepError
+from blackbox_kd.live import View
+from blackbox_kd.marks import mentions
+from blackbox_kd.recipe import Planned
+from blackbox_kd.run import StageFiles, StoredTable
+from blackbox_kd.schema import Table, digest
+from blackbox_kd.segment import Segment
+from blackbox_kd.shards import Leading, Part, Shard
+from blackbox_kd.stages import Stage, drawn
+
+
+class Work:
+    """Runs the stages of a run.
+
+    Args:
+        shared: what the steps share.
+        accounts: is added to.
+        view: shows how it goes.
+        shard: the part of the rows that is worked on, and the stages that it leads.
+        retry_failed: whether a finished table step with failed rows is run again.
+
+    Attributes:
+        last: the table that the next step reads if it names none.
+        asides: tables of the steps that stand aside of the flow.
+        names: names of the stages that were run.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        accounts: list[Account],
+        view: View,
+        *,
+        shard: tuple[Shard, Leading] | None = None,
+        retry_failed: bool = False,
+    ) -> None:
+        self.last: str | None = None
+        self.asides: list[str] = []
+        self.names: list[str] = []
+        self._shared = shared
+        self._accounts = accounts
+        self._view = view
+        self._shard = shard
+        self._retry_failed = retry_failed
+
+    async def run(self, stage: Stage) -> None:
+        """Runs a stage; its tables, its account and what it reported are there when this returns."""
+        self.names.append(stage.name)
+        if stage.kind == "row":
+            await self._segment(stage)
+        else:
+            await self._table_step(stage)
+        self._shared.folder.save()
+
+    def _input(self, planned: Planned) -> StoredTable | None:
+        if planned.step.merges is not None:
+            return None
+        name = planned.config.input or self.last
+        if name is None:
+            raise StepError(f"{planned.label}: there is no table to read")
+        table = self._shared.tables[name]
+        if self._shard is not None and self._shard[1].splits(planned, name):
+            return Part(table, self._shard[0])
+        return table
+
+    async def _segment(self, stage: Stage) -> None:
+        table: Table | None = self._input(stage.steps[0])
+        assert table is not None
+        first, last = stage.steps[0], stage.steps[-1]
+        if (rows := drawn(first)) is not None:
+            table = Drawn(table, rows, RunContext(self._shared, first).rng("rows"))
+        books = [Account(planned.label, round=planned.round) for planned in stage.steps]
+        self._accounts += books
+        self._view.begin(books, len(table))
+        with StageFiles(self._shared.folder, stage.name, [last.config.output or last.unnamed]) as outputs:
+            window = window_of(stage.steps, self._shared.models)
+            await Segment(stage.steps, books, self._shared, outputs.take, window).run(table)
+        self._close(books)
+        self._publish(last, outputs.finish())
+
+    async def _table_step(self, stage: Stage) -> None:
+        planned = stage.steps[0]
+        table = self._input(planned)
+        fingerprint = self._fingerprint(planned, table)
+        done = self._shared.folder.finished(stage.name, fingerprint)
+        if done is not None and not (self._retry_failed and done["account"]["failed"]):
+            self._skip(planned, done)
+            return
+        book = Account(planned.label, round=planned.round)
+        self._accounts.append(book)
+        book.rows_in = len(table) if table is not None else self._merged_rows(planned)
+        self._view.begin([book], book.rows_in * len(getattr(planned.config, "models", "1")))
+        named = [m.value for m in mentions(planned.config) if m.kind == "new table"]
+        shared, before = self._shared, {key: len(entries) for key, entries in self._shared.report.items()}
+        trained = len(shared.trained)
+        with StageFiles(shared.folder, stage.name, named or [planned.unnamed]) as outputs:
+            context = RunContext(shared, planned, book)
+            number = 0
+            async for item in planned.step.run(table, planned.config, context):
+                name, outcome = item if isinstance(item, tuple) else (outputs.names[0], item)
+                book.count(outcome)
+                outputs.take(number, planned.label, outcome, name)
+                number += 1
+        book.added = max(0, book.ended - book.rows_in)
+        self._close([book])
+        tables = outputs.finish()
+        self._publish(planned, tables)
+        folder = shared.folder
+        folder.manifest["stages"][stage.name] = {
+            "fingerprint": fingerprint,
+            "tables": [folder.described(table) for table in tables],
+            "account": book.entry(),
+            "report": {key: entries[before.get(key, 0) :] for key, entries in shared.report.items()},
+            "trained": [[model, str(path.relative_to(folder.path))] for model, path in shared.trained[trained:]],
+            "files": [str(path.relative_to(folder.path)) for _, path in shared.trained[trained:]],
+        }
+
+    def _merged_rows(self, planned: Planned) -> int:
+        return sum(len(self._shared.tables[name]) for name in getattr(planned.config, planned.step.merges or ""))
+
+    def _fingerprint(self, planned: Planned, table: StoredTable | None) -> str:
+        """Names all that decides what a table step writes: its config, its code if it is a plugin's, its inputs."""
+        recipe, models = self._shared.recipe, self._shared.models
+        named = list(mentions(planned.config))
+        tables = {m.value: self._shared.tables[m.value].sha256 for m in named if m.kind == "table"}
+        asked = {m.value: models.identity(m.value) for m in named if m.kind in ("model", "student")}
+        prompts = {m.value: recipe.prompts[m.value].source for m in named if m.kind == "prompt"}
+        plugin = not planned.step.run.__module__.startswith("blackbox_kd.steps.")
+        code = planned.step.file.read_text(encoding="utf-8") if plugin else ""
+        own = [planned.config.model_dump(), recipe.head.seed, table and table.sha256]
+        return digest([*own, tables, asked, prompts, code])
+
+    def _skip(self, planned: Planned, done: dict[str, Any]) -> None:
+        """Takes over what an earlier run of the same step wrote."""
+        shared, folder = self._shared, self._shared.folder
+        self._accounts.append(Account.of(done["account"]))
+        for key, entries in done["report"].items():
+            shared.report.setdefault(key, []).extend(entries)
+        for model, path in done["trained"]:
+            shared.models.add_version(model, folder.path / path)
+            shared.trained.append((model, folder.path / path))
+        self._publish(planned, [folder.stored(entry) for entry in done["tables"]])
+        self._view.say(f"{planned.label}: unchanged since the last run, taken from there")
+
+    def _publish(self, planned: Planned, tables: Sequence[StoredTable]) -> None:
+        for table in tables:
+            self._shared.tables[table.name] = table
+        if planned.step.aside:
+            self.asides = [*(name for name in self.asides if name != tables[0].name), tables[0].name]
+        else:
+            self.last = tables[0].name
+
+    def _close(self, books: list[Account]) -> None:
+        for book in books:
+            book.check()
+            self._view.step_done(book)
