@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check fix slow bench clean
+.PHONY: quickstart test check fix slow bench golden clean
 
 .venv/dev: EXTRAS := dev,quickstart
 .venv/quickstart: EXTRAS := quickstart
@@ -35,6 +35,10 @@ slow: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python -m benchmarks
+
+# Records a run of a recipe for tests/test_golden.py: make golden RECIPE=quickstart [SERVER=http://127.0.0.1:8000/v1]
+golden: .venv/dev
+	$(BIN)/python -m tests.golden.record $(RECIPE) $(if $(SERVER),--server $(SERVER))
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache

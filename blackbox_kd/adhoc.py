@@ -25,7 +25,8 @@ def training(
     """A recipe that fine-tunes `student` on rows that somebody else made.
 
     Raises:
-        DataError: the file cannot be read, or its rows have no shape that is known; the message names their columns.
+        DataError: the file cannot be read, or its rows have no shape that is known or that the method learns from;
+            the message names their columns.
     """
     sources.columns(TableSource(path=data), Path.cwd())
     values = {
@@ -37,10 +38,13 @@ def training(
     recipe = _built(values, overrides)
     found = sources.columns(recipe.data["rows"], recipe.folder) or []
     try:
-        shapes.recognise(name for name in found if name != "id")
+        shape = shapes.recognise(name for name in found if name != "id")
     except DataError as error:
         what, _, _ = str(error).partition("\n  fix: ")
         raise DataError(f"{data}: {what}\n  fix: rename columns: --set data.rows.rename.OLD=NEW") from error
+    if wrong := shapes.not_for(method, shape):
+        other = "sft" if method == "dpo" else "dpo"
+        raise DataError(f"{data}: {wrong}\n  fix: --method {other}, or other rows")
     return recipe
 
 

@@ -1,11 +1,14 @@
-"""The sampling fields that every step has which asks a model."""
+"""The sampling fields that every step has which asks a model, and what is taken of a reply."""
 
 from typing import Any
 
 from pydantic import Field
 
+from blackbox_kd import expressions
 from blackbox_kd.registry import StepConfig
-from blackbox_kd.schema import Sampling
+from blackbox_kd.schema import Row, Sampling
+
+_EMPHASIS = "*_`"
 
 
 class AskingConfig(StepConfig):
@@ -27,3 +30,59 @@ class AskingConfig(StepConfig):
     def sampling(self) -> Sampling:
         """The fields as one value."""
         return Sampling(self.temperature, self.top_p, self.max_tokens, tuple(self.stop), self.sampling_seed, self.extra)
+
+
+class Reading:
+    """Reads out of a reply what a step keeps of it; calls end when it can.
+
+    Args:
+        into: column that the text is for.
+        row: the row that the reply is for.
+        after: mark after which the text begins, see `after_mark`; the whole reply if left out.
+        until: expression that must hold over the row with the text in it.
+
+    Attributes:
+        unmet: what `until` found wrong with the last reply, or "".
+    """
+
+    def __init__(self, into: str, row: Row, *, after: str | None, until: str | None) -> None:
+        self.unmet = ""
+        self._into = into
+        self._row = row
+        self._after = after
+        self._until = until
+
+    def __call__(self, text: str) -> str:
+        """The text that is kept.
+
+        Raises:
+            ValueError: there is none, or `until` does not hold.
+        """
+        said = after_mark(text, self._after) if self._after is not None else text
+        if self._until is not None and not expressions.evaluate(self._until, self._row | {self._into: said}):
+            self.unmet = f"retry_until: {self._until!r} does not hold; the last reply was {shortened(said)!r}"
+            raise ValueError(self.unmet)
+        return said
+
+
+def after_mark(text: str, mark: str) -> str:
+    """What follows the last `mark` of a text, without the emphasis (`**Rationale:**`) that may stand around the mark.
+
+    Raises:
+        ValueError: the mark is not there, or nothing follows it.
+    """
+    before, found, rest = text.rpartition(mark)
+    if not found:
+        raise ValueError(f"the mark {mark!r} is not in the reply {shortened(text)!r}")
+    emphasis = before[len(before.rstrip(_EMPHASIS)) :][::-1]
+    rest = rest.removeprefix(emphasis).strip()
+    if not rest:
+        raise ValueError(f"nothing follows the mark {mark!r} in the reply {shortened(text)!r}")
+    return rest
+
+
+def shortened(text: str, most: int = 120) -> str:
+    """A text on one line, its middle left out where it is long: replies say what counts at their end."""
+    line = " ".join(text.split())
+    half = (most - 5) // 2
+    return line if len(line) <= most else f"{line[:half].rstrip()} ... {line[-half:].lstrip()}"

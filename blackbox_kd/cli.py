@@ -14,10 +14,18 @@ from typing import Any
 import click
 
 from blackbox_kd import __version__, cli_ledger, cli_money, cli_read
-from blackbox_kd.cli_options import find_recipe, recipe_options, run_options
+from blackbox_kd.cli_options import (
+    find_recipe,
+    recipe_options,
+    run_options,
+    say_where_keys_go,
+    settle_trust,
+    trust_option,
+)
 from blackbox_kd.cli_read import cache_folder, print_json
 from blackbox_kd.cli_shards import merge
 from blackbox_kd.errors import BlackboxError, Stopped
+from blackbox_kd.private import UMASK, no_telemetry
 
 DRAIN_S = 30
 """Seconds that a stopped run waits for paid calls under way."""
@@ -36,11 +44,11 @@ def app(debug: bool) -> None:
 def main() -> None:
     """Runs the command line; every error ends in a message and an exit status, not in a traceback."""
     debug = "--debug" in sys.argv
-    os.umask(0o077)  # rows, replies and weights are for their owner alone; processes started from here inherit it
+    os.umask(UMASK)  # also what commands write beside runs; processes started from here inherit it
     # Read by OpenMP when torch is loaded. Threads that spin while they wait make a model tens of times slower as
     # soon as another process wants the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    no_telemetry()
     try:
         status = app.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -81,6 +89,7 @@ def check(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_co
 
     try:
         found = recipes.load(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
+        say_where_keys_go(found, os.environ)
         asyncio.run(spending.check(found, cache_folder(), os.environ))
     except RecipeError as error:
         if as_json:
@@ -99,6 +108,7 @@ def check(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_co
 @click.argument("recipe")
 @recipe_options
 @run_options
+@trust_option
 @click.option("--until", metavar="STEP", help="Stop after this step (its name, or its position from 0).")
 @click.option("--shard", metavar="I/N", help="Work on one of N parts of the rows; `merge` joins them. I starts at 1.")
 @click.option("--retry-failed", is_flag=True, help="Ask anew for the rows that failed; all others are as before.")
@@ -113,7 +123,7 @@ def run(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_code
 @app.command()
 @click.option("--data", required=True, help="Rows: JSONL, JSON, CSV or Parquet; globs too.")
 @click.option("--student", required=True, help="Hub id, folder, .gguf file or package:NAME/FILE.gguf.")
-@click.option("--method", default="sft", show_default=True, help="How to train: sft.")
+@click.option("--method", type=click.Choice(["sft", "dpo"]), default="sft", show_default=True, help="How to train.")
 @click.option("--name", default="train", show_default=True, help="Name of the run.")
 @click.option("--epochs", type=float, help="Passes over the rows.")
 @click.option("--learning-rate", type=float, help="Highest learning rate.")
@@ -185,12 +195,14 @@ def _execute(
     until: str | None = None,
     shard: str | None = None,
     retry_failed: bool = False,
+    trust: tuple[str, ...] = (),
 ) -> int:
     """Runs a checked recipe and says how it ended."""
     from blackbox_kd.live import view_for
     from blackbox_kd.runner import Options, Run
     from blackbox_kd.shards import Shard, explained
 
+    settle_trust(recipe, os.environ, trust)
     view = view_for(sys.stderr.isatty(), os.environ)
     options = Options(
         cache=cache_folder(),

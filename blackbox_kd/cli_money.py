@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from blackbox_kd.cli_options import find_recipe, recipe_options, run_options
+from blackbox_kd.cli_options import (
+    find_recipe,
+    recipe_options,
+    run_options,
+    say_where_keys_go,
+    settle_trust,
+    trust_option,
+)
 from blackbox_kd.cli_read import print_json
 
 LEDGER = Path("runs") / "ledger.sqlite"
@@ -38,6 +45,7 @@ class AnyKey(Mapping[str, str]):
 @click.argument("recipe")
 @recipe_options
 @run_options
+@trust_option
 @click.option("--until", metavar="STEP", help="Count up to this step (its name, or its position from 0).")
 @click.option(
     "--probe",
@@ -56,6 +64,7 @@ def estimate(
     as_json: bool,
     until: str | None,
     probe: int | None,
+    trust: tuple[str, ...],
 ) -> int:
     """Tell what the rest of a run of RECIPE will cost, without sending anything (but for --probe)."""
     from blackbox_kd import estimate as estimates
@@ -63,6 +72,10 @@ def estimate(
 
     env: Mapping[str, str] = dict(os.environ) if probe else AnyKey()
     found = recipes.load(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher, env=env)
+    if probe:
+        settle_trust(found, env, trust)
+    else:
+        say_where_keys_go(found, env)
     options = estimates.Options(
         run_dir=run_dir or Path("runs") / found.name,
         ledger=ledger or LEDGER,

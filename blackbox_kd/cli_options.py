@@ -1,11 +1,13 @@
 """What several commands take: a recipe by its name, and the options of recipes and runs."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from blackbox_kd.cli_read import config_folder
 from blackbox_kd.errors import UserError
 
 
@@ -34,6 +36,36 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option of commands that send keys."""
+    text = "Agree that keys of the recipe are sent to HOST; remembered."
+    return click.option("--trust", multiple=True, metavar="HOST", help=text)(command)
+
+
+def say_where_keys_go(recipe: Any, env: Mapping[str, str]) -> None:
+    """Says on stderr which keys a recipe sends to others than those whom they belong to."""
+    from blackbox_kd import trust
+
+    agreed = trust.agreed(config_folder(), env)
+    for route in trust.routes(recipe, env):
+        click.echo(route.text() + ("" if agreed(route) else "; a run will want your agreement"), err=True)
+
+
+def settle_trust(recipe: Any, env: Mapping[str, str], given: Sequence[str]) -> None:
+    """Says where keys go, and lets a command go on only if the user has agreed to it or does so now.
+
+    Raises:
+        RecipeError: a key would go where the user has not agreed to.
+    """
+    from blackbox_kd import trust
+
+    for route in trust.routes(recipe, env):
+        click.echo(route.text(), err=True)
+    at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
+    ask = (lambda question: click.confirm(question, err=True)) if at_terminal else None
+    trust.settle(recipe, env, config_folder(), given=given, ask=ask)
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:

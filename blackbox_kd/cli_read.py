@@ -18,6 +18,12 @@ def cache_folder() -> Path:
     return Path(root) / "blackbox-kd"
 
 
+def config_folder() -> Path:
+    """Where is kept what the user has agreed to; XDG_CONFIG_HOME is honoured."""
+    root = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(root) / "blackbox-kd"
+
+
 def print_json(value: dict[str, Any]) -> None:
     """Prints a JSON object on stdout, with the version of its layout."""
     click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **value}, indent=1, ensure_ascii=False, default=str))
@@ -97,5 +103,6 @@ def path() -> int:
     """Print the folders that are used outside the runs."""
     from blackbox_kd.recipe_check import bundled
 
-    print_json({"cache": str(cache_folder()), "recipes": str(bundled("recipes")), "prompts": str(bundled("prompts"))})
+    own = {"cache": str(cache_folder()), "config": str(config_folder())}
+    print_json({**own, "recipes": str(bundled("recipes")), "prompts": str(bundled("prompts"))})
     return 0

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from blackbox_kd.errors import CallError, DataError, EndpointRefused, QuotaSpent
 from blackbox_kd.marks import mentions
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Planned, Recipe
-from blackbox_kd.run import RunFolder, StoredTable
-from blackbox_kd.schema import Failed, Message, Outcome, Reply, Row, Sampling, Table, digest
+from blackbox_kd.run import RunFolder, StoredTable, write_whole
+from blackbox_kd.schema import Failed, Memory, Message, Outcome, Reply, Row, Sampling, Table, digest
 from blackbox_kd.streaming import in_order
 
 WINDOW = 64
@@ -130,10 +130,12 @@ class RunContext:
 
     async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:
         """See `schema.Context.train`."""
-        from blackbox_kd import exports, weights
+        from blackbox_kd import exports, pretrained, weights
         from blackbox_kd.training import launch
 
         shared = self._shared
+        rows = list(rows)
+        self._refuse_held_out(rows)
         version = len(shared.models.versions.get(model, [])) + 1
         work = shared.folder.path / "work"
         output = shared.folder.path / "models" / f"{model}@{version}"
@@ -147,19 +149,35 @@ class RunContext:
         adapter = getattr(config, "adapter", None)
         job = {
             "model": str(weights.resolve(config.model, setup.cache, setup.folder)),
+            "chat_template": pretrained.template_text(getattr(config, "chat_template", None), setup.folder),
             "adapter_from": str((setup.folder / adapter).resolve()) if adapter else None,
             "data": str(data),
             "output": str(output),
             "settings": {key: value for key, value in settings.items() if key != "start"},
         }
         job_file = work / f"train_{model}@{version}.json"
-        job_file.write_text(json.dumps(job, indent=1))
+        write_whole(job_file, json.dumps(job, indent=1))
         await shared.models.release_local()
         result = await launch.run_training(method, job_file, shared.on_event)
         shared.models.add_version(model, output)
         shared.trained.append((model, output))
         refused = dict(exports.left_out(dataset))
         self.record("trainings", [{"model": f"{model}@{version}", "method": method, **result, "left_out": refused}])
+
+    def _refuse_held_out(self, rows: Sequence[Row]) -> None:
+        """Ends the run if a row to be trained on is one of the held-out ones: generated questions can be.
+
+        Raises:
+            DataError: such a row.
+        """
+        from blackbox_kd import overlap
+
+        held_out = [name for name, source in self._shared.recipe.data.items() if source.held_out]
+        known = [self._shared.tables[name] for name in held_out if name in self._shared.tables]
+        try:
+            overlap.refuse(known, [Memory("training", rows)])
+        except DataError as error:
+            raise DataError(f"{self.step}: {error}") from error
 
     def record(self, key: str, entries: list[dict[str, Any]]) -> None:
         """See `schema.Context.record`."""

@@ -76,7 +76,7 @@ def _budget(recipe: Recipe, spent: Spent, total: dict[str, Any], unpriced: list[
     """Each limit, and which estimate breaks it."""
     before = {
         "usd": spent.usd + spent.doubtful_usd,
-        "requests": spent.requests + spent.doubtful,
+        "requests": spent.requests,
         "tokens": spent.tokens + spent.doubtful_tokens,
     }
     needed = {"usd": total["usd_known"], "requests": total["calls"], "tokens": total["tokens"]}

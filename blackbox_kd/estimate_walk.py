@@ -13,8 +13,8 @@ from blackbox_kd.errors import DataError
 from blackbox_kd.estimate_numbers import KEPT, NOTHING, REPLY_SHARE, Asking, Line, Span, added, share
 from blackbox_kd.marks import mentions, resolve
 from blackbox_kd.recipe import Planned, Recipe
-from blackbox_kd.rehearsal import Env, Memory, Rehearsal, Rehearsed
-from blackbox_kd.schema import Row, Table
+from blackbox_kd.rehearsal import Env, Rehearsal, Rehearsed
+from blackbox_kd.schema import Memory, Row, Table
 from blackbox_kd.stages import Stage, drawn, program
 
 SAMPLE = 64

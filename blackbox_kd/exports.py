@@ -10,6 +10,7 @@ from typing import Any
 
 from blackbox_kd import shapes, yaml_source
 from blackbox_kd.errors import DataError
+from blackbox_kd.private import open_anew
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.run import write_whole
 from blackbox_kd.schema import Row
@@ -54,8 +55,8 @@ def write_dataset(folder: Path, rows: Iterable[Row], method: str | None = None) 
     part, refused = folder / "train.jsonl.part", folder / f"{LEFT_OUT}.part"
     kinds: dict[str, str] = {}
     with ExitStack() as files:
-        kept = files.enter_context(part.open("wb"))
-        lost = files.enter_context(refused.open("wb"))
+        kept = files.enter_context(open_anew(part))
+        lost = files.enter_context(open_anew(refused))
         for row in chain(first, iterator):
             try:
                 made = _converted(row, shape)
@@ -97,12 +98,9 @@ def _shape(first: list[Row], method: str | None) -> str | None:
         if method is not None and first:
             raise
         return None
-    if method is not None and (shape == "preference") != (method == "dpo"):
-        has, needs = ", ".join(shapes.SHAPES[shape]), "chosen, rejected" if method == "dpo" else "prompt, completion"
-        raise DataError(
-            f"the rows are of the shape {shape} ({has}), which method {method} cannot learn from\n"
-            f"  fix: give it rows with {needs}, or choose another method"
-        )
+    if method is not None and (wrong := shapes.not_for(method, shape)):
+        needs, other = ("chosen, rejected", "sft") if method == "dpo" else ("prompt, completion", "dpo")
+        raise DataError(f"{wrong}\n  fix: give it rows with {needs}, or method: {other}")
     return shape
 
 
@@ -185,7 +183,7 @@ def _write_parquet(source: Path, target: Path, kinds: dict[str, str]) -> None:
     }
     schema = pa.schema([(name, types.get(kind, pa.string())) for name, kind in kinds.items()])
     part = target.with_suffix(".part")
-    with pq.ParquetWriter(part, schema) as writer, source.open(encoding="utf-8") as file:
+    with open_anew(part) as out, pq.ParquetWriter(out, schema) as writer, source.open(encoding="utf-8") as file:
         while batch := [json.loads(line) for line in islice(file, BATCH)]:
             rows = [{name: _as_kind(row.get(name), kind) for name, kind in kinds.items()} for row in batch]
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))

@@ -12,7 +12,18 @@ from pydantic import BaseModel
 class Names:
     """A mark on a config field: its text names something of the recipe."""
 
-    kind: Literal["model", "student", "table", "new table", "prompt", "column", "new column", "expression", "answer"]
+    kind: Literal[
+        "model",
+        "student",
+        "table",
+        "reported table",
+        "new table",
+        "prompt",
+        "column",
+        "new column",
+        "expression",
+        "answer",
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,8 @@ class FromEarlier:
 StudentName = Annotated[str, Names("student")]
 ModelName = Annotated[str, Names("model")]
 TableName = Annotated[str, Names("table")]
+ReportedTable = Annotated[str, Names("reported table")]
+"""A table of which only what `evaluate` reported is read, so that it may be held out."""
 NewTable = Annotated[str, Names("new table")]
 PromptName = Annotated[str, Names("prompt")]
 Column = Annotated[str, Names("column")]

@@ -9,8 +9,8 @@ A template without message marks is one user message. With marks it holds severa
     {% endfor %}
     {% user %}{{ instruction }}{% enduser %}
 
-Templates are code of strangers: they run in a sandbox that can neither change nor call what it is given, a
-variable that no column provides is an error, and a row's text is only ever data.
+Templates are code of strangers: they run in a sandbox (see `sandbox`), a variable that no column provides is an
+error, and a row's text is only ever data.
 """
 
 import secrets
@@ -22,17 +22,17 @@ import jinja2
 from jinja2 import meta, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from blackbox_kd.errors import DataError, UserError
+from blackbox_kd.sandbox import GLOBALS, Sandbox
 from blackbox_kd.schema import Message
 
 ROLES = ("system", "user", "assistant")
 SUFFIX = ".jinja"
 _MARK = f"\x00{secrets.token_hex(8)}\x00"
 """Stands before and after a message while a template renders; random, so that no row can forge a message."""
-_GLOBALS = ("range", "namespace", "joiner", "cycler", "dict")
-"""Functions that templates may call. Jinja's `lipsum` is not among them: it makes text of any length."""
+MOST_BYTES = 2**20
+"""The largest file of a template."""
 
 
 class _Messages(Extension):
@@ -70,35 +70,21 @@ class _Templates(jinja2.FileSystemLoader):
     def get_source(self, environment: jinja2.Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
         if not template.endswith(SUFFIX):
             raise jinja2.TemplateNotFound(template, f"{template!r} is not a template ({SUFFIX})")
-        return super().get_source(environment, template)
+        found = super().get_source(environment, template)
+        if len(found[0]) > MOST_BYTES:
+            raise jinja2.TemplateError(f"{template!r} is larger than {MOST_BYTES // 2**20} MB")
+        return found
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """The sandbox, without the operators that turn a few characters into gigabytes."""
-
-    intercepted_binops = frozenset(["**", "*", "%"])
-
-    def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**":
-            raise jinja2.exceptions.SecurityError("there is no operator '**'")
-        if not all(isinstance(value, int | float) for value in (left, right)):
-            raise jinja2.exceptions.SecurityError(f"operator {operator!r} takes numbers only")
-        return super().call_binop(context, operator, left, right)
-
-
-def environment(folders: Sequence[Path]) -> ImmutableSandboxedEnvironment:
+def environment(folders: Sequence[Path]) -> Sandbox:
     """A sandboxed environment that finds `{% include %}`s in the given folders only."""
-    found = _Sandbox(
+    return Sandbox(
         loader=_Templates([str(folder) for folder in folders]),
-        undefined=jinja2.StrictUndefined,
         extensions=[_Messages],
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=False,
-        autoescape=False,
     )
-    found.globals = {name: found.globals[name] for name in _GLOBALS}
-    return found
 
 
 class Prompt:
@@ -122,12 +108,14 @@ class Prompt:
         self._shown = from_here(path)
         self._environment = environment([path.parent, *folders])
         try:
+            if path.stat().st_size > MOST_BYTES:
+                raise UserError(f"{self._shown}: a template of more than {MOST_BYTES // 2**20} MB is not read")
             text = path.read_text(encoding="utf-8")
             self._template = self._environment.from_string(text)
             self._sources = list(self._read_all(text))
         except jinja2.TemplateError as error:
             raise UserError(_located(error, path)) from error
-        except (OSError, UnicodeDecodeError, RecursionError) as error:
+        except (OSError, UnicodeDecodeError, RecursionError, SyntaxError, MemoryError) as error:
             raise UserError(f"{self._shown}: cannot be read: {error}") from error
         self.source = "\n".join(self._sources)
 
@@ -163,7 +151,7 @@ class Prompt:
             assigned |= {name.name for name in tree.find_all(nodes.Name) if name.ctx in ("store", "param")}
         own = meta.find_undeclared_variables(self._environment.parse(self._sources[0]))
         # An included template sees what the one around it assigned, such as the variable of a loop.
-        return {name for name in needed if name in own or name not in assigned} - set(_GLOBALS)
+        return {name for name in needed if name in own or name not in assigned} - set(GLOBALS)
 
     def render(self, values: Mapping[str, Any]) -> list[Message]:
         """The messages for one row.
@@ -172,7 +160,7 @@ class Prompt:
             DataError: a variable is missing, a value cannot be used so, or no text comes out.
         """
         try:
-            text = self._template.render(values)
+            text = self._environment.render(self._template, values)
         except jinja2.exceptions.SecurityError as error:
             raise DataError(f"{self._shown}: the sandbox does not allow this: {error}") from error
         except Exception as error:  # a template is code of its own and can raise anything

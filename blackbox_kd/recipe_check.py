@@ -100,7 +100,7 @@ def _check_step(flow: Flow, planned: Planned) -> None:
     for mention in named:
         if mention.kind in ("model", "student"):
             _check_model_name(flow, planned, mention)
-        elif mention.kind == "table":
+        elif mention.kind in ("table", "reported table"):
             _check_table_name(flow, planned, mention)
         elif mention.kind == "answer":
             _check_answer(flow, planned, mention)
@@ -175,7 +175,7 @@ def _check_answer(flow: Flow, planned: Planned, mention: Mention) -> None:
 def _check_table_name(flow: Flow, planned: Planned, mention: Mention) -> None:
     name = mention.value
     flow.used_tables.add(name)
-    if name in flow.held_out and not planned.step.held_out:
+    if name in flow.held_out and not planned.step.held_out and mention.kind == "table":
         message = f"table {name!r} is held out: only evaluate may read it, or the evidence would be worthless."
         flow.report(planned, mention.field, message, "", "read another table, or take held_out: true away")
     if name in flow.tables or name in flow.broken or not flow.recipe.head.data:

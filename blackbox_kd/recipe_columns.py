@@ -4,7 +4,7 @@ from pathlib import Path
 
 from blackbox_kd import expressions
 from blackbox_kd.errors import UserError
-from blackbox_kd.marks import Mention, resolve
+from blackbox_kd.marks import Mention, mentions, resolve
 from blackbox_kd.prompt import Prompt, find
 from blackbox_kd.recipe_file import Planned
 from blackbox_kd.recipe_flow import Columns, Flow
@@ -98,11 +98,21 @@ def _check_expression(flow: Flow, planned: Planned, mention: Mention, columns: C
 
 
 def check_leaks(flow: Flow, planned: Planned) -> None:
-    """Reports prompts through which the student would see the right answer, in training or in an exam."""
-    secrets = {"reference", *(str(getattr(p.config, "against", "reference")) for p in flow.recipe.steps)}
+    """Reports prompts through which the student would see the right answer, in training or in an exam.
+
+    What a model wrote with the answer before it can hold the answer, too.
+    """
+    flow.secrets |= {"reference", *(str(getattr(p.config, "against", None) or "reference") for p in flow.recipe.steps)}
+    named = list(mentions(planned.config))
+    shown_there = {m.value: _secrets(flow, m.value) for m in named if m.kind == "prompt"}
     for at, name, is_declared in planned.config.shown_to_student():
-        prompt = flow.recipe.prompts.get(name)
-        shown_there = sorted(prompt.variables() & secrets) if prompt is not None else []
-        if shown_there and not is_declared:
-            what = f"prompt {name!r} shows the student {shown_there[0]!r}, the right answer."
+        if shown_there.get(name) and not is_declared:
+            what = f"prompt {name!r} shows the student {shown_there[name][0]!r}, which holds the right answer."
             flow.report(planned, at, what, "", "use a prompt without it; a task that means to show it says hint: true")
+    if any(shown_there.values()):
+        flow.secrets |= {m.value for m in named if m.kind == "new column"}
+
+
+def _secrets(flow: Flow, name: str) -> list[str]:
+    prompt = flow.recipe.prompts.get(name)
+    return sorted(prompt.variables() & flow.secrets) if prompt is not None else []

@@ -47,6 +47,7 @@ class Flow:
         last: the table that the next step reads if it names none.
         loop: the loop that the walk is in.
         deciding: tables by which a loop ends and picks a model, and the loop.
+        secrets: columns that hold the right answer, or what was written with it in view.
     """
 
     recipe: Recipe
@@ -61,6 +62,7 @@ class Flow:
     last: str | None = None
     loop: Body | None = None
     deciding: dict[str, str] = field(default_factory=dict)
+    secrets: set[str] = field(default_factory=set)
 
     def names(self) -> str:
         """Tables that have a name, for messages."""

@@ -23,7 +23,7 @@ from blackbox_kd.models import Model, ModelConfig
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Planned, Recipe
 from blackbox_kd.run import RunFolder
-from blackbox_kd.schema import Dropped, Outcome, Request, Row, Table, Usage
+from blackbox_kd.schema import Dropped, Memory, Outcome, Request, Row, Table, Usage
 from blackbox_kd.segment import OWN_ERRORS, failure
 from blackbox_kd.streaming import in_order
 
@@ -178,20 +178,6 @@ class Rehearsed:
             self.waiting.append(outcome.row)
         else:
             self.failed += 1
-
-
-@dataclass(slots=True)
-class Memory:
-    """A table in memory."""
-
-    name: str
-    rows: list[Row]
-
-    def __iter__(self) -> Iterator[Row]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 class RehearsalContext(RunContext):

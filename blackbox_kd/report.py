@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd import exports, report_rows
+from blackbox_kd import exports, report_evidence, report_judges, report_loops, report_rows
 from blackbox_kd.accounts import Account
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.run import StoredTable, write_whole
@@ -58,8 +58,9 @@ def write(folder: Path, facts: Facts) -> dict[str, Any]:
         "models": facts.models,
         "spent": facts.spent,
         "evaluations": facts.lists.get("evaluations", []),
-        "comparisons": facts.lists.get("comparisons", []),
+        "comparisons": report_evidence.priced(facts.lists.get("comparisons", []), facts.spent),
         "contamination": facts.contamination,
+        "judges": report_judges.entries(account.entry() for account in facts.accounts),
         **{k: v for k, v in facts.lists.items() if k not in ("evaluations", "comparisons")},
         "environment": environment(),
     }
@@ -89,7 +90,10 @@ def environment() -> dict[str, str]:
 def in_words(report: Mapping[str, Any], samples: list[StoredTable]) -> str:
     """The report as a person would tell it, in Markdown."""
     parts = [f"# {report['recipe']}", "", _status(report), ""]
-    parts += _evidence(report) + _training(report) + _rows(report) + _costs(report) + report_rows.in_words(samples)
+    parts += _evidence(report) + report_evidence.in_words(report)
+    parts += report_loops.in_words(report) + _training(report)
+    parts += report_judges.in_words(report.get("judges", [])) + _rows(report)
+    parts += _costs(report) + report_rows.in_words(samples)
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -156,7 +160,7 @@ def _evidence(report: Mapping[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for entry in report["evaluations"]:
-        cells = [entry["model"], entry["table"], f"{entry['n']:,}", _right(entry), interval(entry["ci95"])]
+        cells = [_measured(entry), entry["table"], f"{entry['n']:,}", _right(entry), interval(entry["ci95"])]
         cells += [f"{entry['read']:,}", f"{entry['truncated']:,}"]
         lines.append(f"| {' | '.join(cells)} |")
     for entry in report["evaluations"]:
@@ -173,6 +177,14 @@ def _evidence(report: Mapping[str, Any]) -> list[str]:
             "",
         ]
     return lines
+
+
+def _measured(entry: Mapping[str, Any]) -> str:
+    """The model of an evaluation, which one it was just then, and in what round."""
+    version = entry.get("version", entry["model"])
+    about = [version] if version != entry["model"] else []
+    about += [f"round {entry['round']}"] if entry.get("round") else []
+    return f"{entry['model']} ({', '.join(about)})" if about else str(entry["model"])
 
 
 def _right(entry: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Self
 
 from blackbox_kd import __version__
 from blackbox_kd.errors import StepError, UserError
+from blackbox_kd.private import open_anew, open_shared
 from blackbox_kd.schema import Dropped, Outcome, Row
 
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
@@ -124,7 +125,7 @@ class RunFolder:
         try:
             for folder in (path, path / "tables", path / "models", path / "work"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = (path / "work" / "lock").open("a+")
+            self._lock = open_shared(path / "work" / "lock")
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {error}\n  fix: --run-dir names another folder") from error
         self._take_lock()
@@ -260,12 +261,6 @@ def gather_losses(folder: Path, stages: Iterable[str]) -> None:
                 if source.exists():
                     joined.write(source.read_bytes())
         part.replace(target)
-
-
-def open_anew(path: Path) -> BinaryIO:
-    """Opens a new file for writing in place of what is there; a link there is removed, not followed."""
-    path.unlink(missing_ok=True)
-    return path.open("xb")
 
 
 def write_whole(path: Path, text: str) -> None:

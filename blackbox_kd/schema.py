@@ -3,7 +3,7 @@
 import hashlib
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -142,6 +142,20 @@ class Table(Protocol):
 
     def __iter__(self) -> Iterator[Row]: ...
     def __len__(self) -> int: ...
+
+
+@dataclass(slots=True)
+class Memory:
+    """A table in memory."""
+
+    name: str
+    rows: Sequence[Row]
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 class AnswerKind(Protocol):

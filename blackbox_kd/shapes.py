@@ -1,6 +1,6 @@
 """Rows that somebody else made -> TRL's messages, recognised by their columns.
 
-preference    chosen, rejected, and prompt unless both are whole conversations
+preference    chosen, rejected, and prompt unless both are whole conversations or texts that begin alike
 completion    prompt, completion: texts or messages
 messages      messages: [{role, content}, ...]
 sharegpt      conversations: [{from, value}, ...]
@@ -11,6 +11,8 @@ What is learnt is the last turn of the assistant, and the prompt is all before i
 becomes the system message of the shapes that have no place of their own for it.
 """
 
+import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -33,6 +35,8 @@ _ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
 }
 """What a speaker is called -> its role; ShareGPT's exports have names of their own."""
+_SPEAKERS = re.compile(r"(?:^|\n\n)(Human|Assistant):(.*?)(?=\n\n(?:Human|Assistant):|$)", re.DOTALL)
+"""The turns of a dialogue in one text, as HH-RLHF has them."""
 
 Converted = dict[str, list[Message]]
 
@@ -52,6 +56,13 @@ def recognise(columns: Iterable[str]) -> str:
         f"the columns {', '.join(sorted(found)) or '(none)'} make no shape that training knows\n"
         f"  known: {known}\n  fix: rename columns (rename: under data:), or put a step format before"
     )
+
+
+def not_for(method: str, shape: str) -> str | None:
+    """Why a method of training cannot learn from a shape; None if it can."""
+    if (shape == "preference") == (method == "dpo"):
+        return None
+    return f"the rows are of the shape {shape} ({', '.join(SHAPES[shape])}), which method {method} cannot learn from"
 
 
 def convert(row: Mapping[str, Any], shape: str) -> Converted:
@@ -94,6 +105,8 @@ def convert_all(rows: Iterable[Mapping[str, Any]], shape: str, problems: Counter
 
 def _preference(row: Mapping[str, Any]) -> Converted:
     """A prompt with a better and a worse completion; either may repeat the prompt, as UltraFeedback's do."""
+    if row.get("prompt") is None and all(isinstance(row[name], str) for name in ("chosen", "rejected")):
+        row = {**row, **_parted(row)}
     sides = {name: _turns(row[name], name, "assistant") for name in ("chosen", "rejected")}
     replies = {name: _reply(turns) for name, turns in sides.items()}
     before = [turns[: len(turns) - len(replies[name])] for name, turns in sides.items()]
@@ -103,6 +116,26 @@ def _preference(row: Mapping[str, Any]) -> Converted:
     if replies["chosen"] == replies["rejected"]:
         raise DataError("'chosen' and 'rejected' are the same")
     return {"prompt": _asked(prompt), **{name: _said(turns) for name, turns in replies.items()}}
+
+
+def _parted(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Two texts without a prompt: turns where they are dialogues of HH-RLHF, else what they begin with alike.
+
+    TRL parts at the first character that differs; here the prompt ends with a whole word.
+    """
+    texts = {name: str(row[name]) for name in ("chosen", "rejected")}
+    if all(text.lstrip().startswith("Human:") for text in texts.values()):
+        return {name: [_spoken(*turn) for turn in _SPEAKERS.findall(text)] for name, text in texts.items()}
+    if others := sorted(name for name, value in row.items() if isinstance(value, str) and name not in (*texts, "id")):
+        raise DataError(f"there is no column 'prompt'; is it one of {', '.join(others)}?")
+    prompt = os.path.commonprefix(list(texts.values())).rpartition(" ")[0]  # noqa: RUF071 - of texts, not of paths
+    if not prompt.strip():
+        raise DataError("there is no column 'prompt', and 'chosen' and 'rejected' do not begin alike")
+    return {"prompt": prompt, **{name: text.removeprefix(prompt).strip() for name, text in texts.items()}}
+
+
+def _spoken(speaker: str, text: str) -> Message:
+    return {"role": {"Human": "user", "Assistant": "assistant"}[speaker], "content": text.strip()}
 
 
 def _reply(turns: list[Message]) -> list[Message]:

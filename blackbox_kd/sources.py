@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blackbox_kd.errors import DataError, SetupError
+from blackbox_kd.private import no_telemetry
 from blackbox_kd.schema import Row, digest
 from blackbox_kd.table_files import READERS, plain, read_file
 from blackbox_kd.validation import did_you_mean
@@ -202,6 +203,7 @@ def _need(package: str, what: str, extra: str) -> None:
 def _hub(source: TableSource) -> Iterator[dict[str, Any]]:
     """The rows of a data set on the Hub: streamed, or from the local cache where the Hub is out of reach."""
     _need("datasets", "hub:", "hub")
+    no_telemetry()
     from datasets import config, load_dataset
 
     def load(streaming: bool) -> Any:

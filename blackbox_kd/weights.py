@@ -5,6 +5,7 @@ conversion runs as a process of its own, `python -m blackbox_kd.weights SOURCE T
 back.
 """
 
+import functools
 import hashlib
 import importlib.util
 import json
@@ -17,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from blackbox_kd.errors import SetupError, StepError
+from blackbox_kd.private import no_telemetry
 
 PACKAGE = "package:"
 WEIGHTS = ("*.safetensors", "adapter_config.json", "config.json", "*.gguf")
@@ -68,7 +70,7 @@ def _package_folder(package: str) -> Path | None:
 
 
 def resolve(spec: str, cache: Path, folder: Path) -> str:
-    """What transformers can load: the folder of the weights, or the hub id as it is.
+    """What `pretrained` can load: the folder of the weights, or the hub id with the commit that names it, `ID@COMMIT`.
 
     Args:
         spec: the model as the recipe names it.
@@ -79,16 +81,33 @@ def resolve(spec: str, cache: Path, folder: Path) -> str:
         SetupError: there are no such weights.
         StepError: a GGUF file could not be converted.
     """
+    path = _checked(spec, folder)
+    if path is None:
+        return f"{spec}@{hub_commit(spec)}"
+    return str(path.resolve() if path.is_dir() else converted(path, cache))
+
+
+def identity(spec: str, cache: Path, folder: Path) -> str:
+    """What names the weights in a paid reply's key: the hash of their files, or the hub id and its commit.
+
+    Nothing is converted for it, and nothing downloaded. Arguments and errors as of `resolve`.
+    """
+    path = _checked(spec, folder)
+    if path is None:
+        return f"{spec}@{hub_commit(spec)}"
+    return folder_hash(path, cache) if path.is_dir() else file_hash(path, cache)
+
+
+def _checked(spec: str, folder: Path) -> Path | None:
+    """The folder or the GGUF file of a name; None for a hub id."""
     found = problem(spec, folder)
     if found is not None:
         raise SetupError(f"model {spec!r}: {found[0]}\n  fix: {found[1]}")
     if spec.startswith(PACKAGE):
         package, _, name = spec.removeprefix(PACKAGE).partition("/")
-        return str(converted(Path(str(_package_folder(package))) / name, cache))
+        return Path(str(_package_folder(package))) / name
     path = folder / spec
-    if spec.endswith(".gguf"):
-        return str(converted(path, cache))
-    return str(path.resolve()) if path.is_dir() else spec
+    return path if spec.endswith(".gguf") or path.is_dir() else None
 
 
 def converted(source: Path, cache: Path) -> Path:
@@ -115,19 +134,24 @@ def converted(source: Path, cache: Path) -> Path:
     return target
 
 
-def identity(place: str, cache: Path) -> str:
-    """What names the weights in a paid reply's key: the hash of their files, or the hub id and its commit."""
-    path = Path(place)
-    if not path.is_dir():
-        return f"{place}@{hub_commit(place)}"
-    return folder_hash(path, cache)
-
-
 def folder_hash(path: Path, cache: Path) -> str:
     """SHA-256 over the names and hashes of a folder's weights and configs."""
     files = sorted({file for pattern in WEIGHTS for file in path.glob(pattern)})
     files += [path / name for name in ("chat_template.jinja", "tokenizer.json") if (path / name).exists()]
-    return hashlib.sha256("\n".join(f"{f.name} {file_hash(f, cache)}" for f in files).encode()).hexdigest()
+    hashes = (_config_hash(f) if f.name == "adapter_config.json" else file_hash(f, cache) for f in files)
+    named = "\n".join(f"{f.name} {found}" for f, found in zip(files, hashes, strict=True))
+    return hashlib.sha256(named.encode()).hexdigest()
+
+
+def _config_hash(path: Path) -> str:
+    """SHA-256 of what an adapter's config says.
+
+    peft writes its sets in the order of a process's hashes, and where the base model lay: two trainings of the same
+    rows would otherwise make two students, and every reply of the one would be asked for again of the other.
+    """
+    said = {name: value for name, value in json.loads(path.read_text()).items() if name != "base_model_name_or_path"}
+    ordered = {name: sorted(value, key=str) if isinstance(value, list) else value for name, value in said.items()}
+    return hashlib.sha256(json.dumps(ordered, sort_keys=True).encode()).hexdigest()
 
 
 def file_hash(path: Path, cache: Path) -> str:
@@ -146,15 +170,18 @@ def file_hash(path: Path, cache: Path) -> str:
     return found
 
 
+@functools.cache
 def hub_commit(repository: str) -> str:
     """The commit of a hub model: what the cache holds, else what the hub says; `main` where neither can be asked.
 
     The hub is asked before the first download: a name that changed with it would make the second run forget every
-    reply of the first. Where it cannot be asked nothing can be loaded either, and an estimate still goes on.
+    reply of the first. Where it cannot be asked nothing can be loaded either, and an estimate still goes on. It is
+    asked once in a process, which loads that very commit, whatever the hub says later.
 
     Raises:
         SetupError: the hub has no such model, or hides it from this user.
     """
+    no_telemetry()
     try:
         from huggingface_hub import HfApi, try_to_load_from_cache
         from huggingface_hub.errors import RepositoryNotFoundError
@@ -190,7 +217,7 @@ def convert(source: Path, target: Path) -> None:
 def main(arguments: Iterable[str]) -> None:
     """`python -m blackbox_kd.weights SOURCE TARGET`."""
     source, target = arguments
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    no_telemetry()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     convert(Path(source), Path(target))
 

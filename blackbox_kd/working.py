@@ -76,6 +76,8 @@ class Work:
         assert table is not None
         first, last = stage.steps[0], stage.steps[-1]
         if (rows := drawn(first)) is not None:
+            if not len(table):
+                self._view.say(f"{first.label}: table {table.name!r} has no rows, so none can be drawn from it")
             table = Drawn(table, rows, RunContext(self._shared, first).rng("rows"))
         books = [Account(planned.label, round=planned.round) for planned in stage.steps]
         self._accounts += books
@@ -135,8 +137,12 @@ class Work:
         prompts = {m.value: recipe.prompts[m.value].source for m in named if m.kind == "prompt"}
         plugin = not planned.step.run.__module__.startswith("blackbox_kd.steps.")
         code = planned.step.file.read_text(encoding="utf-8") if plugin else ""
+        shown = [m.value for m in named if m.kind == "reported table"]
+        reports = {
+            key: [e for e in kept if e.get("table") in shown] for key, kept in self._shared.report.items() if shown
+        }
         own = [planned.config.model_dump(), recipe.head.seed, table and table.sha256]
-        return digest([*own, tables, asked, prompts, code])
+        return digest([*own, tables, asked, prompts, code, reports])
 
     def _skip(self, planned: Planned, done: dict[str, Any]) -> None:
         """Takes over what an earlier run of the same step wrote."""

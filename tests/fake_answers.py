@@ -57,4 +57,21 @@ def completion_of(name: str, body: dict[str, Any], rule: str) -> dict[str, Any]:
         completion["model"] = "another-model"
     elif name == "uncounted":
         del completion["usage"]
+    elif name == "prompt_logprobs":
+        choice["finish_reason"] = "length"
+        completion |= about_prompt(body)
     return completion
+
+
+def about_prompt(body: dict[str, Any]) -> dict[str, Any]:
+    """What a vLLM server tells about its prompt when it is asked to: words are tokens, each has half a nat."""
+    words = [word for message in body["messages"] for word in str(message["content"]).split()]
+    tokens = [int(hashlib.sha256(word.encode()).hexdigest()[:6], 16) for word in words]
+    told = [
+        {str(token): {"logprob": -0.5, "rank": 1, "decoded_token": word}}
+        for token, word in zip(tokens, words, strict=True)
+    ]
+    return {
+        "prompt_token_ids": tokens if body.get("return_token_ids") else None,
+        "prompt_logprobs": [None, *told[1:]] if body.get("prompt_logprobs") is not None else None,
+    }

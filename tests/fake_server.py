@@ -18,6 +18,7 @@ A plan names what is done with the first request, the second, and so on; then `a
     null none no_message        200 with `choices: null`, without choices, with a choice without a message
     empty refusal filtered cut_off error    replies that cannot be used
     other_model uncounted gzip  replies by another model, without usage, compressed
+    prompt_logprobs             one token, and what vLLM tells about the prompt when it is asked to
 """
 
 import argparse

@@ -23,7 +23,7 @@ from blackbox_kd.run import RunFolder
 from blackbox_kd.runner import Options, Run
 from blackbox_kd.schema import Request, Row, Sampling, Usage
 from blackbox_kd.steps import train
-from blackbox_kd.training import launch, sft
+from blackbox_kd.training import dpo, launch, sft, student
 from tests.calls.test_caller import MemoryLedger
 from tests.fake_batches import FakeBatches
 from tests.fake_server import FakeServer
@@ -83,6 +83,7 @@ def furnish(folder: Path) -> Path:
     (folder / "short.jinja").write_text("In short: {{ instruction }}")
     shots = "{% for shot in examples | default([]) %}{{ shot.instruction }} {% endfor %}Now: {{ instruction }}"
     (folder / "shots.jinja").write_text(shots)
+    (folder / "told.jinja").write_text("{{ context | default('nothing') }} {{ instruction }}")
     (folder / "said.py").write_text("def reply(messages, row, sample):\n    return 'said by a function'\n")
     (folder / "shout.py").write_text(
         "from blackbox_kd.registry import StepConfig, row_step\n"
@@ -176,6 +177,11 @@ def body(name: str) -> RunLook:
 
 def asked(seen: Seen) -> str:
     return str(seen.bodies[0]["messages"][-1]["content"])
+
+
+def both_asked(seen: Seen) -> str:
+    """What the first two requests asked, in one order whichever came first."""
+    return "\n".join(sorted(str(each["messages"][-1]["content"]) for each in seen.bodies[:2]))
 
 
 def shown(seen: Seen) -> set[str]:
@@ -315,6 +321,13 @@ def other_weights() -> Path:
     return folder
 
 
+def template_file() -> str:
+    """A file with a chat template of its own."""
+    file = a_folder() / "short.jinja"
+    file.write_text("{% for message in messages %}{{ message['content'] }}{% endfor %}")
+    return str(file)
+
+
 @functools.cache
 def other_template() -> Path:
     """A folder with a model whose chat template shows a variable."""
@@ -390,11 +403,16 @@ def arguments(chosen: dict[str, Any]) -> Any:
     return sft.arguments(chosen, Path("out"), _parts(), 512, on_gpu=False)
 
 
+def preference_arguments(chosen: dict[str, Any]) -> Any:
+    """TRL's arguments for 160 pairs."""
+    return dpo.arguments(chosen, Path("out"), _parts(), 512, on_gpu=False)
+
+
 def lora(chosen: dict[str, Any]) -> Any:
     """Peft's config for the tiny model."""
     from transformers import AutoModelForCausalLM
 
-    return sft.lora(chosen, AutoModelForCausalLM.from_pretrained(tiny_model()))
+    return student.lora(chosen, AutoModelForCausalLM.from_pretrained(tiny_model()))
 
 
 @functools.cache

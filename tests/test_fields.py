@@ -16,8 +16,11 @@ from pydantic import BaseModel
 from blackbox_kd import models
 from blackbox_kd.recipe import RecipeFile
 from blackbox_kd.registry import Registry
+from blackbox_kd.schema import Row
 from blackbox_kd.sources import TableSource
+from blackbox_kd.steps import filter as filter_step
 from tests import looks
+from tests.fakes import FakeContext, FakeTable
 from tests.looks import HUB, SERVER, Seen, body, card, column, count, error, evaluation, report, rows_in, said
 from tests.tiny import tiny_model
 
@@ -62,6 +65,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "teacher": {"provider": "scripted"},
     "right": {"provider": "scripted", "replies": ["The answer is {{ reference | float | int }}."]},
     "other": {"provider": "scripted", "replies": ["Said by another."]},
+    "grader": {"provider": "scripted", "replies": ["Well done.\nquality: 7"]},
     "served": {"provider": "openai", "model": "m", "base_url": SERVER, "price": {"input": 1, "output": 10}},
     "student": {"provider": "transformers", "model": "HuggingFaceTB/SmolLM2-135M-Instruct"},
 }
@@ -72,7 +76,10 @@ STEPS: dict[str, dict[str, Any]] = {
     "filter": {"step": "filter", "keep": "score >= 1"},
     "format": {"step": "format"},
     "generate": ASK,
+    "judge": {"step": "judge", "mode": "scale", "models": ["grader"]},
     "mix": {"step": "mix", "tables": {"train": 1}},
+    "pair": {"step": "pair", "better": "response", "worse": "draft"},
+    "score": {"step": "score", "model": "teacher"},
     "select": {"step": "select", "rows": 4},
     "split": {"step": "split", "outputs": {"low": "score < 2", "high": "score >= 2"}},
     "train": {"step": "train", "model": "student"},
@@ -102,12 +109,46 @@ BASES: dict[str, dict[str, Any]] = {
     "two tables": recipe({"step": "mix", "tables": {"train": 1, "extra": 1}}, data=TWO),
     "drawn": recipe({"step": "select", "rows": 2, "by": "random"}),
     "top": recipe({"step": "select", "rows": 2, "by": "top", "column": "score"}),
+    "ranked": recipe({"step": "pair", "per": "kind", "rank": "score", "max_similarity": 1}),
     "groups": recipe({"step": "select", "per": "kind", "best": 1}),
     "cut off": recipe(ASK, models=CUT_OFF),
     "shout": recipe({"step": "shout"}),
     "train": recipe(STEPS["train"], data={"train": MUTE["train"]}),
     "hub": recipe(STEPS["filter"]),
     "made": recipe({"step": "filter", "keep": "len(instruction) > 0"}),
+}
+_ASKED_BOTH = {**STEPS["evaluate"], "models": ["right", "other"]}
+_JUDGED = {**_ASKED_BOTH, "input": "test", "judge": "referee"}
+REFEREE = {"provider": "scripted", "replies": ["So it is.\nAnswer 1: 7\nAnswer 2: 3"]}
+_TOLD = {**SHOTS, "prompt": "told"}
+_TWO_MODELS = {name: MODELS[name] for name in ("right", "other")}
+BASES |= {
+    "two answer": recipe({**_ASKED_BOTH, "input": "test"}, data=HELD_OUT),
+    "judged": recipe(_JUDGED, data=HELD_OUT, models={**_TWO_MODELS, "referee": REFEREE}),
+    "judged by a server": recipe(_JUDGED, data=HELD_OUT, models={**_TWO_MODELS, "referee": MODELS["served"]}),
+    "untold": recipe(_TOLD),
+    "told": recipe(
+        {**_ASKED_BOTH, "input": "train"},
+        {**_ASKED_BOTH, "input": "shots"},
+        {**_TOLD, "context": {"evaluation": "train", "model": "right"}},
+        data={**TRAIN, "shots": {"path": "shots.jsonl"}},
+        models={**_TWO_MODELS, "served": MODELS["served"]},
+    ),
+}
+SEES_SHOTS = "data={train: {path: train.jsonl}, shots: {path: shots.jsonl}}"
+_PAIR = {"step": "judge", "mode": "pairwise", "a": "response", "b": "draft"}
+_PANEL = {"step": "judge", "mode": "panel", "author": "kind"}
+_REVIEWERS = {name: {"provider": "scripted", "replies": [f"[{at}]"]} for at, name in enumerate("abc", 3)}
+BASES |= {
+    "judge asked": recipe({**STEPS["judge"], "models": ["served"]}),
+    "pair judged": recipe({**_PAIR, "models": ["other"]}, models={"other": REFEREE}),
+    "pair asked": recipe({**_PAIR, "models": ["served"]}),
+    "panel": recipe({**_PANEL, "models": ["a", "b"]}, models={name: _REVIEWERS[name] for name in "ab"}),
+    "panel unread": recipe(
+        {**_PANEL, "models": ["a", "b", "c"]},
+        models={**_REVIEWERS, "c": {"provider": "scripted", "replies": ["I cannot say."]}},
+    ),
+    "score asked": recipe({**STEPS["score"], "model": "served"}),
 }
 FROM_HUB = f"data.train={{hub: {HUB}}}"
 MADE = "data.train={generator: reasoning_gym, task: chain_sum, size: 3}"
@@ -168,6 +209,15 @@ def lora(name: str) -> Callable[[dict[str, Any]], Any]:
     return lambda settings: getattr(looks.lora(settings), name)
 
 
+def prefers(name: str, becomes: Any, **fields: Any) -> Case:
+    """The settings of a training on preferences lead to other arguments of TRL."""
+
+    def look(settings: dict[str, Any]) -> Any:
+        return getattr(looks.preference_arguments(settings), name)
+
+    return lambda: look(looks.settings(method="dpo")), lambda: look(looks.settings(method="dpo", **fields)), becomes
+
+
 def rows_of_a_step(settings: dict[str, Any]) -> int:
     made = looks.arguments(settings)
     return int(made.per_device_train_batch_size * made.gradient_accumulation_steps)
@@ -218,6 +268,8 @@ CASES: dict[str, Case] = {
     "check.answer": runs("check", column("correct"), [False] * 5, "steps.0.answer=exact"),
     "check.against": runs("check", column("correct"), [False] * 5, "steps.0.against=gold"),
     "check.of": runs("check", column("answer"), ["0"] * 5, "steps.0.of=draft"),
+    "check.answer_as": runs("check", lambda it: it.rows[0].get("said"), "1", "steps.0.answer_as=said"),
+    "check.correct_as": runs("check", lambda it: it.rows[0].get("is_right"), True, "steps.0.correct_as=is_right"),
     "check.fix_arithmetic": runs(
         "check", lambda it: "1 + 1 = 2." in it.rows[0]["response"], True, "steps.0.fix_arithmetic=true"
     ),
@@ -228,6 +280,21 @@ CASES: dict[str, Case] = {
     "evaluate.by": runs(
         "evaluate", evaluation("slices"), lambda it: it["kind"].keys() == {"a", "b"}, "steps.0.by=[kind]"
     ),
+    "evaluate.judge": runs(
+        "two answer",
+        lambda it: len(it.report.get("win_rates", [])),
+        1,
+        f"models.referee={REFEREE}",
+        "steps.0.judge=referee",
+    ),
+    "evaluate.judge_prompt": runs(
+        "judged by a server", looks.asked, "In short: What is 40 + 1?", "steps.0.judge_prompt=short"
+    ),
+    "evaluate.against_model": runs(
+        "judged", lambda it: it.report["win_rates"][0]["against"], "other", "steps.0.against_model=other"
+    ),
+    "evaluate.judge_temperature": runs("judged by a server", body("temperature"), 0.7, "steps.0.judge_temperature=0.7"),
+    "evaluate.judge_max_tokens": runs("judged by a server", body("max_tokens"), 77, "steps.0.judge_max_tokens=77"),
     "filter.keep": runs("filter", column("score"), [3, 4], "steps.0.keep=score >= 3"),
     "format.prompt": runs(
         "format", lambda it: it.rows[0]["prompt"][0]["content"], "In short: What is 0 + 1?", "steps.0.prompt=short"
@@ -253,9 +320,79 @@ CASES: dict[str, Case] = {
     "generate.examples.count": runs(
         "shown", looks.shown, {"What is 60 + 1? What is 61 + 1? "}, "steps.0.examples.count=2"
     ),
+    "generate.rows": runs("generate", count, 3, "steps.0.rows=3"),
+    "generate.after": runs("generate", lambda it: it.rows[0]["response"], "1.0.", "steps.0.after=The answer is"),
+    "generate.retry_until": runs(
+        "generate", report("funnel"), lambda it: it[0]["failed"] == {"retry_until": 5}, "steps.0.retry_until=1 > 2"
+    ),
+    "generate.tries": runs("cut off", lambda it: it.report["models"][0]["calls"], 25, "steps.0.tries=5"),
+    "generate.accept_truncated": runs("cut off", column("response"), ["It"] * 5, "steps.0.accept_truncated=true"),
+    "generate.keep": runs(
+        "generate",
+        lambda it: set(it.rows[0]) & {"instruction", "score", "seed_id"},
+        {"score", "seed_id"},
+        "steps.0.keep=[score]",
+    ),
+    "generate.context": runs(
+        "untold", looks.asked, lambda it: "What is 4 + 1?" in it, "steps.0.context={table: train}"
+    ),
+    "generate.context.table": runs(
+        "untold",
+        looks.asked,
+        lambda it: "What is 62 + 1?" in it,
+        SEES_SHOTS,
+        "steps.0.context={table: shots}",
+        before="steps.0.context={table: train}",
+    ),
+    "generate.context.rows": runs(
+        "untold",
+        looks.asked,
+        lambda it: "What is 3 + 1?" not in it,
+        "steps.0.context={table: train, rows: 1}",
+        before="steps.0.context={table: train}",
+    ),
+    "generate.context.evaluation": runs(
+        "told", looks.asked, lambda it: "'table': 'shots'" in it, "steps.2.context.evaluation=shots"
+    ),
+    "generate.context.model": runs(
+        "told", looks.asked, lambda it: "'model': 'other'" in it, "steps.2.context.model=other"
+    ),
     "generate.examples.choose": runs(
         "shown", lambda it: len(looks.shown(it)), lambda it: it > 1, "steps.0.examples.choose=random"
     ),
+    "judge.mode": checked(BASES["judge"], "a and b are not named", True, "steps.0.mode=pairwise"),
+    "judge.models": runs(
+        "judge",
+        lambda it: [*it.rows[0]["scores"]],
+        ["second"],
+        "models={second: {provider: scripted, replies: ['quality: 2']}}",
+        "steps.0.models=[second]",
+    ),
+    "judge.prompt": runs("judge asked", looks.asked, lambda it: it.startswith("In short:"), "steps.0.prompt=short"),
+    "judge.of": runs(
+        "judge asked", looks.asked, lambda it: "\nThe answer is 0.\n[END answer" in it, "steps.0.of=draft"
+    ),
+    "judge.a": runs("pair asked", looks.both_asked, lambda it: "\n99\n[END answer 1" in it, "steps.0.a=gold"),
+    "judge.b": runs("pair asked", looks.both_asked, lambda it: "\n99\n[END answer 2" in it, "steps.0.b=gold"),
+    "judge.author": runs(
+        "panel",
+        lambda it: "".join(name for row in it.rows for name in row["scores"]),
+        "bbbaa",
+        "steps.0.author=half",
+    ),
+    "judge.hint": runs("judge asked", looks.asked, lambda it: "\n99\n[END right answer" in it, "steps.0.hint=gold"),
+    "judge.criteria": runs(
+        "judge asked", looks.asked, lambda it: "\n- style: it is short\n" in it, "steps.0.criteria={style: it is short}"
+    ),
+    "judge.scale": runs("judge asked", looks.asked, lambda it: "0 (worst) to 3 (best)" in it, "steps.0.scale=[0, 3]"),
+    "judge.accept_above": runs(
+        "judge", lambda it: it.report["funnel"][-1]["dropped"], {"not above 7": 5}, "steps.0.accept_above=7"
+    ),
+    "judge.min_reviews": runs("panel unread", error("5 of 5 rows failed"), False, "steps.0.min_reviews=1"),
+    "judge.score": runs("judge", column("grade"), [7] * 5, "steps.0.score=grade"),
+    "judge.score_a": runs("pair judged", column("ours"), [5] * 5, "steps.0.score_a=ours"),
+    "judge.score_b": runs("pair judged", column("theirs"), [5] * 5, "steps.0.score_b=theirs"),
+    "judge.gap": runs("pair judged", column("lead"), [0] * 5, "steps.0.gap=lead"),
     "mix.tables": runs("two tables", count, 11, "steps.0.tables={train: 1, extra: 3}"),
     "mix.rows": runs("two tables", count, 4, "steps.0.rows=4"),
     "mix.shuffle": runs(
@@ -265,6 +402,34 @@ CASES: dict[str, Case] = {
         "steps.0.shuffle=false",
     ),
     "mix.input": checked(BASES["mix"], "input: train would not be read", True, "steps.0.input=train"),
+    "pair.better": runs(
+        "pair", column("better"), [f"What is {n} + 1?" for n in range(5)], "steps.0.better=instruction"
+    ),
+    "pair.worse": runs("pair", column("worse"), [f"What is {n} + 1?" for n in range(5)], "steps.0.worse=instruction"),
+    "pair.gap": runs("pair", column("gap"), [1, 2, 3, 4], "steps.0.gap=score"),
+    "pair.min_gap": runs("pair", column("gap"), [3, 4], "steps.0.min_gap=3", before="steps.0.gap=score"),
+    "pair.max_similarity": runs("pair", count, lambda it: it < 5, "steps.0.max_similarity=0.3"),
+    "pair.per": runs("ranked", column("gap"), [1, 2, 1, 1], "steps.0.per=half"),
+    "pair.rank": runs("ranked", column("score"), [0, 0, 2, 1], "steps.0.rank=-score"),
+    "pair.of": runs("ranked", column("better"), ["The answer is 0."] * 4, "steps.0.of=draft"),
+    "pair.max_pairs": runs("ranked", count, 2, "steps.0.max_pairs=1"),
+    "score.model": runs(
+        "score",
+        lambda it: it.report["models"][0]["name"],
+        "second",
+        "models={second: {provider: scripted}}",
+        "steps.0.model=second",
+    ),
+    "score.of": runs("score", column("tokens"), [4] * 5, "steps.0.of=draft"),
+    "score.prompt": runs(
+        "score asked",
+        lambda it: it.bodies[0]["messages"][0]["content"],
+        lambda it: it.startswith("In short:"),
+        "steps.0.prompt=short",
+    ),
+    "score.as": runs("score", lambda it: "small_mean" in it.rows[0], True, "steps.0.as=small"),
+    "score.mean": runs("score", lambda it: "each" in it.rows[0], True, "steps.0.mean=each"),
+    "score.tokens": runs("score", lambda it: "length" in it.rows[0], True, "steps.0.tokens=length"),
     "select.per": runs("groups", column("score"), [0, 3], "steps.0.per=half"),
     "select.best": runs("groups", column("score"), [0, 1, 2, 3], "steps.0.best=2"),
     "select.rows": runs("select", column("score"), [0], "steps.0.rows=1"),
@@ -299,6 +464,8 @@ CASES: dict[str, Case] = {
     "train.warmup": trains(argument("warmup_steps"), 0.2, warmup=0.2),
     "train.weight_decay": trains(argument("weight_decay"), 0.3, weight_decay=0.3),
     "train.max_grad_norm": trains(argument("max_grad_norm"), 2.0, max_grad_norm=2.0),
+    "train.beta": prefers("beta", 0.5, beta=0.5),
+    "train.sft_weight": prefers("loss_type", ["sigmoid"], sft_weight=0),
     "train.seed": trains(argument("seed"), 99, seed=99),
     "openai.rpm": opens("openai", looks.seconds, lambda it: it > 10, rpm=60),
     "openai.tpm": opens("openai", looks.seconds, lambda it: it > 10, tpm=600),
@@ -331,6 +498,9 @@ CASES: dict[str, Case] = {
     "transformers.dtype": opens("transformers", looks.precision, "torch.bfloat16", {"device": "cpu"}, dtype="bfloat16"),
     "transformers.device": opens("transformers", looks.refuses_device, True, device="nowhere"),
     "transformers.max_batch": opens("transformers", looks.rows_at_once, 3, max_batch=3),
+    "transformers.chat_template": opens(
+        "transformers", looks.prompt_tokens, lambda tokens: tokens < 20, chat_template=looks.template_file
+    ),
     "transformers.chat_template_kwargs": opens(
         "transformers",
         looks.prompt_tokens,
@@ -370,7 +540,7 @@ for _name in models.providers():
             "models.m.provider=nobody",
         ),
     }
-for _name, _base in (("generate", "asked"), ("evaluate", "evaluate asked")):
+for _name, _base in (("generate", "asked"), ("evaluate", "evaluate asked"), ("judge", "judge asked")):
     CASES |= {
         f"{_name}.temperature": runs(_base, body("temperature"), 0.3, "steps.0.temperature=0.3"),
         f"{_name}.top_p": runs(_base, body("top_p"), 0.8, "steps.0.top_p=0.8"),
@@ -379,6 +549,131 @@ for _name, _base in (("generate", "asked"), ("evaluate", "evaluate asked")):
         f"{_name}.sampling_seed": runs(_base, body("seed"), 3, "steps.0.sampling_seed=3"),
         f"{_name}.extra": runs(_base, body("top_k"), 5, "steps.0.extra={top_k: 5}"),
     }
+
+
+# Steps that compare rows with others.
+
+
+def new(**novelty: Any) -> dict[str, Any]:
+    return recipe({"step": "filter", "novelty": novelty})
+
+
+async def _formed(text: str, fields: Mapping[str, Any]) -> str:
+    config = filter_step.Config.model_validate({"step": "filter", "well_formed": "instruction", **fields})
+    return type(await filter_step.run(Row(id="r", instruction=text), config, FakeContext())).__name__
+
+
+def formed(text: str, becomes: str, **fields: Any) -> Case:
+    """What becomes of a generated instruction."""
+    return lambda: asyncio.run(_formed(text, {})), lambda: asyncio.run(_formed(text, fields)), becomes
+
+
+async def _likeness(model: Any) -> float:
+    novelty = {"metric": "embedding", "model": str(model()), "max": 1.0}
+    config = filter_step.Config.model_validate({"step": "filter", "novelty": novelty})
+    table = FakeTable("t", [Row(id=text, instruction=text) for text in ("How many are left?", "A poem about the sea")])
+    return float([row["similarity"] async for row in filter_step.run_table(table, config, FakeContext())][1])
+
+
+PARTLY = "{% if kind == 'a' %}The answer is {{ reference | float | int }}.{% else %}No.{% endif %}"
+GAP_MODELS = {"right": MODELS["right"], "partly": {"provider": "scripted", "replies": [PARTLY]}}
+EXAM = {"step": "evaluate", "input": "extra", "models": ["right", "partly"], "answer": "number", "by": ["kind", "half"]}
+GAP = {"by": "kind", "teacher": "right", "student": "partly", "on": "extra"}
+TEN: dict[str, Any] = {"step": "mix", "tables": {"train": 1}, "rows": 10}
+BASES |= {
+    "new": new(),
+    "leaks": recipe({"step": "filter", "leaks": {"answer": "gold", "in": "instruction"}}),
+    "leaking": recipe({"step": "filter", "leaks": {"answer": "score", "in": "instruction"}}),
+    "share": recipe({"step": "filter", "share": {"of": "kind", "max": 0.1}}),
+    "tasks": recipe({"step": "format", "tasks": [{"name": "a"}]}),
+    "pairs": recipe({"step": "format", "preference": True, "chosen": "response", "rejected": "draft"}),
+    "replay": recipe({"step": "mix", "tables": {"train": 1}, "replay": {"table": "extra", "share": 0.2}}, data=TWO),
+    "even": recipe(EXAM, TEN, data=TWO, models=GAP_MODELS),
+    "gap": recipe(EXAM, {**TEN, "gap": GAP}, data=TWO, models=GAP_MODELS),
+    "gap again": recipe(
+        EXAM, {**TEN, "gap": {**GAP, "temperature": 100}}, {**TEN, "gap": GAP}, data=TWO, models=GAP_MODELS
+    ),
+    "far": recipe({"step": "select", "by": "kcenter", "column": "instruction", "rows": 2}),
+    "votes": recipe({"step": "select", "by": "kcenter", "per": "score", "votes": "half", "rows": 2}),
+    "near": recipe({"step": "select", "by": "retrieve", "index": "extra"}, data=TWO),
+    "near itself": recipe({"step": "select", "by": "retrieve", "index": "train"}),
+}
+SHOWN = recipe({"step": "check", "answer": "number", "against": "instruction"}, STEPS["format"])
+SHOWN_BY_TASK = recipe(SHOWN["steps"][0], {"step": "format", "tasks": [{"name": "a"}]})
+SAME = "data.same={path: train.jsonl}"
+MORE = "data={train: {path: train.jsonl}, more: {path: shots.jsonl}}"
+
+
+def kinds_drawn(seen: Seen) -> tuple[int, int]:
+    found = column("kind")(seen)
+    return found.count("a"), found.count("b")
+
+
+def first(name: str) -> looks.RunLook:
+    """The text of the first message in a column of the first row."""
+    return lambda seen: (seen.rows[0].get(name) or [{"content": None}])[0]["content"]
+
+
+def nearest(seen: Seen) -> list[str]:
+    return [found["instruction"] for found in seen.rows[0]["retrieved"]]
+
+
+CASES |= {
+    "filter.novelty": runs("filter", count, 1, "steps.0={step: filter, novelty: {}}"),
+    "filter.novelty.column": runs("new", count, 5, "steps.0.novelty.column=reference"),
+    "filter.novelty.against": runs("new", count, 0, SAME, "steps.0.novelty.against=[same]"),
+    "filter.novelty.metric": runs("new", count, 5, "steps.0.novelty.metric=minhash"),
+    "filter.novelty.max": runs("new", count, 5, "steps.0.novelty.max=0.75"),
+    "filter.novelty.model": (
+        lambda: asyncio.run(_likeness(tiny_model)),
+        lambda: asyncio.run(_likeness(looks.other_weights)),
+        anything,
+    ),
+    "filter.well_formed": runs("filter", count, 0, "steps.0={step: filter, well_formed: reference}"),
+    "filter.paper_faithful": formed("Écris un poème court", "Dropped", paper_faithful=True),
+    "filter.leaks": runs("filter", count, 0, "steps.0={step: filter, leaks: {answer: score, in: instruction}}"),
+    "filter.leaks.answer": runs("leaks", count, 0, "steps.0.leaks.answer=score"),
+    "filter.leaks.in": runs("leaking", count, 5, "steps.0.leaks.in=kind"),
+    "filter.share": runs("filter", count, 2, "steps.0={step: filter, share: {of: kind, max: 0.1}}"),
+    "filter.share.of": runs("share", count, 5, "steps.0.share.of=score"),
+    "filter.share.max": runs("share", count, 4, "steps.0.share.max=0.5"),
+    "format.hint": checked(SHOWN, "shows the student 'instruction'", False, "steps.1.hint=true"),
+    "format.tasks": runs("format", count, 10, "steps.0={step: format, tasks: [{name: a}, {name: b}]}"),
+    "format.tasks.name": runs("tasks", column("task"), ["b"] * 5, "steps.0.tasks.0.name=b"),
+    "format.tasks.prompt": runs("tasks", first("prompt"), "In short: What is 0 + 1?", "steps.0.tasks.0.prompt=short"),
+    "format.tasks.completion": runs("tasks", first("completion"), "99", "steps.0.tasks.0.completion=gold"),
+    "format.tasks.prefix": runs("tasks", first("prompt"), "Say: What is 0 + 1?", "steps.0.tasks.0.prefix='Say: '"),
+    "format.tasks.weight": runs("tasks", column("weight"), [0.5] * 5, "steps.0.tasks.0.weight=0.5"),
+    "format.tasks.hint": checked(SHOWN_BY_TASK, "shows the student 'instruction'", False, "steps.1.tasks.0.hint=true"),
+    "format.preference": runs(
+        "format", first("chosen"), "99", "steps.0={step: format, preference: true, chosen: gold, rejected: draft}"
+    ),
+    "format.chosen": runs("pairs", first("chosen"), "99", "steps.0.chosen=gold"),
+    "format.rejected": runs("pairs", first("rejected"), "99", "steps.0.rejected=gold"),
+    "format.drop_context": runs("format", count, 0, "steps.0.drop_context=[instruction]"),
+    "format.teacher_prompt": runs(
+        "format", first("prompt_teacher"), "In short: What is 0 + 1?", "steps.0.teacher_prompt=short"
+    ),
+    "mix.replay": runs("mix", count, 6, "data.extra={path: other.jsonl}", "steps.0.replay={table: extra, share: 0.2}"),
+    "mix.replay.table": runs(
+        "replay", lambda it: max(column("score")(it)) >= 60, True, MORE, "steps.0.replay.table=more"
+    ),
+    "mix.replay.share": runs("replay", count, 7, "steps.0.replay.share=0.25"),
+    "mix.gap": runs("even", kinds_drawn, (1, 9), "steps.1.gap={by: kind, teacher: right, student: partly, on: extra}"),
+    "mix.gap.by": runs("gap", lambda it: set(column("half")(it)), {"a"}, "steps.1.gap.by=half"),
+    "mix.gap.teacher": runs("gap", kinds_drawn, (5, 5), "steps.1.gap.teacher=partly"),
+    "mix.gap.student": runs("gap", kinds_drawn, (5, 5), "steps.1.gap.student=right"),
+    "mix.gap.on": runs("gap", error("no evaluation of model 'right' on table 'train'"), True, "steps.1.gap.on=train"),
+    "mix.gap.temperature": runs("gap", kinds_drawn, (5, 5), "steps.1.gap.temperature=100"),
+    "mix.gap.smooth": runs("gap again", kinds_drawn, (1, 9), "steps.2.gap.smooth=0"),
+    "mix.gap.floor": runs("gap", kinds_drawn, (0, 10), "steps.1.gap.floor=0"),
+    "select.votes": runs("votes", column("score"), anything, "steps.0.votes=kind"),
+    "select.labelled": runs("far", column("instruction"), anything, SAME, "steps.0.labelled=same"),
+    "select.index": runs("near", nearest, anything, MORE, "steps.0.index=more"),
+    "select.count": runs("near", lambda it: len(nearest(it)), 1, "steps.0.count=1"),
+    "select.own": runs("near itself", nearest, lambda it: it[0] == "What is 0 + 1?", "steps.0.own=true"),
+    "select.as": runs("near", lambda it: "found" in it.rows[0], True, "steps.0.as=found"),
+}
 BOTH = {"step": "mix", "tables": {"train": 1, "extra": 1}, "output": "both"}
 BASES["train on both"] = recipe(BOTH, STEPS["train"], data=MUTE)
 for _name, _step in STEPS.items():

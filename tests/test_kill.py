@@ -41,6 +41,7 @@ def recipe(folder: Path, server: str) -> None:
     values = {
         "name": "killed",
         "seed": 1,
+        "budget": {"requests": 2 * ROWS},  # exactly what is needed: calls that a kill loses take none of it
         "data": {"train": {"path": "train.jsonl"}},
         "models": {"teacher": {"provider": "openai", "model": "fake", "base_url": server, "max_concurrency": 16}},
         "steps": [

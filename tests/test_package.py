@@ -21,7 +21,7 @@ FILES = {
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
 HEAVY = {
     "accelerate", "aiohttp", "datasets", "gguf", "math_verify", "openai", "pandas", "peft", "pyarrow",
-    "reasoning_gym", "scipy", "torch", "transformers", "trl", "vllm",
+    "rapidfuzz", "reasoning_gym", "scipy", "torch", "transformers", "trl", "vllm",
 }  # fmt: skip
 
 
@@ -52,7 +52,8 @@ MAY_IMPORT = {
     "errors": set(),
     "schema": {"errors"},
     "marks": set(),
-    "prompt": {"errors", "schema"},
+    "prompt": {"errors", "sandbox", "schema"},
+    "sandbox": set(),
     "registry": {"errors", "schema", "marks"},
     "answers": {"errors", "schema", "answers"},
     "ledger": {"errors", "schema", "ledger", "processes"},

@@ -87,7 +87,7 @@ def test_what_a_template_makes_itself_is_not_needed(folder: Path) -> None:
         ("{{ ''['__class__'] }}", "access to attribute '__class__' of 'str' object is unsafe"),
         ("{{ ''|attr('__class__') }}", "access to attribute '__class__' of 'str' object is unsafe"),
         ("{{ cycler.__init__.__globals__ }}", "access to attribute '__init__' of 'type' object is unsafe"),
-        ("{{ '{0.__class__}'.format(instruction) }}", "access to attribute '__class__' of 'str' object is unsafe"),
+        ("{{ '{0.__class__}'.format(instruction) }}", "access to attribute 'format' of 'str' object is unsafe"),
         ("{{ examples.append(1) }}", "access to attribute 'append' of 'list' object is unsafe"),
         ("{{ examples[0].update(a=1) }}", "access to attribute 'update' of 'dict' object is unsafe"),
         ("{{ 10 ** 10 ** 10 }}", "there is no operator '**'"),

@@ -26,12 +26,30 @@ RECIPES = sorted(bundled("recipes").glob("*.yaml"))
 PROMPTS = sorted(bundled("prompts").glob("**/*.jinja"))
 ENV = {"OPENAI_API_KEY": "sk-of-nobody"}
 MODELINE = r"# yaml-language-server: \$schema=\S*recipe\.schema\.json"
-SCRIPT = "{% if instruction is defined %}{{ instruction }}{% endif %}\nThe answer is {{ reference }}."
+SCRIPT = (
+    "{% if instruction is defined %}{{ instruction }}{% endif %}\n"
+    "{% if reference is defined %}The answer is {{ reference }}.{% endif %}"
+)
+SCRIPTS = {
+    "[SCORE]": "Every step follows.\n[5]",
+    "Answer 2: NUMBER": "The first is longer.\nAnswer 1: 8\nAnswer 2: 3",
+    "New task": "{{ id }} {{ id }} {{ id }} sorted",
+    '"Rationale:"': "Gap: A sum went wrong.\nRationale: " + SCRIPT,
+    "": SCRIPT,
+}
+"""What stands for every model that is not trained, by a piece of what it is asked."""
 HUB = {
     "openai/gsm8k": lambda n: {
         "question": f"Ann has {n} apples and buys {n} more. How many has she?",
         "answer": f"She has {n} + {n} = <<{n}+{n}={2 * n}>>{2 * n} apples.\n#### {2 * n}",
     },
+    "allenai/ai2_arc": lambda n: {
+        "question": f"Which of these numbers is {n}?",
+        "choices": {"text": [str(n), str(n + 1)], "label": ["A", "B"]},
+        "answerKey": "A",
+    },
+    "tatsu-lab/alpaca": lambda n: {"instruction": f"Write {n} words on tea.", "input": "", "output": "Tea, " * n},
+    "HuggingFaceH4/instruction-dataset": lambda n: {"prompt": f"Name {n} trees of the north.", "completion": "Oak."},
 }
 """A row of each data set of the Hub that a recipe reads, with the columns that it has there."""
 
@@ -75,7 +93,7 @@ def replacements(recipe: Recipe, folder: Path) -> list[str]:
     found: dict[str, Any] = {}
     for name in recipe.models:
         student = {"provider": "transformers", "model": str(tiny_model())}
-        found[f"models.{name}"] = student if name in students else {"provider": "scripted", "replies": [SCRIPT]}
+        found[f"models.{name}"] = student if name in students else {"provider": "scripted", "replies": SCRIPTS}
     start = 0
     for name, source in recipe.data.items():
         if source.hub is not None:
@@ -84,10 +102,16 @@ def replacements(recipe: Recipe, folder: Path) -> list[str]:
             kept = source.model_dump(include={"rename", "held_out"})
             found[f"data.{name}"] = {"path": str(folder / f"{name}.jsonl"), **kept}
     for planned in recipe.steps:
+        at = ".".join(map(str, planned.at))
         if planned.step.name == "train":
-            found |= {f"steps.{planned.index}.{key}": value for key, value in (("max_steps", 1), ("batch_size", 2))}
-        elif planned.step.name == "evaluate":
-            found[f"steps.{planned.index}.max_tokens"] = 4
+            found |= {f"{at}.{key}": value for key, value in (("max_steps", 1), ("batch_size", 2))}
+        elif planned.step.name == "evaluate" or (students & {m.value for m in mentions(planned.config)}):
+            found[f"{at}.max_tokens"] = 4
+        elif planned.step.name == "generate" and planned.config.rows is not None:  # type: ignore[attr-defined]
+            found[f"{at}.rows"] = 4
+        if planned.step.name == "filter" and planned.loop is not None and recipe.name == "self_taught":
+            found[f"{at}.keep"] = "True"  # a tiny model with random weights is never right
+    found |= {f"steps.{index}.loop.rounds": 2 for index in recipe.loops}
     return [f"{path}={json.dumps(value)}" for path, value in found.items()]
 
 
@@ -108,12 +132,14 @@ def test_three_rows_of_a_recipe_run_to_the_end(path: Path, tmp_path: Path) -> No
     if "train" in steps or "format" in steps:
         assert {"prompt"} < set(rows[0])
         assert {"completion"} < set(rows[0]) or {"chosen", "rejected"} < set(rows[0])
-    assert len(job.report.get("trainings", [])) == steps.count("train")
+    assert len(job.report.get("trainings", [])) >= steps.count("train")
     assert all(
         (tmp_path / f"run/models/{entry['model']}/README.md").exists() for entry in job.report.get("trainings", [])
     )
-    assert bool(job.report["evaluations"]) == ("evaluate" in steps)
-    assert bool(job.report["comparisons"]) == ("evaluate" in steps)
+    measured = job.report["evaluations"] or job.report.get("win_rates")
+    assert bool(measured) == ("evaluate" in steps)
+    assert bool(job.report["comparisons"]) == ("evaluate" in steps and recipe.name != "adversarial_loop")
+    assert [loop["most"] for loop in job.report.get("loops", [])] == [2] * len(recipe.loops)
 
 
 @pytest.mark.parametrize("path", PROMPTS, ids=lambda path: path.relative_to(bundled("prompts")).as_posix())

@@ -407,7 +407,8 @@ def test_a_key_is_in_no_traceback_when_nobody_answers_or_a_proxy_refuses(folder:
     said = ""
     for env in ({}, {"http_proxy": "http://me:hunter2@127.0.0.1:9"}):
         write(folder, models=remote("http://127.0.0.1:9/v1" if not env else "http://elsewhere.invalid/v1"))
-        done = command_line(folder, "--debug", "run", "recipe.yaml", MY_KEY=KEY, **env)
+        trusted = {"BLACKBOX_KD_TRUST": "http://elsewhere.invalid"}
+        done = command_line(folder, "--debug", "run", "recipe.yaml", MY_KEY=KEY, **env, **trusted)
         assert done.returncode != 0
         assert "Traceback" in done.stderr
         said += done.stdout + done.stderr

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.errors import DataError
-from blackbox_kd.shapes import convert, convert_all, recognise
+from blackbox_kd.shapes import convert, convert_all, not_for, recognise
 
 
 def user(text: str) -> dict[str, str]:
@@ -15,6 +15,10 @@ def user(text: str) -> dict[str, str]:
 
 def assistant(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
+
+
+def dialogue(*turns: str) -> str:
+    return "".join(f"\n\n{speaker}: {text}" for speaker, text in zip(["Human", "Assistant"] * 9, turns, strict=False))
 
 
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -104,6 +108,8 @@ def test_a_conversation_keeps_its_own_system_message() -> None:
             "rejected": [user("1 + 1?"), assistant("3")],
         },
         {"chosen": [user("1 + 1?"), assistant("2")], "rejected": [user("1 + 1?"), assistant("3")]},
+        {"chosen": dialogue("1 + 1?", "2"), "rejected": dialogue("1 + 1?", "3"), "source": "HH-RLHF"},
+        {"id": "r0", "chosen": "1 + 1? 2", "rejected": "1 + 1? 3", "score": 4},
     ],
 )
 def test_preferences_become_a_prompt_and_two_completions(row: dict[str, Any]) -> None:
@@ -134,7 +140,9 @@ def test_preferences_become_a_prompt_and_two_completions(row: dict[str, Any]) ->
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "parts that are no text"),
         ({"messages": [{"role": "user", "content": 7}]}, "content is int, not text"),
         ({"prompt": "a", "chosen": "b", "rejected": "b"}, "'chosen' and 'rejected' are the same"),
-        ({"chosen": "b", "rejected": "c"}, "column 'prompt' is empty"),
+        ({"chosen": "b", "rejected": "c"}, "no column 'prompt', and 'chosen' and 'rejected' do not begin alike"),
+        ({"question": "a", "chosen": "It is b", "rejected": "It is c"}, "no column 'prompt'; is it one of question"),
+        ({"chosen": dialogue("a", "b"), "rejected": dialogue("x", "c")}, "do not answer the same conversation"),
         (
             {"chosen": [user("a"), assistant("b")], "rejected": [user("x"), assistant("c")]},
             "do not answer the same conversation",
@@ -161,3 +169,17 @@ def test_bad_rows_are_counted_and_the_others_go_on() -> None:
 def test_an_unknown_shape_is_the_callers_fault() -> None:
     with pytest.raises(ValueError, match="unknown shape 'alpacca'; known: preference"):
         convert({}, "alpacca")
+
+
+def test_a_dialogue_of_several_turns_is_answered_at_its_end() -> None:
+    before = ("Why: me?", "Because.\n\nReally.", "Human: that is no turn")
+    row = {"chosen": dialogue(*before, "Yes"), "rejected": dialogue(*before, "No")}
+    turns = [user(before[0]), assistant(before[1]), user(before[2])]
+    assert convert(row, "preference") == {"prompt": turns, "chosen": [assistant("Yes")], "rejected": [assistant("No")]}
+
+
+@pytest.mark.parametrize(
+    ("method", "shape", "fits"), [("sft", "own", True), ("sft", "preference", False), ("dpo", "preference", True)]
+)
+def test_a_shape_fits_one_method(method: str, shape: str, fits: bool) -> None:
+    assert (not_for(method, shape) is None) == fits

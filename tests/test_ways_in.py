@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def assistant(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
-SHAPES = {
+SHAPES: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "prompt and completion": lambda ask, say: {"prompt": ask, "completion": say},
     "messages": lambda ask, say: {"messages": [user(ask), assistant(say)]},
     "ShareGPT": lambda ask, say: {"conversations": [{"from": "human", "value": ask}, {"from": "gpt", "value": say}]},
@@ -114,7 +114,12 @@ class TestRefusals:
     def test_preferences_for_a_method_that_learns_from_completions(self, tmp_path: Path) -> None:
         write(tmp_path / "rows.jsonl", [{"prompt": "1 + 1?", "chosen": "2", "rejected": "3"}])
         told = self.refused(tmp_path, "train", "--data", "rows.jsonl", "--student", tiny_model())
-        assert "shape preference (chosen, rejected), which method sft cannot learn from" in told
+        assert "shape preference (chosen, rejected), which method sft cannot learn from\n  fix: --method dpo" in told
+
+    def test_completions_for_a_method_that_learns_from_preferences(self, tmp_path: Path) -> None:
+        write(tmp_path / "rows.jsonl", [{"prompt": "1 + 1?", "completion": "2"}])
+        told = self.refused(tmp_path, "train", "--data", "rows.jsonl", "--student", tiny_model(), "--method", "dpo")
+        assert "shape completion (prompt, completion), which method dpo cannot learn from\n  fix: --method sft" in told
 
     def test_rows_from_none_of_which_anything_can_be_learnt(self, tmp_path: Path) -> None:
         write(tmp_path / "rows.jsonl", [{"messages": [user("a")]}, {"messages": [user("b"), assistant("")]}])
@@ -194,3 +199,38 @@ def test_a_trained_adapter_can_be_trained_on_and_all_weights_can_be(trained_here
     assert not (made / "adapter_config.json").exists()
     job = json.loads((trained_here / "runs/more/work/train_student@1.json").read_text())
     assert job["adapter_from"] == str(trained_here / "runs/train/models/student@1")
+
+
+PREFERENCES: dict[str, Callable[[str, str], dict[str, Any]]] = {
+    "texts": lambda ask, say: {"prompt": ask, "chosen": say, "rejected": "No."},
+    "messages": lambda ask, say: {"prompt": [user(ask)], "chosen": [assistant(say)], "rejected": [assistant("No.")]},
+    "whole conversations": lambda ask, say: {
+        "chosen": [user(ask), assistant(say)],
+        "rejected": [user(ask), assistant("No.")],
+    },
+}
+
+
+@pytest.mark.parametrize("shape", PREFERENCES)
+def test_every_shape_of_preferences_is_learnt_from(tmp_path: Path, shape: str) -> None:
+    data = write(tmp_path / "pairs.jsonl", [PREFERENCES[shape](ask, say) for ask, say in SUMS])
+    recipe = adhoc.training(str(data), str(tiny_model()), "dpo", "train", {})
+    rows = sources.make_rows(sources.read(recipe.data["rows"], recipe.folder), {})
+    found = rows_of(exports.write_dataset(tmp_path / "dataset", rows, "dpo"))
+    assert [(row["prompt"], row["chosen"], row["rejected"]) for row in found] == [
+        ([user(ask)], [assistant(say)], [assistant("No.")]) for ask, say in SUMS
+    ]
+
+
+def test_preferences_are_taught_to_an_adapter(trained_here: Path) -> None:
+    write(trained_here / "pairs.jsonl", [PREFERENCES["texts"](ask, say) for ask, say in SUMS])
+    done = command(
+        trained_here, "train", "--data", "pairs.jsonl", "--student", tiny_model(), "--method", "dpo", "--name", "dpo",
+        "--set", "models.student.adapter=runs/train/models/student@1", "--set", "steps.train.max_steps=3",
+        "--learning-rate", "0.01", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [training] = json.loads(done.stdout)["trainings"]
+    assert (training["method"], training["rows"], training["warnings"]) == ("dpo", len(SUMS), [])
+    assert training["preferences"]["margin"]["last"] > training["preferences"]["margin"]["first"]
+    assert (trained_here / "runs/dpo/models/student/README.md").exists()

@@ -1,6 +1,7 @@
 """A tiny chat model with random weights, made on the spot: real training and real generation in seconds."""
 
 import functools
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -47,4 +48,13 @@ def tiny_model() -> Path:
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@functools.cache
+def bare_model() -> Path:
+    """The folder of the same model without a chat template, as base models come."""
+    folder = Path(tempfile.mkdtemp(prefix="tiny-base-model-"))
+    shutil.copytree(tiny_model(), folder, dirs_exist_ok=True)
+    (folder / "chat_template.jinja").unlink()
     return folder

@@ -57,7 +57,7 @@ class BatchingCaller(Caller):
             self._budget.release(reservation)
             raise
         except BaseException:  # the batch may go on: the most that it can cost is booked
-            self._budget.settle(reservation, Usage(), None)
+            self._budget.lose(reservation)
             raise
         finally:
             asked.counts.faults.update(job.faults)

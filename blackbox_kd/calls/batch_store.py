@@ -19,6 +19,7 @@ from uuid import uuid4
 from blackbox_kd import ledger_left
 from blackbox_kd.calls.batch_api import ENDPOINT
 from blackbox_kd.errors import StepError
+from blackbox_kd.private import open_anew
 
 
 class Noted(NamedTuple):
@@ -143,7 +144,7 @@ class Store:
     def _write(self, path: Path, lines: Iterable[bytes]) -> None:
         with _said(path):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with path.open("wb") as file:
+            with open_anew(path) as file:
                 file.writelines(lines)
                 file.flush()
                 os.fsync(file.fileno())

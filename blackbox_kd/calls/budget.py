@@ -2,6 +2,10 @@
 
 Checking first and adding afterwards would leak, because other calls are checked in between. A call that does
 not fit next to what is spent and set aside is not made.
+
+A call that was sent and never answered, for a fault or since the process was killed, may be on the bill: of dollars
+and tokens it takes the most that it can have cost, for good, also when its repeat is answered. `requests` counts
+replies: a lost call takes none, its repeat takes one, so that a kill does not end a run before its last row.
 """
 
 import asyncio
@@ -18,7 +22,7 @@ ROUNDING = 1e-9
 
 @dataclass(slots=True, eq=False)
 class Reservation:
-    """What is set aside for one call. Every reservation ends in `settle` or `release`."""
+    """What is set aside for one call. Every reservation ends in `settle`, `lose` or `release`."""
 
     usd: float
     tokens: int
@@ -47,7 +51,7 @@ class Budget:
         self._limits = {"usd": usd, "requests": requests, "tokens": tokens}
         self._spent = {
             "usd": before.usd + before.doubtful_usd,
-            "requests": before.requests + before.doubtful,
+            "requests": before.requests,
             "tokens": before.tokens + before.doubtful_tokens,
         }
         self._doubtful = before.doubtful
@@ -97,7 +101,7 @@ class Budget:
         """Replaces what was set aside by what the reply did cost.
 
         What the endpoint does not say counts as the most that it can be: `cost_usd` None as the reserved
-        dollars, a usage of 0 as the reserved tokens. So does a call that was lost after it was sent.
+        dollars, a usage of 0 as the reserved tokens.
         """
         used = usage.prompt_tokens + usage.completion_tokens
         self._close(reservation)
@@ -105,8 +109,14 @@ class Budget:
         self._spent["requests"] += 1
         self._spent["tokens"] += used or reservation.tokens
 
+    def lose(self, reservation: Reservation) -> None:
+        """Books the most that a call can have cost which was sent and brought no reply."""
+        self._close(reservation)
+        self._spent["usd"] += reservation.usd
+        self._spent["tokens"] += reservation.tokens
+
     def release(self, reservation: Reservation) -> None:
-        """Gives back what was set aside for a call that cost nothing; nothing to give back after `settle`."""
+        """Gives back what was set aside for a call that cost nothing; nothing to give back after `settle` or `lose`."""
         if reservation.is_open:
             self._close(reservation)
 
@@ -152,7 +162,7 @@ class Budget:
         if self._open:
             shown += f", {_amount(name, reserved)} set aside for {len(self._open)} calls in flight"
         shown += f"; the next call can take up to {_amount(name, most)}."
-        if self._doubtful:
+        if self._doubtful and name != "requests":
             shown += (
                 f"\n  {self._doubtful} calls that were in flight when an earlier process ended count as spent, with "
                 "the most that they can have taken"

@@ -265,7 +265,7 @@ class Caller:
             raise graded from error
         except BaseException:  # it may have been sent: the intent stays, and the most that it can cost is booked
             asked.endpoint.limiter.withdrawn(leave.slot)
-            self._budget.settle(leave.reservation, Usage(), None)
+            self._budget.lose(leave.reservation)
             raise
         completion = Completion(body)
         used = completion.usage or Usage()
@@ -290,7 +290,7 @@ class Caller:
             tries.faults += 1
             tries.is_out = limiter.failed(slot, error.retry_after_s)
         if error.kind in LOST:
-            self._budget.settle(leave.reservation, Usage(), None)
+            self._budget.lose(leave.reservation)
         else:
             self._budget.release(leave.reservation)
             await self._ledger.abandon(call.key, error.kind)

@@ -5,6 +5,7 @@ from typing import Any
 
 from blackbox_kd.calls import prices
 from blackbox_kd.errors import ReplyFault
+from blackbox_kd.logprobs import Scored, prompt_of
 from blackbox_kd.models import Price
 from blackbox_kd.schema import Reply, Usage
 
@@ -43,9 +44,10 @@ class Completion:
         cut = finish_reason == "length" or not closed
         if cut and not accept_truncated:
             raise ReplyFault(self._cut_off(finish_reason), kind="truncated")
-        if not text and not cut:
+        prompt = prompt_of(self._value) if accept_truncated else None
+        if not text and not cut and prompt is None:
             raise ReplyFault(f"the reply has no text (finish_reason {finish_reason!r})", kind="empty")
-        return Reply(
+        reply = Reply(
             text=text,
             finish_reason=finish_reason,
             usage=self.usage or Usage(),
@@ -53,6 +55,7 @@ class Completion:
             cost_usd=prices.cost(price, self.usage),
             reasoning=reasoning or _text(message.get("reasoning") or message.get("reasoning_content")),
         )
+        return reply if prompt is None else Scored.of(reply, *prompt)
 
     def _choice(self) -> dict[str, Any]:
         """The first choice, which has a message."""
@@ -84,7 +87,8 @@ def parse(body: str, price: Price | None, *, accept_truncated: bool = False) -> 
     Args:
         body: the JSON text of a chat completion, as the endpoint sent it.
         price: of the model; None if it is not known.
-        accept_truncated: let a reply through that was cut off, as evaluations do; its text can be empty.
+        accept_truncated: let a reply through that was cut off, as evaluations do; its text can be empty, also where
+            the reply was asked for what it tells about its prompt.
 
     Raises:
         ReplyFault: of kind `unreadable` (not a chat completion), `refused` (by the model or a content filter),

@@ -95,6 +95,9 @@ def providers() -> list[str]:
 def provider(name: str) -> ModuleType:
     """The module of a provider: it has `Config` (a ModelConfig) and `open_model(config, setup) -> Model`.
 
+    It may have, each with the arguments `(config, setup)`: `missing`, what stands in the way of opening a model;
+    `identity`, what names it in fingerprints; `key_goes_to`, the variable of its key and the URL that it is sent to.
+
     Raises:
         SetupError: there is no such provider.
     """

@@ -67,6 +67,12 @@ def missing(config: Config, setup: Setup) -> list[tuple[str, str, str]]:
     return [("provider", f"{base_url} needs a key, and the variable {variable} is not set.", fix)]
 
 
+def key_goes_to(config: Config, setup: Setup) -> tuple[str, str] | None:
+    """The variable that holds the key and the URL that it is sent to; None if no key is sent."""
+    variable = _variable(config)
+    return None if variable is None else (variable, _base_url(config, setup))
+
+
 def identity(config: Config, setup: Setup) -> str:
     """What names a model in fingerprints: how it is reached, not how fast or at what price."""
     return digest([_base_url(config, setup), config.model, _max_tokens_field(config, setup), config.extra_body])

@@ -6,7 +6,8 @@
         replies: ["The answer is {{ reference }}.", "I think it is {{ reference }}."]
 
 A reply is a Jinja template over the row's columns, `sample` and `attempt`. It may also be a mapping with `text`
-and what the endpoint would say beside it (`finish_reason`, `usage`).
+and what the endpoint would say beside it (`finish_reason`, `usage`). Log-probabilities are a script too: a word of
+n letters has -n.
 """
 
 import importlib.util
@@ -17,11 +18,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blackbox_kd.errors import RequestRejected, SetupError
+from blackbox_kd.logprobs import LOGPROBS, TOKENS, TOKENS_TOLD
 from blackbox_kd.models import Model, ModelConfig, Price, Setup
+from blackbox_kd.sandbox import Sandbox
 from blackbox_kd.schema import Request, digest
 
 DEFAULT = (
@@ -47,6 +49,7 @@ class Config(ModelConfig):
     """A script. Without `replies` and `function`, the reply states the row's reference."""
 
     local: ClassVar[bool] = True
+    scores: ClassVar[bool] = True
 
     model: str = "scripted"
     """Name that replies and reports show."""
@@ -106,7 +109,7 @@ class ScriptedModel:
         self.endpoint = f"scripted {setup.name}"
         self._identity = identity(config, setup)
         self._function = _load(config, setup) if config.function else None
-        env = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+        self._sandbox = env = Sandbox(keep_trailing_newline=True)
         script = config.replies or [DEFAULT]
         pairs = script.items() if isinstance(script, dict) else [("", entry) for entry in script]
         self._entries: list[tuple[str, Entry, jinja2.Template]] = []
@@ -114,8 +117,8 @@ class ScriptedModel:
             entry = reply if isinstance(reply, Entry) else Entry(text=reply)
             try:
                 self._entries.append((piece, entry, env.from_string(entry.text)))
-            except jinja2.TemplateSyntaxError as error:
-                raise SetupError(f"model {setup.name!r}: the reply {entry.text!r}: {error.message}") from error
+            except (jinja2.TemplateSyntaxError, RecursionError, SyntaxError, MemoryError) as error:
+                raise SetupError(f"model {setup.name!r}: the reply {entry.text!r}: {error}") from error
         self._default = env.from_string(DEFAULT)
 
     def wire(self, request: Request) -> dict[str, Any]:
@@ -154,8 +157,8 @@ class ScriptedModel:
         entry, template = self._chosen(request)
         values = {**request.row, "sample": request.sample, "attempt": request.attempt}
         try:
-            text = template.render(values)
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+            text = self._sandbox.render(template, values)
+        except Exception as error:  # a template is code of its own and can raise anything
             raise RequestRejected(f"scripted reply {entry.text!r}: {error}", kind="rejected") from error
         return entry.model_copy(update={"text": text}).model_dump(exclude_none=True)
 
@@ -177,16 +180,29 @@ def _completion(model: str, entry: Entry, request: Request) -> dict[str, Any]:
     text, finish_reason = entry.text, entry.finish_reason or "stop"
     if limit is not None and len(text.split()) > limit and entry.finish_reason is None:
         text, finish_reason = " ".join(text.split()[:limit]), "length"
-    prompt = sum(len(message["content"].split()) for message in request.messages)
+    asked = [word for message in request.messages for word in message["content"].split()]
     completed = len(text.split())
-    words = {"prompt_tokens": prompt, "completion_tokens": completed, "total_tokens": prompt + completed}
+    words = {"prompt_tokens": len(asked), "completion_tokens": completed, "total_tokens": len(asked) + completed}
     return {
+        **_about_prompt(asked, request),
         "id": f"scripted-{digest([request.row.id, request.sample, request.attempt, text], 16)}",
         "object": "chat.completion",
         "model": model,
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}],
         "usage": entry.usage or words,
     }
+
+
+def _about_prompt(words: list[str], request: Request) -> dict[str, Any]:
+    """Tokens and log-probabilities of the prompt, where the request asks for them."""
+    told: dict[str, Any] = {}
+    tokens = [int(digest(word, 8), 16) for word in words]
+    if request.sampling.extra.get(TOKENS):
+        told[TOKENS_TOLD] = tokens
+    if LOGPROBS in request.sampling.extra:
+        rest = [{str(token): {"logprob": -len(word)}} for token, word in zip(tokens[1:], words[1:], strict=True)]
+        told[LOGPROBS] = [None, *rest]
+    return told
 
 
 def _file(config: Config, setup: Setup) -> Path:

@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from blackbox_kd import weights
+from blackbox_kd import pretrained, weights
 from blackbox_kd.errors import CallError, RequestRejected
+from blackbox_kd.logprobs import BEFORE_TEXT, LOGPROBS, TOKENS, TOKENS_TOLD, WITH_TEXT
 from blackbox_kd.models import Model, ModelConfig, Setup
 from blackbox_kd.models.local.engine import Engine, Job, Written, seed_of
 from blackbox_kd.schema import Request, digest
@@ -26,6 +27,7 @@ class Config(ModelConfig):
 
     local: ClassVar[bool] = True
     trainable: ClassVar[bool] = True
+    scores: ClassVar[bool] = True
 
     model: str
     """Hub id, folder (relative to the recipe), `.gguf` file, or `package:NAME/FILE.gguf`."""
@@ -39,6 +41,9 @@ class Config(ModelConfig):
     """The most replies written at once; 32 on a CPU and 128 on a GPU if left out."""
     max_concurrency: int = Field(default=96, ge=1)
     """Requests that may wait at once; more than `max_batch`, so that the next batch is always full."""
+    chat_template: str | None = None
+    """In place of the model's own, or for a base model that has none: `plain`, which writes `Question: ...` and
+    `Answer: ...`, or a .jinja file, relative to the recipe. What is trained from the model is saved with it."""
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Values for the chat template, such as `{enable_thinking: false}`."""
 
@@ -50,28 +55,32 @@ def missing(config: Config, setup: Setup) -> list[tuple[str, str, str]]:
     if config.adapter is not None and not (setup.folder / config.adapter / "adapter_config.json").is_file():
         what = f"{config.adapter!r} is no folder of an adapter: it has no adapter_config.json."
         problems.append(("adapter", what, "name the folder that training wrote"))
+    template = pretrained.template_problem(config.chat_template, setup.folder) if config.chat_template else None
+    if template is not None:
+        problems.append(("chat_template", *template))
     return problems
 
 
 def identity(config: Config, setup: Setup) -> str:
-    """What names a model in fingerprints: the hashes of its weights and of its adapter."""
+    """What names a model in fingerprints: the hashes of its weights and of its adapter, and how they are used."""
     return digest(_weights(config, setup))
 
 
 def open_model(config: Config, setup: Setup) -> Model:
-    """Opens a model; the weights are loaded at the first call.
+    """Opens a model; the weights are converted, if they must be, and loaded at the first call.
 
     Raises:
         SetupError: there are no such weights.
-        StepError: a GGUF file could not be converted.
     """
     return TransformersModel(config, setup)
 
 
 def _weights(config: Config, setup: Setup) -> list[Any]:
-    place = weights.resolve(config.model, setup.cache, setup.folder)
+    named = weights.identity(config.model, setup.cache, setup.folder)
     adapter = weights.folder_hash(setup.folder / config.adapter, setup.cache) if config.adapter else None
-    return [weights.identity(place, setup.cache), adapter, config.dtype, config.chat_template_kwargs]
+    template = pretrained.template_text(config.chat_template, setup.folder)
+    how = [adapter, config.dtype, config.chat_template_kwargs]
+    return [named, *how] if template is None else [named, *how, template]
 
 
 class TransformersModel:
@@ -81,9 +90,9 @@ class TransformersModel:
         self.config: ModelConfig = config
         self._config = config
         self._setup = setup
-        self._place = weights.resolve(config.model, setup.cache, setup.folder)
         self._identity = identity(config, setup)
         self.endpoint = f"transformers {self._identity[:16]}"
+        self._stops = [pretrained.PLAIN_STOP] if config.chat_template == pretrained.PLAIN else []
         self._engine: Engine | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="generate")
         self._new: list[Job] = []
@@ -94,17 +103,18 @@ class TransformersModel:
         """All that decides the reply; the run's seed only where something is drawn."""
         sampling = request.sampling
         temperature = 1.0 if sampling.temperature is None else sampling.temperature
-        unknown = set(sampling.extra) - {"top_k"}
+        about_prompt = sampling.extra in (WITH_TEXT.extra, BEFORE_TEXT.extra)
+        unknown = set() if about_prompt else sampling.extra.keys() - {"top_k"}
         if unknown:
             raise RequestRejected(f"provider transformers knows no field {sorted(unknown)}", kind="rejected")
         wire = {
+            **sampling.extra,
             "weights": self._identity,
             "messages": request.messages,
             "temperature": temperature,
             "top_p": sampling.top_p,
-            "top_k": sampling.extra.get("top_k"),
             "max_tokens": sampling.max_tokens,
-            "stop": list(sampling.stop) or None,
+            "stop": [*sampling.stop, *self._stops] or None,
             "seed": [self._setup.seed, sampling.seed] if temperature > 0 else None,
         }
         return {name: value for name, value in wire.items() if value is not None}
@@ -117,8 +127,9 @@ class TransformersModel:
             top_p=wire.get("top_p", 1.0),
             top_k=wire.get("top_k", 0),
             max_tokens=wire.get("max_tokens", 1024),
-            stop=request.sampling.stop,
+            stop=tuple(wire.get("stop", ())),
             seed=seed_of(wire, request.row.id, request.sample, request.attempt),
+            scored=LOGPROBS in wire,
         )
         future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
         self._new.append(job)
@@ -126,7 +137,7 @@ class TransformersModel:
         if self._worker is None or self._worker.done():
             self._worker = asyncio.ensure_future(self._work())
         try:
-            return _completion(self.config.model, await future), {}
+            return _completion(self.config.model, await future, told=wire.get(TOKENS, False)), {}
         finally:
             self._open.pop(job, None)
             job.drop()
@@ -143,10 +154,15 @@ class TransformersModel:
 
     def _loaded(self) -> Engine:
         if self._engine is None:
-            config = self._config
-            adapter = str(self._setup.folder / config.adapter) if config.adapter else None
+            config, setup = self._config, self._setup
             self._engine = Engine(
-                self._place, adapter, config.dtype, config.device, config.chat_template_kwargs, config.max_batch
+                weights.resolve(config.model, setup.cache, setup.folder),
+                str(setup.folder / config.adapter) if config.adapter else None,
+                config.dtype,
+                config.device,
+                config.chat_template_kwargs,
+                rows=config.max_batch,
+                chat_template=pretrained.template_text(config.chat_template, setup.folder),
             )
         return self._engine
 
@@ -179,9 +195,15 @@ class TransformersModel:
             future.set_exception(outcome)
 
 
-def _completion(model: str, written: Written) -> str:
-    usage = {"prompt_tokens": written.prompt_tokens, "completion_tokens": written.tokens}
+def _completion(model: str, written: Written, *, told: bool) -> str:
+    """The body of a chat completion; `told`: with the prompt's tokens, and their log-probabilities if there are any."""
+    usage = {"prompt_tokens": len(written.prompt), "completion_tokens": written.tokens}
     message = {"role": "assistant", "content": written.text}
     choice = {"index": 0, "message": message, "finish_reason": written.finish_reason}
-    body = {"object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
+    body: dict[str, Any] = {"object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
+    if told:
+        body[TOKENS_TOLD] = written.prompt
+    if told and written.logprobs is not None:
+        pairs = zip(written.prompt[1:], written.logprobs, strict=True)
+        body[LOGPROBS] = [None, *({str(token): {"logprob": value}} for token, value in pairs)]
     return json.dumps(body, ensure_ascii=False)

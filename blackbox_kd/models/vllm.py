@@ -6,7 +6,7 @@
 without being in the recipe.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -19,6 +19,8 @@ OWN_FIELDS = ("top_k", "min_p", "repetition_penalty", "chat_template_kwargs")
 
 class Config(ModelConfig):
     """A model behind a vLLM server. The step's `extra:` takes vLLM's fields too, over those given here."""
+
+    scores: ClassVar[bool] = True
 
     base_url: str = "http://127.0.0.1:8000/v1"
     """URL of the server, up to `/v1`."""
@@ -55,6 +57,11 @@ def missing(config: Config, setup: Setup) -> list[tuple[str, str, str]]:
         return [("key_env", str(error), f"export {config.key_env}=...")]
     fix = f"export {config.key_env}=..., or leave key_env out if the server has no --api-key"
     return [] if found else [("key_env", f"the variable {config.key_env} is not set.", fix)]
+
+
+def key_goes_to(config: Config, setup: Setup) -> tuple[str, str] | None:
+    """The variable that holds the key and the URL that it is sent to; None if no key is sent."""
+    return None if config.key_env is None else (config.key_env, config.base_url)
 
 
 def open_model(config: Config, setup: Setup) -> Model:

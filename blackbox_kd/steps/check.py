@@ -1,14 +1,14 @@
 """Reads the answer out of a text and compares it with a reference or a verifier.
 
 Reads    {of}, {against}
-Writes   answer, correct
+Writes   {answer_as}, {correct_as}
 Drops    nothing
 Calls    none
 Source   Magister et al. 2023, arXiv:2212.08410 (only chains that end in the right answer teach)
 """
 
 from blackbox_kd import answers, arithmetic
-from blackbox_kd.registry import Answer, Column, StepConfig, row_step
+from blackbox_kd.registry import Answer, Column, NewColumn, StepConfig, row_step
 from blackbox_kd.schema import Context, Row
 
 
@@ -23,13 +23,17 @@ class Config(StepConfig):
     """Column with the text that states the answer."""
     fix_arithmetic: bool = False
     """Whether wrong results of equations in the text are mended by calculation before the answer is read."""
+    answer_as: NewColumn = "answer"
+    """Column that the answer is written to; give it a name where two texts of a row are checked."""
+    correct_as: NewColumn = "correct"
+    """Column that says whether the answer is right."""
 
 
-@row_step(reads=["{of}", "{against}"], writes=["answer", "correct"])
+@row_step(reads=["{of}", "{against}"], writes=["{answer_as}", "{correct_as}"])
 async def run(row: Row, config: Config, ctx: Context) -> Row:
     kind = answers.kind(config.answer)
     if config.fix_arithmetic:
         row = row | {config.of: arithmetic.fix(str(row[config.of]))}
     answer = kind.read(str(row[config.of]), row)
     correct = answer is not None and kind.same(answer, str(row[config.against]), row)
-    return row | {"answer": answer, "correct": correct}
+    return row | {config.answer_as: answer, config.correct_as: correct}

@@ -1,22 +1,25 @@
-"""Asks models the same questions with the same prompt and decoding, and says how many answers are right.
+"""Asks models the same questions with the same prompt and decoding, and says how good the answers are.
 
 Reads    the prompt's variables, {against}, {by}
-Writes   model, response, finish_reason, answer, correct
+Writes   question, model, round, response, finish_reason, answer, correct
 Drops    nothing
-Calls    len(models) per row
-Source   Wilson 1927 (interval), McNemar 1947 (paired test), Efron 1979 (bootstrap)
+Calls    len(models) per row; with a judge, two more for each model but the one it is compared with
+Source   Wilson 1927 (interval), McNemar 1947 (paired test), Efron 1979 (bootstrap); Jiang et al. 2023 (both orders)
 """
 
-from collections import defaultdict
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticKnownError
 
-from blackbox_kd import answers, evidence
+from blackbox_kd import agreement, answers, measures, versus
 from blackbox_kd.asking import AskingConfig
 from blackbox_kd.registry import Answer, Column, FromEarlier, ModelName, PromptName, table_step
-from blackbox_kd.schema import Context, Outcome, Row, Table
+from blackbox_kd.schema import Context, Outcome, Row, Sampling, Table
+
+_JUDGING = ("judge_prompt", "against_model", "judge_temperature", "judge_max_tokens")
+_VERDICT = ("score", "against_score", "verdict")
 
 
 class Config(AskingConfig):
@@ -26,103 +29,159 @@ class Config(AskingConfig):
     """Models that are asked; each is compared with its `@base`, or else with the first one."""
     prompt: Annotated[PromptName, FromEarlier(("format",))] = "student/plain"
     """Template of the question; that of the nearest `format` if left out."""
-    answer: Annotated[Answer, FromEarlier(("check",))]
-    """Kind of answer; that of the nearest `check` if left out."""
-    against: Annotated[Column, FromEarlier(("check",))] = "reference"
-    """Column with the right answer; that of the nearest `check` if left out."""
+    judge: ModelName | None = None
+    """Model that compares answers, for tasks without a right one; writes `score`, `against_score` and `verdict`."""
+    answer: Annotated[Answer | None, FromEarlier(("check",))] = Field(default=None, validate_default=True)
+    """Kind of answer; that of the nearest `check` if left out. Not needed where a judge compares."""
+    against: Annotated[Column | None, FromEarlier(("check",))] = None
+    """Column with the right answer; that of the nearest `check`, or `reference`, if left out."""
     by: list[Column] = Field(default_factory=list)
     """Columns by whose values the accuracy is also told."""
+    judge_prompt: PromptName | None = None
+    """Template of the comparison; `judge/pairwise` if left out."""
+    against_model: ModelName | None = None
+    """Which of `models` the judge compares the others with; the first one if left out."""
     temperature: float | None = Field(default=0.0, ge=0, le=2)
     """Sampling temperature; 0 is greedy."""
     max_tokens: int | None = Field(default=512, ge=1)
     """The most tokens of a reply; one that reaches it is read as it is, and counted as truncated."""
+    judge_temperature: float | None = Field(default=0.2, ge=0, le=2)
+    """Sampling temperature of the judge; at 0 a verdict that cannot be read stays so."""
+    judge_max_tokens: int | None = Field(default=512, ge=1)
+    """The most tokens of a verdict; one that is cut off is not read."""
+
+    @field_validator("answer")
+    @classmethod
+    def _something_to_measure_by(cls, answer: str | None, info: ValidationInfo) -> str | None:
+        if answer is None and info.data.get("judge") is None:
+            raise PydanticKnownError("missing")
+        return answer
+
+    @model_validator(mode="after")
+    def _what_is_left_out(self) -> Self:
+        if self.answer is not None:
+            self.against = self.against or "reference"
+        if self.judge is not None:
+            self.judge_prompt = self.judge_prompt or "judge/pairwise"
+            self.against_model = self.against_model or self.models[0]
+        return self
+
+    def problems(self) -> list[tuple[str, str, str]]:
+        """Fields that nothing would read, and nothing to compare."""
+        found = []
+        if self.answer is None and self.against is not None:
+            what = f"against: {self.against!r} means nothing without answer:, which says how an answer is read."
+            found.append(("against", what, "add answer: number, or take against: out"))
+        if self.judge is None:
+            for name in _JUDGING:
+                if name in self.model_fields_set:
+                    found.append(
+                        (name, f"{name}: means nothing without judge:.", f"add judge: MODEL, or take {name}: out")
+                    )
+        elif len(set(self.models)) < 2:
+            what = f"judge: {self.judge!r} has nothing to compare: models: names one model."
+            found.append(("judge", what, "name a second model"))
+        elif self.against_model not in self.models:
+            what = f"against_model: {self.against_model!r} is not one of the models that answer."
+            found.append(("against_model", what, f"name one of them: {', '.join(self.models)}"))
+        return found
+
+    def prompt_variables(self) -> set[str]:
+        """What the judge is shown."""
+        return versus.SHOWN if self.judge_prompt is not None else set()
+
+    def columns_after(self, columns: set[str]) -> set[str]:
+        """All columns, and those of the judge."""
+        return columns | set(_VERDICT if self.judge is not None else ())
+
+    def shown_to_student(self) -> list[tuple[str, str, bool]]:
+        """The question: it never shows the answer."""
+        return [("prompt", self.prompt, False)]
+
+    def calls_per_row(self) -> int:
+        """One of each model; with a judge, two more for each but the one it compares with."""
+        return len(self.models) + (2 * (len(self.models) - 1) if self.judge is not None else 0)
+
+    def judging(self) -> Sampling:
+        """How verdicts are drawn."""
+        return Sampling(temperature=self.judge_temperature, max_tokens=self.judge_max_tokens)
 
 
 @table_step(
     reads=["{against}", "{by}"],
-    writes=["model", "response", "finish_reason", "answer", "correct"],
+    writes=["question", "model", "round", "response", "finish_reason", "answer", "correct"],
     aside=True,
     held_out=True,
 )
 async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
-    answered: dict[str, dict[str, Row]] = {}
-    for model in config.models:
-        answered[model] = {}
+    answered: dict[str, dict[str, Row]] = {model: {} for model in config.models}
+    for model in sorted(config.models, key=lambda name: name != config.against_model):
+        own = answered[model]
+        is_judged = config.judge is not None and model != config.against_model
         async for outcome in ctx.each(table, lambda row, model=model: _answer(row, model, config, ctx)):  # type: ignore[misc]
             if isinstance(outcome, Row):
-                answered[model][str(outcome["question"])] = outcome
-            yield outcome
-    ctx.record(
-        "evaluations", [_evaluation(model, list(rows.values()), table, config) for model, rows in answered.items()]
-    )
-    ctx.record("comparisons", list(_comparisons(answered, table, config, ctx)))
+                own[str(outcome["question"])] = outcome
+            if not (is_judged and isinstance(outcome, Row)):
+                yield outcome
+        if is_judged:
+            async for outcome in ctx.each(list(own.values()), lambda row: _verdict(row, answered, config, ctx)):
+                if isinstance(outcome, Row):
+                    own[str(outcome["question"])] = outcome
+                yield outcome
+    _record(answered, table, config, ctx)
 
 
 async def _answer(row: Row, model: str, config: Config, ctx: Context) -> list[Outcome]:
     messages = ctx.render(config.prompt, row)
     reply = await ctx.ask(model, messages, config.sampling(), row=row, accept_truncated=True)
-    kind = answers.kind(config.answer)
-    answer = kind.read(reply.text, row)
-    correct = answer is not None and kind.same(answer, str(row[config.against]), row)
+    answer: str | None = None
+    correct: bool | None = None
+    if config.answer is not None:
+        kind = answers.kind(config.answer)
+        answer = kind.read(reply.text, row)
+        correct = answer is not None and kind.same(answer, str(row[str(config.against)]), row)
     columns = {
         "question": row.id,
         "model": model,
+        "round": ctx.round,
         "response": reply.text,
         "finish_reason": reply.finish_reason,
         "answer": answer,
         "correct": correct,
     }
-    return [row.child(model, columns)]
+    unjudged = dict.fromkeys(_VERDICT) if config.judge is not None else {}
+    return [row.child(f"{model}.{ctx.round}" if ctx.round else model, columns | unjudged)]
 
 
-def _evaluation(model: str, rows: list[Row], table: Table, config: Config) -> dict[str, Any]:
-    entry = {"model": model, "table": table.name, **_accuracy(rows)}
-    for column in config.by:
-        groups: dict[str, list[Row]] = defaultdict(list)
-        for row in rows:
-            groups[str(row[column])].append(row)
-        entry.setdefault("slices", {})[column] = {value: _accuracy(group) for value, group in sorted(groups.items())}
-    return entry
+async def _verdict(row: Row, answered: measures.Answered, config: Config, ctx: Context) -> list[Outcome]:
+    """The row with what the judge says; without it if the other model has not answered."""
+    other = answered[str(config.against_model)].get(str(row["question"]))
+    if other is None:
+        return [row]
+
+    async def ask(values: Row) -> str:
+        messages = ctx.render(str(config.judge_prompt), values)
+        reply = await ctx.ask(str(config.judge), messages, config.judging(), row=row, read=versus.scores)
+        return reply.text
+
+    said = await versus.judged(row, str(other["response"]), ask)
+    gaps = said.pop("gaps")
+    ctx.count(**agreement.of_orders({str(config.judge): gaps}))
+    return [row | said]
 
 
-def _accuracy(rows: list[Row]) -> dict[str, Any]:
-    right = sum(bool(row["correct"]) for row in rows)
-    return {
-        "n": len(rows),
-        "accuracy": right / len(rows) if rows else None,
-        "ci95": list(evidence.wilson(right, len(rows))) if rows else None,
-        "right": right,
-        "read": sum(row["answer"] is not None for row in rows),
-        "truncated": sum(row["finish_reason"] == "length" for row in rows),
-    }
+def _record(answered: measures.Answered, table: Table, config: Config, ctx: Context) -> None:
+    def entries(found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return [{"table": table.name, **entry} for entry in found]
 
-
-def _comparisons(
-    answered: dict[str, dict[str, Row]], table: Table, config: Config, ctx: Context
-) -> list[dict[str, Any]]:
-    found = []
-    for model in config.models:
-        base = f"{model.partition('@')[0]}@base"
-        against = base if base in answered and base != model else config.models[0]
-        if against == model:
-            continue
-        both = [key for key in answered[model] if key in answered[against]]
-        after = [bool(answered[model][key]["correct"]) for key in both]
-        before = [bool(answered[against][key]["correct"]) for key in both]
-        if not both:
-            continue
-        gain = evidence.paired_gain(before, after, seed=ctx.seed)
-        found.append(
-            {
-                "model": model,
-                "against": against,
-                "table": table.name,
-                "n": len(both),
-                "gain": gain.gain,
-                "ci95": list(gain.ci95),
-                "p_value": gain.p_value,
-                "gained": gain.gained,
-                "lost": gain.lost,
-            }
+    if config.answer is not None:
+        accuracies = (
+            {"model": model, **measures.accuracy(list(rows.values()), config.by)} for model, rows in answered.items()
         )
-    return found
+        ctx.record("evaluations", entries(accuracies))
+        ctx.record("comparisons", entries(measures.gains(answered, ctx.seed)))
+        ctx.record("agreements", entries(measures.agreements(answered, answers.kind(config.answer))))
+    if config.judge is not None:
+        common = {"against": config.against_model, "judge": config.judge}
+        others = [(model, rows.values()) for model, rows in answered.items() if model != config.against_model]
+        ctx.record("win_rates", entries({"model": model, **common, **versus.entry(rows)} for model, rows in others))

@@ -1,24 +1,223 @@
-"""Keeps the rows for which an expression holds.
+"""Keeps rows: by an expression, or those that are new, well formed, without the answer, or not too many of a seed.
 
-Reads    the expression's columns
-Writes   nothing
-Drops    not ({keep})
+Reads    the expression's columns, {well_formed}, those that novelty, leaks and share name
+Writes   similarity, nearest, nearest_id
+Drops    not ({keep}), says instruction, too short, begins with punctuation, begins with another script, answer leaked, too similar, too many of a seed
 Calls    none
-Source   none: plain data hygiene; measure a filter against an unfiltered arm (arXiv:2506.04178)
-"""
+Source   Jiang et al. 2023, arXiv:2305.12870 (novelty, well-formed instructions); keep, leaks, share: plain data hygiene
+"""  # noqa: E501
 
-from blackbox_kd import expressions
-from blackbox_kd.registry import Expression, StepConfig, row_step
-from blackbox_kd.schema import Context, Dropped, Row
+import asyncio
+import string
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from importlib.util import find_spec
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from blackbox_kd import expressions, leaks
+from blackbox_kd.embeddings import EmbeddingPool
+from blackbox_kd.errors import DataError
+from blackbox_kd.registry import Column, Expression, StepConfig, TableName, row_step, table_step
+from blackbox_kd.schema import Context, Dropped, Failed, Outcome, Row, Table
+from blackbox_kd.similarity import MinHashPool, Pool, RougePool, tokens
+
+FORMS = ("keep", "novelty", "well_formed", "leaks", "share")
+
+
+class Novelty(BaseModel):
+    """How alike a row may be to others: to those of some tables, and to those kept before it."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    column: Column = "instruction"
+    """Column with the text that is compared, in all tables."""
+    against: list[TableName] = Field(default_factory=list)
+    """Tables that the rows are compared with, besides each other."""
+    metric: Literal["rouge_l", "minhash", "embedding"] = "rouge_l"
+    """`rouge_l`: words in common, in order. `minhash`: runs of three words in common, faster for large tables.
+    `embedding`: likeness of meaning, the cosine of `model`'s vectors."""
+    max: float = Field(default=0.7, ge=0, le=1)
+    """A row may be as alike as this (0.7 itself stays), not more."""
+    model: str | None = None
+    """Encoder for `embedding`: a folder, relative to the working directory, or a hub id."""
+
+    @model_validator(mode="after")
+    def _an_encoder_for_embeddings(self) -> Self:
+        if self.metric == "embedding" and self.model is None:
+            raise ValueError("metric: embedding needs an encoder; add model: FOLDER, or a hub id")
+        if self.metric != "embedding" and self.model is not None:
+            raise ValueError(f"metric: {self.metric} reads no model; take model: out, or write metric: embedding")
+        return self
+
+    def pool(self) -> Pool:
+        """An empty pool of the metric."""
+        if self.metric == "rouge_l":
+            return RougePool()
+        return MinHashPool(self.max) if self.metric == "minhash" else EmbeddingPool(str(self.model))
+
+
+class Leaks(BaseModel):
+    """A text and the answer that must not stand in it."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    answer: Column
+    """Column with the answer."""
+    within: Column = Field(alias="in")
+    """Column with the text. An answer such as `yes` or a small number stands in many a text by chance, and such a
+    row is dropped as well."""
+
+
+class Share(BaseModel):
+    """The most that one seed may have of the rows that are kept."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    of: Column = "seed_id"
+    """Column that names the seed of a row."""
+    max: float = Field(gt=0, le=1)
+    """Largest share of one seed; one row of each seed is kept in any case, and the first ones of the table."""
 
 
 class Config(StepConfig):
-    """Fields of `filter`."""
+    """Fields of `filter`: one of keep, novelty, well_formed, leaks and share."""
 
-    keep: Expression
+    keep: Expression | None = None
     """Rows for which this is true stay: `correct`, `score >= 4 and len(response) < 2000`."""
+    novelty: Novelty | None = None
+    """Rows that are not too similar to others stay; `nearest` and `similarity` say to which, and how much."""
+    well_formed: Column | None = None
+    """Column with a generated instruction: it stays if it has more than three words, begins with neither punctuation
+    nor, if `paper_faithful`, a character beyond ASCII, and does not speak of an `instruction`."""
+    leaks: Leaks | None = None
+    """Rows whose text does not hold the answer stay: `{answer: reference, in: instruction}`."""
+    share: Share | None = None
+    """As many rows stay as leave no seed more than its share: `{of: seed_id, max: 0.05}`."""
+    paper_faithful: bool = False
+    """`well_formed` as in the paper: without the rows that begin with a character beyond ASCII, which leaves few
+    languages but English."""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        given = [name for name in FORMS if getattr(self, name) is not None]
+        if not given:
+            raise ValueError(f"give one of {', '.join(f'{name}:' for name in FORMS)}")
+        if len(given) > 1:
+            both = " and ".join(f"{name}:" for name in given)
+            raise ValueError(f"{both} stand in one filter; write a step for each")
+        if self.paper_faithful and self.well_formed is None:
+            raise ValueError("paper_faithful: changes nothing but well_formed; take it out")
+        return self
+
+    def problems(self) -> list[tuple[str, str, str]]:
+        """Rows compared with themselves, and an encoder without what loads it."""
+        if self.novelty is None:
+            return []
+        found = []
+        if self.input in self.novelty.against:
+            at = f"novelty.against[{self.novelty.against.index(self.input)}]"
+            what = f"every row of {self.input!r} would be compared with itself, and dropped."
+            found.append((at, what, f"take {self.input} out: rows are compared with each other as it is"))
+        if self.novelty.metric == "embedding" and find_spec("transformers") is None:
+            what = "metric: embedding needs packages that are not installed."
+            found.append(("novelty.metric", what, "pip install 'blackbox-kd[embeddings]'"))
+        return found
 
 
-@row_step(drops=["not ({keep})"])
+@row_step(
+    reads=["{well_formed}"],
+    drops=[
+        "not ({keep})",
+        "says instruction",
+        "too short",
+        "begins with punctuation",
+        "begins with another script",
+        "answer leaked",
+    ],
+)
 async def run(row: Row, config: Config, ctx: Context) -> Row | Dropped:
-    return row if expressions.parse(config.keep)(row) else Dropped(row, f"not ({config.keep})")
+    if config.keep is not None:
+        return row if expressions.parse(config.keep)(row) else Dropped(row, f"not ({config.keep})")
+    if config.leaks is not None:
+        text, answer = str(row[config.leaks.within]), str(_of(row, config.leaks.answer))
+        return Dropped(row, "answer leaked") if leaks.holds(text, answer) else row
+    return _well_formed(row, str(row[str(config.well_formed)]).strip(), config)
+
+
+def _of(row: Row, column: str) -> object:
+    return "" if row[column] is None else row[column]
+
+
+def _well_formed(row: Row, text: str, config: Config) -> Row | Dropped:
+    """Lion's list for generated instructions; truncated ones have failed before."""
+    if "instruction" in tokens(text):
+        return Dropped(row, "says instruction")
+    if len(tokens(text)) <= 3:
+        return Dropped(row, "too short")
+    if text[0] in string.punctuation:
+        return Dropped(row, "begins with punctuation")
+    if config.paper_faithful and not text[0].isascii():
+        return Dropped(row, "begins with another script")
+    return row
+
+
+@table_step(
+    when=("novelty", "share"),
+    writes=["similarity", "nearest", "nearest_id"],
+    drops=["too similar", "too many of a seed"],
+)
+async def run_table(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
+    for outcome in _novel(table, config.novelty, ctx) if config.novelty else _shared(table, config.share):
+        yield outcome
+        await asyncio.sleep(0)  # a comparison with a large table takes minutes, in which Ctrl-C must be heard
+
+
+def _novel(table: Table, config: Novelty, ctx: Context) -> Iterator[Outcome]:
+    pool = config.pool()
+    known = [(row.id, text) for name in config.against for row in ctx.table(name) if (text := _text(row, config))]
+    for item in pool.encode([text for _, text in known]):
+        pool.add(item)
+    rows = [(row, _text(row, config)) for row in table]
+    for (row, text), item in zip(rows, pool.encode([text for _, text in rows]), strict=True):
+        if not text:
+            yield Failed(row, "data", f"column {config.column!r} is empty: there is nothing to compare")
+            continue
+        found = pool.nearest(item)
+        nearest_id, nearest = known[found[0]] if found else (None, None)
+        row = row | {"similarity": found[1] if found else 0.0, "nearest": nearest, "nearest_id": nearest_id}
+        if row["similarity"] > config.max:
+            yield Dropped(row, "too similar")
+        else:
+            pool.add(item)
+            known.append((row.id, text))
+            yield row
+
+
+def _text(row: Row, config: Novelty) -> str:
+    """The text that is compared; "" if it is empty.
+
+    Raises:
+        DataError: the row has no such column.
+    """
+    if config.column not in row:
+        raise DataError(f"filter: row {row.id!r} has no column {config.column!r}, by which novelty compares")
+    return str(row[config.column] or "").strip()
+
+
+def _shared(table: Table, config: Share | None) -> Iterator[Outcome]:
+    assert config is not None
+    sizes = Counter(str(row[config.of]) for row in table)
+    most = _cap(list(sizes.values()), config.max)
+    kept: Counter[str] = Counter()
+    for row in table:
+        seed = str(row[config.of])
+        kept[seed] += 1
+        yield row if kept[seed] <= most else Dropped(row, "too many of a seed")
+
+
+def _cap(sizes: list[int], share: float) -> int:
+    """The most rows of a seed that are at most `share` of all that are kept if no seed has more; at least 1."""
+    fits = (cap for cap in range(max(sizes, default=1), 1, -1) if cap <= share * sum(min(n, cap) for n in sizes) + 1e-9)
+    return next(fits, 1)

@@ -1,29 +1,163 @@
 """Writes TRL's columns: the messages that the student will see, and what it shall say.
 
-Reads    {completion}, the prompt's variables
-Writes   prompt, completion
-Drops    empty completion
+Reads    the prompt's variables, {completion}, {chosen}, {rejected}, {drop_context}, those that tasks name
+Writes   prompt, completion, chosen, rejected, task, weight, prompt_teacher
+Drops    empty completion, empty completion of task {task.name}, empty chosen or rejected, context in the student's prompt
 Calls    none
-Source   TRL, conversational prompt-completion data: the loss is on the completion only
-"""
+Source   TRL, conversational data: the loss is on the completion only; Tian et al. 2024, arXiv:2402.04616 (prefixed tasks); Snell et al. 2022, arXiv:2209.15189 (dropped context)
+"""  # noqa: E501
 
+import re
+from collections.abc import AsyncIterator
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from blackbox_kd import leaks
 from blackbox_kd.registry import Column, PromptName, StepConfig, row_step
-from blackbox_kd.schema import Context, Dropped, Row
+from blackbox_kd.schema import Context, Dropped, Message, Outcome, Row
+
+
+class Task(BaseModel):
+    """One of several things that the student learns from the same row."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    name: str
+    """Name of the task; the row's id ends in it."""
+    prompt: PromptName = "student/plain"
+    """Template of what the student sees."""
+    completion: Column = "response"
+    """Column with what the student shall say; rows without it have no such task."""
+    prefix: str = ""
+    """Text before the last user message, as it is: `"explain: "`. `evaluate` needs a prompt that begins with it."""
+    weight: float = Field(default=1.0, gt=0)
+    """Factor of the loss of its rows."""
+    hint: bool = False
+    """Whether the prompt shows the right answer on purpose."""
+
+    @field_validator("name")
+    @classmethod
+    def _a_word(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+            raise ValueError("the ids of its rows end in a task's name; write letters, digits and '_' only")
+        return name
 
 
 class Config(StepConfig):
-    """Fields of `format`."""
+    """Fields of `format`. One row becomes one training row, or one for each task."""
 
     prompt: PromptName = "student/plain"
-    """Template of what the student sees; give `evaluate` the same one. What the teacher saw besides is left out."""
-    completion: Column = "response"
-    """Column with what the student shall say."""
+    """Template of what the student sees; give `evaluate` the same one. What the teacher saw besides is left out. With
+    `tasks`, it is the first task's."""
+    completion: Column | None = None
+    """Column with what the student shall say; `response` if left out."""
+    hint: bool = False
+    """Whether the prompt shows the right answer on purpose."""
+    tasks: list[Task] = Field(default_factory=list)
+    """Several tasks, in place of `prompt` and `completion`: `{name: explain, prefix: "explain: ", weight: 0.5}`."""
+    preference: bool = False
+    """Whether the rows are pairs for `method: dpo`: a better and a worse text in place of a completion."""
+    chosen: Column | None = None
+    """Column with the better text of a pair; `better` if left out."""
+    rejected: Column | None = None
+    """Column with the worse text of a pair; `worse` if left out."""
+    drop_context: list[Column] = Field(default_factory=list)
+    """Columns that the teacher saw and the student must do without: a row whose prompt holds their text is dropped."""
+    teacher_prompt: PromptName | None = None
+    """Template of what the teacher saw; it is kept beside the student's, in `prompt_teacher`, to compare them."""
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> Self:
+        alone = [name for name in ("prompt", "completion", "hint") if name in self.model_fields_set]
+        if self.tasks and alone:
+            raise ValueError(f"{alone[0]}: is not read beside tasks; give each of the tasks its own")
+        if self.preference and (self.tasks or self.completion is not None):
+            other = "tasks" if self.tasks else "completion"
+            raise ValueError(f"preference: writes pairs, which have no {other}; take one of them out")
+        pair = [name for name in ("chosen", "rejected") if getattr(self, name) is not None]
+        if pair and not self.preference:
+            raise ValueError(f"{pair[0]}: is read for pairs only; add preference: true")
+        names = [task.name for task in self.tasks]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"tasks: two are called {twice[0]!r}; give each a name of its own")
+        if self.tasks:
+            self.prompt = self.tasks[0].prompt
+        elif self.preference:
+            self.chosen, self.rejected = self.chosen or "better", self.rejected or "worse"
+        else:
+            self.completion = self.completion or "response"
+        return self
+
+    def shown_to_student(self) -> list[tuple[str, str, bool]]:
+        """The prompts of all tasks."""
+        if self.tasks:
+            return [(f"tasks[{number}].prompt", task.prompt, task.hint) for number, task in enumerate(self.tasks)]
+        return [("prompt", self.prompt, self.hint)]
 
 
-@row_step(reads=["{completion}"], writes=["prompt", "completion"], drops=["empty completion"])
-async def run(row: Row, config: Config, ctx: Context) -> Row | Dropped:
-    text = str(row[config.completion]).strip()
-    if not text:
-        return Dropped(row, "empty completion")
-    completion = [{"role": "assistant", "content": text}]
-    return row | {"prompt": ctx.render(config.prompt, row), "completion": completion}
+@row_step(
+    reads=["{completion}", "{chosen}", "{rejected}", "{drop_context}"],
+    writes=["prompt", "completion", "chosen", "rejected", "task", "weight", "prompt_teacher"],
+    drops=[
+        "empty completion",
+        "empty completion of task {task.name}",
+        "empty chosen or rejected",
+        "context in the student's prompt",
+    ],
+)
+async def run(row: Row, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
+    if config.teacher_prompt is not None:
+        row = row | {"prompt_teacher": ctx.render(config.teacher_prompt, row)}
+    for outcome in _of_tasks(row, config, ctx) if config.tasks else [_whole(row, config, ctx)]:
+        yield outcome
+
+
+def _whole(row: Row, config: Config, ctx: Context) -> Outcome:
+    prompt = ctx.render(config.prompt, row)
+    if _shows_context(prompt, row, config):
+        return Dropped(row, "context in the student's prompt")
+    if not config.preference:
+        said = _said(row, config.completion)
+        return row | {"prompt": prompt, "completion": said} if said else Dropped(row, "empty completion")
+    chosen, rejected = _said(row, config.chosen), _said(row, config.rejected)
+    if not (chosen and rejected):
+        return Dropped(row, "empty chosen or rejected")
+    return row | {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+def _of_tasks(row: Row, config: Config, ctx: Context) -> list[Outcome]:
+    found: list[Outcome] = []
+    for task in config.tasks:
+        own = row.child(task.name, {"task": task.name, "weight": task.weight})
+        said = _said(row, task.completion)
+        if not said:
+            found.append(Dropped(own, f"empty completion of task {task.name}"))
+            continue
+        prompt = _prefixed(ctx.render(task.prompt, row), task.prefix)
+        if _shows_context(prompt, row, config):
+            found.append(Dropped(own, "context in the student's prompt"))
+        else:
+            found.append(own | {"prompt": prompt, "completion": said})
+    return found
+
+
+def _said(row: Row, column: str | None) -> list[Message]:
+    """What the assistant says, as TRL wants it; nothing if there is no text."""
+    text = row.get(str(column))
+    content = "" if text is None else str(text).strip()
+    return [{"role": "assistant", "content": content}] if content else []
+
+
+def _prefixed(prompt: list[Message], prefix: str) -> list[Message]:
+    """The prompt with a text before its last user message."""
+    last = max((number for number, message in enumerate(prompt) if message["role"] == "user"), default=-1)
+    return [
+        {**message, "content": prefix + message["content"]} if number == last else message
+        for number, message in enumerate(prompt)
+    ]
+
+
+def _shows_context(prompt: list[Message], row: Row, config: Config) -> bool:
+    shown = "\n".join(message["content"] for message in prompt)
+    return any(leaks.holds(shown, text) for column in config.drop_context for text in leaks.texts(row.get(column)))

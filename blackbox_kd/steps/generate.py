@@ -1,6 +1,6 @@
 """Asks one or several models with a prompt; each reply is a row of its own.
 
-Reads    the prompt's variables
+Reads    the prompt's variables, the expression's columns
 Writes   {into}, model, sample, finish_reason, usage, cost_usd
 Drops    nothing
 Calls    len(models) * samples per row
@@ -9,31 +9,22 @@ Source   Kim and Rush 2016, arXiv:1606.07947 (the teacher's text is the target)
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Literal, Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from blackbox_kd.asking import AskingConfig
+from blackbox_kd import shown_rows
+from blackbox_kd.asking import AskingConfig, Reading
 from blackbox_kd.errors import CallError
-from blackbox_kd.registry import ModelName, NewColumn, PromptName, TableName, row_step
-from blackbox_kd.schema import Context, Failed, Outcome, Row
+from blackbox_kd.registry import Column, Expression, ModelName, NewColumn, PromptName, row_step
+from blackbox_kd.schema import Context, Failed, Outcome, Reply, Row
 
-
-class Examples(BaseModel):
-    """Rows of a table that the prompt shows as worked examples, in its variable `examples`."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    table: TableName
-    """Table that the examples are taken from; the row itself is never among them."""
-    count: int = Field(default=4, ge=1, le=100)
-    """How many."""
-    choose: Literal["first", "random"] = "first"
-    """`first`: the same for every row. `random`: drawn anew for each row, from the run's seed."""
+_OF_A_REPLY = {"model", "sample", "finish_reason", "usage", "cost_usd"}
+_LINEAGE = {"parent", "seed_id"}
 
 
 class Config(AskingConfig):
-    """Fields of `generate`. A reply that is cut off is not used."""
+    """Fields of `generate`. A reply that is cut off is not used, unless the step says so."""
 
     model: ModelName | None = None
     """Model that is asked."""
@@ -45,8 +36,22 @@ class Config(AskingConfig):
     """Column that the reply is written to."""
     samples: int = Field(default=1, ge=1, le=1000)
     """Replies per row and model."""
-    examples: Examples | None = None
+    rows: int | None = Field(default=None, ge=1)
+    """So many rows are drawn from the input, with replacement, and asked about; all rows once if left out."""
+    examples: shown_rows.Examples | None = None
     """Worked examples for a few-shot prompt."""
+    context: shown_rows.Shown | None = None
+    """A small table, or the report of an evaluation, for the prompt's variable `context`."""
+    after: str | None = Field(default=None, min_length=1)
+    """Mark after whose last occurrence the text begins that is kept (`Rationale:`); a reply without it is not used."""
+    retry_until: Expression | None = None
+    """What must hold over the row with the reply in it; a reply for which it does not is asked for anew."""
+    tries: int = Field(default=3, ge=1, le=100)
+    """The most replies that are asked for until one can be used; then the row fails."""
+    accept_truncated: bool = False
+    """Whether a reply that reached `max_tokens` is taken as it is: in an exam it is an answer, if a wrong one."""
+    keep: list[Column] | None = None
+    """The reply begins a row of its own: of the columns before only these remain, beside `parent` and `seed_id`."""
 
     @model_validator(mode="after")
     def _one_way_to_name_models(self) -> Self:
@@ -55,15 +60,40 @@ class Config(AskingConfig):
         return self
 
     def problems(self) -> list[tuple[str, str, str]]:
-        """Samples that would all be the same."""
-        if self.samples > 1 and self.temperature == 0:
-            what = f"samples: {self.samples} at temperature: 0 would be {self.samples} times the same reply"
-            return [("samples", f"{what}.", "raise the temperature, or samples: 1")]
-        return []
+        """Replies that would all be the same, and columns that would be hidden."""
+        found = []
+        varies = self.examples is not None and self.examples.choose == "random"
+        if self.temperature == 0 and not varies:
+            if self.samples > 1:
+                what = f"samples: {self.samples} at temperature: 0 would be {self.samples} times the same reply."
+                found.append(("samples", what, "raise the temperature, or samples: 1"))
+            if self.rows is not None:
+                what = f"rows: {self.rows} draws rows more than once, and at temperature: 0 they bring the same reply."
+                found.append(("rows", what, "raise the temperature, take rows: out, or examples: {choose: random}"))
+        if self.temperature == 0 and self.retry_until is not None:
+            what = "retry_until asks again, and at temperature: 0 the next reply is the same one."
+            found.append(("retry_until", what, "raise the temperature, or drop the rows by a filter"))
+        for index, name in enumerate(self.keep or ()):
+            if name in {self.into} | _OF_A_REPLY | _LINEAGE:
+                what = f"keep: column {name!r} is written by the step itself, which would hide the one that is kept."
+                found.append((f"keep[{index}]", what, f"take {name} out of keep:, or write the reply with as: NAME"))
+        return found
 
     def prompt_variables(self) -> set[str]:
-        """`examples`, when the step gives them."""
-        return {"examples"} if self.examples else set()
+        """`examples` and `context`, when the step gives them."""
+        return {name for name in ("examples", "context") if getattr(self, name)}
+
+    def expression_columns(self) -> set[str]:
+        """Columns that `retry_until` sees besides those of the row."""
+        return {self.into, "model", "sample"}
+
+    def columns_after(self, columns: set[str]) -> set[str]:
+        """All columns, or those that `keep` names."""
+        return columns if self.keep is None else {"id", *self.keep, *_LINEAGE}
+
+    def calls_per_row(self) -> int:
+        """A reply of each model that is asked, and as often as `samples`."""
+        return len(self.names()) * self.samples
 
     def names(self) -> list[str]:
         """The models that are asked."""
@@ -72,33 +102,11 @@ class Config(AskingConfig):
 
 @row_step(writes=["{into}", "model", "sample", "finish_reason", "usage", "cost_usd"])
 async def run(row: Row, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
-    values = row | {"examples": _examples(row, config, ctx)} if config.examples else row
-    messages = ctx.render(config.prompt, values)
-    sampling = config.sampling()
-
-    async def ask(model: str, sample: int) -> Outcome:
-        tag = f"{model}.{sample}" if config.models else str(sample)
-        try:
-            reply = await ctx.ask(model, messages, sampling, row=row, sample=sample)
-        except CallError as error:
-            return Failed(row.child(tag, {"model": model, "sample": sample}), error.kind, str(error))
-        columns = {
-            config.into: reply.text,
-            "model": model,
-            "sample": sample,
-            "finish_reason": reply.finish_reason,
-            "usage": reply.usage.entry(),
-            "cost_usd": reply.cost_usd,
-        }
-        if reply.reasoning:
-            columns["reasoning"] = reply.reasoning
-        return row.child(tag, columns)
-
     calls = [(model, sample) for model in config.names() for sample in range(config.samples)]
     if len(calls) == 1:
-        yield await ask(*calls[0])
+        yield await _ask(row, *calls[0], config, ctx)
         return
-    tasks = [asyncio.ensure_future(ask(*call)) for call in calls]
+    tasks = [asyncio.ensure_future(_ask(row, *call, config, ctx)) for call in calls]
     try:
         for task in asyncio.as_completed(tasks):
             yield await task
@@ -107,10 +115,42 @@ async def run(row: Row, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
             task.cancel()
 
 
-def _examples(row: Row, config: Config, ctx: Context) -> list[Row]:
-    assert config.examples is not None
-    wanted = config.examples
-    pool = [example for example in ctx.table(wanted.table) if example.get("instruction") != row.get("instruction")]
-    if wanted.choose == "random":
-        return ctx.rng("examples", row.id).sample(pool, min(wanted.count, len(pool)))
-    return pool[: wanted.count]
+async def _ask(row: Row, model: str, sample: int, config: Config, ctx: Context) -> Outcome:
+    tag = f"{model}.{sample}" if config.models else str(sample)
+    asked = {"model": model, "sample": sample}
+    values = dict(row)
+    if config.examples is not None:
+        values["examples"] = shown_rows.examples(config.examples, row, sample, ctx)
+    if config.context is not None:
+        values["context"] = shown_rows.context(config.context, ctx)
+    messages = ctx.render(config.prompt, values)
+    read = Reading(config.into, row | asked, after=config.after, until=config.retry_until)
+    try:
+        reply = await ctx.ask(
+            model,
+            messages,
+            config.sampling(),
+            row=row,
+            sample=sample,
+            accept_truncated=config.accept_truncated,
+            read=read,
+            attempts=config.tries - 1,
+        )
+    except CallError as error:
+        kind = "retry_until" if read.unmet and read.unmet in str(error) else error.kind
+        return Failed(row.child(tag, asked), kind, str(error))
+    return _begun(row, config).child(tag, asked | _columns(reply) | {config.into: read(reply.text)})
+
+
+def _columns(reply: Reply) -> dict[str, Any]:
+    found = {"finish_reason": reply.finish_reason, "usage": reply.usage.entry(), "cost_usd": reply.cost_usd}
+    return found | ({"reasoning": reply.reasoning} if reply.reasoning else {})
+
+
+def _begun(row: Row, config: Config) -> Row:
+    """The row that the reply is added to: the parent, or what is kept of it."""
+    if config.keep is None:
+        return row
+    parent = row.id.rpartition(".draw")[0] if config.rows is not None else row.id  # as drawing.Drawn names a drawing
+    kept = {name: row[name] for name in config.keep if name in row}
+    return Row({**kept, "id": row.id, "parent": parent, "seed_id": row.get("seed_id", parent)})

@@ -1,19 +1,61 @@
-"""Puts several tables together, each with a weight.
+"""Puts several tables together, by weights, by a gap between two models, or with a share of earlier rows.
 
 Reads    nothing but the tables
 Writes   nothing
-Drops    not drawn
-Calls    none
-Source   replay of earlier rows: Agarwal et al. 2024 and others (methods: replay); union with weights is plain practice
+Drops    not drawn, domain not evaluated
+Calls    none of its own
+Source   Agarwal et al. 2024, arXiv:2306.13649 (a share); Liu et al. 2024, arXiv:2407.16154 (DDK: weights from a gap)
+
+Tables are kept and replaced by their names. In a loop, a table that is written under a name of the round before takes
+its place:
+
+    - {step: mix, tables: {new: 1}, output: train_pool}             # replace: the next round sees the new rows only
+    - {step: mix, tables: {cache: 1, new: 1}, output: cache}        # append: it sees the old and the new ones
 """
 
 import math
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from blackbox_kd.registry import StepConfig, TableName, table_step
+from blackbox_kd.draws import Ids, quotas
+from blackbox_kd.errors import DataError, StepError
+from blackbox_kd.registry import Column, ModelName, ReportedTable, StepConfig, TableName, table_step
 from blackbox_kd.schema import Context, Dropped, Outcome, Row, Table
+
+
+class Replay(BaseModel):
+    """Rows of an earlier table among the new ones, against forgetting."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    table: TableName
+    """Table of the earlier rows, such as the one that this step wrote in the round before; empty in round 1."""
+    share: float = Field(gt=0, lt=1)
+    """Share of the rows of the result that comes from it, as far as it has rows: none is repeated."""
+
+
+class Gap(BaseModel):
+    """More rows from where the student is farther behind the teacher."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    by: Column
+    """Column with a row's domain; `evaluate` must have told the accuracy by it."""
+    teacher: ModelName
+    """Model that is better."""
+    student: ModelName
+    """Model that learns."""
+    on: ReportedTable
+    """Table on which `evaluate` asked both; its latest figures count."""
+    temperature: float = Field(default=0.1, gt=0)
+    """Weights are the softmax of the gaps over this: 0.1 of accuracy more is a weight 2.7 times as large."""
+    smooth: float = Field(default=0.5, ge=0, lt=1)
+    """Part of the weights of the round before in the new ones."""
+    floor: float = Field(default=0.2, ge=0, le=1)
+    """No domain gets less than this part of an even share."""
 
 
 class Config(StepConfig):
@@ -21,9 +63,13 @@ class Config(StepConfig):
 
     tables: dict[TableName, float] = Field(min_length=1)
     """Tables and weights. Without `rows`, 2.0 takes each row of a table twice and 0.5 a random half of them;
-    with `rows`, weights are shares of the rows."""
+    with `rows`, weights are shares of the rows. Ids stay apart: a row that is taken again gets one of its own."""
     rows: int | None = Field(default=None, ge=1)
     """Rows in all."""
+    replay: Replay | None = None
+    """Earlier rows that are mixed in: `{table: NAME, share: 0.2}`."""
+    gap: Gap | None = None
+    """Weights of domains, in place of those of tables, by how far the student is behind."""
     shuffle: bool = True
     """Whether the rows are shuffled by the run's seed; otherwise the tables follow each other."""
 
@@ -34,24 +80,146 @@ class Config(StepConfig):
             raise ValueError("weights must be above 0; leave a table out instead")
         return tables
 
+    @model_validator(mode="after")
+    def _domains_are_drawn_for_a_number(self) -> Self:
+        if self.gap is not None and self.rows is None:
+            raise ValueError("gap: needs rows:, the number that is drawn; add rows: N")
+        if self.gap is not None and set(self.tables.values()) != {1}:
+            raise ValueError("tables: have weights, but gap: draws by domain; give each table the weight 1")
+        return self
 
-@table_step(merges="tables", drops=["not drawn"])
+    def problems(self) -> list[tuple[str, str, str]]:
+        """A table that is replayed beside itself."""
+        if self.replay is not None and self.replay.table in self.tables:
+            what = f"table {self.replay.table!r} is in tables: as well, so its rows would be there twice."
+            return [("replay.table", what, "name an earlier table, or take it out of tables:")]
+        return []
+
+    def calls_per_row(self) -> int:
+        """None: the models that `gap` names were asked by `evaluate`."""
+        return 0
+
+
+@table_step(merges="tables", drops=["not drawn", "domain not evaluated"])
 async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
-    total = sum(config.tables.values())
-    drawn: list[Row] = []
-    seen: set[str] = set()
-    for name, weight in config.tables.items():
-        pool = list(ctx.table(name))
-        wanted = len(pool) * weight if config.rows is None else config.rows * weight / total
-        order = sorted(pool, key=lambda row: ctx.rng("mix", row.id).random())
-        for index in range(round(wanted) if pool else 0):
-            row, copy = order[index % len(pool)], math.floor(index / len(pool))
-            row = row if copy == 0 else row.child(f"copy{copy}", {})
-            drawn.append(row if row.id not in seen else row.child(f"from_{name}", {}))
-            seen.add(drawn[-1].id)
-        for row in order[round(wanted) :]:
-            yield Dropped(row, "not drawn")
+    pools = {name: _in_random_order(ctx.table(name), ctx) for name in config.tables}
+    earlier = _replayed(_counts(pools, config.rows, config), config, ctx)
+    left = None if config.rows is None else config.rows - len(earlier)
+    drawn: list[tuple[str, Row]] = []
+    for source, outcome in _by_gap(pools, left, config.gap, ctx) if config.gap else _by_table(pools, left, config):
+        if isinstance(outcome, Row):
+            drawn.append((source, outcome))
+        else:
+            yield outcome
+    ids = Ids()
+    taken = [ids.own(row, f"from_{name}") for name, row in [*drawn, *earlier]]
     if config.shuffle:
-        drawn.sort(key=lambda row: ctx.rng("mix", "order", row.id).random())
-    for row in drawn:
+        taken.sort(key=lambda row: ctx.rng("mix", "order", row.id).random())
+    for row in taken:
         yield row
+
+
+def _in_random_order(table: Table, ctx: Context) -> list[Row]:
+    return sorted(table, key=lambda row: ctx.rng("mix", row.id).random())
+
+
+def _counts(pools: Mapping[str, list[Row]], rows: int | None, config: Config) -> dict[str, int]:
+    """How many rows of each table its weight says; those of an empty one are shared among the others."""
+    if rows is None:
+        return {name: round(len(pool) * config.tables[name]) for name, pool in pools.items()}
+    return quotas({name: config.tables[name] for name, pool in pools.items() if pool}, rows)
+
+
+def _replayed(counts: Mapping[str, int], config: Config, ctx: Context) -> list[tuple[str, Row]]:
+    """Rows of the earlier table, so many that they are their share of the result."""
+    if config.replay is None:
+        return []
+    name, share = config.replay.table, config.replay.share
+    wanted = sum(counts.values()) * (share / (1 - share) if config.rows is None else share)
+    return [(name, row) for row in _in_random_order(ctx.table(name), ctx)[: round(wanted)]]
+
+
+def _by_table(pools: Mapping[str, list[Row]], rows: int | None, config: Config) -> Iterator[tuple[str, Outcome]]:
+    counts = _counts(pools, rows, config)
+    for name, pool in pools.items():
+        yield from ((name, outcome) for outcome in _taken(pool, counts.get(name, 0)))
+
+
+def _taken(pool: list[Row], wanted: int) -> Iterator[Outcome]:
+    """The first rows of a pool, around and around if there are too few, and what was left."""
+    for index in range(wanted if pool else 0):
+        row, copy = pool[index % len(pool)], index // len(pool)
+        yield row if copy == 0 else row.child(f"copy{copy}", {})
+    for row in pool[wanted:]:
+        yield Dropped(row, "not drawn")
+
+
+def _by_gap(
+    pools: Mapping[str, list[Row]], rows: int | None, config: Gap, ctx: Context
+) -> Iterator[tuple[str, Outcome]]:
+    """So many rows of each domain as the student's gap there says."""
+    gaps = _gaps(config, ctx)
+    before = [entry for entry in ctx.reported("mixtures") if (entry["by"], entry["on"]) == (config.by, config.on)]
+    weights = _weights(gaps, before[-1]["weights"] if before else {}, config)
+    domains: dict[str, list[Row]] = defaultdict(list)
+    for name, pool in pools.items():
+        for row in pool:
+            domain = str(row[config.by])
+            if domain in gaps:
+                domains[domain].append(row)
+            else:
+                yield name, Dropped(row, "domain not evaluated")
+    counts = quotas({domain: weights[domain] for domain in gaps if domain in domains}, rows or 0)
+    ctx.record("mixtures", [{"by": config.by, "on": config.on, "gaps": gaps, "weights": weights, "rows": counts}])
+    for domain, pool in domains.items():
+        yield from ((domain, outcome) for outcome in _taken(pool, counts[domain]))
+
+
+def _gaps(config: Gap, ctx: Context) -> dict[str, float]:
+    """By how much the teacher's accuracy is above the student's in each domain that both were asked about."""
+    of_teacher, of_student = (_accuracies(model, config, ctx) for model in (config.teacher, config.student))
+    return {domain: of_teacher[domain] - of_student[domain] for domain in sorted(of_teacher.keys() & of_student.keys())}
+
+
+def _accuracies(model: str, config: Gap, ctx: Context) -> dict[str, float]:
+    entries: list[dict[str, Any]] = [
+        entry
+        for entry in ctx.reported("evaluations")
+        if (entry["model"], entry["table"]) == (model, config.on) and config.by in entry.get("slices", {})
+    ]
+    if not entries:
+        raise StepError(
+            f"{ctx.step}: there is no evaluation of model {model!r} on table {config.on!r} by {config.by!r} yet\n"
+            f"  fix: put before it: - {{step: evaluate, input: {config.on}, models: [{model}], by: [{config.by}]}}"
+        )
+    slices = entries[-1]["slices"][config.by]
+    return {domain: entry["accuracy"] for domain, entry in slices.items() if entry["accuracy"] is not None}
+
+
+def _weights(gaps: Mapping[str, float], before: Mapping[str, float], config: Gap) -> dict[str, float]:
+    """The softmax of the gaps, smoothed with the weights before and none below the floor; they add up to 1.
+
+    Raises:
+        DataError: there are no domains.
+    """
+    if not gaps:
+        raise DataError(f"mix: the two evaluations on {config.on!r} have no value of {config.by!r} in common")
+    top = max(gaps.values())
+    powers = {domain: math.exp((gap - top) / config.temperature) for domain, gap in gaps.items()}
+    now = {domain: power / sum(powers.values()) for domain, power in powers.items()}
+    if before:
+        now = {d: config.smooth * before.get(d, 0.0) + (1 - config.smooth) * weight for d, weight in now.items()}
+    return _raised(now, config.floor / len(now))
+
+
+def _raised(weights: Mapping[str, float], floor: float) -> dict[str, float]:
+    """Weights that add up to 1, those below the floor raised to it and the others scaled down for it."""
+    low: set[str] = set()
+    while True:
+        rest = sum(weight for domain, weight in weights.items() if domain not in low)
+        scale = (1 - floor * len(low)) / rest if rest else 0.0
+        found = {domain: floor if domain in low else weight * scale for domain, weight in weights.items()}
+        below = {domain for domain, weight in found.items() if weight < floor - 1e-12} - low
+        if not below:
+            return found
+        low |= below

@@ -1,20 +1,34 @@
-"""Takes the best rows of each group, or a subset of a given size.
+"""Takes the best rows of each group, or a subset of a given size; or looks up, for each row, rows of another table.
 
-Reads    {per}, {column}
-Writes   nothing
+Reads    {per}, {column}, {votes}
+Writes   {into}
 Drops    not the best, beyond the budget
 Calls    none
-Source   Kim and Rush 2016, arXiv:1606.07947 (best of k); a random subset is the arm to beat (methods: data pruning)
-"""
+Source   Kim and Rush 2016, arXiv:1606.07947 (best of k); Kang et al. 2025, arXiv:2506.00910 (k-center over distributions); Liao et al. 2025, arXiv:2409.13203 (retrieve); a random subset is the arm to beat
+"""  # noqa: E501
 
-from collections import defaultdict
-from collections.abc import AsyncIterator
-from typing import Literal, Self
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from blackbox_kd.registry import Column, StepConfig, table_step
+from blackbox_kd.bm25 import Bm25
+from blackbox_kd.errors import DataError
+from blackbox_kd.registry import Column, NewColumn, StepConfig, TableName, table_step
 from blackbox_kd.schema import Context, Dropped, Outcome, Row, Table
+from blackbox_kd.similarity import tokens
+from blackbox_kd.vectors import distributions, farthest_first, text_vectors
+
+ONLY = {
+    "votes": ("kcenter",),
+    "labelled": ("kcenter",),
+    "index": ("retrieve",),
+    "count": ("retrieve",),
+    "own": ("retrieve",),
+    "into": ("retrieve",),
+}
+"""Fields that are read with some values of `by` only."""
 
 
 class Config(StepConfig):
@@ -26,38 +40,84 @@ class Config(StepConfig):
     """Rows kept of each group."""
     rows: int | None = Field(default=None, ge=1)
     """Rows kept in all, after `best`."""
-    by: Literal["first", "random", "shortest", "longest", "top", "bottom"] = "first"
-    """What is best: the order of the table, chance, the length of `column`, or its value as a number."""
+    by: Literal["first", "random", "shortest", "longest", "top", "bottom", "kcenter", "retrieve"] = "first"
+    """What is best: the order of the table, chance, the length of `column`, or its value as a number. `kcenter`: rows
+    far from each other (L2) in `column`, a text or a list of numbers, or in `votes`. `retrieve` drops nothing: it puts
+    the rows of `index` that are nearest in `column` (BM25) into each row."""
     column: Column | None = None
-    """Column that `by` looks at; `response` for lengths."""
+    """Column that `by` looks at; `response` for lengths, `instruction` for `retrieve`, in both tables."""
+    votes: Column | None = None
+    """Column whose values are counted among the rows with the same `per`; `kcenter` compares their shares."""
+    labelled: TableName | None = None
+    """Table of rows that `kcenter` takes for picked already: it looks for what is far from them."""
+    index: TableName | None = None
+    """Table in which `retrieve` looks."""
+    count: int | None = Field(default=None, ge=1, le=100)
+    """Rows that `retrieve` finds for each row, 3 if left out; fewer where fewer share a word with it."""
+    own: bool | None = None
+    """Whether `retrieve` may find a row with the same text; if left out it may not."""
+    into: NewColumn | None = Field(default=None, alias="as")
+    """Column for the rows that were found, best first, each a mapping of its columns; `retrieved` if left out."""
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
+        for name, ways in ONLY.items():
+            if getattr(self, name) is not None and self.by not in ways:
+                shown = type(self).model_fields[name].alias or name
+                raise ValueError(f"{shown}: is read with by: {ways[0]} only; take it out, or write by: {ways[0]}")
+        if self.by == "retrieve":
+            return self._filled_for_retrieval()
         if self.best is None and self.rows is None:
             raise ValueError("give best: N (with per:), rows: N, or both")
-        if (self.best is None) != (self.per is None):
+        if (self.best is None) != (self.per is None) and self.votes is None:
             known, wanted = ("best", "per: COLUMN") if self.per is None else ("per", "best: N")
             raise ValueError(f"{known}: needs {wanted.partition(':')[0]}:; add {wanted}")
         if self.by in ("shortest", "longest") and self.column is None:
             self.column = "response"
+        if self.by == "kcenter":
+            return self._with_points()
         if (self.by in ("first", "random")) != (self.column is None):
             raise ValueError(f"by: {self.by} {'looks at no column:' if self.column else 'needs column: NAME'}")
         return self
 
+    def _filled_for_retrieval(self) -> Self:
+        if self.index is None:
+            raise ValueError("by: retrieve needs index:; add index: TABLE")
+        beside = next((name for name in ("per", "best", "rows") if getattr(self, name) is not None), None)
+        if beside is not None:
+            raise ValueError(f"{beside}: says what is kept, but by: retrieve drops no row; take it out")
+        self.column, self.into = self.column or "instruction", self.into or "retrieved"
+        return self
 
-@table_step(reads=["{per}", "{column}"], drops=["not the best", "beyond the budget"])
+    def _with_points(self) -> Self:
+        if (self.column is None) == (self.votes is None):
+            raise ValueError("give either column: NAME or votes: NAME with by: kcenter")
+        if self.votes is not None and self.per is None:
+            raise ValueError("votes: needs per:; add per: COLUMN")
+        return self
+
+
+@table_step(reads=["{per}", "{column}", "{votes}"], writes=["{into}"], drops=["not the best", "beyond the budget"])
 async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
     rows = list(table)
-    kept = [row.id for row in rows]
-    if config.per is not None and config.best is not None:
+    for outcome in _retrieved(rows, config, ctx) if config.by == "retrieve" else _selected(rows, config, ctx):
+        yield outcome
+
+
+def _selected(rows: list[Row], config: Config, ctx: Context) -> Iterator[Outcome]:
+    ranked = _k_center(rows, config, ctx) if config.by == "kcenter" else _by_rank(config, ctx)
+    within = rows
+    if config.per is not None:
         groups: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
             groups[str(row[config.per])].append(row)
-        kept = [row.id for group in groups.values() for row in _ranked(group, config, ctx)[: config.best]]
-    best = set(kept)
-    within = [row for row in rows if row.id in best]
+        # Votes are of a group, and so is what is picked by them: of its rows, the first stands for it.
+        most = config.best or 1
+        kept = {row.id for group in groups.values() for row in ranked(group, most)}
+        within = [row for row in rows if row.id in kept]
+    best = {row.id for row in within}
     if config.rows is not None and len(within) > config.rows:
-        within = _ranked(within, config, ctx)[: config.rows]
+        within = ranked(within, config.rows)
     chosen = {row.id for row in within}
     for row in rows:
         if row.id in chosen:
@@ -66,12 +126,81 @@ async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outco
             yield Dropped(row, "beyond the budget" if row.id in best else "not the best")
 
 
-def _ranked(rows: list[Row], config: Config, ctx: Context) -> list[Row]:
-    if config.by == "first":
-        return rows
-    if config.by == "random":
-        return sorted(rows, key=lambda row: ctx.rng("select", row.id).random())
+Ranked = Callable[[list[Row], int], list[Row]]
+"""The best N of some rows."""
+
+
+def _by_rank(config: Config, ctx: Context) -> Ranked:
     column = str(config.column)
-    if config.by in ("shortest", "longest"):
-        return sorted(rows, key=lambda row: len(str(row[column])), reverse=config.by == "longest")
-    return sorted(rows, key=lambda row: float(row[column]), reverse=config.by == "top")
+
+    def ranked(rows: list[Row], most: int) -> list[Row]:
+        if config.by == "random":
+            rows = sorted(rows, key=lambda row: ctx.rng("select", row.id).random())
+        elif config.by in ("shortest", "longest"):
+            rows = sorted(rows, key=lambda row: len(str(row[column])), reverse=config.by == "longest")
+        elif config.by != "first":
+            rows = sorted(rows, key=lambda row: float(row[column]), reverse=config.by == "top")
+        return rows[:most]
+
+    return ranked
+
+
+def _k_center(rows: list[Row], config: Config, ctx: Context) -> Ranked:
+    labelled = list(ctx.table(config.labelled)) if config.labelled else []
+    points = _points([*rows, *labelled], config)
+    place = {row.id: number for number, row in enumerate(rows)}
+
+    def ranked(within: list[Row], most: int) -> list[Row]:
+        if config.votes is not None and len({row[str(config.per)] for row in within}) == 1:
+            return within[:most]
+        numbers = [place[row.id] for row in within] + list(range(len(rows), len(rows) + len(labelled)))
+        start = ctx.rng("kcenter", within[0].id).randrange(len(within))
+        centers = range(len(within), len(numbers))
+        return [within[at] for at in farthest_first(points[numbers], most, start=start, centers=centers)]
+
+    return ranked
+
+
+def _points(rows: list[Row], config: Config) -> Any:
+    """The rows as points, [N, D]: their groups' shares of votes, their numbers, or the n-grams of their texts."""
+    if config.votes is not None:
+        votes: dict[str, Counter[str]] = defaultdict(Counter)
+        for row in rows:
+            votes[str(_value(row, config.per))][str(_value(row, config.votes))] += 1
+        return distributions([votes[str(row[str(config.per)])] for row in rows])
+    column = str(config.column)
+    values = [_value(row, column) for row in rows]
+    if any(isinstance(value, list) for value in values):
+        return _numbers(rows, values, column)
+    return text_vectors([str(value) for value in values])
+
+
+def _value(row: Row, column: str | None) -> Any:
+    if column not in row:
+        raise DataError(f"select: row {row.id!r} has no column {column!r}")
+    return row[str(column)]
+
+
+def _numbers(rows: list[Row], values: Sequence[Any], column: str) -> Any:
+    import numpy as np
+
+    for row, value in zip(rows, values, strict=True):
+        if not isinstance(value, list) or len(value) != len(values[0]):
+            raise DataError(f"select: column {column!r} of row {row.id!r} is no list of {len(values[0])} numbers")
+    return np.array(values, dtype=float)
+
+
+def _retrieved(rows: list[Row], config: Config, ctx: Context) -> Iterator[Row]:
+    column, into = str(config.column), str(config.into)
+    index = list(ctx.table(str(config.index)))
+    texts = [str(_value(row, column) or "") for row in index]
+    words = [set(tokens(text)) for text in texts]
+    same = Counter(texts)
+    found = Bm25(texts)
+    for row in rows:
+        query = str(row[column])
+        asked = set(tokens(query))
+        most = config.count or 3
+        numbers = found.nearest(query, most if config.own else most + same[query])
+        near = [n for n in numbers if words[n] & asked and (config.own or texts[n] != query)]
+        yield row | {into: [dict(index[n]) for n in near[:most]]}

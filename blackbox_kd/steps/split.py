@@ -13,6 +13,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from blackbox_kd import expressions
+from blackbox_kd.draws import Ids
 from blackbox_kd.registry import Expression, NewTable, StepConfig, table_step
 from blackbox_kd.schema import Context, Dropped, Outcome, Row, Table
 
@@ -50,12 +51,10 @@ async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[tuple
             branches[name].append(row)
     most = max(map(len, branches.values()))
     for name, rows in branches.items():
-        for row in rows:
-            yield name, row
-        if config.balance == "upsample" and rows:
-            for copy in range(len(rows), most):
-                row = rows[copy % len(rows)]
-                yield name, row.child(f"copy{copy // len(rows)}", {})
+        wanted = most if config.balance == "upsample" and rows else len(rows)
+        ids = Ids()
+        for number in range(wanted):
+            yield name, ids.own(rows[number % len(rows)], f"copy{number // len(rows)}")
 
 
 def _branch(row: Row, config: Config, ctx: Context) -> str | None:

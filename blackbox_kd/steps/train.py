@@ -1,14 +1,14 @@
 """Fine-tunes a model on a table; the result is the model's next version.
 
-Reads    nothing by name: TRL's prompt and completion, or any shape that `shapes` knows
+Reads    nothing by name: TRL's prompt and completion (chosen and rejected), or any shape that `shapes` knows
 Writes   nothing
 Drops    nothing
 Calls    none
-Source   Hu et al. 2021, arXiv:2106.09685 (LoRA); defaults from TRL's "LoRA without regret"
+Source   Hu et al. 2021, arXiv:2106.09685 (LoRA); Rafailov et al. 2023, arXiv:2305.18290 (DPO); defaults from TRL
 """
 
 from collections.abc import AsyncIterator
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -21,8 +21,9 @@ class Config(StepConfig):
 
     model: StudentName
     """Model that is trained; later steps find the result under the same name."""
-    method: Literal["sft"] = "sft"
-    """`sft`: supervised fine-tuning, loss on the completion only."""
+    method: Literal["sft", "dpo"] = "sft"
+    """`sft`: supervised fine-tuning, loss on the completion only. `dpo`: direct preference optimisation on rows with
+    chosen and rejected, of a model that was fine-tuned before; the reference is that model as it was."""
     start: Literal["latest", "base"] = "latest"
     """Version that training starts from."""
     adapter: Literal["lora", "full"] = "lora"
@@ -32,23 +33,25 @@ class Config(StepConfig):
     alpha: int | None = Field(default=None, ge=1)
     """Scale of LoRA; twice the rank if left out."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout of LoRA."""
+    """Dropout of LoRA; for `method: sft`."""
     layers: float | None = Field(default=None, gt=0, le=1)
     """Share of the layers, counted from the top, that LoRA is put on; all if left out. Fewer train faster."""
     learning_rate: float | None = Field(default=None, gt=0, le=1)
-    """Highest learning rate; 2e-4 for LoRA and 2e-5 for all weights if left out."""
-    epochs: float = Field(default=2.0, gt=0, le=1000)
-    """Passes over the rows."""
+    """Highest learning rate. If left out, for `method: sft` 2e-4 for LoRA and 2e-5 for all weights; for
+    `method: dpo` 5e-6 for LoRA and 5e-7 for all weights."""
+    epochs: float | None = Field(default=None, gt=0, le=1000)
+    """Passes over the rows; if left out, 2 for `method: sft` and 1 for `method: dpo`."""
     max_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps, in place of `epochs`."""
     batch_size: int = Field(default=16, ge=1)
     """Rows per optimizer step, over all devices."""
     max_length: int | None = Field(default=None, ge=8)
-    """Most tokens of a row; if left out, as long as the longest row and at most 4096."""
+    """Most tokens of a row; if left out, as long as the longest row and at most 4096. With chosen and rejected, a row
+    is as long as the longer of the two."""
     long_rows: Literal["error", "drop"] = "error"
     """What happens to rows above `max_length`; they are never cut in silence."""
     packing: bool | None = None
-    """Several rows in one sequence; if left out, on a GPU with enough rows."""
+    """Several rows in one sequence, for `method: sft`; if left out, on a GPU with enough rows."""
     eval_share: float = Field(default=0.0, ge=0, lt=0.5)
     """Share of the rows that is kept from training for the evaluation loss; the best checkpoint by it is kept."""
     warmup: float = Field(default=0.03, ge=0, lt=1)
@@ -57,17 +60,47 @@ class Config(StepConfig):
     """Decay of the weights."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients are clipped to this norm."""
+    beta: float | None = Field(default=None, gt=0, le=100)
+    """How strongly the reference holds the model back, for `method: dpo`; 0.1 if left out."""
+    sft_weight: float | None = Field(default=None, ge=0, le=100)
+    """Weight of the plain loss on the chosen text beside the preference loss, which has 1, for `method: dpo`; 0.2 if
+    left out. Without it both texts can become less likely, the rejected one only faster."""
     seed: int | None = Field(default=None, ge=0)
     """Seed of training; the run's seed if left out."""
+
+    def problems(self) -> list[tuple[str, str, str]]:
+        """Fields of the other method."""
+        other = "sft" if self.method == "dpo" else "dpo"
+        given = [name for name in ONLY[other] if getattr(self, name) != type(self).model_fields[name].default]
+        what = "has no effect with method: {}, only with method: {}."
+        return [
+            (
+                name,
+                f"{name}: {getattr(self, name)} {what.format(self.method, other)}",
+                f"take it out, or method: {other}",
+            )
+            for name in given
+        ]
+
+    def settings(self) -> dict[str, Any]:
+        """How the method trains, with its numbers in place of what was left out."""
+        chosen = self.model_dump(exclude=PLAN)
+        defaults = {"learning_rate": RATES[self.method, self.adapter], **DEFAULTS[self.method]}
+        return chosen | {name: value for name, value in defaults.items() if chosen[name] is None}
 
 
 PLAN = {"step", "input", "output", "model", "method"}
 """Fields that say what is trained, not how."""
+ONLY = {"sft": ("dropout", "packing"), "dpo": ("beta", "sft_weight")}
+"""Fields that have an effect with one method alone; TRL's DPO switches dropout off."""
+DEFAULTS: dict[str, dict[str, float]] = {"sft": {"epochs": 2.0}, "dpo": {"epochs": 1.0, "beta": 0.1, "sft_weight": 0.2}}
+RATES = {("sft", "lora"): 2e-4, ("sft", "full"): 2e-5, ("dpo", "lora"): 5e-6, ("dpo", "full"): 5e-7}
+"""Learning rates by method and adapter; those of DPO are TRL's (trl/scripts/dpo.py)."""
 
 
 @table_step()
 async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
-    settings = config.model_dump(exclude=PLAN)
+    settings = config.settings()
     settings["seed"] = ctx.seed if config.seed is None else config.seed
     await ctx.train(config.model, config.method, settings, table)
     for row in table:

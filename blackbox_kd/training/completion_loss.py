@@ -5,7 +5,7 @@ A small student spends a third of its work there, so on a CPU the head is comput
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -19,14 +19,19 @@ IGNORED = -100
 
 
 class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
-    """Trains on completions: the mean loss of their tokens, each times the `weight` of its row if rows have one."""
+    """Trains on completions: the sum of their tokens' losses, each times the `weight` of its row if rows have one.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    The sum of a batch is divided by its tokens (`mean_over="tokens"`), or by the rows that a whole batch has: then a
+    row counts by its weight alone, whatever stands beside it in the batch.
+    """
+
+    def __init__(self, *args: Any, mean_over: Literal["tokens", "rows"] = "tokens", **kwargs: Any) -> None:
         if "weight" in kwargs["train_dataset"].column_names:
             if kwargs["args"].packing:
-                raise DataError("train (sft): rows that differ in `weight` cannot be packed\n  fix: leave packing out")
+                raise DataError("rows that differ in `weight` or `task` cannot be packed\n  fix: leave packing out")
             kwargs["data_collator"] = WeightedRows(kwargs["processing_class"].pad_token_id)
         super().__init__(*args, **kwargs)
+        self._mean_over = mean_over
         self._on_cpu = self.accelerator.device.type == "cpu"
         if self._on_cpu:
             # A slice along the tokens is strided, and a linear layer would copy its weights once a row to take it.
@@ -43,6 +48,9 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
         losses = self._losses(model, inputs) if self._on_cpu else -self._fused(model, inputs)
         if weight is not None:
             losses = losses * weight[:, None]
+        if self._mean_over == "rows":
+            whole = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+            return losses.sum() / (len(losses) if num_items_in_batch is None else whole)
         tokens = wanted.sum() if num_items_in_batch is None else num_items_in_batch
         share = self.accelerator.num_processes if num_items_in_batch is not None else 1
         return losses.sum() * share / torch.as_tensor(tokens).clamp(min=1)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import StepError, UserError
+from blackbox_kd.private import UMASK, open_anew
 
 NO_CODE_FROM_HERE = {"PYTHONSAFEPATH": "1"}
 """`python -m` looks for modules in the working directory first: a stranger's `torch.py` there would be run."""
@@ -62,6 +63,7 @@ async def run_training(method: str, job: Path, on_event: Callable[[Mapping[str, 
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | NO_CODE_FROM_HERE,
+        umask=UMASK if os.name == "posix" else -1,
         limit=2**20,
         start_new_session=True,  # so that its whole group can be ended
     )
@@ -79,7 +81,8 @@ async def run_training(method: str, job: Path, on_event: Callable[[Mapping[str, 
         raise UserError("\n".join(messages))
     if process.returncode != 0:
         log = job.with_suffix(".log")
-        log.write_text("\n".join(messages) + "\n")
+        with open_anew(log) as file:
+            file.write(("\n".join(messages) + "\n").encode())
         raise StepError(
             f"train ({method}): the training process ended with status {process.returncode}; the rows are in "
             f"dataset/, a later run goes on from its last checkpoint\n  last messages:\n    " + "\n    ".join(messages)

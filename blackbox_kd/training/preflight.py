@@ -16,9 +16,15 @@ LONGEST = 4096
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Tokens of N rows, prompt and completion together, through the student's chat template."""
+    """Tokens of N rows through the student's chat template.
+
+    Args:
+        tokens: of prompt and completion together; of the longer one where a row has two completions.
+        completions: of the completions alone, by their columns.
+    """
 
     tokens: list[int]
+    completions: dict[str, list[int]]
 
     def percentile(self, share: float) -> int:
         """The length that `share` of the rows do not exceed."""
@@ -26,47 +32,56 @@ class Lengths:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def rendered(tokenizer: Any, row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
-    """Token ids of a row's prompt alone, and of prompt and completion."""
+def rendered(tokenizer: Any, row: Mapping[str, Any], column: str) -> tuple[list[int], list[int]]:
+    """Token ids of a row's prompt alone, and of the prompt and the completion in a column."""
     how = {"tokenize": True, "return_dict": False}
     prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, **how)
-    both = tokenizer.apply_chat_template([*row["prompt"], *row["completion"]], **how)
+    both = tokenizer.apply_chat_template([*row["prompt"], *row[column]], **how)
     return list(prompt), list(both)
 
 
-def check_template(tokenizer: Any, rows: Sequence[Mapping[str, Any]]) -> Lengths:
-    """Holds every row against the chat template; returns the lengths.
+def check_template(tokenizer: Any, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Lengths:
+    """Holds the completions in `columns` of every row against the chat template; returns the lengths.
 
     Raises:
         DataError: the template is missing, or training on it would not be what serving with it is.
     """
     if not tokenizer.chat_template:
         raise DataError(
-            "train (sft): the model has no chat template, so nothing says where a turn ends\n"
-            "  fix: use the instruct version of the model, or save a chat_template.jinja beside it"
+            "the model has no chat template, so nothing says where a turn ends\n"
+            "  fix: use the instruct version of the model, or chat_template: plain beside its name"
         )
+    ends = {tokenizer.eos_token_id, *_end_of_turn(tokenizer)}
     tokens = []
+    completions: dict[str, list[int]] = {column: [] for column in columns}
     for number, row in enumerate(rows):
-        prompt, both = rendered(tokenizer, row)
-        if both[: len(prompt)] != prompt:
-            raise DataError(
-                f"train (sft): row {number}: the chat template writes the prompt differently when an answer follows, "
-                "so the student would be trained on another prompt than it is served\n"
-                "  fix: use a template whose generation prompt is a prefix of the whole conversation"
-            )
-        ends = {tokenizer.eos_token_id, *_end_of_turn(tokenizer)}
-        if not ends & set(both[len(prompt) :]):
-            raise DataError(
-                f"train (sft): row {number}: no end of turn inside the completion, so the student would never stop\n"
-                "  fix: use a chat template that closes the assistant's turn"
-            )
-        if tokenizer.decode(both).count("<think>") > 1:
-            raise DataError(
-                f"train (sft): row {number}: two think blocks in one answer\n"
-                "  fix: take <think>...</think> out of the completion; the template writes its own"
-            )
-        tokens.append(len(both))
-    return Lengths(tokens)
+        longest = 0
+        for column in columns:
+            prompt, both = rendered(tokenizer, row, column)
+            _check_row(tokenizer, f"row {number} ({column})", prompt, both, ends)
+            completions[column].append(len(both) - len(prompt))
+            longest = max(longest, len(both))
+        tokens.append(longest)
+    return Lengths(tokens, completions)
+
+
+def _check_row(tokenizer: Any, where: str, prompt: list[int], both: list[int], ends: set[int]) -> None:
+    if both[: len(prompt)] != prompt:
+        raise DataError(
+            f"{where}: the chat template writes the prompt differently when an answer follows, "
+            "so the student would be trained on another prompt than it is served\n"
+            "  fix: use a template whose generation prompt is a prefix of the whole conversation"
+        )
+    if not ends & set(both[len(prompt) :]):
+        raise DataError(
+            f"{where}: no end of turn inside the completion, so the student would never stop\n"
+            "  fix: use a chat template that closes the assistant's turn"
+        )
+    if tokenizer.decode(both).count("<think>") > 1:
+        raise DataError(
+            f"{where}: two think blocks in one answer\n"
+            "  fix: take <think>...</think> out of the completion; the template writes its own"
+        )
 
 
 def _end_of_turn(tokenizer: Any) -> set[int]:
@@ -95,11 +110,11 @@ def long_rows(lengths: Lengths, limit: int, *, drop: bool) -> list[int]:
         longest = max(lengths.tokens)
         needed = -(-longest // 8) * 8
         raise DataError(
-            f"train (sft): {over:,} of {len(lengths.tokens):,} rows ({100 * over / len(lengths.tokens):.1f} %) are "
+            f"{over:,} of {len(lengths.tokens):,} rows ({100 * over / len(lengths.tokens):.1f} %) are "
             f"longer than max_length {limit} tokens and would lose their final answer.\n"
             f"  longest: {longest:,} tokens; 99th percentile: {lengths.percentile(0.99):,}\n"
             f"  fix: max_length: {needed}, or long_rows: drop"
         )
     if not fit:
-        raise DataError(f"train (sft): no row fits into max_length {limit}\n  fix: raise max_length")
+        raise DataError(f"no row fits into max_length {limit}\n  fix: raise max_length")
     return fit

@@ -68,8 +68,17 @@ class TestLimits:
         message = message_of(Budget(usd=1.0, spent=spent), usd=0.5)
         assert "$0.7500 of budget.usd = 1.0 spent" in message
         assert "2 calls that were in flight when an earlier process ended count as spent" in message
-        assert "3 requests of budget.requests = 3 spent" in message_of(Budget(requests=3, spent=spent))
         assert "500 tokens of budget.tokens = 550 spent" in message_of(Budget(tokens=550, spent=spent))
+
+    def test_a_lost_call_takes_no_place_of_the_requests_which_count_replies(self) -> None:
+        killed = Spent(requests=2, doubtful=16)
+        budget = Budget(requests=4, spent=killed)
+        budget.lose(budget.reserve(None, 100))
+        for _ in range(2):
+            budget.settle(budget.reserve(None, 100), USAGE, None)
+        said = message_of(budget, usd=None)
+        assert "4 requests of budget.requests = 4 spent" in said
+        assert "in flight when an earlier process ended" not in said
 
     def test_a_limit_in_dollars_needs_a_price(self) -> None:
         with pytest.raises(SetupError) as caught:
@@ -102,6 +111,12 @@ class TestSettling:
         budget = Budget(usd=1.0)
         budget.settle(budget.reserve(0.1, 100), USAGE, 1.5)
         assert "$1.5000 of budget.usd = 1.0 spent" in message_of(budget, usd=0.0)
+
+    def test_a_lost_call_is_booked_with_the_most_that_it_can_have_cost(self) -> None:
+        budget = Budget(usd=1.0, tokens=1000)
+        budget.lose(budget.reserve(0.75, 600))
+        assert "$0.7500 of budget.usd = 1.0 spent" in message_of(budget, usd=0.3)
+        assert "600 tokens of budget.tokens = 1000 spent" in message_of(budget, usd=0.0, tokens=500)
 
     def test_a_reservation_is_settled_once(self) -> None:
         budget = Budget(usd=1.0)

@@ -322,12 +322,15 @@ class TestMoney:
             assert (await d.ask("r2")).text
 
     async def test_a_lost_call_counts_with_the_most_that_it_can_have_cost(self, desk: Opener) -> None:
-        async with desk("cut", budget=Budget(requests=1)) as d:
+        async with desk("cut", budget=Budget(tokens=150)) as d:
             with pytest.raises(BudgetReached):
                 await d.ask()
+            assert d.server.stats()["requests"] == 1
+        async with desk("cut", budget=Budget(requests=1)) as d:
+            assert (await d.ask()).text, "it brought no reply, so its repeat is the one that was allowed"
 
     async def test_a_cancelled_call_stays_doubtful_and_its_money_set_aside(self, desk: Opener, tmp_path: Path) -> None:
-        async with desk("hang", budget=Budget(requests=1)) as d:
+        async with desk("hang", budget=Budget(tokens=150)) as d:
             asking = asyncio.ensure_future(d.ask())
             await d.server.asked.wait()
             asking.cancel()

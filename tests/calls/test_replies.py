@@ -7,6 +7,7 @@ import pytest
 
 from blackbox_kd.calls.replies import Completion, parse
 from blackbox_kd.errors import ReplyFault
+from blackbox_kd.logprobs import Scored
 from blackbox_kd.models import Price
 from blackbox_kd.schema import Usage
 
@@ -26,6 +27,24 @@ def fault_of(text: str, *, accept_truncated: bool = False) -> ReplyFault:
     with pytest.raises(ReplyFault) as caught:
         parse(text, PRICE, accept_truncated=accept_truncated)
     return caught.value
+
+
+class TestLogProbabilities:
+    TOLD = {"prompt_token_ids": [5, 6], "prompt_logprobs": [None, {"6": {"logprob": -0.25, "rank": 1}}]}  # noqa: RUF012
+
+    def told(self, content: str, finish_reason: str) -> str:
+        return json.dumps(json.loads(body(content, finish_reason)) | self.TOLD)
+
+    @pytest.mark.parametrize(("content", "reason"), [("It", "length"), ("", "stop"), ("", "length")])
+    def test_what_is_told_about_a_prompt_is_worth_having_whatever_was_written(self, content: str, reason: str) -> None:
+        reply = parse(self.told(content, reason), PRICE, accept_truncated=True)
+        assert isinstance(reply, Scored)
+        assert (reply.text, reply.tokens, reply.logprobs) == (content, (5, 6), (None, -0.25))
+        assert reply.usage == Usage(prompt_tokens=100, completion_tokens=20)
+
+    def test_a_step_that_wants_text_is_not_content_with_it(self) -> None:
+        assert fault_of(self.told("", "stop")).kind == "empty"
+        assert not isinstance(parse(self.told("Yes.", "stop"), PRICE), Scored)
 
 
 class TestUsableReplies:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from blackbox_kd import logprobs
+from blackbox_kd.calls.replies import parse
 from blackbox_kd.errors import RequestRejected, SetupError
 from blackbox_kd.models import Setup, transformers
 from blackbox_kd.schema import Request, Row, Sampling
@@ -121,6 +123,50 @@ async def test_a_prompt_longer_than_the_model_and_unknown_fields_are_rejected(tm
     with pytest.raises(RequestRejected, match="no_such_field"):
         opened.wire(Request([], Sampling(extra={"no_such_field": 1}), Row(id="a")))
     await opened.close()
+
+
+def to_score(text: str, name: str = "s") -> Request:
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": text}]
+    return Request(messages, logprobs.WITH_TEXT, Row(id=name))
+
+
+async def test_texts_are_scored_while_others_are_written_and_neither_changes_the_other(tmp_path: Path) -> None:
+    opened, asked = model(tmp_path), requests(GREEDY)
+    alone = await texts(opened, asked)
+    scored = [to_score(text) for text in ("yes", "no, not at all", "x" * 60)]
+    bodies = await asyncio.gather(*(ask(opened, request) for request in (*scored, *asked)))
+    assert [body["choices"][0]["message"]["content"] for body in bodies[len(scored) :]] == alone
+    assert [await ask(opened, request) for request in scored] == bodies[: len(scored)]
+    whole = parse(json.dumps(bodies[0]), None, accept_truncated=True)
+    assert isinstance(whole, logprobs.Scored)
+    assert whole.logprobs is not None
+    assert whole.logprobs[0] is None
+    assert all(value is not None and value < 0 for value in whole.logprobs[1:])
+    await opened.close()
+
+
+async def test_a_text_that_is_too_long_to_score_is_rejected_and_the_next_one_is_scored(tmp_path: Path) -> None:
+    opened = model(tmp_path)
+    with pytest.raises(RequestRejected, match="the model takes 512"):
+        await ask(opened, to_score("y" * 600))
+    assert (await ask(opened, to_score("yes")))["prompt_token_ids"]
+    await opened.close()
+
+
+async def test_the_tokens_of_a_prompt_are_told_beside_the_reply_when_they_are_asked_for(tmp_path: Path) -> None:
+    opened = model(tmp_path)
+    request = Request([{"role": "user", "content": "Hi"}], logprobs.BEFORE_TEXT, Row(id="b"))
+    body = await ask(opened, request)
+    assert opened._engine is not None
+    assert body["prompt_token_ids"] == opened._engine.tokens_of(request.messages)
+    assert "prompt_logprobs" not in body
+    await opened.close()
+
+
+@pytest.mark.parametrize("extra", [{"prompt_logprobs": 5}, {"add_generation_prompt": False}])
+async def test_what_the_provider_would_not_heed_is_rejected(tmp_path: Path, extra: dict[str, Any]) -> None:
+    with pytest.raises(RequestRejected, match="provider transformers knows no field"):
+        model(tmp_path).wire(Request([], Sampling(extra=extra), Row(id="a")))
 
 
 def test_what_is_missing_is_said_before_anything_is_loaded(tmp_path: Path) -> None:

@@ -29,3 +29,14 @@ async def test_arithmetic_is_mended_before_the_answer_is_read_when_asked_for() -
     plain = await check.run(row, check.Config(step="check", answer="number"), FakeContext())
     mended = await check.run(row, check.Config(step="check", answer="number", fix_arithmetic=True), FakeContext())
     assert (plain["correct"], mended["correct"], mended["response"]) == (False, True, "So 3 + 4 = 7")
+
+
+async def test_two_texts_of_a_row_are_checked_into_columns_of_their_own() -> None:
+    [row] = rows({"response": "The answer is 7.", "student_response": "The answer is 8.", "reference": "7"})
+    teacher = check.Config(step="check", answer="number")
+    student = check.Config(
+        step="check", answer="number", of="student_response", answer_as="student_answer", correct_as="student_correct"
+    )
+    found = await check.run(await check.run(row, teacher, FakeContext()), student, FakeContext())
+    assert (found["answer"], found["correct"]) == ("7", True)
+    assert (found["student_answer"], found["student_correct"]) == ("8", False)

@@ -1,7 +1,15 @@
-import pytest
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import Any
 
+import pytest
+from pydantic import ValidationError
+
+from blackbox_kd import answers, measures
+from blackbox_kd.context import guarded
 from blackbox_kd.errors import CallError, ReplyFault
-from blackbox_kd.schema import Message, Reply, Row, Usage
+from blackbox_kd.schema import Failed, Message, Outcome, Reply, Row, Usage
 from blackbox_kd.steps import evaluate
 from tests.fakes import FakeContext, outcomes, rows
 
@@ -67,3 +75,203 @@ async def test_an_error_of_a_call_is_left_to_the_runner() -> None:
     config = evaluate.Config(step="evaluate", models=["m"], answer="number")
     with pytest.raises(CallError):
         await outcomes(evaluate, QUESTIONS, config, FakeContext(broken))
+
+
+def test_the_questions_prompt_is_shown_to_the_student_and_declares_no_hint() -> None:
+    config = evaluate.Config(step="evaluate", models=["m"], answer="number", prompt="exam/plain")
+    assert config.shown_to_student() == [("prompt", "exam/plain", False)]
+
+
+async def test_rows_hold_what_a_history_of_rounds_needs() -> None:
+    ctx = FakeContext(answer)
+    ctx.round = 2
+    config = evaluate.Config(step="evaluate", models=["student"], answer="number")
+    found = await outcomes(evaluate, QUESTIONS[:1], config, ctx)
+    columns = ("id", "question", "model", "round", "instruction", "reference", "answer", "correct")
+    assert [found[0][name] for name in columns] == ["r0.student.2", "r0", "student", 2, "q0", "0", "0", True]
+
+
+def test_the_same_question_has_another_id_in_every_round_and_outside_of_a_loop_none_of_a_round() -> None:
+    async def ids(round: int) -> list[str]:
+        ctx = FakeContext(answer)
+        ctx.round = round
+        config = evaluate.Config(step="evaluate", models=["student"], answer="number")
+        return [row.id for row in await outcomes(evaluate, QUESTIONS[:1], config, ctx)]
+
+    assert [asyncio.run(ids(round)) for round in (0, 1, 2)] == [["r0.student"], ["r0.student.1"], ["r0.student.2"]]
+
+
+def says(**said: str) -> FakeContext:
+    """Every model says the same to all questions, but `{n}`, which is the question's number."""
+    return FakeContext(lambda model, messages, _: said[model].replace("{n}", messages[0]["content"].rsplit("q", 1)[1]))
+
+
+async def agreements(ctx: FakeContext, *models: str, kind: str = "number") -> list[dict[str, Any]]:
+    config = evaluate.Config(step="evaluate", models=list(models), answer=kind)
+    await outcomes(evaluate, QUESTIONS, config, ctx)
+    return ctx.recorded["agreements"]
+
+
+async def test_models_agree_where_they_read_as_the_same_answer_right_or_wrong() -> None:
+    ctx = says(base="The answer is 3.", student="So it is 3.0.")
+    [entry] = await agreements(ctx, "base", "student")
+    assert (entry["model"], entry["against"], entry["table"], entry["n"]) == ("student", "base", "t", 8)
+    assert (entry["agreement"], entry["same"], entry["same_wrong"]) == (1.0, 8, 7)
+    assert entry["ci95"] == pytest.approx([0.6756, 1.0], abs=1e-4)
+
+
+async def test_agreement_is_that_with_the_teacher_where_it_is_among_the_models() -> None:
+    ctx = says(base="The answer is 3.", student="The answer is {n}.", teacher="The answer is {n}.")
+    found = await agreements(ctx, "base", "student", "teacher")
+    assert [(e["model"], e["against"], e["same"]) for e in found] == [("base", "teacher", 1), ("student", "teacher", 8)]
+    assert len(ctx.asked) == 24, "it costs no call"
+
+
+async def test_answers_that_cannot_be_read_are_no_agreement() -> None:
+    [entry] = await agreements(says(base="no idea", student="no idea"), "base", "student")
+    assert (entry["same"], entry["agreement"]) == (0, 0.0)
+
+
+async def test_an_agreement_needs_two_models() -> None:
+    assert await agreements(says(base="1"), "base") == []
+
+
+async def test_a_verifier_that_cannot_read_what_a_model_made_up_finds_no_agreement() -> None:
+    table = rows({"instruction": "q1", "reference": "a", "choices": ["cat", "dog"]})
+    kind = answers.kind("choice")
+    both = {
+        name: {"r0": table[0] | {"answer": said, "correct": False}} for name, said in (("a", "A"), ("b", "made up"))
+    }
+    assert [entry["same"] for entry in measures.agreements(both, kind)] == [0]
+
+
+JUDGED = {"models": ["teacher", "student"], "judge": "referee"}
+
+
+def referee(verdicts: Mapping[tuple[str, str], str]) -> FakeContext:
+    """`verdicts` by the two answers in the order in which the judge sees them; it is shown nothing else here."""
+
+    def reply(model: str, messages: list[Message], sample: int) -> str:
+        if model != "referee":
+            return f"{model} on q{messages[0]['content'].rsplit('q', 1)[1]}"
+        first, second = json.loads(messages[0]["content"])
+        return verdicts[first, second]
+
+    class Shows(FakeContext):
+        def render(self, prompt: str, row: Mapping[str, Any]) -> list[Message]:
+            if "candidate_1" not in row:
+                return super().render(prompt, row)
+            shown = [row[name].split(" on ")[0] for name in ("candidate_1", "candidate_2")]
+            return [{"role": "user", "content": json.dumps(shown)}]
+
+        async def each(
+            self, rows: Iterable[Row], work: Callable[[Row], Awaitable[list[Outcome]]]
+        ) -> AsyncIterator[Outcome]:
+            for row in rows:
+                for outcome in await guarded(row, work(row)):
+                    yield outcome
+
+    return Shows(reply)
+
+
+def scores(first: float, second: float) -> str:
+    return f"The first one is shorter.\nAnswer 1: {first}\nAnswer 2: {second}"
+
+
+async def compared(ctx: FakeContext, **fields: object) -> tuple[dict[str, Any], list[Row | Failed]]:
+    config = evaluate.Config.model_validate({"step": "evaluate", **JUDGED, **fields})
+    found = await outcomes(evaluate, rows({"instruction": "q1"}, {"instruction": "q2"}), config, ctx)
+    return ctx.recorded["win_rates"][0], found
+
+
+@pytest.mark.parametrize(
+    ("student_first", "student_second", "verdict"),
+    [((8, 6), (5, 7), "win"), ((5, 8), (9, 5), "loss"), ((8, 6), (7, 5), "tie"), ((6, 6), (5, 7), "tie")],
+)
+async def test_who_is_better_in_both_orders_wins_and_all_else_is_a_tie(
+    student_first: tuple[int, int], student_second: tuple[int, int], verdict: str
+) -> None:
+    ctx = referee({("student", "teacher"): scores(*student_first), ("teacher", "student"): scores(*student_second)})
+    entry, found = await compared(ctx)
+    student = [row for row in found if isinstance(row, Row) and row["model"] == "student"]
+    assert {row["verdict"] for row in student} == {verdict}
+    assert {"win": entry["wins"], "loss": entry["losses"], "tie": entry["ties"]}[verdict] == 2
+    assert entry["win_rate"] == {"win": 1.0, "loss": 0.0, "tie": 0.5}[verdict]
+
+
+async def test_scores_are_the_means_over_both_orders_and_their_sums_make_the_ratio() -> None:
+    ctx = referee({("student", "teacher"): scores(6, 9), ("teacher", "student"): scores(7, 4)})
+    entry, found = await compared(ctx)
+    student = [row for row in found if isinstance(row, Row) and row["model"] == "student"]
+    assert [(row["score"], row["against_score"]) for row in student] == [(5.0, 8.0)] * 2
+    assert entry["score_ratio"] == pytest.approx(10 / 16)
+    assert (entry["model"], entry["against"], entry["judge"], entry["n"]) == ("student", "teacher", "referee", 2)
+
+
+async def test_a_win_rate_needs_no_right_answer_and_then_measures_no_accuracy() -> None:
+    ctx = referee({("student", "teacher"): scores(8, 6), ("teacher", "student"): scores(5, 7)})
+    _, found = await compared(ctx)
+    assert set(ctx.recorded) == {"win_rates"}
+    assert {(row["answer"], row["correct"]) for row in found} == {(None, None)}
+
+
+async def test_the_judge_compares_with_the_model_that_is_named_whatever_the_order_of_the_models() -> None:
+    ctx = referee({("student", "teacher"): scores(8, 6), ("teacher", "student"): scores(5, 7)})
+    entry, found = await compared(ctx, models=["student", "teacher"], against_model="teacher")
+    assert (entry["model"], entry["wins"]) == ("student", 2)
+    assert {row["verdict"] for row in found if row["model"] == "teacher"} == {None}
+
+
+async def test_a_verdict_that_cannot_be_read_is_asked_for_anew_then_fails_its_row_and_is_no_score() -> None:
+    ctx = referee({("student", "teacher"): scores(8, 6), ("teacher", "student"): "Both are fine."})
+    entry, found = await compared(ctx)
+    failed = [row for row in found if isinstance(row, Failed)]
+    assert [(row.kind, row.row["model"]) for row in failed] == [("unreadable", "student")] * 2
+    assert (entry["n"], entry["win_rate"], entry["score_ratio"]) == (0, None, None)
+    assert sum(call[0] == "referee" for call in ctx.asked) == 2 * (1 + 3)
+
+
+async def test_an_unread_verdict_takes_no_answer_out_of_the_accuracy() -> None:
+    ctx = referee({("student", "teacher"): scores(8, 6), ("teacher", "student"): "Both are fine."})
+    config = evaluate.Config.model_validate({"step": "evaluate", **JUDGED, "answer": "number"})
+    await outcomes(evaluate, rows({"instruction": "q1", "reference": "1"}), config, ctx)
+    assert [(entry["model"], entry["n"]) for entry in ctx.recorded["evaluations"]] == [("teacher", 1), ("student", 1)]
+
+
+async def test_the_judges_change_of_mind_between_the_orders_is_counted() -> None:
+    ctx = referee({("student", "teacher"): scores(8, 6), ("teacher", "student"): scores(7, 5)})
+    await compared(ctx)
+    assert ctx.counted == {"orders|referee|first": 2}
+
+
+async def test_the_judge_has_its_own_sampling() -> None:
+    ctx = referee({("student", "teacher"): scores(8, 6), ("teacher", "student"): scores(7, 5)})
+    await compared(ctx, judge_temperature=0.5, judge_max_tokens=99)
+    drawn = {call[0]: (call[2].temperature, call[2].max_tokens) for call in ctx.asked}
+    assert drawn == {"teacher": (0.0, 512), "student": (0.0, 512), "referee": (0.5, 99)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "at"),
+    [
+        ({"models": ["a", "b"], "judge": "j", "against": "gold"}, "against"),
+        ({"models": ["a", "b"], "answer": "number", "judge_prompt": "p"}, "judge_prompt"),
+        ({"models": ["a", "b"], "answer": "number", "judge_temperature": 0.2}, "judge_temperature"),
+        ({"models": ["a"], "judge": "j"}, "judge"),
+        ({"models": ["a", "b"], "judge": "j", "against_model": "c"}, "against_model"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_problems(fields: dict[str, Any], at: str) -> None:
+    config = evaluate.Config.model_validate({"step": "evaluate", **fields})
+    assert [problem[0] for problem in config.problems()] == [at]
+
+
+def test_an_answer_kind_or_a_judge_is_needed() -> None:
+    with pytest.raises(ValidationError, match=r"answer\n  Field required"):
+        evaluate.Config(step="evaluate", models=["a", "b"])
+
+
+def test_a_judge_makes_two_more_calls_for_each_model_but_one() -> None:
+    config = evaluate.Config.model_validate({"step": "evaluate", "models": ["a", "b", "c"], "judge": "j"})
+    assert config.calls_per_row() == 3 + 2 * 2
+    assert config.columns_after({"id"}) == {"id", "score", "against_score", "verdict"}

@@ -1,18 +1,208 @@
+from collections import Counter
+from typing import Any
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from blackbox_kd.errors import DataError
-from blackbox_kd.schema import Dropped
+from blackbox_kd.schema import Dropped, Failed, Row
 from blackbox_kd.steps import filter as filter_step
-from tests.fakes import FakeContext, rows
+from tests.fakes import FakeContext, FakeTable, rows
+from tests.test_similarity import texts_with
+from tests.tiny import tiny_model
+
+
+def config(**fields: Any) -> filter_step.Config:
+    return filter_step.Config.model_validate({"step": "filter", **fields})
+
+
+async def alone(row: Row, **fields: Any) -> Row | Dropped:
+    return await filter_step.run(row, config(**fields), FakeContext())
+
+
+async def of_table(table: list[Row], ctx: FakeContext | None = None, **fields: Any) -> list[Any]:
+    found = filter_step.run_table(FakeTable("t", table), config(**fields), ctx or FakeContext())
+    return [outcome async for outcome in found]
+
+
+def ids(found: list[Any]) -> list[str]:
+    return [outcome.id for outcome in found if isinstance(outcome, Row)]
+
+
+def reasons(found: list[Any]) -> Counter[str]:
+    return Counter(outcome.reason for outcome in found if isinstance(outcome, Dropped))
 
 
 async def test_rows_for_which_the_expression_holds_stay_and_others_are_dropped_with_it_as_reason() -> None:
     good, bad = rows({"correct": True, "score": 4}, {"correct": True, "score": 2})
-    config = filter_step.Config(step="filter", keep="correct and score >= 3")
-    assert await filter_step.run(good, config, FakeContext()) == good
-    assert await filter_step.run(bad, config, FakeContext()) == Dropped(bad, "not (correct and score >= 3)")
+    assert await alone(good, keep="correct and score >= 3") == good
+    assert await alone(bad, keep="correct and score >= 3") == Dropped(bad, "not (correct and score >= 3)")
 
 
 async def test_a_row_without_the_column_is_an_error_not_a_silent_no() -> None:
-    with pytest.raises((DataError, ValueError, KeyError)):
-        await filter_step.run(rows({"a": 1})[0], filter_step.Config(step="filter", keep="score > 3"), FakeContext())
+    with pytest.raises(DataError):
+        await alone(rows({"a": 1})[0], keep="score > 3")
+
+
+# Novelty.
+
+
+@pytest.mark.parametrize(
+    ("common", "of", "is_kept"), [(7, 10, True), (70, 100, True), (71, 100, False), (8, 10, False)]
+)
+async def test_seven_tenths_of_rouge_l_are_new_enough_and_anything_above_is_not(
+    common: int, of: int, is_kept: bool
+) -> None:
+    old, new = texts_with(common, of)
+    ctx = FakeContext(tables={"pool": [Row(id="old", instruction=old)]})
+    [found] = await of_table(rows({"instruction": new}), ctx, novelty={"against": ["pool"]})
+    assert isinstance(found, Row) is is_kept
+    row = found if isinstance(found, Row) else found.row
+    assert (row["similarity"], row["nearest"], row["nearest_id"]) == (common / of, old, "old")
+    assert is_kept or found.reason == "too similar"
+
+
+async def test_rows_are_compared_with_those_kept_before_them_but_not_with_those_dropped() -> None:
+    table = rows(
+        {"instruction": "name ten red fruits"},
+        {"instruction": "name ten red fruits please"},
+        {"instruction": "name ten red fruits please and thank you"},
+        {"instruction": "list some capitals"},
+    )
+    found = await of_table(table, novelty={"max": 0.75})
+    assert ids(found) == ["r0", "r2", "r3"]
+    assert reasons(found) == {"too similar": 1}
+    assert found[2]["similarity"] == 8 / 12
+    assert (found[3]["similarity"], found[3]["nearest"], found[3]["nearest_id"]) == (0.0, None, None)
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.sampled_from("abcd"), min_size=1, max_size=5).map(" ".join), max_size=12))
+async def test_no_two_rows_that_stay_are_more_alike_than_allowed_and_none_is_lost(texts: list[str]) -> None:
+    from blackbox_kd.similarity import rouge_l
+
+    found = await of_table(rows(*({"instruction": text} for text in texts)), novelty={"max": 0.5})
+    kept = [row["instruction"] for row in found if isinstance(row, Row)]
+    assert len(found) == len(texts)
+    assert all(rouge_l(a, b) <= 0.5 for at, a in enumerate(kept) for b in kept[:at])
+
+
+@pytest.mark.parametrize("metric", ["minhash", "embedding"])
+async def test_other_metrics_drop_the_same_text_and_keep_another(metric: str) -> None:
+    model = {"model": str(tiny_model())} if metric == "embedding" else {}
+    table = rows({"question": "How many apples are left?"}, {"question": "how many apples are left"}, {"question": "x"})
+    ctx = FakeContext(tables={"pool": [Row(id="p", question="How many apples are left?")]})
+    novelty = {"column": "question", "against": ["pool"], "metric": metric, "max": 0.99, **model}
+    found = await of_table(table, ctx, novelty=novelty)
+    assert isinstance(found[0], Dropped)
+    assert found[0].row["similarity"] == 1.0
+    assert ids(found)[-1] == "r2"
+
+
+async def test_a_row_without_text_fails_and_a_table_without_the_column_is_an_error() -> None:
+    found = await of_table(rows({"instruction": None}, {"instruction": "four words are here"}), novelty={})
+    assert isinstance(found[0], Failed)
+    assert (found[0].kind, ids(found)) == ("data", ["r1"])
+    ctx = FakeContext(tables={"pool": [Row(id="p", question="x")]})
+    with pytest.raises(DataError, match="row 'p' has no column 'instruction', by which novelty compares"):
+        await of_table(rows({"instruction": "x"}), ctx, novelty={"against": ["pool"]})
+
+
+async def test_a_table_that_is_empty_in_the_first_round_drops_nothing() -> None:
+    found = await of_table(rows({"instruction": "x"}), FakeContext(tables={"pool": []}), novelty={"against": ["pool"]})
+    assert ids(found) == ["r0"]
+
+
+# Instructions that a model wrote.
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Write a poem about the sea.", None),
+        ("Give the Instruction a title, please", "says instruction"),
+        ("Obstruct the construction of it", None),
+        ("Write a poem", "too short"),
+        ("- Write a poem about spring", "begins with punctuation"),
+        ("¿Cuál es la capital de Francia?", None),
+        ("東京の天気は?", None),
+        ("Écris un poème court", None),
+        ("", "too short"),
+    ],
+)
+async def test_generated_instructions_must_be_well_formed(text: str, reason: str | None) -> None:
+    [row] = rows({"instruction": text})
+    assert await alone(row, well_formed="instruction") == (row if reason is None else Dropped(row, reason))
+
+
+async def test_the_papers_own_rule_leaves_nothing_that_begins_beyond_ascii() -> None:
+    [row, plain] = rows({"instruction": "Écris un poème court"}, {"instruction": "Write a short poem"})
+    found = await alone(row, well_formed="instruction", paper_faithful=True)
+    assert found == Dropped(row, "begins with another script")
+    assert await alone(plain, well_formed="instruction", paper_faithful=True) == plain
+
+
+@pytest.mark.parametrize(
+    ("reference", "text", "leaks"),
+    [
+        ("18", "What is 9 times 2? (It is 18.)", True),
+        ("18", "What is 18.5 minus 118?", False),
+        (18, "Add 9 and 9 to get 18", True),
+        ("New York", "Where is new  york's harbour?", True),
+        (None, "What is None of this?", False),
+        ("", "What?", False),
+    ],
+)
+async def test_a_row_whose_text_holds_its_answer_is_dropped(reference: Any, text: str, leaks: bool) -> None:
+    [row] = rows({"instruction": text, "reference": reference})
+    found = await alone(row, leaks={"answer": "reference", "in": "instruction"})
+    assert found == (Dropped(row, "answer leaked") if leaks else row)
+
+
+# A seed's share.
+
+
+async def test_no_seed_has_more_than_its_share_of_the_rows_that_stay() -> None:
+    table = rows(*({"seed_id": seed} for seed in "aaaaaabbccdd"))
+    found = await of_table(table, share={"of": "seed_id", "max": 0.25})
+    assert Counter(row["seed_id"] for row in found if isinstance(row, Row)) == {"a": 2, "b": 2, "c": 2, "d": 2}
+    assert ids(found)[:2] == ["r0", "r1"]
+    assert reasons(found) == {"too many of a seed": 4}
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from("abcdef"), max_size=40), st.floats(0.01, 1))
+async def test_shares_hold_or_one_row_of_each_seed_is_left(seeds: list[str], most: float) -> None:
+    found = await of_table(rows(*({"seed_id": seed} for seed in seeds)), share={"max": most})
+    kept = Counter(row["seed_id"] for row in found if isinstance(row, Row))
+    assert len(found) == len(seeds)
+    assert set(kept) == set(seeds)
+    assert all(count == 1 or count <= most * kept.total() + 1e-6 for count in kept.values())
+
+
+# What cannot be meant.
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "give one of keep:, novelty:, well_formed:, leaks:, share:"),
+        ({"keep": "x", "share": {"max": 0.1}}, "keep: and share: stand in one filter; write a step for each"),
+        ({"keep": "x", "paper_faithful": True}, "paper_faithful: changes nothing but well_formed"),
+        ({"novelty": {"metric": "embedding"}}, "metric: embedding needs an encoder"),
+        ({"novelty": {"model": "m"}}, "metric: rouge_l reads no model"),
+    ],
+)
+def test_fields_that_do_not_fit_together_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        config(**fields)
+
+
+def test_a_table_compared_with_itself_is_a_problem() -> None:
+    found = config(input="pool", novelty={"against": ["other", "pool"]}).problems()
+    assert [problem[:2] for problem in found] == [
+        ("novelty.against[1]", "every row of 'pool' would be compared with itself, and dropped.")
+    ]
+    assert config(input="pool", novelty={"against": ["other"]}).problems() == []

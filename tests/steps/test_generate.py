@@ -1,10 +1,17 @@
+import json
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
-from blackbox_kd.errors import ReplyFault
-from blackbox_kd.schema import Failed, Reply, Row, Usage
+from blackbox_kd import shown_rows
+from blackbox_kd.drawing import Drawn
+from blackbox_kd.errors import DataError, ReplyFault
+from blackbox_kd.schema import Failed, Message, Reply, Row, Usage
 from blackbox_kd.steps import generate
-from tests.fakes import FakeContext, rows
+from tests.fakes import FakeContext, FakeTable, rows
 
 
 async def ask(config: generate.Config, ctx: FakeContext, row: Row) -> list[Row | Failed]:
@@ -92,3 +99,234 @@ def test_one_model_or_several_but_not_both_nor_none() -> None:
         generate.Config(step="generate", prompt="p")
     with pytest.raises(ValidationError, match="either model"):
         generate.Config(step="generate", prompt="p", model="a", models=["b"])
+
+
+class ShowingContext(FakeContext):
+    """Its prompts show the rows of `examples` and what is in `context`."""
+
+    def render(self, prompt: str, row: Mapping[str, Any]) -> list[Message]:
+        shown = {name: row[name] for name in ("examples", "context") if name in row}
+        return [{"role": "user", "content": json.dumps(shown)}]
+
+
+def given(ctx: FakeContext, name: str) -> list[Any]:
+    """What the prompts of all calls were given under a name."""
+    return [json.loads(call[1][0]["content"])[name] for call in ctx.asked]
+
+
+def in_turn(*texts: str) -> Callable[..., str]:
+    """Answers with one text after the other, the last one for good."""
+    left = list(texts)
+    return lambda *_: left.pop(0) if len(left) > 1 else left[0]
+
+
+async def test_random_examples_are_drawn_for_each_sample_anew_and_for_all_models_alike() -> None:
+    pool = rows(*({"instruction": f"q{number}"} for number in range(50)))
+    ctx = ShowingContext(tables={"shots": pool})
+    chosen = {"table": "shots", "count": 2, "choose": "random"}
+    config = generate.Config(step="generate", models=["a", "b"], prompt="p", samples=2, examples=chosen)
+    await ask(config, ctx, Row({"id": "new", "instruction": "another"}))
+    names = [[example["instruction"] for example in shown] for shown in given(ctx, "examples")]
+    by_call = {(call[0], call[3]): shown for call, shown in zip(ctx.asked, names, strict=True)}
+    assert by_call["a", 0] != by_call["a", 1]
+    assert by_call["a", 0] == by_call["b", 0]
+    assert all(len(set(shown)) == 2 for shown in names)
+
+
+async def test_random_examples_are_drawn_from_all_rows_but_those_that_ask_the_same() -> None:
+    pool = rows(*({"instruction": f"q{number // 2}"} for number in range(8)))
+    config = shown_rows.Examples(table="shots", count=6, choose="random")
+    ctx = ShowingContext(tables={"shots": pool})
+    drawn = [shown_rows.examples(config, pool[0], sample, ctx) for sample in range(40)]
+    assert {len(shown) for shown in drawn} == {6}
+    assert all({example.id for example in shown} == {f"r{number}" for number in range(2, 8)} for shown in drawn)
+    firsts = [shown[0].id for shown in drawn]
+    assert set(firsts) == {f"r{number}" for number in range(2, 8)}
+
+
+async def test_the_nearest_examples_share_the_rows_rare_words_and_the_nearest_stands_last() -> None:
+    texts = ["How many apples are left?", "How fast is the train?", "Which train of the two trains is the faster?",
+             "How old is Ann?"]  # fmt: skip
+    ctx = ShowingContext(tables={"shots": rows(*({"instruction": text} for text in texts))})
+    config = generate.Config(
+        step="generate", model="a", prompt="p", examples={"table": "shots", "count": 2, "choose": "nearest"}
+    )
+    await ask(config, ctx, Row({"id": "x", "instruction": "How fast is a train with a faster engine?"}))
+    [shown] = given(ctx, "examples")
+    assert [example["instruction"] for example in shown] == [texts[2], texts[1]]
+
+
+async def test_rows_without_an_instruction_have_no_nearest_ones() -> None:
+    ctx = ShowingContext(tables={"shots": rows({"instruction": "q"})})
+    config = shown_rows.Examples(table="shots", choose="nearest")
+    with pytest.raises(DataError, match="row 'x' has none"):
+        shown_rows.examples(config, Row({"id": "x"}), 0, ctx)
+
+
+async def test_a_context_shows_the_last_rows_of_a_table() -> None:
+    ctx = ShowingContext(tables={"history": rows(*({"answer": number} for number in range(5)))})
+    config = generate.Config(step="generate", model="a", prompt="p", context={"table": "history", "rows": 2})
+    await ask(config, ctx, Row({"id": "x"}))
+    assert given(ctx, "context") == [[{"id": "r3", "answer": 3}, {"id": "r4", "answer": 4}]]
+
+
+async def test_a_context_shows_the_latest_evaluation_of_the_model_on_the_table() -> None:
+    ctx = ShowingContext()
+    entries = [("dev", "student", 0.1), ("dev", "student", 0.4), ("dev", "teacher", 0.9), ("test", "student", 0.2)]
+    ctx.record("evaluations", [{"table": table, "model": model, "accuracy": share} for table, model, share in entries])
+    config = generate.Config(step="generate", model="a", prompt="p", context={"evaluation": "dev", "model": "student"})
+    await ask(config, ctx, Row({"id": "x"}))
+    assert given(ctx, "context") == [{"table": "dev", "model": "student", "accuracy": 0.4}]
+
+
+async def test_a_context_of_an_evaluation_is_empty_before_the_first_one() -> None:
+    ctx = ShowingContext()
+    config = generate.Config(step="generate", model="a", prompt="p", context={"evaluation": "dev", "model": "student"})
+    await ask(config, ctx, Row({"id": "x"}))
+    assert given(ctx, "context") == [{}]
+
+
+@pytest.mark.parametrize(
+    "context", [{}, {"table": "t", "evaluation": "t", "model": "m"}, {"evaluation": "t"}, {"table": "t", "model": "m"}]
+)
+def test_a_context_is_a_table_or_an_evaluation_with_its_model(context: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="either table: NAME, or evaluation: TABLE and model: NAME"):
+        generate.Config(step="generate", prompt="p", model="a", context=context)
+
+
+async def test_a_reply_is_asked_for_anew_until_the_expression_holds() -> None:
+    ctx = FakeContext(in_turn("one", "one two", "one two three"))
+    config = generate.Config(step="generate", model="a", prompt="p", retry_until="words(response) >= n", tries=5)
+    [row] = await ask(config, ctx, rows({"instruction": "x", "n": 3})[0])
+    assert row["response"] == "one two three"
+    assert len(ctx.asked) == 3
+
+
+async def test_a_row_fails_after_its_tries_and_says_what_the_last_reply_was() -> None:
+    ctx = FakeContext(in_turn("first", "then " * 60 + "the end"))
+    config = generate.Config(step="generate", model="a", prompt="p", retry_until="words(response) == 3", tries=4)
+    [failed] = await ask(config, ctx, rows({"instruction": "x"})[0])
+    assert isinstance(failed, Failed)
+    assert failed.kind == "retry_until"
+    assert failed.error.startswith("retry_until: 'words(response) == 3' does not hold; the last reply was 'then then ")
+    assert "then the end'" in failed.error
+    assert len(failed.error) < 250
+    assert len(ctx.asked) == 4
+
+
+async def test_the_expression_sees_the_reply_under_the_name_of_its_column() -> None:
+    fields = {"step": "generate", "model": "a", "prompt": "p", "as": "draft", "retry_until": "draft != response"}
+    ctx = FakeContext(in_turn("old", "new"))
+    [row] = await ask(generate.Config.model_validate(fields), ctx, rows({"response": "old"})[0])
+    assert row["draft"] == "new"
+
+
+async def test_other_faults_keep_their_kind_where_an_expression_is_waited_for() -> None:
+    def answer(model: str, messages: object, sample: int) -> str:
+        raise ReplyFault("cut off at 5 tokens", kind="truncated")
+
+    config = generate.Config(step="generate", model="a", prompt="p", retry_until="len(response) > 3")
+    [failed] = await ask(config, FakeContext(answer), rows({"instruction": "x"})[0])
+    assert (failed.kind, failed.error) == ("truncated", "cut off at 5 tokens")
+
+
+@pytest.mark.parametrize(
+    ("reply", "kept"),
+    [
+        ("Gap: it adds.\nRationale:\n3 * 4 = 12. The answer is 12.", "3 * 4 = 12. The answer is 12."),
+        ("Gap: x\n**Rationale:**\n\nSo 12.", "So 12."),
+        ("Gap: x\n**Rationale:** *Now* 12.", "*Now* 12."),
+        ("Rationale: a first one\nGap: y\nRationale: 12.", "12."),
+    ],
+)
+async def test_only_the_text_after_the_last_mark_is_kept(reply: str, kept: str) -> None:
+    config = generate.Config(step="generate", model="a", prompt="p", after="Rationale:")
+    [row] = await ask(config, FakeContext(lambda *_: reply), rows({"instruction": "x"})[0])
+    assert row["response"] == kept
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        ("3 * 4 = 12.", "the mark 'Rationale:' is not in the reply '3 * 4 = 12.'"),
+        ("Gap: x\nRationale:\n", "nothing follows the mark 'Rationale:' in the reply 'Gap: x Rationale:'"),
+    ],
+)
+async def test_a_reply_without_its_mark_is_asked_for_anew_and_then_fails_as_unreadable(reply: str, error: str) -> None:
+    ctx = FakeContext(lambda *_: reply)
+    config = generate.Config(step="generate", model="a", prompt="p", after="Rationale:", tries=2)
+    [failed] = await ask(config, ctx, rows({"instruction": "x"})[0])
+    assert isinstance(failed, Failed)
+    assert (failed.kind, failed.error) == ("unreadable", f"{error} (2 attempts)")
+    assert len(ctx.asked) == 2
+
+
+async def test_the_expression_sees_what_stands_after_the_mark() -> None:
+    ctx = FakeContext(in_turn("12\nRationale: no", "no\nRationale: 12"))
+    config = generate.Config(step="generate", model="a", prompt="p", after="Rationale:", retry_until="response == '12'")
+    [row] = await ask(config, ctx, rows({"instruction": "x"})[0])
+    assert row["response"] == "12"
+
+
+async def test_a_kept_reply_begins_a_row_that_knows_its_parent_and_its_seed() -> None:
+    fields = {"step": "generate", "model": "a", "prompt": "p", "as": "instruction", "keep": ["topic"]}
+    config = generate.Config.model_validate(fields)
+    [seed] = rows({"instruction": "old?", "reference": "4", "topic": "sums"})
+    [child] = await ask(config, FakeContext(lambda *_: "new?"), seed)
+    [grandchild] = await ask(config, FakeContext(lambda *_: "newer?"), child)
+    assert set(child) == {
+        "id", "topic", "instruction", "parent", "seed_id", "model", "sample", "finish_reason", "usage", "cost_usd"
+    }  # fmt: skip
+    assert (child["instruction"], child["topic"]) == ("new?", "sums")
+    assert (child["parent"], child["seed_id"]) == (seed.id, seed.id)
+    assert (grandchild["parent"], grandchild["seed_id"]) == (child.id, seed.id)
+    assert len({seed.id, child.id, grandchild.id}) == 3
+
+
+async def test_all_drawings_of_a_row_have_it_as_their_seed() -> None:
+    fields = {"step": "generate", "model": "a", "prompt": "p", "as": "instruction", "keep": [], "rows": 9}
+    config = generate.Config.model_validate(fields)
+    drawn = Drawn(FakeTable("t", rows({"instruction": "old?"}, {"instruction": "other?"})), 9, random.Random(0))
+    found = [child for row in drawn for child in await ask(config, FakeContext(lambda *_: "new?"), row)]
+    assert len({child.id for child in found}) == 9
+    assert {(child["parent"], child["seed_id"]) for child in found} == {("r0", "r0"), ("r1", "r1")}
+
+
+def test_after_keep_only_the_kept_columns_and_those_of_the_step_are_there() -> None:
+    fields = {"step": "generate", "model": "a", "prompt": "p", "as": "instruction", "keep": ["topic"]}
+    config = generate.Config.model_validate(fields)
+    assert config.columns_after({"id", "instruction", "reference", "topic"}) == {"id", "topic", "parent", "seed_id"}
+    config = generate.Config(step="generate", model="a", prompt="p")
+    assert config.columns_after({"id", "reference"}) == {"id", "reference"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "at"),
+    [
+        ({"samples": 4}, "samples"),
+        ({"rows": 9}, "rows"),
+        ({"retry_until": "len(response) > 3"}, "retry_until"),
+    ],
+)
+def test_asking_again_at_temperature_zero_is_a_problem(fields: dict[str, Any], at: str) -> None:
+    config = generate.Config(step="generate", model="a", prompt="p", temperature=0, **fields)
+    assert [problem[0] for problem in config.problems()] == [at]
+    assert not config.model_copy(update={"temperature": 0.7}).problems()
+
+
+def test_other_random_examples_make_other_replies_at_temperature_zero() -> None:
+    shots = {"table": "shots", "choose": "random"}
+    config = generate.Config(step="generate", model="a", prompt="p", temperature=0, samples=2, rows=9, examples=shots)
+    assert not config.problems()
+
+
+@pytest.mark.parametrize("name", ["response", "model", "seed_id"])
+def test_what_the_step_writes_cannot_be_kept(name: str) -> None:
+    config = generate.Config(step="generate", model="a", prompt="p", keep=["topic", name])
+    assert [(at, name in what) for at, what, _ in config.problems()] == [("keep[1]", True)]
+
+
+def test_the_models_that_are_asked_make_the_calls_and_not_the_one_in_the_context() -> None:
+    context = {"evaluation": "dev", "model": "student"}
+    config = generate.Config(step="generate", models=["a", "b"], prompt="p", samples=3, context=context)
+    assert config.calls_per_row() == 6

@@ -1,8 +1,10 @@
 from collections import Counter
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from blackbox_kd.errors import DataError
 from blackbox_kd.schema import Dropped, Row
 from blackbox_kd.steps import select
 from tests.fakes import FakeContext, outcomes, rows
@@ -15,8 +17,14 @@ TABLE = rows(
 )
 
 
-async def kept(config: select.Config) -> list[str]:
-    return [row.id for row in await outcomes(select, TABLE, config, FakeContext()) if isinstance(row, Row)]
+def config(**fields: Any) -> select.Config:
+    return select.Config.model_validate({"step": "select", **fields})
+
+
+async def kept(chosen: select.Config, table: list[Row] = TABLE, ctx: FakeContext | None = None) -> list[str]:
+    found = await outcomes(select, table, chosen, ctx or FakeContext())
+    assert len(found) == len(table)
+    return [row.id for row in found if isinstance(row, Row)]
 
 
 @pytest.mark.parametrize(
@@ -30,20 +38,107 @@ async def kept(config: select.Config) -> list[str]:
     ],
 )
 async def test_the_best_of_each_group_stays_in_the_order_of_the_table(how: dict[str, str], ids: list[str]) -> None:
-    assert await kept(select.Config(step="select", per="instruction", best=1, **how)) == ids
+    assert await kept(config(per="instruction", best=1, **how)) == ids
 
 
 async def test_a_budget_of_rows_holds_after_the_best_were_taken_and_the_reasons_tell_them_apart() -> None:
-    config = select.Config(step="select", per="instruction", best=1, rows=1)
-    found = await outcomes(select, TABLE, config, FakeContext())
+    found = await outcomes(select, TABLE, config(per="instruction", best=1, rows=1), FakeContext())
     reasons = Counter(item.reason for item in found if isinstance(item, Dropped))
     assert reasons == {"not the best": 2, "beyond the budget": 1}
 
 
 async def test_a_random_subset_is_the_same_in_every_run() -> None:
-    config = select.Config(step="select", rows=2, by="random")
-    assert await kept(config) == await kept(config)
-    assert len(await kept(config)) == 2
+    assert await kept(config(rows=2, by="random")) == await kept(config(rows=2, by="random"))
+    assert len(await kept(config(rows=2, by="random"))) == 2
+
+
+# k-center.
+
+
+async def test_rows_far_from_each_other_are_picked_by_their_numbers() -> None:
+    table = rows(*({"v": [x, 0]} for x in (0, 1, 2, 100, 101, -50)))
+    ids = await kept(config(by="kcenter", column="v", rows=3), table)
+    assert len(ids) == 3
+    assert len({"r0", "r1", "r2"} & set(ids)) == len({"r3", "r4"} & set(ids)) == len({"r5"} & set(ids)) == 1
+
+
+async def test_rows_far_from_each_other_are_picked_by_their_texts() -> None:
+    texts = [f"How many {fruit} are left in the basket?" for fruit in ("apples", "plums", "pears")]
+    texts += ["Write a poem about the sea.", "Übersetze den Satz ins Französische"]
+    ids = await kept(config(by="kcenter", column="text", rows=3), rows(*({"text": text} for text in texts)))
+    assert {"r3", "r4"} < set(ids)
+
+
+async def test_what_is_labelled_already_is_not_picked_again_nor_what_is_like_it() -> None:
+    table = rows(*({"v": [x]} for x in (0, 1, 50, 100)))
+    ctx = FakeContext(tables={"done": [Row(id="d0", v=[99.0]), Row(id="d1", v=[0.5])]})
+    assert await kept(config(by="kcenter", column="v", rows=1, labelled="done"), table, ctx) == ["r2"]
+    assert await kept(config(by="kcenter", column="v", rows=4, labelled="done"), table, ctx) == ["r0", "r1", "r2", "r3"]
+
+
+async def test_groups_are_compared_by_the_shares_of_their_votes_and_one_row_stands_for_each() -> None:
+    votes = {"sure": "4 4 4 4", "sure too": "4 4 4 4", "torn": "4 5 4 5", "wrong": "7 7 7 7"}
+    table = rows(*({"instruction": name, "answer": a} for name, given in votes.items() for a in given.split()))
+    ctx = FakeContext(tables={"done": [Row(id="d", instruction="done", answer="4")]})
+    chosen = config(by="kcenter", per="instruction", votes="answer", rows=2, labelled="done")
+    found = await outcomes(select, table, chosen, ctx)
+    assert [row["instruction"] for row in found if isinstance(row, Row)] == ["torn", "wrong"]
+    reasons = Counter(item.reason for item in found if isinstance(item, Dropped))
+    assert reasons == {"not the best": 12, "beyond the budget": 2}
+
+
+async def test_the_most_different_rows_of_each_group_are_its_best() -> None:
+    table = rows(*({"g": g, "v": [v]} for g, v in (("a", 0), ("a", 1), ("a", 90), ("b", 5), ("b", 6))))
+    ids = await kept(config(by="kcenter", per="g", best=2, column="v"), table)
+    assert {"r2", "r3", "r4"} < set(ids)
+    assert len(ids) == 4
+
+
+async def test_points_of_different_dimensions_and_missing_columns_are_errors_that_name_the_row() -> None:
+    with pytest.raises(DataError, match="column 'v' of row 'r1' is no list of 2 numbers"):
+        await kept(config(by="kcenter", column="v", rows=1), rows({"v": [1, 2]}, {"v": [1]}))
+    ctx = FakeContext(tables={"done": [Row(id="d", x=1)]})
+    with pytest.raises(DataError, match="row 'd' has no column 'v'"):
+        await kept(config(by="kcenter", column="v", rows=1, labelled="done"), rows({"v": [1, 2]}), ctx)
+
+
+async def test_no_rows_and_fewer_rows_than_the_budget_are_kept_as_they_are() -> None:
+    assert await kept(config(by="kcenter", column="v", rows=3), []) == []
+    assert await kept(config(by="kcenter", column="v", rows=3), rows({"v": [1]})) == ["r0"]
+
+
+# Retrieve.
+
+NOTES = [
+    Row(id="n0", instruction="How long does a train take at 60 km per hour?", note="distance by speed"),
+    Row(id="n1", instruction="What share of the pupils are girls?", note="percent of a total"),
+    Row(id="n2", instruction="How long does a car take at 90 km per hour?", note="mind the units"),
+]
+
+
+async def retrieved(text: str, notes: list[Row] = NOTES, **fields: Any) -> list[str]:
+    ctx = FakeContext(tables={"notes": notes})
+    [row] = await outcomes(select, rows({"instruction": text}), config(by="retrieve", index="notes", **fields), ctx)
+    return [note["note"] for note in row[fields.get("as", "retrieved")]]
+
+
+async def test_the_nearest_rows_are_put_into_each_row_best_first() -> None:
+    assert await retrieved("How long does a car take at 50 km per hour?") == ["mind the units", "distance by speed"]
+    assert await retrieved("How long does a car take at 50 km per hour?", count=1) == ["mind the units"]
+    assert await retrieved("How many pupils are girls?", **{"as": "notes"}, count=1) == ["percent of a total"]
+
+
+async def test_a_row_is_not_shown_its_own_text_unless_it_may_be() -> None:
+    text = NOTES[0]["instruction"]
+    assert await retrieved(text, count=1) == ["mind the units"]
+    assert await retrieved(text, count=1, own=True) == ["distance by speed"]
+
+
+async def test_rows_that_share_no_word_are_not_retrieved_and_an_empty_table_gives_none() -> None:
+    assert await retrieved("Bonjour!") == []
+    assert await retrieved("How long?", notes=[]) == []
+    with pytest.raises(DataError, match="row 'n' has no column 'instruction'"):
+        await retrieved("How long?", notes=[Row(id="n", note="x")])
 
 
 @pytest.mark.parametrize(
@@ -53,6 +148,13 @@ async def test_a_random_subset_is_the_same_in_every_run() -> None:
         ({"best": 1}, "best: needs per:; add per: COLUMN"),
         ({"rows": 1, "by": "top"}, "needs column"),
         ({"rows": 1, "by": "random", "column": "score"}, "looks at no column"),
+        ({"rows": 1, "by": "kcenter"}, "give either column: NAME or votes: NAME"),
+        ({"rows": 1, "by": "kcenter", "column": "a", "votes": "b", "per": "c"}, "give either column: NAME or votes"),
+        ({"rows": 1, "by": "kcenter", "votes": "b"}, "votes: needs per:"),
+        ({"rows": 1, "labelled": "t"}, "labelled: is read with by: kcenter only"),
+        ({"rows": 1, "as": "x"}, "as: is read with by: retrieve only"),
+        ({"by": "retrieve"}, "by: retrieve needs index:"),
+        ({"by": "retrieve", "index": "t", "rows": 3}, "rows: says what is kept"),
     ],
 )
 def test_fields_that_do_not_fit_together_are_refused(fields: dict[str, object], message: str) -> None:

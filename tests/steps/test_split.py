@@ -1,9 +1,11 @@
 from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from blackbox_kd.schema import Dropped
+from blackbox_kd.schema import Dropped, Row
 from blackbox_kd.steps import split
 from tests.fakes import FakeContext, outcomes, rows
 
@@ -27,6 +29,44 @@ async def test_upsampling_repeats_rows_of_the_smaller_branch_under_ids_of_their_
     found = await outcomes(split, GAPS, config, FakeContext())
     assert Counter(name for name, _ in found) == {"hard": 3, "easy": 3}
     assert len({row.id for _, row in found}) == 6
+
+
+@pytest.mark.parametrize(
+    ("gap", "branch"),
+    [(1.0, "hard"), (1, "hard"), (0.9999999, "easy"), (1.0000001, "hard"), (-1.0, "easy"), (2 / 2, "hard")],
+)
+async def test_a_gap_of_exactly_one_is_hard_and_the_gap_has_a_sign(gap: float, branch: str) -> None:
+    config = split.Config(step="split", outputs={"hard": "gap >= 1.0", "easy": "gap < 1.0"}, balance="upsample")
+    assert [name for name, _ in await outcomes(split, rows({"gap": gap}), config, FakeContext())] == [branch]
+
+
+async def test_upsampling_goes_around_the_smaller_branch_and_leaves_an_empty_one_empty() -> None:
+    config = split.Config(
+        step="split", outputs={"hard": "gap >= 1", "easy": "gap > -5", "none": "gap > 9"}, balance="upsample"
+    )
+    table = rows(*({"gap": gap} for gap in (2, 2, 0, 0, 0, 0, 0)))
+    found = await outcomes(split, table, config, FakeContext())
+    hard = [row.id for name, row in found if name == "hard"]
+    assert hard == ["r0", "r1", "r0.copy1", "r1.copy1", "r0.copy2"]
+    assert Counter(name for name, _ in found) == {"hard": 5, "easy": 5}
+
+
+async def test_copies_of_copies_have_ids_of_their_own() -> None:
+    table = [Row(id=name, gap=gap) for name, gap in (("x", 2), ("x.copy1", 2), ("a", 0), ("b", 0), ("c", 0), ("d", 0))]
+    config = split.Config(step="split", outputs={"hard": "gap >= 1", "easy": "gap < 1"}, balance="upsample")
+    hard = [row.id for name, row in await outcomes(split, table, config, FakeContext()) if name == "hard"]
+    assert hard == ["x", "x.copy1", "x.copy1.2", "x.copy1.copy1"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([-1.0, 0.0, 1.0, 2.0]), max_size=20))
+async def test_upsampled_branches_are_of_one_size_and_hold_every_row(gaps: list[float]) -> None:
+    config = split.Config(step="split", outputs={"hard": "gap >= 1", "easy": "gap < 1"}, balance="upsample")
+    found = await outcomes(split, rows(*({"gap": gap} for gap in gaps)), config, FakeContext())
+    sizes = Counter(name for name, _ in found)
+    assert {row.id for _, row in found} >= {f"r{number}" for number in range(len(gaps))}
+    assert len(set(sizes.values())) <= 1
+    assert len({row.id for _, row in found}) == len(found)
 
 
 async def test_shares_part_the_rows_by_the_seed_and_the_row_alone() -> None:

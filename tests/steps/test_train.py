@@ -1,3 +1,7 @@
+from typing import Any
+
+import pytest
+
 from blackbox_kd.steps import train
 from tests.fakes import FakeContext, outcomes, rows
 
@@ -17,3 +21,34 @@ async def test_training_takes_the_seed_of_the_run_unless_it_has_its_own() -> Non
     await outcomes(train, [], train.Config(step="train", model="student"), ctx)
     await outcomes(train, [], train.Config(step="train", model="student", seed=3), ctx)
     assert [settings["seed"] for _, _, settings, _ in ctx.trained] == [7, 3]
+
+
+@pytest.mark.parametrize(
+    ("fields", "numbers"),
+    [
+        ({}, {"learning_rate": 2e-4, "epochs": 2, "beta": None, "sft_weight": None}),
+        ({"adapter": "full"}, {"learning_rate": 2e-5}),
+        ({"method": "dpo"}, {"learning_rate": 5e-6, "epochs": 1, "beta": 0.1, "sft_weight": 0.2}),
+        ({"method": "dpo", "adapter": "full"}, {"learning_rate": 5e-7}),
+        ({"method": "dpo", "epochs": 3, "sft_weight": 0, "learning_rate": 1e-4}, {"epochs": 3, "sft_weight": 0}),
+    ],
+)
+async def test_what_is_left_out_takes_the_numbers_of_the_method(
+    fields: dict[str, Any], numbers: dict[str, Any]
+) -> None:
+    ctx = FakeContext()
+    await outcomes(train, [], train.Config.model_validate({"step": "train", "model": "student", **fields}), ctx)
+    [(_, method, settings, _)] = ctx.trained
+    assert method == fields.get("method", "sft")
+    assert {name: settings[name] for name in numbers} == numbers
+
+
+@pytest.mark.parametrize(
+    ("method", "field", "value"), [("sft", "beta", 0.1), ("sft", "sft_weight", 0.5), ("dpo", "packing", False)]
+)
+def test_a_field_of_the_other_method_is_refused(method: str, field: str, value: object) -> None:
+    config = train.Config.model_validate({"step": "train", "model": "student", "method": method, field: value})
+    [(at, message, fix)] = config.problems()
+    other = {"sft": "dpo", "dpo": "sft"}[method]
+    assert (at, fix) == (field, f"take it out, or method: {other}")
+    assert message == f"{field}: {value} has no effect with method: {method}, only with method: {other}."

@@ -2,67 +2,30 @@
 
 import asyncio
 import json
-import os
 import random
-import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from blackbox_kd.errors import StepError, UserError
-from blackbox_kd.models import Setup, transformers
-from blackbox_kd.schema import Request, Row, Sampling
-from blackbox_kd.steps.train import PLAN, Config
 from blackbox_kd.training import launch
-from tests.tiny import tiny_model
-
-
-def settings(**fields: Any) -> dict[str, Any]:
-    chosen = {"epochs": 10, "batch_size": 8, "r": 8, "learning_rate": 1e-2, "seed": 1, **fields}
-    config = Config(step="train", model="student", **chosen)
-    return {key: value for key, value in config.model_dump(exclude=PLAN).items() if key != "start"}
+from tests.training import jobs
+from tests.training.jobs import assistant, said, user
 
 
 def job(folder: Path, rows: list[tuple[str, str]], output: str = "out", **fields: Any) -> Path:
-    lines = [
-        {"prompt": [{"role": "user", "content": ask}], "completion": [{"role": "assistant", "content": say}]}
-        for ask, say in rows
-    ]
-    (folder / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    adapter_from = fields.pop("adapter_from", None)
-    values = {
-        "model": str(tiny_model()),
-        "adapter_from": adapter_from,
-        "data": str(folder / "rows.jsonl"),
-        "output": str(folder / output),
-        "settings": settings(**fields),
-    }
-    path = folder / f"{output}.json"
-    path.write_text(json.dumps(values))
-    return path
+    lines = [{"prompt": [user(ask)], "completion": [assistant(say)]} for ask, say in rows]
+    return jobs.write_job(folder, "sft", lines, output, **fields)
+
+
+async def run(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    return await jobs.run("sft", path)
 
 
 def rows(count: int) -> list[tuple[str, str]]:
     return [(f"say {random.Random(n).choice('abc')} {n}", "yes yes yes") for n in range(count)]
-
-
-async def run(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    events: list[dict[str, Any]] = []
-    result = await launch.run_training("sft", path, lambda event: events.append(dict(event)))
-    return result, events
-
-
-async def said(folder: Path, adapter: Path | None, model: Path | None = None) -> str:
-    fields = {"adapter": str(adapter)} if adapter else {}
-    config = transformers.Config(provider="transformers", model=str(model or tiny_model()), **fields)
-    opened = transformers.open_model(config, Setup("m", folder, folder / "cache", {}))
-    request = Request([{"role": "user", "content": "say a 3"}], Sampling(0.0, max_tokens=14), Row(id="a"))
-    body, _ = await opened.send(opened.wire(request), request)
-    await opened.close()
-    return str(json.loads(body)["choices"][0]["message"]["content"])
 
 
 async def test_lora_training_lowers_the_loss_and_the_adapter_changes_what_the_model_says(tmp_path: Path) -> None:
@@ -100,7 +63,7 @@ async def test_full_fine_tuning_writes_weights_that_load_by_themselves(tmp_path:
 
 async def test_a_later_version_goes_on_from_an_earlier_adapter(tmp_path: Path) -> None:
     first, _ = await run(job(tmp_path, rows(48)))
-    later, _ = await run(job(tmp_path, rows(48), "next", adapter_from=str(tmp_path / "out"), max_steps=4))
+    later, _ = await run(job(tmp_path, rows(48), "next", adapter_from=tmp_path / "out", max_steps=4))
     assert later["first_loss"] < 0.8 * first["first_loss"]
 
 
@@ -128,6 +91,17 @@ async def test_no_rows_are_refused(tmp_path: Path) -> None:
         await run(job(tmp_path, []))
 
 
+async def test_tasks_of_a_table_are_told_and_each_counts_by_its_weight(tmp_path: Path) -> None:
+    tasks = [("predict", "a", 1.0), ("explain", "because of a", 0.5), ("explain", "because", 0.5)] * 4
+    lines = [{"prompt": [user("?")], "completion": [assistant(say)], "task": t, "weight": w} for t, say, w in tasks]
+    result, _ = await jobs.run("sft", jobs.write_job(tmp_path, "sft", lines, max_steps=3))
+    assert result["tasks"] == {
+        "predict": {"rows": 4, "completion_tokens": 4 * 3, "mean_weight": 1.0},
+        "explain": {"rows": 8, "completion_tokens": 4 * (14 + 9), "mean_weight": 0.5},
+    }
+    assert result["last_loss"] < result["first_loss"]
+
+
 async def test_a_share_for_the_evaluation_loss_is_kept_from_training(tmp_path: Path) -> None:
     result, _ = await run(job(tmp_path, rows(40), eval_share=0.25, epochs=4))
     assert (result["rows"], result["rows_for_evaluation_loss"]) == (30, 10)
@@ -145,15 +119,7 @@ async def test_a_crash_of_the_process_is_an_error_with_its_last_words(tmp_path: 
 async def test_a_killed_training_goes_on_from_its_last_checkpoint_to_the_same_adapter(tmp_path: Path) -> None:
     quiet, _ = await run(job(tmp_path, rows(64), "quiet", max_steps=60))
     path = job(tmp_path, rows(64), "killed", max_steps=60)
-    child = subprocess.Popen(  # noqa: ASYNC220
-        [sys.executable, "-m", "blackbox_kd.training.sft", str(path)], stdout=subprocess.PIPE
-    )
-    assert child.stdout is not None
-    for line in child.stdout:
-        if json.loads(line)["step"] >= 25:
-            os.kill(child.pid, signal.SIGKILL)
-            break
-    child.wait()
+    await asyncio.to_thread(jobs.kill_at, 25, "sft", path)
     result, events = await run(path)
     assert min(event["step"] for event in events) > 10
     assert result["steps"] == quiet["steps"]

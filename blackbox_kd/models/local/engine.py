@@ -6,9 +6,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from blackbox_kd import pretrained
 from blackbox_kd.control_tokens import neutralise, pattern
 from blackbox_kd.errors import CallError, RequestRejected, SetupError
 from blackbox_kd.matmul import quicker_float32
+from blackbox_kd.private import no_telemetry
 from blackbox_kd.schema import Message
 
 ROWS = {"cpu": 32, "cuda": 128}
@@ -29,6 +31,7 @@ class Job:
         max_tokens: the most tokens of the reply.
         stop: texts that end the reply.
         seed: of the request's own noise.
+        scored: whether the log-probabilities of the messages are wanted, the last one left open, and no reply.
     """
 
     messages: list[Message]
@@ -38,34 +41,47 @@ class Job:
     max_tokens: int
     stop: tuple[str, ...]
     seed: int
+    scored: bool = False
     text: Any = field(default=None, init=False)
+    dropped: bool = field(default=False, init=False)
 
     def drop(self) -> None:
         """Nobody waits for the reply any more."""
+        self.dropped = True
         if self.text is not None:
             self.text.dropped = True
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A reply: its text, why it ended, and the tokens of prompt and reply."""
+    """What came of a job.
+
+    Args:
+        text: the reply.
+        finish_reason: why it ended.
+        prompt: token ids of the prompt.
+        tokens: how many the reply has.
+        logprobs: of the prompt's tokens, the first one left out; None if they were not wanted.
+    """
 
     text: str
     finish_reason: str
-    prompt_tokens: int
+    prompt: list[int]
     tokens: int
+    logprobs: list[float] | None = None
 
 
 class Engine:
     """A loaded model. For one thread.
 
     Args:
-        place: folder or hub id.
+        place: folder, or hub id and commit.
         adapter: folder of a LoRA adapter, or None.
         dtype: `float32`, `bfloat16`, or `auto`: bfloat16 on a GPU.
         device: `cpu`, `cuda`, or `auto`.
         template_values: values for the chat template, such as `enable_thinking`.
         rows: the most replies written at once; None for what suits the device.
+        chat_template: text of a template in place of the model's own.
 
     Raises:
         SetupError: the model cannot be loaded or has no chat template.
@@ -79,7 +95,9 @@ class Engine:
         device: str,
         template_values: dict[str, Any],
         rows: int | None = None,
+        chat_template: str | None = None,
     ) -> None:
+        no_telemetry()
         try:
             import torch
             from transformers.utils import logging as hf_logging
@@ -89,9 +107,9 @@ class Engine:
         hf_logging.disable_progress_bar()
         self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         wanted = ("bfloat16" if self.device.startswith("cuda") else "float32") if dtype == "auto" else dtype
-        self._tokenizer, self._model = _load(place, adapter, wanted)
+        self._tokenizer, self._model = _load(place, adapter, wanted, chat_template)
         if not self._tokenizer.chat_template:
-            fix = "use the instruct version, or save a chat_template.jinja beside it"
+            fix = "use the instruct version, or chat_template: plain beside its name"
             raise SetupError(f"model {place!r} has no chat template, so it cannot be asked\n  fix: {fix}")
         self._model.to(self.device).eval()
         quicker_float32()
@@ -102,6 +120,7 @@ class Engine:
         self._ends.add(self._tokenizer.eos_token_id)
         self._limit = self._model.config.get_text_config().max_position_embeddings
         self._jobs: dict[Any, Job] = {}
+        self._unscored: list[Job] = []
         self._writer = self._best_writer(rows or ROWS["cpu" if self.device == "cpu" else "cuda"])
 
     def _best_writer(self, rows: int) -> Any:
@@ -116,13 +135,17 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether replies are in the making."""
-        return bool(self._writer.busy)
+        return bool(self._writer.busy or self._unscored)
 
-    def tokens_of(self, messages: list[Message]) -> list[int]:
-        """The prompt that the chat template makes of messages, as token ids."""
-        safe = neutralise(messages, self._control)
+    def tokens_of(self, messages: list[Message], *, is_open: bool = False) -> list[int]:
+        """The prompt that the chat template makes of messages, as token ids; `is_open`: it ends within the last one."""
         found = self._tokenizer.apply_chat_template(
-            safe, add_generation_prompt=True, tokenize=True, return_dict=False, **self._template_values
+            neutralise(messages, self._control),
+            add_generation_prompt=not is_open,
+            continue_final_message=is_open,
+            tokenize=True,
+            return_dict=False,
+            **self._template_values,
         )
         if len(found) >= self._limit:
             raise RequestRejected(f"the prompt has {len(found)} tokens, the model takes {self._limit}", kind="too_long")
@@ -133,14 +156,36 @@ class Engine:
         ended: list[tuple[Job, Written | CallError]] = []
         for job in new:
             try:
-                self._begin(job)
+                if job.scored:
+                    self._unscored.append(job)
+                else:
+                    self._begin(job)
             except CallError as error:
                 ended.append((job, error))
+        ended += self._scored()
         for _ in range(STEPS):
-            if ended or not self._writer.busy:
+            if not self._writer.busy:
                 break
             ended += [self._ended(text) for text in self._writer.step()]
+            if ended:
+                break
         return ended
+
+    def _scored(self) -> list[tuple[Job, Written | CallError]]:
+        """The next job whose log-probabilities are wanted; one at a time, so that others are written on between."""
+        from blackbox_kd.models.local.scoring import logprobs
+
+        self._unscored = [job for job in self._unscored if not job.dropped]
+        for job in self._unscored[:1]:
+            self._unscored.remove(job)
+            try:
+                prompt = self.tokens_of(job.messages, is_open=True)
+            except CallError as error:
+                return [(job, error)]
+            except ValueError as error:  # a template that changes the last turn, so that it cannot be left open
+                return [(job, RequestRejected(f"the chat template cannot hold the text: {error}", kind="rejected"))]
+            return [(job, Written("", "length", prompt, 0, logprobs(self._model, prompt)))]
+        return []
 
     def _begin(self, job: Job) -> None:
         from blackbox_kd.models.local.decoding import Text
@@ -170,27 +215,26 @@ class Engine:
         cuts = [said.index(stop) for stop in job.stop if stop in said]
         said = said[: min(cuts)] if cuts else said
         reason = "stop" if by_itself or cuts else "length"
-        return job, Written(said, reason, len(text.prompt), len(tokens))
+        return job, Written(said, reason, text.prompt, len(tokens))
 
     def close(self) -> None:
         """Gives the memory back."""
         import torch
 
         self._jobs.clear()
+        self._unscored.clear()
         del self._writer, self._model
         gc.collect()
         if self.device.startswith("cuda"):
             torch.cuda.empty_cache()
 
 
-def _load(place: str, adapter: str | None, dtype: str) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
+def _load(place: str, adapter: str | None, dtype: str, chat_template: str | None) -> tuple[Any, Any]:
     from blackbox_kd.models.local.kv_slots import ATTENTION
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(adapter or place, padding_side="left")
-        model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, use_safetensors=True)
+        tokenizer = pretrained.tokenizer(adapter or place, chat_template, padding_side="left")
+        model = pretrained.model(place, dtype)
     except (OSError, ValueError) as error:
         raise SetupError(
             f"model {place!r} cannot be loaded: {error}\n  fix: check the name, HF_TOKEN, network"

@@ -1,0 +1,181 @@
+"""How far judges agree: with each other, with checked answers, and with themselves when two answers change places.
+
+A row step sees one row at a time, so what it counts are sums. Each is named by its parts, such as
+`agree|a|b|above 3|both`: the reviewers `a` and `b`, what they were asked, and that both said yes.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from blackbox_kd import evidence
+
+MEAN = "(mean)"
+"""Stands for all judges together; no model can be called so."""
+_CELLS = {(True, True): "both", (True, False): "first", (False, True): "second", (False, False): "none"}
+_BOTH, _FIRST, _SECOND, _NONE = _CELLS.values()
+Counts = Mapping[str, float]
+
+
+def of_numbers(numbers: Mapping[str, float], above: float, correct: bool | None) -> Counter[str]:
+    """What one row adds: who said the same, who was on the same side, and who was right.
+
+    Args:
+        numbers: each judge's number.
+        above: the threshold; a number equal to it is not above it.
+        correct: whether the judged answer is right; None if nobody checked it.
+    """
+    question = f"above {above:g}"
+    found: Counter[str] = Counter()
+    for (first, one), (second, other) in combinations(numbers.items(), 2):
+        found[_key("agree", first, second, question, _CELLS[one > above, other > above])] += 1
+        found[_key("agree", first, second, question, "equal")] += one == other
+    if correct is not None:
+        mean = sum(numbers.values()) / len(numbers)
+        for judge, number in {**numbers, MEAN: mean}.items():
+            found[_key("checked", judge, question, _CELLS[number > above, correct])] += 1
+    return found
+
+
+def of_orders(gaps: Mapping[str, tuple[float, float]]) -> Counter[str]:
+    """What one compared pair of texts adds.
+
+    Args:
+        gaps: each judge's gap, score of `a` minus score of `b`: with `a` shown first, and with `b` shown first.
+    """
+    found: Counter[str] = Counter()
+    for judge, (a_first, b_first) in gaps.items():
+        if _sign(a_first) == _sign(b_first):
+            kind = "same"
+        elif _sign(a_first) * _sign(b_first) < 0:
+            kind = "first" if a_first > 0 else "second"
+        else:
+            kind = "tie"
+        found[_key("orders", judge, kind)] += 1
+    for (first, one), (second, other) in combinations({judge: sum(pair) for judge, pair in gaps.items()}.items(), 2):
+        found[_key("agree", first, second, "a better", _CELLS[one > 0, other > 0])] += 1
+        found[_key("agree", first, second, "a better", "equal")] += _sign(one) == _sign(other)
+    return found
+
+
+def _sign(value: float) -> int:
+    return (value > 0) - (value < 0)
+
+
+def _key(*parts: str) -> str:
+    return "|".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Square:
+    """Two verdicts of yes or no on the same N rows.
+
+    Args:
+        both: rows where both said yes.
+        first: where only the first did.
+        second: where only the second did.
+        none: where neither did.
+    """
+
+    both: int
+    first: int
+    second: int
+    none: int
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return self.both + self.first + self.second + self.none
+
+    @property
+    def same(self) -> int:
+        """Rows on which the two agree."""
+        return self.both + self.none
+
+    @property
+    def kappa(self) -> float | None:
+        """Cohen's kappa: agreement beyond that of two who say yes as often, but blindly; None if they cannot differ.
+
+        Source: Cohen 1960, Educ. Psychol. Meas. 20(1), 37-46.
+        """
+        yes, other = (self.both + self.first) / self.rows, (self.both + self.second) / self.rows
+        by_chance = yes * other + (1 - yes) * (1 - other)
+        return None if by_chance == 1 else (self.same / self.rows - by_chance) / (1 - by_chance)
+
+
+def entry(counts: Counts) -> dict[str, list[dict[str, Any]]]:
+    """What the counters of a step say, as `report.json` holds it; empty if nothing was counted."""
+    found = {"agreement": list(_agreement(counts)), "checked": list(_checked(counts)), "orders": list(_orders(counts))}
+    return {name: entries for name, entries in found.items() if entries}
+
+
+def _groups(counts: Counts, kind: str) -> Iterator[tuple[list[str], dict[str, int]]]:
+    """The counters of a kind: the parts of the name but the first and the last, and the counts by the last."""
+    groups: dict[tuple[str, ...], dict[str, int]] = {}
+    for name, amount in counts.items():
+        counter, _, parts = name.partition("|")
+        if counter == kind:
+            *middle, last = parts.split("|")
+            groups.setdefault(tuple(middle), {})[last] = int(amount)
+    yield from ((list(middle), amounts) for middle, amounts in groups.items())
+
+
+def _square(amounts: Mapping[str, int]) -> Square:
+    return Square(*(amounts.get(cell, 0) for cell in (_BOTH, _FIRST, _SECOND, _NONE)))
+
+
+def _agreement(counts: Counts) -> Iterator[dict[str, Any]]:
+    for (first, second, question), amounts in _groups(counts, "agree"):
+        square = _square(amounts)
+        yield {
+            "reviewers": [first, second],
+            "question": question,
+            "rows": square.rows,
+            "equal": amounts.get("equal", 0),
+            "same_side": square.same,
+            "ci95": list(evidence.wilson(square.same, square.rows)),
+            "kappa": square.kappa,
+            "both": square.both,
+            "only_first": square.first,
+            "only_second": square.second,
+            "neither": square.none,
+        }
+
+
+def _checked(counts: Counts) -> Iterator[dict[str, Any]]:
+    for (judge, question), amounts in _groups(counts, "checked"):
+        square = _square(amounts)
+        right, wrong = square.both + square.second, square.first + square.none
+        yield {
+            "judge": judge,
+            "question": question,
+            "rows": square.rows,
+            "right": right,
+            "right_accepted": square.both,
+            "right_accepted_ci95": _interval(square.both, right),
+            "wrong": wrong,
+            "wrong_accepted": square.first,
+            "wrong_accepted_ci95": _interval(square.first, wrong),
+            "kappa": square.kappa,
+        }
+
+
+def _orders(counts: Counts) -> Iterator[dict[str, Any]]:
+    for (judge,), amounts in _groups(counts, "orders"):
+        rows = sum(amounts.values())
+        changed = rows - amounts.get("same", 0)
+        yield {
+            "judge": judge,
+            "rows": rows,
+            "changed": changed,
+            "ci95": list(evidence.wilson(changed, rows)),
+            "first_won_twice": amounts.get("first", 0),
+            "second_won_twice": amounts.get("second", 0),
+            "tie_in_one_order": amounts.get("tie", 0),
+        }
+
+
+def _interval(k: int, n: int) -> Sequence[float] | None:
+    return list(evidence.wilson(k, n)) if n else None

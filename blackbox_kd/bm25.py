@@ -1,0 +1,47 @@
+"""BM25: which of some texts share the rare words of another one."""
+
+import heapq
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from blackbox_kd.similarity import tokens
+
+K1 = 1.2
+"""How soon more of the same word stops to count; Lucene's default."""
+B = 0.75
+"""How much a long text is discounted; Lucene's default."""
+
+
+class Bm25:
+    """An index of N texts; a query takes as long as its words are frequent in them.
+
+    Source: Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond"; the form with an
+    idf that is never negative.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        counts = [Counter(tokens(text)) for text in texts]
+        lengths = [count.total() for count in counts]
+        mean = sum(lengths) / len(lengths) if any(lengths) else 1.0
+        self._size = len(counts)
+        self._weights: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        for number, (count, length) in enumerate(zip(counts, lengths, strict=True)):
+            for word, times in count.items():
+                weight = times * (K1 + 1) / (times + K1 * (1 - B + B * length / mean))
+                self._weights[word].append((number, weight))
+
+    def scores(self, query: str) -> list[float]:
+        """The score of each text; 0 for those that share no word with the query."""
+        found = [0.0] * self._size
+        for word in dict.fromkeys(tokens(query)):
+            weights = self._weights.get(word, ())
+            idf = math.log(1 + (self._size - len(weights) + 0.5) / (len(weights) + 0.5))
+            for number, weight in weights:
+                found[number] += idf * weight
+        return found
+
+    def nearest(self, query: str, count: int) -> list[int]:
+        """Positions of the `count` texts with the highest scores, best first; of equal ones, the first."""
+        scores = self.scores(query)
+        return heapq.nsmallest(count, range(self._size), key=lambda number: (-scores[number], number))

@@ -1,0 +1,97 @@
+"""What the answers of models to the same questions come to: accuracy, gains, and how far models agree."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from blackbox_kd import evidence
+from blackbox_kd.errors import DataError
+from blackbox_kd.schema import AnswerKind, Row
+
+Answered = Mapping[str, Mapping[str, Row]]
+"""By model, in the recipe's order, and by question: the row with its `answer`, `correct` and `finish_reason`."""
+TEACHER = "teacher"
+
+
+def accuracy(rows: Sequence[Row], by: Sequence[str] = ()) -> dict[str, Any]:
+    """How many of a model's answers are right, with the interval, and the same for the values of each column."""
+    right = sum(bool(row["correct"]) for row in rows)
+    found: dict[str, Any] = {
+        "n": len(rows),
+        "accuracy": right / len(rows) if rows else None,
+        "ci95": list(evidence.wilson(right, len(rows))) if rows else None,
+        "right": right,
+        "read": sum(row["answer"] is not None for row in rows),
+        "truncated": sum(row["finish_reason"] == "length" for row in rows),
+    }
+    for column in by:
+        groups: dict[str, list[Row]] = defaultdict(list)
+        for row in rows:
+            groups[str(row[column])].append(row)
+        slices = {value: accuracy(group) for value, group in sorted(groups.items())}
+        found.setdefault("slices", {})[column] = slices
+    return found
+
+
+def gains(answered: Answered, seed: int) -> Iterator[dict[str, Any]]:
+    """What each model is better by, on the questions that both answered, than its `@base`, or else the first model."""
+    for model in answered:
+        base = f"{model.partition('@')[0]}@base"
+        against = base if base in answered and base != model else next(iter(answered))
+        both = _both(answered, model, against)
+        if against == model or not both:
+            continue
+        after = [bool(answered[model][key]["correct"]) for key in both]
+        before = [bool(answered[against][key]["correct"]) for key in both]
+        gain = evidence.paired_gain(before, after, seed=seed)
+        yield {
+            "model": model,
+            "against": against,
+            "n": len(both),
+            "gain": gain.gain,
+            "ci95": list(gain.ci95),
+            "p_value": gain.p_value,
+            "gained": gain.gained,
+            "lost": gain.lost,
+        }
+
+
+def agreements(answered: Answered, kind: AnswerKind) -> Iterator[dict[str, Any]]:
+    """In how many questions each model gives the same answer as the model `teacher`, or else the first one.
+
+    An answer that cannot be read is the same as none. Beside accuracy this tells a student that has learnt the task
+    from one that has learnt its teacher's mistakes: `same_wrong` counts wrong answers that both gave.
+
+    Source: Stanton et al. 2021, arXiv:2106.05945 (fidelity is not generalisation).
+    """
+    with_whom = TEACHER if TEACHER in answered else next(iter(answered))
+    for model in answered:
+        both = _both(answered, model, with_whom)
+        if model == with_whom or not both:
+            continue
+        same = [key for key in both if _same(answered[model][key], answered[with_whom][key], kind)]
+        yield {
+            "model": model,
+            "against": with_whom,
+            "n": len(both),
+            "agreement": len(same) / len(both),
+            "ci95": list(evidence.wilson(len(same), len(both))),
+            "same": len(same),
+            "same_wrong": sum(not answered[model][key]["correct"] for key in same),
+        }
+
+
+def _both(answered: Answered, model: str, other: str) -> list[str]:
+    return [key for key in answered[model] if key in answered[other]]
+
+
+def _same(row: Row, other: Row, kind: AnswerKind) -> bool:
+    own, theirs = row["answer"], other["answer"]
+    if own is None or theirs is None:
+        return False
+    if own == theirs:
+        return True
+    try:
+        return kind.same(str(own), str(theirs), row)
+    except DataError:  # a verifier that reads references cannot read what a model made up
+        return False

@@ -1,0 +1,36 @@
+"""What keeps a run its user's own affair: files that nobody else can read, libraries that report to nobody."""
+
+import os
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+NO_TELEMETRY = "HF_HUB_DISABLE_TELEMETRY"
+UMASK = 0o077
+"""What processes that are started for a run begin with: all that they write is for its owner alone."""
+
+
+def open_anew(path: Path) -> BinaryIO:
+    """Opens a new file, for its owner alone, in place of what is there; a link there is removed, not followed."""
+    path.unlink(missing_ok=True)
+    return open(path, "xb", opener=_privately)
+
+
+def open_shared(path: Path) -> BinaryIO:
+    """Opens a file to which several processes of its owner append; it is made where there is none."""
+    return open(path, "ab", opener=_privately)
+
+
+def _privately(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def no_telemetry() -> None:
+    """Switches off what libraries would report about their use, unless the user has said that they may.
+
+    Call it before one of them is imported; where somebody else has done that already, it works too.
+    """
+    said = os.environ.setdefault(NO_TELEMETRY, "1")
+    constants = sys.modules.get("huggingface_hub.constants")
+    if constants is not None and said == "1":
+        setattr(constants, NO_TELEMETRY, True)

@@ -1,0 +1,56 @@
+"""The parts of a report that stand beside accuracy: agreement with the teacher, win rates, the price of a gain."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def priced(comparisons: Iterable[Mapping[str, Any]], spent: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Comparisons with `usd_per_point`: what the run has paid so far for each point (0.01) that was gained.
+
+    None where nothing was gained, nothing was paid, or not all of the cost is known.
+    """
+    usd = None if spent["usd_unknown"] else spent["usd"] or None
+    return [
+        {**entry, "usd_per_point": usd / (100 * entry["gain"]) if usd and entry["gain"] > 0 else None}
+        for entry in comparisons
+    ]
+
+
+def in_words(report: Mapping[str, Any]) -> list[str]:
+    """The sections of `report.md`; no lines where there is nothing to say."""
+    agreements = [f"- {_agreement(entry)}" for entry in report.get("agreements", [])]
+    win_rates = [f"- {_win_rate(entry)}" for entry in report.get("win_rates", [])]
+    lines = ["## Agreement", "", *agreements, ""] if agreements else []
+    return [*lines, "## Win rates", "", *win_rates, ""] if win_rates else lines
+
+
+def _agreement(entry: Mapping[str, Any]) -> str:
+    return (
+        f"On the same {entry['n']:,} rows of `{entry['table']}`{_when(entry)}, `{entry['model']}` gives the answer of "
+        f"`{entry['against']}` in {_percent(entry['agreement'])} (95 % interval {_interval(entry['ci95'])}). Of these "
+        f"{entry['same']:,} answers, {entry['same_wrong']:,} are wrong."
+    )
+
+
+def _win_rate(entry: Mapping[str, Any]) -> str:
+    who = f"`{entry['model']}` against `{entry['against']}` on `{entry['table']}`{_when(entry)}"
+    if not entry["n"]:
+        return f"{who}: `{entry['judge']}` gave no verdict."
+    return (
+        f"{who}, judged by `{entry['judge']}` in both orders on {entry['n']:,} rows: {entry['wins']:,} won, "
+        f"{entry['losses']:,} lost, {entry['ties']:,} tied. With ties as halves it wins {_percent(entry['win_rate'])} "
+        f"(95 % interval {_interval(entry['ci95'])}; sign test p = {entry['p_value']:.2g}). Its scores come to "
+        f"{_percent(entry['score_ratio'])} of the other's."
+    )
+
+
+def _when(entry: Mapping[str, Any]) -> str:
+    return f", round {entry['round']}" if entry.get("round") else ""
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _interval(ci95: list[float]) -> str:
+    return f"{_percent(ci95[0])} to {_percent(ci95[1])}"

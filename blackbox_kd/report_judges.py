@@ -1,0 +1,81 @@
+"""The part of a report that says how far judges can be trusted."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from blackbox_kd import agreement
+
+MEAN = "the mean of all"
+
+
+def entries(funnel: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each step that judged, what its counters say of its judges, as `report.json` holds it.
+
+    Args:
+        funnel: the steps' accounts.
+    """
+    found = []
+    for account in funnel:
+        said = agreement.entry(account.get("counts", {}))
+        if said:
+            where = {name: account[name] for name in ("step", "round") if account.get(name)}
+            found.append({**where, **said})
+    return found
+
+
+def in_words(judges: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The section of `report.md`; no lines if nobody judged."""
+    lines: list[str] = []
+    for entry in judges:
+        where = f"{entry['step']}, round {entry['round']}" if entry.get("round") else entry["step"]
+        lines += [f"**{where}**", ""]
+        lines += _agreement(entry.get("agreement", []))
+        lines += [f"- {_checked(each)}" for each in entry.get("checked", [])]
+        lines += [f"- {_orders(each)}" for each in entry.get("orders", [])]
+        lines += [""] if lines[-1] else []
+    return ["## Judges", "", *lines] if lines else []
+
+
+def _agreement(found: list[Mapping[str, Any]]) -> list[str]:
+    if not found:
+        return []
+    lines = ["| judges | rows | same verdict | both the same side of | 95 % interval | Cohen's kappa |"]
+    lines.append("|---|---|---|---|---|---|")
+    for entry in found:
+        kappa = "cannot be said" if entry["kappa"] is None else f"{entry['kappa']:.2f}"
+        side = f"{entry['question']}: {_share(entry['same_side'], entry['rows'])}"
+        cells = [" and ".join(f"`{name}`" for name in entry["reviewers"]), f"{entry['rows']:,}"]
+        cells += [_share(entry["equal"], entry["rows"]), side, _interval(entry["ci95"]), kappa]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _checked(entry: Mapping[str, Any]) -> str:
+    """How a judge fares against checked answers; a judge that accepts everything agrees with every right one."""
+    judge = MEAN if entry["judge"] == agreement.MEAN else f"`{entry['judge']}`"
+    parts = [
+        f"{entry[f'{kind}_accepted']:,} of {entry[kind]:,} {kind} answers"
+        + (f" ({_interval(entry[f'{kind}_accepted_ci95'])})" if entry[kind] else "")
+        for kind in ("right", "wrong")
+    ]
+    kappa = "" if entry["kappa"] is None else f"; kappa {entry['kappa']:.2f}"
+    return f"Of {entry['rows']:,} checked answers, {judge} is {entry['question']} on {' and '.join(parts)}{kappa}."
+
+
+def _orders(entry: Mapping[str, Any]) -> str:
+    first, second = entry["first_won_twice"], entry["second_won_twice"]
+    place = "neither place" if first == second else "the first place" if first > second else "the second place"
+    return (
+        f"`{entry['judge']}` names another winner when the two texts change places in "
+        f"{_share(entry['changed'], entry['rows'])} of {entry['rows']:,} comparisons ({_interval(entry['ci95'])}): the "
+        f"text shown first wins both times in {first:,}, the second in {second:,}, and one order is a tie in "
+        f"{entry['tie_in_one_order']:,}. It favours {place}."
+    )
+
+
+def _share(k: int, n: int) -> str:
+    return f"{k:,} ({100 * k / n:.1f} %)"
+
+
+def _interval(ci95: list[float]) -> str:
+    return f"{100 * ci95[0]:.1f} to {100 * ci95[1]:.1f} %"

@@ -1,0 +1,299 @@
+"""The sandbox that templates run in: they can neither change nor call what they are given, nor fill the memory.
+
+A few characters can ask for gigabytes: a text joined to itself in a loop, a list of lists of lists, `center(10**10)`.
+So all that makes a text or a list is counted while a template renders, and what can make much out of little is
+looked at before it is done.
+"""
+
+import functools
+import operator
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jinja2
+from jinja2 import nodes
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+from jinja2.visitor import NodeTransformer
+
+GLOBALS = ("range", "namespace", "joiner", "cycler", "dict")
+"""Functions that templates may call. Jinja's `lipsum` is not among them: it makes text of any length."""
+NO_FILTERS = ("random", "pprint", "urlize", "xmlattr")
+"""Filters that templates do not have: a prompt is the same each time it is rendered, and no page of HTML."""
+LONGEST = 4_000_000
+"""The most characters of one text, about a million tokens; more than any model reads."""
+WORK = 5 * LONGEST
+"""The most characters of all texts that one rendering makes on its way, what it throws away included."""
+SECONDS = 5.0
+"""The most CPU time of one rendering."""
+LOOK = 5_000
+"""After so many characters the clock is looked at again."""
+PASS, ITEM, CALL = 64, 16, 128
+"""What a pass of a loop, an item of a list and a call count as, in characters."""
+WIDEST = 1000
+"""The largest width or precision in a format, and the most digits that `round` is asked for."""
+LONGEST_NUMBER = 4096
+"""The most bits of a product."""
+_OF_TEXT = """
+capitalize casefold center count endswith find index isalnum isalpha isascii isdecimal isdigit isidentifier islower
+isnumeric isprintable isspace istitle isupper join ljust lower lstrip partition removeprefix removesuffix replace rfind
+rindex rjust rpartition rsplit rstrip split splitlines startswith strip swapcase title upper zfill
+""".split()  # noqa: SIM905 - forty words in quotes are no better to read
+METHODS = {
+    str: frozenset(_OF_TEXT),
+    dict: frozenset(["copy", "get", "items", "keys", "values"]),
+    list: frozenset(["copy", "count", "index"]),
+    tuple: frozenset(["count", "index"]),
+    int: frozenset(["bit_length", "is_integer"]),
+    float: frozenset(["is_integer"]),
+    bytes: frozenset(),
+}
+"""Methods that templates may call on values; `format` and others make text of any length out of a few characters."""
+
+
+class _Namespace(Namespace):
+    """Jinja's namespace, but what it holds is not written out with it: it can hold itself many times over."""
+
+    def __repr__(self) -> str:
+        return "<namespace>"
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """An environment for templates of strangers. Not for two threads at once: it counts for one rendering."""
+
+    intercepted_binops = frozenset(["**", "*", "%", "+"])
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(undefined=jinja2.StrictUndefined, autoescape=False, **options)
+        self.globals = {name: self.globals[name] for name in GLOBALS} | {"namespace": _Namespace}
+        kept = {name: filter for name, filter in self.filters.items() if name not in NO_FILTERS}
+        self.filters = {name: self._counted(name, filter) for name, filter in kept.items()}
+        self.filters |= {_PASSES: self._passes, _MADE: self._made, _JOINED: self._joined}
+        self._begin()
+
+    def render(self, template: jinja2.Template, values: Mapping[str, Any]) -> str:
+        """The text of a template.
+
+        Raises:
+            SecurityError: it does what templates may not, or grows too large.
+            Exception: whatever else a template can raise.
+        """
+        self._begin()
+        return template.render(values)
+
+    def _begin(self) -> None:
+        self._left = WORK
+        self._looked_at = WORK
+        self._until = time.thread_time() + SECONDS
+
+    def _count(self, size: int) -> None:
+        """Counts what is about to be made or has been, in characters."""
+        self._left -= size
+        if size > LONGEST:
+            raise SecurityError(f"it makes a text or a list of more than {LONGEST:,} characters")
+        if self._left < 0:
+            raise SecurityError(f"what it makes on its way is more than {WORK:,} characters")
+        if self._looked_at - self._left > LOOK:
+            self._looked_at = self._left
+            if time.thread_time() > self._until:
+                raise SecurityError(f"it takes more than {SECONDS:g} s")
+
+    def concat(self, parts: Iterable[str]) -> str:
+        """The text of a template, or of a block in it."""
+        kept, size = [], 0
+        for part in parts:
+            kept.append(part)
+            size += len(part)
+            if size > LONGEST:
+                break
+        self._count(size)
+        return "".join(kept)
+
+    def _generate(self, source: nodes.Template, *how: Any, **more: Any) -> str:
+        return super()._generate(_Counting(self).visit(source), *how, **more)
+
+    def _passes(self, items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            self._count(PASS)
+            yield item
+
+    def _made(self, value: Any) -> Any:
+        self._count(weight(value))
+        return value
+
+    def _joined(self, parts: Iterable[Any]) -> str:
+        return self.concat(map(str, parts))
+
+    def _counted(self, name: str, filter: Callable[..., Any]) -> Callable[..., Any]:
+        """A filter that is looked at before it works, and its result after."""
+        passed = 1 if hasattr(filter, "jinja_pass_arg") else 0  # the environment or the context, before the value
+        most = _MOST.get(name)
+
+        @functools.wraps(filter)
+        def counted(*given: Any, **named: Any) -> Any:
+            arguments = [list(arg) if isinstance(arg, Iterator) and most else arg for arg in given[passed:]]
+            if most is not None:
+                self._count(most(*arguments, **named))
+            return self._made(filter(*given[:passed], *arguments, **named))
+
+        return counted
+
+    def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
+        """An operator that makes much out of little; `+` alone is for more than numbers."""
+        if operator == "**":
+            raise SecurityError("there is no operator '**'")
+        if all(isinstance(value, int | float) for value in (left, right)):
+            if operator == "*" and _bits(left) + _bits(right) > LONGEST_NUMBER:
+                raise SecurityError("the product is too large")
+        elif operator != "+":
+            raise SecurityError(f"operator {operator!r} takes numbers only")
+        else:
+            self._count(weight([left, right]))
+        return super().call_binop(context, operator, left, right)
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Whether a template may read an attribute; of values, only the methods that are listed."""
+        own = next((names for kind, names in METHODS.items() if isinstance(obj, kind)), None)
+        return super().is_safe_attribute(obj, attr, value) and (own is None or attr in own)
+
+    def wrap_str_format(self, value: Any) -> None:
+        """Jinja lends templates `str.format` in a safe form; here it is no method of theirs at all."""
+
+    def call(self, context: jinja2.runtime.Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Calls a macro, a global function or a method of a value."""
+        self._count(CALL)
+        owner, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
+        if isinstance(owner, str) and name in _MOST_OF_METHODS:
+            args = tuple(list(arg) if isinstance(arg, Iterator) else arg for arg in args)
+            self._count(_MOST_OF_METHODS[name](owner, *args, **kwargs))
+        return self._made(super().call(context, obj, *args, **kwargs))
+
+
+_PASSES, _MADE, _JOINED = "#passes", "#made", "#joined"
+"""Filters that no template can name."""
+
+
+class _Counting(NodeTransformer):
+    """Puts filters that count around loops, lists and `~`, which the sandbox does not see otherwise."""
+
+    def __init__(self, environment: Sandbox) -> None:
+        self._environment = environment
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:
+        node = self.generic_visit(node)  # type: ignore[assignment]
+        node.iter = self._through(_PASSES, node.iter)
+        return node
+
+    def visit_List(self, node: nodes.List) -> nodes.Node:
+        return self._through(_MADE, self.generic_visit(node))
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:
+        return self._through(_MADE, self.generic_visit(node))
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
+        visited = self.generic_visit(node)
+        return visited if node.ctx != "load" else self._through(_MADE, visited)
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
+        self.generic_visit(node)
+        return self._through(_JOINED, nodes.List(node.nodes, lineno=node.lineno))
+
+    def _through(self, name: str, node: nodes.Node) -> nodes.Filter:
+        made = nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+        return made.set_environment(self._environment)  # type: ignore[return-value]
+
+
+def weight(value: Any, indent: int = 0) -> int:
+    """About how many characters a value has written out, with each level `indent` more; no more than is too much."""
+    if isinstance(value, str):
+        return len(value)
+    size = 0
+    waiting: list[tuple[Any, int]] = [(value, 0)]
+    while waiting and size <= LONGEST:
+        each, depth = waiting.pop()
+        size += indent * depth
+        if isinstance(each, str | bytes):
+            size += len(each)
+        elif isinstance(each, dict | list | tuple | set | frozenset):
+            size += ITEM * (1 + len(each))
+            inside = [*each.keys(), *each.values()] if isinstance(each, dict) else each
+            waiting.extend((item, depth + 1) for item in inside)
+        else:
+            size += ITEM + _bits(each) // 3
+    return size
+
+
+def _bits(value: Any) -> int:
+    return value.bit_length() if isinstance(value, int) else 0
+
+
+# The most that something can make, in characters, from its arguments.
+
+
+def _replace(text: str, old: str, new: str, count: int | None = None, **_: Any) -> int:
+    found = str(text).count(str(old))
+    return len(str(text)) + (found if count is None or count < 0 else min(found, count)) * len(str(new))
+
+
+def _join(items: Sequence[Any], between: str = "", attribute: Any = None) -> int:
+    return weight(items) + len(items) * len(str(between))
+
+
+def _list(items: Any) -> int:
+    return (ITEM + 1) * len(items) if isinstance(items, str) else 0
+
+
+def _indent(text: str, width: int | str = 4, *_: Any, **__: Any) -> int:
+    return (str(text).count("\n") + 1) * (width if isinstance(width, int) else len(width))
+
+
+def _wordwrap(
+    text: str, width: int = 79, _break: bool = True, wrapstring: str | None = None, *_: Any, **__: Any
+) -> int:
+    return len(str(text)) + (len(str(text)) if wrapstring else 0) * len(wrapstring or "")
+
+
+def _to_size(text: Any, width: int = 80, *_: Any, **__: Any) -> int:
+    return width
+
+
+def _in_lists(items: Any, count: int = 1, *_: Any, **__: Any) -> int:
+    return ITEM * operator.index(count)
+
+
+def _to_json(value: Any, indent: int | None = None) -> int:
+    return weight(value, indent or 0)
+
+
+def _round(value: Any, precision: int = 0, *_: Any, **__: Any) -> int:
+    return 0 if abs(precision) <= WIDEST else LONGEST + 1
+
+
+def _format(text: str, *args: Any, **named: Any) -> int:
+    written = re.findall(r"%(?:\([^)]*\))?[-#0 +]*(\*|\d*)(?:\.(\*|\d*))?", str(text))
+    if any(width == "*" or (width and int(width[:9]) > WIDEST) for spec in written for width in spec):
+        return LONGEST + 1
+    return len(str(text)) + len(written) * (WIDEST + weight([args, named]))
+
+
+_MOST: Mapping[str, Callable[..., int]] = {
+    "replace": _replace,
+    "join": _join,
+    "list": _list,
+    "indent": _indent,
+    "wordwrap": _wordwrap,
+    "center": _to_size,
+    "batch": _in_lists,
+    "slice": _in_lists,
+    "tojson": _to_json,
+    "round": _round,
+    "format": _format,
+}
+_MOST_OF_METHODS: Mapping[str, Callable[..., int]] = {
+    "replace": _replace,
+    "join": lambda between, items: _join(items, between),
+    **dict.fromkeys(("center", "ljust", "rjust", "zfill"), _to_size),
+}

@@ -1,0 +1,125 @@
+"""What a prompt shows beside its own row: worked examples in `examples`, a table or an evaluation in `context`."""
+
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Self
+from weakref import WeakKeyDictionary
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from blackbox_kd.bm25 import Bm25
+from blackbox_kd.errors import DataError
+from blackbox_kd.registry import ModelName, ReportedTable, TableName
+from blackbox_kd.schema import Context, Row
+
+
+class Examples(BaseModel):
+    """Rows of a table that the prompt shows as worked examples, in its variable `examples`."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    table: TableName
+    """Table that the examples are taken from; a row with the same instruction is never among them."""
+    count: int = Field(default=4, ge=1, le=100)
+    """How many."""
+    choose: Literal["first", "random", "nearest"] = "first"
+    """`first`: the same for every row. `random`: drawn anew for each row and sample, from the run's seed. `nearest`:
+    those whose instruction is most like the row's (BM25), the nearest one last."""
+
+
+class Shown(BaseModel):
+    """What the prompt gets in its variable `context`: rows of a table, or the latest evaluation of a model."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    table: TableName | None = None
+    """Table whose rows are shown, as a list."""
+    rows: int = Field(default=20, ge=1, le=1000)
+    """The most rows of `table`; the last ones, which in a table that grows are the latest."""
+    evaluation: ReportedTable | None = None
+    """Table on which `evaluate` asked `model`; its latest entry in the report is shown (`accuracy`, `slices`). Empty
+    as long as there is none."""
+    model: ModelName | None = None
+    """Model of the evaluation."""
+
+    @model_validator(mode="after")
+    def _one_thing_to_show(self) -> Self:
+        by_rows, by_entry = self.table is not None, self.evaluation is not None
+        if by_rows == by_entry or by_entry != (self.model is not None):
+            raise ValueError("give either table: NAME, or evaluation: TABLE and model: NAME")
+        return self
+
+
+class Pool:
+    """The rows of a table that examples are chosen from."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
+        self._same = Counter(_asks(row) for row in rows)
+        self._index: Bm25 | None = None
+
+    def choose(self, row: Row, wanted: Examples, rng: Callable[[], random.Random]) -> list[Row]:
+        """The examples for a row.
+
+        Raises:
+            DataError: the nearest are wanted, and the row or an example has no instruction.
+        """
+        # So many are taken that enough are left without those that ask the same.
+        most = min(len(self.rows), wanted.count + self._same[_asks(row)])
+        if wanted.choose == "random":
+            drawn = rng().sample(self.rows, most)
+        elif wanted.choose == "nearest":
+            drawn = [self.rows[number] for number in self._by_words().nearest(_words(row), most)]
+        else:
+            drawn = self.rows[:most]
+        chosen = [example for example in drawn if _asks(example) != _asks(row)][: wanted.count]
+        return chosen[::-1] if wanted.choose == "nearest" else chosen
+
+    def _by_words(self) -> Bm25:
+        if self._index is None:
+            self._index = Bm25([_words(row) for row in self.rows])
+        return self._index
+
+
+_READ: WeakKeyDictionary[Context, dict[tuple[object, ...], Any]] = WeakKeyDictionary()
+"""What was made of tables, by the context of a step: a table is read once for a step, not once for each row."""
+
+
+def _once(ctx: Context, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
+    known = _READ.setdefault(ctx, {})
+    if key not in known:
+        known[key] = make()
+    return known[key]
+
+
+def examples(wanted: Examples, row: Row, sample: int, ctx: Context) -> list[Row]:
+    """The worked examples that a prompt shows for a sample of a row.
+
+    Raises:
+        DataError: see `Pool.choose`.
+    """
+    pool: Pool = _once(ctx, ("pool", wanted.table), lambda: Pool(list(ctx.table(wanted.table))))
+    return pool.choose(row, wanted, lambda: ctx.rng("examples", row.id, sample))
+
+
+def context(wanted: Shown, ctx: Context) -> list[Row] | Mapping[str, Any]:
+    """What a prompt shows in `context`."""
+    if wanted.table is not None:
+        name, most = wanted.table, wanted.rows
+        rows: list[Row] = _once(ctx, ("last", name, most), lambda: list(deque(ctx.table(name), maxlen=most)))
+        return rows
+    found = ctx.reported("evaluations")
+    return next((e for e in reversed(found) if (e["table"], e["model"]) == (wanted.evaluation, wanted.model)), {})
+
+
+def _asks(row: Row) -> str:
+    """What names the question of a row."""
+    return f"asks {row['instruction']}" if row.get("instruction") is not None else f"is {row.id}"
+
+
+def _words(row: Row) -> str:
+    text = row.get("instruction")
+    if text is None:
+        raise DataError(f"examples.choose: nearest compares instructions, and row {row.id!r} has none")
+    return str(text)

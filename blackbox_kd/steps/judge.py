@@ -1,0 +1,296 @@
+"""Lets models judge: by criteria on a scale, two texts against each other, or as a panel without the author.
+
+Reads    the prompt's variables, {of}, {a}, {b}, {author}, {hint}
+Writes   scores, verdicts, {score}, {score_a}, {score_b}, {gap}
+Drops    not above {accept_above}
+Calls    len(models) per row; twice as many in mode pairwise, and none to the author in mode panel
+Source   Jiang et al. 2023, arXiv:2305.12870 (both orders, gap); Li et al. 2024, arXiv:2410.03663 (peer review)
+"""
+
+from collections.abc import Callable, Mapping
+from statistics import fmean
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from blackbox_kd import agreement, verdicts
+from blackbox_kd.asking import AskingConfig
+from blackbox_kd.errors import DataError, ReplyFault
+from blackbox_kd.registry import Column, ModelName, NewColumn, PromptName, row_step
+from blackbox_kd.schema import Context, Dropped, Failed, Row, digest
+from blackbox_kd.together import all_of
+
+ANSWERS = ("Answer 1", "Answer 2")
+"""What the two texts of a comparison are called in its prompt and its verdict."""
+QUALITY = {"quality": "how well the answer does what the task asks for"}
+ONLY_IN = {
+    "of": ("scale", "panel"),
+    "a": ("pairwise",),
+    "b": ("pairwise",),
+    "author": ("panel",),
+    "min_reviews": ("panel",),
+    "accept_above": ("scale", "panel"),
+    "score": ("scale", "panel"),
+    "score_a": ("pairwise",),
+    "score_b": ("pairwise",),
+    "gap": ("pairwise",),
+}
+"""Modes in which a field has a meaning."""
+DEFAULTS = {"of": "response", "author": "model", **{name: name for name in ("score", "score_a", "score_b", "gap")}}
+"""Columns that are taken if a field is left out, in its modes."""
+
+
+class Config(AskingConfig):
+    """Fields of `judge`. A verdict that cannot be read is asked for anew, then fails the row; it is never a score."""
+
+    mode: Literal["scale", "pairwise", "panel"]
+    """`scale`: numbers by criteria. `pairwise`: two texts, always shown in both orders. `panel`: whole numbers by
+    reviewers, of whom the author of the row is none."""
+    models: list[ModelName] = Field(min_length=1)
+    """The judges or reviewers. Versions of one model count as the same author."""
+    prompt: PromptName | None = None
+    """Template of the messages; `judge/scale`, `judge/pairwise` or `judge/panel` if left out."""
+    of: Column | None = None
+    """Column with the text that is judged; `response` if left out. Not in mode pairwise."""
+    a: Column | None = None
+    """Column with the first of two texts, in mode pairwise."""
+    b: Column | None = None
+    """Column with the second of two texts, in mode pairwise."""
+    author: Column | None = None
+    """Column with the name of the model that wrote the text, in mode panel; `model` if left out."""
+    hint: Column | None = None
+    """Column with the right answer, to show it to the judges. They favour whatever ends in it: `check` as well."""
+    criteria: dict[str, str] = Field(default_factory=dict)
+    """What counts: meanings by name. In mode scale each gets a number, and without any there is one, `quality`."""
+    scale: list[int] = Field(default_factory=list)
+    """The worst and the best number; [1, 5] in mode panel and else [1, 10] if left out."""
+    accept_above: int | float | None = None
+    """Rows whose score is not above it are dropped; a row with just this score is, too. Changing it needs no call."""
+    min_reviews: int | None = Field(default=None, ge=1)
+    """How many reviews of a panel must be readable, or else the row fails; all if left out, 1 in the paper."""
+    score: NewColumn | None = None
+    """Column for the mean of all numbers; `score` if left out. Not in mode pairwise."""
+    score_a: NewColumn | None = None
+    """Column for the mean score of `a` over judges and orders, in mode pairwise; `score_a` if left out."""
+    score_b: NewColumn | None = None
+    """Column for the mean score of `b`; `score_b` if left out."""
+    gap: NewColumn | None = None
+    """Column for `score_a - score_b`, below 0 where `b` is better; `gap` if left out."""
+    temperature: float | None = Field(default=0.2, ge=0, le=2)
+    """Sampling temperature. Above 0.2 judges contradict themselves; at 0 an unreadable verdict stays unreadable."""
+    max_tokens: int | None = Field(default=512, ge=1)
+    """The most tokens of a verdict; one that is cut off is not read."""
+
+    @model_validator(mode="after")
+    def _of_its_mode(self) -> Self:
+        self.prompt = self.prompt or f"judge/{self.mode}"
+        self.scale = self.scale or ([1, 5] if self.mode == "panel" else [1, 10])
+        if self.mode == "scale":
+            self.criteria = self.criteria or QUALITY
+        for name, column in DEFAULTS.items():
+            if self.mode in ONLY_IN[name]:
+                setattr(self, name, getattr(self, name) or column)
+        return self
+
+    def problems(self) -> list[tuple[str, str, str]]:
+        """Fields of other modes, and combinations that no row could pass."""
+        return [*_stray_fields(self), *_wrong_columns(self), *_wrong_judges(self), *_wrong_numbers(self)]
+
+    def prompt_variables(self) -> set[str]:
+        """What the step shows besides the row's columns."""
+        texts = {"candidate_1", "candidate_2"} if self.mode == "pairwise" else {"candidate"}
+        return {*texts, "criteria", "low", "high", "fence", *(["hint"] if self.hint else [])}
+
+    def calls_per_row(self) -> int:
+        """Two of each judge in mode pairwise, else one."""
+        return len(self.models) * (2 if self.mode == "pairwise" else 1)
+
+    @property
+    def ends(self) -> verdicts.Scale:
+        """The worst and the best number."""
+        return self.scale[0], self.scale[1]
+
+    @property
+    def threshold(self) -> float:
+        """What judges' agreement is counted by: `accept_above`, or the middle of the scale."""
+        return sum(self.scale) / 2 if self.accept_above is None else self.accept_above
+
+
+def _stray_fields(config: Config) -> list[tuple[str, str, str]]:
+    return [
+        (name, f"{name}: means nothing in mode: {config.mode}.", f"take {name}: out, or mode: {' or '.join(modes)}")
+        for name, modes in ONLY_IN.items()
+        if config.mode not in modes and getattr(config, name) is not None
+    ]
+
+
+def _wrong_columns(config: Config) -> list[tuple[str, str, str]]:
+    if config.mode != "pairwise":
+        return []
+    missing = [name for name in ("a", "b") if getattr(config, name) is None]
+    if missing:
+        what = (
+            f"mode: pairwise compares two columns, and {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'}"
+        )
+        return [("mode", f"{what} not named.", "add a: COLUMN and b: COLUMN")]
+    same = f"a and b name the same column {config.a!r}, so that there is nothing to compare."
+    return [("b", same, "name the column with the other text")] if config.a == config.b else []
+
+
+def _wrong_judges(config: Config) -> list[tuple[str, str, str]]:
+    twice = next((name for at, name in enumerate(config.models) if name in config.models[:at]), None)
+    if twice is not None:
+        return [("models", f"model {twice!r} is named twice; it would only say the same again.", "name it once")]
+    if config.mode != "panel":
+        return []
+    others = len({_base(name) for name in config.models}) - 1
+    if others < 1:
+        what = f"a panel of {_base(config.models[0])!r} alone has no reviewer for what it wrote itself."
+        return [("models", what, "name a second model, or mode: scale")]
+    if (config.min_reviews or 1) > others:
+        what = f"min_reviews: {config.min_reviews}, but a text by one of the panel has only {others} to review it."
+        return [("min_reviews", what, f"min_reviews: {others}, or more models")]
+    return []
+
+
+def _wrong_numbers(config: Config) -> list[tuple[str, str, str]]:
+    if len(config.scale) != 2:
+        return [("scale", f"scale: {config.scale} is not two numbers.", "write the worst and the best: [1, 10]")]
+    low, high = config.ends
+    found = []
+    if not low < high:
+        found.append(("scale", f"scale: {config.scale} does not go up.", "write the worst number first: [1, 10]"))
+    elif config.accept_above is not None and not low <= config.accept_above < high:
+        what = (
+            f"accept_above: {config.accept_above} would {'drop' if config.accept_above >= high else 'keep'} every row"
+        )
+        found.append(
+            ("accept_above", f"{what} on a scale from {low} to {high}.", f"a number from {low} to below {high}")
+        )
+    labels = [verdicts.plain(name) for name in config.criteria]
+    if len(set(labels)) < len(labels) or not all(labels):
+        what = f"criteria: {', '.join(map(repr, config.criteria))} cannot be told apart in a verdict."
+        found.append(("criteria", what, "give each a name of its own, of letters and digits"))
+    return found
+
+
+@row_step(
+    reads=["{of}", "{a}", "{b}", "{author}", "{hint}"],
+    writes=["scores", "verdicts", "{score}", "{score_a}", "{score_b}", "{gap}"],
+    drops=["not above {accept_above}"],
+)
+async def run(row: Row, config: Config, ctx: Context) -> Row | Dropped | Failed:
+    if config.mode == "pairwise":
+        return await _compared(row, config, ctx)
+    judged = await (_reviewed if config.mode == "panel" else _graded)(row, config, ctx)
+    if isinstance(judged, Failed) or config.accept_above is None:
+        return judged
+    accepted = judged[str(config.score)] > config.accept_above
+    return judged if accepted else Dropped(judged, f"not above {config.accept_above}")
+
+
+async def _graded(row: Row, config: Config, ctx: Context) -> Row:
+    """Every judge gives every criterion a number; the score is the mean of all."""
+    values = _values(row, config, candidate=str(config.of))
+
+    def read(text: str) -> dict[str, float]:
+        return verdicts.labelled(text, list(config.criteria), config.ends)
+
+    texts = await all_of(*(_verdict(model, values, read, row, config, ctx) for model in config.models))
+    scores = {model: read(text) for model, text in zip(config.models, texts, strict=True)}
+    means = {model: fmean(numbers.values()) for model, numbers in scores.items()}
+    return _scored(row, config, ctx, means, scores, dict(zip(config.models, texts, strict=True)))
+
+
+async def _reviewed(row: Row, config: Config, ctx: Context) -> Row | Failed:
+    """Everybody but the author gives a whole number; the score is the mean of those that can be read."""
+    values = _values(row, config, candidate=str(config.of))
+    author = _base(str(row[str(config.author)]))
+    reviewers = [model for model in config.models if _base(model) != author]
+
+    def read(text: str) -> int:
+        return verdicts.bracketed(text, config.ends)
+
+    faults: list[str] = []
+
+    async def review(model: str) -> str | None:
+        try:
+            return await _verdict(model, values, read, row, config, ctx)
+        except ReplyFault as fault:
+            if config.min_reviews is None:
+                raise
+            faults.append(str(fault))
+            return None
+
+    said = dict(zip(reviewers, await all_of(*map(review, reviewers)), strict=True))
+    scores = {model: read(text) for model, text in said.items() if text is not None}
+    if len(scores) < (config.min_reviews or 1):
+        what = f"{len(scores)} of {len(reviewers)} reviews could be read, min_reviews is {config.min_reviews}"
+        return Failed(row, "unreadable", f"{what}: {'; '.join(faults)}")
+    return _scored(row, config, ctx, scores, {model: scores.get(model) for model in reviewers}, said)
+
+
+async def _compared(row: Row, config: Config, ctx: Context) -> Row:
+    """Every judge sees both orders; a side's score is its mean over them, so that its place earns it nothing."""
+    a_first = _values(row, config, candidate_1=str(config.a), candidate_2=str(config.b))
+    b_first = _values(row, config, candidate_1=str(config.b), candidate_2=str(config.a))
+
+    def read(text: str) -> list[float]:
+        return list(verdicts.labelled(text, ANSWERS, config.ends).values())
+
+    calls = [(model, values) for model in config.models for values in (a_first, b_first)]
+    texts = await all_of(*(_verdict(model, values, read, row, config, ctx) for model, values in calls))
+    said = {model: texts[2 * at : 2 * at + 2] for at, model in enumerate(config.models)}
+    numbers = {model: (read(first), read(second)[::-1]) for model, (first, second) in said.items()}
+    ctx.count(**agreement.of_orders({model: (x[0] - x[1], y[0] - y[1]) for model, (x, y) in numbers.items()}))
+    pairs = [pair for both in numbers.values() for pair in both]
+    return row | {
+        "scores": {model: {"a": [x[0], y[0]], "b": [x[1], y[1]]} for model, (x, y) in numbers.items()},
+        "verdicts": said,
+        str(config.score_a): fmean(pair[0] for pair in pairs),
+        str(config.score_b): fmean(pair[1] for pair in pairs),
+        str(config.gap): round(fmean(pair[0] - pair[1] for pair in pairs), 9),
+    }
+
+
+def _scored(
+    row: Row,
+    config: Config,
+    ctx: Context,
+    numbers: Mapping[str, float],
+    scores: Mapping[str, Any],
+    said: Mapping[str, str | None],
+) -> Row:
+    """The row with its score, the mean of the judges' numbers; what they agree on is counted."""
+    correct = row.get("correct")
+    ctx.count(**agreement.of_numbers(numbers, config.threshold, correct if isinstance(correct, bool) else None))
+    return row | {"scores": dict(scores), "verdicts": dict(said), str(config.score): fmean(numbers.values())}
+
+
+async def _verdict(
+    model: str, values: Row, read: Callable[[str], object], row: Row, config: Config, ctx: Context
+) -> str:
+    """What a judge wrote, which `read` can read."""
+    reply = await ctx.ask(model, ctx.render(str(config.prompt), values), config.sampling(), row=row, read=read)
+    return reply.text
+
+
+def _values(row: Row, config: Config, **columns: str) -> Row:
+    """What a prompt shows of a row. The texts stand between marks with a code that none of them can hold."""
+    texts = {name: row[column] for name, column in columns.items()}
+    for name, text in texts.items():
+        if text is None:
+            raise DataError(f"column {columns[name]!r} is empty, so that there is nothing to judge")
+    low, high = config.scale
+    shown = {
+        "criteria": config.criteria,
+        "low": low,
+        "high": high,
+        "fence": digest(sorted(map(str, texts.values())), 12),
+    }
+    return row | texts | shown | ({"hint": row[config.hint]} if config.hint else {})
+
+
+def _base(model: str) -> str:
+    """A model's name without its version."""
+    return model.partition("@")[0]

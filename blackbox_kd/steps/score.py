@@ -1,0 +1,73 @@
+"""Says how likely a model finds a given text: the sum and the mean of its tokens' log-probabilities.
+
+Reads    the prompt's variables, {of}
+Writes   {into}, {mean}, {tokens}
+Drops    nothing
+Calls    2 per row, of one token each
+Source   Gu et al. 2024, arXiv:2410.17215 (rows are chosen by the difference between a large and a small model)
+"""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from blackbox_kd import logprobs
+from blackbox_kd.errors import SetupError
+from blackbox_kd.registry import Column, ModelName, NewColumn, PromptName, StepConfig, row_step
+from blackbox_kd.schema import Context, Failed, Message, Reply, Row, Sampling
+from blackbox_kd.together import all_of
+
+
+class Config(StepConfig):
+    """Fields of `score`. Two steps with an `as` of their own let rows be chosen by what two models find."""
+
+    model: ModelName
+    """Model that scores; its provider must offer log-probabilities (vllm, transformers)."""
+    of: Column = "response"
+    """Column with the text; blanks around it do not count, nor does the end of the turn."""
+    prompt: PromptName = "student/plain"
+    """Template of the messages that the text is an answer to."""
+    into: NewColumn = Field(default="logprob", alias="as")
+    """Column for the sum over the tokens of the text, in natural logarithms."""
+    mean: NewColumn | None = None
+    """Column for the mean over the tokens, the negative of the loss; `logprob_mean` if left out, or what `as` names
+    with `_mean` behind it."""
+    tokens: NewColumn | None = None
+    """Column for the number of tokens; `tokens` if left out, or what `as` names with `_tokens` behind it."""
+
+    @model_validator(mode="after")
+    def _named_alike(self) -> Self:
+        self.mean = self.mean or f"{self.into}_mean"
+        self.tokens = self.tokens or ("tokens" if self.into == "logprob" else f"{self.into}_tokens")
+        return self
+
+    def calls_per_row(self) -> int:
+        """Two: the text after its messages, and the messages alone."""
+        return 2
+
+
+@row_step(reads=["{of}"], writes=["{into}", "{mean}", "{tokens}"])
+async def run(row: Row, config: Config, ctx: Context) -> Row | Failed:
+    text = str(row[config.of]).strip()
+    if not text:
+        return Failed(row, "empty", f"column {config.of!r} holds no text")
+    before = ctx.render(config.prompt, row)
+    found = await _logprobs([*before, {"role": "assistant", "content": text}], before, row, config, ctx)
+    if not found:
+        return Failed(row, "empty", f"the chat template leaves nothing of column {config.of!r}")
+    total = sum(found)
+    return row | {config.into: total, str(config.mean): total / len(found), str(config.tokens): len(found)}
+
+
+async def _logprobs(whole: list[Message], before: list[Message], row: Row, config: Config, ctx: Context) -> list[float]:
+    """The log-probabilities of the tokens that `whole` has after `before`."""
+
+    async def ask(messages: list[Message], sampling: Sampling) -> Reply:
+        return await ctx.ask(config.model, messages, sampling, row=row, accept_truncated=True)
+
+    replies = await all_of(ask(whole, logprobs.WITH_TEXT), ask(before, logprobs.BEFORE_TEXT))
+    try:
+        return logprobs.of_text(*replies)
+    except ValueError as error:
+        what = f"{ctx.step}: model {config.model!r} cannot score: {error}"
+        raise SetupError(f"{what}\n  fix: a model of provider vllm (0.11 or later) or transformers") from error

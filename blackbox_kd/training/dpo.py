@@ -1,0 +1,131 @@
+"""Direct preference optimisation with TRL: `python -m blackbox_kd.training.dpo JOB.json`. Read it from top to bottom.
+
+The rows are {prompt, chosen, rejected} in messages; `stage.py` says what a job is and what is left behind. The
+reference is the model as the job found it: for an adapter that is there already TRL keeps a frozen copy of it beside
+the one that learns, for a new adapter the base without it, and for all weights a second copy of the model.
+
+Source: Rafailov et al. 2023, arXiv:2305.18290; TRL 1.16 DPOTrainer; the plain loss on the chosen text beside it is
+that of Pang et al. 2024, arXiv:2404.19733.
+"""
+
+import functools
+import time
+from pathlib import Path
+from typing import Any
+
+from blackbox_kd.training import preflight, stage, student
+
+SIDES = ("chosen", "rejected")
+UNTRAINED = (
+    "the model was not fine-tuned before: preferences between texts that it would not write itself teach it little; "
+    "put a train step with method: sft before"
+)
+UNWEIGHTED = "column 'weight' is not looked at: every pair counts the same in method dpo"
+
+
+def train(job: stage.Job, output: Path, name: str, tell: stage.Tell) -> dict[str, Any]:
+    """Loads, checks, trains and saves; returns what training.json holds."""
+    import torch
+    from transformers import set_seed
+    from trl import DPOTrainer
+
+    from blackbox_kd.matmul import quicker_float32
+
+    began, settings = time.monotonic(), job["settings"]
+    stage.quiet()
+    quicker_float32()
+    set_seed(settings["seed"])
+    tokenizer = student.load_tokenizer(job)
+    rows = stage.read_rows(Path(job["data"]), tokenizer, ["prompt", *SIDES])
+    lengths = preflight.check_template(tokenizer, rows, SIDES)
+    warnings = warned(job, rows)
+    for warning in warnings:
+        tell({"event": "warning", "warning": warning})
+    on_gpu = torch.cuda.is_available()
+    model = student.load_model(job, on_gpu)
+    limit = preflight.max_length(lengths, settings["max_length"], model.config.max_position_embeddings)
+    fit = preflight.long_rows(lengths, limit, drop=settings["long_rows"] == "drop")
+    parts = stage.parted([{name: rows[n][name] for name in ("prompt", *SIDES)} for n in fit], settings)
+    checkpoints = stage.prepare_folder(output, name, on_gpu)
+    trainer = DPOTrainer(
+        model=model,
+        # TRL would load its own from the model's folder, and so without an adapter that was merged into it.
+        ref_model=student.load_model(job, on_gpu).eval() if settings["adapter"] == "full" else None,
+        args=arguments(settings, checkpoints, parts, limit, on_gpu),
+        train_dataset=parts["train"],
+        eval_dataset=parts.get("test"),
+        processing_class=tokenizer,
+        peft_config=student.new_lora(job, model),
+    )
+    if settings["adapter"] == "lora":
+        save_one_adapter(trainer.model)
+    stage.carry_out(trainer, output, checkpoints, tokenizer, tell)
+    facts = {
+        "rows": len(parts["train"]),
+        "rows_left_out": len(rows) - len(fit),
+        "rows_for_evaluation_loss": len(parts.get("test", [])),
+        **measured(lengths, fit),
+        "max_length": limit,
+        "fine_tuned_before": fine_tuned(job),
+        "warnings": warnings,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    preferences = preferred(trainer.state.log_history)
+    return {**facts, **stage.told(trainer, on_gpu), "preferences": preferences, "settings": settings}
+
+
+def measured(lengths: preflight.Lengths, fit: list[int]) -> dict[str, Any]:
+    """How long the two sides of the pairs are: preferences for longer texts teach a model to write longer ones."""
+    chosen, rejected = ([lengths.completions[side][number] for number in fit] for side in SIDES)
+    return {
+        "completion_tokens": {"chosen": sum(chosen), "rejected": sum(rejected)},
+        "length_ratio": round(sum(c / r for c, r in zip(chosen, rejected, strict=True)) / len(fit), 3),
+        "longest_row_tokens": max(lengths.tokens[number] for number in fit),
+    }
+
+
+def fine_tuned(job: stage.Job) -> bool:
+    """Whether the model that preferences are taught to comes from a training of ours, or has an adapter."""
+    return job["adapter_from"] is not None or stage.made_by(Path(job["model"])) is not None
+
+
+def warned(job: stage.Job, rows: list[dict[str, Any]]) -> list[str]:
+    """What is odd about a job, but no reason to refuse it."""
+    unweighted = any(row.get("weight", 1.0) != 1.0 for row in rows)
+    return [text for text, holds in ((UNTRAINED, not fine_tuned(job)), (UNWEIGHTED, unweighted)) if holds]
+
+
+def save_one_adapter(model: Any) -> None:
+    """Keeps the frozen copy out of what is saved, of checkpoints too.
+
+    A checkpoint with two adapters is resumed without the trained one: transformers 5.19 looks into the folder of the
+    copy alone (`Trainer._load_from_checkpoint`). The copy is made anew from what the job starts from.
+    """
+    model.save_pretrained = functools.partial(model.save_pretrained, selected_adapters=["default"])
+
+
+def arguments(settings: dict[str, Any], checkpoints: Path, parts: Any, limit: int, on_gpu: bool) -> Any:
+    """TRL's arguments; those it does not know in this version are an error of ours, not of the user."""
+    from trl import DPOConfig
+
+    shared = stage.arguments(settings, checkpoints, parts, limit, on_gpu, texts=len(SIDES))
+    losses = {"sigmoid": 1.0} | ({"sft": settings["sft_weight"]} if settings["sft_weight"] else {})
+    return DPOConfig(**shared, beta=settings["beta"], loss_type=list(losses), loss_weights=list(losses.values()))
+
+
+def preferred(log: list[dict[str, Any]]) -> dict[str, Any]:
+    """How the preferences were learnt: first and last values of what TRL logs, rewards in units of beta times nats."""
+    names = {
+        "margin": "rewards/margins",
+        "accuracy": "rewards/accuracies",
+        "chosen_logps": "logps/chosen",
+        "rejected_logps": "logps/rejected",
+        "evaluation_margin": "eval_rewards/margins",
+        "evaluation_accuracy": "eval_rewards/accuracies",
+    }
+    found = {name: stage.first_and_last(log, key) for name, key in names.items()}
+    return {name: {"first": first, "last": last} for name, (first, last) in found.items() if first is not None}
+
+
+if __name__ == "__main__":
+    stage.main("dpo", train)

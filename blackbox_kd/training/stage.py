@@ -1,0 +1,251 @@
+"""What every training stage does around its training: the job, its rows, checkpoints, events, and what it leaves.
+
+A job is {model, adapter_from, chat_template, data, output, settings}; `steps/train.py` says what each setting means.
+Events go to stdout as JSON lines, everything else to stderr. What is left in `output`: the adapter or the weights with
+tokenizer and chat template, training_log.jsonl, and, written last, training.json.
+"""
+
+import hashlib
+import json
+import math
+import os
+import resource
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from blackbox_kd.control_tokens import neutralise, pattern
+from blackbox_kd.errors import BlackboxError, DataError
+
+FIRST_PROCESS = os.environ.get("RANK", "0") == "0"
+"""On several GPUs each has a process; one of them speaks and writes."""
+PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+CPU_TOKENS = 1_024
+"""Tokens of one forward pass on a CPU: more bring no speed there, and cost memory and time for allocating it."""
+GPU_TOKENS = 16_384
+"""Tokens of one forward pass on a GPU; a 7B model with LoRA in bfloat16 fits into 24 GB with them."""
+
+Job = dict[str, Any]
+Tell = Callable[[Mapping[str, Any]], None]
+Train = Callable[[Job, Path, str, Tell], dict[str, Any]]
+"""Trains a job into its folder, under the job's name; returns what training.json holds."""
+
+
+def main(method: str, train: Train) -> None:
+    """Runs the job whose file the command line names; an error of the user's ends in its message."""
+    events = os.fdopen(os.dup(1) if FIRST_PROCESS else os.open(os.devnull, os.O_WRONLY), "w", buffering=1)
+    os.dup2(2, 1)  # libraries print; stdout is for events alone
+
+    def tell(event: Mapping[str, Any]) -> None:
+        events.write(json.dumps(event) + "\n")
+
+    try:
+        _work(method, Path(sys.argv[1]), train, tell)
+    except BlackboxError as error:
+        sys.stderr.write(f"train ({method}): {error}\n")
+        sys.exit(error.exit_status)
+
+
+def _work(method: str, job_file: Path, train: Train, tell: Tell) -> None:
+    """Trains what a job says; a job that is finished already is left as it is."""
+    job = json.loads(job_file.read_text())
+    output, name = Path(job["output"]), job_hash(method, job)
+    if made_by(output) == name:
+        return
+    result = train(job, output, name, tell)
+    if FIRST_PROCESS:
+        (output / "training.json").write_text(json.dumps({"job": name, **result}, indent=1))
+
+
+def job_hash(method: str, job: Job) -> str:
+    """Names a job by all that decides its result: a checkpoint of another job is never gone on with."""
+    data = hashlib.sha256(Path(job["data"]).read_bytes()).hexdigest()
+    parts = {key: value for key, value in job.items() if key not in ("data", "output")}
+    # What a later version starts from stands under the same path after it was trained anew.
+    before = [made_by(Path(place)) for place in (job["model"], job["adapter_from"]) if place]
+    return hashlib.sha256(json.dumps([method, parts, before, data], sort_keys=True).encode()).hexdigest()
+
+
+def made_by(folder: Path) -> str | None:
+    """Name of the job that has made a folder; None if no training of ours has."""
+    done = folder / "training.json"
+    return str(json.loads(done.read_text()).get("job")) if done.exists() else None
+
+
+def quiet() -> None:
+    """Switches the libraries' progress bars off: events say how far training is."""
+    import datasets
+    from transformers.utils import logging
+
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+
+
+def read_rows(data: Path, tokenizer: Any, columns: Iterable[str]) -> list[dict[str, Any]]:
+    """The rows of the job, with the student's control tokens made harmless in the messages of `columns`."""
+    with data.open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    if not rows:
+        raise DataError("there are no rows to train on\n  fix: look at the steps before, they kept none")
+    control = pattern(tokenizer)
+    return [row | {name: neutralise(row[name], control) for name in columns} for row in rows]
+
+
+def parted(rows: list[dict[str, Any]], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The rows to train on, under `train`, and those that are kept back for the evaluation loss, under `test`."""
+    from datasets import Dataset
+
+    dataset = Dataset.from_list(rows)
+    held = round(settings["eval_share"] * len(rows))
+    return dict(dataset.train_test_split(held, seed=settings["seed"])) if held else {"train": dataset}
+
+
+def arguments(
+    settings: dict[str, Any], checkpoints: Path, parts: Mapping[str, Any], limit: int, on_gpu: bool, texts: int = 1
+) -> dict[str, Any]:
+    """The arguments that TRL's trainers share.
+
+    Args:
+        settings: fields of the step `train`.
+        checkpoints: where they are written.
+        parts: rows to train on, and perhaps rows for the evaluation loss.
+        limit: most tokens of a text.
+        on_gpu: whether there is one.
+        texts: how many texts a row is, each a sequence of its own in a forward pass.
+    """
+    evaluates, wanted = "test" in parts, max(1, settings["batch_size"] // int(os.environ.get("WORLD_SIZE", "1")))
+    room = max(1, (GPU_TOKENS if on_gpu else CPU_TOKENS) // (limit * texts))
+    per_pass = max(size for size in range(1, min(wanted, room) + 1) if wanted % size == 0)
+    an_epoch = math.ceil(len(parts["train"]) / settings["batch_size"])
+    steps = settings["max_steps"] or math.ceil(an_epoch * settings["epochs"])
+    every = max(10, steps // 10)
+    return {
+        "output_dir": str(checkpoints),
+        "num_train_epochs": settings["epochs"],
+        "max_steps": settings["max_steps"] or -1,
+        "learning_rate": settings["learning_rate"],
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": settings["warmup"] if settings["warmup"] > 0 else 0,
+        "weight_decay": settings["weight_decay"],
+        "max_grad_norm": settings["max_grad_norm"],
+        "per_device_train_batch_size": per_pass,
+        "per_device_eval_batch_size": per_pass,
+        "gradient_accumulation_steps": wanted // per_pass,
+        "max_length": limit,
+        "train_sampling_strategy": "random",  # grouping by length would not go on in the same order after a kill
+        "eval_strategy": "steps" if evaluates else "no",
+        "eval_steps": every,
+        "save_strategy": "steps",
+        "save_steps": every,
+        "save_total_limit": 2,
+        "load_best_model_at_end": evaluates,
+        "metric_for_best_model": "eval_loss" if evaluates else None,
+        "logging_steps": max(1, steps // 50),
+        "seed": settings["seed"],
+        "bf16": on_gpu,
+        "use_cpu": not on_gpu,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": on_gpu,
+        _checkpointing(): on_gpu,
+    }
+
+
+def _checkpointing() -> str:
+    """What transformers calls it to compute activations twice and keep few of them; it was renamed."""
+    from dataclasses import fields
+
+    from transformers import TrainingArguments
+
+    known = {field.name for field in fields(TrainingArguments)}
+    return "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+
+
+def prepare_folder(output: Path, name: str, on_gpu: bool) -> Path:
+    """The folder of checkpoints; those of another job are thrown away first, before any process looks for one."""
+    from accelerate import PartialState
+
+    checkpoints = output / "checkpoints"
+    mark = output / "job.sha256"
+    with PartialState(cpu=not on_gpu).main_process_first():
+        if FIRST_PROCESS and output.exists() and (not mark.exists() or mark.read_text() != name):
+            sys.stderr.write(f"{output}: made by another job; training starts anew\n")
+            shutil.rmtree(output)
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        mark.write_text(name)
+    return checkpoints
+
+
+def follow(trainer: Any, tell: Tell) -> None:
+    """Tells of each step and each log, and ends the process when its parent has died."""
+    from transformers import PrinterCallback, TrainerCallback
+
+    parent = os.getppid()
+
+    class Events(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if os.getppid() != parent:
+                os._exit(1)
+            tell({"event": "step", "step": state.global_step, "steps": state.max_steps})
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            tell({"event": "log", "step": state.global_step, "steps": state.max_steps, **(logs or {})})
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Events())
+
+
+def carry_out(trainer: Any, output: Path, checkpoints: Path, tokenizer: Any, tell: Tell) -> None:
+    """Trains, or goes on from the last checkpoint, and leaves what was trained in `output`."""
+    from transformers.trainer_utils import get_last_checkpoint
+
+    follow(trainer, tell)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)))
+    trainer.save_model(str(output))
+    if not FIRST_PROCESS:
+        return
+    tokenizer.save_pretrained(str(output))
+    log = trainer.state.log_history
+    (output / "training_log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
+    for left in ("training_args.bin", "README.md"):
+        (output / left).unlink(missing_ok=True)
+    shutil.rmtree(checkpoints)
+
+
+def first_and_last(log: list[dict[str, Any]], key: str) -> tuple[float | None, float | None]:
+    """The first and the last value of a number that was logged under way."""
+    values = [entry[key] for entry in log if key in entry]
+    return (values[0], values[-1]) if values else (None, None)
+
+
+def told(trainer: Any, on_gpu: bool) -> dict[str, Any]:
+    """How training went, and on what."""
+    import torch
+
+    first, last = first_and_last(trainer.state.log_history, "loss")
+    return {
+        "steps": trainer.state.global_step,
+        "first_loss": first,
+        "last_loss": last,
+        "best_evaluation_loss": trainer.state.best_metric,
+        "peak_memory_mb": peak_memory_mb(on_gpu),
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+        "versions": {package: metadata.version(package) for package in PACKAGES},
+    }
+
+
+def peak_memory_mb(on_gpu: bool) -> int:
+    """The most memory that was used: of the GPU, or of the process."""
+    import torch
+
+    if on_gpu:
+        return int(torch.cuda.max_memory_allocated() / 2**20)
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -1,0 +1,55 @@
+"""The model that a training stage trains: its tokenizer, its weights, and the adapter on them."""
+
+from typing import Any
+
+from blackbox_kd import pretrained
+
+
+def load_tokenizer(job: dict[str, Any]) -> Any:
+    """The tokenizer of the model to train, with the chat template that it is asked with."""
+    return pretrained.tokenizer(job["adapter_from"] or job["model"], job.get("chat_template"))
+
+
+def load_model(job: dict[str, Any], on_gpu: bool) -> Any:
+    """The model to train: bfloat16 for LoRA on a GPU, float32 master weights everywhere else."""
+    from peft import PeftModel
+
+    adapter = job["settings"]["adapter"]
+    dtype = "bfloat16" if on_gpu and adapter == "lora" else "float32"
+    model = pretrained.model(job["model"], dtype)
+    if job["adapter_from"] is None:
+        return model
+    if adapter == "full":
+        merged = PeftModel.from_pretrained(model, job["adapter_from"]).merge_and_unload(safe_merge=True)
+        return merged.requires_grad_(True)  # peft had frozen the weights under the adapter
+    return PeftModel.from_pretrained(model, job["adapter_from"], is_trainable=True)
+
+
+def new_lora(job: dict[str, Any], model: Any) -> Any:
+    """LoRA as the settings say; None where all weights are trained, or an adapter that is there already."""
+    return lora(job["settings"], model) if job["settings"]["adapter"] == "lora" and not job["adapter_from"] else None
+
+
+def lora(settings: dict[str, Any], model: Any) -> Any:
+    """LoRA on all linear layers, or on those of the upper part of the model."""
+    from peft import LoraConfig
+
+    total = model.config.num_hidden_layers
+    upper = None if settings["layers"] is None else range(total - max(1, round(settings["layers"] * total)), total)
+    linear = sorted({name.rsplit(".", 1)[-1] for name, module in model.named_modules() if is_linear(name, module)})
+    return LoraConfig(
+        r=settings["r"],
+        lora_alpha=settings["alpha"] or 2 * settings["r"],
+        lora_dropout=settings["dropout"],
+        # peft takes "all-linear" only without a choice of layers.
+        target_modules="all-linear" if upper is None else linear,
+        layers_to_transform=None if upper is None else list(upper),
+        task_type="CAUSAL_LM",
+    )
+
+
+def is_linear(name: str, module: Any) -> bool:
+    """Whether a module is a linear layer inside the model, the output head left out."""
+    import torch
+
+    return isinstance(module, torch.nn.Linear) and "lm_head" not in name

@@ -1,0 +1,32 @@
+import pytest
+
+from blackbox_kd.leaks import holds, texts
+
+
+@pytest.mark.parametrize(
+    ("text", "part", "expected"),
+    [
+        ("It is 4.", "4", True),
+        ("It costs $4, no more", "4", True),
+        ("14 and 41", "4", False),
+        ("4.5 or 3.4", "4", False),
+        ("4,000 metres", "4", False),
+        ("1,000,000 metres", "1000000", True),
+        ("1000 metres", "1,000", True),
+        ("New\n  York", "new york", True),
+        ("newer York", "new", False),
+        ("答えは東京です", "東京", True),
+        ("cafe\u0301s", "café", False),
+        ("a {brace} and a (bracket", "(bracket", True),
+        ("x is {4}", "{4}", True),
+        ("anything", "", False),
+        ("anything", "  ", False),
+    ],
+)
+def test_a_part_stands_in_a_text_as_words_or_numbers_of_its_own(text: str, part: str, expected: bool) -> None:
+    assert holds(text, part) is expected
+
+
+def test_the_texts_of_a_value_are_all_that_is_inside_of_it() -> None:
+    assert texts([{"a": "x", "b": [1, None]}, "y"]) == ["x", "1", "y"]
+    assert texts(None) == []
