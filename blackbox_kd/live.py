@@ -47,6 +47,8 @@ class View:
 
     def training(self, event: Mapping[str, Any]) -> None:
         """Training tells how it goes on; most events have no loss, and the last one stays in sight."""
+        if "warning" in event:
+            self.say(f"warning: {event['warning']}")
         self._training = {**self._training, **event}
 
     @contextmanager

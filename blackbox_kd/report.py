@@ -237,7 +237,12 @@ def _training(report: Mapping[str, Any]) -> list[str]:
             text += f"; loss {entry['first_loss']:.3f} at the start, {entry['last_loss']:.3f} at the end"
         if entry.get("rows_left_out"):
             text += f"; {entry['rows_left_out']:,} rows left out as longer than {entry['max_length']:,} tokens"
-        lines.append(text)
+        if preferences := entry.get("preferences"):
+            margin, accuracy = preferences["margin"], preferences["accuracy"]
+            text += f"; margin {margin['first']:.3f} at the start, {margin['last']:.3f} at the end, with "
+            text += f"{percent(accuracy['last'])} of the pairs in order; chosen texts "
+            text += f"{entry['length_ratio']:.2f} times as long as rejected ones"
+        lines += [text, *(f"  - warning: {warning}" for warning in entry.get("warnings", []))]
     return ["## Training", "", *lines, ""] if lines else []
 
 

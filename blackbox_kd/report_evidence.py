@@ -25,10 +25,10 @@ def in_words(report: Mapping[str, Any]) -> list[str]:
 
 
 def _agreement(entry: Mapping[str, Any]) -> str:
+    wrong = f" Of these {entry['same']:,} answers, {entry['same_wrong']:,} are wrong." if entry["same"] else ""
     return (
         f"On the same {entry['n']:,} rows of `{entry['table']}`{_when(entry)}, `{entry['model']}` gives the answer of "
-        f"`{entry['against']}` in {_percent(entry['agreement'])} (95 % interval {_interval(entry['ci95'])}). Of these "
-        f"{entry['same']:,} answers, {entry['same_wrong']:,} are wrong."
+        f"`{entry['against']}` in {_percent(entry['agreement'])} (95 % interval {_interval(entry['ci95'])}).{wrong}"
     )
 
 

@@ -138,8 +138,8 @@ print(place)
 print(opened._engine._tokenizer.chat_template.split()[0])
 print(pretrained.tokenizer(place).chat_template.split()[0])
 print(pretrained.model(place, "float32").config._name_or_path == "some/model")
-from blackbox_kd.training import stage
-print(stage.load_tokenizer({"model": place, "adapter_from": None}).chat_template.split()[0])
+from blackbox_kd.training import student
+print(student.load_tokenizer({"model": place, "adapter_from": None}).chat_template.split()[0])
 """
 
 

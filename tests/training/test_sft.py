@@ -94,7 +94,7 @@ async def test_no_rows_are_refused(tmp_path: Path) -> None:
 async def test_tasks_of_a_table_are_told_and_each_counts_by_its_weight(tmp_path: Path) -> None:
     tasks = [("predict", "a", 1.0), ("explain", "because of a", 0.5), ("explain", "because", 0.5)] * 4
     lines = [{"prompt": [user("?")], "completion": [assistant(say)], "task": t, "weight": w} for t, say, w in tasks]
-    result, _ = await jobs.run("sft", jobs.write_job(tmp_path, "sft", lines, max_steps=3))
+    result, _ = await jobs.run("sft", jobs.write_job(tmp_path, "sft", lines, batch_size=12, max_steps=10))
     assert result["tasks"] == {
         "predict": {"rows": 4, "completion_tokens": 4 * 3, "mean_weight": 1.0},
         "explain": {"rows": 8, "completion_tokens": 4 * (14 + 9), "mean_weight": 0.5},
