@@ -131,11 +131,10 @@ class Walk:
         self._pass_on(planned, level, found)
 
     def _add_lines(self, planned: Planned, level: Level, found: Rehearsed, like: Rehearsed) -> None:
-        named = [m.value for m in mentions(planned.config) if m.kind == "model"]
-        each = planned.config.calls_per_row() / max(1, len(named))
-        for name in dict.fromkeys([*named, *(asked.model for asked in found.asked)]):
+        calls = planned.config.calls_by_model()
+        for name in dict.fromkeys([*calls, *(asked.model for asked in found.asked)]):
             own = [asked for asked in found.asked if asked.model == name]
-            per_row = each * named.count(name)
+            per_row = calls[name]
             # A row whose first call has no reply yet does not get to its second one.
             unseen = (len(level.known) - found.failed) * per_row - sum(asked.is_first for asked in own)
             rest = level.rest * per_row + max(0.0, unseen)

@@ -1,7 +1,7 @@
 """Marks on the fields of a step's config: what a field's text names, and what it takes when it is left out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -24,6 +24,8 @@ class Names:
         "expression",
         "answer",
     ]
+    able: str = ""
+    """Of a model: what its provider's config must have set, such as `scores`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class FromEarlier:
 
 StudentName = Annotated[str, Names("student")]
 ModelName = Annotated[str, Names("model")]
+ScoringModel = Annotated[str, Names("model", able="scores")]
+"""A model whose provider offers log-probabilities of given text."""
 TableName = Annotated[str, Names("table")]
 ReportedTable = Annotated[str, Names("reported table")]
 """A table of which only what `evaluate` reported is read, so that it may be held out."""
@@ -58,11 +62,13 @@ class Mention:
         field: the field's path as the recipe writes it, such as `models[1]`, `outputs.wrong` or `as`.
         kind: what it names.
         value: the name.
+        able: of a model: what its provider must be able to do.
     """
 
     field: str
     kind: str
     value: str
+    able: str = ""
 
 
 def mentions(config: BaseModel) -> Iterator[Mention]:
@@ -76,11 +82,11 @@ def _walk(annotation: Any, value: Any, path: str) -> Iterator[Mention]:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if isinstance(value, BaseModel):
         for inner in mentions(value):
-            yield Mention(f"{path}.{inner.field}", inner.kind, inner.value)
+            yield replace(inner, field=f"{path}.{inner.field}")
     elif origin is Annotated:
         marks = [mark for mark in arguments[1:] if isinstance(mark, Names)]
         if marks and isinstance(value, str):
-            yield Mention(path, marks[0].kind, value)
+            yield Mention(path, marks[0].kind, value, marks[0].able)
         else:
             yield from _walk(arguments[0], value, path)
     elif origin in (Union, UnionType):

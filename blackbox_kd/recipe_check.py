@@ -120,8 +120,11 @@ def _check_step(flow: Flow, planned: Planned) -> None:
     recipe_columns.check_leaks(flow, planned)
     if planned.step.held_out and source in flow.deciding and planned.loop is None:
         loop = flow.deciding[str(source)]
-        message = f"table {source!r} ended {loop} and picked its model: what is measured on it is no evidence."
-        flow.report(planned, "input", message, "", "read a table that the loop did not read")
+        message = f"table {source!r} decided what {loop} did: what is measured on it is no evidence."
+        flow.report(planned, "input", message, "", "read a table that no earlier step was guided by")
+    for mention in named:
+        if mention.kind == "reported table":
+            flow.deciding.setdefault(mention.value, planned.label)
     _write_columns(flow, planned, source, columns, named)
 
 
@@ -147,6 +150,11 @@ def _check_model_name(flow: Flow, planned: Planned, mention: Mention) -> None:
         message = f"model {mention.value!r} does not exist at this point of the chain."
         expected = f"versions here: {', '.join(f'{name}@{each}' for each in known)}"
         flow.report(planned, mention.field, message, expected, "name one of them, or train it before this step")
+    config = flow.recipe.models.get(name)
+    if mention.able and config is not None and not getattr(config, mention.able, False):
+        message = f"provider {config.provider!r} of model {name!r} offers no log-probabilities of given text."
+        able = [other for other in models.providers() if getattr(models.provider(other).Config, mention.able, False)]
+        flow.report(planned, mention.field, message, "", f"a model of another provider: {', '.join(able)}")
 
 
 def _check_student(flow: Flow, planned: Planned, mention: Mention) -> None:

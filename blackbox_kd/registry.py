@@ -11,6 +11,7 @@ import inspect
 import pkgutil
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from blackbox_kd.marks import (
     NewTable,
     PromptName,
     ReportedTable,
+    ScoringModel,
     StudentName,
     TableName,
     mentions,
@@ -68,10 +70,14 @@ class StepConfig(BaseModel):
         """Prompts whose text the student sees: triples of a field, the prompt, and whether it may show the answer."""
         return []
 
+    def calls_by_model(self) -> Counter[str]:
+        """Calls that a row takes of each model, for the estimate: one of each that is named, times `samples`."""
+        models = [mention.value for mention in mentions(self) if mention.kind == "model"]
+        return Counter(models * int(getattr(self, "samples", 1)))
+
     def calls_per_row(self) -> int:
-        """Calls that a row takes, for the estimate: a reply of each model that is named, and as often as `samples`."""
-        models = [mention for mention in mentions(self) if mention.kind == "model"]
-        return len(models) * int(getattr(self, "samples", 1))
+        """Calls that a row takes of all models together."""
+        return self.calls_by_model().total()
 
 
 StepKind = Literal["row", "table"]
@@ -258,6 +264,7 @@ __all__ = [
     "PromptName",
     "Registry",
     "ReportedTable",
+    "ScoringModel",
     "Step",
     "StepConfig",
     "StudentName",

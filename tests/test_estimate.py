@@ -176,12 +176,13 @@ class TestCounting:
     ) -> None:
         (tmp_path / "ask_twice.py").write_text(
             '"""Asks twice."""\n'
+            "from collections import Counter\n"
             "from blackbox_kd.asking import AskingConfig\n"
             "from blackbox_kd.registry import ModelName, row_step\n"
             "class Config(AskingConfig):\n"
             "    who: ModelName\n"
-            "    def calls_per_row(self):\n"
-            "        return 2\n"
+            "    def calls_by_model(self):\n"
+            "        return Counter({self.who: 2})\n"
             "@row_step(writes=['note'])\n"
             "async def run(row, config: Config, ctx):\n"
             "    messages = [{'role': 'user', 'content': row['instruction']}]\n"

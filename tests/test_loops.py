@@ -165,7 +165,7 @@ UNTIL = {"metric": "accuracy", "model": "student", "on": "dev"}
         (COLLECT, (), {"until": {"table": "pol", "rows": 9}}, "'pol' is written by no step of the loop"),
         (LEARN[:3], (), {"until": UNTIL}, "no evaluate of the loop asks 'student' about 'dev'"),
         (LEARN[:2], (), {"until": UNTIL}, "'student' is trained by no step of the loop"),
-        (LEARN, (EXAM,), {"until": UNTIL}, "what is measured on it is no evidence"),
+        (LEARN, (EXAM,), {"until": UNTIL}, "decided what steps[0] (loop) did: what is measured on it is no evidence"),
         ([{**COLLECT[0], "input": "pool"}, *COLLECT[1:]], (), {}, "table 'pool' is read here, but written only by"),
         ([*COLLECT, {"loop": {"steps": COLLECT}}], (), {}, "a loop cannot hold another loop"),
         ([*COLLECT[:2], {"step": "filter", "keep": "corect"}], (), {}, "expression 'corect' uses 'corect'"),

@@ -7,6 +7,7 @@ Calls    len(models) per row; with a judge, two more for each model but the one 
 Source   Wilson 1927 (interval), McNemar 1947 (paired test), Efron 1979 (bootstrap); Jiang et al. 2023 (both orders)
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Annotated, Any, Self
 
@@ -98,9 +99,10 @@ class Config(AskingConfig):
         """The question: it never shows the answer."""
         return [("prompt", self.prompt, False)]
 
-    def calls_per_row(self) -> int:
-        """One of each model; with a judge, two more for each but the one it compares with."""
-        return len(self.models) + (2 * (len(self.models) - 1) if self.judge is not None else 0)
+    def calls_by_model(self) -> Counter[str]:
+        """One of each model; two of the judge for each but the one that it compares with."""
+        judged = {} if self.judge is None else {self.judge: 2 * (len(self.models) - 1)}
+        return Counter(self.models) + Counter(judged)
 
     def judging(self) -> Sampling:
         """How verdicts are drawn."""

@@ -8,6 +8,7 @@ Source   Kim and Rush 2016, arXiv:1606.07947 (the teacher's text is the target)
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
@@ -91,9 +92,9 @@ class Config(AskingConfig):
         """All columns, or those that `keep` names."""
         return columns if self.keep is None else {"id", *self.keep, *_LINEAGE}
 
-    def calls_per_row(self) -> int:
+    def calls_by_model(self) -> Counter[str]:
         """A reply of each model that is asked, and as often as `samples`."""
-        return len(self.names()) * self.samples
+        return Counter(self.names() * self.samples)
 
     def names(self) -> list[str]:
         """The models that are asked."""

@@ -7,6 +7,7 @@ Calls    len(models) per row; twice as many in mode pairwise, and none to the au
 Source   Jiang et al. 2023, arXiv:2305.12870 (both orders, gap); Li et al. 2024, arXiv:2410.03663 (peer review)
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from statistics import fmean
 from typing import Any, Literal, Self
@@ -101,9 +102,9 @@ class Config(AskingConfig):
         texts = {"candidate_1", "candidate_2"} if self.mode == "pairwise" else {"candidate"}
         return {*texts, "criteria", "low", "high", "fence", *(["hint"] if self.hint else [])}
 
-    def calls_per_row(self) -> int:
+    def calls_by_model(self) -> Counter[str]:
         """Two of each judge in mode pairwise, else one."""
-        return len(self.models) * (2 if self.mode == "pairwise" else 1)
+        return Counter(self.models * (2 if self.mode == "pairwise" else 1))
 
     @property
     def ends(self) -> verdicts.Scale:

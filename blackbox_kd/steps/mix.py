@@ -14,7 +14,7 @@ its place:
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Self
 
@@ -95,9 +95,9 @@ class Config(StepConfig):
             return [("replay.table", what, "name an earlier table, or take it out of tables:")]
         return []
 
-    def calls_per_row(self) -> int:
+    def calls_by_model(self) -> Counter[str]:
         """None: the models that `gap` names were asked by `evaluate`."""
-        return 0
+        return Counter()
 
 
 @table_step(merges="tables", drops=["not drawn", "domain not evaluated"])

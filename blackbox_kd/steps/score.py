@@ -7,13 +7,14 @@ Calls    2 per row, of one token each
 Source   Gu et al. 2024, arXiv:2410.17215 (rows are chosen by the difference between a large and a small model)
 """
 
+from collections import Counter
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from blackbox_kd import logprobs
 from blackbox_kd.errors import SetupError
-from blackbox_kd.registry import Column, ModelName, NewColumn, PromptName, StepConfig, row_step
+from blackbox_kd.registry import Column, NewColumn, PromptName, ScoringModel, StepConfig, row_step
 from blackbox_kd.schema import Context, Failed, Message, Reply, Row, Sampling
 from blackbox_kd.together import all_of
 
@@ -21,7 +22,7 @@ from blackbox_kd.together import all_of
 class Config(StepConfig):
     """Fields of `score`. Two steps with an `as` of their own let rows be chosen by what two models find."""
 
-    model: ModelName
+    model: ScoringModel
     """Model that scores; its provider must offer log-probabilities (vllm, transformers)."""
     of: Column = "response"
     """Column with the text; blanks around it do not count, nor does the end of the turn."""
@@ -41,9 +42,9 @@ class Config(StepConfig):
         self.tokens = self.tokens or ("tokens" if self.into == "logprob" else f"{self.into}_tokens")
         return self
 
-    def calls_per_row(self) -> int:
+    def calls_by_model(self) -> Counter[str]:
         """Two: the text after its messages, and the messages alone."""
-        return 2
+        return Counter({self.model: 2})
 
 
 @row_step(reads=["{of}"], writes=["{into}", "{mean}", "{tokens}"])

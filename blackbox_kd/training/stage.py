@@ -248,4 +248,5 @@ def peak_memory_mb(on_gpu: bool) -> int:
 
     if on_gpu:
         return int(torch.cuda.max_memory_allocated() / 2**20)
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    unit = 2**20 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
