@@ -31,7 +31,7 @@ SCRIPT = (
     "{% if reference is defined %}The answer is {{ reference }}.{% endif %}"
 )
 SCRIPTS = {
-    "[SCORE]": "Every step follows.\n[5]",
+    "your score in square brackets": "Every step follows.\n[5]",
     "Answer 2: NUMBER": "The first is longer.\nAnswer 1: 8\nAnswer 2: 3",
     "New task": "{{ id }} {{ id }} {{ id }} sorted",
     '"Rationale:"': "Gap: A sum went wrong.\nRationale: " + SCRIPT,
