@@ -104,12 +104,12 @@ def run_undisturbed_and_killed(folder: Path, url: str, seed: int, most: int) -> 
     done = subprocess.run(command(quiet), cwd=quiet, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     longest_s, alone = time.monotonic() - began, stats(url)["answered"]
-    kills = len(killed_run(killed, random.Random(seed), most, longest_s * 0.8))
+    kills = len(killed_run(killed, random.Random(seed), most, longest_s * 0.5))
     assert outcome(killed) == outcome(quiet)
     report = json.loads((killed / "runs" / "killed" / "report.json").read_text())
     answered = stats(url)["answered"] - alone
     assert alone <= answered <= alone + report["spent"]["repeated"]
-    assert report["spent"]["repeated"] <= IN_FLIGHT * kills
+    assert answered - alone <= IN_FLIGHT * kills
     return kills
 
 
@@ -122,4 +122,4 @@ def test_a_loop_that_is_killed_goes_on_where_it_was(tmp_path: Path, server: str)
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_loop_that_is_killed_ten_times_ends_as_if_nothing_had_been(tmp_path: Path, server: str) -> None:
-    assert run_undisturbed_and_killed(tmp_path, server, seed=8, most=10) >= 5
+    assert run_undisturbed_and_killed(tmp_path, server, seed=8, most=10) >= 8
