@@ -35,22 +35,21 @@ def measured(module: str, *arguments: object) -> dict[str, Any]:
     return found
 
 
-def ratio(url: str, first: str, second: str, calls: int, flight: int) -> tuple[float, dict[str, Any]]:
-    """Median of second's seconds over first's, measured in turn; and what was measured of the first at last."""
-    pairs = []
-    for _ in range(ROUNDS):
-        one, other = (measured("clients", kind, url, calls, flight) for kind in (first, second))
-        pairs.append((other["seconds"] / one["seconds"], one))
-    return statistics.median(pair[0] for pair in pairs), pairs[-1][1]
-
-
 def throughput() -> None:
+    calls, flight, kinds = 5000, 128, ("ours", "bare", "openai")
     with stub() as url:
-        found, last = ratio(url, "ours", "bare", 5000, 128)
-        row("5,000 calls at once: ours over bare aiohttp, requests/s", f"{found:.2f}", "at least 0.50")
-        row("  requests/s of ours; peak memory", f"{5000 / last['seconds']:.0f}; {last['peak_mb']:.0f} MB", "")
-        found, _ = ratio(url, "ours", "openai", 1000, 128)
-        row("1,000 calls at once: ours over AsyncOpenAI, requests/s", f"{found:.1f}", "at least 6")
+        rounds = [{kind: measured("clients", kind, url, calls, flight) for kind in kinds} for _ in range(ROUNDS)]
+
+    def middle(of: Callable[[dict[str, Any]], float]) -> float:
+        return statistics.median(map(of, rounds))
+
+    for kind, name, target in (("bare", "bare aiohttp", "at least 0.50"), ("openai", "AsyncOpenAI", "at least 6")):
+        found = middle(lambda each, kind=kind: each[kind]["seconds"] / each["ours"]["seconds"])  # type: ignore[misc]
+        row(f"5,000 calls at once: ours over {name}, requests/s", f"{found:.2f}", target)
+        spent = middle(lambda each, kind=kind: each["ours"]["cpu_s"] / each[kind]["cpu_s"])  # type: ignore[misc]
+        row(f"  CPU of ours over that of {name}", f"{spent:.2f}", "")
+    per_s, cpu_s = middle(lambda each: calls / each["ours"]["seconds"]), middle(lambda each: each["ours"]["cpu_s"])
+    row("  ours: requests/s; CPU for a call", f"{per_s:.0f}; {1e3 * cpu_s / calls:.2f} ms", "")
 
 
 def latency() -> None:
@@ -74,12 +73,12 @@ def limited() -> None:
 
 
 def rows() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        small = measured("rows", 10_000, Path(folder) / "small")
-        large = measured("rows", 100_000, Path(folder) / "large")
+    with tempfile.TemporaryDirectory() as folder, stub() as url:
+        small = measured("rows", 10_000, Path(folder) / "small", url)
+        large = measured("rows", 100_000, Path(folder) / "large", url)
         row("100,000 rows through generate, check, filter: peak memory", f"{large['peak_mb']:.0f} MB", "under 250 MB")
         row("  more than with 10,000 rows", f"{large['peak_mb'] - small['peak_mb']:.0f} MB", "under 60 MB")
-        again = measured("rows", 100_000, Path(folder) / "large")
+        again = measured("rows", 100_000, Path(folder) / "large", url)
         row("resume of 100,000 answered rows: rows/s", f"{again['rows_per_s']:.0f}", "at least 8,000")
         if again["calls"]:
             raise SystemExit(f"the resume asked {again['calls']} rows again")

@@ -1,6 +1,7 @@
-"""Many rows through generate, check and filter on scripted replies: `python -m benchmarks.rows ROWS FOLDER`.
+"""Many rows through generate, check and filter: `python -m benchmarks.rows ROWS FOLDER URL`.
 
-Run twice on one folder, the second run takes every reply from the ledger. Prints rows a second and peak memory.
+Run twice on one folder, the second run takes every reply from the ledger. Prints as JSON rows a second of the whole
+run, from the file with the data to the data set and the report, and the peak memory.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import time
 from pathlib import Path
 
 
-def main(rows: str, place: str) -> None:
+def main(rows: str, place: str, url: str) -> None:
     from blackbox_kd import recipe as recipes
     from blackbox_kd.runner import Options, Run
 
@@ -19,12 +20,12 @@ def main(rows: str, place: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "train.jsonl").open("w") as file:
         for number in range(int(rows)):
-            row = {"instruction": f"What is {number} and 1? " + "Think. " * 30, "reference": str(number + 1)}
+            row = {"instruction": f"What is {number} and 1? " + "Think. " * 30, "reference": "4"}  # as the stub says
             file.write(json.dumps(row) + "\n")
     recipe = {
         "name": "rows",
         "data": {"train": {"path": "train.jsonl"}},
-        "models": {"teacher": {"provider": "scripted"}},
+        "models": {"teacher": {"provider": "openai", "model": "stub", "base_url": url, "max_concurrency": 128}},
         "steps": [
             {"step": "generate", "model": "teacher", "prompt": "student/plain"},
             {"step": "check", "answer": "number"},

@@ -11,8 +11,9 @@ from blackbox_kd.calls.caller import Caller
 from blackbox_kd.errors import CallError, DataError, EndpointRefused, QuotaSpent, SetupError, StepError
 from blackbox_kd.marks import mentions
 from blackbox_kd.open_models import OpenModels
+from blackbox_kd.private import write_whole
 from blackbox_kd.recipe import Planned, Recipe
-from blackbox_kd.run import RunFolder, StoredTable, write_whole
+from blackbox_kd.run import RunFolder, StoredTable
 from blackbox_kd.schema import Failed, Memory, Message, Outcome, Reply, Row, Sampling, Table, digest
 from blackbox_kd.streaming import in_order
 

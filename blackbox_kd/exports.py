@@ -8,11 +8,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd import shapes, yaml_source
+from blackbox_kd import json_text, shapes, yaml_source
 from blackbox_kd.errors import DataError
-from blackbox_kd.private import open_anew
+from blackbox_kd.private import open_anew, write_whole
 from blackbox_kd.recipe import Recipe
-from blackbox_kd.run import write_whole
 from blackbox_kd.schema import Row
 from blackbox_kd.sources import PEEK
 
@@ -116,7 +115,7 @@ def _nothing_to_learn(folder: Path) -> DataError:
 
 
 def _line(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+    return json_text.encode(value) + b"\n"
 
 
 def _converted(row: Row, shape: str | None) -> dict[str, Any]:
@@ -185,16 +184,19 @@ def _write_parquet(source: Path, target: Path, kinds: dict[str, str]) -> None:
     part = target.with_suffix(".part")
     with open_anew(part) as out, pq.ParquetWriter(out, schema) as writer, source.open(encoding="utf-8") as file:
         while batch := [json.loads(line) for line in islice(file, BATCH)]:
-            rows = [{name: _as_kind(row.get(name), kind) for name, kind in kinds.items()} for row in batch]
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+            columns = [_as_kind([row.get(name) for row in batch], kind) for name, kind in kinds.items()]
+            arrays = [pa.array(cells, kind) for cells, kind in zip(columns, schema.types, strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
     part.replace(target)
 
 
-def _as_kind(value: Any, kind: str) -> Any:
-    if value is None or kind in ("messages", "bool", "int"):
-        return value
+def _as_kind(values: list[Any], kind: str) -> list[Any]:
+    """The values of a column as its Parquet kind holds them."""
     if kind == "float":
-        return float(value)
+        return [None if value is None else float(value) for value in values]
     if kind == "json":
-        return json.dumps(value, ensure_ascii=False)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
+    if kind == "str":
+        texts = (str, type(None))
+        return [value if isinstance(value, texts) else json.dumps(value, ensure_ascii=False) for value in values]
+    return values

@@ -15,19 +15,17 @@ An intent is on disk before its request is sent, and a reply before anything rea
 import asyncio
 import itertools
 import json
-from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
+from blackbox_kd import json_text
 from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger_file import LedgerFile
-from blackbox_kd.ledger_writer import Writer
+from blackbox_kd.ledger_writer import Write, Writer
 from blackbox_kd.schema import Usage, digest
-
-_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def key_of(wire: Mapping[str, Any], *, row_id: str, sample: int, attempt: int, round: int) -> str:
@@ -70,10 +68,12 @@ class Spent:
     doubtful_usd: float = 0.0
 
 
-class _Sent(NamedTuple):
+@dataclass(slots=True, eq=False)
+class _Sent:
     """A request in flight: what its reply will be stored with."""
 
     serial: int
+    key: str
     model: str
     row_id: str
     wire: str
@@ -88,8 +88,9 @@ class Ledger:
         self._file = file
         self._run = run
         self._serials = itertools.count()
-        self._in_flight: dict[str, list[_Sent]] = defaultdict(list)
+        self._in_flight: dict[str, list[_Sent]] = {}
         self._writer = Writer(file)
+        self._wanted: list[tuple[str, asyncio.Future[str | None]]] = []
 
     @classmethod
     def open(cls, path: Path, run: str) -> Self:
@@ -109,6 +110,19 @@ class Ledger:
     def get(self, key: str) -> str | None:
         """The raw body of the reply to a call, or None if there is none yet."""
         return self._file.body(key)
+
+    def find(self, key: str) -> "asyncio.Future[str | None]":
+        """Like `get`, for many calls at once: the file is read once for all that are asked for in the same moment.
+
+        Raises:
+            LedgerError: the awaited reply cannot be read.
+        """
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[str | None] = loop.create_future()
+        if not self._wanted:
+            loop.call_soon(self._look_up)
+        self._wanted.append((key, found))
+        return found
 
     async def intend(
         self,
@@ -137,23 +151,24 @@ class Ledger:
         Raises:
             LedgerError: it could not be stored; nothing may be sent.
         """
-        sent = _Sent(next(self._serials), model, row_id, _json(wire), reserved_usd, reserved_tokens)
-        self._in_flight[key].append(sent)
+        text = json_text.encode(wire).decode()
+        sent = _Sent(next(self._serials), key, model, row_id, text, reserved_usd, reserved_tokens)
         intent = (sent.serial, key, model, row_id, reserved_usd, reserved_tokens)
+        self._in_flight.setdefault(key, []).append(sent)
         try:
-            bought = await self._writer.submit(intent=intent)
+            bought = await self._writer.submit(Write(intent=intent))
         except BaseException as error:
-            self._forget(key, sent)
+            self._forget(sent)
             if isinstance(error, asyncio.CancelledError):  # it is committed all the same, but never sent
                 with suppress(LedgerError):
-                    self._writer.submit(ended=sent.serial)
+                    self._writer.submit(Write(ended=sent.serial))
             raise
         if bought is not None:
-            self._forget(key, sent)
+            self._forget(sent)
         return bought
 
-    async def settle(self, key: str, body: str, *, usage: Usage, cost_usd: float | None) -> None:
-        """Stores the reply to an intended call in place of its intent; on disk when this returns.
+    def settle(self, key: str, body: str, *, usage: Usage, cost_usd: float | None) -> "asyncio.Future[str | None]":
+        """Stores the reply to an intended call in place of its intent; on disk once what it returns was awaited.
 
         Args:
             key: of the call.
@@ -169,9 +184,9 @@ class Ledger:
         reserved = (sent.reserved_usd, sent.reserved_tokens)
         text = body if _has_utf8(body) else body.encode(errors="replace").decode()
         reply = (key, self._run, sent.model, sent.row_id, *tokens, cost_usd, *reserved, text, sent.wire)
-        await self._end(key, sent, reply=reply)
+        return self._end(sent, Write(reply=reply, ended=sent.serial))
 
-    async def abandon(self, key: str, kind: str) -> None:
+    def abandon(self, key: str, kind: str) -> "asyncio.Future[str | None]":
         """Takes an intent back: the server has answered, without a reply and so without a charge.
 
         Not for a time-out or a broken connection, after which the server may charge: leave that intent, and
@@ -182,7 +197,7 @@ class Ledger:
             kind: class of the answer, for the counts that `blackbox-kd ledger` shows.
         """
         sent = self._take(key)
-        await self._end(key, sent, abandoned=(sent.model, kind))
+        return self._end(sent, Write(abandoned=(sent.model, kind), ended=sent.serial))
 
     def spent(self) -> Spent:
         """This run's totals; reads an index over all its replies, so call it once, not for each call."""
@@ -197,25 +212,43 @@ class Ledger:
         self._writer.close()
         self._file.close()
 
+    def _look_up(self) -> None:
+        """Reads what is wanted."""
+        wanted, self._wanted = self._wanted, []
+        with suppress(LedgerError):  # on a damaged page: others are read one by one
+            bodies = self._file.bodies([key for key, _ in wanted])
+            for key, found in wanted:
+                if not found.done():
+                    found.set_result(bodies.get(key))
+        for key, found in wanted:
+            if not found.done():
+                try:
+                    found.set_result(self._file.body(key))
+                except LedgerError as error:
+                    found.set_exception(error)
+
     def _take(self, key: str) -> _Sent:
         """The latest request in flight for a key, taken out of those in flight."""
         calls = self._in_flight.get(key)
         if not calls:
             raise LedgerError(f"call {key!r} was not intended, or has been settled or abandoned already")
         sent = calls[-1]
-        self._forget(key, sent)
+        self._forget(sent)
         return sent
 
-    def _forget(self, key: str, sent: _Sent) -> None:
-        self._in_flight[key].remove(sent)
-        if not self._in_flight[key]:
-            del self._in_flight[key]
+    def _forget(self, sent: _Sent) -> None:
+        calls = self._in_flight[sent.key]
+        calls.remove(sent)
+        if not calls:
+            del self._in_flight[sent.key]
 
-    async def _end(self, key: str, sent: _Sent, **parts: Any) -> None:
+    def _end(self, sent: _Sent, write: Write) -> "asyncio.Future[str | None]":
+        """Submits what takes an intent away; if that fails, it can be tried again."""
+        write.undo = lambda: self._in_flight.setdefault(sent.key, []).append(sent)
         try:
-            await self._writer.submit(ended=sent.serial, **parts)
-        except Exception:
-            self._in_flight[key].append(sent)  # it can be tried again
+            return self._writer.submit(write)
+        except LedgerError:
+            write.undo()
             raise
 
 
@@ -225,8 +258,3 @@ def _has_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _json(wire: Mapping[str, Any]) -> str:
-    text = _encode(wire)
-    return text if _has_utf8(text) else json.dumps(wire, default=str)

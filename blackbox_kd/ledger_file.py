@@ -81,6 +81,13 @@ class LedgerFile:
         found = self._read("SELECT body FROM replies WHERE key = ? ORDER BY id LIMIT 1", key)
         return found and str(found[0])
 
+    def bodies(self, keys: Sequence[str]) -> dict[str, str]:
+        """The bodies of the oldest replies to calls, by key, as far as there are any."""
+        try:
+            return dict(self._reader.execute(REPLIES_TO, (json.dumps(keys),)).fetchall())
+        except sqlite3.Error as error:
+            raise fault(error, self.path) from error
+
     def spent(self) -> tuple[int, int, float, int, int, int, float]:
         """The fields of `ledger.Spent`, in their order."""
         return tuple(self._read(SPENT, self._run, self._process))

@@ -21,7 +21,7 @@ SETTINGS = (
     "synchronous = FULL",  # an fsync for each commit
     "fullfsync = ON",  # macOS: a plain fsync may leave data in the disk's cache
     "wal_autocheckpoint = 0",  # see `checkpoint_if_long`
-    "cache_size = -65536",
+    "cache_size = -16384",
     "journal_mode = WAL",
 )
 UNWRITABLE = (

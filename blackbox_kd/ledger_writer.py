@@ -2,10 +2,12 @@
 
 import asyncio
 import copy
+import os
 import queue
 import sqlite3
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,16 +15,32 @@ from typing import Any
 from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger_file import LedgerFile
 
+ROUNDS = int(os.environ.get("ROUNDS", "2"))
+"""How often the event loop goes round before a batch is handed over: at once when there is nothing else to do, and
+when there is, many calls share a commit."""
+Bought = dict[str, str]
+"""Bodies, by key, of intended calls that need not be sent."""
+
 
 @dataclass(slots=True, eq=False)
 class Write:
-    """One thing to commit, as `LedgerFile.commit` takes it; `done` is resolved when it is on disk."""
+    """One thing to commit, as `LedgerFile.commit` takes it.
 
-    done: "asyncio.Future[str | None]"
+    Args:
+        intent: of a request to be sent.
+        reply: that came.
+        abandoned: model and kind of a request answered without a reply.
+        ended: serial of an intent that is to go.
+        undo: is called in the event loop if it could not be stored.
+        done: is resolved once it is on disk.
+    """
+
     intent: tuple[Any, ...] | None = None
     reply: tuple[Any, ...] | None = None
     abandoned: tuple[str, str] | None = None
     ended: int | None = None
+    undo: Callable[[], None] | None = None
+    done: "asyncio.Future[str | None] | None" = None
 
 
 class Writer:
@@ -30,12 +48,14 @@ class Writer:
 
     def __init__(self, file: LedgerFile) -> None:
         self._file = file
-        self._writes: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
+        self._is_closed = False
+        self._gathered: list[Write] = []
+        self._batches: queue.SimpleQueue[list[Write] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="ledger", daemon=True)
         self._thread.start()
 
-    def submit(self, **parts: Any) -> "asyncio.Future[str | None]":
-        """Puts a `Write` of these parts into the next transaction.
+    def submit(self, write: Write) -> "asyncio.Future[str | None]":
+        """Puts something into the next transaction.
 
         Returns:
             What resolves, in the running event loop, once it is on disk: for an intent to the body of a reply
@@ -44,26 +64,43 @@ class Writer:
         Raises:
             LedgerError: the ledger is closed.
         """
-        if not self._thread.is_alive():
+        if self._is_closed:
             raise LedgerError(f"ledger {str(self._file.path)!r} is closed")
-        done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        self._writes.put(Write(done, **parts))
-        return done
+        loop = asyncio.get_running_loop()
+        write.done = loop.create_future()
+        if not self._gathered:
+            loop.call_soon(self._wait, loop, ROUNDS)
+        self._gathered.append(write)
+        return write.done
 
     def close(self) -> None:
         """Commits what waits and ends the thread."""
-        self._writes.put(None)
+        self._is_closed = True
+        self._hand_over()
+        self._batches.put(None)
         self._thread.join()
+
+    def _wait(self, loop: asyncio.AbstractEventLoop, rounds: int) -> None:
+        if rounds:
+            loop.call_soon(self._wait, loop, rounds - 1)
+        else:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Wakes the thread once for all that was submitted in the same moment."""
+        if self._gathered:
+            self._batches.put(self._gathered)
+            self._gathered = []
 
     def _write_all(self) -> None:
         closing = False
         while not closing:
-            batch = [self._writes.get()]
+            batches = [self._batches.get()]
             with suppress(queue.Empty):
                 while True:
-                    batch.append(self._writes.get_nowait())
-            closing = None in batch
-            writes = [write for write in batch if write is not None]
+                    batches.append(self._batches.get_nowait())
+            closing = None in batches
+            writes = [write for batch in batches if batch for write in batch]
             if writes:
                 self._commit_and_tell(writes)
                 self._file.checkpoint_if_long()
@@ -77,8 +114,8 @@ class Writer:
         else:
             _tell(writes, outcome)
 
-    def _commit(self, writes: list[Write]) -> dict[str, str] | Exception:
-        """Bodies, by key, of intended calls that need not be sent; or why nothing could be committed."""
+    def _commit(self, writes: list[Write]) -> Bought | Exception:
+        """What need not be sent, or why nothing could be committed."""
         try:
             return self._file.commit(
                 intents=[write.intent for write in writes if write.intent],
@@ -90,23 +127,27 @@ class Writer:
             return error
 
 
-def _tell(writes: list[Write], outcome: dict[str, str] | Exception) -> None:
+def _tell(writes: list[Write], outcome: Bought | Exception) -> None:
     """Wakes those who wait, with one call for each event loop."""
     by_loop = defaultdict(list)
     for write in writes:
-        by_loop[write.done.get_loop()].append(write)
+        if write.done is not None:
+            by_loop[write.done.get_loop()].append(write)
     for loop, waiting in by_loop.items():
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(_wake, waiting, outcome)
 
 
-def _wake(writes: list[Write], outcome: dict[str, str] | Exception) -> None:
+def _wake(writes: list[Write], outcome: Bought | Exception) -> None:
     for write in writes:
-        if write.done.done():  # cancelled
+        awaited = None if write.done is None or write.done.done() else write.done  # it may have been cancelled
+        if not isinstance(outcome, Exception):
+            if awaited is not None:
+                awaited.set_result(outcome.get(write.intent[1]) if outcome and write.intent else None)
             continue
-        if isinstance(outcome, Exception):
+        if write.undo is not None:
+            write.undo()
+        if awaited is not None:
             error = copy.copy(outcome)  # each waiter raises its own, or their tracebacks would mix
             error.__cause__ = outcome.__cause__
-            write.done.set_exception(error)
-        else:
-            write.done.set_result(outcome.get(write.intent[1]) if write.intent else None)
+            awaited.set_exception(error)

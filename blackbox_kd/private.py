@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
+from blackbox_kd.errors import StepError
+
 NO_TELEMETRY = "HF_HUB_DISABLE_TELEMETRY"
 UMASK = 0o077
 """What processes that are started for a run begin with: all that they write is for its owner alone."""
@@ -34,3 +36,20 @@ def no_telemetry() -> None:
     constants = sys.modules.get("huggingface_hub.constants")
     if constants is not None and said == "1":
         setattr(constants, NO_TELEMETRY, True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file so that a kill leaves the old text or the new one, never a part.
+
+    Raises:
+        StepError: the disk is full or the folder is read-only.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with open_anew(part) as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise StepError(f"{path}: cannot be written: {error}; every reply is in the ledger") from error

@@ -112,6 +112,7 @@ class Prompt:
                 raise UserError(f"{self._shown}: a template of more than {MOST_BYTES // 2**20} MB is not read")
             text = path.read_text(encoding="utf-8")
             self._template = self._environment.from_string(text)
+            self._template.globals = dict(self._template.globals)  # a plain one: it is copied for each row
             self._sources = list(self._read_all(text))
         except jinja2.TemplateError as error:
             raise UserError(_located(error, path)) from error

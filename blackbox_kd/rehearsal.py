@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from blackbox_kd.calls.budget import Budget
-from blackbox_kd.calls.caller import Call, Caller
+from blackbox_kd.calls.call import Call
+from blackbox_kd.calls.caller import Caller
 from blackbox_kd.calls.replies import Completion
 from blackbox_kd.context import RunContext, Shared
 from blackbox_kd.errors import CallError

@@ -11,8 +11,9 @@ from typing import Any
 
 from blackbox_kd import exports, report_evidence, report_judges, report_loops, report_rows
 from blackbox_kd.accounts import Account
+from blackbox_kd.private import write_whole
 from blackbox_kd.recipe import Recipe
-from blackbox_kd.run import StoredTable, write_whole
+from blackbox_kd.run import StoredTable
 
 SCHEMA_VERSION = 1
 STOPPED = {"CancelledError", "KeyboardInterrupt"}

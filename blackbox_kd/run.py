@@ -1,20 +1,18 @@
 """The run folder: tables, the manifest, and what a resumed run may skip."""
 
-import hashlib
 import json
 import os
-from array import array
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from blackbox_kd import __version__
-from blackbox_kd.errors import StepError, UserError
-from blackbox_kd.private import open_anew, open_shared
+from blackbox_kd.errors import UserError
+from blackbox_kd.ordered_lines import BUFFER_BYTES, OrderedLines
+from blackbox_kd.private import open_anew, open_shared, write_whole
 from blackbox_kd.schema import Dropped, Outcome, Row
 
-_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+_decode = json.JSONDecoder().raw_decode
 
 
 class StoredTable:
@@ -34,77 +32,12 @@ class StoredTable:
         self.sha256 = sha256
 
     def __iter__(self) -> Iterator[Row]:
-        with self.path.open("rb") as file:
+        with self.path.open(encoding="utf-8", newline="\n", buffering=BUFFER_BYTES) as file:
             for line in file:
-                yield Row(json.loads(line))
+                yield Row(_decode(line)[0])
 
     def __len__(self) -> int:
         return self.rows
-
-
-class OrderedLines:
-    """Takes lines in any order and leaves them on disk in the order of their keys, without holding them in memory.
-
-    Lines are written as they come; `finish` copies them in order, reading each from its place. Until then the file
-    has the ending `.part`, so that a killed run leaves no file that looks finished.
-
-    Args:
-        path: the file.
-        numbered: whether the numbers of the input rows are written, too, one for each line, into a file beside it
-            with the ending `.rows`.
-    """
-
-    def __init__(self, path: Path, numbered: bool = False) -> None:
-        self.path = path
-        self._numbered = numbered
-        self._part = path.with_suffix(".part")
-        self._file: BinaryIO = open_anew(self._part)
-        self._names: list[str] = []
-        self._numbers, self._starts, self._lengths = array("q"), array("q"), array("q")
-        self._at = 0
-
-    def add(self, number: int, name: str, value: Mapping[str, Any]) -> None:
-        """Writes `value`; its place is that of row `number` of the input, and among those its name's."""
-        line = _encode(value).encode() + b"\n"
-        self._file.write(line)
-        self._names.append(name)
-        for column, cell in ((self._numbers, number), (self._starts, self._at), (self._lengths, len(line))):
-            column.append(cell)
-        self._at += len(line)
-
-    def finish(self) -> tuple[int, str]:
-        """Puts the lines in order under the file's own name; returns their number and the file's SHA-256."""
-        self._file.close()
-        sha = hashlib.sha256()
-        order = self._order()
-        ordered = self.path.with_suffix(".ordered")
-        with self._part.open("rb") as source, open_anew(ordered) as target:
-            here = 0
-            for at in order:
-                if self._starts[at] != here:
-                    source.seek(self._starts[at])
-                line = source.read(self._lengths[at])
-                here = self._starts[at] + len(line)
-                sha.update(line)
-                target.write(line)
-            target.flush()
-            os.fsync(target.fileno())
-        if self._numbered:
-            write_whole(self.path.with_suffix(".rows"), "".join(f"{self._numbers[at]}\n" for at in order))
-        ordered.replace(self.path)
-        self._part.unlink()
-        return len(self._names), sha.hexdigest()
-
-    def _order(self) -> list[int]:
-        """Positions of the lines in the order of their keys; names are compared only within a number."""
-        places = sorted(range(len(self._names)), key=self._numbers.__getitem__)
-        groups = (list(group) for _, group in groupby(places, key=self._numbers.__getitem__))
-        return [at for group in groups for at in sorted(group, key=lambda at: (len(self._names[at]), self._names[at]))]
-
-    def abandon(self) -> None:
-        """Ends a file of a run that stops here; it is written anew from the ledger when the run goes on."""
-        self._file.close()
-        self._part.unlink(missing_ok=True)
 
 
 class RunFolder:
@@ -261,20 +194,3 @@ def gather_losses(folder: Path, stages: Iterable[str]) -> None:
                 if source.exists():
                     joined.write(source.read_bytes())
         part.replace(target)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file so that a kill leaves the old text or the new one, never a part.
-
-    Raises:
-        StepError: the disk is full or the folder is read-only.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        with open_anew(part) as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise StepError(f"{path}: cannot be written: {error}; every reply is in the ledger") from error

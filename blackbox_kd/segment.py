@@ -2,7 +2,8 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from blackbox_kd.accounts import Account
 from blackbox_kd.context import RunContext, Shared
@@ -40,12 +41,9 @@ class Segment:
 
     async def run(self, table: Table) -> None:
         """Takes every row through the steps; returns when all have ended."""
-        await run_all(table, self._enter, self._window)
+        await run_all(table, self._walk, self._window)
 
-    async def _enter(self, number: int, row: Row) -> None:
-        await self._walk(number, row, 0)
-
-    async def _walk(self, number: int, row: Row, position: int) -> None:
+    async def _walk(self, number: int, row: Row, position: int = 0) -> None:
         """Takes a row through the steps from `position` on."""
         while position < len(self._steps):
             self._accounts[position].rows_in += 1
@@ -64,22 +62,23 @@ class Segment:
     async def _fan_out(self, number: int, row: Row, position: int) -> None:
         """Takes each row that a step makes of `row` on through the later steps, as soon as it is there."""
         planned, run, ctx = self._steps[position]
+        is_last = position + 1 == len(self._steps)
         made = 0
-        walks: list[asyncio.Future[None]] = []
+        walks = _Walks(lambda row: self._walk(number, row, position + 1))
         try:
             async for outcome in run(row, planned.config, ctx):
                 made += 1
-                if self._book(number, outcome, position) and position + 1 < len(self._steps):
-                    walks.append(asyncio.ensure_future(self._walk(number, outcome, position + 1)))
+                if self._book(number, outcome, position) and not is_last:
+                    walks.begin(outcome)
         except OWN_ERRORS as error:
             made += 1
             self._book(number, failure(row, error), position)
+        except BaseException:
+            await walks.finish()
+            raise
         finally:
             self._accounts[position].added += made - 1
-            ended = await asyncio.gather(*walks, return_exceptions=True)
-        for end in ended:
-            if isinstance(end, BaseException):
-                raise end
+        await walks.end()
 
     def _book(self, number: int, outcome: Outcome, position: int) -> bool:
         """Counts an outcome; whether it is a row that goes on, or left the last step."""
@@ -91,6 +90,50 @@ class Segment:
             return True
         self._sink(number, label, outcome)
         return False
+
+
+class _Walks:
+    """The ways of the rows that a step makes of one row, side by side."""
+
+    def __init__(self, walk: Callable[[Row], Coroutine[Any, Any, None]]) -> None:
+        self._walk = walk
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ready: tuple[Row, asyncio.Handle] | None = None
+
+    def begin(self, row: Row) -> None:
+        """Has a row set out before anything else that is waited for comes."""
+        self._set_out()
+        self._ready = row, asyncio.get_running_loop().call_soon(self._set_out)
+
+    async def end(self) -> None:
+        """Returns when all have ended; raises the first error."""
+        if self._ready is not None:  # the step was done as soon as it had made it: it needs no task of its own
+            row = self._hold_back()
+            try:
+                await self._walk(row)
+            except BaseException:
+                await self.finish()
+                raise
+        for end in await self.finish():
+            if end is not None:
+                raise end
+
+    async def finish(self) -> list[BaseException | None]:
+        """Lets those that have set out end, and no other set out."""
+        if self._ready is not None:
+            self._hold_back()
+        return await asyncio.gather(*self._tasks, return_exceptions=True) if self._tasks else []
+
+    def _set_out(self) -> None:
+        if self._ready is not None:
+            self._tasks.append(asyncio.ensure_future(self._walk(self._hold_back())))
+
+    def _hold_back(self) -> Row:
+        assert self._ready is not None
+        row, start = self._ready
+        start.cancel()
+        self._ready = None
+        return row
 
 
 def failure(row: Row, error: Exception) -> Failed:

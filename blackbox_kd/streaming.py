@@ -8,44 +8,43 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
+BREATH = 16
+"""Items after which a worker lets the others run, though it never had to wait: replies may all be there already."""
+
 
 async def run_all(items: Iterable[T], work: Callable[[int, T], Awaitable[None]], window: int) -> None:
     """Works on items side by side, at most `window` at once; the first error stops the taking of new ones.
 
     Work that has begun is finished before the error is raised, so that what it paid for is kept.
     """
-    gate = asyncio.Semaphore(window)
+    todo = enumerate(items)
     errors: list[BaseException] = []
-    running: set[asyncio.Task[None]] = set()
+    workers: list[asyncio.Task[None]] = []
 
-    def done(task: asyncio.Task[None]) -> None:
-        running.discard(task)
-        gate.release()
-        if not task.cancelled() and task.exception() is not None:
-            errors.append(task.exception())  # type: ignore[arg-type]
+    async def worker() -> None:
+        try:
+            for number, item in todo:
+                if len(workers) < window:
+                    workers.append(asyncio.ensure_future(worker()))
+                await work(number, item)
+                if number % BREATH == 0:
+                    await asyncio.sleep(0)
+                if errors:
+                    return
+        except (Exception, asyncio.CancelledError) as error:
+            errors.append(error)
 
+    workers.append(asyncio.ensure_future(worker()))
     try:
-        for number, item in enumerate(items):
-            await gate.acquire()
-            if errors:
-                gate.release()
-                break
-            task = asyncio.ensure_future(_as_coroutine(work(number, item)))
-            running.add(task)
-            task.add_done_callback(done)
-        while running:
-            await asyncio.wait(list(running))
+        while running := [task for task in workers if not task.done()]:
+            await asyncio.wait(running)
     except BaseException:
-        for task in list(running):
+        for task in workers:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*workers, return_exceptions=True)
         raise
     if errors:
         raise errors[0]
-
-
-async def _as_coroutine(awaitable: Awaitable[None]) -> None:
-    await awaitable
 
 
 async def in_order(items: Iterable[T], work: Callable[[T], Awaitable[R]], window: int) -> AsyncIterator[R]:

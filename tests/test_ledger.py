@@ -91,7 +91,7 @@ class TestReplies:
             await ledger.intend("k", {"content": "\ud83d"}, model="teacher", row_id="r1", reserved_usd=0)
             await ledger.settle("k", "a\ud83db", usage=USAGE, cost_usd=0)
             assert ledger.get("k") == "a?b"
-        assert query(path, "SELECT wire FROM replies") == [('{"content": "\\ud83d"}',)]
+        assert query(path, "SELECT wire FROM replies") == [('{"content":"\\ud83d"}',)]
 
     async def test_anybody_can_read_the_file_with_sqlite_during_a_run(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
@@ -199,7 +199,7 @@ class TestIntents:
     async def test_a_reply_is_stored_even_if_nobody_waits_for_it_any_more(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
             await intend(ledger, "k")
-            task = asyncio.create_task(ledger.settle("k", body("4"), usage=USAGE, cost_usd=0.25))
+            task = asyncio.ensure_future(ledger.settle("k", body("4"), usage=USAGE, cost_usd=0.25))
             await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

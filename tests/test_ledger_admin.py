@@ -104,7 +104,7 @@ class TestExport:
             "prompt_tokens": 10,
             "cost_usd": None,
             "body": "reply to a2 Ü",
-            "wire": '{"ask": "Grüße"}',
+            "wire": '{"ask":"Grüße"}',
         }
 
     async def test_it_can_be_of_one_run(self, path: Path) -> None:

@@ -77,7 +77,8 @@ def ask_all(path: Path, port: int, keys: list[str], settled: Path) -> None:
         for key in todo:
             if ledger.get(key) is not None:
                 continue
-            await ledger.intend(key, {"key": key}, model="teacher", row_id=key, reserved_usd=0.5)
+            if await ledger.intend(key, {"key": key}, model="teacher", row_id=key, reserved_usd=0.5) is not None:
+                continue  # another process has bought it in the meantime
             writer.write(f"{key}\n".encode())
             body = (await reader.readline()).decode().strip()
             await ledger.settle(key, body, usage=Usage(10, 5), cost_usd=0.25)

@@ -56,7 +56,7 @@ MAY_IMPORT = {
     "sandbox": set(),
     "registry": {"errors", "schema", "marks"},
     "answers": {"errors", "schema", "answers"},
-    "ledger": {"errors", "schema", "ledger", "processes"},
+    "ledger": {"errors", "json_text", "schema", "ledger", "processes"},
 }
 """Of the modules at the bottom, all that they may import."""
 

@@ -1,11 +1,15 @@
 """The caller of a run: models with `batch: true` are asked through batches, all others one call at a time."""
 
+from collections.abc import Coroutine
+from typing import Any
+
 from blackbox_kd.calls import prices
 from blackbox_kd.calls.batch_jobs import Job
 from blackbox_kd.calls.batch_store import Noted
 from blackbox_kd.calls.batches import Batches, batch_price
 from blackbox_kd.calls.budget import Budget
-from blackbox_kd.calls.caller import Asked, Call, Caller
+from blackbox_kd.calls.call import Asked, Call
+from blackbox_kd.calls.caller import Caller
 from blackbox_kd.calls.replies import Completion
 from blackbox_kd.errors import CallError
 from blackbox_kd.ledger import Ledger
@@ -29,16 +33,18 @@ class BatchingCaller(Caller):
         super().__init__(ledger, budget, retry_failed=retry_failed)
         self._batches = batches
         self._in_batches = 0
-        batches.is_busy = lambda: len(self._running) > self._in_batches
+        batches.is_busy = lambda: len(self._running) + self._looking > self._in_batches
 
     def limit(self, budget: Budget) -> None:
         """Takes another budget: spending has been counted anew. Only before the first call."""
         self._budget = budget
 
-    async def buy(self, call: Call) -> tuple[Completion, bool]:
-        """See `Caller.buy`. A request waits here for hours, at no cost but its memory."""
-        if not getattr(call.asked.model.config, "batch", False):
-            return await super().buy(call)
+    def buy(self, call: Call) -> Coroutine[Any, Any, tuple[Completion, bool]]:
+        """See `Caller.buy`."""
+        return self._await_batch(call) if getattr(call.asked.model.config, "batch", False) else super().buy(call)
+
+    async def _await_batch(self, call: Call) -> tuple[Completion, bool]:
+        """A request waits here for hours, at no cost but its memory."""
         self._in_batches += 1
         try:
             return await self._buy_in_batch(call)

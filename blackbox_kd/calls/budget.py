@@ -48,7 +48,8 @@ class Budget:
         spent: Spent | None = None,
     ) -> None:
         before = spent or Spent()
-        self._limits = {"usd": usd, "requests": requests, "tokens": tokens}
+        limits = {"usd": usd, "requests": requests, "tokens": tokens}
+        self._limits = {name: limit for name, limit in limits.items() if limit is not None}
         self._spent = {
             "usd": before.usd + before.doubtful_usd,
             "requests": before.requests,
@@ -122,7 +123,7 @@ class Budget:
 
     def _most(self, usd: float | None, tokens: int, model: str) -> dict[str, float]:
         """What a call takes of each limit at most."""
-        if usd is None and self._limits["usd"] is not None:
+        if usd is None and "usd" in self._limits:
             raise SetupError(
                 f"budget.usd = {self._limits['usd']!r} cannot be kept: no price is known for model {model!r}.\n"
                 f"  fix: price: {{input: ..., output: ...}} (USD for a million tokens) under models.{model}, or "
@@ -134,15 +135,16 @@ class Budget:
         """The first limit that a call does not fit into, next to what is spent and `reserved`."""
         for name, limit in self._limits.items():
             taken = self._spent[name] + reserved.get(name, 0) + call[name]
-            if limit is not None and taken > limit * (1 + ROUNDING):
+            if taken > limit * (1 + ROUNDING):
                 return name
         return None
 
     def _set_aside(self, call: dict[str, float]) -> Reservation:
         reservation = Reservation(call["usd"], int(call["tokens"]))
         self._open.add(reservation)
-        for name, amount in call.items():
-            self._reserved[name] += amount
+        self._reserved["usd"] += reservation.usd
+        self._reserved["requests"] += 1
+        self._reserved["tokens"] += reservation.tokens
         return reservation
 
     def _close(self, reservation: Reservation) -> None:

@@ -10,47 +10,23 @@ What ends a run and what fails a row is said by the class of the error:
 
 import asyncio
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 from blackbox_kd.calls import prices
 from blackbox_kd.calls.budget import Budget, Reservation
+from blackbox_kd.calls.call import Asked, Call, Reader, call_of, described, read_text
 from blackbox_kd.calls.counts import Counts
 from blackbox_kd.calls.limiter import Limiter, Slot
-from blackbox_kd.calls.patience import Endpoint, Patience, Tries
+from blackbox_kd.calls.patience import Endpoint, Patience
 from blackbox_kd.calls.replies import Completion
 from blackbox_kd.errors import CallError, ReplyFault, ServerFault, UnusableText
-from blackbox_kd.ledger import Ledger, key_of
-from blackbox_kd.models import Model, Price
+from blackbox_kd.ledger import Ledger
+from blackbox_kd.models import Model
 from blackbox_kd.schema import Message, Reply, Request, Row, Sampling, Usage
-
-Reader = Callable[[str], object]
-"""Reads what a step wants out of a text; a ValueError says that it is not in there."""
 
 LOST = ("timeout", "connection", "too_large")
 """Faults after which the endpoint may charge for a reply that never arrived whole."""
-
-
-@dataclass(slots=True)
-class Asked:
-    """What is known of one model of a run."""
-
-    model: Model
-    price: Price | None
-    endpoint: Endpoint
-    counts: Counts
-
-
-@dataclass(slots=True)
-class Call:
-    """One call, through all its sends."""
-
-    asked: Asked
-    key: str
-    wire: dict[str, Any]
-    request: Request
-    tries: Tries = field(default_factory=Tries)
 
 
 @dataclass(slots=True)
@@ -89,7 +65,8 @@ class Caller:
         self._patience = Patience(patience_s)
         self._endpoints: dict[str, Endpoint] = {}
         self._asked: dict[str, Asked] = {}
-        self._running: dict[str, asyncio.Future[None]] = {}
+        self._running: dict[str, asyncio.Future[None] | None] = {}
+        self._looking = 0
 
     async def ask(
         self,
@@ -127,22 +104,22 @@ class Caller:
         fault: ReplyFault | None = None
         bought = 0
         for attempt in itertools.count():
-            call = _call(asked, Request(messages, sampling, row, sample, attempt), round)
+            call = call_of(asked, Request(messages, sampling, row, sample, attempt), round)
             if fault is not None:
                 if not self._may_ask_anew(call, fault, bought, most):
-                    raise _described(fault, asked.counts.name, call.request) from fault
+                    raise described(fault, asked.counts.name, call.request) from fault
                 asked.counts.retried += 1
             came, is_replayed = await self.completion(call)
             bought += not is_replayed
             try:
-                reply = came.reply(asked.price, accept_truncated=accept_truncated)
+                reply = came.reply(asked.price, accept_truncated=accept_truncated, replayed=is_replayed)
                 if read is not None:
-                    _read(reply, read)
+                    read_text(reply, read)
             except ReplyFault as found:
                 fault = found
                 continue
             asked.counts.came(reply)
-            return replace(reply, replayed=True) if is_replayed else reply
+            return reply
         raise AssertionError("the loop has no end")
 
     def totals(self) -> dict[str, Any]:
@@ -189,20 +166,26 @@ class Caller:
     async def completion(self, call: Call) -> tuple[Completion, bool]:
         """What came, and whether from the ledger. Who asks what is being asked already waits for that reply."""
         while True:
-            body = self._ledger.get(call.key)
+            self._looking += 1
+            try:
+                body = await self._ledger.find(call.key)
+            finally:
+                self._looking -= 1
             if body is not None:
                 call.asked.counts.replayed += 1
                 return Completion(body), True
-            running = self._running.get(call.key)
-            if running is None:
+            if call.key not in self._running:
                 break
-            await asyncio.wait([running])
-        done = self._running[call.key] = asyncio.get_running_loop().create_future()
+            done = self._running[call.key] or asyncio.get_running_loop().create_future()
+            self._running[call.key] = done
+            await asyncio.wait([done])
+        self._running[call.key] = None
         try:
             return await self.buy(call)
         finally:
-            del self._running[call.key]
-            done.set_result(None)
+            awaited = self._running.pop(call.key)
+            if awaited is not None:
+                awaited.set_result(None)
 
     async def buy(self, call: Call) -> tuple[Completion, bool]:
         """Sends a call, again after faults; what came is in the ledger then. Whether another process had bought it."""
@@ -294,25 +277,3 @@ class Caller:
         else:
             self._budget.release(leave.reservation)
             await self._ledger.abandon(call.key, error.kind)
-
-
-def _read(reply: Reply, read: Reader) -> None:
-    """Raises UnusableText if the step that asked cannot use the text."""
-    try:
-        read(reply.text)
-    except ValueError as error:
-        raise UnusableText(str(error), kind="unreadable") from error
-
-
-def _call(asked: Asked, request: Request, round: int) -> Call:
-    wire = asked.model.wire(request)
-    round = round if request.sampling.varies else 0  # asked again, it would say the same
-    key = key_of(wire, row_id=request.row.id, sample=request.sample, attempt=request.attempt, round=round)
-    return Call(asked, key, wire, request)
-
-
-def _described(fault: ReplyFault, name: str, request: Request) -> ReplyFault:
-    """The fault in full; `request` is the one that is not made any more."""
-    attempts = f"{request.attempt} attempts" if request.attempt > 1 else "1 attempt"
-    text = f"model {name!r}, row {request.row.id!r}: {fault} ({attempts}; what came is kept in the ledger)"
-    return ReplyFault(text, kind=fault.kind)

@@ -5,14 +5,13 @@ aiohttp and not the openai package, which needs 1.7 to 4 ms of CPU for a call wh
 
 import asyncio
 import ipaddress
-import json
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from blackbox_kd import __version__
+from blackbox_kd import __version__, json_text
 from blackbox_kd.calls.faults import fault_of_status, quoted
 from blackbox_kd.calls.replies import shown
 from blackbox_kd.errors import CallError, ServerFault, SetupError
@@ -139,7 +138,7 @@ class HttpChat:
         import aiohttp
 
         session = self._session or self._open()
-        data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+        data = json_text.encode(body)
         try:
             async with session.post(self.url, data=data, allow_redirects=False) as response:
                 text = self._without_key(await self._read(response))
@@ -233,9 +232,9 @@ class ChatModel:
         body = chat_body(self.config.model, request, self._max_tokens_field, self._extra)
         return {"url": self._http.url, "body": body}
 
-    async def send(self, wire: dict[str, Any], request: Request) -> tuple[str, Mapping[str, str]]:
+    def send(self, wire: dict[str, Any], request: Request) -> Coroutine[Any, Any, tuple[str, Mapping[str, str]]]:
         """See `models.Model.send`."""
-        return await self._http.post(wire["body"])
+        return self._http.post(wire["body"])
 
     async def close(self) -> None:
         """Closes the connections."""

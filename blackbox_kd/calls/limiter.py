@@ -114,7 +114,7 @@ class Limiter:
         now = loop.time()
         if self._stopped is not None:
             raise _copy(self._stopped)
-        if not self._waiting and self._has_room(now) and self._due() <= now:
+        if not self._waiting and self._due() <= now and self._has_room(now):
             return self._take(now, tokens)
         if self._breaker.gave_up and not self._breaker.may_probe(now):
             raise self._given_up()
@@ -244,9 +244,11 @@ class Limiter:
                 self._waiting.popleft()
                 leave.set_exception(self._given_up())
                 continue
+            has_room, is_held = self._has_room(now), math.isfinite(self._learned.window(now))
+            if not (has_room or is_held or self._breaker.is_open):  # until a place is free
+                return
             due = max(self._due(), self._breaker.due if self._breaker.is_open else 0.0)
-            has_room = self._has_room(now)
-            if due <= now and not has_room and math.isfinite(self._learned.window(now)):
+            if due <= now and not has_room and is_held:
                 due = now + WINDOW_GROWS_S
             if due > now:
                 self._timer = loop.call_at(due, self._admit, loop)

@@ -12,9 +12,11 @@ SLACK_S = 0.02
 less, or two sends would meet a server that allows one at a time."""
 START_PER_S = 50.0
 DOUBLING_S = 0.1
-DOUBLING_REPLIES = 20
-START_WINDOW, WINDOW_PER_REPLY, WINDOW_HOLDS_S, WINDOW_PER_S = 24.0, 0.1, 0.3, 200.0
+DOUBLING_REPLIES = 3
+START_WINDOW, WINDOW_PER_REPLY, WINDOW_HOLDS_S, WINDOW_PER_S = 24.0, 0.4, 0.3, 200.0
 """Requests in flight at a new endpoint; a fast one has shown a limit after 0.3 s, a slow one is filled from then on."""
+FREE_WINDOW = 256.0
+"""With so many in flight and none refused, it is not new any more."""
 FREE_DOUBLINGS = 9
 """25,600 a second is more than one process can send: from there on nothing is held back."""
 WINDOW_S = 2.0
@@ -53,6 +55,8 @@ class Pace:
 
     def take(self, now: float, amount: float = 1.0) -> None:
         """Counts something that is sent now."""
+        if self.per_s == math.inf:
+            return
         self.due = _next(self.due, now, self.per_s, amount)
 
     def correct(self, amount: float) -> None:
@@ -71,17 +75,17 @@ class Pace:
 class LearnedRate:
     """The rate at which an endpoint that states none admits requests.
 
-    It starts at 50 requests a second and doubles every 0.1 s and every 20 replies, so that an endpoint with a
-    limit refuses a handful and one without is at full speed at once. When it refuses, two rates bound the one
-    that it allows: what it admitted per second of sending (too high where it lets bursts through) and what it
-    admitted per second with the pause counted in (too low where it does not). The rate goes on between them,
-    lower after each refusal that follows soon.
+    It starts at 50 requests a second and doubles every 0.1 s and every 3 replies, while the number of requests in
+    flight grows slowly, so that an endpoint with a limit refuses a handful and one without is at full speed at once.
+    When it refuses, two rates bound the one that it allows: what it admitted per second of sending (too high where it
+    lets bursts through) and what it admitted per second with the pause counted in (too low where it does not). The
+    rate goes on between them, lower after each refusal that follows soon.
     """
 
     def __init__(self, *, starts_free: bool = False) -> None:
         self.due = 0.0
         self.refusals = 0
-        self._starting = not starts_free
+        self._starting = self._is_new = not starts_free
         self._per_s = math.inf if starts_free else START_PER_S
         self._replies = 0
         self._sent = 0
@@ -93,6 +97,8 @@ class LearnedRate:
 
     def per_s(self, now: float) -> float:
         """The rate now."""
+        if not self._starting and self._per_s == math.inf:
+            return math.inf
         since = 0.0 if self._raised_since is None else max(0.0, now - self._raised_since)
         if self._starting:
             doublings = since / DOUBLING_S + self._replies / DOUBLING_REPLIES
@@ -105,10 +111,12 @@ class LearnedRate:
 
     def window(self, now: float) -> float:
         """How many sends may wait for replies while the endpoint is new: all of them could be refused."""
-        if not self._starting or self._raised_since is None:
+        if not self._is_new or self._raised_since is None:
             return math.inf
         grown_s = max(0.0, now - self._raised_since - WINDOW_HOLDS_S)
-        return START_WINDOW + WINDOW_PER_REPLY * self._replies + WINDOW_PER_S * grown_s
+        window = START_WINDOW + WINDOW_PER_REPLY * self._replies + WINDOW_PER_S * grown_s
+        self._is_new = window < FREE_WINDOW
+        return window
 
     def take(self, now: float) -> int:
         """Counts a send; returns its number."""
@@ -146,7 +154,7 @@ class LearnedRate:
             lowest = admitted / (sending_s + self._paused_s)
             self._per_s = max(lowest, highest * (0.8 if sending_s < SOON_S else 0.95))
         self.refusals += 1
-        self._starting = False
+        self._starting = self._is_new = False
         self._paused_s = resume_at - sent_at
         self._raised_since = self._counted_since = self.due = resume_at
         self._counted_from = self._resumed_from = self._sent

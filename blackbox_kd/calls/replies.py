@@ -1,8 +1,8 @@
 """Reads the raw body of a chat completion: a usable reply, or the fault that makes it unusable."""
 
-import json
 from typing import Any
 
+from blackbox_kd import json_text
 from blackbox_kd.calls import prices
 from blackbox_kd.errors import ReplyFault
 from blackbox_kd.logprobs import Scored, prompt_of
@@ -25,13 +25,13 @@ class Completion:
     def __init__(self, body: str) -> None:
         self._body = body
         try:
-            self._value: Any = json.loads(body)
+            self._value: Any = json_text.decode(body)
         except (ValueError, RecursionError):
             self._value = None
         self.usage = _usage(self._value)
         """Its tokens; None if it does not say."""
 
-    def reply(self, price: Price | None, *, accept_truncated: bool = False) -> Reply:
+    def reply(self, price: Price | None, *, accept_truncated: bool = False, replayed: bool = False) -> Reply:
         """The reply; see `parse`."""
         choice = self._choice()
         message = choice["message"]
@@ -54,6 +54,7 @@ class Completion:
             model=str(self._value.get("model") or ""),
             cost_usd=prices.cost(price, self.usage),
             reasoning=reasoning or _text(message.get("reasoning") or message.get("reasoning_content")),
+            replayed=replayed,
         )
         return reply if prompt is None else Scored.of(reply, *prompt)
 

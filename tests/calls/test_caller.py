@@ -397,6 +397,9 @@ class MemoryLedger:
     def get(self, key: str) -> str | None:
         return self.bodies.get(key)
 
+    async def find(self, key: str) -> str | None:
+        return self.bodies.get(key)
+
     async def intend(self, key: str, wire: Mapping[str, Any], **_: Any) -> str | None:
         return None
 

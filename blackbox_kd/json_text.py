@@ -1,0 +1,39 @@
+"""Values as compact JSON text, many times faster than the standard library writes it.
+
+For texts that are read again, not for those that are compared: digests have a form of their own (`schema.digest`).
+"""
+
+import json
+from typing import Any
+
+import orjson
+
+OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+
+
+def encode(value: object) -> bytes:
+    """UTF-8 JSON of a value; what JSON has no form for becomes its text, NaN and infinities become null."""
+    try:
+        return orjson.dumps(value, _plain, OPTIONS)
+    except TypeError:  # half of a surrogate pair, an integer of more than 64 bits, a key that is no text
+        return json.dumps(value, separators=(",", ":"), default=str).encode()
+
+
+def decode(text: str) -> Any:
+    """The value of a JSON text. An integer of more than 64 bits comes as a float: nothing for rows, which keep theirs.
+
+    Raises:
+        ValueError: it is no JSON.
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:  # or it has half of a surrogate pair, or NaN, which the standard library lets pass
+        return json.loads(text)
+
+
+def _plain(value: object) -> Any:
+    """What stands for a value that has no form in JSON, or that orjson does not take for what it is."""
+    if isinstance(value, float):
+        return float(value)
+    return list(value) if isinstance(value, tuple) else str(value)
