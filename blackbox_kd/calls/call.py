@@ -36,10 +36,11 @@ class Call:
     tries: Tries = field(default_factory=Tries)
 
 
-def read_text(reply: Reply, read: Reader) -> None:
+def read_text(reply: Reply, read: Reader | None) -> None:
     """Raises UnusableText if the step that asked cannot use the text."""
     try:
-        read(reply.text)
+        if read is not None:
+            read(reply.text)
     except ValueError as error:
         raise UnusableText(str(error), kind="unreadable") from error
 

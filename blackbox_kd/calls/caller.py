@@ -85,13 +85,11 @@ class Caller:
         """One usable reply.
 
         Args:
-            model: who is asked.
-            messages: what is asked.
-            sampling: how the reply is drawn.
+            model, messages, sampling: who is asked what, and how the reply is drawn.
             row: the row that it is for.
             name: the model's name in the recipe; what the provider calls it if left out.
             sample: index among the samples of the row.
-            round: round of the loop, from 0.
+            round: round of the loop, from 1; 0 outside of a loop.
             accept_truncated: take a reply that was cut off.
             read: is given the text; a ValueError says that the reply cannot be used.
             attempts: how often a reply is asked for anew, in place of `reply_retries`.
@@ -103,7 +101,7 @@ class Caller:
         most = self._reply_retries if attempts is None else attempts
         fault: ReplyFault | None = None
         bought = 0
-        for attempt in itertools.count():
+        for attempt in itertools.count():  # ends by a return or an error
             call = call_of(asked, Request(messages, sampling, row, sample, attempt), round)
             if fault is not None:
                 if not self._may_ask_anew(call, fault, bought, most):
@@ -113,8 +111,7 @@ class Caller:
             bought += not is_replayed
             try:
                 reply = came.reply(asked.price, accept_truncated=accept_truncated, replayed=is_replayed)
-                if read is not None:
-                    read_text(reply, read)
+                read_text(reply, read)
             except ReplyFault as found:
                 fault = found
                 continue
