@@ -82,10 +82,12 @@ class Caller:
         read: Reader | None = None,
         attempts: int | None = None,
     ) -> Reply:
-        """One usable reply.
+        """One usable reply, or one of the errors at the top of this module.
 
         Args:
-            model, messages, sampling: who is asked what, and how the reply is drawn.
+            model: who is asked.
+            messages: what is asked.
+            sampling: how the reply is drawn.
             row: the row that it is for.
             name: the model's name in the recipe; what the provider calls it if left out.
             sample: index among the samples of the row.
@@ -93,9 +95,6 @@ class Caller:
             accept_truncated: take a reply that was cut off.
             read: is given the text; a ValueError says that the reply cannot be used.
             attempts: how often a reply is asked for anew, in place of `reply_retries`.
-
-        Raises:
-            CallError, BudgetReached: see the top of this module.
         """
         asked = self._known(model, name or model.config.model)
         most = self._reply_retries if attempts is None else attempts
