@@ -106,7 +106,7 @@ async def ours(url: str, calls: int, flight: int) -> Spent:
         options = Options(cache=folder, run_dir=folder / "run", ledger=folder / "ledger.sqlite", view=watch)
         run = Run(recipes.load(folder / "recipe.yaml"), options)
         await run.execute()
-        if False:
+        if run.report["funnel"][0]["out"] != calls:
             raise SystemExit(f"only {run.report['funnel'][0]['out']} of {calls} rows")
         return since(watch.began, watch.ended)
     finally:

@@ -4,19 +4,24 @@ For texts that are read again, not for those that are compared: digests have a f
 """
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
 OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
-def encode(value: object) -> bytes:
-    """UTF-8 JSON of a value; what JSON has no form for becomes its text, NaN and infinities become null."""
+def encode(value: object, *, halves: Literal["kept", "replaced"] = "kept") -> bytes:
+    """UTF-8 JSON of a value; what JSON has no form for becomes its text, NaN and infinities become null.
+
+    Half of a surrogate pair is kept as an escape, which not every reader takes, or `replaced` by a question mark.
+    """
     try:
         return orjson.dumps(value, _plain, OPTIONS)
     except TypeError:  # half of a surrogate pair, an integer of more than 64 bits, a key that is no text
-        return json.dumps(value, separators=(",", ":"), default=str).encode()
+        is_kept = halves == "kept"
+        text = json.dumps(value, separators=(",", ":"), default=str, ensure_ascii=is_kept)
+        return text.encode(errors="strict" if is_kept else "replace")
 
 
 def decode(text: str) -> Any:

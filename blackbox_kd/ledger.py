@@ -119,7 +119,8 @@ class Ledger:
         """
         loop = asyncio.get_running_loop()
         found: asyncio.Future[str | None] = loop.create_future()
-        if not self._wanted:
+        if not self._wanted or self._wanted[0][1].get_loop() is not loop:  # one that has ended: nobody waits there
+            self._wanted = []
             loop.call_soon(self._look_up)
         self._wanted.append((key, found))
         return found

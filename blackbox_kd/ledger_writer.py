@@ -2,20 +2,19 @@
 
 import asyncio
 import copy
-import os
 import queue
 import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger_file import LedgerFile
 
-ROUNDS = int(os.environ.get("ROUNDS", "2"))
+ROUNDS = 2
 """How often the event loop goes round before a batch is handed over: at once when there is nothing else to do, and
 when there is, many calls share a commit."""
 Bought = dict[str, str]
@@ -40,7 +39,7 @@ class Write:
     abandoned: tuple[str, str] | None = None
     ended: int | None = None
     undo: Callable[[], None] | None = None
-    done: "asyncio.Future[str | None] | None" = None
+    done: "asyncio.Future[str | None]" = field(init=False)
 
 
 class Writer:
@@ -50,6 +49,7 @@ class Writer:
         self._file = file
         self._is_closed = False
         self._gathered: list[Write] = []
+        self._gathering: asyncio.AbstractEventLoop | None = None
         self._batches: queue.SimpleQueue[list[Write] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="ledger", daemon=True)
         self._thread.start()
@@ -67,11 +67,13 @@ class Writer:
         if self._is_closed:
             raise LedgerError(f"ledger {str(self._file.path)!r} is closed")
         loop = asyncio.get_running_loop()
-        write.done = loop.create_future()
-        if not self._gathered:
+        done = write.done = loop.create_future()
+        if loop is not self._gathering:  # also when the loop of the latest ones has ended too early
+            self._hand_over()
+            self._gathering = loop
             loop.call_soon(self._wait, loop, ROUNDS)
         self._gathered.append(write)
-        return write.done
+        return done
 
     def close(self) -> None:
         """Commits what waits and ends the thread."""
@@ -83,11 +85,12 @@ class Writer:
     def _wait(self, loop: asyncio.AbstractEventLoop, rounds: int) -> None:
         if rounds:
             loop.call_soon(self._wait, loop, rounds - 1)
-        else:
+        elif loop is self._gathering:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """Wakes the thread once for all that was submitted in the same moment."""
+        """Wakes the thread once for all that was gathered."""
+        self._gathering = None
         if self._gathered:
             self._batches.put(self._gathered)
             self._gathered = []
@@ -131,23 +134,22 @@ def _tell(writes: list[Write], outcome: Bought | Exception) -> None:
     """Wakes those who wait, with one call for each event loop."""
     by_loop = defaultdict(list)
     for write in writes:
-        if write.done is not None:
-            by_loop[write.done.get_loop()].append(write)
+        by_loop[write.done.get_loop()].append(write)
     for loop, waiting in by_loop.items():
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(_wake, waiting, outcome)
 
 
 def _wake(writes: list[Write], outcome: Bought | Exception) -> None:
+    is_error = isinstance(outcome, Exception)
     for write in writes:
-        awaited = None if write.done is None or write.done.done() else write.done  # it may have been cancelled
-        if not isinstance(outcome, Exception):
-            if awaited is not None:
-                awaited.set_result(outcome.get(write.intent[1]) if outcome and write.intent else None)
-            continue
-        if write.undo is not None:
+        if is_error and write.undo is not None:
             write.undo()
-        if awaited is not None:
+        if write.done.done():  # cancelled
+            continue
+        if isinstance(outcome, Exception):
             error = copy.copy(outcome)  # each waiter raises its own, or their tracebacks would mix
             error.__cause__ = outcome.__cause__
-            awaited.set_exception(error)
+            write.done.set_exception(error)
+        else:
+            write.done.set_result(outcome.get(write.intent[1]) if outcome and write.intent else None)

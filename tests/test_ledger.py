@@ -78,6 +78,35 @@ class TestReplies:
         with Ledger.open(path, "another run") as ledger:
             assert ledger.get("k") == raw
 
+    async def test_what_many_look_for_at_once_is_found_for_each(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await asyncio.gather(*[buy(ledger, str(number), str(number)) for number in range(0, 300, 2)])
+            found = await asyncio.gather(*[ledger.find(str(number)) for number in [*range(300), 8]])
+            assert found == [None if number % 2 else body(str(number)) for number in [*range(300), 8]]
+
+    async def test_who_stops_looking_leaves_the_others_to_find(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await buy(ledger, "k", "4")
+            first, second = ledger.find("k"), ledger.find("k")
+            first.cancel()
+            assert await second == body("4")
+
+    def test_a_ledger_serves_one_event_loop_after_another_whatever_became_of_the_first(self, path: Path) -> None:
+        async def leave(ledger: Ledger) -> None:
+            ledger.find("k")
+            left = asyncio.ensure_future(intend(ledger, "left"))
+            await asyncio.sleep(0)
+            assert not left.done()
+
+        with Ledger.open(path, "demo") as ledger:
+            asyncio.run(leave(ledger))
+            asyncio.run(buy(ledger, "k", "4"))
+
+            async def look() -> str | None:
+                return await ledger.find("k")
+
+            assert asyncio.run(look()) == body("4")
+
     async def test_a_body_that_is_no_json_is_kept_as_it_came(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
             await intend(ledger, "html")

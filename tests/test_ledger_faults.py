@@ -86,6 +86,16 @@ class TestDamaged:
         assert 1 <= len(wrong) <= 50
         assert all("is damaged; it was left as it is" in text for text in wrong.values())
 
+    async def test_whoever_looks_for_many_at_once_gets_the_error_for_the_damaged_ones_alone(
+        self, ledger_of_200: Path
+    ) -> None:
+        damage(ledger_of_200)
+        with Ledger.open(ledger_of_200, "demo") as ledger:
+            found = await asyncio.gather(*[ledger.find(str(n)) for n in range(200)], return_exceptions=True)
+            alone = [answer(ledger, str(number)) for number in range(200)]
+        assert [str(each) for each in found] == alone
+        assert sum(isinstance(each, LedgerError) for each in found) <= 50
+
     async def test_the_replies_on_other_pages_can_be_rescued(self, ledger_of_200: Path) -> None:
         damage(ledger_of_200)
         assert 150 <= rescued(ledger_of_200) < 200

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import random
 import stat
@@ -25,6 +26,24 @@ def test_rows_written_in_any_order_are_stored_in_theirs(tmp_path: Path) -> None:
     ids = [json.loads(line)["id"] for line in (tmp_path / "t1.jsonl").read_text().splitlines()]
     assert ids[:12] == [f"r0.{sample}" for sample in range(12)]
     assert ids[12] == "r1.0"
+
+
+def test_tables_longer_than_what_is_read_at_once_are_stored_in_order_too(tmp_path: Path) -> None:
+    numbers = [*range(300), *range(600, 300, -1)]
+    numbers[5:5] = [1000]
+    lines = OrderedLines(tmp_path / "t.jsonl")
+    for number in numbers:
+        lines.add(number, f"r{number}", {"id": f"r{number}", "text": "ü" * 5000})
+    rows, sha256 = lines.finish()
+    written = (tmp_path / "t.jsonl").read_bytes()
+    assert [json.loads(line)["id"] for line in written.splitlines()] == [f"r{number}" for number in sorted(numbers)]
+    assert (rows, sha256) == (601, hashlib.sha256(written).hexdigest())
+
+
+def test_a_table_without_rows_is_an_empty_file(tmp_path: Path) -> None:
+    lines = OrderedLines(tmp_path / "t.jsonl")
+    assert lines.finish() == (0, hashlib.sha256(b"").hexdigest())
+    assert (tmp_path / "t.jsonl").read_bytes() == b""
 
 
 def test_a_run_that_stops_leaves_no_table_that_looks_finished(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
 import asyncio
+from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -77,3 +79,57 @@ async def test_after_an_error_the_work_that_began_is_finished_and_none_of_it_is_
     with pytest.raises(ValueError, match="zero"):
         [result async for result in in_order(range(20), work, window=4)]
     assert ended == [1, 2, 3]
+
+
+async def test_work_that_never_waits_lets_others_run() -> None:
+    turns: list[int] = []
+
+    async def other() -> None:
+        while True:
+            turns.append(len(ended))
+            await asyncio.sleep(0)
+
+    ended: list[int] = []
+
+    async def work(number: int, item: int) -> None:
+        ended.append(item)
+
+    watching = asyncio.ensure_future(other())
+    await run_all(range(1000), work, window=4)
+    watching.cancel()
+    assert ended == list(range(1000))
+    assert max(later - earlier for earlier, later in pairwise(turns)) < 200
+
+
+async def test_a_source_that_breaks_ends_the_run_once_what_began_is_finished() -> None:
+    ended: list[int] = []
+
+    def source() -> Iterator[int]:
+        yield from range(3)
+        raise ValueError("line 4 is no JSON")
+
+    async def work(number: int, item: int) -> None:
+        await asyncio.sleep(0.01)
+        ended.append(item)
+
+    with pytest.raises(ValueError, match="line 4 is no JSON"):
+        await run_all(source(), work, window=8)
+    assert sorted(ended) == [0, 1, 2]
+
+
+async def test_who_is_cancelled_cancels_the_work() -> None:
+    begun, ended, is_full = [], [], asyncio.Event()
+
+    async def work(number: int, item: int) -> None:
+        begun.append(item)
+        if len(begun) == 3:
+            is_full.set()
+        await asyncio.sleep(60)
+        ended.append(item)
+
+    running = asyncio.ensure_future(run_all(range(100), work, window=3))
+    await is_full.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (begun, ended) == ([0, 1, 2], [])

@@ -138,7 +138,7 @@ class HttpChat:
         import aiohttp
 
         session = self._session or self._open()
-        data = json_text.encode(body)
+        data = json_text.encode(body, halves="replaced")
         try:
             async with session.post(self.url, data=data, allow_redirects=False) as response:
                 text = self._without_key(await self._read(response))

@@ -257,6 +257,22 @@ class TestRates:
         assert refused <= 50
         assert took < 20 * 1.25
 
+    @pytest.mark.parametrize(("per_s", "latency_s"), [(1, 0.05), (5, 0.5), (200, 0.05), (1000, 0.01)])
+    def test_slow_and_fast_limits_are_found_with_few_refusals_too(self, per_s: int, latency_s: float) -> None:
+        async def main() -> tuple[float, int]:
+            server = TokenBucket(per_s, per_s, latency_s)
+            return await drive(limiter(128), server, 20 * per_s), server.refused
+
+        took, refused = run(main())
+        assert refused <= 50
+        assert took < 20 * 1.3
+
+    def test_an_endpoint_without_limits_that_answers_quickly_is_at_full_speed_at_once(self) -> None:
+        async def main() -> float:
+            return await drive(limiter(128), TokenBucket(1e9, 1e9, 0.005), 5000)
+
+        assert run(main()) < 0.15 + 5000 / 128 * 0.006
+
     def test_it_is_found_where_requests_are_counted_by_the_second(self) -> None:
         async def main() -> tuple[float, int]:
             server = Window(50)
