@@ -148,7 +148,9 @@ BASES |= {
         {**_PANEL, "models": ["a", "b", "c"]},
         models={**_REVIEWERS, "c": {"provider": "scripted", "replies": ["I cannot say."]}},
     ),
-    "score asked": recipe({**STEPS["score"], "model": "served"}),
+    "score asked": recipe(
+        {**STEPS["score"], "model": "served"}, models={"served": {**MODELS["served"], "provider": "vllm"}}
+    ),
 }
 FROM_HUB = f"data.train={{hub: {HUB}}}"
 MADE = "data.train={generator: reasoning_gym, task: chain_sum, size: 3}"

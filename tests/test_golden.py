@@ -20,6 +20,8 @@ from tests.runs import rows_of
 
 MOST_BYTES = 300_000
 """Of one recording."""
+
+
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*where: Any) -> None:
