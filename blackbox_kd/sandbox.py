@@ -6,10 +6,8 @@ looked at before it is done.
 """
 
 import functools
-import operator
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jinja2
@@ -19,22 +17,20 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
+from blackbox_kd.sizes import LONGEST, MOST, MOST_OF_METHODS, bits, weight
+
 GLOBALS = ("range", "namespace", "joiner", "cycler", "dict")
 """Functions that templates may call. Jinja's `lipsum` is not among them: it makes text of any length."""
 NO_FILTERS = ("random", "pprint", "urlize", "xmlattr")
 """Filters that templates do not have: a prompt is the same each time it is rendered, and no page of HTML."""
-LONGEST = 4_000_000
-"""The most characters of one text, about a million tokens; more than any model reads."""
 WORK = 5 * LONGEST
 """The most characters of all texts that one rendering makes on its way, what it throws away included."""
 SECONDS = 5.0
 """The most CPU time of one rendering."""
 LOOK = 5_000
 """After so many characters the clock is looked at again."""
-PASS, ITEM, CALL = 64, 16, 128
-"""What a pass of a loop, an item of a list and a call count as, in characters."""
-WIDEST = 1000
-"""The largest width or precision in a format, and the most digits that `round` is asked for."""
+PASS, CALL = 64, 128
+"""What a pass of a loop and a call count as, in characters."""
 LONGEST_NUMBER = 4096
 """The most bits of a product."""
 _OF_TEXT = """
@@ -132,7 +128,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _counted(self, name: str, filter: Callable[..., Any]) -> Callable[..., Any]:
         """A filter that is looked at before it works, and its result after."""
         passed = 1 if hasattr(filter, "jinja_pass_arg") else 0  # the environment or the context, before the value
-        most = _MOST.get(name)
+        most = MOST.get(name)
 
         @functools.wraps(filter)
         def counted(*given: Any, **named: Any) -> Any:
@@ -148,7 +144,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if operator == "**":
             raise SecurityError("there is no operator '**'")
         if all(isinstance(value, int | float) for value in (left, right)):
-            if operator == "*" and _bits(left) + _bits(right) > LONGEST_NUMBER:
+            if operator == "*" and bits(left) + bits(right) > LONGEST_NUMBER:
                 raise SecurityError("the product is too large")
         elif operator != "+":
             raise SecurityError(f"operator {operator!r} takes numbers only")
@@ -168,9 +164,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """Calls a macro, a global function or a method of a value."""
         self._count(CALL)
         owner, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
-        if isinstance(owner, str) and name in _MOST_OF_METHODS:
+        if isinstance(owner, str) and name in MOST_OF_METHODS:
             args = tuple(list(arg) if isinstance(arg, Iterator) else arg for arg in args)
-            self._count(_MOST_OF_METHODS[name](owner, *args, **kwargs))
+            self._count(MOST_OF_METHODS[name](owner, *args, **kwargs))
         return self._made(super().call(context, obj, *args, **kwargs))
 
 
@@ -206,96 +202,3 @@ class _Counting(NodeTransformer):
     def _through(self, name: str, node: nodes.Node) -> nodes.Filter:
         made = nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
         return made.set_environment(self._environment)  # type: ignore[return-value]
-
-
-def weight(value: Any, indent: int = 0) -> int:
-    """About how many characters a value has written out, with each level `indent` more; no more than is too much."""
-    if isinstance(value, str):
-        return len(value)
-    size = 0
-    waiting: list[tuple[Any, int]] = [(value, 0)]
-    while waiting and size <= LONGEST:
-        each, depth = waiting.pop()
-        size += indent * depth
-        if isinstance(each, str | bytes):
-            size += len(each)
-        elif isinstance(each, dict | list | tuple | set | frozenset):
-            size += ITEM * (1 + len(each))
-            inside = [*each.keys(), *each.values()] if isinstance(each, dict) else each
-            waiting.extend((item, depth + 1) for item in inside)
-        else:
-            size += ITEM + _bits(each) // 3
-    return size
-
-
-def _bits(value: Any) -> int:
-    return value.bit_length() if isinstance(value, int) else 0
-
-
-# The most that something can make, in characters, from its arguments.
-
-
-def _replace(text: str, old: str, new: str, count: int | None = None, **_: Any) -> int:
-    found = str(text).count(str(old))
-    return len(str(text)) + (found if count is None or count < 0 else min(found, count)) * len(str(new))
-
-
-def _join(items: Sequence[Any], between: str = "", attribute: Any = None) -> int:
-    return weight(items) + len(items) * len(str(between))
-
-
-def _list(items: Any) -> int:
-    return (ITEM + 1) * len(items) if isinstance(items, str) else 0
-
-
-def _indent(text: str, width: int | str = 4, *_: Any, **__: Any) -> int:
-    return (str(text).count("\n") + 1) * (width if isinstance(width, int) else len(width))
-
-
-def _wordwrap(
-    text: str, width: int = 79, _break: bool = True, wrapstring: str | None = None, *_: Any, **__: Any
-) -> int:
-    return len(str(text)) + (len(str(text)) if wrapstring else 0) * len(wrapstring or "")
-
-
-def _to_size(text: Any, width: int = 80, *_: Any, **__: Any) -> int:
-    return width
-
-
-def _in_lists(items: Any, count: int = 1, *_: Any, **__: Any) -> int:
-    return ITEM * operator.index(count)
-
-
-def _to_json(value: Any, indent: int | None = None) -> int:
-    return weight(value, indent or 0)
-
-
-def _round(value: Any, precision: int = 0, *_: Any, **__: Any) -> int:
-    return 0 if abs(precision) <= WIDEST else LONGEST + 1
-
-
-def _format(text: str, *args: Any, **named: Any) -> int:
-    written = re.findall(r"%(?:\([^)]*\))?[-#0 +]*(\*|\d*)(?:\.(\*|\d*))?", str(text))
-    if any(width == "*" or (width and int(width[:9]) > WIDEST) for spec in written for width in spec):
-        return LONGEST + 1
-    return len(str(text)) + len(written) * (WIDEST + weight([args, named]))
-
-
-_MOST: Mapping[str, Callable[..., int]] = {
-    "replace": _replace,
-    "join": _join,
-    "list": _list,
-    "indent": _indent,
-    "wordwrap": _wordwrap,
-    "center": _to_size,
-    "batch": _in_lists,
-    "slice": _in_lists,
-    "tojson": _to_json,
-    "round": _round,
-    "format": _format,
-}
-_MOST_OF_METHODS: Mapping[str, Callable[..., int]] = {
-    "replace": _replace,
-    "join": lambda between, items: _join(items, between),
-    **dict.fromkeys(("center", "ljust", "rjust", "zfill"), _to_size),
-}
