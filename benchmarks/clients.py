@@ -15,6 +15,8 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from blackbox_kd import event_loop
+
 QUESTION = "A box holds {n} red and 7 blue balls. How many balls are in three boxes? Answer in short steps. " * 3
 
 
@@ -114,7 +116,9 @@ async def ours(url: str, calls: int, flight: int) -> Spent:
 
 
 def main(kind: str, url: str, calls: str, flight: str) -> None:
-    seconds, cpu_s = asyncio.run({"bare": bare, "openai": openai, "ours": ours}[kind](url, int(calls), int(flight)))
+    of_kind = {"bare": bare, "openai": openai, "ours": ours}[kind]
+    run = event_loop.run if kind == "ours" else asyncio.run  # the others as they come, ours as the command line does
+    seconds, cpu_s = run(of_kind(url, int(calls), int(flight)))
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"seconds": seconds, "cpu_s": cpu_s, "peak_mb": peak_mb}))
 

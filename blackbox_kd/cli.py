@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from blackbox_kd import __version__, cli_ledger, cli_money, cli_read
+from blackbox_kd import __version__, cli_ledger, cli_money, cli_read, event_loop
 from blackbox_kd.cli_options import (
     find_recipe,
     recipe_options,
@@ -90,7 +90,7 @@ def check(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_co
     try:
         found = recipes.load(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
         say_where_keys_go(found, os.environ)
-        asyncio.run(spending.check(found, cache_folder(), os.environ))
+        event_loop.run(spending.check(found, cache_folder(), os.environ))
     except RecipeError as error:
         if as_json:
             problems = [asdict(problem) for problem in error.problems]
@@ -218,7 +218,7 @@ def _execute(
     job = Run(recipe, options)
     try:
         with explained(options.shard):
-            asyncio.run(_stoppable(job, view.say))
+            event_loop.run(_stoppable(job, view.say))
     finally:
         if as_json and job.report:
             print_json(job.report)

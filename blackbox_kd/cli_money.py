@@ -1,6 +1,5 @@
 """The command `estimate`: what a run will cost."""
 
-import asyncio
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import click
 
+from blackbox_kd import event_loop
 from blackbox_kd.cli_options import (
     find_recipe,
     recipe_options,
@@ -84,7 +84,7 @@ def estimate(
         until=until,
         probe=probe or 0,
     )
-    told = asyncio.run(estimates.estimate(found, options))
+    told = event_loop.run(estimates.estimate(found, options))
     if as_json:
         print_json(told)
     else:

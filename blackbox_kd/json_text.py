@@ -1,6 +1,6 @@
 """Values as compact JSON text, many times faster than the standard library writes it.
 
-For texts that are read again, not for those that are compared: digests have a form of their own (`schema.digest`).
+For texts that are read again, and the keys of calls; other digests have a form of their own (`schema.digest`).
 """
 
 import json
@@ -11,16 +11,20 @@ import orjson
 OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
-def encode(value: object, *, halves: Literal["kept", "replaced"] = "kept") -> bytes:
+def encode(value: object, *, halves: Literal["kept", "replaced"] = "kept", ordered: bool = False) -> bytes:
     """UTF-8 JSON of a value; what JSON has no form for becomes its text, NaN and infinities become null.
 
-    Half of a surrogate pair is kept as an escape, which not every reader takes, or `replaced` by a question mark.
+    Args:
+        value: any.
+        halves: half of a surrogate pair is `kept` as an escape, which not every reader takes, or `replaced` by a
+            question mark.
+        ordered: whether keys are put in order.
     """
     try:
-        return orjson.dumps(value, _plain, OPTIONS)
+        return orjson.dumps(value, _plain, OPTIONS | orjson.OPT_SORT_KEYS if ordered else OPTIONS)
     except TypeError:  # half of a surrogate pair, an integer of more than 64 bits, a key that is no text
         is_kept = halves == "kept"
-        text = json.dumps(value, separators=(",", ":"), default=str, ensure_ascii=is_kept)
+        text = json.dumps(value, separators=(",", ":"), default=str, ensure_ascii=is_kept, sort_keys=ordered)
         return text.encode(errors="strict" if is_kept else "replace")
 
 

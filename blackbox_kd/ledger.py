@@ -13,8 +13,8 @@ An intent is on disk before its request is sent, and a reply before anything rea
 """
 
 import asyncio
+import hashlib
 import itertools
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from blackbox_kd import json_text
 from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger_file import LedgerFile
 from blackbox_kd.ledger_writer import Write, Writer
-from blackbox_kd.schema import Usage, digest
+from blackbox_kd.schema import Usage
 
 
 def key_of(wire: Mapping[str, Any], *, row_id: str, sample: int, attempt: int, round: int) -> str:
@@ -39,10 +39,7 @@ def key_of(wire: Mapping[str, Any], *, row_id: str, sample: int, attempt: int, r
         round: round of the loop, from 0.
     """
     call = {"wire": wire, "row": row_id, "sample": sample, "attempt": attempt, "round": round}
-    try:
-        return digest(call)
-    except UnicodeEncodeError:  # half of a surrogate pair, as careless data has it, has no UTF-8 form
-        return digest(json.dumps(call, sort_keys=True, default=str))
+    return hashlib.sha256(json_text.encode(call, ordered=True)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

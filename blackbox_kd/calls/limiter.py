@@ -120,7 +120,8 @@ class Limiter:
             raise self._given_up()
         leave: asyncio.Future[Slot] = loop.create_future()
         self._waiting.insert(0 if again else len(self._waiting), (leave, tokens))
-        self._admit(loop)
+        if self._waiting[0][0] is leave:  # those before it have been looked at
+            self._admit(loop)
         try:
             return await leave
         except asyncio.CancelledError:

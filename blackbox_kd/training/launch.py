@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import StepError, UserError
-from blackbox_kd.private import UMASK, open_anew
+from blackbox_kd.private import open_anew
 
 NO_CODE_FROM_HERE = {"PYTHONSAFEPATH": "1"}
 """`python -m` looks for modules in the working directory first: a stranger's `torch.py` there would be run."""
@@ -63,7 +63,6 @@ async def run_training(method: str, job: Path, on_event: Callable[[Mapping[str, 
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | NO_CODE_FROM_HERE,
-        umask=UMASK if os.name == "posix" else -1,
         limit=2**20,
         start_new_session=True,  # so that its whole group can be ended
     )

@@ -24,6 +24,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from blackbox_kd.control_tokens import neutralise, pattern
 from blackbox_kd.errors import BlackboxError, DataError
+from blackbox_kd.private import UMASK
 
 FIRST_PROCESS = os.environ.get("RANK", "0") == "0"
 """On several GPUs each has a process; one of them speaks and writes."""
@@ -41,6 +42,7 @@ Train = Callable[[Job, Path, str, Tell], dict[str, Any]]
 
 def main(method: str, train: Train) -> None:
     """Runs the job whose file the command line names; an error of the user's ends in its message."""
+    os.umask(UMASK)
     events = os.fdopen(os.dup(1) if FIRST_PROCESS else os.open(os.devnull, os.O_WRONLY), "w", buffering=1)
     os.dup2(2, 1)  # libraries print; stdout is for events alone
 
