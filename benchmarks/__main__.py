@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-ROUNDS = 3
+ROUNDS = 5
 """Pairs of runs, in turn; the median of the pairs' ratios counts, because machines drift."""
 
 
