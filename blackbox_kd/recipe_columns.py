@@ -105,12 +105,20 @@ def check_leaks(flow: Flow, planned: Planned) -> None:
     flow.secrets |= {"reference", *(str(getattr(p.config, "against", None) or "reference") for p in flow.recipe.steps)}
     named = list(mentions(planned.config))
     shown_there = {m.value: _secrets(flow, m.value) for m in named if m.kind == "prompt"}
-    for at, name, is_declared in planned.config.shown_to_student():
+    for at, name, is_declared in [*planned.config.shown_to_student(), *_shown_to_students(flow, planned, named)]:
         if shown_there.get(name) and not is_declared:
             what = f"prompt {name!r} shows the student {shown_there[name][0]!r}, which holds the right answer."
-            flow.report(planned, at, what, "", "use a prompt without it; a task that means to show it says hint: true")
+            fix = f"use a prompt without it; a {'task' if at.startswith('tasks') else 'step'} that means to show it "
+            flow.report(planned, at, what, "", f"{fix}says hint: true")
     if any(shown_there.values()):
         flow.secrets |= {m.value for m in named if m.kind == "new column"}
+
+
+def _shown_to_students(flow: Flow, planned: Planned, named: list[Mention]) -> list[tuple[str, str, bool]]:
+    """What the step shows the models that it asks, if the recipe trains one of them."""
+    students = {m.value for p in flow.recipe.steps for m in mentions(p.config) if m.kind == "student"}
+    asked = {m.value.partition("@")[0] for m in named if m.kind == "model"}
+    return planned.config.shown_to_asked() if asked & students else []
 
 
 def _secrets(flow: Flow, name: str) -> list[str]:

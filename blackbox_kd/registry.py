@@ -70,6 +70,10 @@ class StepConfig(BaseModel):
         """Prompts whose text the student sees: triples of a field, the prompt, and whether it may show the answer."""
         return []
 
+    def shown_to_asked(self) -> list[tuple[str, str, bool]]:
+        """Prompts whose text the models see that the step names, one of which may be a student; triples likewise."""
+        return []
+
     def calls_by_model(self) -> Counter[str]:
         """Calls that a row takes of each model, for the estimate: one of each that is named, times `samples`."""
         models = [mention.value for mention in mentions(self) if mention.kind == "model"]

@@ -94,6 +94,8 @@ def recipe(*steps: Mapping[str, Any], data: Mapping[str, Any] = TRAIN, **head: A
     return {"name": "demo", "data": data, "models": used, "steps": steps, **head}
 
 
+TOLD = {"step": "check", "answer": "number", "against": "instruction"}
+SHOWN_TO_ASKED = recipe(TOLD, {**ASK, "model": "student"}, {**STEPS["format"], "hint": True}, STEPS["train"])
 SHOTS = {**ASK, "model": "served", "prompt": "shots"}
 CUT_OFF = {"teacher": {"provider": "scripted", "replies": [{"text": "It", "finish_reason": "length"}]}}
 BASES: dict[str, dict[str, Any]] = {
@@ -329,6 +331,7 @@ CASES: dict[str, Case] = {
     ),
     "generate.tries": runs("cut off", lambda it: it.report["models"][0]["calls"], 25, "steps.0.tries=5"),
     "generate.accept_truncated": runs("cut off", column("response"), ["It"] * 5, "steps.0.accept_truncated=true"),
+    "generate.hint": checked(SHOWN_TO_ASKED, "shows the student 'instruction'", False, "steps.1.hint=true"),
     "generate.keep": runs(
         "generate",
         lambda it: set(it.rows[0]) & {"instruction", "score", "seed_id"},
@@ -600,8 +603,8 @@ BASES |= {
     "near": recipe({"step": "select", "by": "retrieve", "index": "extra"}, data=TWO),
     "near itself": recipe({"step": "select", "by": "retrieve", "index": "train"}),
 }
-SHOWN = recipe({"step": "check", "answer": "number", "against": "instruction"}, STEPS["format"])
-SHOWN_BY_TASK = recipe(SHOWN["steps"][0], {"step": "format", "tasks": [{"name": "a"}]})
+SHOWN = recipe(TOLD, STEPS["format"])
+SHOWN_BY_TASK = recipe(TOLD, {"step": "format", "tasks": [{"name": "a"}]})
 SAME = "data.same={path: train.jsonl}"
 MORE = "data={train: {path: train.jsonl}, more: {path: shots.jsonl}}"
 

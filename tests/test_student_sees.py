@@ -92,3 +92,31 @@ def reach(chain: dict[str, Any]) -> set[str]:
     found = set(chain["shown"][2])
     found |= set(chain["shown"][1]) if "response" in found else set()
     return found | (set(chain["shown"][0]) if "noted" in found else set())
+
+
+@pytest.mark.parametrize(("prompt", "hint", "is_refused"), [
+    ("{{ instruction }} {{ reference }}", False, True), ("{{ instruction }}", False, False),
+    ("{{ instruction }} {{ reference }}", True, False),
+])  # fmt: skip
+@pytest.mark.parametrize("asked", ["student", "student@base"])
+def test_a_student_is_asked_with_the_answer_before_it_only_where_that_is_declared(
+    tmp_path: Path, asked: str, prompt: str, hint: bool, is_refused: bool
+) -> None:
+    write_rows(tmp_path / "train.jsonl", [{"instruction": "1 + 1?", "reference": "2"}])
+    (tmp_path / "own.jinja").write_text(prompt)
+    values = {
+        "name": "seen",
+        "data": {"train": {"path": "train.jsonl"}},
+        "models": {"student": {"provider": "transformers", "model": "org/any"}},
+        "steps": [
+            {"step": "generate", "model": asked, "prompt": "own", "hint": hint},
+            {"step": "format"},
+            {"step": "train", "model": "student"},
+        ],
+    }
+    (tmp_path / "recipe.yaml").write_text(json.dumps(values))
+    if is_refused:
+        with pytest.raises(RecipeError, match="'reference', which holds the right answer"):
+            recipes.load(tmp_path / "recipe.yaml")
+    else:
+        recipes.load(tmp_path / "recipe.yaml")

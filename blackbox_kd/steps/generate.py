@@ -51,6 +51,8 @@ class Config(AskingConfig):
     """The most replies that are asked for until one can be used; then the row fails."""
     accept_truncated: bool = False
     """Whether a reply that reached `max_tokens` is taken as it is: in an exam it is an answer, if a wrong one."""
+    hint: bool = False
+    """Whether a model that the recipe trains may be shown the right answer; others may always."""
     keep: list[Column] | None = None
     """The reply begins a row of its own: of the columns before only these remain, beside `parent` and `seed_id`."""
 
@@ -91,6 +93,10 @@ class Config(AskingConfig):
     def columns_after(self, columns: set[str]) -> set[str]:
         """All columns, or those that `keep` names."""
         return columns if self.keep is None else {"id", *self.keep, *_LINEAGE}
+
+    def shown_to_asked(self) -> list[tuple[str, str, bool]]:
+        """The prompt."""
+        return [("prompt", self.prompt, self.hint)]
 
     def calls_by_model(self) -> Counter[str]:
         """A reply of each model that is asked, and as often as `samples`."""
