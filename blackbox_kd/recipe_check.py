@@ -115,6 +115,7 @@ def _check_step(flow: Flow, planned: Planned) -> None:
             fix = "add input: NAME, or a table without held_out: true under data:"
             flow.report(planned, "step", "there is no table to read.", f"tables here: {flow.names()}", fix)
         return
+    _check_held_out(flow, planned, source, named)
     columns = recipe_columns.read_by(flow, planned, source)
     recipe_columns.check(flow, planned, columns, named)
     recipe_columns.check_leaks(flow, planned)
@@ -183,9 +184,6 @@ def _check_answer(flow: Flow, planned: Planned, mention: Mention) -> None:
 def _check_table_name(flow: Flow, planned: Planned, mention: Mention) -> None:
     name = mention.value
     flow.used_tables.add(name)
-    if name in flow.held_out and not planned.step.held_out and mention.kind == "table":
-        message = f"table {name!r} is held out: only evaluate may read it, or the evidence would be worthless."
-        flow.report(planned, mention.field, message, "", "read another table, or take held_out: true away")
     if name in flow.tables or name in flow.broken or not flow.recipe.head.data:
         return
     if flow.is_empty(name) and mention.field != "input":
@@ -202,6 +200,20 @@ def _check_table_name(flow: Flow, planned: Planned, mention: Mention) -> None:
         named = [table for table in flow.tables if not table.startswith("#")]
         fix = did_you_mean(name, named) or f"add it under data:, or output: {name} to an earlier step"
     flow.report(planned, mention.field, message, f"tables here: {flow.names()}", fix)
+
+
+def _check_held_out(flow: Flow, planned: Planned, source: str | None, named: list[Mention]) -> None:
+    """Reports held-out tables that a step reads and may not."""
+    read = {mention.value: mention.field for mention in named if mention.kind == "table"}
+    if source is not None:
+        read.setdefault(source, "step")
+    for name, at in read.items():
+        if name not in flow.held_out or planned.step.held_out or (name == source and planned.config.keeps_held_out()):
+            continue
+        shown_name = "of the step before" if name.startswith("#") else repr(name)
+        message = f"table {shown_name} is held out: only evaluate may read it, or the evidence would be worthless."
+        fix = "add input: TABLE" if at == "step" else "read another table, or take held_out: true away"
+        flow.report(planned, at, message, "", fix)
 
 
 def _outputs(planned: Planned) -> list[str]:
@@ -224,15 +236,16 @@ def _write_columns(flow: Flow, planned: Planned, source: str | None, columns: Co
     after = None
     if columns is not None:
         after = {*planned.config.columns_after(columns), *written, *(mention.value for mention in new)}
-    _write_tables(flow, planned, source in flow.held_out, after, named)
+    _write_tables(flow, planned, source, after, named)
 
 
-def _write_tables(flow: Flow, planned: Planned, leaks: bool, columns: Columns, named: list[Mention]) -> None:
+def _write_tables(flow: Flow, planned: Planned, source: str | None, columns: Columns, named: list[Mention]) -> None:
     names = {mention.field: mention.value for mention in named if mention.kind == "new table"}
     if "output" in names and len(names) > 1:
         branches = ", ".join(name for at, name in names.items() if at != "output")
         message = f"output: {names['output']} would stay empty: the step writes the tables {branches}."
         flow.report(planned, "output", message, "", "take output: out")
+    _inherit(flow, source, [*names.values(), *([] if planned.step.aside else [planned.unnamed])])
     for at, name in names.items():
         bad = bad_name("table", name)
         if bad:
@@ -243,12 +256,17 @@ def _write_tables(flow: Flow, planned: Planned, leaks: bool, columns: Columns, n
         if flow.loop is not None:
             flow.loop.written[name] = planned.label
         flow.tables[name] = columns
-        if leaks:
-            flow.held_out.add(name)
     if not planned.step.aside:
         own = planned.unnamed
         flow.tables[own] = columns
         flow.last = next(iter(names.values()), own)
+
+
+def _inherit(flow: Flow, source: str | None, names: list[str]) -> None:
+    """What is made of a held-out table is held out, and no evidence where that table is none."""
+    if source in flow.held_out:
+        flow.held_out.update(names)
+        flow.deciding.update({name: flow.deciding[source] for name in names if source in flow.deciding})
 
 
 def _is_carried(flow: Flow, name: str) -> bool:

@@ -74,6 +74,10 @@ class StepConfig(BaseModel):
         """Prompts whose text the models see that the step names, one of which may be a student; triples likewise."""
         return []
 
+    def keeps_held_out(self) -> bool:
+        """Whether the step may read a held-out table: what it writes of one is held out, too."""
+        return False
+
     def calls_by_model(self) -> Counter[str]:
         """Calls that a row takes of each model, for the estimate: one of each that is named, times `samples`."""
         models = [mention.value for mention in mentions(self) if mention.kind == "model"]

@@ -80,6 +80,10 @@ class Config(StepConfig):
             raise ValueError(f"by: {self.by} {'looks at no column:' if self.column else 'needs column: NAME'}")
         return self
 
+    def keeps_held_out(self) -> bool:
+        """To `retrieve` adds something to each row, so that a student can be examined with it."""
+        return self.by == "retrieve"
+
     def _filled_for_retrieval(self) -> Self:
         if self.index is None:
             raise ValueError("by: retrieve needs index:; add index: TABLE")
