@@ -42,7 +42,7 @@ class Shared:
         tables: tables by name; `#3` is what steps[3] wrote without giving it a name.
         report: lists of the report that steps append to.
         on_event: is told how training goes on.
-        asking: calls to models of others that are under way.
+        asking: calls to models of others that are under way and whose replies would be lost.
     """
 
     def __init__(self, recipe: Recipe, folder: RunFolder, models: OpenModels, caller: Caller) -> None:
@@ -83,7 +83,8 @@ class RunContext:
         """See `schema.Context.ask`."""
         shared = self._shared
         opened = shared.models.get(model)
-        paid = 0 if opened.config.local else 1
+        # A batch goes on at its endpoint, and the next run takes it up: nobody has to wait for it.
+        paid = 0 if opened.config.local or getattr(opened.config, "batch", False) else 1
         shared.asking += paid
         try:
             return await shared.caller.ask(

@@ -205,8 +205,8 @@ def _check_table_name(flow: Flow, planned: Planned, mention: Mention) -> None:
 def _check_held_out(flow: Flow, planned: Planned, source: str | None, named: list[Mention]) -> None:
     """Reports held-out tables that a step reads and may not."""
     read = {mention.value: mention.field for mention in named if mention.kind == "table"}
-    if source is not None:
-        read.setdefault(source, "step")
+    if source in flow.apart:
+        read.setdefault(str(source), "step")
     for name, at in read.items():
         if name not in flow.held_out or planned.step.held_out or (name == source and planned.config.keeps_held_out()):
             continue
@@ -245,7 +245,7 @@ def _write_tables(flow: Flow, planned: Planned, source: str | None, columns: Col
         branches = ", ".join(name for at, name in names.items() if at != "output")
         message = f"output: {names['output']} would stay empty: the step writes the tables {branches}."
         flow.report(planned, "output", message, "", "take output: out")
-    _inherit(flow, source, [*names.values(), *([] if planned.step.aside else [planned.unnamed])])
+    _inherit(flow, planned, source, [*names.values(), *([] if planned.step.aside else [planned.unnamed])])
     for at, name in names.items():
         bad = bad_name("table", name)
         if bad:
@@ -262,10 +262,11 @@ def _write_tables(flow: Flow, planned: Planned, source: str | None, columns: Col
         flow.last = next(iter(names.values()), own)
 
 
-def _inherit(flow: Flow, source: str | None, names: list[str]) -> None:
+def _inherit(flow: Flow, planned: Planned, source: str | None, names: list[str]) -> None:
     """What is made of a held-out table is held out, and no evidence where that table is none."""
     if source in flow.held_out:
         flow.held_out.update(names)
+        flow.apart.update(names if planned.config.keeps_held_out() else ())
         flow.deciding.update({name: flow.deciding[source] for name in names if source in flow.deciding})
 
 

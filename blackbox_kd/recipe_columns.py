@@ -108,8 +108,10 @@ def check_leaks(flow: Flow, planned: Planned) -> None:
     for at, name, is_declared in [*planned.config.shown_to_student(), *_shown_to_students(flow, planned, named)]:
         if shown_there.get(name) and not is_declared:
             what = f"prompt {name!r} shows the student {shown_there[name][0]!r}, which holds the right answer."
-            fix = f"use a prompt without it; a {'task' if at.startswith('tasks') else 'step'} that means to show it "
-            flow.report(planned, at, what, "", f"{fix}says hint: true")
+            who = "a task" if at.startswith("tasks") else "a step"
+            may = who == "a task" or "hint" in type(planned.config).model_fields
+            fix = f"; {who} that means to show it says hint: true" if may else ""
+            flow.report(planned, at, what, "", f"use a prompt without it{fix}")
     if any(shown_there.values()):
         flow.secrets |= {m.value for m in named if m.kind == "new column"}
 

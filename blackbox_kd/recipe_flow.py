@@ -38,6 +38,7 @@ class Flow:
         problems: is added to.
         tables: columns of the tables seen so far; `#3` is what steps[3] wrote.
         held_out: tables that are held out, or made from one that is.
+        apart: those of them that a step has made which may read held-out tables.
         used_models: models that a step named.
         used_tables: tables that a step read.
         trained: how often each model was trained so far.
@@ -54,6 +55,7 @@ class Flow:
     problems: list[Problem]
     tables: dict[str, Columns] = field(default_factory=dict)
     held_out: set[str] = field(default_factory=set)
+    apart: set[str] = field(default_factory=set)
     used_models: set[str] = field(default_factory=set)
     used_tables: set[str] = field(default_factory=set)
     trained: dict[str, int] = field(default_factory=dict)
@@ -103,7 +105,8 @@ class Flow:
         """Reports a column that no earlier step writes."""
         fix = did_you_mean(name, sorted(columns))
         writers = sorted(self._writers(name))
-        if not fix and what.startswith("prompt") and name in type(planned.config).model_fields:
+        own = type(planned.config).model_fields.get(name)
+        if not fix and what.startswith("prompt") and own is not None and own.annotation is not bool:
             fix = f"give the step {name}: ..., or use another prompt"
         elif not fix and writers:
             fix = f"put a step that writes {name!r} before it ({', '.join(writers)})"
