@@ -1,12 +1,12 @@
 """The sampling fields that every step has which asks a model, and what is taken of a reply."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from blackbox_kd import expressions
 from blackbox_kd.registry import StepConfig
-from blackbox_kd.schema import Row, Sampling
+from blackbox_kd.schema import Row, Sampling, refuse_reserved
 
 _EMPHASIS = "*_`"
 
@@ -24,7 +24,7 @@ class AskingConfig(StepConfig):
     """Texts that end a reply."""
     sampling_seed: int | None = None
     """Seed that is sent to the endpoint, where it takes one."""
-    extra: dict[str, Any] = Field(default_factory=dict)
+    extra: Annotated[dict[str, Any], AfterValidator(refuse_reserved)] = Field(default_factory=dict)
     """Other fields of the request, as the endpoint names them (`reasoning_effort`, `top_k`)."""
 
     def sampling(self) -> Sampling:

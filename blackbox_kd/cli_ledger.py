@@ -15,6 +15,9 @@ from blackbox_kd.cli_money import LEDGER, columns, count, usd_text
 from blackbox_kd.cli_read import print_json
 from blackbox_kd.errors import UserError
 
+TAKE_NONE = ("rescue",)
+"""Commands that have none of the options."""
+
 
 def _ledger_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
@@ -31,7 +34,16 @@ def _ledger_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.pass_context
 def ledger(context: click.Context, ledger: Path, run: str | None, as_json: bool) -> int | None:
     """See, export, prune or rescue the ledger of paid replies; without a command, its summary."""
-    return None if context.invoked_subcommand else _show_summary(ledger, run, as_json)
+    if context.invoked_subcommand is None:
+        return _show_summary(ledger, run, as_json)
+    # Options before the command hold for it, too: `ledger --ledger FILE prune` must not prune another file.
+    name = context.invoked_subcommand
+    if name in TAKE_NONE and (run is not None or ledger != LEDGER):
+        raise UserError(f"ledger {name} takes its files as arguments\n  fix: take the options before {name} out")
+    if as_json and name != "summary":
+        raise UserError(f"ledger {name} prints no JSON\n  fix: take --json out")
+    context.default_map = {name: {"ledger": ledger, "run": run, "as_json": as_json}}
+    return None
 
 
 @ledger.command()
@@ -147,6 +159,7 @@ def _run_of(path: Path, run: str | None) -> str | None:
         UserError: the ledger knows no such run.
     """
     from blackbox_kd import ledger_admin
+    from blackbox_kd.run import identity
     from blackbox_kd.validation import did_you_mean
 
     if run is None:
@@ -154,7 +167,7 @@ def _run_of(path: Path, run: str | None) -> str | None:
     held = ledger_admin.summary(path)
     runs = [*(e.run for e in held.bought), *(e.run for e in held.unanswered), *(e.run for e in held.abandoned)]
     known = list(dict.fromkeys(runs))
-    for candidate in (run, str(Path(run).resolve()), str((Path("runs") / run).resolve())):
+    for candidate in (run, identity(Path(run)), identity(Path("runs") / run)):
         if candidate in known:
             return candidate
     names = [_shown(each) for each in known]

@@ -201,11 +201,24 @@ class RunContext:
         self._book.counts.update(amounts)
 
 
+OWN_ERRORS = (CallError, DataError, KeyError, TypeError, ValueError, ArithmeticError)
+"""Errors that are taken for the row's own: the row fails, and the run goes on."""
+
+
 async def guarded(row: Row, working: Awaitable[list[Outcome]]) -> list[Outcome]:
     """The outcomes of a row; an error that is the row's own makes it a failed row."""
     try:
         return await working
-    except CallError as error:
-        return [Failed(row, error.kind, str(error))]
-    except DataError as error:
-        return [Failed(row, "data", str(error))]
+    except OWN_ERRORS as error:
+        return [failure(row, error)]
+
+
+def failure(row: Row, error: Exception) -> Failed:
+    """The failed row of an error that is the row's own."""
+    if isinstance(error, CallError):
+        return Failed(row, error.kind, str(error))
+    if isinstance(error, DataError):
+        return Failed(row, "data", str(error))
+    if isinstance(error, KeyError):
+        return Failed(row, "data", f"column {error} is missing")
+    return Failed(row, type(error).__name__, str(error))

@@ -13,10 +13,12 @@ from typing import Any
 from blackbox_kd import spending
 from blackbox_kd.errors import Problem
 from blackbox_kd.estimate_numbers import NOTHING, Line, Span, added, sums
-from blackbox_kd.estimate_walk import Options, Walk, in_rounds
+from blackbox_kd.estimate_tables import Options
+from blackbox_kd.estimate_walk import Walk, in_rounds
 from blackbox_kd.ledger import Spent
 from blackbox_kd.recipe import Planned, Recipe
 from blackbox_kd.rehearsal import opened
+from blackbox_kd.run import identity
 from blackbox_kd.stages import planned_until, stages
 
 __all__ = ["Options", "estimate"]
@@ -30,7 +32,7 @@ async def estimate(recipe: Recipe, options: Options) -> dict[str, Any]:
         DataError: the rows cannot be counted.
     """
     steps = planned_until(recipe, options.until)
-    run = str(options.run_dir.resolve())
+    run = identity(options.run_dir)
     with opened(recipe, options.ledger, run, options.env, probing=options.probe > 0) as (rehearsal, has_replies):
         try:
             unpriced = spending.unpriced(recipe, rehearsal.models, steps)

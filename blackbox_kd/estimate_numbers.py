@@ -2,14 +2,19 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Literal
 
 from blackbox_kd.calls import prices
+from blackbox_kd.estimate_calls import Asked
+from blackbox_kd.evidence import wilson
 from blackbox_kd.models import ModelConfig, Price
-from blackbox_kd.rehearsal import Asked, has_weights
+from blackbox_kd.rehearsal import has_weights
 from blackbox_kd.schema import Usage
+
+Case = Literal["low", "likely", "high"]
+CASES: tuple[Case, ...] = ("low", "likely", "high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,10 @@ class Span:
     def of(number: float) -> "Span":
         """A number that is known."""
         return Span(number, number, number)
+
+    def at(self, case: Case) -> float:
+        """Its value in a case."""
+        return {"low": self.low, "likely": self.likely, "high": self.high}[case]
 
     def each(self, work: Callable[[float, float], float], other: "Span | float") -> "Span":
         """`work` on both low values, both likely ones and both high ones."""
@@ -141,34 +150,88 @@ class Asking:
         found: calls of rows that are there, with and without a reply in the ledger.
         rest: calls of rows that are not there yet.
         like: calls that the rest will be like.
+        extremes: those in the low and in the high case, where they are others.
+        before: paid calls of the same step in earlier rounds, for what this one has none of.
     """
 
     found: list[Asked]
     rest: Span
     like: list[Asked]
+    extremes: tuple[list[Asked], list[Asked]] | None = None
+    before: list[Asked] = field(default_factory=list)
+
+    @property
+    def paid(self) -> list[Asked]:
+        """Calls whose reply is in the ledger."""
+        return [asked for asked in self.found if asked.usage is not None]
+
+    @property
+    def missing(self) -> list[Asked]:
+        """Calls of rows that are there, still to be made."""
+        return [asked for asked in self.found if asked.usage is None]
+
+    @property
+    def seen(self) -> list[Asked]:
+        """Calls that show what replies are like."""
+        return self.paid or self.before
 
     def line(self, step: str, model: str, config: ModelConfig, price: Price | None) -> Line:
         """The calls in numbers."""
-        paid = [asked for asked in self.found if asked.usage is not None]
-        missing = [asked for asked in self.found if asked.usage is None]
-        again = ASKED_AGAIN if any(asked.varies for asked in [*missing, *self.like]) else Span.of(1)
-        calls = (self.rest + len(missing)) * again
-        shown = missing or self.like or paid
-        prompt = _prompt_tokens(shown, paid) if shown else NOTHING
-        reply = _reply_tokens(shown, paid) if shown else NOTHING
+        calls, prompt, reply = self._calls(), self._prompt(), self.reply()
         usd = None if price is None and calls.high else calls * _usd(price, prompt, reply)
-        seconds = _seconds(config, calls, calls * (prompt + reply), reply, paid)
-        measured = sum(asked.usage.completion_tokens > 0 for asked in paid if asked.usage)
-        return Line(step, model, len(paid), measured, calls, calls * prompt, calls * reply, usd, seconds)
+        seconds = _seconds(config, calls, calls * (prompt + reply), reply, self.seen)
+        measured = sum(asked.usage.completion_tokens > 0 for asked in self.seen if asked.usage)
+        return Line(step, model, len(self.paid), measured, calls, calls * prompt, calls * reply, usd, seconds)
+
+    def reply(self) -> Span:
+        """Completion tokens of one call."""
+        shown = self._shown(self.like)
+        return _reply_tokens(shown, self.seen) if shown else NOTHING
+
+    def unusable(self) -> Span | None:
+        """The share of the replies that cannot be used, and are asked for again; None if none was seen."""
+        seen = self.seen
+        faults = sum(asked.is_unusable for asked in seen)
+        if not faults or not any(asked.varies for asked in [*self.missing, *self.like]):
+            return None
+        low, high = wilson(faults, len(seen))
+        return Span(low, faults / len(seen), high)
+
+    def _shown(self, like: list[Asked]) -> list[Asked]:
+        return [*self.missing, *like] or self.paid
+
+    def _calls(self) -> Span:
+        """Calls to be made, those for replies in the place of unusable ones among them."""
+        missing, share = self.missing, self.unusable()
+        if share is None:
+            varies = any(asked.varies for asked in [*missing, *self.like])
+            return (self.rest + len(missing)) * (ASKED_AGAIN if varies else 1)
+        tries = max(asked.tries for asked in [*missing, *self.like])
+        begun = [asked for asked in missing if asked.attempt]
+        found = (self.rest + (len(missing) - len(begun))) * _until_usable(share, tries)
+        return found + added(_until_usable(share, asked.tries - asked.attempt) for asked in begun)
+
+    def _prompt(self) -> Span:
+        """Prompt tokens of one call."""
+        low, high = self.extremes or (self.like, self.like)
+        sizes = Span(*(self._size(like, case) for like, case in zip((low, self.like, high), CASES, strict=True)))
+        counted = sum(asked.usage.prompt_tokens for asked in self.seen if asked.usage)
+        if counted:
+            return sizes * (counted / max(1, sum(asked.prompt_bytes for asked in self.seen)))
+        shown = self._shown(self.like)
+        return sizes / BYTES_PER_TOKEN + (MESSAGE_TOKENS * fmean(a.messages for a in shown) if shown else 0)
+
+    def _size(self, like: list[Asked], case: Case) -> float:
+        """Bytes of a prompt in a case: the mean over the calls of rows that are there and those that are not."""
+        shown = like or self._shown(like)
+        rest, each = self.rest.at(case), fmean(asked.prompt_bytes for asked in shown) if shown else 0.0
+        total = rest + len(self.missing)
+        return (rest * each + sum(asked.prompt_bytes for asked in self.missing)) / total if total else each
 
 
-def _prompt_tokens(shown: list[Asked], paid: list[Asked]) -> Span:
-    """Prompt tokens of one call."""
-    size = fmean(asked.prompt_bytes for asked in shown)
-    counted = sum(asked.usage.prompt_tokens for asked in paid if asked.usage)
-    if counted:
-        return Span.of(size * counted / max(1, sum(asked.prompt_bytes for asked in paid)))
-    return Span.of(size) / BYTES_PER_TOKEN + MESSAGE_TOKENS * fmean(asked.messages for asked in shown)
+def _until_usable(share: Span, tries: int) -> Span:
+    """Calls for a usable reply, or until nobody asks any more, if so large a share cannot be used."""
+    return added(share.each(lambda s, power: s**power, attempt) for attempt in range(max(1, tries)))
 
 
 def _reply_tokens(shown: list[Asked], paid: list[Asked]) -> Span:

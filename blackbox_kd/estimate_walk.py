@@ -1,72 +1,26 @@
 """The walk of an estimate: along the steps of a recipe with what is known of its tables."""
 
-import math
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from inspect import isasyncgenfunction
-from itertools import islice
-from pathlib import Path
+from statistics import fmean
 
-from blackbox_kd import sources, spending
+from blackbox_kd import spending
+from blackbox_kd.asking import shortened
 from blackbox_kd.drawing import Drawn
-from blackbox_kd.errors import DataError
-from blackbox_kd.estimate_numbers import KEPT, NOTHING, REPLY_SHARE, Asking, Line, Span, added, share
+from blackbox_kd.estimate_calls import Asked, Probed
+from blackbox_kd.estimate_numbers import CASES, KEPT, NOTHING, REPLY_SHARE, Asking, Line, Span, share
+from blackbox_kd.estimate_rows import Level, evenly, has_guesses, told, written
+from blackbox_kd.estimate_tables import Levels, Options
 from blackbox_kd.marks import mentions, resolve
 from blackbox_kd.recipe import Planned, Recipe
-from blackbox_kd.rehearsal import Env, Rehearsal, Rehearsed
-from blackbox_kd.schema import Memory, Row, Table
+from blackbox_kd.rehearsal import Rehearsal, Rehearsed
+from blackbox_kd.schema import Memory, Row
 from blackbox_kd.stages import Stage, drawn, program
 
-SAMPLE = 64
-"""Rows whose prompts are rendered for the length of those of rows that are not there yet."""
-UNSEEN = "word " * 80
-"""Stands for a text of which nothing is known."""
-
-
-@dataclass(slots=True)
-class Options:
-    """How a recipe would be run.
-
-    Args:
-        run_dir: the run's folder; it names the run in the ledger.
-        ledger: the ledger's file.
-        limit: at most so many rows of each data table.
-        until: name or position of the last step.
-        probe: calls that are really made of each step that asks a model which costs something.
-        env: where keys are looked up.
-        looked_up: rows of a table that are looked up in the ledger, in seconds; further ones count as not paid for.
-    """
-
-    run_dir: Path
-    ledger: Path
-    env: Env = field(repr=False)
-    limit: int | None = None
-    until: str | None = None
-    probe: int = 0
-    looked_up: int = 20_000
-
-
-@dataclass(slots=True)
-class Level:
-    """What is known of a table.
-
-    Args:
-        known: rows that are there for certain.
-        rest: how many there will be besides.
-        like: rows that the rest will be like.
-        is_whole: whether `known` is a whole table to start from.
-        assumed: what the number of the rest was guessed by.
-    """
-
-    known: list[Row]
-    rest: Span
-    like: list[Row]
-    is_whole: bool = False
-    assumed: tuple[str, ...] = ()
-
-    def total(self) -> Span:
-        """All rows."""
-        return self.rest + len(self.known)
+SHOWN_CHARS = 200
+"""Of what is wrong with a probe."""
 
 
 def in_rounds(recipe: Recipe, steps: list[Planned]) -> Iterator[tuple[Planned, bool]]:
@@ -92,24 +46,23 @@ class Walk:
 
     def __init__(self, recipe: Recipe, options: Options, rehearsal: Rehearsal, has_replies: bool) -> None:
         self.lines: list[Line] = []
-        self.notes: list[str] = []
-        self._recipe = recipe
         self._options = options
         self._rehearsal = rehearsal
-        self._has_replies = has_replies
-        self._hub_is_away = False
-        self._tables: dict[str, Level] = {}
+        self._levels = Levels(recipe, options, wants_rows=has_replies or options.probe > 0)
+        self.notes = self._levels.notes
         self._last = next((name for name, source in recipe.data.items() if not source.held_out), None)
+        self._finished: dict[str, list[Row]] = {}
+        self._paid: dict[tuple[str, str], list[Asked]] = {}
 
     async def step(self, planned: Planned, is_certain: bool = True) -> None:
         """Goes past a step; one that is not certain is in a round that may not come."""
         before = len(self.lines)
-        await self._step(planned)
+        await self._step(planned, self._options.probe if is_certain and planned.round <= 1 else 0)
         if not is_certain:
             self.lines[before:] = [line.at_most() for line in self.lines[before:]]
             self.notes.append(f"steps[{planned.index}] (loop): all rounds are run; the low estimate has the fewest")
 
-    async def _step(self, planned: Planned) -> None:
+    async def _step(self, planned: Planned, probes: int) -> None:
         named = list(mentions(planned.config))
         students = {m.value for m in named if m.kind == "student"}
         self._rehearsal.models.to_be_trained |= students
@@ -118,39 +71,99 @@ class Walk:
         if (rows := drawn(planned)) is not None:
             level = self._drawn(planned, level, rows)
         asks = planned.config.calls_per_row() > 0
-        found, like = Rehearsed(), Rehearsed()
-        if level.known and (asks or planned.step.kind == "row"):
-            examples = [m.value for m in named if m.kind == "table" and m.field != "input"]
-            is_exact = all(self._level(name).is_whole for name in examples)
-            probes = self._options.probe if is_exact else 0
-            found = await self._rehearsal.rehearse(planned, level.known, self._table, probes=probes, looks_up=is_exact)
-        if asks and level.rest.high:
-            like = await self._rehearsal.rehearse(planned, level.like, self._table, looks_up=False)
+        others = [m.value for m in named if m.kind == "table" and m.field != "input"]
+        is_exact = all(self._levels.level(name).is_whole for name in others)
+        found, reply = Rehearsed(), None
+        if level.known and (asks or planned.step.kind == "row" or (level.is_whole and is_exact and _can_run(planned))):
+            tables, probes = self._levels.shown("likely"), probes if is_exact else 0
+            found = await self._rehearsal.rehearse(planned, level.known, tables, probes=probes, looks_up=is_exact)
         if asks:
-            self._add_lines(planned, level, found, like)
-        self._pass_on(planned, level, found)
+            like = await self._like(planned, level, others, is_exact)
+            reply = self._add_lines(planned, level, found, like, is_exact)
+        self._pass_on(planned, level, found, reply, is_exact)
 
-    def _add_lines(self, planned: Planned, level: Level, found: Rehearsed, like: Rehearsed) -> None:
+    async def _like(
+        self, planned: Planned, level: Level, others: list[str], is_exact: bool
+    ) -> tuple[list[Asked], list[Asked], list[Asked]]:
+        """Calls of rows that are not there yet, or whose prompts are not known yet: in the low, likely, high case."""
+        rows = level.like if is_exact else evenly([*level.known, *level.like])
+        if not rows or (is_exact and not level.rest.high):
+            return [], [], []
+        is_same = not has_guesses([*rows, *(row for name in others for row in self._levels.level(name).shown())])
+        found = []
+        for case in CASES[:1] if is_same else CASES:
+            shown = told(rows, case), self._levels.shown(case)
+            found.append((await self._rehearsal.rehearse(planned, *shown, looks_up=False)).asked)
+        return found[0], found[len(found) // 2], found[-1]
+
+    def _add_lines(
+        self,
+        planned: Planned,
+        level: Level,
+        found: Rehearsed,
+        like: tuple[list[Asked], list[Asked], list[Asked]],
+        is_exact: bool,
+    ) -> Span | None:
+        """Adds the calls of a step; returns the tokens of a reply, if there are any."""
         calls = planned.config.calls_by_model()
+        replies: list[Span] = []
         for name in dict.fromkeys([*calls, *(asked.model for asked in found.asked)]):
             own = [asked for asked in found.asked if asked.model == name]
             per_row = calls[name]
             # A row whose first call has no reply yet does not get to its second one.
-            unseen = (len(level.known) - found.failed) * per_row - sum(asked.is_first for asked in own)
+            unseen = (len(level.known) - found.failed) * per_row - sum(not asked.attempt for asked in own)
             rest = level.rest * per_row + max(0.0, unseen)
-            asking = Asking(own, rest, [asked for asked in like.asked if asked.model == name])
-            models = self._rehearsal.models
-            line = asking.line(planned.label, name, models.config(name), spending.price_of(models, name))
-            self.lines.append(line)
-            if line.calls.high:
-                measured = f"as long as the {line.measured:,} in the ledger"
-                how = measured if line.measured else f"of {REPLY_SHARE.percent()} of max_tokens"
-                guessed = level.assumed if level.rest.high else ()
-                self.notes += [*guessed, f"{planned.label}, {name}: replies {how}"]
+            if not is_exact:  # these calls are like others, too: their prompts are not known yet
+                own, rest = [], rest + len(own)
+            low, likely, high = ([asked for asked in case if asked.model == name] for case in like)
+            place = planned.key, name
+            asking = Asking(own, rest, likely, (low, high), self._paid.get(place, []))
+            self._paid[place] = asking.seen
+            self._add_line(planned, level, name, asking)
+            self._note_probes(planned, name, [probed for probed in found.probed if probed.model == name])
+            replies.append(asking.reply())
+        replies = [reply for reply in replies if reply.high]
+        if not replies:
+            return None
+        shortest, longest = min(reply.low for reply in replies), max(reply.high for reply in replies)
+        return Span(shortest, fmean(reply.likely for reply in replies), longest)
 
-    def _pass_on(self, planned: Planned, level: Level, found: Rehearsed) -> None:
+    def _add_line(self, planned: Planned, level: Level, name: str, asking: Asking) -> None:
+        models = self._rehearsal.models
+        line = asking.line(planned.label, name, models.config(name), spending.price_of(models, name))
+        self.lines.append(line)
+        if not line.calls.high:
+            return
+        measured = f"as long as the {line.measured:,} in the ledger"
+        how = measured if line.measured else f"of {REPLY_SHARE.percent()} of max_tokens"
+        guessed = level.assumed if level.rest.high else ()
+        self.notes += [*guessed, f"{planned.label}, {name}: replies {how}"]
+        if (unusable := asking.unusable()) is not None:
+            seen = f"as of {len(asking.seen):,} in the ledger"
+            self.notes.append(f"{planned.label}, {name}: {unusable.percent()} of the replies cannot be used, {seen}")
+
+    def _note_probes(self, planned: Planned, name: str, probed: list[Probed]) -> None:
+        """Says what was wrong with probes."""
+        faults = [probe.fault for probe in probed if probe.fault is not None]
+        if faults:
+            kind, _ = Counter(fault.kind for fault in faults).most_common(1)[0]
+            said = shortened(next(str(fault) for fault in faults if fault.kind == kind), SHOWN_CHARS)
+            count = f"{len(faults):,} of {len(probed):,} probes could not be used"
+            self.notes.append(f"{planned.label}, {name}: {count}: {kind}: {said}")
+
+    def _pass_on(self, planned: Planned, level: Level, found: Rehearsed, reply: Span | None, is_exact: bool) -> None:
         """Notes what the step will write."""
         config, step = planned.config, planned.step
+        names = [m.value for m in mentions(config) if m.kind == "new table"] or [planned.unnamed]
+        self._last = self._last if step.aside else names[0]
+        if step.kind == "table" and level.is_whole and is_exact and found.is_whole:
+            for name in names:
+                rows = [*found.named.get(name, []), *(found.named.get("", []) if name == names[0] else [])]
+                self._levels.write(name, Level(rows, NOTHING, evenly(rows)))
+            return
+        if level.is_whole and _trains(planned) and not (step.drops or step.writes):
+            self._levels.write(names[0], level)
+            return
         kept, assumed = Span.of(1), level.assumed
         if step.drops:
             kept = share(len(found.rows), found.dropped)
@@ -164,74 +177,43 @@ class Walk:
             known, rest = [], level.total() * kept * fan_out
             most = getattr(config, "rows", None)
             rest = rest.each(min, most) if isinstance(most, int) else rest
-        columns = [*resolve(step.writes, config), *(m.value for m in mentions(config) if m.kind == "new column")]
-        like = _evenly([*found.waiting, *level.like] or level.known)
-        like = [Row(dict.fromkeys(columns, UNSEEN)) | row for row in like]
-        names = [m.value for m in mentions(config) if m.kind == "new table"] or [planned.unnamed]
+        passed = Level(known, rest, self._written(planned, level, found, reply), assumed)
         for name in names:
-            self._tables[name] = Level(known, rest, like, assumed=assumed)
-        self._last = self._last if step.aside else names[0]
+            self._levels.write(name, passed)
+
+    def _written(self, planned: Planned, level: Level, found: Rehearsed, reply: Span | None) -> list[Row]:
+        """Rows like those that the step will write."""
+        new = [m.value for m in mentions(planned.config) if m.kind == "new column"]
+        columns = [*resolve(planned.step.writes, planned.config), *new]
+        finished = found.rows or self._finished.get(planned.key, [])
+        self._finished[planned.key] = evenly(finished)
+        like = evenly([*found.waiting, *level.like] or level.known)
+        return written(like, columns, finished, reply, new)
 
     def _input(self, planned: Planned) -> Level:
         if planned.step.merges is not None:
-            levels = [self._level(name) for name in getattr(planned.config, planned.step.merges)]
-            like = [row for level in levels for row in level.known or level.like]
-            assumed = tuple(note for level in levels for note in level.assumed)
-            return Level([], added(level.total() for level in levels), _evenly(like), assumed=assumed)
+            return self._levels.merged(list(getattr(planned.config, planned.step.merges)))
         name = planned.config.input or self._last
-        return self._level(name) if name is not None else Level([], NOTHING, [])
+        return self._levels.level(name) if name is not None else Level([], NOTHING, [])
 
     def _drawn(self, planned: Planned, level: Level, rows: int) -> Level:
         """The rows that a step has drawn from its table; known ones are drawn as a run will draw them."""
-        if level.known and not level.rest.high:
-            rng = self._rehearsal.context(planned, self._table).rng("rows")
+        if level.known and level.is_whole:
+            rng = self._rehearsal.context(planned, self._levels.shown("likely")).rng("rows")
             return replace(level, known=list(Drawn(Memory("drawn", level.known), rows, rng)))
         return Level([], Span.of(rows) if level.total().high else NOTHING, level.like, assumed=level.assumed)
 
-    def _level(self, name: str) -> Level:
-        if name not in self._tables and name not in self._recipe.data:  # a loop writes it later in its first round
-            return Level([], NOTHING, [])
-        if name not in self._tables:
-            self._tables[name] = self._load(name)
-        return self._tables[name]
 
-    def _table(self, name: str) -> Table:
-        level = self._level(name)
-        return Memory(name, level.known or level.like)
+def _can_run(planned: Planned) -> bool:
+    """Whether a table step that asks no model only looks at rows.
 
-    def _load(self, name: str) -> Level:
-        """A table to start from: its rows are counted; the first ones are kept, to be looked up in the ledger."""
-        source = self._recipe.data[name]
-        limits = [limit for limit in (source.limit, self._options.limit) if limit is not None]
-        if source.hub is not None and limits and self._hub_is_away:
-            return self._unseen(name, min(limits))
-        try:
-            found = sources.read(source, self._recipe.folder, self._options.limit)
-            rows = sources.make_rows(found, source.rename)
-            first = list(islice(rows, self._options.looked_up))
-            more = sum(1 for _ in rows)
-        except DataError as error:
-            if source.hub is None:
-                raise
-            if not limits:
-                raise DataError(f"data.{name}: {error}\n  or --limit N, to count N rows for it") from error
-            self._hub_is_away = True  # each try takes most of a minute
-            return self._unseen(name, min(limits))
-        if self._has_replies or self._options.probe:
-            return Level(first, Span.of(more), _evenly(first), is_whole=not more)
-        return Level([], Span.of(len(first) + more), _evenly(first))
-
-    def _unseen(self, name: str, rows: int) -> Level:
-        """A table out of reach, with rows like another one's if there is one at hand."""
-        files = [other for other, source in self._recipe.data.items() if source.hub is None]
-        shown = self._level(files[0]).like if files else [Row(id="unseen")]
-        texts = f"like those of {files[0]}" if files else f"with texts of {len(UNSEEN):,} characters"
-        self.notes.append(f"data.{name}: out of reach, taken to have {rows:,} rows {texts}")
-        variables = {variable for prompt in self._recipe.prompts.values() for variable in prompt.variables()}
-        columns = {m.value for p in self._recipe.steps for m in mentions(p.config) if m.kind == "column"}
-        return Level([], Span.of(rows), [Row(dict.fromkeys(variables | columns, UNSEEN)) | row for row in shown])
+    One that trains does more, one that compares by an encoder would have to load it, and what one reads from the
+    report can be of a model that is not trained yet.
+    """
+    is_encoding = getattr(getattr(planned.config, "novelty", None), "metric", None) == "embedding"
+    reads_report = any(m.kind == "reported table" for m in mentions(planned.config))
+    return not (is_encoding or reads_report or _trains(planned))
 
 
-def _evenly(rows: list[Row]) -> list[Row]:
-    """Some of the rows, from all parts of the table."""
-    return rows[:: max(1, math.ceil(len(rows) / SAMPLE))]
+def _trains(planned: Planned) -> bool:
+    return any(m.kind == "student" for m in mentions(planned.config))

@@ -197,9 +197,14 @@ class Ledger:
         sent = self._take(key)
         return self._end(sent, Write(abandoned=(sent.model, kind), ended=sent.serial))
 
-    def spent(self) -> Spent:
-        """This run's totals; reads an index over all its replies, so call it once, not for each call."""
-        return Spent(*self._file.spent())
+    def spent(self, run: str | None = None, *, lost: bool = False) -> Spent:
+        """A run's totals; reads an index over all its replies, so call it once, not for each call.
+
+        Args:
+            run: its name; this run if left out.
+            lost: count also this process's own requests without a reply as doubtful: none is in flight any more.
+        """
+        return Spent(*self._file.spent(run, lost))
 
     def repeated(self) -> int:
         """Calls that this run has sent again because an earlier process ended with them in flight."""

@@ -29,7 +29,7 @@ FROM (
     FROM replies WHERE run = ?1
 ), (
     SELECT count(*) AS doubtful, coalesce(sum(reserved_tokens), 0) AS lost_tokens, total(reserved_usd) AS lost_usd
-    FROM intents WHERE run = ?1 AND process <> ?2
+    FROM intents WHERE run = ?1 AND process IS NOT ?2
 )
 """
 REPEATED = """
@@ -88,9 +88,9 @@ class LedgerFile:
         except sqlite3.Error as error:
             raise fault(error, self.path) from error
 
-    def spent(self) -> tuple[int, int, float, int, int, int, float]:
-        """The fields of `ledger.Spent`, in their order."""
-        return tuple(self._read(SPENT, self._run, self._process))
+    def spent(self, run: str | None = None, lost: bool = False) -> tuple[int, int, float, int, int, int, float]:
+        """The fields of `ledger.Spent`, in their order; see `Ledger.spent`."""
+        return tuple(self._read(SPENT, run or self._run, None if lost else self._process))
 
     def repeated(self) -> int:
         """How many calls this run has sent again."""

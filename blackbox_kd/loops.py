@@ -83,7 +83,7 @@ class Watch:
         if isinstance(until, UntilMetric):
             self._note(number, until)
             if number not in self.values:
-                raise StepError(f"{self.loop.label}: round {number} did not measure the {until.metric} on {until.on!r}")
+                raise StepError(_unmeasured(self.loop, number, until))
             is_over = number - self.best >= until.patience
             if is_over:
                 self.why = (
@@ -120,13 +120,28 @@ class Watch:
         return self.loop.config.rounds if self.why == "all rounds were run" else 0
 
     def _note(self, number: int, until: UntilMetric) -> None:
-        """Takes in what was measured since the last round."""
+        """Takes in what was measured since the last round; before the loop, of the version that it begins with."""
         entries = self.shared.report.get(LISTS[until.metric], [])
+        now = _full(self.shared.models.exact(until.model))
         for entry in entries[self._seen :]:
             value = _value(entry, until)
-            if value is not None:
+            if value is not None and (number or _full(str(entry["version"])) == now):
                 self.values[number], self.versions[number] = value, str(entry["version"])
         self._seen = len(entries)
+
+
+def _full(version: str) -> str:
+    """A version's name; a model that was never trained is its `@base`."""
+    return version if "@" in version else f"{version}@base"
+
+
+def _unmeasured(loop: Loop, number: int, until: UntilMetric) -> str:
+    """What a round without its metric ends in: no row was answered, or none was judged."""
+    return (
+        f"{loop.label}: round {number} did not measure the {until.metric} of {until.model!r} on {until.on!r}\n"
+        f"  fix: see why its evaluate has no rows to count (is {until.on!r} empty, did all calls fail?), "
+        "then run the same command with --retry-failed"
+    )
 
 
 def _value(entry: Mapping[str, Any], until: UntilMetric) -> float | None:

@@ -57,10 +57,10 @@ def merge(
         accounts = joined.join()
         for account in accounts:
             say(account_line(account))
-        _take_over(ledger, found, run, say)
+        _take_over(ledger, found, folder.identity, say)
         folder.save()
         facts = _facts(recipe, found, folder, accounts, joined.last)
-        with Ledger.open(ledger, run=str(run.resolve())) as opened:
+        with Ledger.open(ledger, run=folder.identity) as opened:
             facts.spent = {**asdict(opened.spent()), "repeated": opened.repeated()}
         exports.write_recipe(run / "recipe.yaml", recipe)
         gather_losses(run, [stage.name for stage in found.led.stages])
@@ -190,9 +190,8 @@ def _whole_file(path: Path) -> Iterator[BinaryIO]:
     part.replace(path)
 
 
-def _take_over(ledger: Path, found: Found, run: Path, say: Callable[[str], None]) -> None:
+def _take_over(ledger: Path, found: Found, name: str, say: Callable[[str], None]) -> None:
     """Makes what the shards paid for the run's."""
-    name = str(run.resolve())
     for entry, shard in zip(found.entries, found.folders, strict=True):
         ledger_adopt.adopt(ledger, ledger_of(entry, shard.path), entry["run"], name)
     count = ledger_adopt.overruled(ledger, name)

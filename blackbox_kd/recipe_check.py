@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from blackbox_kd import answers, models, recipe_columns, recipe_loops, sources
+from blackbox_kd import answers, models, recipe_columns, recipe_loops, recipe_models, recipe_reports, sources
 from blackbox_kd.errors import Problem, UserError
 from blackbox_kd.marks import Mention, mentions, resolve
 from blackbox_kd.prompt import from_here
@@ -99,7 +99,7 @@ def _check_step(flow: Flow, planned: Planned) -> None:
         flow.report(planned, at, message, "", fix)
     for mention in named:
         if mention.kind in ("model", "student"):
-            _check_model_name(flow, planned, mention)
+            recipe_models.check_name(flow, planned, mention)
         elif mention.kind in ("table", "reported table"):
             _check_table_name(flow, planned, mention)
         elif mention.kind == "answer":
@@ -119,6 +119,8 @@ def _check_step(flow: Flow, planned: Planned) -> None:
     columns = recipe_columns.read_by(flow, planned, source)
     recipe_columns.check(flow, planned, columns, named)
     recipe_columns.check_leaks(flow, planned)
+    recipe_models.check_rows(flow, planned, columns if source not in flow.held_out else None, named)
+    recipe_reports.check(flow, planned, named)
     if planned.step.held_out and source in flow.deciding and planned.loop is None:
         loop = flow.deciding[str(source)]
         message = f"table {source!r} decided what {loop} did: what is measured on it is no evidence."
@@ -126,49 +128,15 @@ def _check_step(flow: Flow, planned: Planned) -> None:
     for mention in named:
         if mention.kind == "reported table":
             flow.deciding.setdefault(mention.value, planned.label)
+    sources_read = flow.origins([source] if source is not None else getattr(planned.config, merges or ""))
+    for mention in named:
+        if mention.kind == "student":
+            flow.learnt.setdefault(mention.value, set()).update(sources_read)
+    if planned.step.held_out and source is not None:
+        flow.exams.append((planned, source))
     _write_columns(flow, planned, source, columns, named)
-
-
-def _check_model_name(flow: Flow, planned: Planned, mention: Mention) -> None:
-    name, _, version = mention.value.partition("@")
-    if mention.value in flow.recipe.head.models:
-        name, version = mention.value, ""
-    if name not in flow.recipe.head.models:
-        flow.unknown.add("model")
-        names = list(flow.recipe.head.models)
-        if names or isinstance(flow.recipe.source.values.get("models", {}), dict):
-            fix = did_you_mean(name, names) or f"add {name}: {{provider: NAME, model: NAME}} under models:"
-            expected = f"models: {', '.join(names) or 'none'}"
-            flow.report(planned, mention.field, f"unknown model {shown(mention.value)}.", expected, fix)
-        return
-    flow.used_models.add(name)
-    rounds = flow.trained.get(name, 0)
-    known = ["base", *(str(number + 1) for number in range(rounds))]
-    if mention.kind == "student":
-        _check_student(flow, planned, mention)
-        flow.trained[name] = rounds + 1
-    elif name != mention.value and version not in known and name not in flow.broken:
-        message = f"model {mention.value!r} does not exist at this point of the chain."
-        expected = f"versions here: {', '.join(f'{name}@{each}' for each in known)}"
-        flow.report(planned, mention.field, message, expected, "name one of them, or train it before this step")
-    config = flow.recipe.models.get(name)
-    if mention.able and config is not None and not getattr(config, mention.able, False):
-        message = f"provider {config.provider!r} of model {name!r} offers no log-probabilities of given text."
-        able = [other for other in models.providers() if getattr(models.provider(other).Config, mention.able, False)]
-        flow.report(planned, mention.field, message, "", f"a model of another provider: {', '.join(able)}")
-
-
-def _check_student(flow: Flow, planned: Planned, mention: Mention) -> None:
-    name = mention.value.partition("@")[0]
-    config = flow.recipe.models.get(name)
-    if name != mention.value:
-        message = f"{mention.value!r} is a version; training makes the next version of a model."
-        flow.report(planned, mention.field, message, "", f"write {mention.field}: {name}")
-    elif config is not None and not getattr(config, "trainable", False):
-        message = f"model {name!r} cannot be trained: provider {config.provider!r} has no weights to train."
-        able = [other for other in models.providers() if getattr(models.provider(other).Config, "trainable", False)]
-        fix = f"train a model of another provider: {', '.join(able)}"
-        flow.report(planned, mention.field, message, "", fix)
+    for name in (*_outputs(planned), *([] if planned.step.aside else [planned.unnamed])):
+        flow.made_of[name] = sources_read
 
 
 def _check_answer(flow: Flow, planned: Planned, mention: Mention) -> None:
@@ -221,7 +189,8 @@ def _outputs(planned: Planned) -> list[str]:
 
 
 def _write_columns(flow: Flow, planned: Planned, source: str | None, columns: Columns, named: list[Mention]) -> None:
-    written = resolve(planned.step.writes, planned.config)
+    unwritten = planned.config.unwritten()
+    written = [name for name in resolve(planned.step.writes, planned.config) if name not in unwritten]
     twice = [name for name, count in Counter(written).items() if count > 1]
     new = [mention for mention in named if mention.kind == "new column"]
     for mention in new:

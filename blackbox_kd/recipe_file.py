@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.prompt import Prompt
@@ -86,6 +86,14 @@ class UntilRows(BaseModel):
     """Rows that are enough."""
 
 
+def _kind_of_until(value: Any) -> str:
+    """Which of the two is meant, so that mistakes are told of that one alone."""
+    if isinstance(value, dict):
+        is_rows = value.keys() & UntilRows.model_fields.keys() and not value.keys() & UntilMetric.model_fields.keys()
+        return "UntilRows" if is_rows else "UntilMetric"
+    return type(value).__name__ if isinstance(value, UntilRows) else "UntilMetric"
+
+
 class LoopConfig(BaseModel):
     """Steps that are run again, each round with the tables and models that the round before it left."""
 
@@ -93,7 +101,13 @@ class LoopConfig(BaseModel):
 
     rounds: int = Field(default=3, ge=1, le=100)
     """The most rounds."""
-    until: UntilMetric | UntilRows | None = None
+    until: (
+        Annotated[
+            Annotated[UntilMetric, Tag("UntilMetric")] | Annotated[UntilRows, Tag("UntilRows")],
+            Discriminator(_kind_of_until),
+        ]
+        | None
+    ) = None
     """When the loop ends before that."""
     steps: list[Any] = Field(min_length=1)
     """The steps of a round; the first one names its table with `input:`."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from blackbox_kd.errors import Problem
 from blackbox_kd.recipe_entries import texts
-from blackbox_kd.recipe_file import Planned, Recipe
+from blackbox_kd.recipe_file import Loop, Planned, Recipe
 from blackbox_kd.validation import did_you_mean
 from blackbox_kd.yaml_source import Path, keys
 
@@ -41,7 +41,11 @@ class Flow:
         apart: those of them that a step has made which may read held-out tables.
         used_models: models that a step named.
         used_tables: tables that a step read.
-        trained: how often each model was trained so far.
+        trained: how often each model was trained so far, at the least.
+        unsure: versions beyond those that a model may have, as a loop can end early: how many, and the loop.
+        exams: steps that asked models about a table so far, and the table.
+        made_of: of each table that a step wrote, the tables that its rows come from.
+        learnt: tables that each model has learnt from, those that they were made of included.
         broken: every text of the steps that are wrong in themselves: they may name or write anything that is in it.
         unknown: kinds of things (`model`, `table`) of which a step named one that does not exist: it may have meant
             one of those that seem to be used by no step.
@@ -59,6 +63,10 @@ class Flow:
     used_models: set[str] = field(default_factory=set)
     used_tables: set[str] = field(default_factory=set)
     trained: dict[str, int] = field(default_factory=dict)
+    unsure: dict[str, tuple[int, Loop]] = field(default_factory=dict)
+    exams: list[tuple[Planned, str]] = field(default_factory=list)
+    made_of: dict[str, set[str]] = field(default_factory=dict)
+    learnt: dict[str, set[str]] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
     last: str | None = None
@@ -73,6 +81,10 @@ class Flow:
     def is_empty(self, name: str) -> bool:
         """Whether a table has no rows yet in the first round of a loop, as only a later step of it writes some."""
         return self.loop is not None and name in self.loop.empty and name not in self.tables
+
+    def origins(self, names: Iterable[str]) -> set[str]:
+        """Tables, and those that they were made of."""
+        return {table for name in names for table in (name, *self.made_of.get(name, ()))}
 
     def skip(self, index: int | str, values: Any) -> None:
         """Passes a step that is wrong in itself: what it would write is unknown."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from blackbox_kd import recipe_models, recipe_reports
 from blackbox_kd.errors import Problem
 from blackbox_kd.marks import mentions
 from blackbox_kd.recipe_file import Loop, Planned, UntilMetric, UntilRows
@@ -16,15 +17,17 @@ def walk(flow: Flow, loop: Loop, steps: Mapping[Path, Planned], check_step: Call
     body = [planned for planned in steps.values() if planned.loop == loop]
     outputs = {m.value for planned in body for m in mentions(planned.config) if m.kind == "new table"}
     _check_first(flow, loop, body)
-    found = flow.problems
+    found, before = flow.problems, dict(flow.trained)
     flow.loop = Body(set(flow.tables), outputs - set(flow.tables))
     _round(flow, loop, steps, check_step)
+    in_a_round = {name: n - before.get(name, 0) for name, n in flow.trained.items() if n != before.get(name, 0)}
     seen = {(problem.line, problem.message) for problem in found}
     flow.problems, flow.loop = [], Body(set(flow.tables), set())
     _round(flow, loop, steps, check_step)
     later = [problem for problem in flow.problems if (problem.line, problem.message) not in seen]
     flow.problems, flow.loop = found, None
     found += [_from_round_2(problem) for problem in later]
+    recipe_models.after_loop(flow, loop, before, in_a_round)
     until = loop.config.until
     if isinstance(until, UntilMetric):
         _check_metric(flow, loop, until, body)
@@ -73,19 +76,41 @@ def _check_metric(flow: Flow, loop: Loop, until: UntilMetric, body: list[Planned
         fix = did_you_mean(until.on, [name for name in flow.tables if not name.startswith("#")])
         flow.add(_at(loop, "on"), loop.label, what, f"tables: {flow.names()}", fix or "name a table under data:")
         return
-    exams = [p for p in body if p.step.held_out and p.config.input == until.on and _asks(p, until.model)]
-    if not exams and until.on not in flow.broken:
-        what = f"no evaluate of the loop asks {until.model!r} about {until.on!r}, so its {until.metric} is not known."
-        fix = f"add to the loop: - {{step: evaluate, input: {until.on}, models: [{until.model}]}}"
-        flow.add(_at(loop, "metric"), loop.label, what, "", fix)
-    elif until.metric == "win_rate" and not any(getattr(p.config, "judge", None) for p in exams):
-        what = "metric: win_rate needs an evaluate with a judge."
-        flow.add(_at(loop, "metric"), loop.label, what, "", f"give {exams[0].label} judge: MODEL, or metric: accuracy")
+    if until.on not in flow.broken:
+        _check_learnt(flow, loop, until)
+        _check_exams(flow, loop, until, body)
     flow.deciding.setdefault(until.on, loop.label)
 
 
-def _asks(planned: Planned, model: str) -> bool:
-    return any(m.kind == "model" and m.value == model for m in mentions(planned.config))
+def _check_learnt(flow: Flow, loop: Loop, until: UntilMetric) -> None:
+    if until.on in flow.learnt.get(until.model, ()):
+        what = f"until.on: {until.model!r} learns from rows of {shown(until.on)}, so its answers there prove nothing."
+        fix = "name a table that no train step reads, such as one with held_out: true under data:"
+        flow.add(_at(loop, "on"), loop.label, what, "", fix)
+
+
+def _check_exams(flow: Flow, loop: Loop, until: UntilMetric, body: list[Planned]) -> None:
+    """Reports a metric that no evaluate of the loop measures."""
+    model, on = until.model, until.on
+    exams = [p for p in body if p.step.held_out and p.config.input == on and recipe_reports.asks(p, model)]
+    judged = [p for p in exams if getattr(p.config, "judge", None) is not None]
+    what = fix = ""
+    if not exams:
+        what = f"no evaluate of the loop asks {model!r} about {on!r}, so its {until.metric} is not known."
+        models, how = (model, "") if until.metric == "accuracy" else (f"{model}@base, {model}", ", judge: MODEL")
+        fix = f"add to the loop: - {{step: evaluate, input: {on}, models: [{models}]{how}}}"
+    elif until.metric == "accuracy" and not any(map(recipe_reports.measures_accuracy, exams)):
+        what = f"metric: accuracy needs an evaluate with answer:, and {exams[0].label} has only a judge."
+        fix = f"give {exams[0].label} answer: KIND, or metric: win_rate"
+    elif until.metric == "win_rate" and not judged:
+        what = "metric: win_rate needs an evaluate with a judge."
+        fix = f"give {exams[0].label} judge: MODEL, or metric: accuracy"
+    elif until.metric == "win_rate" and all(getattr(p.config, "against_model", None) == model for p in judged):
+        what = f"{judged[0].label} compares the others with {model!r}, so {model!r} has no win rate of its own."
+        others = [name for name in getattr(judged[0].config, "models", []) if name != model]
+        fix = f"write against_model: {others[0] if others else 'ANOTHER MODEL'} there"
+    if what:
+        flow.add(_at(loop, "metric"), loop.label, what, "", fix)
 
 
 def _at(loop: Loop, name: str) -> Path:

@@ -62,6 +62,10 @@ class StepConfig(BaseModel):
         """Of the columns of the rows that the step reads, those that its own rows still have."""
         return columns
 
+    def unwritten(self) -> set[str]:
+        """Of the columns that the step's decorator names, those that its rows do not get with these fields."""
+        return set()
+
     def problems(self) -> list[tuple[str, str, str]]:
         """What is wrong between the fields: triples of a field, what is wrong, and the fix."""
         return []

@@ -5,101 +5,28 @@ calls of each step through; a run finds their replies in the ledger.
 """
 
 import inspect
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from blackbox_kd.calls.budget import Budget
-from blackbox_kd.calls.call import Call
-from blackbox_kd.calls.caller import Caller
-from blackbox_kd.calls.replies import Completion
-from blackbox_kd.context import RunContext, Shared
-from blackbox_kd.errors import CallError
+from blackbox_kd.context import OWN_ERRORS, RunContext, Shared, failure
+from blackbox_kd.errors import CallError, SetupError, StepError
+from blackbox_kd.estimate_calls import NOT_BOUGHT, Asked, Probed, Rehearsing
 from blackbox_kd.ledger import Ledger
 from blackbox_kd.models import Model, ModelConfig
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Planned, Recipe
 from blackbox_kd.run import RunFolder
-from blackbox_kd.schema import Dropped, Memory, Outcome, Request, Row, Table, Usage
-from blackbox_kd.segment import OWN_ERRORS, failure
+from blackbox_kd.schema import Dropped, Memory, Outcome, Request, Row, Table
 from blackbox_kd.streaming import in_order
 
 Env = Mapping[str, str]
 Tables = Callable[[str], Table]
-NOT_BOUGHT = "not bought"
 WINDOW = 64
-PATIENCE_S = 60.0
-"""How long a probe waits for an endpoint that is out; nobody wants to wait for an estimate."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A call that a step makes.
-
-    Args:
-        model: the model, as the step names it.
-        prompt_bytes: size of the messages.
-        messages: how many.
-        max_tokens: of the reply.
-        varies: whether a reply that cannot be used is asked for again.
-        usage: tokens of the reply; None if the call is still to be made.
-        seconds: how long the reply took; None unless it was bought just now.
-        is_first: whether it is the first attempt.
-    """
-
-    model: str
-    prompt_bytes: int
-    messages: int
-    max_tokens: int | None
-    varies: bool
-    usage: Usage | None = None
-    seconds: float | None = None
-    is_first: bool = True
-
-
-class Rehearsing(Caller):
-    """A caller that buys nothing but its probes: a call whose reply is not in the ledger fails its row.
-
-    Probes of a model with `batch: true` are calls like any other, at the ordinary price: batches take hours.
-
-    Attributes:
-        asked: the calls that were asked for, since it was last emptied.
-        probes: calls that may still be bought of models that cost something.
-        looks_up: whether replies are looked up; the rows of a sample stand for others, whose calls are not made yet.
-    """
-
-    def __init__(self, ledger: Ledger, budget: Budget) -> None:
-        super().__init__(ledger, budget, patience_s=PATIENCE_S)
-        self.asked: list[Asked] = []
-        self.probes = 0
-        self.looks_up = True
-        self._replies = ledger
-
-    async def completion(self, call: Call) -> tuple[Completion, bool]:
-        """The reply of the ledger, or of a probe.
-
-        Raises:
-            CallError: there is none; the call is among those `asked`.
-        """
-        sampling, messages = call.request.sampling, call.request.messages
-        size = sum(len(message["content"].encode(errors="replace")) for message in messages)
-        name, is_first = call.asked.counts.name, call.request.attempt == 0
-        asked = Asked(name, size, len(messages), sampling.max_tokens, sampling.varies, is_first=is_first)
-        is_paid = self.looks_up and self._replies.get(call.key) is not None
-        is_probe = not is_paid and self.looks_up and self.probes > 0 and not call.asked.model.config.local
-        if not is_paid and not is_probe:
-            self.asked.append(asked)
-            raise CallError("the reply is not in the ledger", kind=NOT_BOUGHT)
-        self.probes -= is_probe
-        began = time.monotonic()
-        came, is_replayed = await super().completion(call)
-        seconds = None if is_replayed else time.monotonic() - began
-        self.asked.append(replace(asked, usage=came.usage or Usage(), seconds=seconds))
-        return came, is_replayed
 
 
 class Unopened:
@@ -161,6 +88,9 @@ class Rehearsed:
         dropped: how many it took out.
         failed: how many it could not work on, those that wait left out.
         asked: the calls that it made or wants to make.
+        probed: the probes that were sent.
+        named: of a table step, the rows by the table that it writes them to; "" is its first.
+        is_whole: whether it came to its end with every row.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -168,11 +98,16 @@ class Rehearsed:
     dropped: int = 0
     failed: int = 0
     asked: list[Asked] = field(default_factory=list)
+    probed: list[Probed] = field(default_factory=list)
+    named: dict[str, list[Row]] = field(default_factory=dict)
+    is_whole: bool = False
 
-    def count(self, outcome: Outcome) -> None:
-        """Books an outcome."""
+    def count(self, outcome: Outcome, table: str | None = None) -> None:
+        """Books an outcome; `table` is the one that a table step writes it to, "" if it does not say."""
         if isinstance(outcome, Row):
             self.rows.append(outcome)
+            if table is not None:
+                self.named.setdefault(table, []).append(outcome)
         elif isinstance(outcome, Dropped):
             self.dropped += 1
         elif outcome.kind == NOT_BOUGHT:
@@ -191,6 +126,14 @@ class RehearsalContext(RunContext):
     def table(self, name: str) -> Table:
         """See `schema.Context.table`."""
         return self._tables(name)
+
+    async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:
+        """Trains nothing.
+
+        Raises:
+            CallError: always.
+        """
+        raise CallError("an estimate trains nothing", kind=NOT_BOUGHT)
 
 
 class Rehearsal:
@@ -226,19 +169,28 @@ class Rehearsal:
             looks_up: whether replies are looked up in the ledger.
         """
         context = self.context(planned, tables)
-        self.caller.asked, self.caller.probes, self.caller.looks_up = [], probes, looks_up
+        self.caller.begin(probes=probes, looks_up=looks_up)
         found = Rehearsed()
         if planned.step.kind == "table":
             name = planned.config.input or "table"
-            with suppress(*OWN_ERRORS):  # what it made of rows does not matter, only what it asked
+            errors = OWN_ERRORS if planned.config.calls_per_row() else (*OWN_ERRORS, StepError, SetupError)
+            with suppress(*errors):  # what it asked until then is known
                 async for item in planned.step.run(Memory(name, rows), planned.config, context):
-                    found.count(item[1] if isinstance(item, tuple) else item)
+                    table, outcome = item if isinstance(item, tuple) else ("", item)
+                    found.count(outcome, table)
+                found.is_whole = not found.waiting
         else:
             async for outcomes in in_order(rows, lambda row: _outcomes(planned, row, context), WINDOW):
-                for outcome in outcomes:
+                for outcome in sorted(outcomes, key=_place):
                     found.count(outcome)
-        found.asked = self.caller.asked
+            found.is_whole = not found.waiting
+        found.asked, found.probed = self.caller.asked, self.caller.probed
         return found
+
+
+def _place(outcome: Outcome) -> bytes:
+    """Where an outcome stands among those of the same row, as a run's tables have it."""
+    return (outcome if isinstance(outcome, Row) else outcome.row).id.encode(errors="replace")
 
 
 async def _outcomes(planned: Planned, row: Row, context: RunContext) -> list[Outcome]:

@@ -255,7 +255,7 @@ def _costs(report: Mapping[str, Any]) -> list[str]:
         text += f" What {spent['usd_unknown']:,} of the calls cost is not known and not in the sum."
     if spent["doubtful"]:
         text += f" {spent['doubtful']:,} calls more were lost in flight, and may have been charged for."
-    text += f" Calls sent again because an earlier process died: {spent['repeated']:,}."
+    text += f" Calls sent again because an earlier process left them without a reply: {spent['repeated']:,}."
     lines = ["## Cost", "", text, ""]
     for entry in report["models"]:
         cost = "cost not known" if entry["cost_usd"] is None else dollars(entry["cost_usd"])

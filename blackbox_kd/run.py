@@ -13,6 +13,8 @@ from blackbox_kd.private import open_anew, open_shared, write_whole
 from blackbox_kd.schema import Dropped, Outcome, Row
 
 _decode = json.JSONDecoder().raw_decode
+IDENTITY = Path("work") / "run"
+"""File of a run folder that holds its name in the ledger."""
 
 
 class StoredTable:
@@ -40,6 +42,15 @@ class StoredTable:
         return self.rows
 
 
+def identity(path: Path) -> str:
+    """What a run is called in the ledger: the place where its folder was made, also after the folder was moved."""
+    try:
+        kept = (path / IDENTITY).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        kept = ""
+    return kept or str(path.resolve())
+
+
 class RunFolder:
     """One run's folder, held by one process at a time.
 
@@ -62,6 +73,9 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {error}\n  fix: --run-dir names another folder") from error
         self._take_lock()
+        self.identity = identity(path)
+        if not (path / IDENTITY).exists():
+            write_whole(path / IDENTITY, self.identity + "\n")
         self.manifest: dict[str, Any] = self._read_manifest()
 
     def _refuse_links(self) -> None:

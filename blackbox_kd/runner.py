@@ -21,7 +21,7 @@ from blackbox_kd.live import View
 from blackbox_kd.marks import mentions
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Recipe
-from blackbox_kd.run import RunFolder, StoredTable, gather_losses
+from blackbox_kd.run import RunFolder, StoredTable, gather_losses, identity
 from blackbox_kd.shards import Done, Leading, Shard, finish, leading
 from blackbox_kd.stages import Rounds, Stage, planned_until, program
 from blackbox_kd.working import Work
@@ -84,13 +84,22 @@ class Run:
         with ExitStack() as stack:
             shard = self.options.shard
             folder = stack.enter_context(RunFolder(self.path, numbered=shard is not None))
-            ledger = Ledger.open(ledger_file, run=str(self.path.resolve()))
+            ledger = Ledger.open(ledger_file, run=folder.identity)
             stack.callback(ledger.close)
-            limits = shard.share(self.recipe, self.options.limit) if shard else self.recipe.head.budget.model_dump()
+            limits = self.recipe.head.budget.model_dump()
+            if shard is not None:
+                whole = identity(Path("runs") / self.recipe.name)
+                limits = shard.share(self.recipe, self.options.limit, ledger.spent(whole))
             budget = self._budget = Budget(**limits, spent=ledger.spent())
-            store = Store(ledger_file, str(self.path.resolve()))
+            store = Store(ledger_file, folder.identity)
             batches = Batches(ledger, store, say=self.options.view.say)
-            caller = BatchingCaller(ledger, budget, batches, retry_failed=self.options.retry_failed)
+            caller = BatchingCaller(
+                ledger,
+                budget,
+                batches,
+                retry_failed=self.options.retry_failed,
+                may_all_fail=self.recipe.head.max_failed_share >= 1,
+            )
             models = OpenModels(self.recipe, self.options.cache, self.options.env)
             self._shared = Shared(self.recipe, folder, models, caller)
             self._shared.on_event = self.options.view.training
@@ -119,6 +128,7 @@ class Run:
         if self._budget is None:
             return False
         self._budget.stop()
+        self._shared.caller.stop()
         return self._shared.asking > 0
 
     async def _run_all(self) -> None:
@@ -161,7 +171,7 @@ class Run:
         folder = self._shared.folder
         folder.save()
         gather_losses(folder.path, self._work.names)
-        spent = ledger.spent()
+        spent = ledger.spent(lost=True)
         bill = {**asdict(spent), "repeated": ledger.repeated()}
         tables = self._shared.tables
         shown = [tables[name] for name in dict.fromkeys([self._work.last, *self._work.asides]) if name in tables]

@@ -7,6 +7,26 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+RESERVED = (
+    *("model", "messages", "stream", "stream_options", "n", "best_of", "use_beam_search"),
+    *("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens"),
+)
+"""Fields of a request that only we set: each reply is one call, read whole, and no longer than the budget knows of."""
+
+
+def refuse_reserved(extra: dict[str, Any]) -> dict[str, Any]:
+    """The fields as they are.
+
+    Raises:
+        ValueError: one of them is not for a recipe to set.
+    """
+    taken = next((name for name in RESERVED if name in extra), None)
+    if taken is not None:
+        instead = "; a step says max_tokens: N" if taken.startswith("max_") else ""
+        raise ValueError(f"the field {taken!r} cannot be set here, as it decides what is paid and read{instead}")
+    return extra
+
+
 Message = dict[str, str]
 """One chat message: `role` (system, user, assistant) and `content`."""
 
@@ -215,7 +235,7 @@ class Context(Protocol):
         ...
 
     def each(self, rows: Iterable[Row], work: "Callable[[Row], Awaitable[list[Outcome]]]") -> AsyncIterator[Outcome]:
-        """Work on rows side by side; outcomes come in the order of the rows; a CallError fails its row."""
+        """Work on rows side by side; outcomes come in the order of the rows; an error of a row fails it."""
         ...
 
     async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:

@@ -6,18 +6,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from blackbox_kd.accounts import Account
-from blackbox_kd.context import RunContext, Shared
-from blackbox_kd.errors import CallError, DataError
+from blackbox_kd.context import OWN_ERRORS, RunContext, Shared, failure
 from blackbox_kd.recipe import Planned
-from blackbox_kd.schema import Failed, Outcome, Row, Table
+from blackbox_kd.schema import Outcome, Row, Table
 from blackbox_kd.streaming import run_all
 
 Sink = Callable[[int, str, Outcome], None]
 """Is given the number of the input row, the step's label, and what became of a row; rows of the last step only."""
-
-
-OWN_ERRORS = (CallError, DataError, KeyError, TypeError, ValueError, ArithmeticError)
-"""Errors that are taken for the row's own: the row fails, and the run goes on."""
 
 
 class Segment:
@@ -134,13 +129,3 @@ class _Walks:
         start.cancel()
         self._ready = None
         return row
-
-
-def failure(row: Row, error: Exception) -> Failed:
-    """The failed row of an error that is the row's own."""
-    if isinstance(error, CallError):
-        return Failed(row, error.kind, str(error))
-    if isinstance(error, DataError):
-        return Failed(row, "data", str(error))
-    detail = f"column {error} is missing" if isinstance(error, KeyError) else str(error)
-    return Failed(row, type(error).__name__, detail)

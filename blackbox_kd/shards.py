@@ -20,6 +20,7 @@ from blackbox_kd import sources
 from blackbox_kd.accounts import Account
 from blackbox_kd.context import Shared
 from blackbox_kd.errors import BudgetReached, UserError
+from blackbox_kd.ledger import Spent
 from blackbox_kd.marks import mentions
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Planned, Recipe
@@ -60,13 +61,21 @@ class Shard:
         """Whether a row is the shard's: by a hash of its id, the same on every machine."""
         return owner(row_id, self.count) == self.number
 
-    def share(self, recipe: Recipe, limit: int | None) -> dict[str, Any]:
+    def share(self, recipe: Recipe, limit: int | None, spent: Spent) -> dict[str, Any]:
         """The shard's share of the budget, as large as its share of the rows.
 
-        The shares of all shards together are at most the budget. Where there is one, the rows are read for it once
-        more.
+        The shares of all shards together are at most what the merged run has not `spent` of the budget. Where there is
+        a budget, the rows are read for it once more.
         """
-        limits = recipe.head.budget.model_dump()
+        gone = {
+            "usd": spent.usd + spent.doubtful_usd,
+            "requests": spent.requests,
+            "tokens": spent.tokens + spent.doubtful_tokens,
+        }
+        limits = {
+            name: None if most is None else max(0, most - gone[name])
+            for name, most in recipe.head.budget.model_dump().items()
+        }
         source = next((source for source in recipe.data.values() if not source.held_out), None)
         if source is None or all(limit is None for limit in limits.values()):
             return limits
@@ -227,7 +236,7 @@ def finish(shard: Shard, led: Leading, shared: Shared, done: Done) -> None:
     folder.manifest["shard"] = {
         "number": shard.number,
         "count": shard.count,
-        "run": str(here),
+        "run": folder.identity,
         "ledger": str(ledger.relative_to(here) if ledger.is_relative_to(here) else ledger),
         "settings": settings(recipe, led, done.limit, shared.models),
         "limit": done.limit,

@@ -40,14 +40,19 @@ def tokens(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text).lower().translate(_SPACED))
 
 
+def _compared(text: str) -> list[str]:
+    """The words of a text; of one without letters and digits, such as `+` or an emoji, what stands between spaces."""
+    return tokens(text) or text.split()
+
+
 def rouge_l(a: str, b: str) -> float:
-    """ROUGE-L F1 of two texts: 2 * LCS / (m + n) of their words; 0.0 if one has none.
+    """ROUGE-L F1 of two texts: 2 * LCS / (m + n) of their words; 0.0 if one is empty.
 
     Source: Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries".
     """
     from rapidfuzz.distance import LCSseq
 
-    left, right = tokens(a), tokens(b)
+    left, right = _compared(a), _compared(b)
     # One division, so that an F1 of 7/10 is the float 0.7: 1 - 3/10 is not for every length.
     return 2 * LCSseq.similarity(left, right) / (len(left) + len(right)) if left and right else 0.0
 
@@ -84,7 +89,7 @@ class RougePool:
 
     def encode(self, texts: Sequence[str]) -> list[str]:
         """The texts, a character for each word."""
-        return ["".join(map(self._character, tokens(text))) for text in texts]
+        return ["".join(map(self._character, _compared(text))) for text in texts]
 
     def _character(self, word: str) -> str:
         # A vocabulary of more words than there are characters shares some: two words in a million seem the same.
@@ -154,7 +159,7 @@ class MinHashPool:
 
 def _shingles(text: str) -> frozenset[int]:
     """Hashes of the runs of three words; of a shorter text, of all its words. The same in every process."""
-    words = tokens(text)
+    words = _compared(text)
     runs = range(max(1, len(words) - SHINGLE + 1)) if words else ()
     return frozenset(zlib.crc32(" ".join(words[at : at + SHINGLE]).encode()) for at in runs)
 

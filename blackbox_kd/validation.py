@@ -2,9 +2,9 @@
 
 import difflib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -65,7 +65,7 @@ class _Entry:
                 name = str(detail["loc"][-1])
                 found[(*place, name)] = self._missing(place, name)
             elif detail["type"] == "extra_forbidden":
-                found[place] = self._unknown(place)
+                found[place] = self._unknown(place, detail["loc"])
             else:
                 wrong.setdefault(place, detail)
         for place, detail in wrong.items():
@@ -93,8 +93,10 @@ class _Entry:
         fix = f"add {name}: {field_words.example(at, None)}"
         return self._problem(place, f"field {dotted((*place, name))!r} is missing.", at.about, fix)
 
-    def _unknown(self, place: Path) -> Problem:
-        model = field_words.model_at(self.kind, place[:-1])
+    def _unknown(self, place: Path, location: tuple[int | str, ...]) -> Problem:
+        branches = list(_models(field_words.spot(self.kind, place[:-1]).annotation))
+        meant = [branch for branch in branches if branch.__name__ in location]
+        model = next(iter(meant or branches), None)
         names = sorted(field_words.fields(model)) if model else []
         fix = did_you_mean(str(place[-1]), names) or "remove the field"
         if "key_env" in names and re.search("key|token|secret", str(place[-1])):
@@ -143,6 +145,14 @@ class _Entry:
         return self._problem(
             (last,) if last else (), f"{what}.", "", fix or _fix(given, [n for n in named if n not in given])
         )
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a value may be of: one, or each branch of a union."""
+    if field_words.is_model(annotation):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
 
 
 def _shown(place: Path, value: Any) -> str:

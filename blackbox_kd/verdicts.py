@@ -10,7 +10,7 @@ from collections.abc import Sequence
 Scale = tuple[float, float]
 """The worst and the best number."""
 
-_NUMBER = re.compile(r"(\d+(?:[.,]\d+)?)(?:\s*(?:/|out of)\s*(\d+))?(?:\s*points?)?")
+_NUMBER = re.compile(r"([-+\u2212]?\d+(?:[.,]\d+)?)(?:\s*(?:/|out of)\s*(\d+))?(?:\s*points?)?")
 _GROUP = re.compile(r"\[([^\[\]]*)\]")
 _BULLET = re.compile(r"^\s*(?:[-+•–]|\d+[.)])\s+")
 _MARKUP = str.maketrans({"*": None, "`": None, "#": None, ">": None, "_": " ", "：": ":", "＝": "=", "=": ":"})
@@ -52,13 +52,16 @@ def bracketed(text: str, scale: Scale) -> int:
     """The whole number in the last square brackets of the last line; `[4/5]` is 4 on a scale up to 5.
 
     Raises:
-        ValueError: there is none, or it is off the scale.
+        ValueError: there is none, it is off the scale, or other brackets there hold another number: the last one of
+            "[3] out of [5]" is no score.
     """
     last = _lines(text)[-1:]
     groups = _GROUP.findall(last[0]) if last else []
     if not groups:
         raise ValueError(f"its last line has no number in square brackets: {_shown(last)}")
     number = _number(groups[-1], scale)
+    if any(_number(group, scale) != number for group in groups if _matched(group)):
+        raise ValueError(f"its last line has several numbers in square brackets: {_shown(last)}")
     if number != int(number):
         raise ValueError(f"{groups[-1]!r} is no whole number")
     return int(number)
@@ -69,12 +72,16 @@ def _lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if any(sign.isalnum() for sign in line)]
 
 
+def _matched(text: str) -> re.Match[str] | None:
+    return _NUMBER.fullmatch(text.strip(" .[]"))
+
+
 def _number(text: str, scale: Scale) -> float:
     low, high = scale
-    match = _NUMBER.fullmatch(text.strip(" .[]"))
+    match = _matched(text)
     if match is None:
         raise ValueError(f"{text.strip()!r} is no number")
-    number = float(match[1].replace(",", "."))
+    number = float(match[1].replace(",", ".").replace("\u2212", "-"))
     if match[2] is not None and float(match[2]) != high:
         raise ValueError(f"{text.strip()!r} is not on the scale up to {high:g}")
     if not low <= number <= high:

@@ -1,6 +1,7 @@
 """`estimate` and `ledger` as a user meets them: what is printed where, exit statuses, messages."""
 
 import json
+import shutil
 import sqlite3
 import stat
 from pathlib import Path
@@ -58,6 +59,17 @@ class TestEstimate:
         assert done.stdout.splitlines()[0] == "demo: what is left to ask; 6 replies are in the ledger"
         assert done.stdout.splitlines()[3].split()[3:] == ["0", "0", "0.00", "0", "s"]
 
+    def test_the_replies_of_a_run_are_counted_behind_its_table_steps_too(self, folder: Path) -> None:
+        asks = {"step": "generate", "model": "teacher", "prompt": "student/plain", "temperature": 1.0}
+        best = {"step": "select", "per": "instruction", "best": 1, "by": "longest"}
+        write(folder, models=PRICED, steps=[asks | {"samples": 2}, best, asks | {"as": "second"}])
+        report = json.loads(cli(folder, "run", "recipe.yaml", "--json").stdout)
+        lines = cli(folder, "estimate", "recipe.yaml").stdout.splitlines()
+        bought = report["models"][0]["calls"]
+        assert bought == 18
+        assert lines[0] == f"demo: what is left to ask; {bought} replies are in the ledger"
+        assert next(line for line in lines if line.startswith("all ")).split() == ["all", "0", "0", "0.00", "0", "s"]
+
     def test_it_says_what_a_budget_has_room_for(self, folder: Path) -> None:
         write(folder, models=PRICED, budget={"usd": 0.03, "requests": 2})
         said = cli(folder, "estimate", "recipe.yaml").stdout
@@ -103,6 +115,18 @@ class TestLedger:
             found = json.loads(cli(bought, *command).stdout)
             assert found["schema_version"] == 1
             assert [(entry["run"], entry["calls"]) for entry in found["bought"]] == [(str(bought / "runs/demo"), 6)]
+
+    def test_options_before_a_command_hold_for_it(self, bought: Path) -> None:
+        shutil.copy(ledger(bought), bought / "other.sqlite")
+        done = cli(bought, "ledger", "--ledger", "other.sqlite", "prune", "--before", "2999-01-01", "--yes")
+        assert (done.returncode, done.stderr) == (0, "6 replies removed from other.sqlite\n")
+        assert cli(bought, "ledger").stdout.startswith("runs/ledger.sqlite: 6 replies, ")
+        for command in (["--run", "nope", "export", "x.jsonl"], ["--run", "nope", "prune", "--before", "2999-01-01"]):
+            done = cli(bought, "ledger", *command)
+            assert (done.returncode, "has nothing of the run 'nope'" in done.stderr) == (2, True)
+        assert json.loads(cli(bought, "ledger", "--json", "summary").stdout)["bought"]
+        for command in (["--json", "export", "x.jsonl"], ["--run", "demo", "rescue", "a.sqlite", "b.sqlite"]):
+            assert cli(bought, "ledger", *command).returncode == 2
 
     def test_a_ledger_that_is_not_there_is_an_error_and_is_not_made(self, folder: Path) -> None:
         for command in (["ledger"], ["ledger", "export", "x.jsonl"], ["ledger", "prune", "--run", "demo", "--yes"]):
@@ -162,3 +186,14 @@ def test_failed_rows_can_be_asked_for_anew_from_the_command_line(folder: Path) -
     assert again["funnel"][0]["failed"] == {}
     later = json.loads(cli(folder, "run", "recipe.yaml", "--json").stdout)
     assert (later["funnel"], later["models"][0]["calls"]) == (again["funnel"], 0)
+
+
+def test_a_run_that_was_moved_is_still_the_run_that_has_paid(folder: Path) -> None:
+    stopped = cli(folder, "run", "recipe.yaml", "--set", "budget={requests: 4}")
+    assert stopped.returncode == 3, stopped.stderr
+    moved = folder.rename(folder.with_name("elsewhere"))
+    again = cli(moved, "run", "recipe.yaml", "--set", "budget={requests: 5}", "--json")
+    assert again.returncode == 3, again.stderr
+    assert json.loads(again.stdout)["spent"]["requests"] == 5
+    assert cli(moved, "ledger", "--run", "demo").stdout.splitlines()[3].split()[2] == "5"
+    assert replies(ledger(moved)) == 5

@@ -10,9 +10,9 @@ import pytest
 from blackbox_kd import estimate as estimates
 from blackbox_kd import recipe as recipes
 from blackbox_kd.errors import BudgetReached, DataError, RecipeError
+from blackbox_kd.estimate_calls import Asked
 from blackbox_kd.estimate_numbers import KEPT, NOTHING, Asking, Span, share
 from blackbox_kd.models import ModelConfig, Price
-from blackbox_kd.rehearsal import Asked
 from blackbox_kd.runner import Options, Run
 from blackbox_kd.schema import Usage
 from tests.fake_server import FakeServer
@@ -238,6 +238,49 @@ class TestTheLedger:
         assert found["steps"][1]["calls"] == {"low": 10, "likely": 10, "high": 11}
         assert found["assumptions"] == ["steps[3] (generate), teacher: replies of 15 / 40 / 100 % of max_tokens"]
 
+    async def test_behind_table_steps_nothing_is_left_after_the_whole_run(
+        self, tmp_path: Path, server: FakeServer
+    ) -> None:
+        values = recipe_values(models=behind(server))
+        values["data"].pop("test")
+        (tmp_path / "second.jinja").write_text("Again: {{ response }}")
+        (tmp_path / "third.jinja").write_text("Once more: {{ second }}")
+        (tmp_path / "few.jinja").write_text("{% for e in examples %}{{ e.third }}{% endfor %}{{ instruction }}")
+        first = values["steps"][0]
+        shown = {"examples": {"table": "all", "count": 2, "choose": "random"}}
+        values["steps"] = [
+            first | {"samples": 3},
+            {"step": "select", "per": "instruction", "best": 2, "by": "random"},
+            first | {"prompt": "second", "as": "second"},
+            {"step": "split", "outputs": {"one": 0.4, "two": 0.6}},
+            first | {"input": "two", "prompt": "third", "as": "third", "output": "more"},
+            {"step": "mix", "tables": {"more": 1.5}, "output": "all"},
+            first | {"input": "train", "prompt": "few", "as": "fourth"} | shown,
+        ]
+        job = await run(tmp_path, values)
+        found = await estimate(tmp_path, values)
+        assert found["total"]["calls"] == {"low": 0, "likely": 0, "high": 0}
+        assert sum(entry["paid"] for entry in found["steps"]) == job.report["models"][0]["calls"]
+        assert server.stats()["requests"] == job.report["models"][0]["calls"]
+
+    async def test_a_step_that_trains_is_not_run_and_passes_its_rows_on(
+        self, tmp_path: Path, server: FakeServer
+    ) -> None:
+        student = {"student": {"provider": "transformers", "model": "some/model"}}
+        values = recipe_values(models=behind(server) | student)
+        values["data"].pop("test")
+        (tmp_path / "second.jinja").write_text("Again: {{ response }}")
+        again = values["steps"][0] | {"prompt": "second", "as": "second"}
+        train = {"step": "train", "model": "student"}
+        values["steps"] = [values["steps"][0], {"step": "format"}, train, again]
+        await run(tmp_path, values, until="format")
+        found = await estimate(tmp_path, values)
+        assert [entry["calls"]["likely"] for entry in found["steps"]] == [0, 10]
+        taught = values | {"models": behind(server), "steps": [values["steps"][0], {"step": "format"}, again]}
+        await run(tmp_path, taught)
+        found = await estimate(tmp_path, values)
+        assert [(entry["paid"], entry["calls"]["high"]) for entry in found["steps"]] == [(10, 0), (10, 0)]
+
     async def test_rows_beyond_those_that_are_looked_up_count_as_not_paid_for(
         self, tmp_path: Path, server: FakeServer
     ) -> None:
@@ -272,6 +315,75 @@ class TestTheProbe:
         assert [entry["measured"] for entry in found["steps"]] == [2, 2]
         await run(tmp_path, values)
         assert server.stats()["requests"] == server.stats()["distinct"] == 20
+
+    @pytest.mark.parametrize("probe", [0, 5])
+    async def test_prompts_that_show_earlier_replies_are_as_long_as_those(self, tmp_path: Path, probe: int) -> None:
+        values = recipe_values()
+        values["data"].pop("test")
+        long = values["steps"][0] | {"max_tokens": 3000}
+        values["steps"] = [long, long | {"prompt": "second", "max_tokens": 50, "as": "better"}]
+        (tmp_path / "second.jinja").write_text("Say it better: {{ response }}")
+        async with FakeServer(rule="word " * 2500 + "{n}") as server:
+            values["models"] = behind(server, price={"input": 2.5, "output": 10})
+            found = await estimate(tmp_path, values, probe=probe)
+        second = found["steps"][1]
+        calls, prompt = second["calls"], second["prompt_tokens"]
+        if probe:
+            assert prompt["low"] == pytest.approx(5 * 2504, rel=0.01)
+            assert prompt["likely"] == pytest.approx(5 * 2504, rel=0.01)
+        else:
+            assert prompt["low"] == pytest.approx(10 * 450, rel=0.1)
+            assert prompt["likely"] == pytest.approx(10 * 1200, rel=0.1)
+            assert prompt["high"] > 10 * 3000
+        assert prompt["low"] <= prompt["likely"] <= prompt["high"]
+        assert second["usd"]["high"] > calls["likely"] * 2500 * 2.5e-6
+
+    async def test_a_reply_that_takes_the_place_of_a_text_is_as_long_as_replies_are(self, tmp_path: Path) -> None:
+        values = recipe_values()
+        values["data"].pop("test")
+        (tmp_path / "second.jinja").write_text("{{ instruction }}")
+        long = values["steps"][0] | {"max_tokens": 3000, "as": "instruction"}
+        values["steps"] = [long, values["steps"][0] | {"prompt": "second", "max_tokens": 50}]
+        found = await estimate(tmp_path, values)
+        assert found["steps"][1]["prompt_tokens"]["high"] > 10 * 3000
+
+    async def test_rounds_after_the_first_are_not_probed_and_measured_by_it(
+        self, tmp_path: Path, server: FakeServer
+    ) -> None:
+        values = recipe_values(models=behind(server))
+        values["data"].pop("test")
+        (tmp_path / "second.jinja").write_text("Again: {{ response }}")
+        again = values["steps"][0] | {"prompt": "second", "as": "second"}
+        until = {"table": "lessons", "rows": 1000}
+        steps = [values["steps"][0] | {"input": "train"}, again | {"output": "lessons"}]
+        values["steps"] = [{"loop": {"rounds": 3, "until": until, "steps": steps}}]
+        found = await estimate(tmp_path, values, probe=2)
+        assert server.stats()["requests"] == found["probe"]["calls"] == 4
+        assert [entry["paid"] for entry in found["steps"]] == [2, 2, 0, 0, 0, 0]
+        assert [entry["measured"] for entry in found["steps"]] == [2] * 6
+        first, second = found["steps"][1], found["steps"][3]
+        each = [entry["prompt_tokens"]["likely"] / entry["calls"]["likely"] for entry in (first, second)]
+        assert each[1] == pytest.approx(each[0], rel=0.1)
+
+    async def test_probes_that_are_cut_off_are_told_and_asked_again(self, tmp_path: Path) -> None:
+        async with FakeServer(always="cut_off") as server:
+            values = recipe_values(models=behind(server))
+            found = await estimate(tmp_path, values, probe=4, until="generate")
+        assert found["total"]["calls"]["likely"] == 6 * 3 + 4 * 2
+        assert 6 * 2 < found["total"]["calls"]["low"] <= found["total"]["calls"]["high"] == 6 * 3 + 4 * 2
+        note = next(note for note in found["assumptions"] if "probes" in note)
+        assert note.startswith(
+            "steps[0] (generate), teacher: 4 of 4 probes could not be used: truncated: the reply was cut off after "
+        )
+
+    async def test_what_a_server_says_to_its_probes_is_told(self, tmp_path: Path) -> None:
+        async with FakeServer(always="400") as server:
+            values = recipe_values(models=behind(server))
+            found = await estimate(tmp_path, values, probe=3, until="generate")
+        assert found["total"]["calls"]["likely"] == 10
+        note = next(note for note in found["assumptions"] if "probes" in note)
+        assert note.startswith("steps[0] (generate), teacher: 3 of 3 probes could not be used: ")
+        assert "this is a 400" in note
 
     async def test_models_that_cost_nothing_are_not_probed(self, tmp_path: Path) -> None:
         values = recipe_values(models={"teacher": {"provider": "scripted"}})

@@ -596,7 +596,11 @@ BASES |= {
     "even": recipe(EXAM, TEN, data=TWO, models=GAP_MODELS),
     "gap": recipe(EXAM, {**TEN, "gap": GAP}, data=TWO, models=GAP_MODELS),
     "gap again": recipe(
-        EXAM, {**TEN, "gap": {**GAP, "temperature": 100}}, {**TEN, "gap": GAP}, data=TWO, models=GAP_MODELS
+        EXAM,
+        {"loop": {"rounds": 2, "steps": [{**TEN, "gap": GAP, "output": "drawn"}, {**EXAM, "against": "gold"}]}},
+        {"step": "filter", "input": "drawn", "keep": "len(kind) > 0"},
+        data=TWO,
+        models=GAP_MODELS,
     ),
     "far": recipe({"step": "select", "by": "kcenter", "column": "instruction", "rows": 2}),
     "votes": recipe({"step": "select", "by": "kcenter", "per": "score", "votes": "half", "rows": 2}),
@@ -659,18 +663,18 @@ CASES |= {
     "format.teacher_prompt": runs(
         "format", first("prompt_teacher"), "In short: What is 0 + 1?", "steps.0.teacher_prompt=short"
     ),
-    "mix.replay": runs("mix", count, 6, "data.extra={path: other.jsonl}", "steps.0.replay={table: extra, share: 0.2}"),
+    "mix.replay": runs("mix", count, 7, "data.extra={path: other.jsonl}", "steps.0.replay={table: extra, share: 0.2}"),
     "mix.replay.table": runs(
         "replay", lambda it: max(column("score")(it)) >= 60, True, MORE, "steps.0.replay.table=more"
     ),
-    "mix.replay.share": runs("replay", count, 7, "steps.0.replay.share=0.25"),
+    "mix.replay.share": runs("replay", count, 6, "steps.0.replay.share=0.1"),
     "mix.gap": runs("even", kinds_drawn, (1, 9), "steps.1.gap={by: kind, teacher: right, student: partly, on: extra}"),
     "mix.gap.by": runs("gap", lambda it: set(column("half")(it)), {"a"}, "steps.1.gap.by=half"),
     "mix.gap.teacher": runs("gap", kinds_drawn, (5, 5), "steps.1.gap.teacher=partly"),
     "mix.gap.student": runs("gap", kinds_drawn, (5, 5), "steps.1.gap.student=right"),
     "mix.gap.on": runs("gap", error("no evaluation of model 'right' on table 'train'"), True, "steps.1.gap.on=train"),
     "mix.gap.temperature": runs("gap", kinds_drawn, (5, 5), "steps.1.gap.temperature=100"),
-    "mix.gap.smooth": runs("gap again", kinds_drawn, (1, 9), "steps.2.gap.smooth=0"),
+    "mix.gap.smooth": runs("gap again", kinds_drawn, (5, 5), "steps.1.loop.steps.0.gap.smooth=0"),
     "mix.gap.floor": runs("gap", kinds_drawn, (0, 10), "steps.1.gap.floor=0"),
     "select.votes": runs("votes", column("score"), anything, "steps.0.votes=kind"),
     "select.labelled": runs("far", column("instruction"), anything, SAME, "steps.0.labelled=same"),

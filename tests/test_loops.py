@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from blackbox_kd import recipe
 from blackbox_kd.errors import RecipeError, StepError
 from blackbox_kd.loops import Watch
 from blackbox_kd.open_models import OpenModels
-from blackbox_kd.recipe_file import Loop, LoopConfig
+from blackbox_kd.recipe_file import Loop, LoopConfig, UntilRows
 from tests.runs import QUESTIONS, execute, rows_of, write_rows
 from tests.tiny import tiny_model
 
@@ -140,7 +141,8 @@ def test_a_model_trained_after_a_restored_one_is_the_next_version_and_starts_fro
 
 
 def test_a_round_without_a_measure_ends_the_run() -> None:
-    with pytest.raises(StepError, match=r"steps\[4\] \(loop\): round 1 did not measure the accuracy on 'dev'"):
+    what = r"steps\[4\] \(loop\): round 1 did not measure the accuracy of 's' on 'dev'\n  fix: \S"
+    with pytest.raises(StepError, match=what):
         watched([None])
 
 
@@ -155,7 +157,38 @@ def test_a_model_that_was_measured_before_the_loop_is_restored_if_no_round_beats
     assert shared.models.exact("s") == "s@base"
 
 
+def test_a_second_loop_begins_with_what_the_first_one_restored_and_not_with_what_it_rejected() -> None:
+    first, models, _ = watched([0.5, 0.9, 0.6])
+    assert models.exact("s") == "s@2"
+    second = Watch(first.loop, first.shared)
+    assert (second.values, second.versions) == ({0: 0.9}, {0: "s@2"})
+    models.add_version("s", Path("4"))
+    first.shared.report["evaluations"].append({"model": "s", "version": "s@4", "table": "dev", "accuracy": 0.7})
+    assert second.ends(1)
+    assert models.exact("s") == "s@2", "0.7 is better than the 0.6 of the student that the first loop rejected"
+
+
+def test_of_several_measures_of_the_version_that_a_loop_begins_with_the_latest_counts() -> None:
+    shared = SimpleNamespace(report={}, models=OpenModels(None, Path(), {}), tables={})  # type: ignore[arg-type]
+    shared.models.add_version("s", Path("1"))
+    measured = [("s@base", 0.9), ("s@1", 0.3), ("s@1", 0.4)]
+    shared.report["evaluations"] = [
+        {"model": "s", "version": version, "table": "dev", "accuracy": value} for version, value in measured
+    ]
+    config = LoopConfig(rounds=1, until={"metric": "accuracy", "model": "s", "on": "dev"}, steps=[{}])
+    assert Watch(Loop(0, config, 1), shared).values == {0: 0.4}  # type: ignore[arg-type]
+
+
 UNTIL = {"metric": "accuracy", "model": "student", "on": "dev"}
+
+
+WINS = {**UNTIL, "metric": "win_rate"}
+AT_2 = {**EXAM, "input": "test", "models": ["student@2"]}
+
+
+def judged(*models: str, by: str) -> list[dict[str, Any]]:
+    """A round that ends in an evaluation by a judge alone."""
+    return [*LEARN[:3], {"step": "evaluate", "input": "dev", "models": list(models), "judge": by}]
 
 
 @pytest.mark.parametrize(
@@ -170,6 +203,17 @@ UNTIL = {"metric": "accuracy", "model": "student", "on": "dev"}
         ([*COLLECT, {"loop": {"steps": COLLECT}}], (), {}, "a loop cannot hold another loop"),
         ([*COLLECT[:2], {"step": "filter", "keep": "corect"}], (), {}, "expression 'corect' uses 'corect'"),
         ([*COLLECT, {"step": "filter", "keep": "True", "output": "pool"}], (), {}, "table 'pool' exists already"),
+        (
+            judged("teacher", "student@base", by="student"),
+            (),
+            {"until": WINS},
+            "no evaluate of the loop asks 'student'",
+        ),
+        (judged("student", "teacher", by="teacher"), (), {"until": WINS}, "so 'student' has no win rate of its own"),
+        (judged("teacher", "student", by="teacher"), (), {"until": UNTIL}, "has only a judge"),
+        (LEARN, (AT_2,), {"rounds": 1}, "model 'student@2' does not exist at this point of the chain"),
+        (LEARN, (AT_2,), {"rounds": 3, "until": UNTIL}, "'student@2' may not exist: steps[0] (loop) can end before"),
+        (COLLECT, ({**TRAIN, "input": "train"},), {}, "make no shape that training knows"),
     ],
 )
 def test_a_wrong_loop_is_refused(
@@ -191,3 +235,112 @@ def test_a_column_that_a_carried_table_lacks_from_round_2_on_is_reported_as_such
     (problem,) = caught.value.problems
     assert problem.message == "expression 'len(reference) > 0' uses 'reference', which no earlier step writes."
     assert problem.expected.startswith("this is so from round 2 on; columns here: ")
+
+
+def checked(
+    folder: Path, steps: list[dict[str, Any]], after: tuple[dict[str, Any], ...] = (), **loop: Any
+) -> list[str]:
+    """What the check says of a recipe with a loop, without a run."""
+    values = looped(steps, after, **loop)
+    used = json.dumps(values["steps"])
+    values = {**values, "data": {name: BASE["data"][name] for name in BASE["data"] if f'"{name}"' in used}}
+    values["models"] = {name: model for name, model in values["models"].items() if f'"{name}' in used}
+    for name, rows in (("train", QUESTIONS), ("dev", DEV), ("test", QUESTIONS)):
+        write_rows(folder / f"{name}.jsonl", rows)
+    (folder / "recipe.yaml").write_text(json.dumps(values))
+    try:
+        recipe.load(folder / "recipe.yaml", env={})
+    except RecipeError as error:
+        return [problem.message for problem in error.problems]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("loop", "version"),
+    [
+        ({"rounds": 3}, "student@3"),
+        ({"rounds": 3, "until": {**UNTIL, "patience": 2}}, "student@2"),
+        ({"rounds": 2, "until": {**UNTIL, "patience": 5}}, "student@2"),
+    ],
+)
+def test_a_version_that_a_loop_is_sure_to_train_can_be_named_after_it(
+    tmp_path: Path, loop: dict[str, Any], version: str
+) -> None:
+    assert checked(tmp_path, LEARN, ({**AT_2, "models": [version]},), **loop) == []
+    later = f"{version[:-1]}{int(version[-1]) + 1}"
+    assert len(checked(tmp_path, LEARN, ({**AT_2, "models": [later]},), **loop)) == 1
+
+
+GAP = {"by": "instruction", "teacher": "teacher", "student": "student", "on": "dev"}
+DRAW = {"step": "mix", "tables": {"train": 1}, "rows": 4, "gap": GAP, "output": "drawn"}
+BOTH = {**EXAM, "models": ["teacher", "student"], "by": ["instruction"]}
+
+
+@pytest.mark.parametrize(
+    ("exam", "said"),
+    [
+        (BOTH, []),
+        (
+            {**BOTH, "by": []},
+            ["'teacher' on table 'dev' by 'instruction' comes before this step, and none of 'student'"],
+        ),
+        (
+            {**BOTH, "models": ["teacher", "student@base"]},
+            ["'student' on table 'dev' by 'instruction' comes before this step"],
+        ),
+        (
+            {**BOTH, "input": "test"},
+            ["'teacher' on table 'dev' by 'instruction' comes before this step, and none of 'student'"],
+        ),
+        (
+            {**BOTH, "answer": None, "judge": "teacher"},
+            ["'teacher' on table 'dev' by 'instruction' comes before this step, and none of 'student'"],
+        ),
+    ],
+)
+def test_a_gap_is_drawn_by_once_both_models_were_measured_by_its_column(
+    tmp_path: Path, exam: dict[str, Any], said: list[str]
+) -> None:
+    exam = {name: value for name, value in exam.items() if value is not None}
+    found = checked(tmp_path, [COLLECT[0], {"step": "format"}, TRAIN, exam, DRAW])
+    assert found == [f"no evaluation of model {what}." for what in said]
+
+
+def test_a_gap_needs_its_figures_in_round_1_and_a_prompt_can_wait_for_them(tmp_path: Path) -> None:
+    first = {**COLLECT[0], "context": {"evaluation": "dev", "model": "student"}}
+    assert checked(tmp_path, [first, *LEARN[1:]]) == []
+    (found,) = checked(tmp_path, [first, *LEARN[1:3]])
+    assert found == "no evaluation of model 'student' on table 'dev' comes before this step."
+    (found,) = checked(tmp_path, [DRAW, COLLECT[0], *LEARN[1:3], BOTH])
+    assert found.endswith("'teacher' on table 'dev' by 'instruction' comes before this step, and none of 'student'.")
+
+
+def test_what_decides_is_no_table_that_the_model_learns_from_even_through_others(tmp_path: Path) -> None:
+    exam = {**EXAM, "input": "train"}
+    (found,) = checked(tmp_path, [*LEARN[:3], exam], until={**UNTIL, "on": "train"})
+    assert found == "until.on: 'student' learns from rows of 'train', so its answers there prove nothing."
+    assert checked(tmp_path, LEARN, until=UNTIL) == []
+
+
+@pytest.mark.parametrize(
+    ("until", "said"),
+    [
+        ({**UNTIL, "patience": 0}, ["field 'until.patience' must be a whole number of at least 1, not 0."]),
+        ({**UNTIL, "metric": "acuracy"}, ["field 'until.metric' must be 'accuracy' or 'win_rate', not 'acuracy'."]),
+        ({"metric": "accuracy", "on": "dev"}, ["field 'until.model' is missing."]),
+        ({**UNTIL, "patence": 1}, ["unknown field 'until.patence'."]),
+        ({"table": "new", "rows": 0}, ["field 'until.rows' must be a whole number of at least 1, not 0."]),
+        ({"table": "new"}, ["field 'until.rows' is missing."]),
+    ],
+)
+def test_a_mistake_in_until_is_told_once_and_of_the_form_that_is_meant(
+    tmp_path: Path, until: dict[str, Any], said: list[str]
+) -> None:
+    assert checked(tmp_path, LEARN, until=until)[: len(said) + 1] == said
+
+
+def test_the_fields_that_a_message_lists_are_those_of_the_form_that_is_meant(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        run(tmp_path, looped(COLLECT, until={"table": "new", "rows": 3, "row": 4}))
+    assert [problem.expected for problem in caught.value.problems] == ["fields here: rows, table"]
+    assert LoopConfig(until={"table": "new", "rows": 3}, steps=[{}]).until == UntilRows(table="new", rows=3)

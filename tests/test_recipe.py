@@ -200,6 +200,58 @@ def test_what_evaluate_writes_is_found_by_its_name_alone(load: Load) -> None:
     assert load(text + tail + ASK_TEST.replace("}", ", answer: number}"))
 
 
+PAIRS = "  - {step: generate, model: teacher, prompt: student/plain, as: other}\n"
+PAIRS += "  - {step: pair, better: response, worse: other}\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "method", "said"),
+    [
+        ("  - {step: format}\n", "sft", ""),
+        ("", "sft", ""),
+        ("  - {step: format, tasks: [{name: solve}]}\n", "sft", ""),
+        (PAIRS + "  - {step: format, preference: true}\n", "dpo", ""),
+        ("  - {step: format}\n", "dpo", "the rows are of the shape completion (prompt, completion), which method dpo"),
+        (PAIRS, "dpo", "the rows are of the shape own (instruction, response), which method dpo cannot learn from."),
+        (PAIRS + "  - {step: format, preference: true}\n", "sft", "the rows are of the shape preference"),
+    ],
+)
+def test_a_method_is_checked_against_the_columns_that_it_would_read(
+    load: Load, before: str, method: str, said: str
+) -> None:
+    head = HEAD.replace("scripted}", "scripted}\n  student: {provider: transformers, model: a/b}")
+    text = head + ASK + before + f"  - {{step: train, model: student, method: {method}}}\n"
+    text += ASK_TEST.replace("}", ", answer: number}")
+    if not said:
+        assert load(text)
+        return
+    (found,) = problems(load, text)
+    assert said in found
+
+
+def test_a_method_is_not_checked_against_columns_that_only_loading_would_tell(load: Load) -> None:
+    head = HEAD.replace("train: {path: rows.jsonl}", "train: {hub: openai/gsm8k, name: main}")
+    head = head.replace("teacher: {provider: scripted}", "student: {provider: transformers, model: a/b}")
+    ask = ASK_TEST.replace("teacher", "student").replace("}", ", answer: number}")
+    assert load(head + "  - {step: train, model: student, method: dpo}\n" + ask)
+
+
+def test_format_writes_the_columns_of_its_own_form_alone(load: Load) -> None:
+    keep = "  - {step: filter, keep: '%s != None'}\n" + ASK_TEST.replace("}", ", answer: number}")
+    forms = {
+        "{step: format}": ("completion", "chosen", "task", "prompt_teacher"),
+        "{step: format, teacher_prompt: student/plain}": ("prompt_teacher", "chosen"),
+        "{step: format, tasks: [{name: solve}]}": ("weight", "rejected"),
+        "{step: format, preference: true, chosen: response, rejected: topic}": ("rejected", "completion", "weight"),
+    }
+    for form, (written, *others) in forms.items():
+        text = f"{HEAD}{ASK}  - {form}\n"
+        assert load(text + keep % written)
+        for name in others:
+            (found,) = problems(load, text + keep % name)
+            assert f"uses {name!r}, which no earlier step writes" in found
+
+
 @pytest.mark.parametrize("version", ["student", "student@base", "student@1", "student@2"])
 def test_versions_of_a_model_exist_from_their_training_on(load: Load, version: str) -> None:
     head = HEAD.replace("scripted}", "scripted}\n  student: {provider: transformers, model: a/b}")

@@ -125,7 +125,7 @@ def test_a_cost_that_is_not_known_is_never_told_as_nothing() -> None:
     told = section(report.in_words(found, []), "Cost")
     assert "3 calls, 30 tokens, $1.50. What 2 of the calls cost is not known and not in the sum." in told
     assert "1 calls more were lost in flight, and may have been charged for." in told
-    assert "Calls sent again because an earlier process died: 4." in told
+    assert "Calls sent again because an earlier process left them without a reply: 4." in told
     assert "- `m`: 2 calls now, 1 replies from the ledger; 3 prompt and 4 completion tokens; cost not known" in told
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from blackbox_kd.accounts import Account
-from blackbox_kd.errors import StepError
+from blackbox_kd.context import guarded
+from blackbox_kd.errors import CallError, DataError, StepError
 from blackbox_kd.schema import Dropped, Failed, Outcome, Row
 from blackbox_kd.segment import Segment
 from tests.fakes import FakeTable
@@ -115,3 +116,35 @@ async def test_rows_that_are_made_of_one_row_fan_out_again_and_can_be_dropped() 
     left, books = await stream(copies, copies, drops_odd, rows=2)
     assert len(ids(left)) == 2 * 4 * 2
     assert books[2].dropped == {"odd": 2 * 4 * 2}
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        (CallError("cut off", kind="truncated"), "truncated", "cut off"),
+        (DataError("no number"), "data", "no number"),
+        (KeyError("score"), "data", "column 'score' is missing"),
+        (TypeError("not a text"), "TypeError", "not a text"),
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError", "division by zero"),
+    ],
+)
+async def test_an_error_of_a_row_fails_it_in_a_table_step_as_in_a_row_step(
+    error: Exception, kind: str, text: str
+) -> None:
+    async def fails(row: Row, config: None, ctx: object) -> Row:
+        raise error
+
+    async def work() -> list[Outcome]:
+        raise error
+
+    left, _ = await stream(fails, rows=1)
+    row = Row(id="r0")
+    assert [outcome for _, _, outcome in left] == await guarded(row, work()) == [Failed(row, kind, text)]
+
+
+async def test_an_error_that_is_no_rows_own_ends_the_run() -> None:
+    async def work() -> list[Outcome]:
+        raise StepError("the model is gone")
+
+    with pytest.raises(StepError, match="the model is gone"):
+        await guarded(Row(id="r0"), work())

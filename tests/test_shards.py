@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import yaml
 
 from blackbox_kd import recipe as recipes
 from blackbox_kd.errors import BudgetReached, LedgerError, TooManyFailed, UserError
+from blackbox_kd.ledger import Spent
 from blackbox_kd.ledger_open import open_file
 from blackbox_kd.merge import merge
 from blackbox_kd.open_models import OpenModels
@@ -207,7 +208,7 @@ def test_what_was_paid_for_elsewhere_in_a_shards_own_ledger_is_found_by_the_merg
 def test_a_shard_that_stopped_goes_on_with_the_same_command_and_its_share_of_the_budget_is_that_of_its_rows() -> None:
     scripted = {"teacher": {"provider": "scripted"}}
     found = recipe([ASK, CHECK], models=scripted, budget={"requests": 62})
-    shares = [Shard(number, 3).share(found, None)["requests"] for number in (1, 2, 3)]
+    shares = [Shard(number, 3).share(found, None, Spent())["requests"] for number in (1, 2, 3)]
     rows = [sum(1 for row in _ids() if owner(row, 3) == number) for number in (1, 2, 3)]
     assert shares == [62 * count // 31 for count in rows]
     assert sum(shares) <= 62
@@ -224,6 +225,16 @@ def test_a_shard_that_stopped_goes_on_with_the_same_command_and_its_share_of_the
     more = run(found, shard=Shard(1, 3))
     assert calls(more) == (rows[0] * 3 - shares[0], shares[0])
     assert merged(recipe([ASK, CHECK], models=scripted))["spent"]["requests"] == 93
+
+
+def test_a_budget_is_that_of_all_shards_of_all_times_together() -> None:
+    for temperature in (0.1, 0.2, 0.3, 0.4):
+        found = recipe([ASK | {"temperature": temperature}, CHECK], budget={"requests": 250})
+        run_shards(found, 2, allow=(BudgetReached,))
+        with suppress(UserError):  # a shard that has not finished
+            merged(found)
+    with closing(open_file(Path("runs/ledger.sqlite"), read_only=True)) as db:
+        assert 93 * 2 < db.execute("SELECT count(*) FROM replies").fetchone()[0] <= 250
 
 
 def _ids() -> Iterator[str]:

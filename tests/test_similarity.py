@@ -41,7 +41,12 @@ def texts_with(common: int, of: int) -> tuple[str, str]:
         ("running fast", "run fast", 0.5),
         ("5 - 3", "5 + 3", 1.0),
         ("", "", 0.0),
-        ("?!", "?!", 0.0),
+        ("?!", "?!", 1.0),
+        ("+", "-", 0.0),
+        ("🙂🙂", "🙂🙂", 1.0),
+        ("+ +", "+ -", 0.5),
+        ("?!", "what?!", 0.0),
+        ("", "?!", 0.0),
     ],
 )
 def test_rouge_l_is_the_f1_of_the_longest_common_subsequence_without_stemming(a: str, b: str, expected: float) -> None:
@@ -118,6 +123,13 @@ def test_minhash_finds_texts_with_the_same_runs_of_words_and_tells_their_jaccard
     assert nearest(pool, "a question about quite another thing") is None
     assert nearest(pool, "") is None
     assert nearest(filled(MinHashPool(0.7), "two words"), "Two words!") == (0, 1.0)
+
+
+def test_every_pool_finds_a_text_without_letters_and_digits_again() -> None:
+    for pool in (RougePool(), MinHashPool(0.7)):
+        assert nearest(filled(pool, "words", "+", "🙂 🙂"), "🙂 🙂") == (2, 1.0)
+        assert nearest(pool, "-") is None
+        assert nearest(pool, "") is None
 
 
 def test_minhash_overlooks_next_to_none_of_the_texts_above_its_limit() -> None:

@@ -38,7 +38,9 @@ UNREADABLE = {
     "Answer 1: 4\nAnswer 1: 9": "its last lines",
     "Answer 1: 4\nAnswer 3: 9": "Answer 3",
     "Answer 1: 4\nAnswer 2: good": "'good' is no number",
-    "Answer 1: 4\nAnswer 2: -9": "'-9' is no number",
+    "Answer 1: 4\nAnswer 2: -9": "-9 is not on the scale from 1 to 10",
+    "Answer 1: 4\nAnswer 2: - 9": "'- 9' is no number",
+    "Answer 1: 4\nAnswer 2: 4-9": "'4-9' is no number",
     "Answer 1: 4\nAnswer 2: 11": "11 is not on the scale from 1 to 10",
     "Answer 1: 0\nAnswer 2: 9": "0 is not on the scale",
     "Answer 1: 4/5\nAnswer 2: 9": "'4/5' is not on the scale up to 10",
@@ -75,7 +77,8 @@ BRACKETED = {
     "Step 1 holds.\nStep 2 holds.\n\nScore: [4/5]": 4,
     "**[5]**": 5,
     "[[3]]": 3,
-    "Not [1] but [4].\n": 4,
+    "Steps [1-2] hold, so [4].\n": 4,
+    "[4], that is [4/5]": 4,
     "The list [5] is quoted.\nMy score is [2] out of 5": 2,
     "[4.0]": 4,
     "```\n[3]\n```": 3,
@@ -97,7 +100,11 @@ def test_the_last_brackets_of_the_last_line_are_the_score(reply: str, number: in
         ("[1-5]", "'1-5' is no number"),
         ("[6]", "6 is not on the scale from 1 to 5"),
         ("[0]", "0 is not on the scale"),
-        ("[-1]", "'-1' is no number"),
+        ("[-1]", "-1 is not on the scale from 1 to 5"),
+        ("[3] out of [5]", "several numbers in square brackets: '[3] out of [5]'"),
+        ("It is fine.\nScore [3] out of [5].", "several numbers in square brackets"),
+        ("Not [1] but [4].", "several numbers in square brackets"),
+        ("[4] of [4/10]", "'4/10' is not on the scale up to 5"),
         ("[8/10]", "'8/10' is not on the scale up to 5"),
         ("[3.5]", "'3.5' is no whole number"),
         (r"\[ \boxed{4} \]", "is no number"),
@@ -107,3 +114,14 @@ def test_anything_else_is_no_score_and_no_number_is_bent_onto_the_scale(reply: s
     with pytest.raises(ValueError, match=r".+") as caught:
         bracketed(reply, FIVE)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "number"), [("-1", -1), ("\u22122", -2), ("+1", 1), ("-1/2", -1), ("0", 0), ("-1.0", -1)]
+)
+def test_a_scale_may_go_below_zero(written: str, number: int) -> None:
+    scale = (-2, 2)
+    assert bracketed(f"Step 2 is wrong.\n[{written}]", scale) == number
+    assert labelled(f"Why not.\nAnswer 1: {written}\nAnswer 2: 2", PAIR, scale) == {"Answer 1": number, "Answer 2": 2}
+    with pytest.raises(ValueError, match="-3 is not on the scale from -2 to 2"):
+        bracketed("[-3]", scale)

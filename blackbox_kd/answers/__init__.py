@@ -1,11 +1,16 @@
-"""How an answer is read and compared: one module per kind, with `read` and `same` (see schema.AnswerKind)."""
+"""How an answer is read and compared: one module per kind, with `read` and `same` (see schema.AnswerKind).
+
+A reference that no answer can equal, such as an empty one, is a fault of the row, whatever the text says: if only
+texts with an answer failed by it, those without one would count as wrong, and models would be measured by other rows.
+"""
 
 import difflib
 import functools
 import importlib
 import importlib.util
 import pkgutil
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 from blackbox_kd.errors import SetupError
 from blackbox_kd.schema import AnswerKind
@@ -28,6 +33,18 @@ def kind(name: str) -> AnswerKind:
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise SetupError(f"unknown kind of answer {name!r}; kinds: {', '.join(kinds())}{hint}")
     return cast(AnswerKind, importlib.import_module(f"blackbox_kd.answers.{name}"))
+
+
+def judged(name: str, text: str, reference: object, row: Mapping[str, Any]) -> tuple[str | None, bool]:
+    """The answer of a text, read and compared by a kind: what it is, and whether it is right.
+
+    Raises:
+        DataError: the reference is empty or cannot be read.
+    """
+    answer = kind(name).read(text, row)
+    # Compared even if there is no answer: `same` is what finds a reference that cannot be read.
+    right = kind(name).same(answer or "", "" if reference is None else str(reference), row)
+    return answer, right and answer is not None
 
 
 def missing(name: str) -> str | None:

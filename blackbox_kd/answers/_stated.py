@@ -24,6 +24,8 @@ class Statement(NamedTuple):
     """What it states: the content of a tag or a box, or what follows a phrase on its line."""
     end: int
     """Where the phrase ends and the answer begins; for tags and boxes where they end."""
+    beside: bool = False
+    """Whether the answer stands on the line of its phrase, where no list begins."""
 
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{")
@@ -68,9 +70,8 @@ def stated(text: str) -> list[Statement]:
             found.append(Statement(match.start(), content, end))
     for match in list(_PHRASE.finditer(text))[-_MOST:]:
         if not match["doubt"]:
-            found.append(Statement(match.start(), _following(text, match.end()), match.end()))
-    for match in list(_HEADING.finditer(text))[-_MOST:]:
-        found.append(Statement(match.start(), _following(text, match.end()), match.end()))
+            found.append(_announced(text, match))
+    found += [_announced(text, match) for match in list(_HEADING.finditer(text))[-_MOST:]]
     return sorted(found, key=lambda statement: statement.start, reverse=True)
 
 
@@ -109,7 +110,7 @@ def _hashed(text: str) -> list[Statement]:
     body = text.rstrip()
     start = body.rfind("\n") + 1
     mark, line = body[start : start + 4], body[start + 4 :].strip()
-    return [Statement(start, line, start + 4)] if mark == "####" and line.strip("#") else []
+    return [Statement(start, line, start + 4, True)] if mark == "####" and line.strip("#") else []
 
 
 def _braced(text: str, start: int) -> tuple[str | None, int]:
@@ -129,15 +130,16 @@ def _braced(text: str, start: int) -> tuple[str | None, int]:
     return (line.strip() if newline else None), start + len(line)
 
 
-def _following(text: str, start: int) -> str:
-    """The rest of the line after a phrase or, if it says nothing, the next line that does."""
-    position = start
+def _announced(text: str, phrase: re.Match[str]) -> Statement:
+    """What a phrase states: the rest of its line or, if that says nothing, the next line that does."""
+    start = position = phrase.end()
+    is_beside = "\n" not in phrase[0][len(phrase[0].rstrip()) :]
     for _ in range(8):  # an answer that is not within eight lines is not what the phrase announced
         end = text.find("\n", position)
         line = text[position : min(end if end >= 0 else len(text), position + _LONGEST)].strip(" \t:*_\"'`\r")
         if re.search(r"\w", line) and not text.startswith("```", position):
-            return line
+            return Statement(phrase.start(), line, start, is_beside)
         if end < 0:
-            return ""
-        position = end + 1
-    return ""
+            break
+        position, is_beside = end + 1, False
+    return Statement(phrase.start(), "", start)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from blackbox_kd.answers._stated import affirmed, last_line, sentence, spoken
+from blackbox_kd.errors import DataError
 
 _STYLED = re.compile(r"^\\(?:text(?:bf|it|rm)?|mathrm|mathbf)\s?\{([^{}]*)\}$")
 _AROUND = " \t\r\n.,;:!?*_`\"'“”‘’«»"
@@ -25,8 +26,14 @@ def read(text: str, row: Mapping[str, Any]) -> str | None:
 
 
 def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
-    """Whether two texts are equal when normalised."""
-    return normal(str(answer)) == normal(str(reference))
+    """Whether two texts are equal when normalised.
+
+    Raises:
+        DataError: nothing is left of the reference.
+    """
+    if not (wanted := normal(str(reference))):
+        raise DataError(f"the reference {reference!r} holds no text; `answer: exact` compares texts")
+    return normal(str(answer)) == wanted
 
 
 def normal(text: str) -> str:

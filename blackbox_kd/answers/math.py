@@ -15,7 +15,7 @@ from typing import Any
 
 from blackbox_kd.answers import number
 from blackbox_kd.answers._stated import affirmed, cut_off, sentence, spoken
-from blackbox_kd.errors import SetupError
+from blackbox_kd.errors import DataError, SetupError
 
 NEEDS = ("math_verify", "math")
 """The package that does the comparing, and the extra of ours that brings it."""
@@ -36,7 +36,7 @@ def read(text: str, row: Mapping[str, Any]) -> str | None:
     if cut_off(text):
         return None
     for statement in affirmed(text):
-        if found := _formula(statement.text):
+        if found := _formula(statement.text, statement.beside):
             return found
     spans = list(_FORMULA.finditer(text))
     return _bare(spans[-1][0]) if spans else number.read(text, row)
@@ -46,9 +46,14 @@ def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
     """Whether two formulas are equal, as text or symbolically.
 
     Raises:
+        DataError: the reference is empty.
         SetupError: math-verify is not installed.
     """
     given, wanted = _bare(str(answer)), _bare(str(reference))
+    if not wanted:
+        raise DataError(f"the reference {reference!r} holds no formula; `answer: math` compares formulas")
+    if not given:
+        return False
     if _compact(given) == _compact(wanted):
         return True
     if not (_quick(given) and _quick(wanted)):
@@ -57,14 +62,15 @@ def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
     return bool(verify(_parsed(wanted), _parsed(given), timeout_seconds=None))
 
 
-def _formula(stated: str) -> str | None:
+def _formula(stated: str, beside: bool) -> str | None:
     """The formula of a statement: its last span of LaTeX, all of it if it is no prose, or its number."""
     if spans := list(_FORMULA.finditer(stated)):
         return _bare(spans[-1][0])
     said = sentence(stated).strip(" *_`\"'")
     if not said or not _PROSE.search(re.sub(r"\\(?:text|mathrm|operatorname)\s?\{[^{}]*\}", "", said)):
         return _bare(said) or None
-    return number.read(f"The answer is {stated}", {}) or (said if stated.startswith("\\") else None)
+    again = ("The answer is " if beside else "The answer is\n") + stated
+    return number.read(again, {}) or (said if stated.startswith("\\") else None)
 
 
 def _bare(text: str) -> str:

@@ -44,6 +44,7 @@ _OPERAND_BEFORE = re.compile(r"(?:[+×÷/^√±<>≤≥]|[\w)%]\s?\*|[\w)%]\s?-)
 _JOINED_AFTER = re.compile(r"[:,.'/]\d|-\w|[eE][-+]?\d|(?:st|nd|rd|th)\b")
 _JOINED_BEFORE = re.compile(r"\d[:/,.]$|\b(?:step|question|problem|equation|line|part|no\.|#)\s?\(?$", re.IGNORECASE)
 _MARKER = re.compile(r"[.)]\s{1,3}\S")
+_FULL_STOP = re.compile(r"\.[\"'”)]{0,3}\s")
 _HEDGE = re.compile(r"\s{1,3}(?:to|or)\s{1,3}[$€£]?\d")
 _RANGE = re.compile(r"\b(?:between|from)\s{1,3}\S{0,2}$", re.IGNORECASE)
 _END = 60
@@ -69,7 +70,7 @@ def read(text: str, row: Mapping[str, Any]) -> str | None:
         first = sentence(line)
         segment = first if re.search(r"\d", first) else line
         if re.search(r"\d", segment):
-            return _stated_in(segment)
+            return _stated_in(segment, statement.beside)
         if word := _word(first):
             return word
     flat = plain(text)
@@ -98,8 +99,10 @@ def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
     return other in (percent, percent / 100)
 
 
-def _stated_in(segment: str) -> str | None:
-    """The number of a stated answer: the last side of an equation, what is said to be it, or the first."""
+def _stated_in(segment: str, beside: bool) -> str | None:
+    """The number of a stated answer: its first sentence, the last side of an equation, what is said, or the first."""
+    if whole := _whole_sentence(segment, beside):
+        return _written(whole)
     sides = _EQUALS.split(segment)
     for side in reversed(sides if len(sides) > 1 else []):
         first = next(_NUMBER.finditer(side), None)
@@ -113,6 +116,18 @@ def _stated_in(segment: str) -> str | None:
     chosen = said[-1] if said and not begins else numbers[0]
     hedged = _HEDGE.match(segment, chosen.end()) or _RANGE.search(segment[: chosen.start()])
     return None if hedged else _written(chosen)
+
+
+def _whole_sentence(segment: str, beside: bool) -> re.Match[str] | None:
+    """The number that a statement begins with and that ends its sentence: the 12 of "12. 3 of them are red".
+
+    It is no list marker there. But "1." below the phrase opens a list, and what follows it is the answer.
+    """
+    number = next(_NUMBER.finditer(segment), None)
+    if number is None or not _FULL_STOP.match(segment, number.end()) or re.search(r"\w", segment[: number.start()]):
+        return None
+    opens_list = not beside and number[0] == "1"
+    return number if not opens_list and _stands_alone(segment, number) else None
 
 
 def _alone(text: str) -> Iterator[re.Match[str]]:

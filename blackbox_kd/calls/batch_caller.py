@@ -29,8 +29,16 @@ class BatchingCaller(Caller):
         retry_failed: see `Caller`.
     """
 
-    def __init__(self, ledger: Ledger, budget: Budget, batches: Batches, *, retry_failed: bool = False) -> None:
-        super().__init__(ledger, budget, retry_failed=retry_failed)
+    def __init__(
+        self,
+        ledger: Ledger,
+        budget: Budget,
+        batches: Batches,
+        *,
+        retry_failed: bool = False,
+        may_all_fail: bool = False,
+    ) -> None:
+        super().__init__(ledger, budget, retry_failed=retry_failed, may_all_fail=may_all_fail)
         self._batches = batches
         self._in_batches = 0
         batches.is_busy = lambda: len(self._running) + self._looking > self._in_batches

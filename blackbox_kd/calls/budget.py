@@ -160,7 +160,7 @@ class Budget:
     def _message(self, name: str, most: float) -> str:
         """What is spent, what the next call can cost, the limit, and how to go on."""
         limit, spent, reserved = self._limits[name], self._spent[name], self._reserved[name]
-        shown = f"budget reached: {_amount(name, spent)} of budget.{name} = {limit!r} spent"
+        shown = f"budget reached: {_amount(name, spent)} of budget.{name} = {_short(limit)} spent"
         if self._open:
             shown += f", {_amount(name, reserved)} set aside for {len(self._open)} calls in flight"
         shown += f"; the next call can take up to {_amount(name, most)}."
@@ -173,8 +173,14 @@ class Budget:
         enough = f"{math.ceil(needed * 100) / 100:.2f}" if name == "usd" else f"{math.ceil(needed)}"
         return (
             f"{shown}\n  fix: raise budget.{name} to {enough} or more, in the recipe or with "
-            f"--set budget.{name}={enough}, and run the same command: replies paid for are not bought again"
+            f"--set budget.{name}={enough}, and run the same command: replies paid for are not bought again; "
+            "blackbox-kd estimate says what all of the rest takes"
         )
+
+
+def _short(limit: float) -> str:
+    """A limit as the recipe has it; a shard's share of one has too many digits."""
+    return repr(limit) if len(repr(limit)) <= 10 else f"{limit:.4g}"
 
 
 def _amount(name: str, value: float) -> str:

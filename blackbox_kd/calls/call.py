@@ -1,16 +1,19 @@
 """One call: what is asked, of which model, and what is said of it when nothing usable came."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from blackbox_kd.calls.counts import Counts
 from blackbox_kd.calls.patience import Endpoint, Tries
-from blackbox_kd.errors import ReplyFault, UnusableText
+from blackbox_kd.errors import QuotaSpent, ReplyFault, UnusableText
 from blackbox_kd.ledger import key_of
 from blackbox_kd.models import Model, Price
 from blackbox_kd.schema import Reply, Request
 
+HOPELESS = 50
+"""So many replies of a model of which none can be used, all for the same reason, end a run."""
 Reader = Callable[[str], object]
 """Reads what a step wants out of a text; a ValueError says that it is not in there."""
 
@@ -23,6 +26,32 @@ class Asked:
     price: Price | None
     endpoint: Endpoint
     counts: Counts
+    unusable: Counter[str] | None = field(default_factory=Counter)
+    """Replies that could not be used, by kind; None once there was one that could."""
+
+    def came(self, reply: Reply) -> Reply:
+        """Counts a reply that can be used."""
+        self.unusable = None
+        self.counts.came(reply)
+        return reply
+
+    def refuse_hopeless(self, fault: ReplyFault, is_replayed: bool) -> None:
+        """Counts a reply that cannot be used; what a step could not read may be another text the next time.
+
+        Raises:
+            QuotaSpent: of kind `unusable`, as no reply of the model was of any use so far.
+        """
+        if self.unusable is None or is_replayed or isinstance(fault, UnusableText):
+            return
+        self.unusable[fault.kind] += 1
+        if self.unusable.total() >= HOPELESS and len(self.unusable) == 1:
+            error = QuotaSpent(
+                f"none of its first {self.unusable.total()} replies can be used: {fault}\n  fix: mend the step or the "
+                "model; to go on all the same, max_failed_share: 1.0",
+                kind="unusable",
+            )
+            self.endpoint.limiter.stop(error)
+            raise error
 
 
 @dataclass(slots=True)
@@ -36,13 +65,18 @@ class Call:
     tries: Tries = field(default_factory=Tries)
 
 
-def read_text(reply: Reply, read: Reader | None) -> None:
-    """Raises UnusableText if the step that asked cannot use the text."""
+def read_text(reply: Reply, read: Reader | None) -> Reply:
+    """The reply.
+
+    Raises:
+        UnusableText: the step that asked cannot use the text.
+    """
     try:
         if read is not None:
             read(reply.text)
     except ValueError as error:
         raise UnusableText(str(error), kind="unreadable") from error
+    return reply
 
 
 def call_of(asked: Asked, request: Request, round: int) -> Call:

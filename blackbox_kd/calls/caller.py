@@ -20,7 +20,7 @@ from blackbox_kd.calls.counts import Counts
 from blackbox_kd.calls.limiter import Limiter, Slot
 from blackbox_kd.calls.patience import Endpoint, Patience
 from blackbox_kd.calls.replies import Completion
-from blackbox_kd.errors import CallError, ReplyFault, ServerFault, UnusableText
+from blackbox_kd.errors import CallError, ReplyFault, ServerFault, Stopped, UnusableText
 from blackbox_kd.ledger import Ledger
 from blackbox_kd.models import Model
 from blackbox_kd.schema import Message, Reply, Request, Row, Sampling, Usage
@@ -47,6 +47,7 @@ class Caller:
         patience_s: how long an endpoint that is out, or only refuses, is waited for.
         retry_failed: buy replies beyond those of the ledger that cannot be used, as often as for a new question.
             Every later caller finds them there, without this.
+        may_all_fail: go on also when no reply of a model can be used.
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class Caller:
         reply_retries: int = 2,
         patience_s: float = 600.0,
         retry_failed: bool = False,
+        may_all_fail: bool = False,
     ) -> None:
         self._ledger = ledger
         self._budget = budget
         self._reply_retries = reply_retries
         self._retry_failed = retry_failed
+        self._may_all_fail = may_all_fail
         self._patience = Patience(patience_s)
         self._endpoints: dict[str, Endpoint] = {}
         self._asked: dict[str, Asked] = {}
@@ -109,14 +112,17 @@ class Caller:
             came, is_replayed = await self.completion(call)
             bought += not is_replayed
             try:
-                reply = came.reply(asked.price, accept_truncated=accept_truncated, replayed=is_replayed)
-                read_text(reply, read)
-            except ReplyFault as found:
-                fault = found
-                continue
-            asked.counts.came(reply)
-            return reply
+                found = came.reply(asked.price, accept_truncated=accept_truncated, replayed=is_replayed)
+                return asked.came(read_text(found, read))
+            except ReplyFault as error:
+                fault = error
+                asked.refuse_hopeless(fault, is_replayed)
         raise AssertionError("the loop has no end")
+
+    def stop(self) -> None:
+        """Lets nobody wait any more for leave to send."""
+        for endpoint in self._endpoints.values():
+            endpoint.limiter.stop(Stopped())
 
     def totals(self) -> dict[str, Any]:
         """Calls, replayed, prompt_tokens, completion_tokens, cost_usd (None: unknown) of all models together."""
@@ -135,6 +141,7 @@ class Caller:
         if asked is None:
             price = prices.price_of(model.config, model.endpoint)
             asked = self._asked[name] = Asked(model, price, self._endpoint(model), Counts(name))
+            asked.unusable = None if self._may_all_fail else asked.unusable
         asked.model = model
         return asked
 

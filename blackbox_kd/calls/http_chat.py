@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from blackbox_kd import __version__, json_text
 from blackbox_kd.calls.faults import fault_of_status, quoted
 from blackbox_kd.calls.replies import shown
-from blackbox_kd.errors import CallError, ServerFault, SetupError
+from blackbox_kd.errors import CallError, ServerFault
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.schema import Request
 
@@ -27,8 +27,6 @@ KEEP_IDLE_S = 4.0
 MAX_BODY_BYTES = 32 * 2**20
 SEED_STRIDE = 1_000_003
 """Apart from what numbers of samples are: no two attempts of any samples of a row share a seed."""
-RESERVED = ("model", "messages", "stream", "n")
-"""Fields of the body that nobody may set: each reply is one call, read whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +96,9 @@ def chat_body(model: str, request: Request, max_tokens_field: str, extra: Mappin
         request: what is asked.
         max_tokens_field: name of the field for `max_tokens`.
         extra: fields of the model's config; the step's own go over them.
-
-    Raises:
-        SetupError: an extra field is one of those that decide how a reply is read.
     """
     sampling = request.sampling
     fields = {**extra, **sampling.extra}
-    taken = [name for name in RESERVED if name in fields]
-    if taken:
-        raise SetupError(f"extra: the field {taken[0]!r} cannot be set; it is not for a recipe to say")
     seed = sampling.seed
     body = {
         **fields,

@@ -16,7 +16,7 @@ from blackbox_kd.calls import hints
 from blackbox_kd.calls.breaker import Breaker
 from blackbox_kd.calls.latency import LatencyWatch
 from blackbox_kd.calls.pacing import LearnedRate, Pace
-from blackbox_kd.errors import CallError, ServerFault
+from blackbox_kd.errors import CallError, ServerFault, Stopped
 
 FAULT_CUT = 0.7
 FAULT_SHARE = 0.3
@@ -83,7 +83,7 @@ class Limiter:
         self._fault_share = 0.0
         self._cut_at = 0.0
         self._mean_tokens = 0.0
-        self._stopped: CallError | None = None
+        self._stopped: CallError | Stopped | None = None
         self._waiting: deque[tuple[asyncio.Future[Slot], int]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -198,7 +198,7 @@ class Limiter:
             self._breaker.withdrawn()
         self._free(slot)
 
-    def stop(self, error: CallError) -> None:
+    def stop(self, error: CallError | Stopped) -> None:
         """Nothing more is sent: all who wait, and all who come, get the error."""
         self._stopped = error
         while self._waiting:
@@ -276,6 +276,8 @@ class Limiter:
         )
 
 
-def _copy(error: CallError) -> CallError:
+def _copy(error: CallError | Stopped) -> CallError | Stopped:
     """Each waiter raises its own, or their tracebacks would mix."""
+    if isinstance(error, Stopped):
+        return Stopped(str(error))
     return type(error)(str(error), kind=error.kind, retry_after_s=error.retry_after_s)

@@ -1,15 +1,15 @@
 """Any endpoint that speaks OpenAI's chat completions: OpenAI itself, gateways, and most other vendors."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from blackbox_kd.calls import http_chat
 from blackbox_kd.calls.batch_api import BATCH_LINES, BatchApi, BatchChat
 from blackbox_kd.errors import SetupError
 from blackbox_kd.models import Model, ModelConfig, Price, Setup
-from blackbox_kd.schema import digest
+from blackbox_kd.schema import digest, refuse_reserved
 
 OPENAI = "https://api.openai.com/v1"
 DEFAULT_KEY = "OPENAI_API_KEY"
@@ -36,7 +36,7 @@ class Config(ModelConfig):
     requests are not counted against `rpm`, `tpm` and `max_concurrency`."""
     max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
     """What the endpoint calls `max_tokens`; `auto` is `max_completion_tokens` at api.openai.com, else `max_tokens`."""
-    extra_body: dict[str, Any] = Field(default_factory=dict)
+    extra_body: Annotated[dict[str, Any], AfterValidator(refuse_reserved)] = Field(default_factory=dict)
     """Other fields of every request, as the endpoint names them (`top_k`, `reasoning_effort`)."""
 
     @property

@@ -6,13 +6,14 @@
 without being in the recipe.
 """
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from blackbox_kd.calls import http_chat
 from blackbox_kd.errors import SetupError
 from blackbox_kd.models import Model, ModelConfig, Price, Setup
+from blackbox_kd.schema import refuse_reserved
 
 OWN_FIELDS = ("top_k", "min_p", "repetition_penalty", "chat_template_kwargs")
 
@@ -38,7 +39,7 @@ class Config(ModelConfig):
     """Above 1, tokens that occurred become less likely."""
     chat_template_kwargs: dict[str, Any] | None = None
     """Variables of the chat template, such as `{enable_thinking: false}`."""
-    extra_body: dict[str, Any] = Field(default_factory=dict)
+    extra_body: Annotated[dict[str, Any], AfterValidator(refuse_reserved)] = Field(default_factory=dict)
     """Other fields of every request (`prompt_logprobs`, `structured_outputs`)."""
 
     @field_validator("base_url")

@@ -31,9 +31,7 @@ class Config(StepConfig):
 
 @row_step(reads=["{of}", "{against}"], writes=["{answer_as}", "{correct_as}"])
 async def run(row: Row, config: Config, ctx: Context) -> Row:
-    kind = answers.kind(config.answer)
     if config.fix_arithmetic:
         row = row | {config.of: arithmetic.fix(str(row[config.of]))}
-    answer = kind.read(str(row[config.of]), row)
-    correct = answer is not None and kind.same(answer, str(row[config.against]), row)
+    answer, correct = answers.judged(config.answer, str(row[config.of]), row[config.against], row)
     return row | {config.answer_as: answer, config.correct_as: correct}

@@ -68,8 +68,12 @@ class Config(AskingConfig):
         return self
 
     def problems(self) -> list[tuple[str, str, str]]:
-        """Fields that nothing would read, and nothing to compare."""
+        """Models named twice, fields that nothing would read, and nothing to compare."""
         found = []
+        twice = next((name for at, name in enumerate(self.models) if name in self.models[:at]), None)
+        if twice is not None:
+            what = f"model {twice!r} is named twice; it would only say the same again."
+            found.append(("models", what, "name it once"))
         if self.answer is None and self.against is not None:
             what = f"against: {self.against!r} means nothing without answer:, which says how an answer is read."
             found.append(("against", what, "add answer: number, or take against: out"))
@@ -139,9 +143,7 @@ async def _answer(row: Row, model: str, config: Config, ctx: Context) -> list[Ou
     answer: str | None = None
     correct: bool | None = None
     if config.answer is not None:
-        kind = answers.kind(config.answer)
-        answer = kind.read(reply.text, row)
-        correct = answer is not None and kind.same(answer, str(row[str(config.against)]), row)
+        answer, correct = answers.judged(config.answer, reply.text, row[str(config.against)], row)
     columns = {
         "question": row.id,
         "model": model,

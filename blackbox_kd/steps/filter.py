@@ -8,7 +8,9 @@ Source   Jiang et al. 2023, arXiv:2305.12870 (novelty, well-formed instructions)
 """  # noqa: E501
 
 import asyncio
+import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from importlib.util import find_spec
@@ -21,9 +23,13 @@ from blackbox_kd.embeddings import EmbeddingPool
 from blackbox_kd.errors import DataError
 from blackbox_kd.registry import Column, Expression, StepConfig, TableName, row_step, table_step
 from blackbox_kd.schema import Context, Dropped, Failed, Outcome, Row, Table
-from blackbox_kd.similarity import MinHashPool, Pool, RougePool, tokens
+from blackbox_kd.similarity import UNSPACED, MinHashPool, Pool, RougePool, tokens
 
 FORMS = ("keep", "novelty", "well_formed", "leaks", "share")
+OPENING = "¿¡"
+"""Punctuation that begins a sentence where it is written well."""
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+_PIECE = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 
 class Novelty(BaseModel):
@@ -154,13 +160,26 @@ def _well_formed(row: Row, text: str, config: Config) -> Row | Dropped:
     """Lion's list for generated instructions; truncated ones have failed before."""
     if "instruction" in tokens(text):
         return Dropped(row, "says instruction")
-    if len(tokens(text)) <= 3:
+    if _words(text) <= 3:
         return Dropped(row, "too short")
-    if text[0] in string.punctuation:
+    if _is_punctuation(text[0]):
         return Dropped(row, "begins with punctuation")
     if config.paper_faithful and not text[0].isascii():
         return Dropped(row, "begins with another script")
     return row
+
+
+def _words(text: str) -> int:
+    """How many words stand between spaces; in a text in a script without them, each of its letters counts as one."""
+    text = unicodedata.normalize("NFKC", text)
+    if not _UNSPACED.search(text):
+        return len(text.split())
+    return sum(any(map(str.isalnum, piece)) for piece in _PIECE.findall(text))
+
+
+def _is_punctuation(letter: str) -> bool:
+    """Whether it is punctuation of any script, typographic quotes and dashes among it, or one of ASCII's signs."""
+    return letter in string.punctuation or (unicodedata.category(letter)[0] == "P" and letter not in OPENING)
 
 
 @table_step(
@@ -176,13 +195,15 @@ async def run_table(table: Table, config: Config, ctx: Context) -> AsyncIterator
 
 def _novel(table: Table, config: Novelty, ctx: Context) -> Iterator[Outcome]:
     pool = config.pool()
-    known = [(row.id, text) for name in config.against for row in ctx.table(name) if (text := _text(row, config))]
+    others = [row for name in config.against for row in _others(name, config, ctx)]
+    known = [(row.id, text) for row in others if (text := _text(row, config))]
     for item in pool.encode([text for _, text in known]):
         pool.add(item)
     rows = [(row, _text(row, config)) for row in table]
     for (row, text), item in zip(rows, pool.encode([text for _, text in rows]), strict=True):
         if not text:
-            yield Failed(row, "data", f"column {config.column!r} is empty: there is nothing to compare")
+            fault = "is empty" if config.column in row else "is missing"
+            yield Failed(row, "data", f"column {config.column!r} {fault}: there is nothing to compare")
             continue
         found = pool.nearest(item)
         nearest_id, nearest = known[found[0]] if found else (None, None)
@@ -196,22 +217,32 @@ def _novel(table: Table, config: Novelty, ctx: Context) -> Iterator[Outcome]:
 
 
 def _text(row: Row, config: Novelty) -> str:
-    """The text that is compared; "" if it is empty.
+    """The text that is compared; "" if it is empty or missing."""
+    return str(row.get(config.column) or "").strip()
+
+
+def _others(name: str, config: Novelty, ctx: Context) -> list[Row]:
+    """The rows of a table of `against`.
 
     Raises:
-        DataError: the row has no such column.
+        DataError: there are rows, and none has the column.
     """
-    if config.column not in row:
-        raise DataError(f"filter: row {row.id!r} has no column {config.column!r}, by which novelty compares")
-    return str(row[config.column] or "").strip()
+    rows = list(ctx.table(name))
+    if rows and all(config.column not in row for row in rows):
+        what = f"filter: no row of table {name!r} has the column {config.column!r}, by which novelty compares"
+        raise DataError(f"{what}\n  fix: take {name} out of against:, or rename its column")
+    return rows
 
 
 def _shared(table: Table, config: Share | None) -> Iterator[Outcome]:
     assert config is not None
-    sizes = Counter(str(row[config.of]) for row in table)
+    sizes = Counter(str(row[config.of]) for row in table if config.of in row)
     most = _cap(list(sizes.values()), config.max)
     kept: Counter[str] = Counter()
     for row in table:
+        if config.of not in row:
+            yield Failed(row, "data", f"column {config.of!r} is missing, which names the seed")
+            continue
         seed = str(row[config.of])
         kept[seed] += 1
         yield row if kept[seed] <= most else Dropped(row, "too many of a seed")

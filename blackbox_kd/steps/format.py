@@ -89,6 +89,12 @@ class Config(StepConfig):
             self.completion = self.completion or "response"
         return self
 
+    def unwritten(self) -> set[str]:
+        """Of the columns that the step can write, those that it does not write in this form."""
+        found = {"chosen", "rejected"} if not self.preference else {"completion"}
+        found |= set() if self.tasks else {"task", "weight"}
+        return found if self.teacher_prompt is not None else found | {"prompt_teacher"}
+
     def shown_to_student(self) -> list[tuple[str, str, bool]]:
         """The prompts of all tasks."""
         if self.tasks:

@@ -65,6 +65,10 @@ class Config(AskingConfig):
     def problems(self) -> list[tuple[str, str, str]]:
         """Replies that would all be the same, and columns that would be hidden."""
         found = []
+        twice = next((name for at, name in enumerate(self.models) if name in self.models[:at]), None)
+        if twice is not None:
+            what = f"model {twice!r} is named twice; it would only say the same again."
+            found.append(("models", what, "name it once"))
         varies = self.examples is not None and self.examples.choose == "random"
         if self.temperature == 0 and not varies:
             if self.samples > 1:

@@ -16,14 +16,14 @@ its place:
 import math
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from blackbox_kd.draws import Ids, quotas
 from blackbox_kd.errors import DataError, StepError
 from blackbox_kd.registry import Column, ModelName, ReportedTable, StepConfig, TableName, table_step
-from blackbox_kd.schema import Context, Dropped, Outcome, Row, Table
+from blackbox_kd.schema import Context, Dropped, Failed, Outcome, Row, Table
 
 
 class Replay(BaseModel):
@@ -34,7 +34,7 @@ class Replay(BaseModel):
     table: TableName
     """Table of the earlier rows, such as the one that this step wrote in the round before; empty in round 1."""
     share: float = Field(gt=0, lt=1)
-    """Share of the rows of the result that comes from it, as far as it has rows: none is repeated."""
+    """Least share of the rows of the result that comes from it, as far as it has rows: none is repeated."""
 
 
 class Gap(BaseModel):
@@ -53,7 +53,7 @@ class Gap(BaseModel):
     temperature: float = Field(default=0.1, gt=0)
     """Weights are the softmax of the gaps over this: 0.1 of accuracy more is a weight 2.7 times as large."""
     smooth: float = Field(default=0.5, ge=0, lt=1)
-    """Part of the weights of the round before in the new ones."""
+    """Part of the weights that this step had in the round before in the new ones."""
     floor: float = Field(default=0.2, ge=0, le=1)
     """No domain gets less than this part of an even share."""
 
@@ -71,7 +71,7 @@ class Config(StepConfig):
     gap: Gap | None = None
     """Weights of domains, in place of those of tables, by how far the student is behind."""
     shuffle: bool = True
-    """Whether the rows are shuffled by the run's seed; otherwise the tables follow each other."""
+    """Whether the rows are shuffled by the run's seed; otherwise the tables follow each other, each in its order."""
 
     @field_validator("tables")
     @classmethod
@@ -100,79 +100,108 @@ class Config(StepConfig):
         return Counter()
 
 
+class Candidate(NamedTuple):
+    """A row that can be drawn, its table, and where it stands: the table's number and the row's own in it."""
+
+    row: Row
+    table: str
+    place: tuple[int, int]
+
+
+Pools = Mapping[str, list[Candidate]]
+"""The rows of each table in random order: the first ones are drawn."""
+
+
 @table_step(merges="tables", drops=["not drawn", "domain not evaluated"])
 async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
-    pools = {name: _in_random_order(ctx.table(name), ctx) for name in config.tables}
+    pools = {name: _in_random_order(name, number, ctx) for number, name in enumerate(config.tables)}
     earlier = _replayed(_counts(pools, config.rows, config), config, ctx)
     left = None if config.rows is None else config.rows - len(earlier)
-    drawn: list[tuple[str, Row]] = []
-    for source, outcome in _by_gap(pools, left, config.gap, ctx) if config.gap else _by_table(pools, left, config):
-        if isinstance(outcome, Row):
-            drawn.append((source, outcome))
+    drawn: list[Candidate] = []
+    for found in _by_gap(pools, left, config.gap, ctx) if config.gap else _by_table(pools, left, config):
+        if isinstance(found, Candidate):
+            drawn.append(found)
         else:
-            yield outcome
+            yield found
+    drawn += earlier
+    if not config.shuffle:
+        drawn.sort(key=lambda candidate: candidate.place)
     ids = Ids()
-    taken = [ids.own(row, f"from_{name}") for name, row in [*drawn, *earlier]]
+    taken = [ids.own(candidate.row, f"from_{candidate.table}") for candidate in drawn]
     if config.shuffle:
         taken.sort(key=lambda row: ctx.rng("mix", "order", row.id).random())
     for row in taken:
         yield row
 
 
-def _in_random_order(table: Table, ctx: Context) -> list[Row]:
-    return sorted(table, key=lambda row: ctx.rng("mix", row.id).random())
+def _in_random_order(name: str, number: int, ctx: Context) -> list[Candidate]:
+    rows = [Candidate(row, name, (number, position)) for position, row in enumerate(ctx.table(name))]
+    return sorted(rows, key=lambda candidate: ctx.rng("mix", candidate.row.id).random())
 
 
-def _counts(pools: Mapping[str, list[Row]], rows: int | None, config: Config) -> dict[str, int]:
+def _counts(pools: Pools, rows: int | None, config: Config) -> dict[str, int]:
     """How many rows of each table its weight says; those of an empty one are shared among the others."""
     if rows is None:
         return {name: round(len(pool) * config.tables[name]) for name, pool in pools.items()}
     return quotas({name: config.tables[name] for name, pool in pools.items() if pool}, rows)
 
 
-def _replayed(counts: Mapping[str, int], config: Config, ctx: Context) -> list[tuple[str, Row]]:
-    """Rows of the earlier table, so many that they are their share of the result."""
+def _replayed(counts: Mapping[str, int], config: Config, ctx: Context) -> list[Candidate]:
+    """Rows of the earlier table, so many that they are at least their share of the result."""
     if config.replay is None:
         return []
     name, share = config.replay.table, config.replay.share
     wanted = sum(counts.values()) * (share / (1 - share) if config.rows is None else share)
-    return [(name, row) for row in _in_random_order(ctx.table(name), ctx)[: round(wanted)]]
+    most = math.ceil(wanted - 1e-9)  # rounding would make 3.0000000000000004 of 3
+    return _in_random_order(name, len(config.tables), ctx)[:most]
 
 
-def _by_table(pools: Mapping[str, list[Row]], rows: int | None, config: Config) -> Iterator[tuple[str, Outcome]]:
+def _by_table(pools: Pools, rows: int | None, config: Config) -> Iterator[Candidate | Dropped]:
     counts = _counts(pools, rows, config)
     for name, pool in pools.items():
-        yield from ((name, outcome) for outcome in _taken(pool, counts.get(name, 0)))
+        yield from _taken(pool, counts.get(name, 0))
 
 
-def _taken(pool: list[Row], wanted: int) -> Iterator[Outcome]:
+def _taken(pool: list[Candidate], wanted: int) -> Iterator[Candidate | Dropped]:
     """The first rows of a pool, around and around if there are too few, and what was left."""
     for index in range(wanted if pool else 0):
-        row, copy = pool[index % len(pool)], index // len(pool)
-        yield row if copy == 0 else row.child(f"copy{copy}", {})
-    for row in pool[wanted:]:
-        yield Dropped(row, "not drawn")
+        found, copy = pool[index % len(pool)], index // len(pool)
+        yield found if copy == 0 else found._replace(row=found.row.child(f"copy{copy}", {}))
+    for candidate in pool[wanted:]:
+        yield Dropped(candidate.row, "not drawn")
 
 
-def _by_gap(
-    pools: Mapping[str, list[Row]], rows: int | None, config: Gap, ctx: Context
-) -> Iterator[tuple[str, Outcome]]:
+def _by_gap(pools: Pools, rows: int | None, config: Gap, ctx: Context) -> Iterator[Candidate | Dropped | Failed]:
     """So many rows of each domain as the student's gap there says."""
     gaps = _gaps(config, ctx)
-    before = [entry for entry in ctx.reported("mixtures") if (entry["by"], entry["on"]) == (config.by, config.on)]
-    weights = _weights(gaps, before[-1]["weights"] if before else {}, config)
-    domains: dict[str, list[Row]] = defaultdict(list)
-    for name, pool in pools.items():
-        for row in pool:
-            domain = str(row[config.by])
-            if domain in gaps:
-                domains[domain].append(row)
-            else:
-                yield name, Dropped(row, "domain not evaluated")
+    weights = _weights(gaps, _weights_before(config, ctx), config)
+    domains: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in (candidate for pool in pools.values() for candidate in pool):
+        row = candidate.row
+        if config.by not in row:
+            yield Failed(row, "data", f"column {config.by!r} is missing, by which rows are drawn")
+        elif str(row[config.by]) in gaps:
+            domains[str(row[config.by])].append(candidate)
+        else:
+            yield Dropped(row, "domain not evaluated")
     counts = quotas({domain: weights[domain] for domain in gaps if domain in domains}, rows or 0)
-    ctx.record("mixtures", [{"by": config.by, "on": config.on, "gaps": gaps, "weights": weights, "rows": counts}])
+    ctx.record("mixtures", [{**_compared(config), "gaps": gaps, "weights": weights, "rows": counts}])
     for domain, pool in domains.items():
-        yield from ((domain, outcome) for outcome in _taken(pool, counts[domain]))
+        yield from _taken(pool, counts[domain])
+
+
+def _compared(config: Gap) -> dict[str, str]:
+    """What the weights were found from. `table` is what a later run looks for to see whether it has changed."""
+    return {"by": config.by, "table": config.on, "teacher": config.teacher, "student": config.student}
+
+
+def _weights_before(config: Gap, ctx: Context) -> dict[str, float]:
+    """The weights that this same step had in the round before; none outside of a loop and in round 1."""
+    before = ctx.round - 1
+    step = ctx.step.removesuffix(f", round {ctx.round}") + f", round {before}"
+    wanted = {**_compared(config), "step": step, "round": before}
+    found = [entry["weights"] for entry in ctx.reported("mixtures") if wanted.items() <= entry.items()]
+    return dict(found[-1]) if found else {}
 
 
 def _gaps(config: Gap, ctx: Context) -> dict[str, float]:

@@ -52,6 +52,10 @@ class Config(StepConfig):
             self.of = "response"
         return self
 
+    def unwritten(self) -> set[str]:
+        """`gap`, where nothing says what it is."""
+        return {"gap"} if self.per is None and self.gap is None else set()
+
     def problems(self) -> list[tuple[str, str, str]]:
         """Fields of two kinds of pairs, or too few of one."""
         columns = [name for name in ("better", "worse") if getattr(self, name) is not None]
@@ -117,8 +121,8 @@ async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outco
 def _of_columns(table: Table, config: Config) -> Iterator[Outcome]:
     """Two columns of each row."""
     for row in table:
-        better, worse = _text(row, config.better), _text(row, config.worse)
         try:
+            better, worse = _text(row, config.better), _text(row, config.worse)
             gap = None if config.gap is None else _number(config.gap, row)
         except DataError as error:
             yield Failed(row, "data", str(error))
@@ -139,12 +143,12 @@ def _of_groups(table: Table, config: Config) -> Iterator[Outcome]:
     """All ordered pairs within each group; a row is in as many as there are worse ones."""
     groups: dict[str, list[Candidate]] = defaultdict(list)
     for row in table:
-        text = _text(row, config.of)
-        if not text:
-            yield Dropped(row, "empty text")
-            continue
         try:
-            groups[str(row[str(config.per)])].append(Candidate(row, text, _number(str(config.rank), row)))
+            text, name = _text(row, config.of), str(_value(row, config.per))
+            if text:
+                groups[name].append(Candidate(row, text, _number(str(config.rank), row)))
+            else:
+                yield Dropped(row, "empty text")
         except DataError as error:
             yield Failed(row, "data", str(error))
     for group in groups.values():
@@ -195,14 +199,21 @@ def _dropped(row: Row, fate: Fate, config: Config) -> Dropped:
     return Dropped(row, "the worse side of a pair")
 
 
-def _columns(better: str, worse: str, gap: float | None) -> dict[str, str | float | None]:
-    """What a pair writes; the ratio of lengths is of characters."""
-    return {"better": better, "worse": worse, "gap": gap, "length_ratio": round(len(better) / len(worse), 4)}
+def _columns(better: str, worse: str, gap: float | None) -> dict[str, str | float]:
+    """What a pair writes, no gap if there is none: a judge may have; the ratio of lengths is of characters."""
+    known = {} if gap is None else {"gap": gap}
+    return {"better": better, "worse": worse, **known, "length_ratio": round(len(better) / len(worse), 4)}
 
 
 def _text(row: Row, column: str | None) -> str:
-    value = row[str(column)]
+    value = _value(row, column)
     return "" if value is None else str(value).strip()
+
+
+def _value(row: Row, column: str | None) -> object:
+    if column not in row:
+        raise DataError(f"column {column!r} is missing")
+    return row[str(column)]
 
 
 def _number(expression: str, row: Row) -> float:

@@ -7,8 +7,9 @@ Calls    none
 Source   Kim and Rush 2016, arXiv:1606.07947 (best of k); Kang et al. 2025, arXiv:2506.00910 (k-center over distributions); Liao et al. 2025, arXiv:2409.13203 (retrieve); a random subset is the arm to beat
 """  # noqa: E501
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -16,7 +17,7 @@ from pydantic import Field, model_validator
 from blackbox_kd.bm25 import Bm25
 from blackbox_kd.errors import DataError
 from blackbox_kd.registry import Column, NewColumn, StepConfig, TableName, table_step
-from blackbox_kd.schema import Context, Dropped, Outcome, Row, Table
+from blackbox_kd.schema import Context, Dropped, Failed, Outcome, Row, Table
 from blackbox_kd.similarity import tokens
 from blackbox_kd.vectors import distributions, farthest_first, text_vectors
 
@@ -103,9 +104,59 @@ class Config(StepConfig):
 
 @table_step(reads=["{per}", "{column}", "{votes}"], writes=["{into}"], drops=["not the best", "beyond the budget"])
 async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
-    rows = list(table)
+    size = _size(table, config)
+    rows: list[Row] = []
+    for row in table:
+        fault = _fault(row, size, config)
+        if fault is None:
+            rows.append(row)
+        else:
+            yield Failed(row, "data", fault)
     for outcome in _retrieved(rows, config, ctx) if config.by == "retrieve" else _selected(rows, config, ctx):
         yield outcome
+
+
+def _size(rows: Iterable[Row], config: Config) -> int | None:
+    """The length of most lists of numbers that `kcenter` compares; None where it compares texts or votes."""
+    if config.by != "kcenter" or config.column is None:
+        return None
+    values = [row[config.column] for row in rows if not _is_empty(row.get(config.column))]
+    sizes = Counter(len(value) if isinstance(value, list) else None for value in values)
+    return sizes.most_common(1)[0][0] if sizes else None
+
+
+def _fault(row: Row, size: int | None, config: Config) -> str | None:
+    """Why a row cannot be compared with the others; None if it can."""
+    missing = [name for name in (config.per, config.column, config.votes) if name is not None and name not in row]
+    if missing:
+        return f"column {missing[0]!r} is missing"
+    if config.column is None or config.by == "retrieve":
+        return None
+    value = row[config.column]
+    shown = f"column {config.column!r} is {value!r:.80}"
+    if config.by in ("top", "bottom"):
+        return f"{shown}, not a number" if math.isnan(_number(value)) else None
+    if size is not None:
+        return None if _is_point(value, size) else f"{shown}, not a list of {size} numbers"
+    if _is_empty(value):
+        return f"column {config.column!r} is empty"
+    return f"{shown}, not a text as in other rows" if config.by == "kcenter" and isinstance(value, list) else None
+
+
+def _number(value: Any) -> float:
+    """A number, or a text that is one; otherwise NaN."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def _is_point(value: Any, size: int) -> bool:
+    return isinstance(value, list) and len(value) == size and all(math.isfinite(_number(item)) for item in value)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or not str(value).strip()
 
 
 def _selected(rows: list[Row], config: Config, ctx: Context) -> Iterator[Outcome]:
@@ -150,7 +201,7 @@ def _by_rank(config: Config, ctx: Context) -> Ranked:
 
 
 def _k_center(rows: list[Row], config: Config, ctx: Context) -> Ranked:
-    labelled = list(ctx.table(config.labelled)) if config.labelled else []
+    labelled = _labelled(config.labelled, _size(rows, config), config, ctx) if config.labelled and rows else []
     points = _points([*rows, *labelled], config)
     place = {row.id: number for number, row in enumerate(rows)}
 
@@ -165,44 +216,54 @@ def _k_center(rows: list[Row], config: Config, ctx: Context) -> Ranked:
     return ranked
 
 
+def _labelled(name: str, size: int | None, config: Config, ctx: Context) -> list[Row]:
+    if config.votes is not None:
+        wanted = {config.per, config.votes}
+        return _usable(name, lambda row: wanted <= row.keys(), " and ".join(map(repr, sorted(map(str, wanted)))), ctx)
+    column = str(config.column)
+    if size is not None:
+        fits = f"a list of {size} numbers in {column!r}, as the rows have that are picked from,"
+        return _usable(name, lambda row: _is_point(row.get(column), size), fits, ctx)
+    return _usable(name, lambda row: not _is_empty(row.get(column)), f"a text in {column!r}", ctx)
+
+
+def _usable(name: str, fits: Callable[[Row], bool], what: str, ctx: Context) -> list[Row]:
+    """The rows of another table that can be compared with; the others are not the step's own, so they cannot fail.
+
+    Raises:
+        DataError: there are rows, and none of them can be.
+    """
+    rows = list(ctx.table(name))
+    usable = [row for row in rows if fits(row)]
+    if rows and not usable:
+        raise DataError(f"select: no row of table {name!r} has {what}\n  fix: name a table whose rows do")
+    return usable
+
+
 def _points(rows: list[Row], config: Config) -> Any:
     """The rows as points, [N, D]: their groups' shares of votes, their numbers, or the n-grams of their texts."""
     if config.votes is not None:
         votes: dict[str, Counter[str]] = defaultdict(Counter)
         for row in rows:
-            votes[str(_value(row, config.per))][str(_value(row, config.votes))] += 1
+            votes[str(row[str(config.per)])][str(row[config.votes])] += 1
         return distributions([votes[str(row[str(config.per)])] for row in rows])
-    column = str(config.column)
-    values = [_value(row, column) for row in rows]
-    if any(isinstance(value, list) for value in values):
-        return _numbers(rows, values, column)
+    values = [row[str(config.column)] for row in rows]
+    if values and isinstance(values[0], list):
+        import numpy as np
+
+        return np.array([[float(item) for item in value] for value in values])
     return text_vectors([str(value) for value in values])
-
-
-def _value(row: Row, column: str | None) -> Any:
-    if column not in row:
-        raise DataError(f"select: row {row.id!r} has no column {column!r}")
-    return row[str(column)]
-
-
-def _numbers(rows: list[Row], values: Sequence[Any], column: str) -> Any:
-    import numpy as np
-
-    for row, value in zip(rows, values, strict=True):
-        if not isinstance(value, list) or len(value) != len(values[0]):
-            raise DataError(f"select: column {column!r} of row {row.id!r} is no list of {len(values[0])} numbers")
-    return np.array(values, dtype=float)
 
 
 def _retrieved(rows: list[Row], config: Config, ctx: Context) -> Iterator[Row]:
     column, into = str(config.column), str(config.into)
-    index = list(ctx.table(str(config.index)))
-    texts = [str(_value(row, column) or "") for row in index]
+    index = _usable(str(config.index), lambda row: column in row, f"the column {column!r}", ctx)
+    texts = [str(row[column] or "") for row in index]
     words = [set(tokens(text)) for text in texts]
     same = Counter(texts)
     found = Bm25(texts)
     for row in rows:
-        query = str(row[column])
+        query = str(row[column] or "")
         asked = set(tokens(query))
         most = config.count or 3
         numbers = found.nearest(query, most if config.own else most + same[query])

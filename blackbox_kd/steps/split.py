@@ -14,8 +14,9 @@ from pydantic import Field, model_validator
 
 from blackbox_kd import expressions
 from blackbox_kd.draws import Ids
+from blackbox_kd.errors import DataError
 from blackbox_kd.registry import Expression, NewTable, StepConfig, table_step
-from blackbox_kd.schema import Context, Dropped, Outcome, Row, Table
+from blackbox_kd.schema import Context, Dropped, Failed, Outcome, Row, Table
 
 
 class Config(StepConfig):
@@ -44,7 +45,11 @@ async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[tuple
     branches: dict[str, list[Row]] = {name: [] for name in config.outputs}
     first = next(iter(branches))
     for row in table:
-        name = _branch(row, config, ctx)
+        try:
+            name = _branch(row, config, ctx)
+        except DataError as error:
+            yield first, Failed(row, "data", str(error))
+            continue
         if name is None:
             yield first, Dropped(row, "no branch")
         else:

@@ -12,6 +12,9 @@ from typing import Any
 
 from blackbox_kd.training import preflight, stage, student
 
+NO_TASK = "(none)"
+"""What the rows without a task are called beside rows of tasks."""
+
 
 def train(job: stage.Job, output: Path, name: str, tell: stage.Tell) -> dict[str, Any]:
     """Loads, checks, trains and saves; returns what training.json holds."""
@@ -62,13 +65,16 @@ def train(job: stage.Job, output: Path, name: str, tell: stage.Tell) -> dict[str
 def weighed(rows: list[dict[str, Any]], tokens: list[int]) -> list[dict[str, Any]]:
     """The columns that training reads: the messages, and where they matter weights, tasks and completion tokens.
 
-    Rows have a task when every one of them has both `task` and `weight`, as the step `format` writes them; a column
-    `task` alone is somebody's label.
+    A row has a task when it has both `task` and `weight`, as the step `format` writes them; a column `task` alone is
+    somebody's label. Beside rows of tasks, those without one (rows of another recipe that are trained on again) are
+    together a task: a few of them must not turn off the means by task for all others.
     """
     kept = [{name: row[name] for name in ("prompt", "completion")} for row in rows]
-    weights = [float(row.get("weight", 1.0)) for row in rows]
-    if all(row.get("task") is not None and row.get("weight") is not None for row in rows):
-        named = [{"task": str(row["task"]), "tokens": count} for row, count in zip(rows, tokens, strict=True)]
+    weights = [1.0 if row.get("weight") is None else float(row["weight"]) for row in rows]
+    tasks = [None if row.get("task") is None or row.get("weight") is None else str(row["task"]) for row in rows]
+    if any(task is not None for task in tasks):
+        pairs = zip(tasks, tokens, strict=True)
+        named = [{"task": NO_TASK if task is None else task, "tokens": count} for task, count in pairs]
         return [{**row, **more, "weight": w} for row, more, w in zip(kept, named, weights, strict=True)]
     if all(weight == 1.0 for weight in weights):
         return kept

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from blackbox_kd import answers
-from blackbox_kd.errors import SetupError
+from blackbox_kd.errors import DataError, SetupError
 
 
 def test_every_module_that_is_not_private_is_a_kind() -> None:
@@ -30,3 +30,40 @@ def test_a_kind_says_what_it_lacks_without_importing_it() -> None:
     code = "import sys; from blackbox_kd import answers; print(answers.missing('math'), 'math_verify' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.split()[-1] == "False"
+
+
+UNREADABLE = [
+    *((kind, nothing) for kind in ("boolean", "choice", "exact", "math", "number") for nothing in (None, "", " ")),
+    ("boolean", "maybe"),
+    ("choice", "neither"),
+    ("exact", "..."),
+    ("number", "seven"),
+]
+
+
+@pytest.mark.parametrize(("kind", "reference"), UNREADABLE)
+@pytest.mark.parametrize("text", ["The answer is None.", "The answer is yes.", "The answer is 7.", "...", ""])
+def test_a_reference_that_nothing_can_equal_is_the_rows_fault_whatever_the_text_says(
+    kind: str, reference: str | None, text: str
+) -> None:
+    with pytest.raises(DataError, match="the reference"):
+        answers.judged(kind, text, reference, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "reference", "found"),
+    [
+        ("number", "The answer is 7.", 7, ("7", True)),
+        ("number", "The answer is 8.", "7", ("8", False)),
+        ("number", "no idea", "7", (None, False)),
+        ("boolean", "The answer is yes.", True, ("yes", True)),
+        ("boolean", "Perhaps.", False, (None, False)),
+        ("exact", "", "Paris", (None, False)),
+        ("math", "", "7", (None, False)),
+        ("choice", "no idea", "B", (None, False)),
+    ],
+)
+def test_a_text_is_judged_by_its_answer_and_without_one_it_is_wrong(
+    kind: str, text: str, reference: object, found: tuple[str | None, bool]
+) -> None:
+    assert answers.judged(kind, text, reference, {}) == found

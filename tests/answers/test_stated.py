@@ -36,6 +36,13 @@ def test_the_answer_may_stand_some_lines_below() -> None:
     assert stated("The answer is:\n\n\\[\n7 apples\n\\]")[0].text == "7 apples"
 
 
+def test_it_is_told_whether_the_answer_stands_on_the_line_of_its_phrase() -> None:
+    for text in ("The answer is 7", "**Answer:** 7", "#### 7"):
+        assert [statement.beside for statement in stated(text)] == [True], text
+    for text in ("The answer is\n7", "The answer is:\n7", "## Answer\n\n7", "<answer>7</answer>"):
+        assert [statement.beside for statement in stated(text)] == [False], text
+
+
 def test_hidden_reasoning_is_left_out_unless_it_is_all() -> None:
     assert spoken("<think>1</think>2") == "2"
     assert spoken("<think>1</think> ") == "<think>1</think> "

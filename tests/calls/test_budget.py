@@ -201,7 +201,8 @@ class TestMessage:
             "budget reached: $4.5000 of budget.usd = 5.0 spent, $0.4500 set aside for 2 calls in flight; "
             "the next call can take up to $0.1230.\n"
             "  fix: raise budget.usd to 5.08 or more, in the recipe or with --set budget.usd=5.08, "
-            "and run the same command: replies paid for are not bought again"
+            "and run the same command: replies paid for are not bought again; blackbox-kd estimate "
+            "says what all of the rest takes"
         )
 
     def test_the_limit_that_it_names_is_enough(self) -> None:

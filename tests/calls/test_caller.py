@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from blackbox_kd.errors import (
     RequestRejected,
     ServerFault,
     SetupError,
+    Stopped,
 )
 from blackbox_kd.ledger import Ledger
 from blackbox_kd.models import Model, Setup, openai, scripted
@@ -285,6 +287,39 @@ class TestEndings:
         async with desk("429:86400") as d:
             with pytest.raises(QuotaSpent, match="pause of 86,400 s"):
                 await d.ask()
+
+    async def test_a_model_of_whose_first_replies_none_can_be_used_is_not_asked_on(self, desk: Opener) -> None:
+        async with desk(always="cut_off", max_concurrency=1) as d:
+            errors = await d.ask_many(60)
+            assert sum(isinstance(error, QuotaSpent) for error in errors) > 0
+            told = next(str(error) for error in errors if isinstance(error, QuotaSpent))
+            assert re.match(r"none of its first \d\d replies can be used: the reply was cut off", told)
+            assert "max_failed_share: 1.0" in told
+            assert d.server.stats()["requests"] < 120
+
+    async def test_one_that_can_be_used_or_a_user_who_knows_lets_the_run_go_on(self, desk: Opener) -> None:
+        async with desk("ok", always="cut_off", max_concurrency=1) as d:
+            await d.ask("first")
+            errors = await d.ask_many(40)
+            assert all(isinstance(error, ReplyFault) for error in errors)
+            d.caller = Caller(d.ledger, d.budget, may_all_fail=True)
+            errors = await d.ask_many(60, sampling=COLD)
+            assert all(isinstance(error, ReplyFault) for error in errors)
+
+    async def test_replies_that_a_step_cannot_read_do_not_end_a_run(self, desk: Opener) -> None:
+        def never(text: str) -> None:
+            raise ValueError("no")
+
+        async with desk(max_concurrency=1) as d:
+            assert all(isinstance(error, ReplyFault) for error in await d.ask_many(60, sampling=COLD, read=never))
+
+    async def test_who_waits_for_leave_when_the_user_stops_waits_no_longer(self, desk: Opener) -> None:
+        async with desk(always="429:60", max_concurrency=2) as d:
+            asking = asyncio.ensure_future(d.ask_many(5))
+            await asyncio.sleep(0.2)
+            d.caller.stop()
+            async with asyncio.timeout(5):
+                assert {type(error) for error in await asking} == {Stopped}
 
     async def test_where_nobody_listens_all_calls_end_soon_and_the_url_is_named(self, desk: Opener) -> None:
         async with desk(max_concurrency=64) as d:

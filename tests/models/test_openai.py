@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from blackbox_kd.asking import AskingConfig
 from blackbox_kd.calls.http_chat import Endpoint, HttpChat
 from blackbox_kd.errors import (
     CallError,
@@ -111,11 +112,12 @@ class TestWhatIsSent:
         assert seeds[0] == 7
         assert len(set(seeds)) == len(seeds)
 
-    @pytest.mark.parametrize("field", ["stream", "n", "messages", "model"])
-    def test_fields_that_decide_how_a_reply_is_read_cannot_be_set(self, field: str) -> None:
-        model = open_openai({"OPENAI_API_KEY": KEY})
-        with pytest.raises(SetupError, match=f"'{field}' cannot be set"):
-            model.wire(request(Sampling(extra={field: 1})))
+    @pytest.mark.parametrize("field", ["stream", "n", "messages", "model", "max_tokens", "max_completion_tokens"])
+    def test_fields_that_decide_what_is_paid_and_read_cannot_be_set(self, field: str) -> None:
+        with pytest.raises(ValueError, match=f"'{field}' cannot be set"):
+            open_openai({"OPENAI_API_KEY": KEY}, extra_body={field: 1})
+        with pytest.raises(ValueError, match=f"'{field}' cannot be set"):
+            AskingConfig(step="generate", extra={field: 1})
 
     async def test_the_body_on_the_wire_is_the_one_that_the_ledger_keeps(self) -> None:
         async with served() as (model, fake):

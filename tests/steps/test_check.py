@@ -1,5 +1,6 @@
 import pytest
 
+from blackbox_kd.errors import DataError
 from blackbox_kd.steps import check
 from tests.fakes import FakeContext, rows
 
@@ -16,6 +17,16 @@ async def test_the_last_stated_answer_is_read_and_compared(response: str, answer
     [row] = rows({"response": response, "reference": "7"})
     found = await check.run(row, check.Config(step="check", answer="number"), FakeContext())
     assert (found["answer"], found["correct"]) == (answer, correct)
+
+
+@pytest.mark.parametrize("response", ["The answer is 7.", "I do not know."])
+@pytest.mark.parametrize(("kind", "reference"), [("number", "seven"), ("exact", None), ("exact", "")])
+async def test_a_reference_that_cannot_be_read_fails_the_row_with_and_without_an_answer(
+    response: str, kind: str, reference: str | None
+) -> None:
+    [row] = rows({"response": response, "reference": reference})
+    with pytest.raises(DataError, match="the reference"):
+        await check.run(row, check.Config(step="check", answer=kind), FakeContext())
 
 
 async def test_other_columns_can_be_checked_against_others() -> None:

@@ -101,6 +101,32 @@ def test_the_same_question_has_another_id_in_every_round_and_outside_of_a_loop_n
     assert [asyncio.run(ids(round)) for round in (0, 1, 2)] == [["r0.student"], ["r0.student.1"], ["r0.student.2"]]
 
 
+class Guarding(FakeContext):
+    """Errors of a row make it a failed row, as in a run."""
+
+    async def each(
+        self, rows: Iterable[Row], work: Callable[[Row], Awaitable[list[Outcome]]]
+    ) -> AsyncIterator[Outcome]:
+        for row in rows:
+            for outcome in await guarded(row, work(row)):
+                yield outcome
+
+
+@pytest.mark.parametrize(
+    ("kind", "reference"), [("number", "seven"), ("number", None), ("exact", None), ("exact", ""), ("boolean", "")]
+)
+async def test_a_reference_that_cannot_be_read_fails_its_row_for_every_model_alike(
+    kind: str, reference: str | None
+) -> None:
+    said = {"base": "", "student": "The answer is None."}
+    table = rows({"instruction": "q0", "reference": reference}, {"instruction": "q1", "reference": "1"})
+    config = evaluate.Config(step="evaluate", models=["base", "student"], answer=kind)
+    ctx = Guarding(lambda model, messages, sample: said[model])
+    failed = [row for row in await outcomes(evaluate, table, config, ctx) if isinstance(row, Failed)]
+    assert [(row.kind, row.row.id) for row in failed] == [("data", "r0"), ("data", "r0")]
+    assert [(entry["model"], entry["n"]) for entry in ctx.recorded["evaluations"]] == [("base", 1), ("student", 1)]
+
+
 def says(**said: str) -> FakeContext:
     """Every model says the same to all questions, but `{n}`, which is the question's number."""
     return FakeContext(lambda model, messages, _: said[model].replace("{n}", messages[0]["content"].rsplit("q", 1)[1]))
@@ -157,19 +183,12 @@ def referee(verdicts: Mapping[tuple[str, str], str]) -> FakeContext:
         first, second = json.loads(messages[0]["content"])
         return verdicts[first, second]
 
-    class Shows(FakeContext):
+    class Shows(Guarding):
         def render(self, prompt: str, row: Mapping[str, Any]) -> list[Message]:
             if "candidate_1" not in row:
                 return super().render(prompt, row)
             shown = [row[name].split(" on ")[0] for name in ("candidate_1", "candidate_2")]
             return [{"role": "user", "content": json.dumps(shown)}]
-
-        async def each(
-            self, rows: Iterable[Row], work: Callable[[Row], Awaitable[list[Outcome]]]
-        ) -> AsyncIterator[Outcome]:
-            for row in rows:
-                for outcome in await guarded(row, work(row)):
-                    yield outcome
 
     return Shows(reply)
 
@@ -258,6 +277,7 @@ async def test_the_judge_has_its_own_sampling() -> None:
         ({"models": ["a", "b"], "answer": "number", "judge_prompt": "p"}, "judge_prompt"),
         ({"models": ["a", "b"], "answer": "number", "judge_temperature": 0.2}, "judge_temperature"),
         ({"models": ["a"], "judge": "j"}, "judge"),
+        ({"models": ["a", "b", "a"], "answer": "number"}, "models"),
         ({"models": ["a", "b"], "judge": "j", "against_model": "c"}, "against_model"),
     ],
 )

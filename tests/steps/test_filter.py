@@ -105,9 +105,23 @@ async def test_a_row_without_text_fails_and_a_table_without_the_column_is_an_err
     found = await of_table(rows({"instruction": None}, {"instruction": "four words are here"}), novelty={})
     assert isinstance(found[0], Failed)
     assert (found[0].kind, ids(found)) == ("data", ["r1"])
+    found = await of_table(rows({"instruction": "x"}, {}), novelty={})
+    assert (ids(found), found[1].kind) == (["r0"], "data")
+    assert found[1].error == "column 'instruction' is missing: there is nothing to compare"
     ctx = FakeContext(tables={"pool": [Row(id="p", question="x")]})
-    with pytest.raises(DataError, match="row 'p' has no column 'instruction', by which novelty compares"):
+    with pytest.raises(DataError, match=r"no row of table 'pool' has the column 'instruction'.*\n  fix: take pool out"):
         await of_table(rows({"instruction": "x"}), ctx, novelty={"against": ["pool"]})
+    ragged = FakeContext(tables={"pool": [Row(id="p", question="x"), Row(id="q", instruction="x")]})
+    [dropped] = await of_table(rows({"instruction": "x"}), ragged, novelty={"against": ["pool"]})
+    assert dropped.row["nearest_id"] == "q"
+
+
+@pytest.mark.parametrize("metric", ["rouge_l", "minhash"])
+async def test_the_same_text_without_a_letter_or_digit_is_not_new(metric: str) -> None:
+    table = rows({"instruction": "🙂🙂"}, {"instruction": "🙂🙂"}, {"instruction": "+"})
+    found = await of_table(table, novelty={"metric": metric})
+    assert ids(found) == ["r0", "r2"]
+    assert found[1].row["similarity"] == 1.0
 
 
 async def test_a_table_that_is_empty_in_the_first_round_drops_nothing() -> None:
@@ -125,7 +139,23 @@ async def test_a_table_that_is_empty_in_the_first_round_drops_nothing() -> None:
         ("Give the Instruction a title, please", "says instruction"),
         ("Obstruct the construction of it", None),
         ("Write a poem", "too short"),
+        ("What's 2+2?", "too short"),
+        ("Don't say it", "too short"),
+        ("Don't say it twice", None),
+        ("写诗", "too short"),
+        ("写诗吧。", "too short"),
+        ("写一首诗", None),
+        ("翻訳してください", None),
+        ("Translate 猫 please", "too short"),
+        ("ﾊﾟﾝを焼く", None),
+        ("เขียนบทกวี", None),
         ("- Write a poem about spring", "begins with punctuation"),
+        ("= Write a poem about spring", "begins with punctuation"),
+        ("— list four fruits please", "begins with punctuation"),
+        ("“Quote” this for me now", "begins with punctuation"),
+        ("„Zitat“ auf Deutsch, bitte sehr", "begins with punctuation"),
+        ("« Cite » cette phrase pour moi", "begins with punctuation"),
+        ("¡Escribe un poema ahora mismo!", None),
         ("¿Cuál es la capital de Francia?", None),
         ("東京の天気は?", None),
         ("Écris un poème court", None),
@@ -162,6 +192,12 @@ async def test_a_row_whose_text_holds_its_answer_is_dropped(reference: Any, text
 
 
 # A seed's share.
+
+
+async def test_a_row_without_a_seed_fails_alone() -> None:
+    found = await of_table(rows({"seed_id": "a"}, {}, {"seed_id": "b"}), share={"max": 0.5})
+    assert ids(found) == ["r0", "r2"]
+    assert (found[1].kind, found[1].error) == ("data", "column 'seed_id' is missing, which names the seed")
 
 
 async def test_no_seed_has_more_than_its_share_of_the_rows_that_stay() -> None:

@@ -326,6 +326,13 @@ def test_what_the_step_writes_cannot_be_kept(name: str) -> None:
     assert [(at, name in what) for at, what, _ in config.problems()] == [("keep[1]", True)]
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_a_model_that_is_named_twice_would_make_rows_of_the_same_id(temperature: float) -> None:
+    fields = {"step": "generate", "prompt": "p", "models": ["t", "s", "t"], "temperature": temperature}
+    [problem] = generate.Config.model_validate(fields).problems()
+    assert problem == ("models", "model 't' is named twice; it would only say the same again.", "name it once")
+
+
 def test_the_models_that_are_asked_make_the_calls_and_not_the_one_in_the_context() -> None:
     context = {"evaluation": "dev", "model": "student"}
     config = generate.Config(step="generate", models=["a", "b"], prompt="p", samples=3, context=context)

@@ -1,5 +1,7 @@
 import itertools
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,9 +10,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from blackbox_kd.errors import DataError, StepError
-from blackbox_kd.schema import Dropped, Row
+from blackbox_kd.schema import Dropped, Failed, Row
 from blackbox_kd.steps import mix
 from tests.fakes import FakeContext, outcomes, rows
+from tests.runs import execute, write_rows
 
 
 def table(name: str, count: int, **columns: Any) -> list[Row]:
@@ -65,6 +68,35 @@ async def test_the_same_table_comes_out_of_every_run_and_order_only_without_shuf
     assert shuffled != plain
 
 
+async def test_without_shuffle_the_rows_that_are_drawn_stand_in_the_order_of_their_tables() -> None:
+    numbers = {row.id: number for number, row in enumerate([*NEW, *OLD])}
+
+    def places(found: list[Row | Dropped]) -> list[int]:
+        return [numbers[row.id.partition(".")[0]] for row in taken(found)]
+
+    assert places(await mixed(tables={"new": 1, "old": 1}, shuffle=False)) == [*range(20)]
+    fewer = places(await mixed(tables={"new": 0.5, "old": 0.5}, shuffle=False))
+    assert fewer == sorted(fewer)
+    assert set(fewer[:5]) != {*range(5)}, "which rows are drawn is up to chance"
+    counted = places(await mixed(tables={"old": 1, "new": 1}, rows=8, shuffle=False))
+    assert [number >= 10 for number in counted] == [True] * 4 + [False] * 4
+    assert (counted[:4], counted[4:]) == (sorted(counted[:4]), sorted(counted[4:]))
+    twice = taken(await mixed(tables={"new": 2}, shuffle=False))
+    assert [row.id for row in twice][:4] == ["newr0", "newr0.copy1", "newr1", "newr1.copy1"]
+    replayed = places(await mixed(tables={"new": 1}, replay={"table": "old", "share": 0.3}, shuffle=False))
+    assert replayed[:10] == [*range(10)]
+    assert replayed[10:] == sorted(replayed[10:])
+
+
+async def test_a_history_that_is_appended_to_round_after_round_stays_in_the_order_of_the_rounds() -> None:
+    history: list[Row] = []
+    for number in (1, 2, 3):
+        answers = [Row(id=f"q{question}.{number}", round=number) for question in range(9)]
+        ctx = FakeContext(tables={"history": history, "answers": answers})
+        history = taken(await mixed(ctx, tables={"history": 1, "answers": 1}, shuffle=False))
+    assert [row.id for row in history] == [f"q{question}.{number}" for number in (1, 2, 3) for question in range(9)]
+
+
 async def test_rows_of_several_tables_with_one_id_stay_apart_however_often_they_meet() -> None:
     same = [Row(id="x", **{"from": name}) for name in "abc"]
     tables = {name: [row] for name, row in zip("abc", same, strict=True)}
@@ -93,15 +125,17 @@ async def test_a_pool_is_appended_to_or_replaced_by_the_tables_that_are_named() 
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"replay": {"table": "old", "share": 0.2}}, {"new": 10, "old": 2}),
+        ({"replay": {"table": "old", "share": 0.2}}, {"new": 10, "old": 3}),
+        ({"replay": {"table": "old", "share": 0.01}}, {"new": 10, "old": 1}),
         ({"replay": {"table": "old", "share": 0.5}}, {"new": 10, "old": 10}),
         ({"replay": {"table": "old", "share": 0.9}}, {"new": 10, "old": 10}),
         ({"replay": {"table": "none", "share": 0.2}}, {"new": 10}),
         ({"replay": {"table": "old", "share": 0.25}, "rows": 8}, {"new": 6, "old": 2}),
+        ({"replay": {"table": "old", "share": 0.25}, "rows": 9}, {"new": 6, "old": 3}),
         ({"replay": {"table": "none", "share": 0.25}, "rows": 8}, {"new": 8}),
     ],
 )
-async def test_a_share_of_the_result_is_replayed_as_far_as_there_are_rows(
+async def test_at_least_a_share_of_the_result_is_replayed_as_far_as_there_are_rows(
     fields: dict[str, Any], expected: dict[str, int]
 ) -> None:
     assert origins(await mixed(tables={"new": 1}, **fields)) == expected
@@ -147,13 +181,96 @@ async def test_domains_in_which_the_student_is_farther_behind_get_more_rows() ->
 
 
 async def test_the_latest_figures_count_and_weights_move_half_the_way_from_those_before() -> None:
-    ctx = gap_context()
-    await mixed(ctx, tables={"pool": 1}, rows=20, gap=GAP)
+    now = 0.5 * 0.7310586 + 0.5 * 0.2689414
+    weights = await after_a_round(steps=("steps[3].loop.steps[0] (mix)",) * 2)
+    assert weights == pytest.approx({"algebra": now, "logic": 1 - now})
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"steps": ("steps[3].loop.steps[0] (mix)", "steps[3].loop.steps[1] (mix)")},
+        {"rounds": (1, 3)},
+        {"rounds": (2, 2)},
+        {"rounds": (0, 0)},
+        {"before": {"student": "another"}},
+        {"before": {"teacher": "another"}},
+    ],
+)
+async def test_weights_are_smoothed_with_those_of_the_same_step_and_models_in_the_round_before_only(
+    how: dict[str, Any],
+) -> None:
+    assert await after_a_round(**how) == pytest.approx({"algebra": 0.2689414, "logic": 0.7310586})
+
+
+async def after_a_round(
+    steps: tuple[str, str] = ("steps[3].loop.steps[0] (mix)",) * 2,
+    rounds: tuple[int, int] = (1, 2),
+    before: dict[str, str] | None = None,
+) -> dict[str, float]:
+    """The weights of a second mixture, after a first one in which algebra had the larger gap."""
+    ctx = InALoop(tables={"pool": ROWS})
+    for model in ("teacher", "another"):
+        evaluated(ctx, model, algebra=0.9, logic=0.9)
+    evaluated(ctx, "student", algebra=0.7, logic=0.8)
+    ctx.enter(steps[0], rounds[0])
+    await mixed(ctx, tables={"pool": 1}, rows=20, gap={**GAP, **(before or {})})
     evaluated(ctx, "student", algebra=0.9, logic=0.8)
     evaluated(ctx, "student", on="other", algebra=0.0, logic=0.8)
+    ctx.enter(steps[1], rounds[1])
     await mixed(ctx, tables={"pool": 1}, rows=20, gap=GAP)
-    now = 0.5 * 0.7310586 + 0.5 * 0.2689414
-    assert ctx.recorded["mixtures"][1]["weights"] == pytest.approx({"algebra": now, "logic": 1 - now})
+    return dict(ctx.recorded["mixtures"][1]["weights"])
+
+
+class InALoop(FakeContext):
+    """Notes the step and the round with what is recorded, as a run does."""
+
+    def enter(self, step: str, number: int) -> None:
+        self.round, self.step = number, f"{step}, round {number}" if number else step
+
+    def record(self, key: str, entries: list[dict[str, Any]]) -> None:
+        where = {"step": self.step} | ({"round": self.round} if self.round else {})
+        super().record(key, [{**entry, **where} for entry in entries])
+
+
+def test_a_resumed_run_notices_that_the_weights_of_an_earlier_round_are_others(tmp_path: Path) -> None:
+    dev = [{"instruction": f"dev {t} {n}?", "reference": "7", "topic": t} for t in "ab" for n in range(2)]
+    write_rows(tmp_path / "dev.jsonl", dev)
+    write_rows(tmp_path / "train.jsonl", [{"instruction": f"{t} {n}?", "topic": t} for t in "ab" for n in range(9)])
+    exam = {"step": "evaluate", "input": "dev", "models": ["teacher", "student"], "answer": "number", "by": ["topic"]}
+    mixture = {"step": "mix", "tables": {"train": 1}, "rows": 6, "gap": {**GAP, "floor": 0}, "output": "drawn"}
+    values = {
+        "name": "smoothed",
+        "data": {"train": {"path": "train.jsonl"}, "dev": {"path": "dev.jsonl", "held_out": True}},
+        "models": {
+            "teacher": {"provider": "scripted", "replies": ["The answer is 7."]},
+            "student": {"provider": "scripted", "replies": ["The answer is {{ 7 if topic == 'a' else 8 }}."]},
+        },
+        "steps": [exam, {"loop": {"rounds": 2, "steps": [mixture]}}],
+    }
+    first = execute(tmp_path, values)
+    manifest = next((tmp_path / "run").glob("manifest.json"))
+    told = json.loads(manifest.read_text())
+    [stage] = [stage for name, stage in told["stages"].items() if "round1" in name and "mixtures" in stage["report"]]
+    stage["report"]["mixtures"][0]["weights"] = {"a": 1.0, "b": 0.0}
+    manifest.write_text(json.dumps(told))
+    again = execute(tmp_path, values)
+    weights = [entry["weights"] for entry in (*first.report["mixtures"], *again.report["mixtures"])]
+    assert weights[1]["a"] == pytest.approx(0, abs=1e-3)
+    assert weights[2] == {"a": 1.0, "b": 0.0}
+    assert weights[3]["a"] == pytest.approx(0.5, abs=1e-3)
+
+
+async def test_a_row_without_the_domains_column_fails_alone() -> None:
+    pool = [*ROWS, Row(id="bare", **{"from": "nobody"})]
+    found = await mixed(gap_context(pool), tables={"pool": 1}, rows=20, gap=GAP)
+    [failed] = [item for item in found if isinstance(item, Failed)]
+    assert (failed.row.id, failed.kind, failed.error) == (
+        "bare",
+        "data",
+        "column 'topic' is missing, by which rows are drawn",
+    )
+    assert len(taken(found)) == 20
 
 
 async def test_no_domain_falls_below_its_floor_and_the_weights_still_add_up_to_one() -> None:

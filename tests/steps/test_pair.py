@@ -21,7 +21,7 @@ def ranked(*scores: Any, text: list[str] = TEXTS) -> list[Row]:
 async def paired(table: list[Row], **fields: Any) -> tuple[list[tuple[str, str, float | None]], dict[str, str]]:
     """The pairs that are made, and the reasons of the rows that are dropped."""
     found = await outcomes(pair, table, config(**fields), FakeContext())
-    made = [(row["better"], row["worse"], row["gap"]) for row in found if isinstance(row, Row)]
+    made = [(row["better"], row["worse"], row.get("gap")) for row in found if isinstance(row, Row)]
     return made, {item.row.id: item.reason for item in found if isinstance(item, Dropped)}
 
 
@@ -35,7 +35,26 @@ class TestTwoColumns:
     async def test_a_row_keeps_its_columns_and_its_id_and_gets_those_of_the_pair(self) -> None:
         table = rows({"instruction": "q", "response": "four ", "drawn": "it is five"})
         [row] = await outcomes(pair, table, config(better="response", worse="drawn"), FakeContext())
-        assert row == table[0] | {"better": "four", "worse": "it is five", "gap": None, "length_ratio": 0.4}
+        assert row == table[0] | {"better": "four", "worse": "it is five", "length_ratio": 0.4}
+
+    async def test_a_gap_that_a_judge_has_written_stays_as_it_is(self) -> None:
+        table = rows({"response": "four", "drawn": "it is five", "gap": 2.5})
+        [row] = await outcomes(pair, table, config(better="response", worse="drawn"), FakeContext())
+        assert row["gap"] == 2.5
+
+    async def test_a_row_without_a_column_fails_alone(self) -> None:
+        table = rows({"a": "one", "b": "two"}, {"a": "one"}, {"b": "two"})
+        found = await outcomes(pair, table, config(better="a", worse="b"), FakeContext())
+        assert [(item.kind, item.error) for item in found[1:]] == [
+            ("data", "column 'b' is missing"),
+            ("data", "column 'a' is missing"),
+        ]
+        assert found[0]["better"] == "one"
+
+    async def test_equal_signs_are_no_pair(self) -> None:
+        table = rows({"a": "+", "b": "+"}, {"a": "≤", "b": "≥"})
+        made, dropped = await paired(table, better="a", worse="b")
+        assert (made, dropped) == ([("≤", "≥", None)], {"r0": "too similar"})
 
     async def test_a_gap_must_be_above_0_and_not_below_the_least(self) -> None:
         scores = [(0.7, 0.4), (0.7, 0.5), (0.5, 0.5), (0.2, 0.9)]
@@ -79,6 +98,15 @@ class TestGroups:
     async def test_a_pair_keeps_the_columns_of_the_better_row_and_its_id_tells_both(self) -> None:
         found = await outcomes(pair, ranked(2, 1), config(**by_score()), FakeContext())
         assert (found[0].id, found[0]["score"], found[0]["response"]) == ("r0.over_r1", 2, TEXTS[0])
+
+    async def test_a_row_without_a_column_fails_alone(self) -> None:
+        bare = [Row(id="x", instruction="q", score=3), Row(id="y", response=TEXTS[2], score=3)]
+        found = await outcomes(pair, [*ranked(2, 1), *bare], config(**by_score()), FakeContext())
+        assert {item.row.id: (item.kind, item.error) for item in found if isinstance(item, Failed)} == {
+            "x": ("data", "column 'response' is missing"),
+            "y": ("data", "column 'instruction' is missing"),
+        }
+        assert [row["gap"] for row in found if isinstance(row, Row)] == [1.0]
 
     async def test_a_check_is_a_rank(self) -> None:
         made, dropped = await paired(ranked(False, True, True), **by_score())

@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from blackbox_kd.errors import DataError
-from blackbox_kd.schema import Dropped, Row
+from blackbox_kd.schema import Dropped, Failed, Row
 from blackbox_kd.steps import select
 from tests.fakes import FakeContext, outcomes, rows
 
@@ -52,6 +52,61 @@ async def test_a_random_subset_is_the_same_in_every_run() -> None:
     assert len(await kept(config(rows=2, by="random"))) == 2
 
 
+@pytest.mark.parametrize(
+    ("how", "values", "errors"),
+    [
+        ({"rows": 1, "by": "top"}, [1, None, 3], {"r1": "column 'x' is None, not a number"}),
+        ({"rows": 1, "by": "top"}, [1, float("nan"), "3"], {"r1": "column 'x' is nan, not a number"}),
+        ({"rows": 1, "by": "bottom"}, [2, "high", 1], {"r1": "column 'x' is 'high', not a number"}),
+        ({"rows": 1, "by": "bottom"}, [2, [0], 1], {"r1": "column 'x' is [0], not a number"}),
+        ({"rows": 1, "by": "shortest"}, ["longer", None, "text"], {"r1": "column 'x' is empty"}),
+        ({"rows": 1, "by": "shortest"}, ["longer", " ", "text"], {"r1": "column 'x' is empty"}),
+        ({"rows": 1, "by": "longest"}, ["one", None, "longer"], {"r1": "column 'x' is empty"}),
+        ({"rows": 3, "by": "kcenter"}, [[1, 2], ["a", 2], [5, 5]], {"r1": "column 'x' is ['a', 2], not a list of 2"}),
+        ({"rows": 3, "by": "kcenter"}, [[1, 2], [1], [5, 5]], {"r1": "column 'x' is [1], not a list of 2 numbers"}),
+        ({"rows": 3, "by": "kcenter"}, [[1], [None], [2], None], {"r1": "column 'x' is [None]", "r3": "column 'x' is"}),
+        (
+            {"rows": 3, "by": "kcenter"},
+            ["a", [1], "b", None],
+            {"r1": "column 'x' is [1], not a text", "r3": "column 'x'"},
+        ),
+    ],
+)
+async def test_a_row_that_cannot_be_compared_fails_alone(
+    how: dict[str, Any], values: list[Any], errors: dict[str, str]
+) -> None:
+    found = await outcomes(select, rows(*({"x": value} for value in values)), config(column="x", **how), FakeContext())
+    failed = {item.row.id: item for item in found if isinstance(item, Failed)}
+    assert failed.keys() == errors.keys()
+    assert all(failed[name].error.startswith(error) for name, error in errors.items())
+    assert {item.kind for item in failed.values()} == {"data"}
+    assert len(found) == len(values)
+    expected = ["r0", "r2"] if how["by"] == "kcenter" else ["r2"]
+    assert [row.id for row in found if isinstance(row, Row)] == expected
+
+
+@pytest.mark.parametrize(
+    ("how", "column"),
+    [
+        ({"per": "g", "best": 1}, "g"),
+        ({"rows": 9, "by": "shortest"}, "response"),
+        ({"rows": 9, "by": "longest", "column": "x"}, "x"),
+        ({"rows": 9, "by": "top", "column": "x"}, "x"),
+        ({"rows": 9, "by": "kcenter", "column": "x"}, "x"),
+        ({"rows": 9, "by": "kcenter", "per": "g", "votes": "x"}, "x"),
+        ({"by": "retrieve", "index": "t", "column": "x"}, "x"),
+    ],
+)
+async def test_a_row_without_a_column_fails_alone(how: dict[str, Any], column: str) -> None:
+    table = rows({"g": "a", "response": "b", "x": "1"}, {})
+    ctx = FakeContext(tables={"t": [Row(id="t", x="1")]})
+    found = await outcomes(select, table, config(**how), ctx)
+    assert [item.row.id for item in found if isinstance(item, Failed)] == ["r1"]
+    missing = "g" if "per" in how else column
+    assert [item.error for item in found if isinstance(item, Failed)] == [f"column {missing!r} is missing"]
+    assert [row.id for row in found if isinstance(row, Row)] == ["r0"]
+
+
 # k-center.
 
 
@@ -94,12 +149,21 @@ async def test_the_most_different_rows_of_each_group_are_its_best() -> None:
     assert len(ids) == 4
 
 
-async def test_points_of_different_dimensions_and_missing_columns_are_errors_that_name_the_row() -> None:
-    with pytest.raises(DataError, match="column 'v' of row 'r1' is no list of 2 numbers"):
-        await kept(config(by="kcenter", column="v", rows=1), rows({"v": [1, 2]}, {"v": [1]}))
-    ctx = FakeContext(tables={"done": [Row(id="d", x=1)]})
-    with pytest.raises(DataError, match="row 'd' has no column 'v'"):
-        await kept(config(by="kcenter", column="v", rows=1, labelled="done"), rows({"v": [1, 2]}), ctx)
+async def test_labelled_rows_that_cannot_be_compared_are_left_out_and_if_none_can_it_is_an_error() -> None:
+    chosen = config(by="kcenter", column="v", rows=1, labelled="done")
+    done = [Row(id="d", v=[1, "x"]), Row(id="e", v=None), Row(id="f"), Row(id="g", v=[0])]
+    table = rows({"v": [1, 1]}, {"v": [9, 9]})
+    with pytest.raises(
+        DataError, match=r"no row of table 'done' has a list of 2 numbers in 'v'.*\n  fix: name a table"
+    ):
+        await kept(chosen, table, FakeContext(tables={"done": done}))
+    assert await kept(chosen, table, FakeContext(tables={"done": [*done, Row(id="h", v=[0, 0])]})) == ["r1"]
+    with pytest.raises(DataError, match="no row of table 'done' has a text in 'v'"):
+        await kept(chosen, rows({"v": "a"}), FakeContext(tables={"done": [Row(id="f")]}))
+    votes = config(by="kcenter", per="q", votes="v", rows=1, labelled="done")
+    with pytest.raises(DataError, match="no row of table 'done' has 'q' and 'v'"):
+        await kept(votes, rows({"q": "a", "v": "b"}), FakeContext(tables={"done": done}))
+    assert await kept(chosen, [], FakeContext(tables={"done": done})) == []
 
 
 async def test_no_rows_and_fewer_rows_than_the_budget_are_kept_as_they_are() -> None:
@@ -137,7 +201,8 @@ async def test_a_row_is_not_shown_its_own_text_unless_it_may_be() -> None:
 async def test_rows_that_share_no_word_are_not_retrieved_and_an_empty_table_gives_none() -> None:
     assert await retrieved("Bonjour!") == []
     assert await retrieved("How long?", notes=[]) == []
-    with pytest.raises(DataError, match="row 'n' has no column 'instruction'"):
+    assert await retrieved("How long?", notes=[Row(id="n", note="x"), *NOTES], count=1) == ["distance by speed"]
+    with pytest.raises(DataError, match=r"no row of table 'notes' has the column 'instruction'\n  fix: name a table"):
         await retrieved("How long?", notes=[Row(id="n", note="x")])
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from blackbox_kd.schema import Dropped, Row
+from blackbox_kd.schema import Dropped, Failed, Row
 from blackbox_kd.steps import split
 from tests.fakes import FakeContext, outcomes, rows
 
@@ -22,6 +22,15 @@ async def test_a_row_that_no_branch_takes_is_dropped_with_a_reason() -> None:
     config = split.Config(step="split", outputs={"hard": "gap >= 2"})
     found = await outcomes(split, GAPS, config, FakeContext())
     assert Counter(item.reason for _, item in found if isinstance(item, Dropped)) == {"no branch": 4}
+
+
+async def test_a_row_for_which_an_expression_cannot_be_told_fails_alone() -> None:
+    config = split.Config(step="split", outputs={"hard": "gap >= 1", "easy": "gap < 1"})
+    found = await outcomes(split, rows({"gap": None}, {"gap": 2}, {"gap": "x"}, {}), config, FakeContext())
+    failed = [item for _, item in found if isinstance(item, Failed)]
+    assert {item.row.id: item.kind for item in failed} == dict.fromkeys(["r0", "r2", "r3"], "data")
+    assert failed[0].error.startswith("expression 'gap >= 1': column 'gap' is None")
+    assert [(name, item.id) for name, item in found if isinstance(item, Row)] == [("hard", "r1")]
 
 
 async def test_upsampling_repeats_rows_of_the_smaller_branch_under_ids_of_their_own() -> None:

@@ -109,6 +109,23 @@ def test_the_loss_of_tasks_is_the_weighted_sum_of_their_mean_losses_by_token(tmp
         assert sum(losses) / len(losses) == pytest.approx(by_hand, rel=1e-4)
 
 
+def test_rows_without_a_task_beside_rows_of_tasks_are_a_task_of_their_own() -> None:
+    rows = [
+        messages("a", "b") | {"task": "label", "weight": 2.0},
+        messages("a", "b") | {"task": "why", "weight": 0.5},
+        messages("a", "b"),
+        messages("a", "b") | {"task": "somebody's label"},
+        messages("a", "b") | {"task": None, "weight": 4.0},
+    ]
+    parts, tasks = sft.by_task({"train": Dataset.from_list(sft.weighed(rows, [3, 10, 4, 4, 2]))})
+    assert tasks == {
+        "label": {"rows": 1, "completion_tokens": 3, "mean_weight": 2.0},
+        "why": {"rows": 1, "completion_tokens": 10, "mean_weight": 0.5},
+        "(none)": {"rows": 3, "completion_tokens": 10, "mean_weight": 2.0},
+    }
+    assert parts["train"]["weight"] == pytest.approx([2 * 5 / 3, 0.5 * 5 / 10, 5 / 10, 5 / 10, 4 * 5 / 10])
+
+
 def test_a_label_of_somebody_else_is_no_task_and_one_task_alone_changes_nothing() -> None:
     rows = [messages("a", "b") | {"task": "sums"}, messages("a", "b") | {"task": "dates"}]
     assert sft.weighed(rows, [3, 3]) == [messages("a", "b")] * 2

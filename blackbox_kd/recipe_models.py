@@ -1,0 +1,114 @@
+"""Models that a step names: they exist at that point of the chain, and can learn from the rows that they get."""
+
+from blackbox_kd import models, shapes
+from blackbox_kd.errors import DataError
+from blackbox_kd.marks import Mention
+from blackbox_kd.recipe_file import Loop, Planned, UntilMetric
+from blackbox_kd.recipe_flow import Columns, Flow
+from blackbox_kd.validation import did_you_mean
+from blackbox_kd.yaml_source import shown
+
+
+def check_name(flow: Flow, planned: Planned, mention: Mention) -> None:
+    """Reports a model or a version that is not there, or cannot do what the step asks of it."""
+    name, _, version = mention.value.partition("@")
+    if mention.value in flow.recipe.head.models:
+        name, version = mention.value, ""
+    if name not in flow.recipe.head.models:
+        flow.unknown.add("model")
+        names = list(flow.recipe.head.models)
+        if names or isinstance(flow.recipe.source.values.get("models", {}), dict):
+            fix = did_you_mean(name, names) or f"add {name}: {{provider: NAME, model: NAME}} under models:"
+            expected = f"models: {', '.join(names) or 'none'}"
+            flow.report(planned, mention.field, f"unknown model {shown(mention.value)}.", expected, fix)
+        return
+    flow.used_models.add(name)
+    if mention.kind == "student":
+        _check_student(flow, planned, mention)
+        flow.trained[name] = flow.trained.get(name, 0) + 1
+    elif name != mention.value and name not in flow.broken:
+        _check_version(flow, planned, mention, name, version)
+    config = flow.recipe.models.get(name)
+    if mention.able and config is not None and not getattr(config, mention.able, False):
+        message = f"provider {config.provider!r} of model {name!r} offers no log-probabilities of given text."
+        able = [other for other in models.providers() if getattr(models.provider(other).Config, mention.able, False)]
+        flow.report(planned, mention.field, message, "", f"a model of another provider: {', '.join(able)}")
+
+
+def _check_version(flow: Flow, planned: Planned, mention: Mention, name: str, version: str) -> None:
+    rounds = flow.trained.get(name, 0)
+    known = ["base", *(str(number + 1) for number in range(rounds))]
+    if version in known:
+        return
+    message = f"model {mention.value!r} does not exist at this point of the chain."
+    expected = f"versions here: {', '.join(f'{name}@{each}' for each in known)}"
+    fix = "name one of them, or train it before this step"
+    more, loop = flow.unsure.get(name, (0, None))
+    if loop is not None and version in {str(rounds + number + 1) for number in range(more)}:
+        message = f"model {mention.value!r} may not exist: {loop.label} can end before it is trained."
+        fix = f"write {name}, which is then {_left(loop, name)}"
+    flow.report(planned, mention.field, message, expected, fix)
+
+
+def _left(loop: Loop, name: str) -> str:
+    """What the bare name of a model means after a loop."""
+    until = loop.config.until
+    is_restored = isinstance(until, UntilMetric) and until.model == name
+    return "the best round's version" if is_restored else "the latest version"
+
+
+def _check_student(flow: Flow, planned: Planned, mention: Mention) -> None:
+    name = mention.value.partition("@")[0]
+    config = flow.recipe.models.get(name)
+    if name != mention.value:
+        message = f"{mention.value!r} is a version; training makes the next version of a model."
+        flow.report(planned, mention.field, message, "", f"write {mention.field}: {name}")
+    elif config is not None and not getattr(config, "trainable", False):
+        message = f"model {name!r} cannot be trained: provider {config.provider!r} has no weights to train."
+        able = [other for other in models.providers() if getattr(models.provider(other).Config, "trainable", False)]
+        fix = f"train a model of another provider: {', '.join(able)}"
+        flow.report(planned, mention.field, message, "", fix)
+
+
+def after_loop(flow: Flow, loop: Loop, before: dict[str, int], in_a_round: dict[str, int]) -> None:
+    """Sets how often models were trained once a loop has ended: as often as is certain, and the rest is noted.
+
+    Args:
+        flow: the walk.
+        loop: the loop that it has left.
+        before: how often each model was trained before the loop.
+        in_a_round: how often each is trained in a round.
+    """
+    until, most = loop.config.until, loop.config.rounds
+    certain = most if until is None else min(most, until.patience if isinstance(until, UntilMetric) else 1)
+    for name, number in in_a_round.items():
+        flow.trained[name] = before.get(name, 0) + number * certain
+        if most > certain:
+            flow.unsure[name] = (flow.unsure.get(name, (0, loop))[0] + number * (most - certain), loop)
+
+
+def check_rows(flow: Flow, planned: Planned, columns: Columns, named: list[Mention]) -> None:
+    """Reports a table that a step trains on, and whose columns its method cannot learn from.
+
+    Where the chain begins with the training, it says so itself, before anything was paid.
+    """
+    method = getattr(planned.config, "method", None)
+    begins = planned.at == ("steps", 0)
+    if (
+        columns is None
+        or begins
+        or method not in ("sft", "dpo")
+        or not any(mention.kind == "student" for mention in named)
+    ):
+        return
+    pairs = "put - {step: format, preference: true} before it, whose chosen: and rejected: name the two texts"
+    plain = "put a step format before it, whose completion: names the text that is learnt"
+    try:
+        shape = shapes.recognise(columns - {"id"})
+    except DataError as error:
+        what, known, _ = (part.strip() for part in str(error).split("\n"))
+        flow.report(planned, "step", f"{what}.", known, pairs if method == "dpo" else plain)
+        return
+    if wrong := shapes.not_for(method, shape):
+        fix = f"{pairs}; or method: sft" if method == "dpo" else "write method: dpo, or read a table without pairs"
+        flow.report(planned, "method" if "method" in planned.config.model_fields_set else "step", f"{wrong}.", "", fix)

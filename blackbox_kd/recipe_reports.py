@@ -1,0 +1,66 @@
+"""What steps read of the report: an `evaluate` must have measured it, of those models and by that column."""
+
+from collections.abc import Iterable
+
+from blackbox_kd.marks import Mention, mentions
+from blackbox_kd.recipe_file import Planned
+from blackbox_kd.recipe_flow import Flow
+
+
+def check(flow: Flow, planned: Planned, named: list[Mention]) -> None:
+    """Reports figures that a step reads and no `evaluate` has measured.
+
+    What they are figures of is said beside the table: in `gap: {on: dev, teacher: t, student: s, by: topic}` it is the
+    accuracy of `t` and `s` on `dev` by `topic`. Rows that are drawn by a column need the figures at once; a prompt can
+    do without in the first round of a loop, if a later step of the round measures them.
+    """
+    for mention in named:
+        inside, dot, _ = mention.field.rpartition(".")
+        if mention.kind != "reported table" or not dot or mention.value in flow.broken:
+            continue
+        if mention.value not in flow.tables:
+            continue
+        beside = [m for m in named if m.field.startswith(f"{inside}.")]
+        asked = [m.value for m in beside if m.kind == "model"]
+        by = [m.value for m in beside if m.kind == "column"]
+        done = [step for step, table in flow.exams if table == mention.value]
+        later = [] if by else _later(flow, planned, mention.value)
+        lacking = [model for model in asked if not any(_measures(step, model, by) for step in (*done, *later))]
+        if lacking:
+            _report(flow, planned, mention, lacking, by)
+
+
+def _later(flow: Flow, planned: Planned, table: str) -> list[Planned]:
+    """Steps of the same loop that ask models about a table; from round 2 on they come before."""
+    body = [step for step in flow.recipe.steps if planned.loop is not None and step.loop == planned.loop]
+    return [step for step in body if step.step.held_out and step.config.input == table]
+
+
+def asks(planned: Planned, model: str) -> bool:
+    """Whether a model is among those that answer, not only the one that judges."""
+    return model in getattr(planned.config, "models", [])
+
+
+def measures_accuracy(planned: Planned) -> bool:
+    """Whether answers are compared with the right ones."""
+    return getattr(planned.config, "answer", None) is not None
+
+
+def _measures(planned: Planned, model: str, by: Iterable[str]) -> bool:
+    told = getattr(planned.config, "by", [])
+    return asks(planned, model) and measures_accuracy(planned) and all(column in told for column in by)
+
+
+def _report(flow: Flow, planned: Planned, mention: Mention, lacking: list[str], by: list[str]) -> None:
+    first, *others = dict.fromkeys(lacking)
+    what = f"no evaluation of model {first!r} on table {mention.value!r}"
+    what += (f" by {by[0]!r}" if by else "") + " comes before this step"
+    what += f", and none of {' or '.join(map(repr, others))}." if others else "."
+    fields = f"input: {mention.value}, models: [{', '.join([first, *others])}]"
+    fields += f", by: [{', '.join(by)}]" if by else ""
+    answers = [
+        str(answer.value) for step in flow.recipe.steps for answer in mentions(step.config) if answer.kind == "answer"
+    ]
+    answer = answers[0] if answers else "KIND"
+    fix = f"put before it: - {{step: evaluate, {fields}, answer: {answer}}}"
+    flow.report(planned, mention.field, what, "", fix)
