@@ -21,12 +21,17 @@ INTENT = "serial, key, run, model, row_id, reserved_usd, reserved_tokens, sent_a
 FIND_PROCESS = "SELECT id FROM processes WHERE pid = ? AND started = ? AND opened_at = ?"
 ADD_REPLY = f"""
 INSERT INTO replies ({REPLY}, created_at) SELECT {", ".join(f"?{n}" for n in range(1, REPLY.count(",") + 3))}
-WHERE NOT EXISTS (SELECT 1 FROM replies WHERE key = ?1 AND created_at = ?{REPLY.count(",") + 2})
+WHERE NOT EXISTS (
+    SELECT 1 FROM replies
+    WHERE substr(key, 1, 16) = substr(?1, 1, 16) AND +key = ?1 AND created_at = ?{REPLY.count(",") + 2}
+)
 """
 MOVE_REPLIES = "UPDATE replies SET run = ? WHERE id IN (SELECT id FROM replies WHERE run = ? LIMIT ?)"
 OVERRULED = """
 SELECT count(*) FROM replies AS mine WHERE run = ? AND EXISTS (
-    SELECT 1 FROM replies AS older WHERE older.key = mine.key AND older.id < mine.id AND older.body <> mine.body
+    SELECT 1 FROM replies AS older
+    WHERE substr(older.key, 1, 16) = substr(mine.key, 1, 16) AND older.key = mine.key
+        AND older.id < mine.id AND older.body <> mine.body
 )
 """
 

@@ -41,8 +41,15 @@ SELECT count(*) FROM (
 ADD_ABANDONED = """
 INSERT INTO abandoned VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET calls = calls + 1
 """
+REPLY_TO = """
+SELECT body FROM replies WHERE substr(key, 1, 16) = substr(?1, 1, 16) AND +key = ?1 ORDER BY +id LIMIT 1
+"""
+"""`+key`: for a plain `key = ?1` SQLite puts the value into the other condition too, and then finds no index for it."""
 REPLIES_TO = """
-SELECT key, body FROM replies WHERE key IN (SELECT value FROM json_each(?)) ORDER BY id DESC
+SELECT replies.key, body
+FROM json_each(?) AS asked CROSS JOIN replies
+    ON substr(replies.key, 1, 16) = substr(asked.value, 1, 16) AND replies.key = asked.value
+ORDER BY replies.id DESC
 """
 LEFT_BY_OTHERS = """
 SELECT process, serial FROM intents
@@ -78,7 +85,7 @@ class LedgerFile:
 
     def body(self, key: str) -> str | None:
         """The body of the oldest reply to a call."""
-        found = self._read("SELECT body FROM replies WHERE key = ? ORDER BY id LIMIT 1", key)
+        found = self._read(REPLY_TO, key)
         return found and str(found[0])
 
     def bodies(self, keys: Sequence[str]) -> dict[str, str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from blackbox_kd.errors import LedgerError
 
-VERSION = 1
+VERSION = 2
+"""Of the tables. 1: replies were indexed by their whole keys."""
 APPLICATION = 0x626B6432
 """`application_id` of the file: tells a ledger from other SQLite databases."""
 TABLES = Path(__file__).with_name("ledger.sql")
@@ -89,9 +90,10 @@ def _prepare(db: sqlite3.Connection, path: Path, read_only: bool) -> None:
         return
     for setting in SETTINGS:
         db.execute(f"PRAGMA {setting}").fetchall()
-    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+    if db.execute("PRAGMA user_version").fetchone()[0] < VERSION:
         marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"
-        db.executescript(f"BEGIN IMMEDIATE; {TABLES.read_text(encoding='utf-8')} {marks} COMMIT;")
+        tables = TABLES.read_text(encoding="utf-8")
+        db.executescript(f"BEGIN IMMEDIATE; DROP INDEX IF EXISTS replies_by_key; {tables} {marks} COMMIT;")
 
 
 def _refuse_strangers(db: sqlite3.Connection, path: Path) -> None:

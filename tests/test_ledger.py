@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from blackbox_kd import ledger_adopt, ledger_file
 from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger import Ledger, Spent, key_of
 from blackbox_kd.schema import Usage
@@ -392,3 +393,36 @@ class TestTwoProcesses:
             for name in "abc":
                 assert all(ledger.get(f"{name}{n}") == body(f"{name} {n}") for n in range(600))
         assert query(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+class TestLookingUp:
+    async def test_no_lookup_reads_all_replies(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await buy(ledger, "a" * 64)
+        asked = [(ledger_file.REPLY_TO, 1), (ledger_file.REPLIES_TO, 1), (ledger_file.LEFT_BY_OTHERS, 2)]
+        asked += [(ledger_adopt.OVERRULED, 1)]
+        with closing(sqlite3.connect(path)) as db:
+            for sql, values in asked:
+                plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", ["[]"] * values)]
+                assert not [line for line in plan if line.startswith(("SCAN replies", "SCAN intents"))]
+
+    async def test_keys_that_begin_alike_are_told_apart(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await asyncio.gather(*(buy(ledger, "same beginning, other " + end, end) for end in ("one", "two")))
+            assert ledger.get("same beginning, other two") == body("two")
+            assert await ledger.find("same beginning, other one") == body("one")
+            assert await ledger.find("same beginning, other three") is None
+
+    async def test_a_ledger_of_the_first_version_is_taken_over(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await buy(ledger, "old", "kept")
+        with closing(sqlite3.connect(path)) as db:
+            db.executescript(
+                "DROP INDEX replies_by_key_start; CREATE INDEX replies_by_key ON replies (key); PRAGMA user_version = 1"
+            )
+        with Ledger.open(path, "demo") as ledger:
+            assert ledger.get("old") == body("kept")
+        names = {name for (name,) in query(path, "SELECT name FROM sqlite_master WHERE type = 'index'")}
+        assert "replies_by_key_start" in names
+        assert "replies_by_key" not in names
+        assert query(path, "PRAGMA user_version") == [(2,)]
