@@ -12,7 +12,7 @@ SLACK_S = 0.02
 less, or two sends would meet a server that allows one at a time."""
 START_PER_S = 50.0
 DOUBLING_S = 0.1
-DOUBLING_REPLIES = 3
+DOUBLING_REPLIES = 2
 START_WINDOW, WINDOW_PER_REPLY, WINDOW_HOLDS_S, WINDOW_PER_S = 24.0, 0.4, 0.3, 200.0
 """Requests in flight at a new endpoint; a fast one has shown a limit after 0.3 s, a slow one is filled from then on."""
 FREE_WINDOW = 256.0
@@ -75,7 +75,7 @@ class Pace:
 class LearnedRate:
     """The rate at which an endpoint that states none admits requests.
 
-    It starts at 50 requests a second and doubles every 0.1 s and every 3 replies, while the number of requests in
+    It starts at 50 requests a second and doubles every 0.1 s and every 2 replies, while the number of requests in
     flight grows slowly, so that an endpoint with a limit refuses a handful and one without is at full speed at once.
     When it refuses, two rates bound the one that it allows: what it admitted per second of sending (too high where it
     lets bursts through) and what it admitted per second with the pause counted in (too low where it does not). The
