@@ -154,7 +154,7 @@ class TestKill:
     def test_a_hundred_kills_lose_no_stored_reply_and_count_every_repeated_call(
         self, tmp_path: Path, server: CountingServer
     ) -> None:
-        kill_and_resume(tmp_path, server, kills=100, calls=25000)
+        kill_and_resume(tmp_path, server, kills=100, calls=50000)
 
     def test_two_processes_of_which_one_is_killed_over_and_over(self, tmp_path: Path, server: CountingServer) -> None:
         path = tmp_path / "ledger.sqlite"

@@ -104,7 +104,7 @@ def run_undisturbed_and_killed(folder: Path, url: str, seed: int, most: int) -> 
     done = subprocess.run(command(quiet), cwd=quiet, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     longest_s, alone = time.monotonic() - began, stats(url)["answered"]
-    kills = len(killed_run(killed, random.Random(seed), most, longest_s * 0.5))
+    kills = len(killed_run(killed, random.Random(seed), most, longest_s * 0.35))
     assert outcome(killed) == outcome(quiet)
     report = json.loads((killed / "runs" / "killed" / "report.json").read_text())
     answered = stats(url)["answered"] - alone
