@@ -1,5 +1,6 @@
 """The sampling fields that every step has which asks a model, and what is taken of a reply."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -30,6 +31,14 @@ class AskingConfig(StepConfig):
     def sampling(self) -> Sampling:
         """The fields as one value."""
         return Sampling(self.temperature, self.top_p, self.max_tokens, tuple(self.stop), self.sampling_seed, self.extra)
+
+
+def named_twice(models: Sequence[str]) -> list[tuple[str, str, str]]:
+    """What is wrong with a step's `models` if one of them stands there twice; see `StepConfig.problems`."""
+    twice = next((name for at, name in enumerate(models) if name in models[:at]), None)
+    if twice is None:
+        return []
+    return [("models", f"model {twice!r} is named twice; it would only say the same again.", "name it once")]
 
 
 class Reading:

@@ -29,8 +29,8 @@ def in_rounds(recipe: Recipe, steps: list[Planned]) -> Iterator[tuple[Planned, b
         if isinstance(part, Stage):
             yield from ((planned, True) for planned in part.steps)
             continue
-        until, most = part.loop.config.until, part.loop.config.rounds if part.is_whole else 1
-        fewest = most if until is None else min(most, getattr(until, "patience", 1))
+        most = part.loop.config.rounds if part.is_whole else 1
+        fewest = min(most, part.loop.config.fewest)
         for number in range(1, most + 1):
             for stage in part.stages:
                 yield from ((planned, number <= fewest) for planned in stage.in_round(number).steps)

@@ -64,6 +64,14 @@ class Spent:
     doubtful_tokens: int = 0
     doubtful_usd: float = 0.0
 
+    def taken(self) -> dict[str, float]:
+        """What it takes of each limit of a budget, with the most that doubtful calls can have used."""
+        return {
+            "usd": self.usd + self.doubtful_usd,
+            "requests": self.requests,
+            "tokens": self.tokens + self.doubtful_tokens,
+        }
+
 
 @dataclass(slots=True, eq=False)
 class _Sent:

@@ -112,6 +112,13 @@ class LoopConfig(BaseModel):
     steps: list[Any] = Field(min_length=1)
     """The steps of a round; the first one names its table with `input:`."""
 
+    @property
+    def fewest(self) -> int:
+        """How many rounds are run for certain, of as many as there may be."""
+        if self.until is None:
+            return self.rounds
+        return min(self.rounds, self.until.patience) if isinstance(self.until, UntilMetric) else 1
+
 
 @dataclass(frozen=True, slots=True)
 class Loop:

@@ -79,8 +79,7 @@ def after_loop(flow: Flow, loop: Loop, before: dict[str, int], in_a_round: dict[
         before: how often each model was trained before the loop.
         in_a_round: how often each is trained in a round.
     """
-    until, most = loop.config.until, loop.config.rounds
-    certain = most if until is None else min(most, until.patience if isinstance(until, UntilMetric) else 1)
+    certain, most = loop.config.fewest, loop.config.rounds
     for name, number in in_a_round.items():
         flow.trained[name] = before.get(name, 0) + number * certain
         if most > certain:

@@ -67,11 +67,7 @@ class Shard:
         The shares of all shards together are at most what the merged run has not `spent` of the budget. Where there is
         a budget, the rows are read for it once more.
         """
-        gone = {
-            "usd": spent.usd + spent.doubtful_usd,
-            "requests": spent.requests,
-            "tokens": spent.tokens + spent.doubtful_tokens,
-        }
+        gone = spent.taken()
         limits = {
             name: None if most is None else max(0, most - gone[name])
             for name, most in recipe.head.budget.model_dump().items()

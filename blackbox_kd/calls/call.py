@@ -26,8 +26,8 @@ class Asked:
     price: Price | None
     endpoint: Endpoint
     counts: Counts
-    unusable: Counter[str] | None = field(default_factory=Counter)
-    """Replies that could not be used, by kind; None once there was one that could."""
+    unusable: Counter[str] | None
+    """Replies that could not be used, by kind; None once there was one that could, or if all may be so."""
 
     def came(self, reply: Reply) -> Reply:
         """Counts a reply that can be used."""

@@ -10,6 +10,7 @@ What ends a run and what fails a row is said by the class of the error:
 
 import asyncio
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,8 +141,8 @@ class Caller:
         asked = self._asked.get(name)
         if asked is None:
             price = prices.price_of(model.config, model.endpoint)
-            asked = self._asked[name] = Asked(model, price, self._endpoint(model), Counts(name))
-            asked.unusable = None if self._may_all_fail else asked.unusable
+            unusable = None if self._may_all_fail else Counter[str]()
+            asked = self._asked[name] = Asked(model, price, self._endpoint(model), Counts(name), unusable)
         asked.model = model
         return asked
 

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticKnownError
 
 from blackbox_kd import agreement, answers, measures, versus
-from blackbox_kd.asking import AskingConfig
+from blackbox_kd.asking import AskingConfig, named_twice
 from blackbox_kd.registry import Answer, Column, FromEarlier, ModelName, PromptName, table_step
 from blackbox_kd.schema import Context, Outcome, Row, Sampling, Table
 
@@ -69,11 +69,7 @@ class Config(AskingConfig):
 
     def problems(self) -> list[tuple[str, str, str]]:
         """Models named twice, fields that nothing would read, and nothing to compare."""
-        found = []
-        twice = next((name for at, name in enumerate(self.models) if name in self.models[:at]), None)
-        if twice is not None:
-            what = f"model {twice!r} is named twice; it would only say the same again."
-            found.append(("models", what, "name it once"))
+        found = named_twice(self.models)
         if self.answer is None and self.against is not None:
             what = f"against: {self.against!r} means nothing without answer:, which says how an answer is read."
             found.append(("against", what, "add answer: number, or take against: out"))

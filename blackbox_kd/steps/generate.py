@@ -15,7 +15,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from blackbox_kd import shown_rows
-from blackbox_kd.asking import AskingConfig, Reading
+from blackbox_kd.asking import AskingConfig, Reading, named_twice
 from blackbox_kd.errors import CallError
 from blackbox_kd.registry import Column, Expression, ModelName, NewColumn, PromptName, row_step
 from blackbox_kd.schema import Context, Failed, Outcome, Reply, Row
@@ -64,11 +64,7 @@ class Config(AskingConfig):
 
     def problems(self) -> list[tuple[str, str, str]]:
         """Replies that would all be the same, and columns that would be hidden."""
-        found = []
-        twice = next((name for at, name in enumerate(self.models) if name in self.models[:at]), None)
-        if twice is not None:
-            what = f"model {twice!r} is named twice; it would only say the same again."
-            found.append(("models", what, "name it once"))
+        found = named_twice(self.models)
         varies = self.examples is not None and self.examples.choose == "random"
         if self.temperature == 0 and not varies:
             if self.samples > 1:

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from blackbox_kd import agreement, verdicts
-from blackbox_kd.asking import AskingConfig
+from blackbox_kd.asking import AskingConfig, named_twice
 from blackbox_kd.errors import DataError, ReplyFault
 from blackbox_kd.registry import Column, ModelName, NewColumn, PromptName, row_step
 from blackbox_kd.schema import Context, Dropped, Failed, Row, digest
@@ -139,9 +139,8 @@ def _wrong_columns(config: Config) -> list[tuple[str, str, str]]:
 
 
 def _wrong_judges(config: Config) -> list[tuple[str, str, str]]:
-    twice = next((name for at, name in enumerate(config.models) if name in config.models[:at]), None)
-    if twice is not None:
-        return [("models", f"model {twice!r} is named twice; it would only say the same again.", "name it once")]
+    if twice := named_twice(config.models):
+        return twice
     if config.mode != "panel":
         return []
     others = len({_base(name) for name in config.models}) - 1
