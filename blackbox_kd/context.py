@@ -19,6 +19,9 @@ from blackbox_kd.streaming import in_order
 
 WINDOW = 64
 """Rows that are worked on side by side when no model sets the pace."""
+AHEAD = 1.5
+"""Rows for each request that models take at once: enough that some may wait for the disk or before they are sent
+again. More only wait in line, at a cost in time and memory."""
 
 
 def window_of(steps: Iterable[Planned], models: OpenModels) -> int:
@@ -28,7 +31,7 @@ def window_of(steps: Iterable[Planned], models: OpenModels) -> int:
     configs = [models.config(name) for name in named]
     samples = max(getattr(planned.config, "samples", 1) for planned in steps)
     batched = max((getattr(config, "in_flight", 0) // samples for config in configs), default=0)
-    return max(WINDOW, 2 * sum(config.max_concurrency for config in configs), batched)
+    return max(WINDOW, int(AHEAD * sum(config.max_concurrency for config in configs)), batched)
 
 
 class Shared:

@@ -14,7 +14,7 @@ from typing import Any
 from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger_file import LedgerFile
 
-ROUNDS = 6
+ROUNDS = 16
 """How often the event loop goes round before a batch is handed over: at once when there is nothing else to do, and
 when there is, many calls share a commit."""
 Bought = dict[str, str]

@@ -41,8 +41,8 @@ class Config(ModelConfig):
 
     @property
     def in_flight(self) -> int:
-        """Requests that are worth having under way at once: as many as a file takes, or twice the concurrency."""
-        return BATCH_LINES if self.batch else 2 * self.max_concurrency
+        """Requests that are worth having under way at once: as many as a file takes, or as the endpoint is sent."""
+        return BATCH_LINES if self.batch else self.max_concurrency
 
     @field_validator("base_url")
     @classmethod
