@@ -15,6 +15,7 @@ BlackboxError
 ├── StepError               a step cannot go on                                 exit status 1
 ├── TooManyFailed           more failed rows than max_failed_share              exit status 1
 ├── LedgerError             the ledger cannot be read or written                exit status 1
+├── AskedElsewhere          another process has the same call in flight: its reply is waited for
 └── Stopped                 Ctrl-C or SIGTERM, after a clean stop               exit status 130
 """
 
@@ -124,6 +125,10 @@ class TooManyFailed(BlackboxError):
 
 class LedgerError(BlackboxError):
     """The ledger cannot be opened, read or written."""
+
+
+class AskedElsewhere(BlackboxError):
+    """Another process has sent the same call, and may yet get its reply; never reaches a user."""
 
 
 class Stopped(BlackboxError):

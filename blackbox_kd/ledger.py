@@ -139,6 +139,7 @@ class Ledger:
         row_id: str,
         reserved_usd: float | None,
         reserved_tokens: int = 0,
+        yields: bool = False,
     ) -> str | None:
         """Notes that a request is about to be sent; on disk when this returns.
 
@@ -149,12 +150,14 @@ class Ledger:
             row_id: the row that the call is for.
             reserved_usd: the most that the call can cost; None when no price is known.
             reserved_tokens: the most tokens that it can use.
+            yields: whether the call can wait where another process has just sent the same one.
 
         Returns:
             None: send the request. Otherwise the body of a reply that another process has bought in the
             meantime: nothing is to be sent or settled.
 
         Raises:
+            AskedElsewhere: it yields, and another process has the call in flight; nothing may be sent.
             LedgerError: it could not be stored; nothing may be sent.
         """
         text = json_text.encode(wire).decode()
@@ -162,7 +165,7 @@ class Ledger:
         intent = (sent.serial, key, model, row_id, reserved_usd, reserved_tokens)
         self._in_flight.setdefault(key, []).append(sent)
         try:
-            bought = await self._writer.submit(Write(intent=intent))
+            bought = await self._writer.submit(Write(intent=intent, yields=yields))
         except BaseException as error:
             self._forget(sent)
             if isinstance(error, asyncio.CancelledError):  # it is committed all the same, but never sent
@@ -195,8 +198,7 @@ class Ledger:
     def abandon(self, key: str, kind: str) -> "asyncio.Future[str | None]":
         """Takes an intent back: the server has answered, without a reply and so without a charge.
 
-        Not for a time-out or a broken connection, after which the server may charge: leave that intent, and
-        intend the call again.
+        Not for a time-out or a broken connection, after which the server may charge: see `lose`.
 
         Args:
             key: of the call.
@@ -204,6 +206,18 @@ class Ledger:
         """
         sent = self._take(key)
         return self._end(sent, Write(abandoned=(sent.model, kind), ended=sent.serial))
+
+    def lose(self, key: str) -> "asyncio.Future[str | None]":
+        """Notes that no reply will come to an intended call, for which the server may charge all the same.
+
+        Its intent stays, with the most that it can cost. To send the call again, intend it again.
+        """
+        sent = self._take(key)
+        return self._end(sent, Write(lost=sent.serial))
+
+    def in_flight_elsewhere(self, key: str) -> bool:
+        """Whether another process has sent a call and may yet get its reply."""
+        return self._file.in_flight_elsewhere(key)
 
     def spent(self, run: str | None = None, *, lost: bool = False) -> Spent:
         """A run's totals; reads an index over all its replies, so call it once, not for each call.

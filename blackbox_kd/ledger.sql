@@ -23,12 +23,13 @@ CREATE TABLE IF NOT EXISTS intents (
     reserved_tokens INTEGER NOT NULL,   -- the most that it can use
     sent_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ')),
     repeated_by INTEGER,                -- processes.id of who has sent the call again
+    lost_at TEXT,                       -- its connection broke or its time was up; NULL: its reply may yet come
     PRIMARY KEY (process, serial)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS intents_by_key ON intents (key);
 
--- One row for each reply that was paid for. Keys are not unique: two processes that ask the same at the same
--- moment both pay. Of two replies the older one (the smaller id) is the one that is used.
+-- One row for each reply that was paid for. Keys are not unique: a lost call that is sent again may be paid twice. Of
+-- two replies the older one (the smaller id) is the one that is used.
 CREATE TABLE IF NOT EXISTS replies (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL,                  -- SHA-256 of request, row, sample, attempt and round

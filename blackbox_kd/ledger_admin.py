@@ -198,8 +198,10 @@ def _readable(db: sqlite3.Connection, sql: str, *values: int) -> Iterator[tuple[
 
 
 def _copy(db: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
-    for row in rows:
-        db.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+    columns = [column[1] for column in db.execute(f"PRAGMA table_info({table})")]
+    for row in rows:  # of an earlier version: it lacks the last columns
+        places = ", ".join("?" * len(row))
+        db.execute(f"INSERT INTO {table} ({', '.join(columns[: len(row)])}) VALUES ({places})", row)
 
 
 def _last_reply(db: sqlite3.Connection) -> int:

@@ -5,10 +5,10 @@ import itertools
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from blackbox_kd.ledger_open import BUSY_S, PAGE_BYTES, fault, open_file
 from blackbox_kd.processes import start_of
@@ -52,8 +52,15 @@ FROM json_each(?) AS asked CROSS JOIN replies
 ORDER BY replies.id DESC
 """
 LEFT_BY_OTHERS = """
-SELECT process, serial FROM intents
+SELECT process, serial, key, lost_at IS NULL FROM intents
 WHERE key IN (SELECT value FROM json_each(?)) AND process <> ? AND repeated_by IS NULL
+"""
+IN_FLIGHT_ELSEWHERE = """
+SELECT DISTINCT process FROM intents WHERE key = ? AND process <> ? AND repeated_by IS NULL AND lost_at IS NULL
+"""
+MARK_LOST = """
+UPDATE intents SET lost_at = strftime('%Y-%m-%dT%H:%M:%fZ')
+WHERE process = ? AND serial IN (SELECT value FROM json_each(?))
 """
 MARK_REPEATED = "UPDATE intents SET repeated_by = ? WHERE process = ? AND serial = ?"
 DELETE_INTENTS = "DELETE FROM intents WHERE process = ? AND serial IN (SELECT value FROM json_each(?))"
@@ -64,6 +71,18 @@ REPLY = (
 )
 MANY = 64
 """Rows of the longest statement. A statement gives the interpreter lock away once, whatever its length."""
+
+
+class Met(NamedTuple):
+    """What a commit met that others have asked.
+
+    Args:
+        bought: bodies, by key, of intended calls that have a reply by now; they got no intent.
+        elsewhere: keys of calls that another process has in flight; those that yield got no intent.
+    """
+
+    bought: dict[str, str]
+    elsewhere: set[str]
 
 
 class LedgerFile:
@@ -103,13 +122,23 @@ class LedgerFile:
         """How many calls this run has sent again."""
         return int(self._read(REPEATED, self._run)[0])
 
+    def in_flight_elsewhere(self, key: str) -> bool:
+        """Whether another process that lives has sent a call, and may yet get its reply."""
+        try:
+            others = self._reader.execute(IN_FLIGHT_ELSEWHERE, (key, self._process)).fetchall()
+            return any(not has_ended(self._reader, process) for (process,) in others)
+        except sqlite3.Error as error:
+            raise fault(error, self.path) from error
+
     def commit(
         self,
         intents: Sequence[tuple[Any, ...]],
         replies: Sequence[tuple[Any, ...]],
         abandoned: Sequence[tuple[str, str]],
         ended: Sequence[int],
-    ) -> dict[str, str]:
+        lost: Sequence[int] = (),
+        yielding: Collection[int] = (),
+    ) -> Met:
         """Writes a batch as one transaction, which is on disk on return.
 
         Args:
@@ -117,9 +146,8 @@ class LedgerFile:
             replies: the columns `REPLY`.
             abandoned: (model, kind) of requests answered without a reply.
             ended: serials of intents that are to go.
-
-        Returns:
-            The bodies, by key, of the intended calls that have a reply by now; they get no intent.
+            lost: serials of intents whose replies will not come any more.
+            yielding: serials of intents that are not to be written while another process has the call in flight.
 
         Raises:
             LedgerError: nothing of the batch was stored; its cause is an OperationalError if no batch can be now.
@@ -128,12 +156,15 @@ class LedgerFile:
         try:
             db.execute("BEGIN IMMEDIATE")
             self._insert("replies", REPLY, replies)  # first, so that an intent of this batch may meet its reply
-            bought = self._meet_others([intent[1] for intent in intents])
-            new = [(self._process, i[0], i[1], self._run, *i[2:]) for i in intents if i[1] not in bought]
+            met = self._meet_others([intent[1] for intent in intents])
+            sent = [i for i in intents if i[1] not in met.bought and not (i[1] in met.elsewhere and i[0] in yielding)]
+            new = [(self._process, i[0], i[1], self._run, *i[2:]) for i in sent]
             self._insert("intents", INTENT, new)
             for model, kind in abandoned:
                 db.execute(ADD_ABANDONED, (self._run, model, kind))
             db.execute(DELETE_INTENTS, (self._process, json.dumps(ended)))
+            if lost:
+                db.execute(MARK_LOST, (self._process, json.dumps(lost)))
             db.execute("COMMIT")
             self._log_bytes += PAGES_PER_COMMIT * PAGE_BYTES
             self._log_bytes += sum(PAGE_BYTES + len(reply[-2]) + len(reply[-1]) for reply in replies)
@@ -143,7 +174,7 @@ class LedgerFile:
             if isinstance(error, sqlite3.Error):
                 raise fault(error, self.path) from error
             raise
-        return bought
+        return met
 
     def checkpoint_if_long(self) -> None:
         """Copies the write-ahead log into the database once it is long, so that it starts over.
@@ -177,15 +208,22 @@ class LedgerFile:
         for chunk in _chunks(rows):
             self._db.execute(_insert(table, columns, len(chunk)), tuple(itertools.chain.from_iterable(chunk)))
 
-    def _meet_others(self, keys: Sequence[str]) -> dict[str, str]:
-        """Bodies, by key, that others have bought; marks intents of processes that ended as repeated."""
+    def _meet_others(self, keys: Sequence[str]) -> Met:
+        """What others have bought or in flight; marks intents of processes that ended as repeated."""
         if not keys:
-            return {}
+            return Met({}, set())
         asked = json.dumps(keys)
-        for process, serial in self._db.execute(LEFT_BY_OTHERS, (asked, self._process)).fetchall():
-            if has_ended(self._db, process):
+        elsewhere: set[str] = set()
+        ended: dict[int, bool] = {}
+        for process, serial, key, may_come in self._db.execute(LEFT_BY_OTHERS, (asked, self._process)).fetchall():
+            if process not in ended:
+                ended[process] = has_ended(self._db, process)
+            if ended[process]:
                 self._db.execute(MARK_REPEATED, (self._process, process, serial))
-        return dict(self._db.execute(REPLIES_TO, (asked,)).fetchall())
+            elif may_come:
+                elsewhere.add(key)
+        bought = dict(self._db.execute(REPLIES_TO, (asked,)).fetchall())
+        return Met(bought, elsewhere - bought.keys())
 
 
 def has_ended(db: sqlite3.Connection, process: int) -> bool:

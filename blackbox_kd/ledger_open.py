@@ -8,8 +8,8 @@ from pathlib import Path
 
 from blackbox_kd.errors import LedgerError
 
-VERSION = 2
-"""Of the tables. 1: replies were indexed by their whole keys."""
+VERSION = 3
+"""Of the tables. 1: replies were indexed by their whole keys. 2: intents did not say whether they were lost."""
 APPLICATION = 0x626B6432
 """`application_id` of the file: tells a ledger from other SQLite databases."""
 TABLES = Path(__file__).with_name("ledger.sql")
@@ -91,9 +91,18 @@ def _prepare(db: sqlite3.Connection, path: Path, read_only: bool) -> None:
     for setting in SETTINGS:
         db.execute(f"PRAGMA {setting}").fetchall()
     if db.execute("PRAGMA user_version").fetchone()[0] < VERSION:
-        marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"
-        tables = TABLES.read_text(encoding="utf-8")
-        db.executescript(f"BEGIN IMMEDIATE; DROP INDEX IF EXISTS replies_by_key; {tables} {marks} COMMIT;")
+        _make_tables(db)
+
+
+def _make_tables(db: sqlite3.Connection) -> None:
+    """Makes the tables, or brings those of an earlier version up to date; another process may be doing the same."""
+    mark, tables = f"PRAGMA application_id = {APPLICATION};", TABLES.read_text(encoding="utf-8")
+    db.executescript(f"BEGIN IMMEDIATE; DROP INDEX IF EXISTS replies_by_key; {tables} {mark} COMMIT;")
+    db.execute("BEGIN IMMEDIATE")
+    if "lost_at" not in [column[1] for column in db.execute("PRAGMA table_info(intents)")]:
+        db.execute("ALTER TABLE intents ADD COLUMN lost_at TEXT")
+    db.execute(f"PRAGMA user_version = {VERSION}")
+    db.execute("COMMIT")
 
 
 def _refuse_strangers(db: sqlite3.Connection, path: Path) -> None:

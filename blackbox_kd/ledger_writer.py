@@ -11,14 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from blackbox_kd.errors import LedgerError
-from blackbox_kd.ledger_file import LedgerFile
+from blackbox_kd.errors import AskedElsewhere, LedgerError
+from blackbox_kd.ledger_file import LedgerFile, Met
 
 ROUNDS = 16
 """How often the event loop goes round before a batch is handed over: at once when there is nothing else to do, and
 when there is, many calls share a commit."""
-Bought = dict[str, str]
-"""Bodies, by key, of intended calls that need not be sent."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +28,8 @@ class Write:
         reply: that came.
         abandoned: model and kind of a request answered without a reply.
         ended: serial of an intent that is to go.
+        lost: serial of an intent whose reply will not come any more.
+        yields: whether the intent is not to be written while another process has the call in flight.
         undo: is called in the event loop if it could not be stored.
         done: is resolved once it is on disk.
     """
@@ -38,6 +38,8 @@ class Write:
     reply: tuple[Any, ...] | None = None
     abandoned: tuple[str, str] | None = None
     ended: int | None = None
+    lost: int | None = None
+    yields: bool = False
     undo: Callable[[], None] | None = None
     done: "asyncio.Future[str | None]" = field(init=False)
 
@@ -59,7 +61,8 @@ class Writer:
 
         Returns:
             What resolves, in the running event loop, once it is on disk: for an intent to the body of a reply
-            that makes the request superfluous, otherwise to None. Cancelling it does not undo the write.
+            that makes the request superfluous, otherwise to None; it raises AskedElsewhere where an intent that
+            yields was not written. Cancelling it does not undo the write.
 
         Raises:
             LedgerError: the ledger is closed.
@@ -117,7 +120,7 @@ class Writer:
         else:
             _tell(writes, outcome)
 
-    def _commit(self, writes: list[Write]) -> Bought | Exception:
+    def _commit(self, writes: list[Write]) -> Met | Exception:
         """What need not be sent, or why nothing could be committed."""
         try:
             return self._file.commit(
@@ -125,12 +128,14 @@ class Writer:
                 replies=[write.reply for write in writes if write.reply],
                 abandoned=[write.abandoned for write in writes if write.abandoned],
                 ended=[write.ended for write in writes if write.ended is not None],
+                lost=[write.lost for write in writes if write.lost is not None],
+                yielding={write.intent[0] for write in writes if write.intent and write.yields},
             )
         except Exception as error:  # whatever it is, somebody waits for it
             return error
 
 
-def _tell(writes: list[Write], outcome: Bought | Exception) -> None:
+def _tell(writes: list[Write], outcome: Met | Exception) -> None:
     """Wakes those who wait, with one call for each event loop."""
     by_loop = defaultdict(list)
     for write in writes:
@@ -140,7 +145,7 @@ def _tell(writes: list[Write], outcome: Bought | Exception) -> None:
             loop.call_soon_threadsafe(_wake, waiting, outcome)
 
 
-def _wake(writes: list[Write], outcome: Bought | Exception) -> None:
+def _wake(writes: list[Write], outcome: Met | Exception) -> None:
     is_error = isinstance(outcome, Exception)
     for write in writes:
         if is_error and write.undo is not None:
@@ -151,5 +156,13 @@ def _wake(writes: list[Write], outcome: Bought | Exception) -> None:
             error = copy.copy(outcome)  # each waiter raises its own, or their tracebacks would mix
             error.__cause__ = outcome.__cause__
             write.done.set_exception(error)
+        elif write.intent is None:
+            write.done.set_result(None)
+        elif (
+            (body := outcome.bought.get(write.intent[1])) is None
+            and write.yields
+            and write.intent[1] in outcome.elsewhere
+        ):
+            write.done.set_exception(AskedElsewhere())
         else:
-            write.done.set_result(outcome.get(write.intent[1]) if outcome and write.intent else None)
+            write.done.set_result(body)

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,3 +113,59 @@ def kill_and_compare(tmp_path: Path, server: str, seed: int, most: int) -> int:
     assert 2 * ROWS <= answered <= 2 * ROWS + repeated
     assert repeated <= 16 * kills
     return kills
+
+
+class Pair:
+    """Two runs of one recipe in folders of their own, with one ledger."""
+
+    def __init__(self, place: Path, server: str) -> None:
+        self.folders = [place / "one", place / "two"]
+        self._ledger = place / "ledger.sqlite"
+        for folder in self.folders:
+            folder.mkdir()
+            recipe(folder, server)
+
+    def start(self, folder: Path) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [*command(folder), "--ledger", str(self._ledger)],
+            cwd=folder,
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+
+    def spent(self, what: str) -> int:
+        reports = [folder / "runs" / "killed" / "report.json" for folder in self.folders]
+        return sum(json.loads(report.read_text())["spent"][what] for report in reports)
+
+
+def test_two_runs_that_ask_the_same_at_the_same_time_pay_once(tmp_path: Path, server: str) -> None:
+    pair = Pair(tmp_path, server)
+    runs = [pair.start(folder) for folder in pair.folders]
+    assert [run.wait(120) for run in runs] == [0, 0]
+    one, two = pair.folders
+    assert tables(one) == tables(two)
+    assert stats(server)["answered"] == pair.spent("requests") == 2 * ROWS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["lognormal:0.3,0.8"], indirect=True)
+@pytest.mark.parametrize("seed", range(5))
+def test_two_such_runs_of_which_now_one_and_now_the_other_is_killed(tmp_path: Path, server: str, seed: int) -> None:
+    pair, rng, kills = Pair(tmp_path, server), random.Random(seed), 0
+    runs = {folder: pair.start(folder) for folder in pair.folders}
+    for _ in range(8):
+        time.sleep(rng.uniform(0.5, 1.2))
+        folder = rng.choice(pair.folders)
+        if runs[folder].poll() is None:
+            runs[folder].kill()
+            runs[folder].wait()
+            kills += 1
+            runs[folder] = pair.start(folder)
+    assert [run.wait(120) for run in runs.values()] == [0, 0]
+    assert kills >= 3
+    one, two = pair.folders
+    assert tables(one) == tables(two)
+    answered, repeated = stats(server)["answered"], pair.spent("repeated")
+    assert pair.spent("requests") == 2 * ROWS
+    assert 2 * ROWS <= answered <= 2 * ROWS + repeated
+    assert repeated <= 16 * kills

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from blackbox_kd import ledger_adopt, ledger_file
-from blackbox_kd.errors import LedgerError
+from blackbox_kd.errors import AskedElsewhere, LedgerError
 from blackbox_kd.ledger import Ledger, Spent, key_of
 from blackbox_kd.schema import Usage
 
@@ -25,8 +25,12 @@ def body(text: str) -> str:
     return json.dumps({"choices": [{"message": {"content": text}}]}, ensure_ascii=False)
 
 
-async def intend(ledger: Ledger, key: str, usd: float | None = 0.5, tokens: int = 100) -> str | None:
-    return await ledger.intend(key, WIRE, model="teacher", row_id="r1", reserved_usd=usd, reserved_tokens=tokens)
+async def intend(
+    ledger: Ledger, key: str, usd: float | None = 0.5, tokens: int = 100, *, yields: bool = False
+) -> str | None:
+    return await ledger.intend(
+        key, WIRE, model="teacher", row_id="r1", reserved_usd=usd, reserved_tokens=tokens, yields=yields
+    )
 
 
 async def buy(ledger: Ledger, key: str, text: str = "4", usage: Usage = USAGE, cost: float | None = 0.25) -> None:
@@ -198,6 +202,47 @@ class TestIntents:
             await other.settle("k", body("second"), usage=USAGE, cost_usd=0.5)
             assert one.get("k") == other.get("k") == body("first")
             assert one.spent() == Spent(requests=2, tokens=30, usd=0.75)
+
+    async def test_an_intent_that_yields_is_not_written_while_another_process_has_the_call_in_flight(
+        self, path: Path
+    ) -> None:
+        with Ledger.open(path, "demo") as one, Ledger.open(path, "other") as other:
+            await intend(one, "k")
+            assert other.in_flight_elsewhere("k")
+            assert not one.in_flight_elsewhere("k"), "its own"
+            with pytest.raises(AskedElsewhere):
+                await intend(other, "k", yields=True)
+            assert query(path, "SELECT run FROM intents") == [("demo",)]
+            await one.settle("k", body("4"), usage=USAGE, cost_usd=0.25)
+            assert not other.in_flight_elsewhere("k")
+            assert await intend(other, "k", yields=True) == body("4")
+
+    async def test_of_two_intents_in_one_commit_only_the_one_that_yields_waits(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as one, Ledger.open(path, "other") as other:
+            await intend(one, "k")
+            found = await asyncio.gather(intend(other, "k", yields=True), intend(other, "k"), return_exceptions=True)
+            assert [type(each) for each in found] == [AskedElsewhere, type(None)]
+            assert query(path, "SELECT run FROM intents ORDER BY run") == [("demo",), ("other",)]
+
+    async def test_a_lost_call_is_in_flight_no_more_and_its_money_stays_booked(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as one, Ledger.open(path, "other") as other:
+            await intend(one, "k")
+            await one.lose("k")
+            assert not other.in_flight_elsewhere("k")
+            assert await intend(other, "k", yields=True) is None
+            await other.settle("k", body("4"), usage=USAGE, cost_usd=0.25)
+            with pytest.raises(LedgerError, match="'k' was not intended, or has been settled"):
+                await one.lose("k")
+        with Ledger.open(path, "demo") as ledger:
+            assert ledger.spent() == Spent(doubtful=1, doubtful_usd=0.5, doubtful_tokens=100)
+
+    async def test_a_process_that_has_ended_has_nothing_in_flight(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as one:
+            await intend(one, "k")
+        with Ledger.open(path, "other") as other:
+            assert not other.in_flight_elsewhere("k")
+            assert await intend(other, "k", yields=True) is None
+            assert other.repeated() == 1
 
     async def test_one_key_can_be_in_flight_twice_in_one_process(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
@@ -425,4 +470,18 @@ class TestLookingUp:
         names = {name for (name,) in query(path, "SELECT name FROM sqlite_master WHERE type = 'index'")}
         assert "replies_by_key_start" in names
         assert "replies_by_key" not in names
-        assert query(path, "PRAGMA user_version") == [(2,)]
+        assert query(path, "PRAGMA user_version") == [(3,)]
+
+    async def test_a_ledger_of_the_second_version_is_taken_over_with_its_intents(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await buy(ledger, "old", "kept")
+            await intend(ledger, "left")
+        with closing(sqlite3.connect(path)) as db:
+            db.executescript("ALTER TABLE intents DROP COLUMN lost_at; PRAGMA user_version = 2")
+        with Ledger.open(path, "demo") as ledger, Ledger.open(path, "other") as other:
+            assert ledger.get("old") == body("kept")
+            assert ledger.spent().doubtful == 1
+            await intend(ledger, "new")
+            await ledger.lose("new")
+            assert not other.in_flight_elsewhere("new")
+        assert query(path, "PRAGMA user_version") == [(3,)]

@@ -104,6 +104,16 @@ class TestDamaged:
         os.truncate(ledger_of_200, ledger_of_200.stat().st_size // 2)
         assert 50 <= rescued(ledger_of_200) < 150
 
+    async def test_a_ledger_of_the_second_version_can_be_rescued_with_its_intents(self, ledger_of_200: Path) -> None:
+        with Ledger.open(ledger_of_200, "demo") as ledger:
+            await ledger.intend("left", {}, model="m", row_id="r1", reserved_usd=0.5)
+        with closing(sqlite3.connect(ledger_of_200)) as db:
+            db.executescript("ALTER TABLE intents DROP COLUMN lost_at; PRAGMA user_version = 2")
+        new = ledger_of_200.with_name("new.sqlite")
+        assert rescue(ledger_of_200, new) == 200
+        with Ledger.open(new, "demo") as ledger:
+            assert ledger.spent().doubtful == 1
+
     async def test_a_rescue_overwrites_nothing(self, ledger_of_200: Path) -> None:
         with pytest.raises(LedgerError, match="exists: name a file that does not"):
             rescue(ledger_of_200, ledger_of_200)

@@ -18,10 +18,11 @@ from blackbox_kd.calls import prices
 from blackbox_kd.calls.budget import Budget, Reservation
 from blackbox_kd.calls.call import Asked, Call, Reader, call_of, described, read_text
 from blackbox_kd.calls.counts import Counts
+from blackbox_kd.calls.elsewhere import Elsewhere
 from blackbox_kd.calls.limiter import Limiter, Slot
 from blackbox_kd.calls.patience import Endpoint, Patience
 from blackbox_kd.calls.replies import Completion
-from blackbox_kd.errors import CallError, ReplyFault, ServerFault, Stopped, UnusableText
+from blackbox_kd.errors import AskedElsewhere, CallError, ReplyFault, ServerFault, Stopped, UnusableText
 from blackbox_kd.ledger import Ledger
 from blackbox_kd.models import Model
 from blackbox_kd.schema import Message, Reply, Request, Row, Sampling, Usage
@@ -67,6 +68,7 @@ class Caller:
         self._retry_failed = retry_failed
         self._may_all_fail = may_all_fail
         self._patience = Patience(patience_s)
+        self._elsewhere = Elsewhere(ledger)
         self._endpoints: dict[str, Endpoint] = {}
         self._asked: dict[str, Asked] = {}
         self._running: dict[str, asyncio.Future[None] | None] = {}
@@ -121,7 +123,8 @@ class Caller:
         raise AssertionError("the loop has no end")
 
     def stop(self) -> None:
-        """Lets nobody wait any more for leave to send."""
+        """Lets nobody wait any more for leave to send, or for what another run asks."""
+        self._elsewhere.stop()
         for endpoint in self._endpoints.values():
             endpoint.limiter.stop(Stopped())
 
@@ -203,7 +206,10 @@ class Caller:
         """One send, with what has to happen before and after."""
         leave: _Leave | str | None = None
         while leave is None:
-            leave = await self._intend(call)
+            try:
+                leave = await self._intend(call)
+            except AskedElsewhere:
+                leave = await self._elsewhere.reply_to(call)
         if isinstance(leave, str):  # bought by another process in the meantime
             call.asked.counts.replayed += 1
             return Completion(leave), True
@@ -222,7 +228,13 @@ class Caller:
         try:
             reservation = await self._budget.wait(usd, tokens, model=name)
             bought = await self._ledger.intend(
-                call.key, call.wire, model=name, row_id=request.row.id, reserved_usd=usd, reserved_tokens=tokens
+                call.key,
+                call.wire,
+                model=name,
+                row_id=request.row.id,
+                reserved_usd=usd,
+                reserved_tokens=tokens,
+                yields=self._elsewhere.is_patient,
             )
             if bought is None and not limiter.held_back(slot):
                 return _Leave(slot, reservation)
@@ -278,6 +290,7 @@ class Caller:
             tries.is_out = limiter.failed(slot, error.retry_after_s)
         if error.kind in LOST:
             self._budget.lose(leave.reservation)
+            await self._ledger.lose(call.key)
         else:
             self._budget.release(leave.reservation)
             await self._ledger.abandon(call.key, error.kind)

@@ -1,9 +1,11 @@
 """The caller with a real ledger and a real server: what is bought, kept, asked again, and given up."""
 
 import asyncio
+import copy
 import json
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -151,6 +153,66 @@ class TestBuyingOnce:
             assert (await caller.ask(d.model, messages, WARM, row=Row(id="r1"))).replayed
             late.close()
             assert d.server.stats()["requests"] == 1
+
+
+class TestTwoRuns:
+    """Callers with ledgers of their own on one file, as processes have them, and one server."""
+
+    @staticmethod
+    @asynccontextmanager
+    async def beside(d: Desk, **fields: Any) -> AsyncIterator[Desk]:
+        ledger = Ledger.open(d.ledger._file.path, run="another run")
+        other = copy.copy(d)
+        other.ledger, other.caller, other.model = ledger, Caller(ledger, Budget()), d.open(**fields)
+        try:
+            yield other
+        finally:
+            await other.model.close()
+            ledger.close()
+
+    async def test_who_ask_the_same_side_by_side_pay_once_and_both_have_all_replies(
+        self, desk: Opener, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with desk(latency="lognormal:0.1,0.8", max_concurrency=8) as d, self.beside(d, max_concurrency=8) as e:
+            mine, others = await asyncio.gather(d.ask_many(60), e.ask_many(60))
+            assert [reply.text for reply in mine] == [reply.text for reply in others]
+            assert d.server.stats()["answered"] == 60
+            assert d.counts()["calls"] + e.counts()["calls"] == 60
+            assert d.counts()["calls"] + d.counts()["replayed"] == 60
+            assert min(d.counts()["calls"], e.counts()["calls"]) > 0, "they share the work"
+            assert d.ledger.spent().doubtful == 0
+        assert "another run asks the same" in caplog.text
+
+    async def test_what_the_other_one_lost_is_asked_for_at_once(self, desk: Opener) -> None:
+        async with desk("hang", timeout_s=0.3) as d, self.beside(d) as e:
+            began = time.monotonic()
+            first = asyncio.ensure_future(d.ask())
+            await asyncio.sleep(0.05)
+            assert (await e.ask()).text == (await first).text
+            assert time.monotonic() - began < 5
+
+    async def test_the_other_one_is_not_waited_for_longer_than_a_call_may_take(self, desk: Opener) -> None:
+        async with desk("hang") as d, self.beside(d, timeout_s=0.3) as e:
+            stuck = asyncio.ensure_future(d.ask())
+            await asyncio.sleep(0.05)
+            assert not (await e.ask()).replayed
+            assert not e.caller._elsewhere.is_patient, "nor is it for the next call"
+            stuck.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await stuck
+
+    async def test_a_run_that_is_stopped_waits_for_no_other(self, desk: Opener) -> None:
+        async with desk("hang") as d, self.beside(d) as e:
+            stuck = asyncio.ensure_future(d.ask())
+            await asyncio.sleep(0.05)
+            waiting = asyncio.ensure_future(e.ask())
+            await asyncio.sleep(0.05)
+            e.caller.stop()
+            with pytest.raises(Stopped):
+                await waiting
+            stuck.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await stuck
 
 
 class TestUnusableReplies:

@@ -1,0 +1,62 @@
+"""Waits for replies to calls that another run has in flight, so that they are not bought twice.
+
+Two recipes that share a teacher and its data, started side by side, ask the same in the same order.
+"""
+
+import asyncio
+import logging
+
+from blackbox_kd.calls.call import Call
+from blackbox_kd.errors import Stopped
+from blackbox_kd.ledger import Ledger
+
+logger = logging.getLogger(__name__)
+
+FIRST_LOOK_S, LONGEST_LOOK_S = 0.05, 1.0
+GROWTH = 1.5
+"""By which the time between two looks grows."""
+LONGEST_S = 600.0
+"""How long a call without a time-out of its own waits."""
+
+
+class Elsewhere:
+    """What other runs of a ledger ask. For one event loop.
+
+    Attributes:
+        is_patient: whether calls wait for other runs; not any more once one of them has waited in vain for as long as
+            a call may take: the other run is stuck, or has handed in a batch.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.is_patient = True
+        self._ledger = ledger
+        self._stopped = False
+        self._told = False
+
+    async def reply_to(self, call: Call) -> str | None:
+        """The body of the reply to a call that is in flight elsewhere; None if none came.
+
+        Raises:
+            Stopped: `stop` was called.
+        """
+        if not self._told:
+            self._told = True
+            logger.warning("another run asks the same at this moment: its replies are waited for, not bought again")
+        loop = asyncio.get_running_loop()
+        until = loop.time() + getattr(call.asked.model.config, "timeout_s", LONGEST_S)
+        pause_s = FIRST_LOOK_S
+        while self.is_patient:
+            await asyncio.sleep(pause_s)
+            pause_s = min(LONGEST_LOOK_S, GROWTH * pause_s)
+            if self._stopped:
+                raise Stopped
+            is_in_flight = self._ledger.in_flight_elsewhere(call.key)  # first: it ends as the reply is stored
+            body = await self._ledger.find(call.key)
+            if body is not None or not is_in_flight:
+                return body
+            self.is_patient = self.is_patient and loop.time() < until
+        return None
+
+    def stop(self) -> None:
+        """Lets nobody wait any more."""
+        self._stopped = True
