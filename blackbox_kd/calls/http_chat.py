@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from blackbox_kd import __version__, json_text
+from blackbox_kd.calls.deadlines import Deadlines
 from blackbox_kd.calls.faults import fault_of_status, quoted
 from blackbox_kd.calls.replies import shown
 from blackbox_kd.errors import CallError, ServerFault
@@ -120,6 +121,7 @@ class HttpChat:
         self._endpoint = endpoint
         self.url = f"{endpoint.base_url}/chat/completions"
         self._session: aiohttp.ClientSession | None = None
+        self._deadlines = Deadlines(endpoint.timeout_s)
 
     async def post(self, body: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
         """Sends a body; returns the raw body and the headers of a response that is no error.
@@ -131,6 +133,7 @@ class HttpChat:
 
         session = self._session or self._open()
         data = json_text.encode(body, halves="replaced")
+        task = self._deadlines.begin()
         try:
             async with session.post(self.url, data=data, allow_redirects=False) as response:
                 text = self._without_key(await self._read(response))
@@ -139,13 +142,18 @@ class HttpChat:
                 raise fault_of_status(self.url, response.status, response.headers, text)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise self._fault("unreachable", f"cannot be reached: {quoted(error)}") from error
-        except TimeoutError as error:
-            raise self._fault("timeout", f"no whole reply within {self._endpoint.timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise self._fault("connection", f"the connection broke: {quoted(error)}") from error
+        except asyncio.CancelledError:
+            if not self._deadlines.is_over(task):
+                raise
+            raise self._fault("timeout", f"no whole reply within {self._endpoint.timeout_s:g} s") from None
+        finally:
+            self._deadlines.end(task)
 
     async def close(self) -> None:
         """Closes the connections."""
+        self._deadlines.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -156,7 +164,7 @@ class HttpChat:
         limit = self._endpoint.max_concurrency
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=limit, ttl_dns_cache=300, keepalive_timeout=KEEP_IDLE_S),
-            timeout=aiohttp.ClientTimeout(total=self._endpoint.timeout_s, sock_connect=CONNECT_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             headers={
                 "Authorization": f"Bearer {self._endpoint.key or 'EMPTY'}",
                 "Content-Type": "application/json",
@@ -176,11 +184,9 @@ class HttpChat:
         size = 0
         while True:
             try:
-                async with asyncio.timeout(self._endpoint.gap_s) as gap:
+                async with asyncio.timeout(self._endpoint.gap_s):
                     part = await content.readany()
             except TimeoutError:
-                if not gap.expired():  # it is the call's own time that is up
-                    raise
                 raise self._fault("timeout", f"the reply stopped for {self._endpoint.gap_s:g} s") from None
             if not part:
                 return b"".join(parts).decode(errors="replace")
