@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import UserError
+from blackbox_kd.exports import rows_in
 from blackbox_kd.registry import Registry, Step
 from blackbox_kd.validation import did_you_mean
 
@@ -20,12 +21,35 @@ def _files(run: Path) -> Iterator[tuple[str, Path]]:
 
 
 def tables(run: Path) -> list[dict[str, Any]]:
-    """The tables of a run, with their numbers of rows."""
+    """The tables of a run, with their numbers of rows.
+
+    `current` is false for those that the latest run in the folder has not come to: an earlier one wrote them.
+    """
+    current = _report(run).get("tables")
     found = []
     for name, path in _files(run):
         with path.open("rb") as file:
-            found.append({"table": name, "rows": sum(1 for _ in file), "path": str(path)})
+            rows = sum(1 for _ in file)
+        is_current = not current or name in ("dropped", "failed", *current)
+        found.append({"table": name, "rows": rows, "path": str(path), "current": is_current})
     return found
+
+
+def dataset(run: Path) -> dict[str, Any] | None:
+    """The data set of a run, as `tables` tells of tables; None if there is none."""
+    path, told = run / "dataset" / "train.jsonl", _report(run)
+    if not path.exists():
+        return None
+    return {"path": str(path.parent), "rows": rows_in(path.parent), "current": bool(told.get("dataset", True))}
+
+
+def _report(run: Path) -> dict[str, Any]:
+    """The report of the latest run in a folder; empty if it has not ended."""
+    try:
+        told = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def rows(run: Path, table: str, count: int) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from typing import Any
 from blackbox_kd import models
 from blackbox_kd.marks import earlier
 from blackbox_kd.recipe import RecipeFile
-from blackbox_kd.recipe_file import LoopConfig
+from blackbox_kd.recipe.file import LoopConfig
 from blackbox_kd.registry import Registry
 from blackbox_kd.sources import TableSource
 

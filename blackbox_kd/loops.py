@@ -11,7 +11,7 @@ from typing import Any
 from blackbox_kd.context import Shared
 from blackbox_kd.errors import StepError
 from blackbox_kd.marks import mentions
-from blackbox_kd.recipe_file import Loop, UntilMetric, UntilRows
+from blackbox_kd.recipe.file import Loop, UntilMetric, UntilRows
 from blackbox_kd.run import StoredTable
 from blackbox_kd.stages import Rounds
 from blackbox_kd.working import Work
@@ -40,7 +40,7 @@ async def run(rounds: Rounds, shared: Shared, work: Work) -> None:
 
 
 def _make_empty(rounds: Rounds, shared: Shared) -> None:
-    """Makes the tables that steps name before round 1 has written them; `recipe_loops` has checked that it will."""
+    """Makes the tables that steps name before round 1 has written them; `recipe.loops` has checked that it will."""
     named = {m.value for s in rounds.stages for p in s.steps for m in mentions(p.config) if m.kind == "table"}
     for name in sorted(named - set(shared.tables)):
         lines = shared.folder.table_lines(f"{rounds.loop.index + 1:02}_round0_{name}")

@@ -160,6 +160,7 @@ class Run:
             for number, row in enumerate(sources.make_rows(rows, source.rename)):
                 lines.add(number, row.id, row)
             self._shared.tables[name] = StoredTable(name, lines.path, *lines.finish())
+            self._work.written.append(lines.path.stem)
 
     def _check_overlap(self) -> list[dict[str, Any]]:
         tables, data = self._shared.tables, self.recipe.data
@@ -177,7 +178,15 @@ class Run:
         shown = [tables[name] for name in dict.fromkeys([self._work.last, *self._work.asides]) if name in tables]
         lists, models = self._shared.report, caller.summary()
         facts = report.Facts(
-            self.recipe, status, self.accounts, lists, models, bill, self._contamination, [t for t in shown if len(t)]
+            self.recipe,
+            status,
+            self.accounts,
+            lists,
+            models,
+            bill,
+            self._contamination,
+            [table for table in shown if len(table)],
+            self._work.written,
         )
         self.report = report.write(folder.path, facts)
         cards.write(folder.path, self.recipe, self.report, self._shared.trained)

@@ -8,7 +8,7 @@ from typing import Self
 from blackbox_kd.errors import UserError
 from blackbox_kd.marks import mentions
 from blackbox_kd.recipe import Planned, Recipe
-from blackbox_kd.recipe_file import Loop
+from blackbox_kd.recipe.file import Loop
 
 
 @dataclass(slots=True)

@@ -31,6 +31,7 @@ class Work:
         last: the table that the next step reads if it names none.
         asides: tables of the steps that stand aside of the flow.
         names: names of the stages that were run.
+        written: files of the tables that are this run's, without their ending.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Work:
         self.last: str | None = None
         self.asides: list[str] = []
         self.names: list[str] = []
+        self.written: list[str] = []
         self._shared = shared
         self._accounts = accounts
         self._view = view
@@ -159,6 +161,7 @@ class Work:
     def _publish(self, planned: Planned, tables: Sequence[StoredTable]) -> None:
         for table in tables:
             self._shared.tables[table.name] = table
+            self.written.append(table.path.stem)
         if planned.step.aside:
             self.asides = [*(name for name in self.asides if name != tables[0].name), tables[0].name]
         else:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from blackbox_kd import agreement, report_judges
+from blackbox_kd import agreement
+from blackbox_kd.report import judges
 
 
 def counted(*rows: tuple[Mapping[str, float], bool | None], above: float = 3) -> Counter[str]:
@@ -71,9 +72,9 @@ def test_judges_of_pairs_agree_when_they_name_the_same_winner() -> None:
 def test_the_report_says_how_far_judges_can_be_trusted() -> None:
     counts = counted(({"a": 5, "b": 1}, True), ({"a": 4, "b": 4}, False), above=3)
     counts.update(agreement.of_orders({"j": (2, -2)}))
-    entries = report_judges.entries([{"step": "steps[1] (judge)", "counts": counts}, {"step": "steps[2] (filter)"}])
+    entries = judges.entries([{"step": "steps[1] (judge)", "counts": counts}, {"step": "steps[2] (filter)"}])
     assert [entry["step"] for entry in entries] == ["steps[1] (judge)"]
-    text = "\n".join(report_judges.in_words(entries))
+    text = "\n".join(judges.in_words(entries))
     assert "| `a` and `b` | 2 | 1 (50.0 %) | above 3: 1 (50.0 %) | 9.5 to 90.5 % | 0.00 |" in text
     assert "Of 2 checked answers, `a` is above 3 on 1 of 1 right answers (20.7 to 100.0 %) and 1 of 1 wrong" in text
     assert "the mean of all is above 3 on 0 of 1 right answers" in text
@@ -83,10 +84,10 @@ def test_the_report_says_how_far_judges_can_be_trusted() -> None:
 
 def test_a_round_of_a_loop_is_named() -> None:
     counts = counted(({"a": 5, "b": 5}, None))
-    [entry] = report_judges.entries([{"step": "steps[1] (judge)", "round": 2, "counts": counts}])
-    assert "**steps[1] (judge), round 2**" in report_judges.in_words([entry])
+    [entry] = judges.entries([{"step": "steps[1] (judge)", "round": 2, "counts": counts}])
+    assert "**steps[1] (judge), round 2**" in judges.in_words([entry])
 
 
 def test_other_counters_of_a_step_are_no_judges() -> None:
-    assert report_judges.entries([{"step": "steps[0] (x)", "counts": {"seen": 3}}]) == []
-    assert report_judges.in_words([]) == []
+    assert judges.entries([{"step": "steps[0] (x)", "counts": {"seen": 3}}]) == []
+    assert judges.in_words([]) == []

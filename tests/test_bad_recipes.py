@@ -14,7 +14,7 @@ import pytest
 
 from blackbox_kd import answers, models, recipe
 from blackbox_kd.errors import RecipeError
-from blackbox_kd.recipe_check import bundled
+from blackbox_kd.recipe.check import bundled
 from blackbox_kd.registry import Registry
 
 FOLDER = Path(__file__).parent / "bad_recipes"

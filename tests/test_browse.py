@@ -25,6 +25,16 @@ def test_tables_are_listed_in_the_order_in_which_they_were_written(run: Path) ->
     assert found == [("00_train", 3), ("02_check", 2), ("10_train", 1), ("dropped", 1)]
 
 
+def test_what_the_latest_run_has_not_come_to_is_an_earlier_runs(run: Path) -> None:
+    assert browse.dataset(run) is None
+    (run / "dataset").mkdir()
+    write_rows(run / "dataset/train.jsonl", [{"prompt": "p", "completion": "c"}])
+    assert all(entry["current"] for entry in [*browse.tables(run), browse.dataset(run)] if entry)
+    (run / "report.json").write_text(json.dumps({"tables": ["00_train", "02_check"], "dataset": None}))
+    assert [entry["table"] for entry in browse.tables(run) if not entry["current"]] == ["10_train"]
+    assert browse.dataset(run) == {"path": str(run / "dataset"), "rows": 1, "current": False}
+
+
 @pytest.mark.parametrize(
     ("name", "first"),
     [("00_train", "00_train0"), ("train", "10_train0"), ("check", "02_check0"), ("dropped", "lost")],

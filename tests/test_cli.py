@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from blackbox_kd import yaml_source
-from blackbox_kd.recipe_check import bundled
+from blackbox_kd.recipe.check import bundled
 
 SCRIPT = [sys.executable, "-c", "from blackbox_kd.cli import main; main()"]
 
@@ -56,6 +56,20 @@ def test_a_run_ends_with_0_and_its_report_is_data_on_stdout(folder: Path) -> Non
     assert report["funnel"][2]["out"] == 6
     assert "steps[2] (filter): 6 in, 6 out" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_what_a_stopped_run_has_not_made_anew_is_shown_as_an_earlier_runs(folder: Path) -> None:
+    cli(folder, "run", "recipe.yaml")
+    lines = cli(folder, "show", "demo").stdout
+    assert "       6  dataset/\n" in lines
+    assert "earlier" not in lines
+    stopped = cli(folder, "run", "recipe.yaml", "--set", "budget.requests=7", "--set", "steps.0.temperature=0.5")
+    assert stopped.returncode == 3, stopped.stderr
+    assert [line for line in cli(folder, "show", "demo").stdout.splitlines() if "earlier" in line] == [
+        "       6  03_filter   of an earlier run",
+        "       6  dataset/   of an earlier run",
+    ]
+    assert not json.loads(cli(folder, "show", "demo", "--json").stdout)["dataset"]["current"]
 
 
 def test_what_a_run_made_can_be_shown(folder: Path) -> None:

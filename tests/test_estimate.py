@@ -10,8 +10,8 @@ import pytest
 from blackbox_kd import estimate as estimates
 from blackbox_kd import recipe as recipes
 from blackbox_kd.errors import BudgetReached, DataError, RecipeError
-from blackbox_kd.estimate_calls import Asked
-from blackbox_kd.estimate_numbers import KEPT, NOTHING, Asking, Span, share
+from blackbox_kd.estimate.calls import Asked
+from blackbox_kd.estimate.numbers import KEPT, NOTHING, Asking, Span, share
 from blackbox_kd.models import ModelConfig, Price
 from blackbox_kd.runner import Options, Run
 from blackbox_kd.schema import Usage

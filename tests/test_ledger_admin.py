@@ -11,7 +11,7 @@ import pytest
 
 from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger import Ledger
-from blackbox_kd.ledger_admin import Abandoned, Unanswered, export, prune, summary
+from blackbox_kd.ledger.admin import Abandoned, Unanswered, export, prune, summary
 from blackbox_kd.schema import Usage
 
 

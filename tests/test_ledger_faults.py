@@ -15,8 +15,8 @@ import pytest
 
 from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger import Ledger, Spent
-from blackbox_kd.ledger_admin import rescue
-from blackbox_kd.ledger_open import PAGE_BYTES, VERSION, fault
+from blackbox_kd.ledger.admin import rescue
+from blackbox_kd.ledger.opening import PAGE_BYTES, VERSION, fault
 from blackbox_kd.schema import Usage
 
 NOBODY = 65534
@@ -203,7 +203,7 @@ import asyncio, sys
 from pathlib import Path
 from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger import Ledger, Spent
-from blackbox_kd.ledger_admin import rescue
+from blackbox_kd.ledger.admin import rescue
 from blackbox_kd.schema import Usage
 
 async def main():

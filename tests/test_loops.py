@@ -11,7 +11,7 @@ from blackbox_kd import recipe
 from blackbox_kd.errors import RecipeError, StepError
 from blackbox_kd.loops import Watch
 from blackbox_kd.open_models import OpenModels
-from blackbox_kd.recipe_file import Loop, LoopConfig, UntilRows
+from blackbox_kd.recipe.file import Loop, LoopConfig, UntilRows
 from tests.runs import QUESTIONS, execute, rows_of, write_rows
 from tests.tiny import tiny_model
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd import pretrained, weights
-from blackbox_kd.cli_read import cache_folder
+from blackbox_kd.cli.read import cache_folder
 from blackbox_kd.errors import SetupError, UserError
 from blackbox_kd.models import Setup, transformers
 from blackbox_kd.runner import Run

@@ -7,7 +7,7 @@ import pytest
 from blackbox_kd import recipe, yaml_source
 from blackbox_kd.errors import Problem, RecipeError, UserError
 from blackbox_kd.recipe import Recipe
-from blackbox_kd.recipe_check import bundled
+from blackbox_kd.recipe.check import bundled
 
 HEAD = """\
 name: demo

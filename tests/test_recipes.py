@@ -17,7 +17,7 @@ from blackbox_kd import recipe as recipes
 from blackbox_kd.marks import mentions
 from blackbox_kd.prompt import Prompt, environment
 from blackbox_kd.recipe import Recipe
-from blackbox_kd.recipe_check import bundled
+from blackbox_kd.recipe.check import bundled
 from blackbox_kd.runner import Options, Run
 from tests.runs import rows_of, write_rows
 from tests.tiny import tiny_model

@@ -55,7 +55,7 @@ def test_the_wheel_holds_every_module_recipe_prompt_and_data_file(wheel: Path) -
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
     modules = {name for name in files_of(ROOT / "blackbox_kd") if "__pycache__" not in name}
-    assert {"blackbox_kd/ledger.sql", "blackbox_kd/cli.py"} <= modules
+    assert {"blackbox_kd/ledger/tables.sql", "blackbox_kd/cli/__init__.py"} <= modules
     assert modules <= inside
     for folder in ("recipes", "prompts", "data"):
         wanted = {f"blackbox_kd/{name}" for name in files_of(ROOT / folder) if "__pycache__" not in name}

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from blackbox_kd import ledger_left
 from blackbox_kd.calls.batch_api import ENDPOINT
 from blackbox_kd.errors import StepError
+from blackbox_kd.ledger import left as ledger_left
 from blackbox_kd.private import open_anew
 
 

@@ -22,11 +22,11 @@ from typing import Any
 
 from aiohttp import web
 
-from blackbox_kd import ledger_admin
 from blackbox_kd import recipe as recipes
-from blackbox_kd.cli_read import cache_folder
+from blackbox_kd.cli.read import cache_folder
+from blackbox_kd.ledger import admin
 from blackbox_kd.recipe import Recipe
-from blackbox_kd.recipe_check import bundled
+from blackbox_kd.recipe.check import bundled
 from blackbox_kd.runner import Options, Run
 from tests.golden import replay
 from tests.golden.replay import How
@@ -118,7 +118,7 @@ def make_data(recording: Path, recipe: Recipe) -> None:
 def keep_replies(ledger: Path, file: Path) -> None:
     """Exports a ledger, without what differs between two recordings of the same."""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as exported:
-        ledger_admin.export(ledger, exported)
+        admin.export(ledger, exported)
         exported.seek(0)
         replies = [json.loads(line) for line in exported]
     for reply in replies:

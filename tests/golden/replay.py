@@ -20,7 +20,7 @@ from blackbox_kd import weights
 from blackbox_kd.ledger import Ledger
 from blackbox_kd.marks import mentions
 from blackbox_kd.recipe import Recipe
-from blackbox_kd.recipe_check import bundled
+from blackbox_kd.recipe.check import bundled
 from blackbox_kd.runner import Options, Run
 from blackbox_kd.schema import Usage
 from blackbox_kd.stages import planned_until

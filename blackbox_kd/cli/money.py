@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from blackbox_kd import event_loop
-from blackbox_kd.cli_options import (
+from blackbox_kd.cli.options import (
     find_recipe,
     recipe_options,
     run_options,
@@ -16,7 +16,7 @@ from blackbox_kd.cli_options import (
     settle_trust,
     trust_option,
 )
-from blackbox_kd.cli_read import print_json
+from blackbox_kd.cli.read import print_json
 
 LEDGER = Path("runs") / "ledger.sqlite"
 VERDICTS = {

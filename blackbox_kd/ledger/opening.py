@@ -12,7 +12,7 @@ VERSION = 3
 """Of the tables. 1: replies were indexed by their whole keys. 2: intents did not say whether they were lost."""
 APPLICATION = 0x626B6432
 """`application_id` of the file: tells a ledger from other SQLite databases."""
-TABLES = Path(__file__).with_name("ledger.sql")
+TABLES = Path(__file__).with_name("tables.sql")
 BUSY_S = 30.0
 """How long a write waits for another process that is writing."""
 PAGE_BYTES = 8192

@@ -5,11 +5,13 @@ bought a second time, and they are counted."
 
 An intent is on disk before its request is sent, and a reply before anything reads it.
 
-    ledger_writer   commits what many calls wait for as one transaction
-    ledger_file     reads and writes the SQLite file
-    ledger_open     opens it, and says what its errors mean
-    ledger.sql      its tables
-    ledger_admin    what its owner does with it: summary, export, prune
+    writer      commits what many calls wait for as one transaction
+    file        reads and writes the SQLite file
+    opening     opens it, and says what its errors mean
+    tables.sql  its tables
+    admin       what its owner does with it: summary, export, prune, rescue
+    left        what a process that has ended has left
+    adopt       replies of one run become those of another
 """
 
 import asyncio
@@ -23,8 +25,8 @@ from typing import Any, Self
 
 from blackbox_kd import json_text
 from blackbox_kd.errors import LedgerError
-from blackbox_kd.ledger_file import LedgerFile
-from blackbox_kd.ledger_writer import Write, Writer
+from blackbox_kd.ledger.file import LedgerFile
+from blackbox_kd.ledger.writer import Write, Writer
 from blackbox_kd.schema import Usage
 
 

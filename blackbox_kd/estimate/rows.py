@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from blackbox_kd.estimate_numbers import BYTES_PER_TOKEN, Case, Span
+from blackbox_kd.estimate.numbers import BYTES_PER_TOKEN, Case, Span
 from blackbox_kd.schema import Row
 
 SAMPLE = 64

@@ -3,16 +3,17 @@
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd import exports, report_evidence, report_judges, report_loops, report_rows
+from blackbox_kd import exports
 from blackbox_kd.accounts import Account
 from blackbox_kd.private import write_whole
 from blackbox_kd.recipe import Recipe
+from blackbox_kd.report import evidence, judges, loops, rows
 from blackbox_kd.run import StoredTable
 
 SCHEMA_VERSION = 1
@@ -33,6 +34,8 @@ class Facts:
         spent: calls, tokens and cost of all invocations of this run, from the ledger.
         contamination: held-out tables against training tables.
         samples: tables of which the report shows a few rows.
+        tables: files in `tables/`, without their ending, that this run has written or taken over; the others there are
+            an earlier run's. Empty if all are this run's.
     """
 
     recipe: Recipe
@@ -43,6 +46,7 @@ class Facts:
     spent: dict[str, Any]
     contamination: list[dict[str, Any]]
     samples: list[StoredTable]
+    tables: list[str] = field(default_factory=list)
 
 
 def write(folder: Path, facts: Facts) -> dict[str, Any]:
@@ -55,13 +59,14 @@ def write(folder: Path, facts: Facts) -> dict[str, Any]:
         "status": "stopped by Ctrl-C or SIGTERM" if facts.status in STOPPED else facts.status,
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "funnel": [account.entry() for account in facts.accounts],
+        "tables": facts.tables,
         "dataset": _dataset(folder / "dataset", facts),
         "models": facts.models,
         "spent": facts.spent,
         "evaluations": facts.lists.get("evaluations", []),
-        "comparisons": report_evidence.priced(facts.lists.get("comparisons", []), facts.spent),
+        "comparisons": evidence.priced(facts.lists.get("comparisons", []), facts.spent),
         "contamination": facts.contamination,
-        "judges": report_judges.entries(account.entry() for account in facts.accounts),
+        "judges": judges.entries(account.entry() for account in facts.accounts),
         **{k: v for k, v in facts.lists.items() if k not in ("evaluations", "comparisons")},
         "environment": environment(),
     }
@@ -91,10 +96,10 @@ def environment() -> dict[str, str]:
 def in_words(report: Mapping[str, Any], samples: list[StoredTable]) -> str:
     """The report as a person would tell it, in Markdown."""
     parts = [f"# {report['recipe']}", "", _status(report), ""]
-    parts += _evidence(report) + report_evidence.in_words(report)
-    parts += report_loops.in_words(report) + _training(report)
-    parts += report_judges.in_words(report.get("judges", [])) + _rows(report)
-    parts += _costs(report) + report_rows.in_words(samples)
+    parts += _evidence(report) + evidence.in_words(report)
+    parts += loops.in_words(report) + _training(report)
+    parts += judges.in_words(report.get("judges", [])) + _rows(report)
+    parts += _costs(report) + rows.in_words(samples)
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -1,7 +1,7 @@
 """What a run will cost: calls, tokens, USD and time, low, likely and high, before anything is sent.
 
 What can be known is counted: rows, prompts as they are rendered, replies in the ledger, prices. What nobody can
-know yet is assumed (`estimate_numbers` has the numbers), and said to be; what replies show, those of a probe too,
+know yet is assumed (`numbers` has the numbers), and said to be; what replies show, those of a probe too,
 takes the place of an assumption.
 """
 
@@ -12,12 +12,12 @@ from typing import Any
 
 from blackbox_kd import spending
 from blackbox_kd.errors import Problem
-from blackbox_kd.estimate_numbers import NOTHING, Line, Span, added, sums
-from blackbox_kd.estimate_tables import Options
-from blackbox_kd.estimate_walk import Walk, in_rounds
+from blackbox_kd.estimate.numbers import NOTHING, Line, Span, added, sums
+from blackbox_kd.estimate.rehearsal import opened
+from blackbox_kd.estimate.tables import Options
+from blackbox_kd.estimate.walk import Walk, in_rounds
 from blackbox_kd.ledger import Spent
 from blackbox_kd.recipe import Planned, Recipe
-from blackbox_kd.rehearsal import opened
 from blackbox_kd.run import identity
 from blackbox_kd.stages import planned_until, stages
 

@@ -10,14 +10,18 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from blackbox_kd import answers, models, recipe_columns, recipe_loops, recipe_models, recipe_reports, sources
+from blackbox_kd import answers, models, sources
 from blackbox_kd.errors import Problem, UserError
 from blackbox_kd.marks import Mention, mentions, resolve
 from blackbox_kd.prompt import from_here
-from blackbox_kd.recipe_columns import bundled, prompt_places
-from blackbox_kd.recipe_entries import bad_name
-from blackbox_kd.recipe_file import Planned, Recipe
-from blackbox_kd.recipe_flow import Columns, Flow
+from blackbox_kd.recipe import columns as recipe_columns
+from blackbox_kd.recipe import loops as recipe_loops
+from blackbox_kd.recipe import models as recipe_models
+from blackbox_kd.recipe import reports as recipe_reports
+from blackbox_kd.recipe.columns import bundled, prompt_places
+from blackbox_kd.recipe.entries import bad_name
+from blackbox_kd.recipe.file import Planned, Recipe
+from blackbox_kd.recipe.flow import Columns, Flow
 from blackbox_kd.validation import did_you_mean
 from blackbox_kd.yaml_source import Path as Place
 from blackbox_kd.yaml_source import shown

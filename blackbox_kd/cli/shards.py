@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from blackbox_kd.cli_options import find_recipe, recipe_options
-from blackbox_kd.cli_read import cache_folder, print_json
+from blackbox_kd.cli.options import find_recipe, recipe_options
+from blackbox_kd.cli.read import cache_folder, print_json
 
 
 @click.command()

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from blackbox_kd.cli_money import LEDGER, columns, count, usd_text
-from blackbox_kd.cli_read import print_json
+from blackbox_kd.cli.money import LEDGER, columns, count, usd_text
+from blackbox_kd.cli.read import print_json
 from blackbox_kd.errors import UserError
 
 TAKE_NONE = ("rescue",)
@@ -55,9 +55,9 @@ def summary(ledger: Path, run: str | None, as_json: bool) -> int:
 
 
 def _show_summary(path: Path, run: str | None, as_json: bool) -> int:
-    from blackbox_kd import ledger_admin
+    from blackbox_kd.ledger import admin
 
-    found = ledger_admin.summary(path, _run_of(path, run))
+    found = admin.summary(path, _run_of(path, run))
     if as_json:
         print_json({"ledger": str(path), **asdict(found)})
         return 0
@@ -86,18 +86,18 @@ def _show_summary(path: Path, run: str | None, as_json: bool) -> int:
 @_ledger_options
 def export(file: Path, ledger: Path, run: str | None) -> int:
     """Write the replies to FILE as JSON lines; `-` is stdout."""
-    from blackbox_kd import ledger_admin
+    from blackbox_kd.ledger import admin
 
     run = _run_of(ledger, run)
     if str(file) == "-":
-        ledger_admin.export(ledger, sys.stdout, run)
+        admin.export(ledger, sys.stdout, run)
         return 0
     part = file.with_name(file.name + ".part")
     try:
         part.unlink(missing_ok=True)
         private = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(private, "w", encoding="utf-8") as out:
-            written = ledger_admin.export(ledger, out, run)
+            written = admin.export(ledger, out, run)
         part.replace(file)
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror}\n  fix: name another file") from error
@@ -114,7 +114,7 @@ def export(file: Path, ledger: Path, run: str | None) -> int:
 @click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
 def prune(ledger: Path, run: str | None, before: str | None, yes: bool) -> int:
     """Remove replies, which will be bought again when they are asked for: of a run, before a time, or both."""
-    from blackbox_kd import ledger_admin
+    from blackbox_kd.ledger import admin
 
     if run is None and before is None:
         raise UserError("prune would remove everything\n  fix: add --run RUN, --before TIME, or both")
@@ -125,7 +125,7 @@ def prune(ledger: Path, run: str | None, before: str | None, yes: bool) -> int:
         if not sys.stdin.isatty():
             raise UserError(f"prune removes paid replies {', '.join(told)} for good\n  fix: add --yes if you mean it")
         click.confirm(f"Remove the paid replies {', '.join(told)} for good?", abort=True, err=True)
-    gone = ledger_admin.prune(ledger, run=run, before=until)
+    gone = admin.prune(ledger, run=run, before=until)
     click.echo(f"{gone:,} replies removed from {ledger}", err=True)
     return 0
 
@@ -145,9 +145,9 @@ def _time_of(text: str | None) -> datetime | None:
 @click.argument("new", type=click.Path(path_type=Path))
 def rescue(file: Path, new: Path) -> int:
     """Copy what can still be read of the damaged ledger FILE into a NEW one."""
-    from blackbox_kd import ledger_admin
+    from blackbox_kd.ledger import admin
 
-    saved = ledger_admin.rescue(file, new)
+    saved = admin.rescue(file, new)
     click.echo(f"{saved:,} replies saved in {new}; put it in the place of {file} to go on with it", err=True)
     return 0
 
@@ -158,13 +158,13 @@ def _run_of(path: Path, run: str | None) -> str | None:
     Raises:
         UserError: the ledger knows no such run.
     """
-    from blackbox_kd import ledger_admin
+    from blackbox_kd.ledger import admin
     from blackbox_kd.run import identity
     from blackbox_kd.validation import did_you_mean
 
     if run is None:
         return None
-    held = ledger_admin.summary(path)
+    held = admin.summary(path)
     runs = [*(e.run for e in held.bought), *(e.run for e in held.unanswered), *(e.run for e in held.abandoned)]
     known = list(dict.fromkeys(runs))
     for candidate in (run, identity(Path(run)), identity(Path("runs") / run)):

@@ -13,8 +13,10 @@ from typing import Any
 
 import click
 
-from blackbox_kd import __version__, cli_ledger, cli_money, cli_read, event_loop
-from blackbox_kd.cli_options import (
+from blackbox_kd import __version__, event_loop
+from blackbox_kd.cli import ledger as cli_ledger
+from blackbox_kd.cli import money, read
+from blackbox_kd.cli.options import (
     find_recipe,
     recipe_options,
     run_options,
@@ -22,8 +24,8 @@ from blackbox_kd.cli_options import (
     settle_trust,
     trust_option,
 )
-from blackbox_kd.cli_read import cache_folder, print_json
-from blackbox_kd.cli_shards import merge
+from blackbox_kd.cli.read import cache_folder, print_json
+from blackbox_kd.cli.shards import merge
 from blackbox_kd.errors import BlackboxError, Stopped
 from blackbox_kd.private import UMASK, no_telemetry
 
@@ -267,12 +269,12 @@ def _conclude(job: Any) -> None:
 
 
 for _command in (
-    cli_read.show,
-    cli_read.report,
-    cli_read.steps,
-    cli_read.schema,
-    cli_read.path,
-    cli_money.estimate,
+    read.show,
+    read.report,
+    read.steps,
+    read.schema,
+    read.path,
+    money.estimate,
     cli_ledger.ledger,
     merge,
 ):

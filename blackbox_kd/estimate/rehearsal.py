@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.context import OWN_ERRORS, RunContext, Shared, failure
 from blackbox_kd.errors import CallError, SetupError, StepError
-from blackbox_kd.estimate_calls import NOT_BOUGHT, Asked, Probed, Rehearsing
+from blackbox_kd.estimate.calls import NOT_BOUGHT, Asked, Probed, Rehearsing
 from blackbox_kd.ledger import Ledger
 from blackbox_kd.models import Model, ModelConfig
 from blackbox_kd.open_models import OpenModels

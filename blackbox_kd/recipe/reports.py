@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from blackbox_kd.marks import Mention, mentions
-from blackbox_kd.recipe_file import Planned
-from blackbox_kd.recipe_flow import Flow
+from blackbox_kd.recipe.file import Planned
+from blackbox_kd.recipe.flow import Flow
 
 
 def check(flow: Flow, planned: Planned, named: list[Mention]) -> None:

@@ -9,13 +9,13 @@ from statistics import fmean
 from blackbox_kd import spending
 from blackbox_kd.asking import shortened
 from blackbox_kd.drawing import Drawn
-from blackbox_kd.estimate_calls import Asked, Probed
-from blackbox_kd.estimate_numbers import CASES, KEPT, NOTHING, REPLY_SHARE, Asking, Line, Span, share
-from blackbox_kd.estimate_rows import Level, evenly, has_guesses, told, written
-from blackbox_kd.estimate_tables import Levels, Options
+from blackbox_kd.estimate.calls import Asked, Probed
+from blackbox_kd.estimate.numbers import CASES, KEPT, NOTHING, REPLY_SHARE, Asking, Line, Span, share
+from blackbox_kd.estimate.rehearsal import Rehearsal, Rehearsed
+from blackbox_kd.estimate.rows import Level, evenly, has_guesses, told, written
+from blackbox_kd.estimate.tables import Levels, Options
 from blackbox_kd.marks import mentions, resolve
 from blackbox_kd.recipe import Planned, Recipe
-from blackbox_kd.rehearsal import Rehearsal, Rehearsed
 from blackbox_kd.schema import Memory, Row
 from blackbox_kd.stages import Stage, drawn, program
 

@@ -1,4 +1,4 @@
-"""The ledger's SQLite file: how it is read and written. `ledger.sql` has its tables."""
+"""The ledger's SQLite file: how it is read and written. `tables.sql` has its tables."""
 
 import functools
 import itertools
@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from blackbox_kd.ledger_open import BUSY_S, PAGE_BYTES, fault, open_file
+from blackbox_kd.ledger.opening import BUSY_S, PAGE_BYTES, fault, open_file
 from blackbox_kd.processes import start_of
 
 PAGES_PER_COMMIT = 8

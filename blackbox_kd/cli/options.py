@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from blackbox_kd.cli_read import config_folder
+from blackbox_kd.cli.read import config_folder
 from blackbox_kd.errors import UserError
 
 
 def find_recipe(name: str) -> Path:
     """A recipe by path, or by its bare name in `recipes/` here or in the package."""
-    from blackbox_kd.recipe_check import bundled
+    from blackbox_kd.recipe.check import bundled
     from blackbox_kd.validation import did_you_mean
 
     places = [Path(), Path("recipes"), bundled("recipes")]

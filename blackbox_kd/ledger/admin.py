@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from blackbox_kd.errors import LedgerError
-from blackbox_kd.ledger_file import has_ended
-from blackbox_kd.ledger_open import fault, open_file
+from blackbox_kd.ledger.file import has_ended
+from blackbox_kd.ledger.opening import fault, open_file
 
 REPLIES_BY_MODEL = """
 SELECT run, model, count(*), sum(prompt_tokens), sum(completion_tokens), total(cost_usd),
@@ -110,7 +110,7 @@ def summary(path: Path, run: str | None = None) -> Summary:
 
 
 def export(path: Path, out: TextIO, run: str | None = None) -> int:
-    """Writes the replies as JSON lines, the columns of `ledger.sql` by name; returns how many.
+    """Writes the replies as JSON lines, the columns of `tables.sql` by name; returns how many.
 
     Raises:
         LedgerError: there is no ledger, or it cannot be read.

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blackbox_kd.errors import Problem
-from blackbox_kd.recipe_entries import texts
-from blackbox_kd.recipe_file import Loop, Planned, Recipe
+from blackbox_kd.recipe.entries import texts
+from blackbox_kd.recipe.file import Loop, Planned, Recipe
 from blackbox_kd.validation import did_you_mean
 from blackbox_kd.yaml_source import Path, keys
 

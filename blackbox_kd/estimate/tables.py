@@ -6,11 +6,11 @@ from pathlib import Path
 
 from blackbox_kd import sources
 from blackbox_kd.errors import DataError
-from blackbox_kd.estimate_numbers import NOTHING, Case, Span, added
-from blackbox_kd.estimate_rows import UNSEEN, Level, evenly, told
+from blackbox_kd.estimate.numbers import NOTHING, Case, Span, added
+from blackbox_kd.estimate.rehearsal import Env, Tables
+from blackbox_kd.estimate.rows import UNSEEN, Level, evenly, told
 from blackbox_kd.marks import mentions
 from blackbox_kd.recipe import Recipe
-from blackbox_kd.rehearsal import Env, Tables
 from blackbox_kd.schema import Memory, Row
 
 

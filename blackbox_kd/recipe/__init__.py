@@ -1,7 +1,7 @@
 """YAML -> Recipe.
 
-What is wrong with the text is found by `yaml_source`, with the fields by `recipe_entries`, between them by
-`recipe_check`. All problems are reported at once.
+What is wrong with the text is found by `yaml_source`, with the fields by `entries`, between them by
+`check`. All problems are reported at once.
 """
 
 import os
@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd import recipe_check, recipe_entries, yaml_source
+from blackbox_kd import yaml_source
 from blackbox_kd.errors import Problem, RecipeError, UserError
-from blackbox_kd.recipe_file import BudgetConfig, Planned, Recipe, RecipeFile
+from blackbox_kd.recipe import check as recipe_check
+from blackbox_kd.recipe import entries as recipe_entries
+from blackbox_kd.recipe.file import BudgetConfig, Planned, Recipe, RecipeFile
 from blackbox_kd.registry import Registry
 from blackbox_kd.validation import validate
 from blackbox_kd.yaml_source import Source, shown

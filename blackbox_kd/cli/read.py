@@ -39,12 +39,14 @@ def show(run_dir: Path, table: str | None, count: int, as_json: bool) -> int:
     from blackbox_kd import browse
 
     if table is None:
-        tables = browse.tables(_run_folder(run_dir))
+        folder = _run_folder(run_dir)
+        tables, dataset = browse.tables(folder), browse.dataset(folder)
         if as_json:
-            print_json({"run": str(run_dir), "tables": tables})
+            print_json({"run": str(run_dir), "tables": tables, "dataset": dataset})
         else:
-            for entry in tables:
-                click.echo(f"{entry['rows']:>8,}  {entry['table']}")
+            for entry in [*tables, *([{**dataset, "table": "dataset/"}] if dataset else [])]:
+                earlier = "" if entry["current"] else "   of an earlier run"
+                click.echo(f"{entry['rows']:>8,}  {entry['table']}{earlier}")
     else:
         rows = browse.rows(_run_folder(run_dir), table, count)
         if as_json:
@@ -101,7 +103,7 @@ def schema() -> int:
 @click.command()
 def path() -> int:
     """Print the folders that are used outside the runs."""
-    from blackbox_kd.recipe_check import bundled
+    from blackbox_kd.recipe.check import bundled
 
     own = {"cache": str(cache_folder()), "config": str(config_folder())}
     print_json({**own, "recipes": str(bundled("recipes")), "prompts": str(bundled("prompts"))})
