@@ -27,6 +27,10 @@ def _privately(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
+KEPT = "; what the ledger holds is kept\n  fix: make room, or the folder writable, and run the same command: it goes on"
+"""What is said of a file of a run that cannot be written."""
+
+
 def no_telemetry() -> None:
     """Switches off what libraries would report about their use, unless the user has said that they may.
 
@@ -52,4 +56,4 @@ def write_whole(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        raise StepError(f"{path}: cannot be written: {error}; every reply is in the ledger") from error
+        raise StepError(f"{path}: cannot be written: {error}{KEPT}") from error

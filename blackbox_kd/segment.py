@@ -68,11 +68,11 @@ class Segment:
         except OWN_ERRORS as error:
             made += 1
             self._book(number, failure(row, error), position)
-        except BaseException:
+        except BaseException:  # broken off: the row counts as one that is still worked on
+            self._accounts[position].added += max(0, made - 1)
             await walks.finish()
             raise
-        finally:
-            self._accounts[position].added += made - 1
+        self._accounts[position].added += made - 1
         await walks.end()
 
     def _book(self, number: int, outcome: Outcome, position: int) -> bool:

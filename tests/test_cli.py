@@ -146,22 +146,29 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(folder: Path) -> None:
     assert json.loads(again.stdout)["spent"]["requests"] >= 6
 
 
-def test_ctrl_c_waits_for_paid_calls_under_way_and_asks_no_more(folder: Path) -> None:
-    command = [sys.executable, "-m", "tests.fake_server", "--latency", "1.5"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize(
+    ("command", "number", "status"),
+    [(["run"], signal.SIGINT, 130), (["run"], signal.SIGHUP, 130), (["estimate", "--probe", "2"], signal.SIGINT, 0)],
+    ids=["Ctrl-C", "a closed terminal", "Ctrl-C on a probe"],
+)
+def test_a_stop_waits_for_paid_calls_under_way_and_asks_no_more(
+    folder: Path, command: list[str], number: signal.Signals, status: int
+) -> None:
+    serve = [sys.executable, "-m", "tests.fake_server", "--latency", "1.5"]
+    server = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     try:
         url = server.stdout.readline().strip()
         teacher = {"provider": "openai", "model": "m", "base_url": url, "max_concurrency": 2}
         write(folder, models={"teacher": teacher})
-        process = subprocess.Popen([*SCRIPT, "run", "recipe.yaml"], cwd=folder, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen([*SCRIPT, *command, "recipe.yaml"], cwd=folder, stderr=subprocess.PIPE, text=True)
         ledger = folder / "runs" / "ledger.sqlite"
         while not ledger.exists() or replies(ledger, "intents") < 2:
             time.sleep(0.02)
             assert process.poll() is None
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, said = process.communicate(timeout=60)
-        assert process.returncode == 130, said
+        assert process.returncode == status, said  # an estimate has all that it asked for then
         assert "waiting up to 30 s for the calls under way" in said
         assert replies(ledger, "intents") == 0
         assert 2 <= replies(ledger) <= 6

@@ -17,13 +17,16 @@ from tests.fakes import FakeTable
 Step = Callable[..., Any]
 
 
-async def stream(*steps: Step, rows: int = 3, window: int = 8) -> tuple[list[tuple[int, str, Outcome]], list[Account]]:
+async def stream(
+    *steps: Step, rows: int = 3, window: int = 8, books: list[Account] | None = None
+) -> tuple[list[tuple[int, str, Outcome]], list[Account]]:
     """What leaves a segment, in the order in which it does, and the accounts of its steps."""
     planned: list[Any] = [
         SimpleNamespace(step=SimpleNamespace(run=step), config=None, label=step.__name__, round=0) for step in steps
     ]
     shared: Any = SimpleNamespace(recipe=SimpleNamespace(head=SimpleNamespace(seed=7)))
-    books = [Account(step.__name__) for step in steps]
+    books = [] if books is None else books
+    books += [Account(step.__name__) for step in steps]
     left: list[tuple[int, str, Outcome]] = []
     segment = Segment(planned, books, shared, lambda *what: left.append(what), window)
     await segment.run(FakeTable("t", [Row(id=f"r{number}") for number in range(rows)]))
@@ -107,6 +110,19 @@ async def test_what_ends_the_run_in_a_later_step_ends_it_once_its_siblings_are_d
     with pytest.raises(StepError, match="the disk is full"):
         await stream(copies, stops, rows=1)
     assert sorted(done) == [0, 1, 2]
+
+
+async def test_rows_that_were_broken_off_are_in_and_neither_added_nor_out() -> None:
+    async def stops(row: Row, config: None, ctx: object) -> AsyncIterator[Outcome]:
+        await asyncio.sleep(0)
+        if row.id != "r0":
+            raise StepError("the disk is full")
+        yield row.child("0", {})
+
+    books: list[Account] = []
+    with pytest.raises(StepError, match="the disk is full"):
+        await stream(stops, books=books)
+    assert (books[0].rows_in, books[0].added, books[0].out) == (3, 0, 1)
 
 
 async def test_rows_that_are_made_of_one_row_fan_out_again_and_can_be_dropped() -> None:

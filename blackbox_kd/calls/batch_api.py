@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.calls.faults import fault_of_status, quoted
-from blackbox_kd.calls.http_chat import ChatModel
+from blackbox_kd.calls.http_chat import ChatModel, without_secret
 from blackbox_kd.calls.replies import shown
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, ServerFault
 
@@ -144,8 +144,9 @@ class BatchApi:
             body, status = response.get("body"), response.get("status_code")
             text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
             if isinstance(status, int):
-                text = self._without_key(text)
-                return text if 200 <= status < 300 else fault_of_status(self._requests_url(), status, {}, text)
+                if 200 <= status < 300:
+                    return without_secret(text, self._key)
+                return fault_of_status(self._requests_url(), status, {}, self._without_key(text))
         said = error if isinstance(error, dict) else {}
         message = self._without_key(shown(str(said.get("message") or line)))
         return ServerFault(f"{self._requests_url()}: {message}", kind=str(said.get("code") or "unreadable"))

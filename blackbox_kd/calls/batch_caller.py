@@ -11,7 +11,7 @@ from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.call import Asked, Call
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.calls.replies import Completion
-from blackbox_kd.errors import CallError
+from blackbox_kd.errors import AskedElsewhere, CallError
 from blackbox_kd.ledger import Ledger
 from blackbox_kd.models import Model
 from blackbox_kd.schema import Usage
@@ -60,14 +60,25 @@ class BatchingCaller(Caller):
             self._in_batches -= 1
 
     async def _buy_in_batch(self, call: Call) -> tuple[Completion, bool]:
+        while True:
+            try:
+                return await self._in_next_batch(call)
+            except AskedElsewhere:
+                body = await self._elsewhere.reply_to(call)
+            if body is not None:
+                call.asked.counts.replayed += 1
+                return Completion(body), True
+
+    async def _in_next_batch(self, call: Call) -> tuple[Completion, bool]:
+        """See `buy`; AskedElsewhere: another run has it in flight, so it was not handed in."""
         asked, request = call.asked, call.request
         prompt, max_tokens = prices.most_prompt_tokens(request.messages), request.sampling.max_tokens
         tokens, usd = prices.most_tokens(prompt, max_tokens), prices.most(asked.price, prompt, max_tokens)
         reservation = await self._budget.wait(usd, tokens, model=asked.counts.name)
-        job = Job(call.key, call.wire, Noted(request.row.id, usd, tokens))
+        job = Job(call.key, call.wire, Noted(request.row.id, usd, tokens), yields=self._elsewhere.waits(call))
         try:
             result = await self._batches.ask(asked.model, asked.counts.name, job)
-        except CallError:
+        except (CallError, AskedElsewhere):
             self._budget.release(reservation)
             raise
         except BaseException:  # the batch may go on: the most that it can cost is booked

@@ -67,6 +67,7 @@ class Job:
         key: of the call in the ledger.
         wire: what is asked.
         noted: what the ledger is told beside it.
+        yields: whether it is not handed in while another run has it in flight; AskedElsewhere is its result then.
         line: of the file; empty once it is written.
         result: resolved with what came, or the error of the row.
         handed_in: how often it was.
@@ -76,6 +77,7 @@ class Job:
     key: str
     wire: Mapping[str, Any]
     noted: Noted
+    yields: bool = False
     line: bytes = b""
     result: "asyncio.Future[Result]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     handed_in: int = 0

@@ -19,7 +19,7 @@ from uuid import uuid4
 from blackbox_kd.calls.batch_api import ENDPOINT
 from blackbox_kd.errors import StepError
 from blackbox_kd.ledger import left as ledger_left
-from blackbox_kd.private import open_anew
+from blackbox_kd.private import KEPT, open_anew
 
 
 class Noted(NamedTuple):
@@ -133,9 +133,9 @@ class Store:
         with suppress(OSError):  # other batches are recorded there
             self.folder.rmdir()
 
-    def take_back(self, record: Record) -> None:
-        """Removes the intents that ended processes have left for the calls of a batch."""
-        ledger_left.take_back(self.ledger, self.run, record.calls.keys(), record.noted_at)
+    def take_back(self, record: Record, *, was_charged: bool) -> None:
+        """Removes the intents that ended processes have left for the calls of a batch; see `ledger.left`."""
+        ledger_left.take_back(self.ledger, self.run, record.calls.keys(), record.noted_at, was_charged=was_charged)
 
     def path(self, record: Record) -> Path:
         """The file of a record."""
@@ -165,7 +165,7 @@ def _said(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StepError(f"{path}: cannot be read or written: {error}; every reply is in the ledger") from error
+        raise StepError(f"{path}: cannot be read or written: {error}{KEPT}") from error
 
 
 def line_of(key: str, body: dict[str, Any]) -> bytes:

@@ -24,7 +24,7 @@ from blackbox_kd.calls.batch_api import ENDED, Batch, BatchApi
 from blackbox_kd.calls.batch_jobs import Job, Limits, Result
 from blackbox_kd.calls.batch_store import Record, Store
 from blackbox_kd.calls.replies import Completion
-from blackbox_kd.errors import CallError, EndpointRefused, RequestRejected, ServerFault, StepError
+from blackbox_kd.errors import AskedElsewhere, CallError, EndpointRefused, RequestRejected, ServerFault, StepError
 from blackbox_kd.ledger import Ledger
 from blackbox_kd.models import Price
 from blackbox_kd.schema import Usage
@@ -108,18 +108,26 @@ class BatchWork:
             waiting = await self._intend([Job(key, wires[key], record.calls[key]) for key in known])
             left = await self._results(record, batch, waiting)
             await self._abandon(left)
-        await asyncio.to_thread(self._store.take_back, record)
+        await asyncio.to_thread(self._store.take_back, record, was_charged=record.batch_id is not None)
         await asyncio.to_thread(self._store.remove, record)
 
     async def _intend(self, jobs: Sequence[Job]) -> dict[str, Job]:
-        """Intents for all in the ledger; returns, by key, those that nobody has bought in the meantime."""
+        """Intents for all in the ledger; returns, by key, those that nobody has bought or asks for in the meantime."""
 
-        async def intend(job: Job) -> str | None:
-            usd, tokens = job.noted.reserved_usd, job.noted.reserved_tokens
-            row = job.noted.row_id
-            return await self._ledger.intend(
-                job.key, job.wire, model=self._name, row_id=row, reserved_usd=usd, reserved_tokens=tokens
-            )
+        async def intend(job: Job) -> str | AskedElsewhere | None:
+            row_id, usd, tokens = job.noted
+            try:
+                return await self._ledger.intend(
+                    job.key,
+                    job.wire,
+                    model=self._name,
+                    row_id=row_id,
+                    reserved_usd=usd,
+                    reserved_tokens=tokens,
+                    yields=job.yields,
+                )
+            except AskedElsewhere as error:
+                return error
 
         left: dict[str, Job] = {}
         for start in range(0, len(jobs), AT_ONCE):
@@ -127,6 +135,8 @@ class BatchWork:
             for job, body in zip(some, await asyncio.gather(*map(intend, some)), strict=True):
                 if body is None:
                     left[job.key] = job
+                elif isinstance(body, AskedElsewhere):
+                    job.broken(body)
                 else:
                     job.came(Result(Completion(body), is_replayed=True))
         return left

@@ -63,6 +63,8 @@ class Call:
     wire: dict[str, Any]
     request: Request
     tries: Tries = field(default_factory=Tries)
+    has_waited: bool = False
+    """Whether another run had it in flight, and its reply was waited for in vain."""
 
 
 def read_text(reply: Reply, read: Reader | None) -> Reply:

@@ -234,7 +234,7 @@ class Caller:
                 row_id=request.row.id,
                 reserved_usd=usd,
                 reserved_tokens=tokens,
-                yields=self._elsewhere.is_patient,
+                yields=self._elsewhere.waits(call),
             )
             if bought is None and not limiter.held_back(slot):
                 return _Leave(slot, reservation)

@@ -17,21 +17,27 @@ GROWTH = 1.5
 """By which the time between two looks grows."""
 LONGEST_S = 600.0
 """How long a call without a time-out of its own waits."""
+BATCH_S = 25 * 3600.0
+"""How long one waits that would otherwise go into a batch, which may itself take a day."""
 
 
 class Elsewhere:
-    """What other runs of a ledger ask. For one event loop.
-
-    Attributes:
-        is_patient: whether calls wait for other runs; not any more once one of them has waited in vain for as long as
-            a call may take: the other run is stuck, or has handed in a batch.
-    """
+    """What other runs of a ledger ask. For one event loop."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.is_patient = True
         self._ledger = ledger
         self._stopped = False
         self._told = False
+        self._is_patient = True
+        self._latest = 0.0
+
+    def waits(self, call: Call) -> bool:
+        """Whether a call waits where another run has it in flight.
+
+        Not once it has waited in vain for as long as it may take itself; nor any other one, if nothing at all came from
+        elsewhere in that time: the other run is stuck, or has handed in a batch.
+        """
+        return self._is_patient and not call.has_waited
 
     async def reply_to(self, call: Call) -> str | None:
         """The body of the reply to a call that is in flight elsewhere; None if none came.
@@ -42,10 +48,11 @@ class Elsewhere:
         if not self._told:
             self._told = True
             logger.warning("another run asks the same at this moment: its replies are waited for, not bought again")
+        config = call.asked.model.config
+        longest_s = BATCH_S if getattr(config, "batch", False) else getattr(config, "timeout_s", LONGEST_S)
         loop = asyncio.get_running_loop()
-        until = loop.time() + getattr(call.asked.model.config, "timeout_s", LONGEST_S)
-        pause_s = FIRST_LOOK_S
-        while self.is_patient:
+        began, pause_s = loop.time(), FIRST_LOOK_S
+        while self._is_patient:
             await asyncio.sleep(pause_s)
             pause_s = min(LONGEST_LOOK_S, GROWTH * pause_s)
             if self._stopped:
@@ -53,8 +60,12 @@ class Elsewhere:
             is_in_flight = self._ledger.in_flight_elsewhere(call.key)  # first: it ends as the reply is stored
             body = await self._ledger.find(call.key)
             if body is not None or not is_in_flight:
+                self._latest = loop.time()
                 return body
-            self.is_patient = self.is_patient and loop.time() < until
+            if loop.time() > began + longest_s:
+                call.has_waited = True
+                self._is_patient = self._latest > began
+                return None
         return None
 
     def stop(self) -> None:

@@ -26,6 +26,8 @@ CONNECT_S = 15.0
 KEEP_IDLE_S = 4.0
 """Servers built on uvicorn, vLLM among them, close connections idle for 5 s: not to send into one that closes."""
 MAX_BODY_BYTES = 32 * 2**20
+SECRET_CHARS = 16
+"""Keys of vendors are longer; shorter ones are those of servers that ask for any."""
 SEED_STRIDE = 1_000_003
 """Apart from what numbers of samples are: no two attempts of any samples of a row share a seed."""
 
@@ -87,6 +89,11 @@ def key_from(env: Mapping[str, str], variable: str) -> str | None:
     return key or None
 
 
+def without_secret(reply: str, key: str | None) -> str:
+    """A reply without the key, which a server may echo; one that may well be a word of the reply (`test`) stays."""
+    return reply.replace(key, "[key]") if key and len(key) >= SECRET_CHARS and key in reply else reply
+
+
 def chat_body(model: str, request: Request, max_tokens_field: str, extra: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON body of a request, without the fields that are left to the endpoint.
 
@@ -136,10 +143,10 @@ class HttpChat:
         task = self._deadlines.begin()
         try:
             async with session.post(self.url, data=data, allow_redirects=False) as response:
-                text = self._without_key(await self._read(response))
+                text = await self._read(response)
                 if 200 <= response.status < 300:
-                    return text, response.headers
-                raise fault_of_status(self.url, response.status, response.headers, text)
+                    return without_secret(text, self._endpoint.key), response.headers
+                raise fault_of_status(self.url, response.status, response.headers, self._without_key(text))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise self._fault("unreachable", f"cannot be reached: {quoted(error)}") from error
         except (aiohttp.ClientError, OSError) as error:

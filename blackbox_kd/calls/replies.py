@@ -12,7 +12,7 @@ from blackbox_kd.schema import Reply, Usage
 OPEN, CLOSE = "<think>", "</think>"
 SHOWN_CHARS = 200
 MOST_TOKENS = 2**40
-"""A count above it is nonsense (JSON knows Infinity) and counts as none."""
+"""A count above it is nonsense (JSON knows Infinity)."""
 
 
 class Completion:
@@ -135,14 +135,16 @@ def _without_reasoning(content: str) -> tuple[str, str, bool]:
 
 
 def _usage(completion: Any) -> Usage | None:
-    """Tokens of a completion.
+    """Tokens of a completion; None if it does not say them, or says what cannot be: no prompt has 0 tokens.
 
     Some endpoints leave hidden reasoning out of `completion_tokens`, but bill it: it is in `total_tokens`.
     """
     found = completion.get("usage") if isinstance(completion, dict) else None
-    if not isinstance(found, dict) or "prompt_tokens" not in found:
+    if not isinstance(found, dict):
         return None
     prompt = _count(found, "prompt_tokens")
+    if not prompt or not _is_count(found.get("completion_tokens")):
+        return None
     completed = max(_count(found, "completion_tokens"), _count(found, "total_tokens") - prompt)
     return Usage(
         prompt_tokens=prompt,
@@ -154,4 +156,9 @@ def _usage(completion: Any) -> Usage | None:
 
 def _count(found: Any, name: str) -> int:
     value = found.get(name) if isinstance(found, dict) else None
-    return int(value) if isinstance(value, (int, float)) and 0 < value < MOST_TOKENS else 0
+    return int(value) if value is not None and _is_count(value) else 0
+
+
+def _is_count(value: Any) -> bool:
+    """Whether it is a number of tokens, or left out."""
+    return value is None or (isinstance(value, (int, float)) and 0 <= value < MOST_TOKENS)

@@ -1,12 +1,9 @@
 """The command line. Data goes to stdout, all else to stderr; exit statuses are those of `errors`."""
 
-import asyncio
 import logging
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,11 +23,9 @@ from blackbox_kd.cli.options import (
 )
 from blackbox_kd.cli.read import cache_folder, print_json
 from blackbox_kd.cli.shards import merge
-from blackbox_kd.errors import BlackboxError, Stopped
+from blackbox_kd.cli.stopping import stoppable
+from blackbox_kd.errors import BlackboxError
 from blackbox_kd.private import UMASK, no_telemetry
-
-DRAIN_S = 30
-"""Seconds that a stopped run waits for paid calls under way."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -220,39 +215,13 @@ def _execute(
     job = Run(recipe, options)
     try:
         with explained(options.shard):
-            event_loop.run(_stoppable(job, view.say))
+            event_loop.run(stoppable(job, view.say))
     finally:
         if as_json and job.report:
             print_json(job.report)
     if not as_json:
         _conclude(job)
     return 0
-
-
-async def _stoppable(job: Any, say: Callable[[str], None]) -> None:
-    """Runs a job; Ctrl-C and SIGTERM let paid calls under way end, a second one cuts them off."""
-    task = asyncio.ensure_future(job.execute())
-    loop = asyncio.get_running_loop()
-    stopped = False
-
-    def stop() -> None:
-        nonlocal stopped
-        if stopped or not job.stop():
-            task.cancel()
-            return
-        stopped = True
-        say(f"waiting up to {DRAIN_S} s for the calls under way; Ctrl-C again stops at once")
-        loop.call_later(DRAIN_S, task.cancel)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            loop.add_signal_handler(number, stop)
-        except NotImplementedError:  # Windows: Ctrl-C raises KeyboardInterrupt there
-            break
-    try:
-        await task
-    except asyncio.CancelledError:
-        raise Stopped from None
 
 
 def _conclude(job: Any) -> None:

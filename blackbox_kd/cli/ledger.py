@@ -123,8 +123,12 @@ def prune(ledger: Path, run: str | None, before: str | None, yes: bool) -> int:
         told = [f"of {_shown(run)}"] if run else []
         told += [f"before {until:%Y-%m-%d %H:%M} UTC"] if until else []
         if not sys.stdin.isatty():
-            raise UserError(f"prune removes paid replies {', '.join(told)} for good\n  fix: add --yes if you mean it")
-        click.confirm(f"Remove the paid replies {', '.join(told)} for good?", abort=True, err=True)
+            raise UserError(
+                f"prune removes paid replies {', '.join(told)} for good; they count against no budget any more\n"
+                "  fix: add --yes if you mean it"
+            )
+        what = f"Remove the paid replies {', '.join(told)} for good? They count against no budget any more."
+        click.confirm(what, abort=True, err=True)
     gone = admin.prune(ledger, run=run, before=until)
     click.echo(f"{gone:,} replies removed from {ledger}", err=True)
     return 0

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,12 @@ from blackbox_kd.cli.options import (
     trust_option,
 )
 from blackbox_kd.cli.read import print_json
+from blackbox_kd.cli.stopping import stoppable
+
+if TYPE_CHECKING:
+    from blackbox_kd.estimate import Options
+    from blackbox_kd.estimate.rehearsal import Rehearsal
+    from blackbox_kd.recipe import Recipe
 
 LEDGER = Path("runs") / "ledger.sqlite"
 VERDICTS = {
@@ -84,12 +90,34 @@ def estimate(
         until=until,
         probe=probe or 0,
     )
-    told = event_loop.run(estimates.estimate(found, options))
+    job = _Estimate(found, options)
+    event_loop.run(stoppable(job, lambda text: click.echo(text, err=True)))
+    told = job.told
     if as_json:
         print_json(told)
     else:
         click.echo("\n".join(_in_words(told)))
     return 0
+
+
+class _Estimate:
+    """An estimate whose probes can be stopped."""
+
+    def __init__(self, recipe: "Recipe", options: "Options") -> None:
+        self.told: dict[str, Any] = {}
+        self._recipe, self._options = recipe, options
+        self._rehearsal: Rehearsal | None = None
+
+    async def execute(self) -> None:
+        from blackbox_kd import estimate as estimates
+
+        self.told = await estimates.estimate(self._recipe, self._options, self._begun)
+
+    def stop(self) -> bool:
+        return self._rehearsal is not None and self._rehearsal.stop()
+
+    def _begun(self, rehearsal: "Rehearsal") -> None:
+        self._rehearsal = rehearsal
 
 
 def _in_words(told: Mapping[str, Any]) -> Iterator[str]:

@@ -5,7 +5,7 @@ know yet is assumed (`numbers` has the numbers), and said to be; what replies sh
 takes the place of an assumption.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import reduce
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from blackbox_kd import spending
 from blackbox_kd.errors import Problem
 from blackbox_kd.estimate.numbers import NOTHING, Line, Span, added, sums
-from blackbox_kd.estimate.rehearsal import opened
+from blackbox_kd.estimate.rehearsal import Rehearsal, opened
 from blackbox_kd.estimate.tables import Options
 from blackbox_kd.estimate.walk import Walk, in_rounds
 from blackbox_kd.ledger import Spent
@@ -24,8 +24,10 @@ from blackbox_kd.stages import planned_until, stages
 __all__ = ["Options", "estimate"]
 
 
-async def estimate(recipe: Recipe, options: Options) -> dict[str, Any]:
-    """What the rest of a run will cost, as JSON holds it.
+async def estimate(
+    recipe: Recipe, options: Options, begun: Callable[[Rehearsal], None] = lambda rehearsal: None
+) -> dict[str, Any]:
+    """What the rest of a run will cost, as JSON holds it; `begun` is given what can be stopped.
 
     Raises:
         RecipeError: a probe is wanted, and the budget cannot be kept.
@@ -34,6 +36,7 @@ async def estimate(recipe: Recipe, options: Options) -> dict[str, Any]:
     steps = planned_until(recipe, options.until)
     run = identity(options.run_dir)
     with opened(recipe, options.ledger, run, options.env, probing=options.probe > 0) as (rehearsal, has_replies):
+        begun(rehearsal)
         try:
             unpriced = spending.unpriced(recipe, rehearsal.models, steps)
             if options.probe:

@@ -148,9 +148,16 @@ class Rehearsal:
 
     def __init__(self, recipe: Recipe, ledger: Ledger, env: Env, folder: RunFolder) -> None:
         self.ledger = ledger
-        self.caller = Rehearsing(ledger, Budget(**recipe.head.budget.model_dump(), spent=ledger.spent()))
+        self._budget = Budget(**recipe.head.budget.model_dump(), spent=ledger.spent())
+        self.caller = Rehearsing(ledger, self._budget)
         self.models = RehearsalModels(recipe, env)
         self._shared = Shared(recipe, folder, self.models, self.caller)
+
+    def stop(self) -> bool:
+        """Lets no new probe begin; whether some are under way."""
+        self._budget.stop()
+        self.caller.stop()
+        return self._shared.asking > 0
 
     def context(self, planned: Planned, tables: Tables) -> RunContext:
         """What a step is given in the rehearsal."""

@@ -38,12 +38,14 @@ QUICK = {
 class Desk:
     """A caller with batches, its ledger, and its server; `again` is the next process of the same run."""
 
-    def __init__(self, server: FakeBatches, path: Path, budget: Budget | None = None, **limits: Any) -> None:
+    def __init__(
+        self, server: FakeBatches, path: Path, budget: Budget | None = None, run: str = "test", **limits: Any
+    ) -> None:
         self.server = server
         self.path = path
         self.said: list[str] = []
-        self.ledger = Ledger.open(path / "ledger.sqlite", run="test")
-        self.store = Store(path / "ledger.sqlite", "test")
+        self.ledger = Ledger.open(path / "ledger.sqlite", run=run)
+        self.store = Store(path / "ledger.sqlite", run)
         self.batches = Batches(self.ledger, self.store, limits=Limits(**(QUICK | limits)), say=self.said.append)
         self.budget = budget or Budget()
         self.caller = BatchingCaller(self.ledger, self.budget, self.batches)
@@ -154,6 +156,20 @@ class TestHandingIn:
             replies = await asyncio.gather(d.ask("r1"), d.ask("r1"))
             assert d.server.sizes() == [1]
             assert sorted(reply.replayed for reply in replies) == [False, True]
+
+    async def test_what_another_run_has_in_flight_is_not_handed_in(self, desk: Opener) -> None:
+        async with desk("never") as d:
+            other = Desk(d.server, d.path, run="another run")
+            asking = asyncio.ensure_future(d.ask_many(6))
+            await d.server.until("look", 1)
+            waiting = asyncio.ensure_future(other.ask_many(8))
+            await d.server.until("create", 2)
+            d.server.release.set()
+            mine, others = await asyncio.gather(asking, waiting)
+            assert [reply.text for reply in others[:6]] == [reply.text for reply in mine]
+            assert d.server.sizes() == [6, 2]
+            assert (d.ledger.spent().requests, other.ledger.spent().requests) == (6, 2)
+            await other.close()
 
     async def test_models_have_files_of_their_own(self, desk: Opener) -> None:
         async with desk() as d:
@@ -445,6 +461,23 @@ class TestTakingUp:
         async with desk("never") as d:
             await interrupted(d, "look")
             assert Store(d.path / "ledger.sqlite", "another run").records() == []
+
+    async def test_what_another_run_has_bought_meanwhile_stays_booked_as_this_one_paid_too(self, desk: Opener) -> None:
+        async with desk("never") as d:
+            await interrupted(d, "look")
+            await d.close()
+            d.server.release.set()
+            other = Desk(d.server, d.path, run="another run")
+            ordinary = other.open(batch=False)
+            await other.ask("r0", model=ordinary)
+            await ordinary.close()
+            await other.close()
+            later = Desk(d.server, d.path)
+            assert await later.batches.take_up(lambda name: later.model)
+            spent = later.ledger.spent()
+            assert (spent.requests, spent.doubtful) == (5, 1)
+            assert spent.doubtful_usd > 0
+            await later.close()
 
     async def test_a_lost_call_that_was_in_no_batch_stays_in_doubt(self, desk: Opener) -> None:
         async with desk("never") as d:

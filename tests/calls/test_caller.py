@@ -196,10 +196,21 @@ class TestTwoRuns:
             stuck = asyncio.ensure_future(d.ask())
             await asyncio.sleep(0.05)
             assert not (await e.ask()).replayed
-            assert not e.caller._elsewhere.is_patient, "nor is it for the next call"
+            assert not e.caller._elsewhere._is_patient, "nor is it for the next call"
             stuck.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await stuck
+
+    async def test_one_stuck_call_is_no_reason_to_buy_the_others_twice(self, desk: Opener) -> None:
+        async with desk("hang", latency="0.2", max_concurrency=2) as d, self.beside(d, timeout_s=0.6) as e:
+            mine = asyncio.ensure_future(d.ask_many(20))
+            await asyncio.sleep(0.1)
+            assert all(isinstance(reply, Reply) for reply in await e.ask_many(20))
+            assert e.caller._elsewhere._is_patient
+            assert d.server.stats()["answered"] <= 21
+            mine.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await mine
 
     async def test_a_run_that_is_stopped_waits_for_no_other(self, desk: Opener) -> None:
         async with desk("hang") as d, self.beside(d) as e:

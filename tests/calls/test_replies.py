@@ -88,10 +88,21 @@ class TestUsableReplies:
         usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 420}
         assert parse(body(usage=usage), PRICE).usage.completion_tokens == 320
 
-    @pytest.mark.parametrize("nonsense", ["ten", None, -5, True and float("inf"), [1]])
-    def test_counts_that_are_no_numbers_count_as_none(self, nonsense: Any) -> None:
-        usage = {"prompt_tokens": nonsense, "completion_tokens": 20, "prompt_tokens_details": nonsense}
-        assert parse(body(usage=usage), PRICE).usage == Usage(0, 20)
+    @pytest.mark.parametrize("nonsense", ["ten", "10", None, 0, -5, float("inf"), 10**20, [1]])
+    def test_a_usage_that_cannot_be_is_unknown_and_so_is_the_cost(self, nonsense: Any) -> None:
+        reply = parse(body(usage={"prompt_tokens": nonsense, "completion_tokens": 20}), PRICE)
+        assert (reply.usage, reply.cost_usd) == (Usage(), None)
+
+    @pytest.mark.parametrize("nonsense", ["ten", -5, float("inf"), 10**20, [1]])
+    def test_so_is_one_whose_count_of_the_reply_cannot_be(self, nonsense: Any) -> None:
+        reply = parse(body(usage={"prompt_tokens": 100, "completion_tokens": nonsense}), PRICE)
+        assert (reply.usage, reply.cost_usd) == (Usage(), None)
+
+    @pytest.mark.parametrize("nonsense", ["ten", None, -5, float("inf"), [1]])
+    def test_details_that_are_no_numbers_count_as_none(self, nonsense: Any) -> None:
+        usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": nonsense}
+        details = {"prompt_tokens_details": nonsense, "completion_tokens_details": {"reasoning_tokens": nonsense}}
+        assert parse(body(usage=usage | details), PRICE).usage == Usage(100, 20)
 
 
 class TestReasoning:

@@ -199,6 +199,13 @@ class TestKeys:
         assert "Bearer [key]" in str(error)
         assert KEY not in repr(error)
 
+    async def test_in_a_reply_a_key_is_hidden_and_a_word_that_is_the_key_of_a_local_server_is_not(self) -> None:
+        async with FakeServer(rule=f"Answer {KEY} in a test.") as fake:
+            for key, text in ((KEY, "Answer [key] in a test."), ("test", f"Answer {KEY} in a test.")):
+                model = open_openai({"OPENAI_BASE_URL": fake.url, "OPENAI_API_KEY": key})
+                assert text in (await send(model))[0]
+                await model.close()
+
     def test_the_key_is_in_no_representation(self) -> None:
         model = open_openai({"OPENAI_API_KEY": KEY})
         assert KEY not in repr(vars(model)) + repr(vars(model._http)) + json.dumps(model.wire(request()))  # type: ignore[attr-defined]
