@@ -16,13 +16,13 @@ from blackbox_kd.calls.batches import Batches
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.context import Shared
-from blackbox_kd.ledger import Ledger
+from blackbox_kd.ledger import Ledger, Spent
 from blackbox_kd.live import View
 from blackbox_kd.marks import mentions
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.run import RunFolder, StoredTable, gather_losses, identity
-from blackbox_kd.shards import Done, Leading, Shard, finish, leading
+from blackbox_kd.shards import Done, Leading, Shard, finish, leading, spent_in_shards
 from blackbox_kd.stages import Rounds, Stage, planned_until, program
 from blackbox_kd.working import Work
 
@@ -86,11 +86,8 @@ class Run:
             folder = stack.enter_context(RunFolder(self.path, numbered=shard is not None))
             ledger = Ledger.open(ledger_file, run=folder.identity)
             stack.callback(ledger.close)
-            limits = self.recipe.head.budget.model_dump()
-            if shard is not None:
-                whole = identity(Path("runs") / self.recipe.name)
-                limits = shard.share(self.recipe, self.options.limit, ledger.spent(whole))
-            budget = self._budget = Budget(**limits, spent=ledger.spent())
+            limits = self._limits(ledger)
+            budget = self._budget = Budget(**limits, spent=self._spent(ledger))
             store = Store(ledger_file, folder.identity)
             batches = Batches(ledger, store, say=self.options.view.say)
             caller = BatchingCaller(
@@ -109,7 +106,7 @@ class Run:
             status = "complete"
             try:
                 if await batches.take_up(lambda name: models.get(name) if name in self.recipe.models else None):
-                    caller.limit(Budget(**limits, spent=ledger.spent()))
+                    caller.limit(Budget(**limits, spent=self._spent(ledger)))
                 await self._run_all()
                 if shard is not None:
                     done = Done(self.accounts, self._contamination, ledger_file, self.options.limit, self.options.until)
@@ -122,6 +119,20 @@ class Run:
                 await models.close()
                 self._write_report(caller, ledger, status)
         refuse_failures(self.accounts, self.recipe.head.max_failed_share, self.path)
+
+    def _limits(self, ledger: Ledger) -> dict[str, Any]:
+        """The recipe's budget, or a shard's share of what is left of it."""
+        shard = self.options.shard
+        if shard is None:
+            return self.recipe.head.budget.model_dump()
+        whole = identity(Path("runs") / self.recipe.name)
+        spent = ledger.spent(whole) + spent_in_shards(ledger, whole, besides=shard)
+        return shard.share(self.recipe, self.options.limit, spent)
+
+    def _spent(self, ledger: Ledger) -> Spent:
+        """What is gone of the budget: a whole run and its shards have one together."""
+        mine = ledger.spent()
+        return mine if self.options.shard is not None else mine + spent_in_shards(ledger, ledger.run)
 
     def stop(self) -> bool:
         """Lets no new call begin; whether paid calls are under way, whose replies are worth waiting for."""

@@ -20,7 +20,7 @@ from blackbox_kd import sources
 from blackbox_kd.accounts import Account
 from blackbox_kd.context import Shared
 from blackbox_kd.errors import BudgetReached, UserError
-from blackbox_kd.ledger import Spent
+from blackbox_kd.ledger import Ledger, Spent
 from blackbox_kd.marks import mentions
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Planned, Recipe
@@ -82,6 +82,19 @@ class Shard:
             total += 1
         whole = {name: None if most is None else most * mine / max(1, total) for name, most in limits.items()}
         return {name: int(most) if most is not None and name != "usd" else most for name, most in whole.items()}
+
+
+def spent_in_shards(ledger: Ledger, run: str, besides: Shard | None = None) -> Spent:
+    """What shards of a run have spent that were not merged into it.
+
+    Args:
+        ledger: that they share with it.
+        run: its name in the ledger.
+        besides: the shards of this one's division are left out.
+    """
+    own = f"-of-{besides.count}" if besides is not None else "/"
+    shards = (name for name in ledger.runs() if name.startswith(f"{run}/shards/") and not name.endswith(own))
+    return sum(map(ledger.spent, shards), Spent())
 
 
 def owner(row_id: str, count: int) -> int:

@@ -237,6 +237,18 @@ def test_a_budget_is_that_of_all_shards_of_all_times_together() -> None:
         assert 93 * 2 < db.execute("SELECT count(*) FROM replies").fetchone()[0] <= 250
 
 
+@pytest.mark.parametrize("counts", [(3, 0), (3, 2), (0, 3), (2, 3, 0)], ids=lambda counts: f"{counts}")
+def test_a_budget_is_that_of_the_whole_run_and_of_all_its_divisions_together(counts: tuple[int, ...]) -> None:
+    found = recipe([ASK, CHECK], budget={"requests": 20})
+    for count in counts:
+        if count:
+            run_shards(found, count, allow=(BudgetReached,))
+        else:
+            run(found, allow=(BudgetReached,))
+    with closing(open_file(Path("runs/ledger.sqlite"), read_only=True)) as db:
+        assert 15 <= db.execute("SELECT count(*) FROM replies").fetchone()[0] <= 20
+
+
 def _ids() -> Iterator[str]:
     from blackbox_kd import sources
     from blackbox_kd.sources import TableSource

@@ -47,7 +47,7 @@ async def estimate(
                 await walk.step(planned, is_certain)
         finally:
             await rehearsal.models.close()
-        spent, probed = rehearsal.ledger.spent(), rehearsal.caller.totals()
+        spent, probed = rehearsal.spent(), rehearsal.caller.totals()
     total = sums(walk.lines) | {"seconds": _seconds([planned for planned, _ in unrolled], walk.lines).entry(1)}
     return {
         "recipe": recipe.name,

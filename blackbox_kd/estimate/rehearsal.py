@@ -16,12 +16,13 @@ from blackbox_kd.calls.budget import Budget
 from blackbox_kd.context import OWN_ERRORS, RunContext, Shared, failure
 from blackbox_kd.errors import CallError, SetupError, StepError
 from blackbox_kd.estimate.calls import NOT_BOUGHT, Asked, Probed, Rehearsing
-from blackbox_kd.ledger import Ledger
+from blackbox_kd.ledger import Ledger, Spent
 from blackbox_kd.models import Model, ModelConfig
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Planned, Recipe
 from blackbox_kd.run import RunFolder
 from blackbox_kd.schema import Dropped, Memory, Outcome, Request, Row, Table
+from blackbox_kd.shards import spent_in_shards
 from blackbox_kd.streaming import in_order
 
 Env = Mapping[str, str]
@@ -148,10 +149,14 @@ class Rehearsal:
 
     def __init__(self, recipe: Recipe, ledger: Ledger, env: Env, folder: RunFolder) -> None:
         self.ledger = ledger
-        self._budget = Budget(**recipe.head.budget.model_dump(), spent=ledger.spent())
+        self._budget = Budget(**recipe.head.budget.model_dump(), spent=self.spent())
         self.caller = Rehearsing(ledger, self._budget)
         self.models = RehearsalModels(recipe, env)
         self._shared = Shared(recipe, folder, self.models, self.caller)
+
+    def spent(self) -> Spent:
+        """What is gone of the budget."""
+        return self.ledger.spent() + spent_in_shards(self.ledger, self.ledger.run)
 
     def stop(self) -> bool:
         """Lets no new probe begin; whether some are under way."""

@@ -19,7 +19,7 @@ import hashlib
 import itertools
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -66,6 +66,9 @@ class Spent:
     doubtful_tokens: int = 0
     doubtful_usd: float = 0.0
 
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(*(mine + others for mine, others in zip(astuple(self), astuple(other), strict=True)))
+
     def taken(self) -> dict[str, float]:
         """What it takes of each limit of a budget, with the most that doubtful calls can have used."""
         return {
@@ -93,7 +96,7 @@ class Ledger:
 
     def __init__(self, file: LedgerFile, run: str) -> None:
         self._file = file
-        self._run = run
+        self.run = run
         self._serials = itertools.count()
         self._in_flight: dict[str, list[_Sent]] = {}
         self._writer = Writer(file)
@@ -194,7 +197,7 @@ class Ledger:
         tokens = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
         reserved = (sent.reserved_usd, sent.reserved_tokens)
         text = body if _has_utf8(body) else body.encode(errors="replace").decode()
-        reply = (key, self._run, sent.model, sent.row_id, *tokens, cost_usd, *reserved, text, sent.wire)
+        reply = (key, self.run, sent.model, sent.row_id, *tokens, cost_usd, *reserved, text, sent.wire)
         return self._end(sent, Write(reply=reply, ended=sent.serial))
 
     def abandon(self, key: str, kind: str) -> "asyncio.Future[str | None]":
@@ -229,6 +232,10 @@ class Ledger:
             lost: count also this process's own requests without a reply as doubtful: none is in flight any more.
         """
         return Spent(*self._file.spent(run, lost))
+
+    def runs(self) -> list[str]:
+        """The runs that have opened the ledger, by their names."""
+        return self._file.runs()
 
     def repeated(self) -> int:
         """Calls that this run has sent again because an earlier process ended with them in flight."""

@@ -118,6 +118,13 @@ class LedgerFile:
         """The fields of `ledger.Spent`, in their order; see `Ledger.spent`."""
         return tuple(self._read(SPENT, run or self._run, None if lost else self._process))
 
+    def runs(self) -> list[str]:
+        """The runs that have opened the ledger."""
+        try:
+            return [run for (run,) in self._reader.execute("SELECT DISTINCT run FROM processes")]
+        except sqlite3.Error as error:
+            raise fault(error, self.path) from error
+
     def repeated(self) -> int:
         """How many calls this run has sent again."""
         return int(self._read(REPEATED, self._run)[0])
