@@ -6,6 +6,7 @@ learned from refusals. A Retry-After holds for the whole endpoint.
 """
 
 import asyncio
+import logging
 import math
 import random
 from collections import deque
@@ -17,6 +18,8 @@ from blackbox_kd.calls.breaker import Breaker
 from blackbox_kd.calls.latency import LatencyWatch
 from blackbox_kd.calls.pacing import LearnedRate, Pace
 from blackbox_kd.errors import CallError, ServerFault, Stopped
+
+logger = logging.getLogger(__name__)
 
 FAULT_CUT = 0.7
 FAULT_SHARE = 0.3
@@ -136,6 +139,8 @@ class Limiter:
     def replied(self, slot: Slot, headers: Mapping[str, str], used_tokens: int) -> None:
         """A reply came, with these headers and after so many tokens (0: not known)."""
         now = asyncio.get_running_loop().time()
+        if self._breaker.is_open:
+            logger.warning("%s answers again", self._endpoint)
         self._breaker.answered()
         self._learned.replied()
         self._refused_since, self._backoff_s = None, BACKOFF_S
@@ -175,10 +180,14 @@ class Limiter:
         """No answer, or one of a broken server. Returns whether the endpoint is out, not just this call."""
         now = asyncio.get_running_loop().time()
         self._fault_share += MEMORY * (1 - self._fault_share)
+        was_open = self._breaker.is_open
         self._breaker.failed(slot.sent_at, now)
         if self._fault_share > FAULT_SHARE and slot.sent_at >= self._cut_at:
             self._cut_at = now  # once in a round trip: those sent before it tell nothing about the new limit
             self._cut(self._limit)
+        if self._breaker.is_open and not was_open:
+            out = "%s: no answer to any of the last calls; it is waited for, up to %g s, and asked now and then"
+            logger.warning(out, self._endpoint, self._patience_s)
         if self._breaker.is_open:
             self._suspended_at = now
             self._limit, self._slow_start_below = 1.0, self._most / 2

@@ -543,11 +543,14 @@ class TestOutages:
         asking = (caller.ask(model, messages, WARM, row=Row(id=str(number))) for number in range(rows))
         return await asyncio.gather(*asking, return_exceptions=True)
 
-    def test_an_outage_of_some_minutes_fails_no_row(self) -> None:
+    def test_an_outage_of_some_minutes_fails_no_row_and_is_said_once(self, caplog: pytest.LogCaptureFixture) -> None:
         async def main() -> list[Reply | BaseException]:
             return await self.outcomes(Shaky(lambda seconds, _: 2 < seconds < 300))
 
         assert all(isinstance(outcome, Reply) for outcome in run(main()))
+        began, ended = (record.getMessage() for record in caplog.records)
+        assert "no answer to any of the last calls; it is waited for, up to 600 s" in began
+        assert ended.endswith(" answers again")
 
     def test_an_outage_that_outlasts_the_patience_fails_the_rows_that_are_left(self) -> None:
         async def main() -> list[Reply | BaseException]:
