@@ -6,10 +6,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.errors import UserError
+from blackbox_kd.errors import UserError, did_you_mean
 from blackbox_kd.exports import rows_in
 from blackbox_kd.registry import Registry, Step
-from blackbox_kd.validation import did_you_mean
 
 
 def _files(run: Path) -> Iterator[tuple[str, Path]]:

@@ -8,7 +8,7 @@ import yaml
 
 from blackbox_kd.exports import LEFT_OUT
 from blackbox_kd.marks import mentions
-from blackbox_kd.private import write_whole
+from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.report import comparison_in_words, interval, percent
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blackbox_kd.errors import SetupError
-from blackbox_kd.private import no_telemetry
+from blackbox_kd.privacy import no_telemetry
 
 if TYPE_CHECKING:
     import numpy as np

@@ -19,6 +19,8 @@ BlackboxError
 └── Stopped                 Ctrl-C or SIGTERM, after a clean stop               exit status 130
 """
 
+import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -138,3 +140,9 @@ class Stopped(BlackboxError):
 
     def __init__(self, message: str = "stopped; everything paid for is kept. Run the same command to go on") -> None:
         super().__init__(message)
+
+
+def did_you_mean(name: str, names: Sequence[str]) -> str:
+    """`did you mean 'x'?` for the closest of `names`, or nothing."""
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else ""

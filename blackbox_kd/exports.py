@@ -10,7 +10,7 @@ from typing import Any
 
 from blackbox_kd import json_text, shapes, yaml_source
 from blackbox_kd.errors import DataError
-from blackbox_kd.private import open_anew, write_whole
+from blackbox_kd.privacy import open_anew, write_whole
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.schema import Row
 from blackbox_kd.sources import PEEK

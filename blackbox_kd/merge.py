@@ -23,7 +23,7 @@ from blackbox_kd.ledger import Ledger
 from blackbox_kd.ledger import adopt as ledger_adopt
 from blackbox_kd.live import account_line
 from blackbox_kd.open_models import OpenModels
-from blackbox_kd.private import open_anew
+from blackbox_kd.privacy import open_anew
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.run import RunFolder, StoredTable, gather_losses
 from blackbox_kd.shard_folders import Found, find, ledger_of

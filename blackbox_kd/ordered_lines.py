@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from blackbox_kd import json_text
-from blackbox_kd.private import open_anew, write_whole
+from blackbox_kd.privacy import open_anew, write_whole
 
 BUFFER_BYTES = 2**18
 """What is read or written at once: each time costs a system call, and the interpreter's lock."""

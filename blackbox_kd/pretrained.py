@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import SetupError
-from blackbox_kd.private import no_telemetry
+from blackbox_kd.privacy import no_telemetry
 
 PLAIN = "plain"
 PLAIN_TEMPLATE = """\

@@ -9,7 +9,7 @@ from typing import Any, Self
 from blackbox_kd import __version__
 from blackbox_kd.errors import UserError
 from blackbox_kd.ordered_lines import BUFFER_BYTES, OrderedLines
-from blackbox_kd.private import open_anew, open_shared, write_whole
+from blackbox_kd.privacy import open_anew, open_shared, write_whole
 from blackbox_kd.schema import Dropped, Outcome, Row
 
 _decode = json.JSONDecoder().raw_decode

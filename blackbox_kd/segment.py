@@ -6,10 +6,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from blackbox_kd.accounts import Account
+from blackbox_kd.concurrency import run_all
 from blackbox_kd.context import OWN_ERRORS, RunContext, Shared, failure
 from blackbox_kd.recipe import Planned
 from blackbox_kd.schema import Outcome, Row, Table
-from blackbox_kd.streaming import run_all
 
 Sink = Callable[[int, str, Outcome], None]
 """Is given the number of the input row, the step's label, and what became of a row; rows of the last step only."""

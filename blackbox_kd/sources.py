@@ -13,11 +13,10 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from blackbox_kd.errors import DataError, SetupError
-from blackbox_kd.private import no_telemetry
+from blackbox_kd.errors import DataError, SetupError, did_you_mean
+from blackbox_kd.privacy import no_telemetry
 from blackbox_kd.schema import Row, digest
 from blackbox_kd.table_files import READERS, plain, read_file
-from blackbox_kd.validation import did_you_mean
 
 PEEK = 50
 """Rows that are read to know a table's columns: a row need not have all of them."""

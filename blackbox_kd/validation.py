@@ -1,8 +1,7 @@
 """Pydantic's findings -> problems with a line, what was expected, and a fix."""
 
-import difflib
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from blackbox_kd import field_words
-from blackbox_kd.errors import Problem
+from blackbox_kd.errors import Problem, did_you_mean
 from blackbox_kd.yaml_source import Path, Source, dotted, shown
 
 M = TypeVar("M", bound=BaseModel)
@@ -168,9 +167,3 @@ def _fix(given: list[str], lacking: list[str]) -> str:
     if have and lack:
         return f"add {lack}, or take {have} out"
     return f"take one of {have} out" if have else f"add {lack}" if lack else "change the fields of this entry"
-
-
-def did_you_mean(name: str, names: Sequence[str]) -> str:
-    """`did you mean 'x'?` for the closest of `names`, or nothing."""
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else ""

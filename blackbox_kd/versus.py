@@ -5,8 +5,8 @@ from statistics import fmean
 from typing import Any
 
 from blackbox_kd import evidence, verdicts
+from blackbox_kd.concurrency import all_of
 from blackbox_kd.schema import Row, digest
-from blackbox_kd.together import all_of
 
 SCALE = (1, 10)
 ANSWERS = ("Answer 1", "Answer 2")

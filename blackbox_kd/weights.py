@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from blackbox_kd.errors import SetupError, StepError
-from blackbox_kd.private import no_telemetry
+from blackbox_kd.privacy import no_telemetry
 
 PACKAGE = "package:"
 WEIGHTS = ("*.safetensors", "adapter_config.json", "config.json", "*.gguf")

@@ -8,7 +8,7 @@ import pytest
 
 from blackbox_kd.errors import UserError
 from blackbox_kd.ordered_lines import OrderedLines
-from blackbox_kd.private import write_whole
+from blackbox_kd.privacy import write_whole
 from blackbox_kd.run import RunFolder, StoredTable
 from blackbox_kd.schema import Row
 

@@ -19,7 +19,7 @@ from uuid import uuid4
 from blackbox_kd.calls.batch_api import ENDPOINT
 from blackbox_kd.errors import StepError
 from blackbox_kd.ledger import left as ledger_left
-from blackbox_kd.private import KEPT, open_anew
+from blackbox_kd.privacy import KEPT, open_anew
 
 
 class Noted(NamedTuple):

@@ -21,11 +21,12 @@ from blackbox_kd.cli.options import (
     settle_trust,
     trust_option,
 )
-from blackbox_kd.cli.read import cache_folder, print_json
+from blackbox_kd.cli.read import print_json
 from blackbox_kd.cli.shards import merge
 from blackbox_kd.cli.stopping import stoppable
 from blackbox_kd.errors import BlackboxError
-from blackbox_kd.private import UMASK, no_telemetry
+from blackbox_kd.paths import cache_folder
+from blackbox_kd.privacy import UMASK, no_telemetry
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -162,9 +162,9 @@ def _run_of(path: Path, run: str | None) -> str | None:
     Raises:
         UserError: the ledger knows no such run.
     """
+    from blackbox_kd.errors import did_you_mean
     from blackbox_kd.ledger import admin
     from blackbox_kd.run import identity
-    from blackbox_kd.validation import did_you_mean
 
     if run is None:
         return None

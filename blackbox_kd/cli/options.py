@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from blackbox_kd.cli.read import config_folder
 from blackbox_kd.errors import UserError
+from blackbox_kd.paths import config_folder
 
 
 def find_recipe(name: str) -> Path:
     """A recipe by path, or by its bare name in `recipes/` here or in the package."""
+    from blackbox_kd.errors import did_you_mean
     from blackbox_kd.recipe.check import bundled
-    from blackbox_kd.validation import did_you_mean
 
     places = [Path(), Path("recipes"), bundled("recipes")]
     for place in places:

@@ -1,27 +1,15 @@
 """The commands that only read: show, report, steps, schema, path."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from blackbox_kd.errors import UserError
+from blackbox_kd.paths import cache_folder, config_folder
 
 SCHEMA_VERSION = 1
-
-
-def cache_folder() -> Path:
-    """Where converted weights are kept; XDG_CACHE_HOME is honoured."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "blackbox-kd"
-
-
-def config_folder() -> Path:
-    """Where is kept what the user has agreed to; XDG_CONFIG_HOME is honoured."""
-    root = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(root) / "blackbox-kd"
 
 
 def print_json(value: dict[str, Any]) -> None:

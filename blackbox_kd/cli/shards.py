@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from blackbox_kd.cli.options import find_recipe, recipe_options
-from blackbox_kd.cli.read import cache_folder, print_json
+from blackbox_kd.cli.read import print_json
+from blackbox_kd.paths import cache_folder
 
 
 @click.command()

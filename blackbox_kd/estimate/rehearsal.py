@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from blackbox_kd.calls.budget import Budget
+from blackbox_kd.concurrency import in_order
 from blackbox_kd.context import OWN_ERRORS, RunContext, Shared, failure
 from blackbox_kd.errors import CallError, SetupError, StepError
 from blackbox_kd.estimate.calls import NOT_BOUGHT, Asked, Probed, Rehearsing
@@ -23,7 +24,6 @@ from blackbox_kd.recipe import Planned, Recipe
 from blackbox_kd.run import RunFolder
 from blackbox_kd.schema import Dropped, Memory, Outcome, Request, Row, Table
 from blackbox_kd.shards import spent_in_shards
-from blackbox_kd.streaming import in_order
 
 Env = Mapping[str, str]
 Tables = Callable[[str], Table]

@@ -2,22 +2,14 @@
 
 from pathlib import Path
 
-import blackbox_kd
 from blackbox_kd import expressions
-from blackbox_kd.errors import UserError
+from blackbox_kd.errors import UserError, did_you_mean
 from blackbox_kd.marks import Mention, mentions, resolve
+from blackbox_kd.paths import bundled
 from blackbox_kd.prompt import Prompt, find
 from blackbox_kd.recipe.file import Planned
 from blackbox_kd.recipe.flow import Columns, Flow
-from blackbox_kd.validation import did_you_mean
 from blackbox_kd.yaml_source import shown
-
-
-def bundled(folder: str) -> Path:
-    """Where the package keeps its `prompts`, `recipes` or `data`: inside the wheel, or beside it in a checkout."""
-    package = Path(blackbox_kd.__file__).parent
-    inside = package / folder
-    return inside if inside.is_dir() else package.parent / folder
 
 
 def prompt_places(folder: Path) -> list[Path]:

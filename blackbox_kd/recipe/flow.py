@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from blackbox_kd.errors import Problem
+from blackbox_kd.errors import Problem, did_you_mean
 from blackbox_kd.recipe.entries import texts
 from blackbox_kd.recipe.file import Loop, Planned, Recipe
-from blackbox_kd.validation import did_you_mean
 from blackbox_kd.yaml_source import Path, keys
 
 Columns = set[str] | None

@@ -1,11 +1,10 @@
 """Models that a step names: they exist at that point of the chain, and can learn from the rows that they get."""
 
 from blackbox_kd import models, shapes
-from blackbox_kd.errors import DataError
+from blackbox_kd.errors import DataError, did_you_mean
 from blackbox_kd.marks import Mention
 from blackbox_kd.recipe.file import Loop, Planned, UntilMetric
 from blackbox_kd.recipe.flow import Columns, Flow
-from blackbox_kd.validation import did_you_mean
 from blackbox_kd.yaml_source import shown
 
 

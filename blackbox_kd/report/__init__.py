@@ -11,7 +11,7 @@ from typing import Any
 
 from blackbox_kd import exports
 from blackbox_kd.accounts import Account
-from blackbox_kd.private import write_whole
+from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.report import evidence, judges, loops, rows
 from blackbox_kd.run import StoredTable

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import StepError, UserError
-from blackbox_kd.private import open_anew
+from blackbox_kd.privacy import open_anew
 
 NO_CODE_FROM_HERE = {"PYTHONSAFEPATH": "1"}
 """`python -m` looks for modules in the working directory first: a stranger's `torch.py` there would be run."""

@@ -24,7 +24,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from blackbox_kd.control_tokens import neutralise, pattern
 from blackbox_kd.errors import BlackboxError, DataError
-from blackbox_kd.private import UMASK
+from blackbox_kd.privacy import UMASK
 
 FIRST_PROCESS = os.environ.get("RANK", "0") == "0"
 """On several GPUs each has a process; one of them speaks and writes."""

@@ -23,8 +23,8 @@ from typing import Any
 from aiohttp import web
 
 from blackbox_kd import recipe as recipes
-from blackbox_kd.cli.read import cache_folder
 from blackbox_kd.ledger import admin
+from blackbox_kd.paths import cache_folder
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.recipe.check import bundled
 from blackbox_kd.runner import Options, Run

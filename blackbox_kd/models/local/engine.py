@@ -10,7 +10,7 @@ from blackbox_kd import pretrained
 from blackbox_kd.control_tokens import neutralise, pattern
 from blackbox_kd.errors import CallError, RequestRejected, SetupError
 from blackbox_kd.matmul import quicker_float32
-from blackbox_kd.private import no_telemetry
+from blackbox_kd.privacy import no_telemetry
 from blackbox_kd.schema import Message
 
 ROWS = {"cpu": 32, "cuda": 128}

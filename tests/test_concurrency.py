@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from blackbox_kd.streaming import in_order, run_all
+from blackbox_kd.concurrency import in_order, run_all
 
 
 async def test_a_slow_item_delays_nobody_else() -> None:

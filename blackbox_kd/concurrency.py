@@ -1,9 +1,11 @@
-"""Rows side by side, with bounded memory and no barrier between them."""
+"""Work side by side: the rows of a table with bounded memory and no barrier between them, and the calls of one row."""
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+from blackbox_kd.errors import CallError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -66,3 +68,19 @@ async def in_order(items: Iterable[T], work: Callable[[T], Awaitable[R]], window
         raise
     finally:
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def all_of(*calls: Coroutine[Any, Any, T]) -> list[T]:
+    """What the calls bring, in their order.
+
+    No call is broken off because another one failed: it may be paid for already, and its reply will be wanted when
+    the row is worked on again.
+
+    Raises:
+        CallError: of the first call that failed; an error that ends the run comes before those of the row.
+    """
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    failed = [each for each in found if isinstance(each, BaseException)]
+    for error in sorted(failed, key=lambda each: isinstance(each, CallError)):
+        raise error
+    return [each for each in found if not isinstance(each, BaseException)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from blackbox_kd.calls.batch_store import Store
-from blackbox_kd.private import open_anew
+from blackbox_kd.privacy import open_anew
 from tests.runs import execute, trained
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX's")
