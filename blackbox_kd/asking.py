@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from blackbox_kd import expressions
 from blackbox_kd.registry import StepConfig
+from blackbox_kd.sandbox import expressions
 from blackbox_kd.schema import Row, Sampling, refuse_reserved
 
 _EMPHASIS = "*_`"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blackbox_kd.errors import DataError
-from blackbox_kd.expressions import FUNCTIONS, evaluate, parse
+from blackbox_kd.sandbox.expressions import FUNCTIONS, evaluate, parse
 
 ROW: dict[str, Any] = {
     "id": "r0",

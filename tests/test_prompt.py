@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from blackbox_kd.errors import DataError, UserError
-from blackbox_kd.prompt import Prompt, find
 from blackbox_kd.recipe.check import bundled
+from blackbox_kd.sandbox.prompt import Prompt, find
 
 NOT_THERE = "ask.jinja: includes {!r}, which does not exist as a .jinja file beside it"
 ROWS = [{"instruction": "1 + 1?", "response": "2"}, {"instruction": "2 + 2?", "response": "4"}]

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_kd import sandbox
 from blackbox_kd.errors import DataError, RequestRejected, UserError
 from blackbox_kd.models import Setup, scripted
-from blackbox_kd.prompt import Prompt
+from blackbox_kd.sandbox import jinja
+from blackbox_kd.sandbox.prompt import Prompt
 from blackbox_kd.schema import Request, Row, Sampling
 
-TOO_LONG = f"it makes a text or a list of more than {sandbox.LONGEST:,} characters"
-TOO_MUCH = f"what it makes on its way is more than {sandbox.WORK:,} characters"
+TOO_LONG = f"it makes a text or a list of more than {jinja.LONGEST:,} characters"
+TOO_MUCH = f"what it makes on its way is more than {jinja.WORK:,} characters"
 DOUBLED = (
     "{{% set ns = namespace(x={0}) %}}{{% for n in range(100) %}}{{% set ns.x = {1} %}}{{% endfor %}}{{{{ ns.x }}}}"
 )
@@ -101,7 +101,7 @@ def test_templates_that_would_fill_the_memory_are_refused_before_they_do(tmp_pat
 
 
 def test_a_template_that_takes_its_time_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "SECONDS", 0.05)
+    monkeypatch.setattr(jinja, "SECONDS", 0.05)
     (tmp_path / "ask.jinja").write_text("{% for n in range(99999) %}{% if 'z' in text %}{% endif %}{% endfor %}")
     with pytest.raises(DataError, match=r"the sandbox does not allow this: it takes more than 0\.05 s"):
         Prompt("ask", tmp_path / "ask.jinja").render({"text": "x" * 1_000_000})

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 import yaml
 
-from blackbox_kd import answers, expressions
+from blackbox_kd import answers
 from blackbox_kd import recipe as recipes
 from blackbox_kd.errors import DataError, RecipeError, UserError
-from blackbox_kd.prompt import Prompt
+from blackbox_kd.sandbox import expressions
+from blackbox_kd.sandbox.prompt import Prompt
 from blackbox_kd.schema import Row
 
 ROOT = Path(__file__).parent.parent

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from blackbox_kd.errors import RequestRejected, SetupError
 from blackbox_kd.logprobs import LOGPROBS, TOKENS, TOKENS_TOLD
 from blackbox_kd.models import Model, ModelConfig, Price, Setup
-from blackbox_kd.sandbox import Sandbox
+from blackbox_kd.sandbox.jinja import Sandbox
 from blackbox_kd.schema import Request, digest
 
 DEFAULT = (

@@ -14,7 +14,6 @@ from blackbox_kd import answers, models, sources
 from blackbox_kd.errors import Problem, UserError, did_you_mean
 from blackbox_kd.marks import Mention, mentions, resolve
 from blackbox_kd.paths import bundled
-from blackbox_kd.prompt import from_here
 from blackbox_kd.recipe import columns as recipe_columns
 from blackbox_kd.recipe import loops as recipe_loops
 from blackbox_kd.recipe import models as recipe_models
@@ -23,6 +22,7 @@ from blackbox_kd.recipe.columns import prompt_places
 from blackbox_kd.recipe.entries import bad_name
 from blackbox_kd.recipe.file import Planned, Recipe
 from blackbox_kd.recipe.flow import Columns, Flow
+from blackbox_kd.sandbox.prompt import from_here
 from blackbox_kd.yaml_source import Path as Place
 from blackbox_kd.yaml_source import shown
 

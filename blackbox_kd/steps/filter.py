@@ -18,10 +18,11 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from blackbox_kd import expressions, leaks
+from blackbox_kd import leaks
 from blackbox_kd.embeddings import EmbeddingPool
 from blackbox_kd.errors import DataError
 from blackbox_kd.registry import Column, Expression, StepConfig, TableName, row_step, table_step
+from blackbox_kd.sandbox import expressions
 from blackbox_kd.schema import Context, Dropped, Failed, Outcome, Row, Table
 from blackbox_kd.similarity import UNSPACED, MinHashPool, Pool, RougePool, tokens
 

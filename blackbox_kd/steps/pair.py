@@ -15,9 +15,10 @@ from typing import NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from blackbox_kd import expressions, similarity
+from blackbox_kd import similarity
 from blackbox_kd.errors import DataError
 from blackbox_kd.registry import Column, Expression, StepConfig, table_step
+from blackbox_kd.sandbox import expressions
 from blackbox_kd.schema import Context, Dropped, Failed, Outcome, Row, Table
 
 ROUNDING = 1e-9

@@ -6,7 +6,7 @@ import pytest
 
 from blackbox_kd.errors import ReplyFault, UnusableText
 from blackbox_kd.paths import bundled
-from blackbox_kd.prompt import Prompt, find
+from blackbox_kd.sandbox.prompt import Prompt, find
 from blackbox_kd.schema import Dropped, Failed, Message, Row
 from blackbox_kd.steps import judge
 from tests.fakes import FakeContext, rows

@@ -17,7 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-from blackbox_kd.sizes import LONGEST, MOST, MOST_OF_METHODS, bits, weight
+from blackbox_kd.sandbox.limits import LONGEST, MOST, MOST_OF_METHODS, bits, weight
 
 GLOBALS = ("range", "namespace", "joiner", "cycler", "dict")
 """Functions that templates may call. Jinja's `lipsum` is not among them: it makes text of any length."""

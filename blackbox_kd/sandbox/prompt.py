@@ -24,7 +24,7 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 
 from blackbox_kd.errors import DataError, UserError
-from blackbox_kd.sandbox import GLOBALS, Sandbox
+from blackbox_kd.sandbox.jinja import GLOBALS, Sandbox
 from blackbox_kd.schema import Message
 
 ROLES = ("system", "user", "assistant")

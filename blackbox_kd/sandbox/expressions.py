@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blackbox_kd.errors import DataError
-from blackbox_kd.expression_functions import FUNCTIONS, HELPERS, check_pattern
+from blackbox_kd.sandbox.functions import FUNCTIONS, HELPERS, check_pattern
 
 _LONGEST = 1_000
 _CONSTANTS = {"true": True, "false": False, "null": None}

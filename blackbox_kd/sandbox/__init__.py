@@ -1,0 +1,1 @@
+"""Text of strangers, evaluated: prompts, chat templates and row expressions, inside fixed limits."""
