@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd import recipe as recipes
-from blackbox_kd import shapes, sources
 from blackbox_kd.errors import DataError
 from blackbox_kd.recipe import Recipe
-from blackbox_kd.sources import TableSource
+from blackbox_kd.tables import formats, sources
+from blackbox_kd.tables.sources import TableSource
 from blackbox_kd.yaml_source import Source
 
 QUESTIONS = ("instruction", "question", "problem", "input", "prompt")
@@ -38,11 +38,11 @@ def training(
     recipe = _built(values, overrides)
     found = sources.columns(recipe.data["rows"], recipe.folder) or []
     try:
-        shape = shapes.recognise(name for name in found if name != "id")
+        shape = formats.recognise(name for name in found if name != "id")
     except DataError as error:
         what, _, _ = str(error).partition("\n  fix: ")
         raise DataError(f"{data}: {what}\n  fix: rename columns: --set data.rows.rename.OLD=NEW") from error
-    if wrong := shapes.not_for(method, shape):
+    if wrong := formats.not_for(method, shape):
         other = "sft" if method == "dpo" else "dpo"
         raise DataError(f"{data}: {wrong}\n  fix: --method {other}, or other rows")
     return recipe

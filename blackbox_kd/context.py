@@ -14,8 +14,9 @@ from blackbox_kd.marks import mentions
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe import Planned, Recipe
-from blackbox_kd.run import RunFolder, StoredTable
+from blackbox_kd.run import RunFolder
 from blackbox_kd.schema import Failed, Memory, Message, Outcome, Reply, Row, Sampling, Table, digest
+from blackbox_kd.tables.stored import StoredTable
 
 WINDOW = 64
 """Rows that are worked on side by side when no model sets the pace."""
@@ -135,8 +136,9 @@ class RunContext:
 
     async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:
         """See `schema.Context.train`."""
-        from blackbox_kd import exports, pretrained, weights
+        from blackbox_kd import exports
         from blackbox_kd.training import launch
+        from blackbox_kd.weights import load, locate
 
         shared = self._shared
         rows = list(rows)
@@ -153,8 +155,8 @@ class RunContext:
         setup = shared.models.setup(model)
         adapter = getattr(config, "adapter", None)
         job = {
-            "model": str(weights.resolve(config.model, setup.cache, setup.folder)),
-            "chat_template": pretrained.template_text(getattr(config, "chat_template", None), setup.folder),
+            "model": str(locate.resolve(config.model, setup.cache, setup.folder)),
+            "chat_template": load.template_text(getattr(config, "chat_template", None), setup.folder),
             "adapter_from": str((setup.folder / adapter).resolve()) if adapter else None,
             "data": str(data),
             "output": str(output),
@@ -175,12 +177,12 @@ class RunContext:
         Raises:
             DataError: such a row.
         """
-        from blackbox_kd import overlap
+        from blackbox_kd.analysis import contamination
 
         held_out = [name for name, source in self._shared.recipe.data.items() if source.held_out]
         known = [self._shared.tables[name] for name in held_out if name in self._shared.tables]
         try:
-            overlap.refuse(known, [Memory("training", rows)])
+            contamination.refuse(known, [Memory("training", rows)])
         except DataError as error:
             raise DataError(f"{self.step}: {error}") from error
 

@@ -8,12 +8,13 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd import json_text, shapes, yaml_source
+from blackbox_kd import json_text, yaml_source
 from blackbox_kd.errors import DataError
 from blackbox_kd.privacy import open_anew, write_whole
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.schema import Row
-from blackbox_kd.sources import PEEK
+from blackbox_kd.tables import formats
+from blackbox_kd.tables.sources import PEEK
 
 LEFT_OUT = "left_out.jsonl"
 """Beside the data set: the rows that it lacks because nothing can be learnt from them, each with its reason."""
@@ -92,12 +93,12 @@ def rows_in(folder: Path) -> int:
 def _shape(first: list[Row], method: str | None) -> str | None:
     """The shape of rows, by the columns of the first ones: a single row need not have all of them."""
     try:
-        shape = shapes.recognise(dict.fromkeys(name for row in first for name in row))
+        shape = formats.recognise(dict.fromkeys(name for row in first for name in row))
     except DataError:
         if method is not None and first:
             raise
         return None
-    if method is not None and (wrong := shapes.not_for(method, shape)):
+    if method is not None and (wrong := formats.not_for(method, shape)):
         needs, other = ("chosen, rejected", "sft") if method == "dpo" else ("prompt, completion", "dpo")
         raise DataError(f"{wrong}\n  fix: give it rows with {needs}, or method: {other}")
     return shape
@@ -121,18 +122,18 @@ def _line(value: Mapping[str, Any]) -> bytes:
 def _converted(row: Row, shape: str | None) -> dict[str, Any]:
     if shape is None:
         return dict(row)
-    missing = [name for name in shapes.SHAPES[shape] if name not in row]
+    missing = [name for name in formats.SHAPES[shape] if name not in row]
     if missing:
         raise DataError(f"column {missing[0]!r} is missing")
     beside = {name: value for name, value in row.items() if _is_plain(value) and name not in HELD_BACK}
     for name in TRL_COLUMNS:
         beside.pop(name, None)
-    return {**shapes.convert(_with_turns(row, shape), shape), **beside}
+    return {**formats.convert(_with_turns(row, shape), shape), **beside}
 
 
 def _with_turns(row: Row, shape: str) -> Row:
     """The row with the turns of a conversation that stands in it as JSON text."""
-    column = shapes.SHAPES[shape][0]
+    column = formats.SHAPES[shape][0]
     text = row[column]
     if shape not in CONVERSATIONS or not isinstance(text, str) or not text.strip():
         return row

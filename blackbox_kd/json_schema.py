@@ -7,7 +7,7 @@ from blackbox_kd.marks import earlier
 from blackbox_kd.recipe import RecipeFile
 from blackbox_kd.recipe.file import LoopConfig
 from blackbox_kd.registry import Registry
-from blackbox_kd.sources import TableSource
+from blackbox_kd.tables.sources import TableSource
 
 
 def recipe_schema() -> dict[str, Any]:

@@ -12,8 +12,8 @@ from blackbox_kd.context import Shared
 from blackbox_kd.errors import StepError
 from blackbox_kd.marks import mentions
 from blackbox_kd.recipe.file import Loop, UntilMetric, UntilRows
-from blackbox_kd.run import StoredTable
 from blackbox_kd.stages import Rounds
+from blackbox_kd.tables.stored import StoredTable
 from blackbox_kd.working import Work
 
 LISTS = {"accuracy": "evaluations", "win_rate": "win_rates"}

@@ -25,10 +25,11 @@ from blackbox_kd.live import account_line
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.privacy import open_anew
 from blackbox_kd.recipe import Recipe
-from blackbox_kd.run import RunFolder, StoredTable, gather_losses
+from blackbox_kd.run import RunFolder, gather_losses
 from blackbox_kd.shard_folders import Found, find, ledger_of
 from blackbox_kd.shards import owner, stage_files
 from blackbox_kd.stages import Stage
+from blackbox_kd.tables.stored import StoredTable
 
 Places: TypeAlias = "list[array[int]]"
 """For each shard, where its rows stand in the whole table. In quotes, as an array takes no `[...]` in Python 3.11."""

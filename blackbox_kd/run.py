@@ -2,44 +2,19 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
 from blackbox_kd import __version__
 from blackbox_kd.errors import UserError
-from blackbox_kd.ordered_lines import BUFFER_BYTES, OrderedLines
 from blackbox_kd.privacy import open_anew, open_shared, write_whole
 from blackbox_kd.schema import Dropped, Outcome, Row
+from blackbox_kd.tables.ordered_writer import OrderedLines
+from blackbox_kd.tables.stored import StoredTable
 
-_decode = json.JSONDecoder().raw_decode
 IDENTITY = Path("work") / "run"
 """File of a run folder that holds its name in the ledger."""
-
-
-class StoredTable:
-    """A finished table on disk; iterating reads it anew, row by row.
-
-    Args:
-        name: the table's name.
-        path: its JSONL file.
-        rows: number of rows.
-        sha256: of the file; two tables with the same rows in the same order have the same.
-    """
-
-    def __init__(self, name: str, path: Path, rows: int, sha256: str) -> None:
-        self.name = name
-        self.path = path
-        self.rows = rows
-        self.sha256 = sha256
-
-    def __iter__(self) -> Iterator[Row]:
-        with self.path.open(encoding="utf-8", newline="\n", buffering=BUFFER_BYTES) as file:
-            for line in file:
-                yield Row(_decode(line)[0])
-
-    def __len__(self) -> int:
-        return self.rows
 
 
 def identity(path: Path) -> str:

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd import cards, exports, loops, overlap, report, sources, spending
+from blackbox_kd import cards, exports, loops, report, spending
 from blackbox_kd.accounts import Account, refuse_failures
+from blackbox_kd.analysis import contamination
 from blackbox_kd.calls.batch_caller import BatchingCaller
 from blackbox_kd.calls.batch_store import Store
 from blackbox_kd.calls.batches import Batches
@@ -21,9 +22,11 @@ from blackbox_kd.live import View
 from blackbox_kd.marks import mentions
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Recipe
-from blackbox_kd.run import RunFolder, StoredTable, gather_losses, identity
+from blackbox_kd.run import RunFolder, gather_losses, identity
 from blackbox_kd.shards import Done, Leading, Shard, finish, leading, spent_in_shards
 from blackbox_kd.stages import Rounds, Stage, planned_until, program
+from blackbox_kd.tables import sources
+from blackbox_kd.tables.stored import StoredTable
 from blackbox_kd.working import Work
 
 
@@ -177,7 +180,7 @@ class Run:
         tables, data = self._shared.tables, self.recipe.data
         held_out = [table for name, table in tables.items() if data[name].held_out]
         training = [table for name, table in tables.items() if not data[name].held_out]
-        return overlap.refuse(held_out, training)
+        return contamination.refuse(held_out, training)
 
     def _write_report(self, caller: Caller, ledger: Ledger, status: str) -> None:
         folder = self._shared.folder

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from blackbox_kd import sources
 from blackbox_kd.accounts import Account
 from blackbox_kd.context import Shared
 from blackbox_kd.errors import BudgetReached, UserError
@@ -24,9 +23,10 @@ from blackbox_kd.ledger import Ledger, Spent
 from blackbox_kd.marks import mentions
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Planned, Recipe
-from blackbox_kd.run import StoredTable
 from blackbox_kd.schema import Row, digest
 from blackbox_kd.stages import Rounds, Stage, drawn
+from blackbox_kd.tables import sources
+from blackbox_kd.tables.stored import StoredTable
 
 LOSSES = ("dropped", "failed")
 

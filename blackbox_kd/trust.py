@@ -13,8 +13,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from blackbox_kd import models
-from blackbox_kd.calls.http_chat import is_loopback
 from blackbox_kd.errors import Problem, RecipeError, UserError
+from blackbox_kd.models.http.chat import is_loopback
 from blackbox_kd.recipe import Recipe
 
 OPENAI = ("OPENAI_API_KEY", "api.openai.com")

@@ -1,6 +1,6 @@
 import pytest
 
-from blackbox_kd import arithmetic
+from blackbox_kd.analysis import equations
 
 
 @pytest.mark.parametrize(
@@ -22,13 +22,13 @@ from blackbox_kd import arithmetic
     ],
 )
 def test_wrong_results_are_replaced_and_right_ones_stay(text: str, mended: str) -> None:
-    assert arithmetic.fix(text) == mended
+    assert equations.fix(text) == mended
 
 
 def test_precedence_brackets_and_signs_are_those_of_arithmetic() -> None:
-    assert arithmetic.calculate("2 + 3 * 4") == 14
-    assert arithmetic.calculate("-(2 + 3) * 4") == -20
-    assert arithmetic.calculate("7 - 2 - 1") == 4
-    assert arithmetic.calculate("8 / 4 / 2") == 1
-    assert arithmetic.calculate("2 +") is None
-    assert arithmetic.calculate("(2 + 3") is None
+    assert equations.calculate("2 + 3 * 4") == 14
+    assert equations.calculate("-(2 + 3) * 4") == -20
+    assert equations.calculate("7 - 2 - 1") == 4
+    assert equations.calculate("8 / 4 / 2") == 1
+    assert equations.calculate("2 +") is None
+    assert equations.calculate("(2 + 3") is None

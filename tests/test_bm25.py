@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from blackbox_kd.bm25 import K1, B, Bm25
+from blackbox_kd.analysis.bm25 import K1, B, Bm25
 
 TEXTS = ["a cat sat", "a dog sat and sat and sat", "a bird flew over a cat", ""]
 

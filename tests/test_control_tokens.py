@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from blackbox_kd.control_tokens import neutralise, pattern
+from blackbox_kd.weights.control_tokens import neutralise, pattern
 
 
 def test_tokens_that_no_field_of_the_config_names_are_control_tokens_too(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from blackbox_kd.drawing import Drawn
 from blackbox_kd.schema import Memory
+from blackbox_kd.tables.sampling import Drawn
 from tests.fakes import rows
 
 THREE = Memory("pool", rows({"n": 0}, {"n": 1}, {"n": 2}))

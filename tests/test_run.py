@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from blackbox_kd.errors import UserError
-from blackbox_kd.ordered_lines import OrderedLines
 from blackbox_kd.privacy import write_whole
-from blackbox_kd.run import RunFolder, StoredTable
+from blackbox_kd.run import RunFolder
 from blackbox_kd.schema import Row
+from blackbox_kd.tables.ordered_writer import OrderedLines
+from blackbox_kd.tables.stored import StoredTable
 
 
 def test_rows_written_in_any_order_are_stored_in_theirs(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.errors import DataError
-from blackbox_kd.shapes import convert, convert_all, not_for, recognise
+from blackbox_kd.tables.formats import convert, convert_all, not_for, recognise
 
 
 def user(text: str) -> dict[str, str]:

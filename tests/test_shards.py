@@ -250,8 +250,8 @@ def test_a_budget_is_that_of_the_whole_run_and_of_all_its_divisions_together(cou
 
 
 def _ids() -> Iterator[str]:
-    from blackbox_kd import sources
-    from blackbox_kd.sources import TableSource
+    from blackbox_kd.tables import sources
+    from blackbox_kd.tables.sources import TableSource
 
     return (row.id for row in sources.make_rows(sources.read(TableSource(path="train.jsonl"), Path()), {}))
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blackbox_kd.embeddings import EmbeddingPool
+from blackbox_kd.analysis.embeddings import EmbeddingPool
+from blackbox_kd.analysis.similarity import MinHashPool, Pool, RougePool, rouge_l, tokens
 from blackbox_kd.errors import SetupError
-from blackbox_kd.similarity import MinHashPool, Pool, RougePool, rouge_l, tokens
 from tests.tiny import tiny_model
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d", "e", "1", "2", "東", "é"]), max_size=12).map(" ".join)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from blackbox_kd.errors import DataError, SetupError
 from blackbox_kd.schema import digest
-from blackbox_kd.sources import TableSource, columns, make_rows, read
+from blackbox_kd.tables.sources import TableSource, columns, make_rows, read
 
 ROWS = [{"question": "1 + 1?", "answer": "2"}, {"question": "2 + 2?", "answer": "4"}]
 

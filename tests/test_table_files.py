@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.errors import DataError
-from blackbox_kd.table_files import plain, read_file
+from blackbox_kd.tables.readers import plain, read_file
 
 
 def rows(path: Path, content: str | bytes) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blackbox_kd.vectors import distributions, farthest_first, text_vectors
+from blackbox_kd.analysis.kcenter import distributions, farthest_first, text_vectors
 
 POINTS = st.lists(st.tuples(*[st.integers(-9, 9)] * 2), min_size=2, max_size=20).map(lambda it: np.array(it, float))
 

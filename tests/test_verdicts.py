@@ -2,7 +2,7 @@
 
 import pytest
 
-from blackbox_kd.verdicts import bracketed, labelled
+from blackbox_kd.analysis.verdicts import bracketed, labelled
 
 PAIR = ("Answer 1", "Answer 2")
 TEN, FIVE = (1, 10), (1, 5)

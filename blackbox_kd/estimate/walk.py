@@ -8,7 +8,6 @@ from statistics import fmean
 
 from blackbox_kd import spending
 from blackbox_kd.asking import shortened
-from blackbox_kd.drawing import Drawn
 from blackbox_kd.estimate.calls import Asked, Probed
 from blackbox_kd.estimate.numbers import CASES, KEPT, NOTHING, REPLY_SHARE, Asking, Line, Span, share
 from blackbox_kd.estimate.rehearsal import Rehearsal, Rehearsed
@@ -18,6 +17,7 @@ from blackbox_kd.marks import mentions, resolve
 from blackbox_kd.recipe import Planned, Recipe
 from blackbox_kd.schema import Memory, Row
 from blackbox_kd.stages import Stage, drawn, program
+from blackbox_kd.tables.sampling import Drawn
 
 SHOWN_CHARS = 200
 """Of what is wrong with a probe."""

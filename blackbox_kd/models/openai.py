@@ -5,10 +5,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, field_validator
 
-from blackbox_kd.calls import http_chat
-from blackbox_kd.calls.batch_api import BATCH_LINES, BatchApi, BatchChat
 from blackbox_kd.errors import SetupError
 from blackbox_kd.models import Model, ModelConfig, Price, Setup
+from blackbox_kd.models.http import chat
+from blackbox_kd.models.http.batch_api import BATCH_LINES, BatchApi, BatchChat
 from blackbox_kd.schema import digest, refuse_reserved
 
 OPENAI = "https://api.openai.com/v1"
@@ -47,7 +47,7 @@ class Config(ModelConfig):
     @field_validator("base_url")
     @classmethod
     def _url(cls, value: str | None) -> str | None:
-        return None if value is None else http_chat.checked_url(value)
+        return None if value is None else chat.checked_url(value)
 
 
 def missing(config: Config, setup: Setup) -> list[tuple[str, str, str]]:
@@ -58,10 +58,10 @@ def missing(config: Config, setup: Setup) -> list[tuple[str, str, str]]:
     except ValueError as error:
         return [("provider", f"the variable OPENAI_BASE_URL: {error}.", "export OPENAI_BASE_URL=https://...")]
     try:
-        has_key = variable is None or http_chat.key_from(setup.env, variable) is not None
+        has_key = variable is None or chat.key_from(setup.env, variable) is not None
     except ValueError as error:
         return [("provider", str(error), f"export {variable}=...")]
-    if has_key or http_chat.is_loopback(base_url):
+    if has_key or chat.is_loopback(base_url):
         return []
     fix = f"export {variable}=... or name the variable that holds the key: key_env: NAME"
     return [("provider", f"{base_url} needs a key, and the variable {variable} is not set.", fix)]
@@ -88,8 +88,8 @@ def open_model(config: Config, setup: Setup) -> Model:
         raise SetupError(f"model {setup.name!r}: {message}\n  fix: {fix}")
     base_url = _base_url(config, setup)
     variable = _variable(config)
-    key = http_chat.key_from(setup.env, variable) if variable else None
-    http = http_chat.HttpChat(http_chat.Endpoint(base_url, key, config.max_concurrency, config.timeout_s))
+    key = chat.key_from(setup.env, variable) if variable else None
+    http = chat.HttpChat(chat.Endpoint(base_url, key, config.max_concurrency, config.timeout_s))
     return BatchChat(
         BatchApi(base_url, key, config.timeout_s),
         config,
@@ -101,7 +101,7 @@ def open_model(config: Config, setup: Setup) -> Model:
 
 
 def _base_url(config: Config, setup: Setup) -> str:
-    return config.base_url or http_chat.checked_url(setup.env.get("OPENAI_BASE_URL") or OPENAI)
+    return config.base_url or chat.checked_url(setup.env.get("OPENAI_BASE_URL") or OPENAI)
 
 
 def _variable(config: Config) -> str | None:

@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from blackbox_kd import pretrained, weights
 from blackbox_kd.errors import CallError, RequestRejected
 from blackbox_kd.logprobs import BEFORE_TEXT, LOGPROBS, TOKENS, TOKENS_TOLD, WITH_TEXT
 from blackbox_kd.models import Model, ModelConfig, Setup
 from blackbox_kd.models.local.engine import Engine, Job, Written, seed_of
 from blackbox_kd.schema import Request, digest
+from blackbox_kd.weights import load, locate
 
 GATHER_S = 0.02
 """How long an idle engine waits for requests that come together with the first."""
@@ -50,12 +50,12 @@ class Config(ModelConfig):
 
 def missing(config: Config, setup: Setup) -> list[tuple[str, str, str]]:
     """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
-    found = weights.problem(config.model, setup.folder)
+    found = locate.problem(config.model, setup.folder)
     problems = [("model", *found)] if found else []
     if config.adapter is not None and not (setup.folder / config.adapter / "adapter_config.json").is_file():
         what = f"{config.adapter!r} is no folder of an adapter: it has no adapter_config.json."
         problems.append(("adapter", what, "name the folder that training wrote"))
-    template = pretrained.template_problem(config.chat_template, setup.folder) if config.chat_template else None
+    template = load.template_problem(config.chat_template, setup.folder) if config.chat_template else None
     if template is not None:
         problems.append(("chat_template", *template))
     return problems
@@ -76,9 +76,9 @@ def open_model(config: Config, setup: Setup) -> Model:
 
 
 def _weights(config: Config, setup: Setup) -> list[Any]:
-    named = weights.identity(config.model, setup.cache, setup.folder)
-    adapter = weights.folder_hash(setup.folder / config.adapter, setup.cache) if config.adapter else None
-    template = pretrained.template_text(config.chat_template, setup.folder)
+    named = locate.identity(config.model, setup.cache, setup.folder)
+    adapter = locate.folder_hash(setup.folder / config.adapter, setup.cache) if config.adapter else None
+    template = load.template_text(config.chat_template, setup.folder)
     how = [adapter, config.dtype, config.chat_template_kwargs]
     return [named, *how] if template is None else [named, *how, template]
 
@@ -92,7 +92,7 @@ class TransformersModel:
         self._setup = setup
         self._identity = identity(config, setup)
         self.endpoint = f"transformers {self._identity[:16]}"
-        self._stops = [pretrained.PLAIN_STOP] if config.chat_template == pretrained.PLAIN else []
+        self._stops = [load.PLAIN_STOP] if config.chat_template == load.PLAIN else []
         self._engine: Engine | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="generate")
         self._new: list[Job] = []
@@ -156,13 +156,13 @@ class TransformersModel:
         if self._engine is None:
             config, setup = self._config, self._setup
             self._engine = Engine(
-                weights.resolve(config.model, setup.cache, setup.folder),
+                locate.resolve(config.model, setup.cache, setup.folder),
                 str(setup.folder / config.adapter) if config.adapter else None,
                 config.dtype,
                 config.device,
                 config.chat_template_kwargs,
                 rows=config.max_batch,
-                chat_template=pretrained.template_text(config.chat_template, setup.folder),
+                chat_template=load.template_text(config.chat_template, setup.folder),
             )
         return self._engine
 

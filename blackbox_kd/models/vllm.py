@@ -10,9 +10,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, field_validator
 
-from blackbox_kd.calls import http_chat
 from blackbox_kd.errors import SetupError
 from blackbox_kd.models import Model, ModelConfig, Price, Setup
+from blackbox_kd.models.http import chat
 from blackbox_kd.schema import refuse_reserved
 
 OWN_FIELDS = ("top_k", "min_p", "repetition_penalty", "chat_template_kwargs")
@@ -45,7 +45,7 @@ class Config(ModelConfig):
     @field_validator("base_url")
     @classmethod
     def _url(cls, value: str) -> str:
-        return http_chat.checked_url(value)
+        return chat.checked_url(value)
 
 
 def missing(config: Config, setup: Setup) -> list[tuple[str, str, str]]:
@@ -53,7 +53,7 @@ def missing(config: Config, setup: Setup) -> list[tuple[str, str, str]]:
     if config.key_env is None:
         return []
     try:
-        found = http_chat.key_from(setup.env, config.key_env)
+        found = chat.key_from(setup.env, config.key_env)
     except ValueError as error:
         return [("key_env", str(error), f"export {config.key_env}=...")]
     fix = f"export {config.key_env}=..., or leave key_env out if the server has no --api-key"
@@ -73,10 +73,10 @@ def open_model(config: Config, setup: Setup) -> Model:
     """
     for _, message, fix in missing(config, setup):
         raise SetupError(f"model {setup.name!r}: {message}\n  fix: {fix}")
-    key = http_chat.key_from(setup.env, config.key_env) if config.key_env else None
-    http = http_chat.HttpChat(http_chat.Endpoint(config.base_url, key, config.max_concurrency, config.timeout_s))
+    key = chat.key_from(setup.env, config.key_env) if config.key_env else None
+    http = chat.HttpChat(chat.Endpoint(config.base_url, key, config.max_concurrency, config.timeout_s))
     own = {name: value for name in OWN_FIELDS if (value := getattr(config, name)) is not None}
-    return http_chat.ChatModel(
+    return chat.ChatModel(
         config,
         http,
         endpoint=config.base_url,  # all models of a server share its GPU

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.registry import Registry, Step, StepConfig
 from blackbox_kd.sandbox.prompt import Prompt
-from blackbox_kd.sources import TableSource
+from blackbox_kd.tables.sources import TableSource
 from blackbox_kd.yaml_source import Source
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"

@@ -1,10 +1,11 @@
 """Models that a step names: they exist at that point of the chain, and can learn from the rows that they get."""
 
-from blackbox_kd import models, shapes
+from blackbox_kd import models
 from blackbox_kd.errors import DataError, did_you_mean
 from blackbox_kd.marks import Mention
 from blackbox_kd.recipe.file import Loop, Planned, UntilMetric
 from blackbox_kd.recipe.flow import Columns, Flow
+from blackbox_kd.tables import formats
 from blackbox_kd.yaml_source import shown
 
 
@@ -102,11 +103,11 @@ def check_rows(flow: Flow, planned: Planned, columns: Columns, named: list[Menti
     pairs = "put - {step: format, preference: true} before it, whose chosen: and rejected: name the two texts"
     plain = "put a step format before it, whose completion: names the text that is learnt"
     try:
-        shape = shapes.recognise(columns - {"id"})
+        shape = formats.recognise(columns - {"id"})
     except DataError as error:
         what, known, _ = (part.strip() for part in str(error).split("\n"))
         flow.report(planned, "step", f"{what}.", known, pairs if method == "dpo" else plain)
         return
-    if wrong := shapes.not_for(method, shape):
+    if wrong := formats.not_for(method, shape):
         fix = f"{pairs}; or method: sft" if method == "dpo" else "write method: dpo, or read a table without pairs"
         flow.report(planned, "method" if "method" in planned.config.model_fields_set else "step", f"{wrong}.", "", fix)

@@ -14,7 +14,7 @@ from blackbox_kd.accounts import Account
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.report import evidence, judges, loops, rows
-from blackbox_kd.run import StoredTable
+from blackbox_kd.tables.stored import StoredTable
 
 SCHEMA_VERSION = 1
 STOPPED = {"CancelledError", "KeyboardInterrupt"}

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from blackbox_kd import agreement
+from blackbox_kd.analysis import judge_agreement
 
 MEAN = "the mean of all"
 
@@ -16,7 +16,7 @@ def entries(funnel: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     found = []
     for account in funnel:
-        said = agreement.entry(account.get("counts", {}))
+        said = judge_agreement.entry(account.get("counts", {}))
         if said:
             where = {name: account[name] for name in ("step", "round") if account.get(name)}
             found.append({**where, **said})
@@ -52,7 +52,7 @@ def _agreement(found: list[Mapping[str, Any]]) -> list[str]:
 
 def _checked(entry: Mapping[str, Any]) -> str:
     """How a judge fares against checked answers; a judge that accepts everything agrees with every right one."""
-    judge = MEAN if entry["judge"] == agreement.MEAN else f"`{entry['judge']}`"
+    judge = MEAN if entry["judge"] == judge_agreement.MEAN else f"`{entry['judge']}`"
     parts = [
         f"{entry[f'{kind}_accepted']:,} of {entry[kind]:,} {kind} answers"
         + (f" ({_interval(entry[f'{kind}_accepted_ci95'])})" if entry[kind] else "")

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from itertools import islice, pairwise
 from typing import Any
 
-from blackbox_kd.run import StoredTable
 from blackbox_kd.schema import Row
+from blackbox_kd.tables.stored import StoredTable
 
 COUNT = 5
 LONGEST = 1200

@@ -7,7 +7,8 @@ Calls    none
 Source   Magister et al. 2023, arXiv:2212.08410 (only chains that end in the right answer teach)
 """
 
-from blackbox_kd import answers, arithmetic
+from blackbox_kd import answers
+from blackbox_kd.analysis import equations
 from blackbox_kd.registry import Answer, Column, NewColumn, StepConfig, row_step
 from blackbox_kd.schema import Context, Row
 
@@ -32,6 +33,6 @@ class Config(StepConfig):
 @row_step(reads=["{of}", "{against}"], writes=["{answer_as}", "{correct_as}"])
 async def run(row: Row, config: Config, ctx: Context) -> Row:
     if config.fix_arithmetic:
-        row = row | {config.of: arithmetic.fix(str(row[config.of]))}
+        row = row | {config.of: equations.fix(str(row[config.of]))}
     answer, correct = answers.judged(config.answer, str(row[config.of]), row[config.against], row)
     return row | {config.answer_as: answer, config.correct_as: correct}

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticKnownError
 
-from blackbox_kd import agreement, answers, measures, versus
+from blackbox_kd import answers
+from blackbox_kd.analysis import accuracy, judge_agreement, pairwise
 from blackbox_kd.asking import AskingConfig, named_twice
 from blackbox_kd.registry import Answer, Column, FromEarlier, ModelName, PromptName, table_step
 from blackbox_kd.schema import Context, Outcome, Row, Sampling, Table
@@ -89,7 +90,7 @@ class Config(AskingConfig):
 
     def prompt_variables(self) -> set[str]:
         """What the judge is shown."""
-        return versus.SHOWN if self.judge_prompt is not None else set()
+        return pairwise.SHOWN if self.judge_prompt is not None else set()
 
     def columns_after(self, columns: set[str]) -> set[str]:
         """All columns, and those of the judge."""
@@ -153,7 +154,7 @@ async def _answer(row: Row, model: str, config: Config, ctx: Context) -> list[Ou
     return [row.child(f"{model}.{ctx.round}" if ctx.round else model, columns | unjudged)]
 
 
-async def _verdict(row: Row, answered: measures.Answered, config: Config, ctx: Context) -> list[Outcome]:
+async def _verdict(row: Row, answered: accuracy.Answered, config: Config, ctx: Context) -> list[Outcome]:
     """The row with what the judge says; without it if the other model has not answered."""
     other = answered[str(config.against_model)].get(str(row["question"]))
     if other is None:
@@ -161,27 +162,27 @@ async def _verdict(row: Row, answered: measures.Answered, config: Config, ctx: C
 
     async def ask(values: Row) -> str:
         messages = ctx.render(str(config.judge_prompt), values)
-        reply = await ctx.ask(str(config.judge), messages, config.judging(), row=row, read=versus.scores)
+        reply = await ctx.ask(str(config.judge), messages, config.judging(), row=row, read=pairwise.scores)
         return reply.text
 
-    said = await versus.judged(row, str(other["response"]), ask)
+    said = await pairwise.judged(row, str(other["response"]), ask)
     gaps = said.pop("gaps")
-    ctx.count(**agreement.of_orders({str(config.judge): gaps}))
+    ctx.count(**judge_agreement.of_orders({str(config.judge): gaps}))
     return [row | said]
 
 
-def _record(answered: measures.Answered, table: Table, config: Config, ctx: Context) -> None:
+def _record(answered: accuracy.Answered, table: Table, config: Config, ctx: Context) -> None:
     def entries(found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         return [{"table": table.name, **entry} for entry in found]
 
     if config.answer is not None:
         accuracies = (
-            {"model": model, **measures.accuracy(list(rows.values()), config.by)} for model, rows in answered.items()
+            {"model": model, **accuracy.accuracy(list(rows.values()), config.by)} for model, rows in answered.items()
         )
         ctx.record("evaluations", entries(accuracies))
-        ctx.record("comparisons", entries(measures.gains(answered, ctx.seed)))
-        ctx.record("agreements", entries(measures.agreements(answered, answers.kind(config.answer))))
+        ctx.record("comparisons", entries(accuracy.gains(answered, ctx.seed)))
+        ctx.record("agreements", entries(accuracy.agreements(answered, answers.kind(config.answer))))
     if config.judge is not None:
         common = {"against": config.against_model, "judge": config.judge}
         others = [(model, rows.values()) for model, rows in answered.items() if model != config.against_model]
-        ctx.record("win_rates", entries({"model": model, **common, **versus.entry(rows)} for model, rows in others))
+        ctx.record("win_rates", entries({"model": model, **common, **pairwise.entry(rows)} for model, rows in others))

@@ -8,9 +8,6 @@ Source   Jiang et al. 2023, arXiv:2305.12870 (novelty, well-formed instructions)
 """  # noqa: E501
 
 import asyncio
-import re
-import string
-import unicodedata
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from importlib.util import find_spec
@@ -18,19 +15,16 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from blackbox_kd import leaks
-from blackbox_kd.embeddings import EmbeddingPool
+from blackbox_kd.analysis import leakage
+from blackbox_kd.analysis.embeddings import EmbeddingPool
+from blackbox_kd.analysis.similarity import MinHashPool, Pool, RougePool, tokens
+from blackbox_kd.analysis.well_formed import count_words, is_punctuation
 from blackbox_kd.errors import DataError
 from blackbox_kd.registry import Column, Expression, StepConfig, TableName, row_step, table_step
 from blackbox_kd.sandbox import expressions
 from blackbox_kd.schema import Context, Dropped, Failed, Outcome, Row, Table
-from blackbox_kd.similarity import UNSPACED, MinHashPool, Pool, RougePool, tokens
 
 FORMS = ("keep", "novelty", "well_formed", "leaks", "share")
-OPENING = "¿¡"
-"""Punctuation that begins a sentence where it is written well."""
-_UNSPACED = re.compile(f"[{UNSPACED}]")
-_PIECE = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 
 class Novelty(BaseModel):
@@ -149,7 +143,7 @@ async def run(row: Row, config: Config, ctx: Context) -> Row | Dropped:
         return row if expressions.parse(config.keep)(row) else Dropped(row, f"not ({config.keep})")
     if config.leaks is not None:
         text, answer = str(row[config.leaks.within]), str(_of(row, config.leaks.answer))
-        return Dropped(row, "answer leaked") if leaks.holds(text, answer) else row
+        return Dropped(row, "answer leaked") if leakage.holds(text, answer) else row
     return _well_formed(row, str(row[str(config.well_formed)]).strip(), config)
 
 
@@ -161,26 +155,13 @@ def _well_formed(row: Row, text: str, config: Config) -> Row | Dropped:
     """Lion's list for generated instructions; truncated ones have failed before."""
     if "instruction" in tokens(text):
         return Dropped(row, "says instruction")
-    if _words(text) <= 3:
+    if count_words(text) <= 3:
         return Dropped(row, "too short")
-    if _is_punctuation(text[0]):
+    if is_punctuation(text[0]):
         return Dropped(row, "begins with punctuation")
     if config.paper_faithful and not text[0].isascii():
         return Dropped(row, "begins with another script")
     return row
-
-
-def _words(text: str) -> int:
-    """How many words stand between spaces; in a text in a script without them, each of its letters counts as one."""
-    text = unicodedata.normalize("NFKC", text)
-    if not _UNSPACED.search(text):
-        return len(text.split())
-    return sum(any(map(str.isalnum, piece)) for piece in _PIECE.findall(text))
-
-
-def _is_punctuation(letter: str) -> bool:
-    """Whether it is punctuation of any script, typographic quotes and dashes among it, or one of ASCII's signs."""
-    return letter in string.punctuation or (unicodedata.category(letter)[0] == "P" and letter not in OPENING)
 
 
 @table_step(

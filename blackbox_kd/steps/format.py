@@ -13,7 +13,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from blackbox_kd import leaks
+from blackbox_kd.analysis import leakage
 from blackbox_kd.registry import Column, PromptName, StepConfig, row_step
 from blackbox_kd.schema import Context, Dropped, Message, Outcome, Row
 
@@ -166,4 +166,4 @@ def _prefixed(prompt: list[Message], prefix: str) -> list[Message]:
 
 def _shows_context(prompt: list[Message], row: Row, config: Config) -> bool:
     shown = "\n".join(message["content"] for message in prompt)
-    return any(leaks.holds(shown, text) for column in config.drop_context for text in leaks.texts(row.get(column)))
+    return any(leakage.holds(shown, text) for column in config.drop_context for text in leakage.texts(row.get(column)))

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from blackbox_kd import agreement, verdicts
+from blackbox_kd.analysis import judge_agreement, verdicts
 from blackbox_kd.asking import AskingConfig, named_twice
 from blackbox_kd.concurrency import all_of
 from blackbox_kd.errors import DataError, ReplyFault
@@ -242,7 +242,7 @@ async def _compared(row: Row, config: Config, ctx: Context) -> Row:
     texts = await all_of(*(_verdict(model, values, read, row, config, ctx) for model, values in calls))
     said = {model: texts[2 * at : 2 * at + 2] for at, model in enumerate(config.models)}
     numbers = {model: (read(first), read(second)[::-1]) for model, (first, second) in said.items()}
-    ctx.count(**agreement.of_orders({model: (x[0] - x[1], y[0] - y[1]) for model, (x, y) in numbers.items()}))
+    ctx.count(**judge_agreement.of_orders({model: (x[0] - x[1], y[0] - y[1]) for model, (x, y) in numbers.items()}))
     pairs = [pair for both in numbers.values() for pair in both]
     return row | {
         "scores": {model: {"a": [x[0], y[0]], "b": [x[1], y[1]]} for model, (x, y) in numbers.items()},
@@ -263,7 +263,7 @@ def _scored(
 ) -> Row:
     """The row with its score, the mean of the judges' numbers; what they agree on is counted."""
     correct = row.get("correct")
-    ctx.count(**agreement.of_numbers(numbers, config.threshold, correct if isinstance(correct, bool) else None))
+    ctx.count(**judge_agreement.of_numbers(numbers, config.threshold, correct if isinstance(correct, bool) else None))
     return row | {"scores": dict(scores), "verdicts": dict(said), str(config.score): fmean(numbers.values())}
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from blackbox_kd import similarity
+from blackbox_kd.analysis import similarity
 from blackbox_kd.errors import DataError
 from blackbox_kd.registry import Column, Expression, StepConfig, table_step
 from blackbox_kd.sandbox import expressions

@@ -29,7 +29,7 @@ def train(job: stage.Job, output: Path, name: str, tell: stage.Tell) -> dict[str
     from transformers import set_seed
     from trl import DPOTrainer
 
-    from blackbox_kd.matmul import quicker_float32
+    from blackbox_kd.weights.precision import quicker_float32
 
     began, settings = time.monotonic(), job["settings"]
     stage.quiet()

@@ -21,8 +21,8 @@ def train(job: stage.Job, output: Path, name: str, tell: stage.Tell) -> dict[str
     import torch
     from transformers import set_seed
 
-    from blackbox_kd.matmul import quicker_float32
     from blackbox_kd.training.completion_loss import CompletionTrainer
+    from blackbox_kd.weights.precision import quicker_float32
 
     began, settings = time.monotonic(), job["settings"]
     stage.quiet()

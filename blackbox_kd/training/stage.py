@@ -22,9 +22,9 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from blackbox_kd.control_tokens import neutralise, pattern
 from blackbox_kd.errors import BlackboxError, DataError
 from blackbox_kd.privacy import UMASK
+from blackbox_kd.weights.control_tokens import neutralise, pattern
 
 FIRST_PROCESS = os.environ.get("RANK", "0") == "0"
 """On several GPUs each has a process; one of them speaks and writes."""

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from blackbox_kd import pretrained
+from blackbox_kd.weights import load
 
 
 def load_tokenizer(job: dict[str, Any]) -> Any:
     """The tokenizer of the model to train, with the chat template that it is asked with."""
-    return pretrained.tokenizer(job["adapter_from"] or job["model"], job.get("chat_template"))
+    return load.tokenizer(job["adapter_from"] or job["model"], job.get("chat_template"))
 
 
 def load_model(job: dict[str, Any], on_gpu: bool) -> Any:
@@ -16,7 +16,7 @@ def load_model(job: dict[str, Any], on_gpu: bool) -> Any:
 
     adapter = job["settings"]["adapter"]
     dtype = "bfloat16" if on_gpu and adapter == "lora" else "float32"
-    model = pretrained.model(job["model"], dtype)
+    model = load.model(job["model"], dtype)
     if job["adapter_from"] is None:
         return model
     if adapter == "full":

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from blackbox_kd.calls.deadlines import Deadlines
+from blackbox_kd.models.http.deadlines import Deadlines
 from tests.virtual_time import run
 
 

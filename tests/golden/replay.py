@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd import recipe as recipes
-from blackbox_kd import weights
 from blackbox_kd.ledger import Ledger
 from blackbox_kd.marks import mentions
 from blackbox_kd.recipe import Recipe
@@ -24,6 +23,7 @@ from blackbox_kd.recipe.check import bundled
 from blackbox_kd.runner import Options, Run
 from blackbox_kd.schema import Usage
 from blackbox_kd.stages import planned_until
+from blackbox_kd.weights import locate
 from tests.runs import rows_of
 
 HERE = Path(__file__).parent
@@ -74,7 +74,7 @@ def missing_weights(recipe: Recipe, until: str) -> str:
     """What is missing for naming the local models that are asked, or ""."""
     models = [recipe.models[name] for name in asked(recipe, until)]
     places = [model.model for model in models if model.provider == "transformers"]
-    found = [problem for place in places if (problem := weights.problem(place, recipe.folder))]
+    found = [problem for place in places if (problem := locate.problem(place, recipe.folder))]
     return "; ".join(f"{what} {fix}" for what, fix in found)
 
 

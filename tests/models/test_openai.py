@@ -13,7 +13,6 @@ import pytest
 from pydantic import ValidationError
 
 from blackbox_kd.asking import AskingConfig
-from blackbox_kd.calls.http_chat import Endpoint, HttpChat
 from blackbox_kd.errors import (
     CallError,
     EndpointRefused,
@@ -23,6 +22,7 @@ from blackbox_kd.errors import (
     SetupError,
 )
 from blackbox_kd.models import Model, Setup, openai, vllm
+from blackbox_kd.models.http.chat import Endpoint, HttpChat
 from blackbox_kd.schema import Request, Row, Sampling
 from tests.fake_server import FakeServer
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from blackbox_kd import answers, measures
+from blackbox_kd import answers
+from blackbox_kd.analysis import accuracy
 from blackbox_kd.context import guarded
 from blackbox_kd.errors import CallError, ReplyFault
 from blackbox_kd.schema import Failed, Message, Outcome, Reply, Row, Usage
@@ -168,7 +169,7 @@ async def test_a_verifier_that_cannot_read_what_a_model_made_up_finds_no_agreeme
     both = {
         name: {"r0": table[0] | {"answer": said, "correct": False}} for name, said in (("a", "A"), ("b", "made up"))
     }
-    assert [entry["same"] for entry in measures.agreements(both, kind)] == [0]
+    assert [entry["same"] for entry in accuracy.agreements(both, kind)] == [0]
 
 
 JUDGED = {"models": ["teacher", "student"], "judge": "referee"}

@@ -81,7 +81,7 @@ async def test_rows_are_compared_with_those_kept_before_them_but_not_with_those_
 @settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from("abcd"), min_size=1, max_size=5).map(" ".join), max_size=12))
 async def test_no_two_rows_that_stay_are_more_alike_than_allowed_and_none_is_lost(texts: list[str]) -> None:
-    from blackbox_kd.similarity import rouge_l
+    from blackbox_kd.analysis.similarity import rouge_l
 
     found = await of_table(rows(*({"instruction": text} for text in texts)), novelty={"max": 0.5})
     kept = [row["instruction"] for row in found if isinstance(row, Row)]

@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from blackbox_kd import shown_rows
-from blackbox_kd.drawing import Drawn
 from blackbox_kd.errors import DataError, ReplyFault
 from blackbox_kd.schema import Failed, Message, Reply, Row, Usage
 from blackbox_kd.steps import generate
+from blackbox_kd.tables.sampling import Drawn
 from tests.fakes import FakeContext, FakeTable, rows
 
 

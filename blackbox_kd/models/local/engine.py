@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from blackbox_kd import pretrained
-from blackbox_kd.control_tokens import neutralise, pattern
 from blackbox_kd.errors import CallError, RequestRejected, SetupError
-from blackbox_kd.matmul import quicker_float32
 from blackbox_kd.privacy import no_telemetry
 from blackbox_kd.schema import Message
+from blackbox_kd.weights import load
+from blackbox_kd.weights.control_tokens import neutralise, pattern
+from blackbox_kd.weights.precision import quicker_float32
 
 ROWS = {"cpu": 32, "cuda": 128}
 """Texts written at once when the recipe does not say. On two cores more bring little; a GPU has room for them."""
@@ -233,8 +233,8 @@ def _load(place: str, adapter: str | None, dtype: str, chat_template: str | None
     from blackbox_kd.models.local.kv_slots import ATTENTION
 
     try:
-        tokenizer = pretrained.tokenizer(adapter or place, chat_template, padding_side="left")
-        model = pretrained.model(place, dtype)
+        tokenizer = load.tokenizer(adapter or place, chat_template, padding_side="left")
+        model = load.model(place, dtype)
     except (OSError, ValueError) as error:
         raise SetupError(
             f"model {place!r} cannot be loaded: {error}\n  fix: check the name, HF_TOKEN, network"

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from blackbox_kd import __version__, json_text
-from blackbox_kd.calls.deadlines import Deadlines
-from blackbox_kd.calls.faults import fault_of_status, quoted
-from blackbox_kd.calls.replies import shown
 from blackbox_kd.errors import CallError, ServerFault
 from blackbox_kd.models import ModelConfig
+from blackbox_kd.models.http.deadlines import Deadlines
+from blackbox_kd.models.http.status import fault_of_status, quoted, shown
 from blackbox_kd.schema import Request
 
 if TYPE_CHECKING:

@@ -120,7 +120,7 @@ def converted(source: Path, cache: Path) -> Path:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
-    command = [sys.executable, "-P", "-m", "blackbox_kd.weights", str(source), str(work)]
+    command = [sys.executable, "-P", "-m", "blackbox_kd.weights.locate", str(source), str(work)]
     # Without -P, a module in the working directory, perhaps a stranger's, would take the place of ours or of torch.
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

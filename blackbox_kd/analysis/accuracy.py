@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from blackbox_kd import evidence
+from blackbox_kd.analysis import statistics
 from blackbox_kd.errors import DataError
 from blackbox_kd.schema import AnswerKind, Row
 
@@ -19,7 +19,7 @@ def accuracy(rows: Sequence[Row], by: Sequence[str] = ()) -> dict[str, Any]:
     found: dict[str, Any] = {
         "n": len(rows),
         "accuracy": right / len(rows) if rows else None,
-        "ci95": list(evidence.wilson(right, len(rows))) if rows else None,
+        "ci95": list(statistics.wilson(right, len(rows))) if rows else None,
         "right": right,
         "read": sum(row["answer"] is not None for row in rows),
         "truncated": sum(row["finish_reason"] == "length" for row in rows),
@@ -43,7 +43,7 @@ def gains(answered: Answered, seed: int) -> Iterator[dict[str, Any]]:
             continue
         after = [bool(answered[model][key]["correct"]) for key in both]
         before = [bool(answered[against][key]["correct"]) for key in both]
-        gain = evidence.paired_gain(before, after, seed=seed)
+        gain = statistics.paired_gain(before, after, seed=seed)
         yield {
             "model": model,
             "against": against,
@@ -75,7 +75,7 @@ def agreements(answered: Answered, kind: AnswerKind) -> Iterator[dict[str, Any]]
             "against": with_whom,
             "n": len(both),
             "agreement": len(same) / len(both),
-            "ci95": list(evidence.wilson(len(same), len(both))),
+            "ci95": list(statistics.wilson(len(same), len(both))),
             "same": len(same),
             "same_wrong": sum(not answered[model][key]["correct"] for key in same),
         }

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.calls.faults import fault_of_status, quoted
-from blackbox_kd.calls.http_chat import ChatModel, without_secret
-from blackbox_kd.calls.replies import shown
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, ServerFault
+from blackbox_kd.models.http.chat import ChatModel, without_secret
+from blackbox_kd.models.http.status import fault_of_status, quoted, shown
 
 ENDPOINT = "/v1/chat/completions"
 BATCH_LINES = 50_000

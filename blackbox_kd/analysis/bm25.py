@@ -5,7 +5,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from blackbox_kd.similarity import tokens
+from blackbox_kd.analysis.similarity import tokens
 
 K1 = 1.2
 """How soon more of the same word stops to count; Lucene's default."""

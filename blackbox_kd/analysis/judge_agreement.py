@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from blackbox_kd import evidence
+from blackbox_kd.analysis import statistics
 
 MEAN = "(mean)"
 """Stands for all judges together; no model can be called so."""
@@ -135,7 +135,7 @@ def _agreement(counts: Counts) -> Iterator[dict[str, Any]]:
             "rows": square.rows,
             "equal": amounts.get("equal", 0),
             "same_side": square.same,
-            "ci95": list(evidence.wilson(square.same, square.rows)),
+            "ci95": list(statistics.wilson(square.same, square.rows)),
             "kappa": square.kappa,
             "both": square.both,
             "only_first": square.first,
@@ -170,7 +170,7 @@ def _orders(counts: Counts) -> Iterator[dict[str, Any]]:
             "judge": judge,
             "rows": rows,
             "changed": changed,
-            "ci95": list(evidence.wilson(changed, rows)),
+            "ci95": list(statistics.wilson(changed, rows)),
             "first_won_twice": amounts.get("first", 0),
             "second_won_twice": amounts.get("second", 0),
             "tie_in_one_order": amounts.get("tie", 0),
@@ -178,4 +178,4 @@ def _orders(counts: Counts) -> Iterator[dict[str, Any]]:
 
 
 def _interval(k: int, n: int) -> Sequence[float] | None:
-    return list(evidence.wilson(k, n)) if n else None
+    return list(statistics.wilson(k, n)) if n else None

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from blackbox_kd.calls.hints import retry_after_s
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, RequestRejected, ServerFault
+from blackbox_kd.models.http.rate_limit_headers import retry_after_s
 
 MESSAGE_CHARS = 300
 NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
@@ -73,3 +73,12 @@ def _said(body: str) -> tuple[str, set[str]]:
         found = error if isinstance(error, str) else json.dumps(error)
     message = " ".join((found if isinstance(found, str) else str(found)).split())
     return message if len(message) <= MESSAGE_CHARS else message[:MESSAGE_CHARS] + " [...]", codes
+
+
+SHOWN_CHARS = 200
+
+
+def shown(text: str) -> str:
+    """The beginning of a text on one line, for a message."""
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN_CHARS else line[:SHOWN_CHARS] + " [...]"

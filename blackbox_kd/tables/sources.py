@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from blackbox_kd.errors import DataError, SetupError, did_you_mean
 from blackbox_kd.privacy import no_telemetry
 from blackbox_kd.schema import Row, digest
-from blackbox_kd.table_files import READERS, plain, read_file
+from blackbox_kd.tables.readers import READERS, plain, read_file
 
 PEEK = 50
 """Rows that are read to know a table's columns: a row need not have all of them."""

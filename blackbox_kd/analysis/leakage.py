@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from blackbox_kd.similarity import UNSPACED
+from blackbox_kd.analysis.similarity import UNSPACED
 
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _LETTER = rf"[^\W{UNSPACED}]"

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from statistics import fmean
 from typing import Any
 
-from blackbox_kd import evidence, verdicts
+from blackbox_kd.analysis import statistics, verdicts
 from blackbox_kd.concurrency import all_of
 from blackbox_kd.schema import Row, digest
 
@@ -69,7 +69,7 @@ def entry(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {"n": len(judged_rows), "win_rate": None, "ci95": None, "p_value": None}
     found |= {"wins": counts[WIN], "losses": counts[LOSS], "ties": counts[TIE], "score_ratio": None}
     if judged_rows:
-        rate = evidence.win_rate(counts[WIN], counts[LOSS], counts[TIE])
+        rate = statistics.win_rate(counts[WIN], counts[LOSS], counts[TIE])
         against = sum(row["against_score"] for row in judged_rows)
         found |= {"win_rate": rate.rate, "ci95": list(rate.ci95), "p_value": rate.p_value}
         found |= {"score_ratio": sum(row["score"] for row in judged_rows) / against}

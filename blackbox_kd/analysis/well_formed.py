@@ -1,0 +1,25 @@
+"""Words and punctuation of any script: whether a text is well formed."""
+
+import re
+import string
+import unicodedata
+
+from blackbox_kd.analysis.similarity import UNSPACED
+
+OPENING = "¿¡"
+"""Punctuation that begins a sentence where it is written well."""
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+_PIECE = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
+
+
+def count_words(text: str) -> int:
+    """How many words stand between spaces; in a text in a script without them, each of its letters counts as one."""
+    text = unicodedata.normalize("NFKC", text)
+    if not _UNSPACED.search(text):
+        return len(text.split())
+    return sum(any(map(str.isalnum, piece)) for piece in _PIECE.findall(text))
+
+
+def is_punctuation(letter: str) -> bool:
+    """Whether it is punctuation of any script, typographic quotes and dashes among it, or one of ASCII's signs."""
+    return letter in string.punctuation or (unicodedata.category(letter)[0] == "P" and letter not in OPENING)

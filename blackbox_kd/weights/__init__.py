@@ -1,0 +1,1 @@
+"""Weights in this process, shared by asking and training."""
