@@ -8,7 +8,7 @@ from typing import Any
 
 from blackbox_kd.errors import UserError, did_you_mean
 from blackbox_kd.exports import rows_in
-from blackbox_kd.registry import Registry, Step
+from blackbox_kd.sdk.registry import Registry, Step
 
 
 def _files(run: Path) -> Iterator[tuple[str, Path]]:

@@ -10,12 +10,12 @@ from blackbox_kd.accounts import Account
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.concurrency import in_order
 from blackbox_kd.errors import CallError, DataError, EndpointRefused, QuotaSpent, SetupError, StepError
-from blackbox_kd.marks import mentions
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe import Planned, Recipe
 from blackbox_kd.run import RunFolder
 from blackbox_kd.schema import Failed, Memory, Message, Outcome, Reply, Row, Sampling, Table, digest
+from blackbox_kd.sdk.fields import mentions
 from blackbox_kd.tables.stored import StoredTable
 
 WINDOW = 64

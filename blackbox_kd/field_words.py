@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from blackbox_kd.marks import Names
+from blackbox_kd.sdk.fields import Names
 
 PLAIN = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 NAMED = {

@@ -10,8 +10,8 @@ from typing import Any
 
 from blackbox_kd.context import Shared
 from blackbox_kd.errors import StepError
-from blackbox_kd.marks import mentions
 from blackbox_kd.recipe.file import Loop, UntilMetric, UntilRows
+from blackbox_kd.sdk.fields import mentions
 from blackbox_kd.stages import Rounds
 from blackbox_kd.tables.stored import StoredTable
 from blackbox_kd.working import Work

@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, TypeAlias
 from blackbox_kd import cards, exports, report
 from blackbox_kd.accounts import Account, refuse_failures, summed
 from blackbox_kd.errors import BlackboxError
-from blackbox_kd.ledger import Ledger
 from blackbox_kd.ledger import adopt as ledger_adopt
+from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.live import account_line
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.privacy import open_anew

@@ -11,18 +11,18 @@ from typing import Any
 from blackbox_kd import cards, exports, loops, report, spending
 from blackbox_kd.accounts import Account, refuse_failures
 from blackbox_kd.analysis import contamination
-from blackbox_kd.calls.batch_caller import BatchingCaller
-from blackbox_kd.calls.batch_store import Store
-from blackbox_kd.calls.batches import Batches
+from blackbox_kd.calls.batch.caller import BatchingCaller
+from blackbox_kd.calls.batch.queue import Batches
+from blackbox_kd.calls.batch.store import Store
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.context import Shared
-from blackbox_kd.ledger import Ledger, Spent
+from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.live import View
-from blackbox_kd.marks import mentions
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.run import RunFolder, gather_losses, identity
+from blackbox_kd.sdk.fields import mentions
 from blackbox_kd.shards import Done, Leading, Shard, finish, leading, spent_in_shards
 from blackbox_kd.stages import Rounds, Stage, planned_until, program
 from blackbox_kd.tables import sources

@@ -19,11 +19,11 @@ from typing import Any, Self
 from blackbox_kd.accounts import Account
 from blackbox_kd.context import Shared
 from blackbox_kd.errors import BudgetReached, UserError
-from blackbox_kd.ledger import Ledger, Spent
-from blackbox_kd.marks import mentions
+from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Planned, Recipe
 from blackbox_kd.schema import Row, digest
+from blackbox_kd.sdk.fields import mentions
 from blackbox_kd.stages import Rounds, Stage, drawn
 from blackbox_kd.tables import sources
 from blackbox_kd.tables.stored import StoredTable

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from blackbox_kd.calls import prices
-from blackbox_kd.calls.batches import batch_price
+from blackbox_kd.calls.batch.queue import batch_price
 from blackbox_kd.errors import Problem, RecipeError
-from blackbox_kd.marks import mentions
 from blackbox_kd.models import Price
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Planned, Recipe
+from blackbox_kd.sdk.fields import mentions
 
 
 def price_of(models: OpenModels, name: str) -> Price | None:

@@ -7,10 +7,10 @@ from blackbox_kd.accounts import Account
 from blackbox_kd.context import RunContext, Shared, window_of
 from blackbox_kd.errors import StepError
 from blackbox_kd.live import View
-from blackbox_kd.marks import mentions
 from blackbox_kd.recipe import Planned
 from blackbox_kd.run import StageFiles
 from blackbox_kd.schema import Table, digest
+from blackbox_kd.sdk.fields import mentions
 from blackbox_kd.segment import Segment
 from blackbox_kd.shards import Leading, Part, Shard
 from blackbox_kd.stages import Stage, drawn

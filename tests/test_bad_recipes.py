@@ -15,7 +15,7 @@ import pytest
 from blackbox_kd import answers, models, recipe
 from blackbox_kd.errors import RecipeError
 from blackbox_kd.recipe.check import bundled
-from blackbox_kd.registry import Registry
+from blackbox_kd.sdk.registry import Registry
 
 FOLDER = Path(__file__).parent / "bad_recipes"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

@@ -7,7 +7,7 @@ import pytest
 
 from blackbox_kd import browse
 from blackbox_kd.errors import UserError
-from blackbox_kd.registry import Registry
+from blackbox_kd.sdk.registry import Registry
 from tests.runs import write_rows
 
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.asking import after_mark
 from blackbox_kd.recipe.check import bundled
 from blackbox_kd.sandbox.prompt import Prompt
+from blackbox_kd.sdk.reading import after_mark
 
 ROW = {"instruction": "How many?", "rationale": "3 + 4 = 7.", "student_response": "3 * 4 = 12.", "reference": "7"}
 

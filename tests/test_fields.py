@@ -15,8 +15,8 @@ from pydantic import BaseModel
 
 from blackbox_kd import models
 from blackbox_kd.recipe import RecipeFile
-from blackbox_kd.registry import Registry
 from blackbox_kd.schema import Row
+from blackbox_kd.sdk.registry import Registry
 from blackbox_kd.steps import filter as filter_step
 from blackbox_kd.tables.sources import TableSource
 from tests import looks

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import pytest
 
 from blackbox_kd.errors import AskedElsewhere, LedgerError
-from blackbox_kd.ledger import Ledger, Spent, adopt, file, key_of
+from blackbox_kd.ledger import adopt, sqlite_file
+from blackbox_kd.ledger.ledger import Ledger, Spent, key_of
 from blackbox_kd.schema import Usage
 
 WIRE = {"endpoint": "https://api.example/v1", "model": "m", "messages": [{"role": "user", "content": "2 + 2?"}]}
@@ -443,7 +444,7 @@ class TestLookingUp:
     async def test_no_lookup_reads_all_replies(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
             await buy(ledger, "a" * 64)
-        asked = [(file.REPLY_TO, 1), (file.REPLIES_TO, 1), (file.LEFT_BY_OTHERS, 2)]
+        asked = [(sqlite_file.REPLY_TO, 1), (sqlite_file.REPLIES_TO, 1), (sqlite_file.LEFT_BY_OTHERS, 2)]
         asked += [(adopt.OVERRULED, 1)]
         with closing(sqlite3.connect(path)) as db:
             for sql, values in asked:

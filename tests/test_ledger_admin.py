@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from blackbox_kd.errors import LedgerError
-from blackbox_kd.ledger import Ledger
 from blackbox_kd.ledger.admin import Abandoned, Unanswered, export, prune, summary
+from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.schema import Usage
 
 

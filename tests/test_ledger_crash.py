@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.ledger import Ledger
+from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.schema import Usage
 
 CONCURRENCY = 16

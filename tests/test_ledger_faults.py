@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from blackbox_kd.errors import LedgerError
-from blackbox_kd.ledger import Ledger, Spent
 from blackbox_kd.ledger.admin import rescue
-from blackbox_kd.ledger.opening import PAGE_BYTES, VERSION, fault
+from blackbox_kd.ledger.connection import PAGE_BYTES, VERSION, fault
+from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.schema import Usage
 
 NOBODY = 65534

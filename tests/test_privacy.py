@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_kd.calls.batch_store import Store
+from blackbox_kd.calls.batch.store import Store
 from blackbox_kd.privacy import open_anew
 from tests.runs import execute, trained
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_kd import processes
-from blackbox_kd.processes import start_of
+from blackbox_kd.ledger import processes
+from blackbox_kd.ledger.processes import start_of
 
 WAYS = [
     start_of,

@@ -14,11 +14,11 @@ import pytest
 from jinja2 import meta
 
 from blackbox_kd import recipe as recipes
-from blackbox_kd.marks import mentions
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.recipe.check import bundled
 from blackbox_kd.runner import Options, Run
 from blackbox_kd.sandbox.prompt import Prompt, environment
+from blackbox_kd.sdk.fields import mentions
 from tests.runs import rows_of, write_rows
 from tests.tiny import tiny_model
 

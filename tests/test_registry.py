@@ -8,8 +8,9 @@ import pytest
 from pydantic import BaseModel, Field
 
 from blackbox_kd.errors import SetupError
-from blackbox_kd.marks import Mention, earlier, mentions, resolve
-from blackbox_kd.registry import (
+from blackbox_kd.schema import Context, Row
+from blackbox_kd.sdk.fields import Mention, earlier, mentions, resolve
+from blackbox_kd.sdk.registry import (
     Answer,
     Column,
     Expression,
@@ -26,7 +27,6 @@ from blackbox_kd.registry import (
     row_step,
     table_step,
 )
-from blackbox_kd.schema import Context, Row
 
 REGISTRY = Registry()
 NAMES = REGISTRY.names()

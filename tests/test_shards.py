@@ -16,8 +16,8 @@ import yaml
 
 from blackbox_kd import recipe as recipes
 from blackbox_kd.errors import BudgetReached, LedgerError, TooManyFailed, UserError
-from blackbox_kd.ledger import Spent
-from blackbox_kd.ledger.opening import open_file
+from blackbox_kd.ledger.connection import open_file
+from blackbox_kd.ledger.ledger import Spent
 from blackbox_kd.merge import merge
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Recipe

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 from blackbox_kd.errors import BudgetReached, SetupError, Stopped
-from blackbox_kd.ledger import Spent
+from blackbox_kd.ledger.ledger import Spent
 from blackbox_kd.schema import Usage
 
 ROUNDING = 1e-9

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from blackbox_kd.calls.counts import Counts
-from blackbox_kd.calls.patience import Endpoint, Tries
+from blackbox_kd.calls.retries import Endpoint, Tries
+from blackbox_kd.calls.usage import Counts
 from blackbox_kd.errors import QuotaSpent, ReplyFault, UnusableText
-from blackbox_kd.ledger import key_of
+from blackbox_kd.ledger.ledger import key_of
 from blackbox_kd.models import Model, Price
 from blackbox_kd.schema import Reply, Request
 

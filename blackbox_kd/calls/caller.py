@@ -17,13 +17,13 @@ from typing import Any
 from blackbox_kd.calls import prices
 from blackbox_kd.calls.budget import Budget, Reservation
 from blackbox_kd.calls.call import Asked, Call, Reader, call_of, described, read_text
-from blackbox_kd.calls.counts import Counts
-from blackbox_kd.calls.elsewhere import Elsewhere
-from blackbox_kd.calls.limiter import Limiter, Slot
-from blackbox_kd.calls.patience import Endpoint, Patience
-from blackbox_kd.calls.replies import Completion
+from blackbox_kd.calls.completion import Completion
+from blackbox_kd.calls.in_flight import Elsewhere
+from blackbox_kd.calls.limits.limiter import Limiter, Slot
+from blackbox_kd.calls.retries import Endpoint, Patience
+from blackbox_kd.calls.usage import Counts
 from blackbox_kd.errors import AskedElsewhere, CallError, ReplyFault, ServerFault, Stopped, UnusableText
-from blackbox_kd.ledger import Ledger
+from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model
 from blackbox_kd.schema import Message, Reply, Request, Row, Sampling, Usage
 

@@ -16,7 +16,7 @@ from blackbox_kd.estimate.numbers import NOTHING, Line, Span, added, sums
 from blackbox_kd.estimate.rehearsal import Rehearsal, opened
 from blackbox_kd.estimate.tables import Options
 from blackbox_kd.estimate.walk import Walk, in_rounds
-from blackbox_kd.ledger import Spent
+from blackbox_kd.ledger.ledger import Spent
 from blackbox_kd.recipe import Planned, Recipe
 from blackbox_kd.run import identity
 from blackbox_kd.stages import planned_until, stages

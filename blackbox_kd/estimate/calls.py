@@ -8,9 +8,9 @@ from typing import Any
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.call import Call, Reader, read_text
 from blackbox_kd.calls.caller import Caller
-from blackbox_kd.calls.replies import Completion
+from blackbox_kd.calls.completion import Completion
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, ReplyFault
-from blackbox_kd.ledger import Ledger
+from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.schema import Reply, Usage
 
 NOT_BOUGHT = "not bought"

@@ -17,7 +17,7 @@ from blackbox_kd.concurrency import in_order
 from blackbox_kd.context import OWN_ERRORS, RunContext, Shared, failure
 from blackbox_kd.errors import CallError, SetupError, StepError
 from blackbox_kd.estimate.calls import NOT_BOUGHT, Asked, Probed, Rehearsing
-from blackbox_kd.ledger import Ledger, Spent
+from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.models import Model, ModelConfig
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe import Planned, Recipe

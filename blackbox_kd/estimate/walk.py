@@ -7,15 +7,15 @@ from inspect import isasyncgenfunction
 from statistics import fmean
 
 from blackbox_kd import spending
-from blackbox_kd.asking import shortened
 from blackbox_kd.estimate.calls import Asked, Probed
 from blackbox_kd.estimate.numbers import CASES, KEPT, NOTHING, REPLY_SHARE, Asking, Line, Span, share
 from blackbox_kd.estimate.rehearsal import Rehearsal, Rehearsed
 from blackbox_kd.estimate.rows import Level, evenly, has_guesses, told, written
 from blackbox_kd.estimate.tables import Levels, Options
-from blackbox_kd.marks import mentions, resolve
 from blackbox_kd.recipe import Planned, Recipe
 from blackbox_kd.schema import Memory, Row
+from blackbox_kd.sdk.fields import mentions, resolve
+from blackbox_kd.sdk.reading import shortened
 from blackbox_kd.stages import Stage, drawn, program
 from blackbox_kd.tables.sampling import Drawn
 

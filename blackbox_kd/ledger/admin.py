@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from blackbox_kd.errors import LedgerError
-from blackbox_kd.ledger.file import has_ended
-from blackbox_kd.ledger.opening import fault, open_file
+from blackbox_kd.ledger.connection import fault, open_file
+from blackbox_kd.ledger.sqlite_file import has_ended
 
 REPLIES_BY_MODEL = """
 SELECT run, model, count(*), sum(prompt_tokens), sum(completion_tokens), total(cost_usd),

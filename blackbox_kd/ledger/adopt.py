@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import LedgerError
-from blackbox_kd.ledger.file import REPLY
-from blackbox_kd.ledger.opening import fault, open_file
+from blackbox_kd.ledger.connection import fault, open_file
+from blackbox_kd.ledger.sqlite_file import REPLY
 
 BATCH = 2_000
 """Replies of one transaction: other processes that write to the ledger wait only that long."""

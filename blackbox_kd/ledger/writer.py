@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blackbox_kd.errors import AskedElsewhere, LedgerError
-from blackbox_kd.ledger.file import LedgerFile, Met
+from blackbox_kd.ledger.sqlite_file import LedgerFile, Met
 
 ROUNDS = 16
 """How often the event loop goes round before a batch is handed over: at once when there is nothing else to do, and

@@ -14,7 +14,7 @@ from blackbox_kd.errors import Problem, RecipeError, UserError
 from blackbox_kd.recipe import check as recipe_check
 from blackbox_kd.recipe import entries as recipe_entries
 from blackbox_kd.recipe.file import BudgetConfig, Planned, Recipe, RecipeFile
-from blackbox_kd.registry import Registry
+from blackbox_kd.sdk.registry import Registry
 from blackbox_kd.validation import validate
 from blackbox_kd.yaml_source import Source, shown
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from blackbox_kd import answers, models
 from blackbox_kd.errors import Problem, UserError, did_you_mean
-from blackbox_kd.marks import Mention, mentions, resolve
 from blackbox_kd.paths import bundled
 from blackbox_kd.recipe import columns as recipe_columns
 from blackbox_kd.recipe import loops as recipe_loops
@@ -23,6 +22,7 @@ from blackbox_kd.recipe.entries import bad_name
 from blackbox_kd.recipe.file import Planned, Recipe
 from blackbox_kd.recipe.flow import Columns, Flow
 from blackbox_kd.sandbox.prompt import from_here
+from blackbox_kd.sdk.fields import Mention, mentions, resolve
 from blackbox_kd.tables import sources
 from blackbox_kd.yaml_source import Path as Place
 from blackbox_kd.yaml_source import shown

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from blackbox_kd.models import ModelConfig
-from blackbox_kd.registry import Registry, Step, StepConfig
 from blackbox_kd.sandbox.prompt import Prompt
+from blackbox_kd.sdk.registry import Registry, Step, StepConfig
 from blackbox_kd.tables.sources import TableSource
 from blackbox_kd.yaml_source import Source
 

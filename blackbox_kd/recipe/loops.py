@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from blackbox_kd.errors import Problem, did_you_mean
-from blackbox_kd.marks import mentions
 from blackbox_kd.recipe import models as recipe_models
 from blackbox_kd.recipe import reports as recipe_reports
 from blackbox_kd.recipe.file import Loop, Planned, UntilMetric, UntilRows
 from blackbox_kd.recipe.flow import Body, Flow
+from blackbox_kd.sdk.fields import mentions
 from blackbox_kd.yaml_source import Path, shown
 
 

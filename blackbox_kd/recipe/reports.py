@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from blackbox_kd.marks import Mention, mentions
 from blackbox_kd.recipe.file import Planned
 from blackbox_kd.recipe.flow import Flow
+from blackbox_kd.sdk.fields import Mention, mentions
 
 
 def check(flow: Flow, planned: Planned, named: list[Mention]) -> None:

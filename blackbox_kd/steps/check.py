@@ -9,8 +9,8 @@ Source   Magister et al. 2023, arXiv:2212.08410 (only chains that end in the rig
 
 from blackbox_kd import answers
 from blackbox_kd.analysis import equations
-from blackbox_kd.registry import Answer, Column, NewColumn, StepConfig, row_step
 from blackbox_kd.schema import Context, Row
+from blackbox_kd.sdk.registry import Answer, Column, NewColumn, StepConfig, row_step
 
 
 class Config(StepConfig):

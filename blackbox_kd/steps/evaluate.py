@@ -16,9 +16,9 @@ from pydantic_core import PydanticKnownError
 
 from blackbox_kd import answers
 from blackbox_kd.analysis import accuracy, judge_agreement, pairwise
-from blackbox_kd.asking import AskingConfig, named_twice
-from blackbox_kd.registry import Answer, Column, FromEarlier, ModelName, PromptName, table_step
 from blackbox_kd.schema import Context, Outcome, Row, Sampling, Table
+from blackbox_kd.sdk.registry import Answer, Column, FromEarlier, ModelName, PromptName, table_step
+from blackbox_kd.sdk.sampling import AskingConfig, named_twice
 
 _JUDGING = ("judge_prompt", "against_model", "judge_temperature", "judge_max_tokens")
 _VERDICT = ("score", "against_score", "verdict")

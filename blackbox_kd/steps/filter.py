@@ -20,9 +20,9 @@ from blackbox_kd.analysis.embeddings import EmbeddingPool
 from blackbox_kd.analysis.similarity import MinHashPool, Pool, RougePool, tokens
 from blackbox_kd.analysis.well_formed import count_words, is_punctuation
 from blackbox_kd.errors import DataError
-from blackbox_kd.registry import Column, Expression, StepConfig, TableName, row_step, table_step
 from blackbox_kd.sandbox import expressions
 from blackbox_kd.schema import Context, Dropped, Failed, Outcome, Row, Table
+from blackbox_kd.sdk.registry import Column, Expression, StepConfig, TableName, row_step, table_step
 
 FORMS = ("keep", "novelty", "well_formed", "leaks", "share")
 

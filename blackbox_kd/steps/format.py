@@ -14,8 +14,8 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from blackbox_kd.analysis import leakage
-from blackbox_kd.registry import Column, PromptName, StepConfig, row_step
 from blackbox_kd.schema import Context, Dropped, Message, Outcome, Row
+from blackbox_kd.sdk.registry import Column, PromptName, StepConfig, row_step
 
 
 class Task(BaseModel):

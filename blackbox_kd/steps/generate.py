@@ -14,11 +14,12 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from blackbox_kd import shown_rows
-from blackbox_kd.asking import AskingConfig, Reading, named_twice
 from blackbox_kd.errors import CallError
-from blackbox_kd.registry import Column, Expression, ModelName, NewColumn, PromptName, row_step
 from blackbox_kd.schema import Context, Failed, Outcome, Reply, Row
+from blackbox_kd.sdk import few_shot
+from blackbox_kd.sdk.reading import Reading
+from blackbox_kd.sdk.registry import Column, Expression, ModelName, NewColumn, PromptName, row_step
+from blackbox_kd.sdk.sampling import AskingConfig, named_twice
 
 _OF_A_REPLY = {"model", "sample", "finish_reason", "usage", "cost_usd"}
 _LINEAGE = {"parent", "seed_id"}
@@ -39,9 +40,9 @@ class Config(AskingConfig):
     """Replies per row and model."""
     rows: int | None = Field(default=None, ge=1)
     """So many rows are drawn from the input, with replacement, and asked about; all rows once if left out."""
-    examples: shown_rows.Examples | None = None
+    examples: few_shot.Examples | None = None
     """Worked examples for a few-shot prompt."""
-    context: shown_rows.Shown | None = None
+    context: few_shot.Shown | None = None
     """A small table, or the report of an evaluation, for the prompt's variable `context`."""
     after: str | None = Field(default=None, min_length=1)
     """Mark after whose last occurrence the text begins that is kept (`Rationale:`); a reply without it is not used."""
@@ -127,9 +128,9 @@ async def _ask(row: Row, model: str, sample: int, config: Config, ctx: Context) 
     asked = {"model": model, "sample": sample}
     values = dict(row)
     if config.examples is not None:
-        values["examples"] = shown_rows.examples(config.examples, row, sample, ctx)
+        values["examples"] = few_shot.examples(config.examples, row, sample, ctx)
     if config.context is not None:
-        values["context"] = shown_rows.context(config.context, ctx)
+        values["context"] = few_shot.context(config.context, ctx)
     messages = ctx.render(config.prompt, values)
     read = Reading(config.into, row | asked, after=config.after, until=config.retry_until)
     try:

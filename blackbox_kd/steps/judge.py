@@ -15,11 +15,11 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from blackbox_kd.analysis import judge_agreement, verdicts
-from blackbox_kd.asking import AskingConfig, named_twice
 from blackbox_kd.concurrency import all_of
 from blackbox_kd.errors import DataError, ReplyFault
-from blackbox_kd.registry import Column, ModelName, NewColumn, PromptName, row_step
 from blackbox_kd.schema import Context, Dropped, Failed, Row, digest
+from blackbox_kd.sdk.registry import Column, ModelName, NewColumn, PromptName, row_step
+from blackbox_kd.sdk.sampling import AskingConfig, named_twice
 
 ANSWERS = ("Answer 1", "Answer 2")
 """What the two texts of a comparison are called in its prompt and its verdict."""

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from blackbox_kd.errors import DataError, StepError
-from blackbox_kd.registry import Column, ModelName, ReportedTable, StepConfig, TableName, table_step
 from blackbox_kd.schema import Context, Dropped, Failed, Outcome, Row, Table
+from blackbox_kd.sdk.registry import Column, ModelName, ReportedTable, StepConfig, TableName, table_step
 from blackbox_kd.tables.sampling import Ids, quotas
 
 

@@ -18,8 +18,8 @@ from blackbox_kd.analysis.bm25 import Bm25
 from blackbox_kd.analysis.kcenter import distributions, farthest_first, text_vectors
 from blackbox_kd.analysis.similarity import tokens
 from blackbox_kd.errors import DataError
-from blackbox_kd.registry import Column, NewColumn, StepConfig, TableName, table_step
 from blackbox_kd.schema import Context, Dropped, Failed, Outcome, Row, Table
+from blackbox_kd.sdk.registry import Column, NewColumn, StepConfig, TableName, table_step
 
 ONLY = {
     "votes": ("kcenter",),

@@ -13,9 +13,9 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from blackbox_kd.errors import DataError
-from blackbox_kd.registry import Expression, NewTable, StepConfig, table_step
 from blackbox_kd.sandbox import expressions
 from blackbox_kd.schema import Context, Dropped, Failed, Outcome, Row, Table
+from blackbox_kd.sdk.registry import Expression, NewTable, StepConfig, table_step
 from blackbox_kd.tables.sampling import Ids
 
 

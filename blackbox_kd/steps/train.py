@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from blackbox_kd.registry import StepConfig, StudentName, table_step
 from blackbox_kd.schema import Context, Outcome, Table
+from blackbox_kd.sdk.registry import StepConfig, StudentName, table_step
 
 
 class Config(StepConfig):

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.calls.batch_caller import BatchingCaller
-from blackbox_kd.calls.batch_jobs import Limits
-from blackbox_kd.calls.batch_store import Store
-from blackbox_kd.calls.batches import Batches, batch_price
+from blackbox_kd.calls.batch.caller import BatchingCaller
+from blackbox_kd.calls.batch.jobs import Limits
+from blackbox_kd.calls.batch.queue import Batches, batch_price
+from blackbox_kd.calls.batch.store import Store
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.prices import TieredPrice
 from blackbox_kd.errors import BudgetReached, EndpointRefused, QuotaSpent, RequestRejected, ServerFault, StepError
-from blackbox_kd.ledger import Ledger
+from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model, ModelConfig, Price, Setup, openai
 from blackbox_kd.schema import Reply, Row, Sampling
 from tests.fake_batches import FakeBatches

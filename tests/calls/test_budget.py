@@ -7,7 +7,7 @@ import pytest
 
 from blackbox_kd.calls.budget import Budget, Reservation
 from blackbox_kd.errors import BudgetReached, SetupError
-from blackbox_kd.ledger import Spent
+from blackbox_kd.ledger.ledger import Spent
 from blackbox_kd.schema import Usage
 
 USAGE = Usage(prompt_tokens=60, completion_tokens=40)

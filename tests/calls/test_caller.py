@@ -25,7 +25,7 @@ from blackbox_kd.errors import (
     SetupError,
     Stopped,
 )
-from blackbox_kd.ledger import Ledger
+from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model, Setup, openai, scripted
 from blackbox_kd.schema import Reply, Request, Row, Sampling
 from tests.fake_server import FakeServer

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from blackbox_kd.calls.limiter import Limiter, Slot
+from blackbox_kd.calls.limits.limiter import Limiter, Slot
 from blackbox_kd.errors import EndpointRefused, ServerFault
 from tests.virtual_time import run
 

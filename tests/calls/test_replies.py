@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.calls.replies import Completion, parse
+from blackbox_kd.calls.completion import Completion, parse
 from blackbox_kd.errors import ReplyFault
 from blackbox_kd.logprobs import Scored
 from blackbox_kd.models import Price

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd import recipe as recipes
-from blackbox_kd.ledger import Ledger
-from blackbox_kd.marks import mentions
+from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.recipe import Recipe
 from blackbox_kd.recipe.check import bundled
 from blackbox_kd.runner import Options, Run
 from blackbox_kd.schema import Usage
+from blackbox_kd.sdk.fields import mentions
 from blackbox_kd.stages import planned_until
 from blackbox_kd.weights import locate
 from tests.runs import rows_of

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from blackbox_kd.asking import AskingConfig
 from blackbox_kd.errors import (
     CallError,
     EndpointRefused,
@@ -24,6 +23,7 @@ from blackbox_kd.errors import (
 from blackbox_kd.models import Model, Setup, openai, vllm
 from blackbox_kd.models.http.chat import Endpoint, HttpChat
 from blackbox_kd.schema import Request, Row, Sampling
+from blackbox_kd.sdk.sampling import AskingConfig
 from tests.fake_server import FakeServer
 
 KEY = "sk-test-0123456789abcdef"

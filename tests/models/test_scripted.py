@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from blackbox_kd.calls.replies import parse
+from blackbox_kd.calls.completion import parse
 from blackbox_kd.errors import ReplyFault, RequestRejected, SetupError
 from blackbox_kd.models import Model, Setup, scripted
 from blackbox_kd.schema import Reply, Request, Row, Sampling

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd import logprobs
-from blackbox_kd.calls.replies import parse
+from blackbox_kd.calls.completion import parse
 from blackbox_kd.errors import RequestRejected, SetupError
 from blackbox_kd.models import Setup, transformers
 from blackbox_kd.schema import Request, Row, Sampling

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from blackbox_kd import shown_rows
 from blackbox_kd.errors import DataError, ReplyFault
 from blackbox_kd.schema import Failed, Message, Reply, Row, Usage
+from blackbox_kd.sdk import few_shot
 from blackbox_kd.steps import generate
 from blackbox_kd.tables.sampling import Drawn
 from tests.fakes import FakeContext, FakeTable, rows
@@ -135,9 +135,9 @@ async def test_random_examples_are_drawn_for_each_sample_anew_and_for_all_models
 
 async def test_random_examples_are_drawn_from_all_rows_but_those_that_ask_the_same() -> None:
     pool = rows(*({"instruction": f"q{number // 2}"} for number in range(8)))
-    config = shown_rows.Examples(table="shots", count=6, choose="random")
+    config = few_shot.Examples(table="shots", count=6, choose="random")
     ctx = ShowingContext(tables={"shots": pool})
-    drawn = [shown_rows.examples(config, pool[0], sample, ctx) for sample in range(40)]
+    drawn = [few_shot.examples(config, pool[0], sample, ctx) for sample in range(40)]
     assert {len(shown) for shown in drawn} == {6}
     assert all({example.id for example in shown} == {f"r{number}" for number in range(2, 8)} for shown in drawn)
     firsts = [shown[0].id for shown in drawn]
@@ -158,9 +158,9 @@ async def test_the_nearest_examples_share_the_rows_rare_words_and_the_nearest_st
 
 async def test_rows_without_an_instruction_have_no_nearest_ones() -> None:
     ctx = ShowingContext(tables={"shots": rows({"instruction": "q"})})
-    config = shown_rows.Examples(table="shots", choose="nearest")
+    config = few_shot.Examples(table="shots", choose="nearest")
     with pytest.raises(DataError, match="row 'x' has none"):
-        shown_rows.examples(config, Row({"id": "x"}), 0, ctx)
+        few_shot.examples(config, Row({"id": "x"}), 0, ctx)
 
 
 async def test_a_context_shows_the_last_rows_of_a_table() -> None:

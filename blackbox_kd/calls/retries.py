@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exception
 
-from blackbox_kd.calls.limiter import Limiter
+from blackbox_kd.calls.limits.limiter import Limiter
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, RequestRejected, ServerFault
 
 T = TypeVar("T")

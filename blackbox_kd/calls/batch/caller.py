@@ -4,15 +4,15 @@ from collections.abc import Coroutine
 from typing import Any
 
 from blackbox_kd.calls import prices
-from blackbox_kd.calls.batch_jobs import Job
-from blackbox_kd.calls.batch_store import Noted
-from blackbox_kd.calls.batches import Batches, batch_price
+from blackbox_kd.calls.batch.jobs import Job
+from blackbox_kd.calls.batch.queue import Batches, batch_price
+from blackbox_kd.calls.batch.store import Noted
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.call import Asked, Call
 from blackbox_kd.calls.caller import Caller
-from blackbox_kd.calls.replies import Completion
+from blackbox_kd.calls.completion import Completion
 from blackbox_kd.errors import AskedElsewhere, CallError
-from blackbox_kd.ledger import Ledger
+from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model
 from blackbox_kd.schema import Usage
 

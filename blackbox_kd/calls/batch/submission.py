@@ -20,11 +20,11 @@ from typing import TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay
 
 from blackbox_kd.calls import prices
-from blackbox_kd.calls.batch_jobs import Job, Limits, Result
-from blackbox_kd.calls.batch_store import Record, Store
-from blackbox_kd.calls.replies import Completion
+from blackbox_kd.calls.batch.jobs import Job, Limits, Result
+from blackbox_kd.calls.batch.store import Record, Store
+from blackbox_kd.calls.completion import Completion
 from blackbox_kd.errors import AskedElsewhere, CallError, EndpointRefused, RequestRejected, ServerFault, StepError
-from blackbox_kd.ledger import Ledger
+from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Price
 from blackbox_kd.models.http.batch_api import ENDED, Batch, BatchApi
 from blackbox_kd.schema import Usage

@@ -8,7 +8,7 @@ import logging
 
 from blackbox_kd.calls.call import Call
 from blackbox_kd.errors import Stopped
-from blackbox_kd.ledger import Ledger
+from blackbox_kd.ledger.ledger import Ledger
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ from typing import Any, Literal, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field
 
 from blackbox_kd.errors import SetupError
-from blackbox_kd.marks import (
+from blackbox_kd.schema import digest
+from blackbox_kd.sdk.fields import (
     Answer,
     Column,
     Expression,
@@ -36,7 +37,6 @@ from blackbox_kd.marks import (
     TableName,
     mentions,
 )
-from blackbox_kd.schema import digest
 
 
 class StepConfig(BaseModel):

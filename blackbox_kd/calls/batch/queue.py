@@ -17,12 +17,12 @@ from contextlib import nullcontext
 from typing import Any
 
 from blackbox_kd.calls import prices
-from blackbox_kd.calls.batch_jobs import Job, Limits, Result
-from blackbox_kd.calls.batch_store import Record, Store
-from blackbox_kd.calls.batch_work import BatchWork
+from blackbox_kd.calls.batch.jobs import Job, Limits, Result
+from blackbox_kd.calls.batch.store import Record, Store
+from blackbox_kd.calls.batch.submission import BatchWork
 from blackbox_kd.calls.prices import TieredPrice
 from blackbox_kd.errors import CallError, ServerFault
-from blackbox_kd.ledger import Ledger
+from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model, ModelConfig, Price
 from blackbox_kd.models.http.batch_api import BatchApi
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from blackbox_kd.calls.batch_store import Noted, line_of
-from blackbox_kd.calls.replies import Completion
+from blackbox_kd.calls.batch.store import Noted, line_of
+from blackbox_kd.calls.completion import Completion
 from blackbox_kd.errors import CallError
 from blackbox_kd.models.http.batch_api import BATCH_BYTES, BATCH_LINES
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blackbox_kd.analysis.bm25 import Bm25
 from blackbox_kd.errors import DataError
-from blackbox_kd.registry import ModelName, ReportedTable, TableName
 from blackbox_kd.schema import Context, Row
+from blackbox_kd.sdk.registry import ModelName, ReportedTable, TableName
 
 
 class Examples(BaseModel):

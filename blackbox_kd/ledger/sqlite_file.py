@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from blackbox_kd.ledger.opening import BUSY_S, PAGE_BYTES, fault, open_file
-from blackbox_kd.processes import start_of
+from blackbox_kd.ledger.connection import BUSY_S, PAGE_BYTES, fault, open_file
+from blackbox_kd.ledger.processes import start_of
 
 PAGES_PER_COMMIT = 8
 """About how many a commit writes beside those of its replies."""

@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from blackbox_kd.calls.breaker import Breaker
-from blackbox_kd.calls.latency import LatencyWatch
-from blackbox_kd.calls.pacing import LearnedRate, Pace
+from blackbox_kd.calls.limits.circuit_breaker import Breaker
+from blackbox_kd.calls.limits.rate import LearnedRate, Pace
+from blackbox_kd.calls.limits.saturation import LatencyWatch
 from blackbox_kd.errors import CallError, ServerFault, Stopped
 from blackbox_kd.models.http import rate_limit_headers
 

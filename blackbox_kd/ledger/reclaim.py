@@ -9,8 +9,8 @@ from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
-from blackbox_kd.ledger.file import has_ended
-from blackbox_kd.ledger.opening import fault, open_file
+from blackbox_kd.ledger.connection import fault, open_file
+from blackbox_kd.ledger.sqlite_file import has_ended
 
 OTHERS = "SELECT DISTINCT process FROM intents WHERE run = ?"
 LEFT = """

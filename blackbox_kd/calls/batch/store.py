@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from blackbox_kd.errors import StepError
-from blackbox_kd.ledger import left as ledger_left
+from blackbox_kd.ledger import reclaim as ledger_left
 from blackbox_kd.models.http.batch_api import ENDPOINT
 from blackbox_kd.privacy import KEPT, open_anew
 

@@ -1,0 +1,294 @@
+"""The durable store of replies: one SQLite file for a workspace, shared by recipes, rounds and processes.
+
+"A reply in the ledger is never bought again. After a crash at most the calls that were in flight can be
+bought a second time, and they are counted."
+
+An intent is on disk before its request is sent, and a reply before anything reads it.
+
+    writer      commits what many calls wait for as one transaction
+    file        reads and writes the SQLite file
+    opening     opens it, and says what its errors mean
+    tables.sql  its tables
+    admin       what its owner does with it: summary, export, prune, rescue
+    left        what a process that has ended has left
+    adopt       replies of one run become those of another
+"""
+
+import asyncio
+import hashlib
+import itertools
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from blackbox_kd import json_text
+from blackbox_kd.errors import LedgerError
+from blackbox_kd.ledger.sqlite_file import LedgerFile
+from blackbox_kd.ledger.writer import Write, Writer
+from blackbox_kd.schema import Usage
+
+
+def key_of(wire: Mapping[str, Any], *, row_id: str, sample: int, attempt: int, round: int) -> str:
+    """The name of a call in the ledger: the same for the same question, whichever run or recipe asks it.
+
+    Args:
+        wire: the canonical request: all that decides the reply.
+        row_id: the row that it is asked for.
+        sample: index among the samples of the row.
+        attempt: how many replies to the same question could not be used before.
+        round: round of the loop, from 0.
+    """
+    call = {"wire": wire, "row": row_id, "sample": sample, "attempt": attempt, "round": round}
+    return hashlib.sha256(json_text.encode(call, ordered=True)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a run has paid so far, over all its invocations.
+
+    Args:
+        requests: replies.
+        tokens: prompt and completion tokens of the replies.
+        usd: cost of the replies whose cost is known.
+        usd_unknown: replies whose cost is not known; `usd` does not contain them.
+        doubtful: requests of other processes that have no reply: it may have been lost, and charged for.
+        doubtful_tokens: the most that `doubtful`, and replies without a token count, can have used.
+        doubtful_usd: the most that `doubtful` and `usd_unknown` can have cost, where that was known.
+    """
+
+    requests: int = 0
+    tokens: int = 0
+    usd: float = 0.0
+    usd_unknown: int = 0
+    doubtful: int = 0
+    doubtful_tokens: int = 0
+    doubtful_usd: float = 0.0
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(*(mine + others for mine, others in zip(astuple(self), astuple(other), strict=True)))
+
+    def taken(self) -> dict[str, float]:
+        """What it takes of each limit of a budget, with the most that doubtful calls can have used."""
+        return {
+            "usd": self.usd + self.doubtful_usd,
+            "requests": self.requests,
+            "tokens": self.tokens + self.doubtful_tokens,
+        }
+
+
+@dataclass(slots=True, eq=False)
+class _Sent:
+    """A request in flight: what its reply will be stored with."""
+
+    serial: int
+    key: str
+    model: str
+    row_id: str
+    wire: str
+    reserved_usd: float | None
+    reserved_tokens: int
+
+
+class Ledger:
+    """A ledger, open for one run. Use it from one event loop at a time; `get` is for any thread."""
+
+    def __init__(self, file: LedgerFile, run: str) -> None:
+        self._file = file
+        self.run = run
+        self._serials = itertools.count()
+        self._in_flight: dict[str, list[_Sent]] = {}
+        self._writer = Writer(file)
+        self._wanted: list[tuple[str, asyncio.Future[str | None]]] = []
+
+    @classmethod
+    def open(cls, path: Path, run: str) -> Self:
+        """Opens a ledger, and makes one (readable for its owner alone) where there is none.
+
+        Raises:
+            LedgerError: the file cannot be used; the message says why and what to do.
+        """
+        return cls(LedgerFile(path, run), run)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def get(self, key: str) -> str | None:
+        """The raw body of the reply to a call, or None if there is none yet."""
+        return self._file.body(key)
+
+    def find(self, key: str) -> "asyncio.Future[str | None]":
+        """Like `get`, for many calls at once: the file is read once for all that are asked for in the same moment.
+
+        Raises:
+            LedgerError: the awaited reply cannot be read.
+        """
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[str | None] = loop.create_future()
+        if not self._wanted or self._wanted[0][1].get_loop() is not loop:  # one that has ended: nobody waits there
+            self._wanted = []
+            loop.call_soon(self._look_up)
+        self._wanted.append((key, found))
+        return found
+
+    async def intend(
+        self,
+        key: str,
+        wire: Mapping[str, Any],
+        *,
+        model: str,
+        row_id: str,
+        reserved_usd: float | None,
+        reserved_tokens: int = 0,
+        yields: bool = False,
+    ) -> str | None:
+        """Notes that a request is about to be sent; on disk when this returns.
+
+        Args:
+            key: of the call, see `key_of`.
+            wire: the canonical request.
+            model: name of the model in the recipe.
+            row_id: the row that the call is for.
+            reserved_usd: the most that the call can cost; None when no price is known.
+            reserved_tokens: the most tokens that it can use.
+            yields: whether the call can wait where another process has just sent the same one.
+
+        Returns:
+            None: send the request. Otherwise the body of a reply that another process has bought in the
+            meantime: nothing is to be sent or settled.
+
+        Raises:
+            AskedElsewhere: it yields, and another process has the call in flight; nothing may be sent.
+            LedgerError: it could not be stored; nothing may be sent.
+        """
+        text = json_text.encode(wire).decode()
+        sent = _Sent(next(self._serials), key, model, row_id, text, reserved_usd, reserved_tokens)
+        intent = (sent.serial, key, model, row_id, reserved_usd, reserved_tokens)
+        self._in_flight.setdefault(key, []).append(sent)
+        try:
+            bought = await self._writer.submit(Write(intent=intent, yields=yields))
+        except BaseException as error:
+            self._forget(sent)
+            if isinstance(error, asyncio.CancelledError):  # it is committed all the same, but never sent
+                with suppress(LedgerError):
+                    self._writer.submit(Write(ended=sent.serial))
+            raise
+        if bought is not None:
+            self._forget(sent)
+        return bought
+
+    def settle(self, key: str, body: str, *, usage: Usage, cost_usd: float | None) -> "asyncio.Future[str | None]":
+        """Stores the reply to an intended call in place of its intent; on disk once what it returns was awaited.
+
+        Args:
+            key: of the call.
+            body: the raw reply, as it came.
+            usage: its tokens.
+            cost_usd: what it cost; None when that is not known.
+
+        Raises:
+            LedgerError: it could not be stored. The intent stays, so that the call counts as one in flight.
+        """
+        sent = self._take(key)
+        tokens = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
+        reserved = (sent.reserved_usd, sent.reserved_tokens)
+        text = body if _has_utf8(body) else body.encode(errors="replace").decode()
+        reply = (key, self.run, sent.model, sent.row_id, *tokens, cost_usd, *reserved, text, sent.wire)
+        return self._end(sent, Write(reply=reply, ended=sent.serial))
+
+    def abandon(self, key: str, kind: str) -> "asyncio.Future[str | None]":
+        """Takes an intent back: the server has answered, without a reply and so without a charge.
+
+        Not for a time-out or a broken connection, after which the server may charge: see `lose`.
+
+        Args:
+            key: of the call.
+            kind: class of the answer, for the counts that `blackbox-kd ledger` shows.
+        """
+        sent = self._take(key)
+        return self._end(sent, Write(abandoned=(sent.model, kind), ended=sent.serial))
+
+    def lose(self, key: str) -> "asyncio.Future[str | None]":
+        """Notes that no reply will come to an intended call, for which the server may charge all the same.
+
+        Its intent stays, with the most that it can cost. To send the call again, intend it again.
+        """
+        sent = self._take(key)
+        return self._end(sent, Write(lost=sent.serial))
+
+    def in_flight_elsewhere(self, key: str) -> bool:
+        """Whether another process has sent a call and may yet get its reply."""
+        return self._file.in_flight_elsewhere(key)
+
+    def spent(self, run: str | None = None, *, lost: bool = False) -> Spent:
+        """A run's totals; reads an index over all its replies, so call it once, not for each call.
+
+        Args:
+            run: its name; this run if left out.
+            lost: count also this process's own requests without a reply as doubtful: none is in flight any more.
+        """
+        return Spent(*self._file.spent(run, lost))
+
+    def runs(self) -> list[str]:
+        """The runs that have opened the ledger, by their names."""
+        return self._file.runs()
+
+    def repeated(self) -> int:
+        """Calls that this run has sent again because an earlier process ended with them in flight."""
+        return self._file.repeated()
+
+    def close(self) -> None:
+        """Commits what waits and closes the file; calls still in flight count as in flight at a crash."""
+        self._writer.close()
+        self._file.close()
+
+    def _look_up(self) -> None:
+        """Reads what is wanted."""
+        wanted, self._wanted = self._wanted, []
+        with suppress(LedgerError):  # on a damaged page: others are read one by one
+            bodies = self._file.bodies([key for key, _ in wanted])
+            for key, found in wanted:
+                if not found.done():
+                    found.set_result(bodies.get(key))
+        for key, found in wanted:
+            if not found.done():
+                try:
+                    found.set_result(self._file.body(key))
+                except LedgerError as error:
+                    found.set_exception(error)
+
+    def _take(self, key: str) -> _Sent:
+        """The latest request in flight for a key, taken out of those in flight."""
+        calls = self._in_flight.get(key)
+        if not calls:
+            raise LedgerError(f"call {key!r} was not intended, or has been settled or abandoned already")
+        sent = calls[-1]
+        self._forget(sent)
+        return sent
+
+    def _forget(self, sent: _Sent) -> None:
+        calls = self._in_flight[sent.key]
+        calls.remove(sent)
+        if not calls:
+            del self._in_flight[sent.key]
+
+    def _end(self, sent: _Sent, write: Write) -> "asyncio.Future[str | None]":
+        """Submits what takes an intent away; if that fails, it can be tried again."""
+        write.undo = lambda: self._in_flight.setdefault(sent.key, []).append(sent)
+        try:
+            return self._writer.submit(write)
+        except LedgerError:
+            write.undo()
+            raise
+
+
+def _has_utf8(text: str) -> bool:
+    try:
+        text.isascii() or text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
