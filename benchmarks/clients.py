@@ -74,8 +74,8 @@ async def openai(url: str, calls: int, flight: int) -> Spent:
 async def ours(url: str, calls: int, flight: int) -> Spent:
     import aiohttp  # noqa: F401 - loaded before the clock runs, as the bare loop does
 
-    from blackbox_kd import recipe as recipes
     from blackbox_kd.live import View
+    from blackbox_kd.recipe.load import load_recipe
     from blackbox_kd.runner import Options, Run
 
     class _Watch(View):
@@ -106,7 +106,7 @@ async def ours(url: str, calls: int, flight: int) -> Spent:
         (folder / "recipe.yaml").write_text(json.dumps(recipe))
         watch = _Watch()
         options = Options(cache=folder, run_dir=folder / "run", ledger=folder / "ledger.sqlite", view=watch)
-        run = Run(recipes.load(folder / "recipe.yaml"), options)
+        run = Run(load_recipe(folder / "recipe.yaml"), options)
         await run.execute()
         if run.report["funnel"][0]["out"] != calls:
             raise SystemExit(f"only {run.report['funnel'][0]['out']} of {calls} rows")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def main(rows: str, place: str, url: str) -> None:
-    from blackbox_kd import recipe as recipes
+    from blackbox_kd.recipe.load import load_recipe
     from blackbox_kd.runner import Options, Run
 
     folder = Path(place)
@@ -34,7 +34,7 @@ def main(rows: str, place: str, url: str) -> None:
     }
     (folder / "recipe.yaml").write_text(json.dumps(recipe))
     options = Options(cache=folder, run_dir=folder / "run", ledger=folder / "ledger.sqlite")
-    run = Run(recipes.load(folder / "recipe.yaml"), options)
+    run = Run(load_recipe(folder / "recipe.yaml"), options)
     began = time.perf_counter()
     asyncio.run(run.execute())
     seconds = time.perf_counter() - began

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.accounts import Account
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.concurrency import in_order
 from blackbox_kd.errors import CallError, DataError, EndpointRefused, QuotaSpent, SetupError, StepError
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.privacy import write_whole
-from blackbox_kd.recipe import Planned, Recipe
-from blackbox_kd.run import RunFolder
+from blackbox_kd.recipe.spec import Planned, Recipe
+from blackbox_kd.runs.accounts import Account
+from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.schema import Failed, Memory, Message, Outcome, Reply, Row, Sampling, Table, digest
 from blackbox_kd.sdk.fields import mentions
 from blackbox_kd.tables.stored import StoredTable
@@ -136,7 +136,7 @@ class RunContext:
 
     async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:
         """See `schema.Context.train`."""
-        from blackbox_kd import exports
+        from blackbox_kd.runs.dataset import left_out, write_dataset
         from blackbox_kd.training import launch
         from blackbox_kd.weights import load, locate
 
@@ -148,7 +148,7 @@ class RunContext:
         output = shared.folder.path / "models" / f"{model}@{version}"
         dataset = shared.folder.path / "dataset"
         try:
-            data = exports.write_dataset(dataset, rows, method)
+            data = write_dataset(dataset, rows, method)
         except DataError as error:
             raise DataError(f"{self.step}: {error}") from error
         config = shared.models.config(f"{model}@base" if settings["start"] == "base" else model)
@@ -168,7 +168,7 @@ class RunContext:
         result = await launch.run_training(method, job_file, shared.on_event)
         shared.models.add_version(model, output)
         shared.trained.append((model, output))
-        refused = dict(exports.left_out(dataset))
+        refused = dict(left_out(dataset))
         self.record("trainings", [{"model": f"{model}@{version}", "method": method, **result, "left_out": refused}])
 
     def _refuse_held_out(self, rows: Sequence[Row]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from blackbox_kd.accounts import Account
+from blackbox_kd.runs.accounts import Account
 
 PLAIN_EVERY_S = 10.0
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from blackbox_kd.context import Shared
 from blackbox_kd.errors import StepError
-from blackbox_kd.recipe.file import Loop, UntilMetric, UntilRows
+from blackbox_kd.recipe.spec import Loop, UntilMetric, UntilRows
 from blackbox_kd.sdk.fields import mentions
 from blackbox_kd.stages import Rounds
 from blackbox_kd.tables.stored import StoredTable

@@ -16,16 +16,19 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
-from blackbox_kd import cards, exports, report
-from blackbox_kd.accounts import Account, refuse_failures, summed
 from blackbox_kd.errors import BlackboxError
 from blackbox_kd.ledger import adopt as ledger_adopt
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.live import account_line
 from blackbox_kd.open_models import OpenModels
 from blackbox_kd.privacy import open_anew
-from blackbox_kd.recipe import Recipe
-from blackbox_kd.run import RunFolder, gather_losses
+from blackbox_kd.recipe.load import write_recipe
+from blackbox_kd.recipe.spec import Recipe
+from blackbox_kd.runs import cards, dataset
+from blackbox_kd.runs.accounts import Account, refuse_failures, summed
+from blackbox_kd.runs.folder import RunFolder
+from blackbox_kd.runs.report import build
+from blackbox_kd.runs.stage_files import gather_losses
 from blackbox_kd.shard_folders import Found, find, ledger_of
 from blackbox_kd.shards import owner, stage_files
 from blackbox_kd.stages import Stage
@@ -64,11 +67,11 @@ def merge(
         facts = _facts(recipe, found, folder, accounts, joined.last)
         with Ledger.open(ledger, run=folder.identity) as opened:
             facts.spent = {**asdict(opened.spent()), "repeated": opened.repeated()}
-        exports.write_recipe(run / "recipe.yaml", recipe)
+        write_recipe(run / "recipe.yaml", recipe)
         gather_losses(run, [stage.name for stage in found.led.stages])
         if found.led.rest is None:
-            exports.write_dataset(run / "dataset", joined.last)
-        written = report.write(run, facts)
+            dataset.write_dataset(run / "dataset", joined.last)
+        written = build.write(run, facts)
         cards.write(run, recipe, written, [])
         if found.led.rest is not None:
             limit = found.entries[0]["limit"]
@@ -204,7 +207,7 @@ def _take_over(ledger: Path, found: Found, name: str, say: Callable[[str], None]
         )
 
 
-def _facts(recipe: Recipe, found: Found, folder: RunFolder, accounts: list[Account], last: StoredTable) -> report.Facts:
+def _facts(recipe: Recipe, found: Found, folder: RunFolder, accounts: list[Account], last: StoredTable) -> build.Facts:
     rest = found.led.rest
     status = "complete"
     if rest is not None:
@@ -215,7 +218,7 @@ def _facts(recipe: Recipe, found: Found, folder: RunFolder, accounts: list[Accou
             lists.setdefault(key, []).extend(entries)
     models = _models(entry["models"] for entry in found.entries)
     contamination = found.entries[0]["contamination"]
-    return report.Facts(recipe, status, accounts, lists, models, {}, contamination, [last] if len(last) else [])
+    return build.Facts(recipe, status, accounts, lists, models, {}, contamination, [last] if len(last) else [])
 
 
 def _models(shards: Iterable[list[Mapping[str, Any]]]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from blackbox_kd import models
 from blackbox_kd.errors import StepError
 from blackbox_kd.models import Model, ModelConfig, Setup
-from blackbox_kd.recipe import Recipe
+from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.schema import digest
 
 

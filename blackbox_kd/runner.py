@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd import cards, exports, loops, report, spending
-from blackbox_kd.accounts import Account, refuse_failures
+from blackbox_kd import loops, spending
 from blackbox_kd.analysis import contamination
 from blackbox_kd.calls.batch.caller import BatchingCaller
 from blackbox_kd.calls.batch.queue import Batches
@@ -20,8 +19,13 @@ from blackbox_kd.context import Shared
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.live import View
 from blackbox_kd.open_models import OpenModels
-from blackbox_kd.recipe import Recipe
-from blackbox_kd.run import RunFolder, gather_losses, identity
+from blackbox_kd.recipe.load import write_recipe
+from blackbox_kd.recipe.spec import Recipe
+from blackbox_kd.runs import cards, dataset
+from blackbox_kd.runs.accounts import Account, refuse_failures
+from blackbox_kd.runs.folder import RunFolder, identity
+from blackbox_kd.runs.report import build
+from blackbox_kd.runs.stage_files import gather_losses
 from blackbox_kd.sdk.fields import mentions
 from blackbox_kd.shards import Done, Leading, Shard, finish, leading, spent_in_shards
 from blackbox_kd.stages import Rounds, Stage, planned_until, program
@@ -149,7 +153,7 @@ class Run:
         folder = self._shared.folder
         done = [stage for part in self._program for stage in (part.stages if isinstance(part, Rounds) else [part])]
         spending.refuse_unpriced(self.recipe, self._shared.models, [p for stage in done for p in stage.steps])
-        exports.write_recipe(folder.path / "recipe.yaml", self.recipe)
+        write_recipe(folder.path / "recipe.yaml", self.recipe)
         self._load_data()
         self._contamination = self._check_overlap()
         with _seldom_collected(), self.options.view.showing(self.accounts, self._shared.caller):
@@ -160,7 +164,7 @@ class Run:
                     await self._work.run(part)
         last = self._work.last
         if last is not None and not self._shared.trained and self.options.shard is None:
-            exports.write_dataset(folder.path / "dataset", self._shared.tables[last])
+            dataset.write_dataset(folder.path / "dataset", self._shared.tables[last])
 
     def _load_data(self) -> None:
         read = {mention.value for planned in self._steps for mention in mentions(planned.config)}
@@ -191,7 +195,7 @@ class Run:
         tables = self._shared.tables
         shown = [tables[name] for name in dict.fromkeys([self._work.last, *self._work.asides]) if name in tables]
         lists, models = self._shared.report, caller.summary()
-        facts = report.Facts(
+        facts = build.Facts(
             self.recipe,
             status,
             self.accounts,
@@ -202,7 +206,7 @@ class Run:
             [table for table in shown if len(table)],
             self._work.written,
         )
-        self.report = report.write(folder.path, facts)
+        self.report = build.write(folder.path, facts)
         cards.write(folder.path, self.recipe, self.report, self._shared.trained)
 
 

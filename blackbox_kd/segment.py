@@ -5,10 +5,10 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from blackbox_kd.accounts import Account
 from blackbox_kd.concurrency import run_all
 from blackbox_kd.context import OWN_ERRORS, RunContext, Shared, failure
-from blackbox_kd.recipe import Planned
+from blackbox_kd.recipe.spec import Planned
+from blackbox_kd.runs.accounts import Account
 from blackbox_kd.schema import Outcome, Row, Table
 
 Sink = Callable[[int, str, Outcome], None]

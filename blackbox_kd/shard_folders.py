@@ -10,8 +10,8 @@ from typing import Any
 
 from blackbox_kd.errors import UserError
 from blackbox_kd.open_models import OpenModels
-from blackbox_kd.recipe import Recipe
-from blackbox_kd.run import RunFolder
+from blackbox_kd.recipe.spec import Recipe
+from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.shards import Leading, Shard, file_hash, files, jobs, leading, settings, stage_files
 from blackbox_kd.stages import planned_until, program
 

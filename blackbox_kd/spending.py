@@ -8,7 +8,7 @@ from blackbox_kd.calls.batch.queue import batch_price
 from blackbox_kd.errors import Problem, RecipeError
 from blackbox_kd.models import Price
 from blackbox_kd.open_models import OpenModels
-from blackbox_kd.recipe import Planned, Recipe
+from blackbox_kd.recipe.spec import Planned, Recipe
 from blackbox_kd.sdk.fields import mentions
 
 

@@ -6,8 +6,7 @@ from itertools import groupby
 from typing import Self
 
 from blackbox_kd.errors import UserError
-from blackbox_kd.recipe import Planned, Recipe
-from blackbox_kd.recipe.file import Loop
+from blackbox_kd.recipe.spec import Loop, Planned, Recipe
 from blackbox_kd.sdk.fields import mentions
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from blackbox_kd.accounts import Account
 from blackbox_kd.context import RunContext, Shared, window_of
 from blackbox_kd.errors import StepError
 from blackbox_kd.live import View
-from blackbox_kd.recipe import Planned
-from blackbox_kd.run import StageFiles
+from blackbox_kd.recipe.spec import Planned
+from blackbox_kd.runs.accounts import Account
+from blackbox_kd.runs.stage_files import StageFiles
 from blackbox_kd.schema import Table, digest
 from blackbox_kd.sdk.fields import mentions
 from blackbox_kd.segment import Segment

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd import models
-from blackbox_kd import recipe as recipes
 from blackbox_kd.calls import prices
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
@@ -19,8 +18,10 @@ from blackbox_kd.context import RunContext, Shared
 from blackbox_kd.errors import BlackboxError, CallError
 from blackbox_kd.models import Model, ModelConfig, Setup, scripted
 from blackbox_kd.open_models import OpenModels
-from blackbox_kd.run import RunFolder
+from blackbox_kd.recipe.load import load_recipe
+from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runner import Options, Run
+from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.schema import Request, Row, Sampling, Usage
 from blackbox_kd.steps import train
 from blackbox_kd.training import dpo, launch, sft, student
@@ -128,7 +129,7 @@ async def ran(values: Mapping[str, Any], *sets: str, check_only: bool = False) -
         (folder / "recipe.yaml").write_text(json.dumps(values).replace(SERVER, server.url))
         overrides = [text.replace(SERVER, server.url).replace(HUB, str(folder / HUB)) for text in sets]
         try:
-            recipe = recipes.load(folder / "recipe.yaml", overrides=overrides, allow_code=True, env={})
+            recipe = load_recipe(folder / "recipe.yaml", overrides=overrides, allow_code=True, env={})
             if not check_only:
                 await executed(recipe, folder)
         except BlackboxError as error:
@@ -136,7 +137,7 @@ async def ran(values: Mapping[str, Any], *sets: str, check_only: bool = False) -
         return Seen(folder, "", server.seen)
 
 
-async def executed(recipe: recipes.Recipe, folder: Path) -> None:
+async def executed(recipe: Recipe, folder: Path) -> None:
     places = {"cache": folder / "cache", "run_dir": folder / "run", "ledger": folder / "ledger.sqlite"}
     await Run(recipe, Options(**places, env={})).execute()
 
@@ -254,7 +255,7 @@ async def batches(config: ModelConfig) -> list[int]:
         step = {"step": "generate", "model": "m", "prompt": "student/plain"}
         values = {"name": "demo", "data": {"train": {"path": "train.jsonl"}}, "models": {"m": entry}, "steps": [step]}
         (folder / "recipe.yaml").write_text(json.dumps(values))
-        await executed(recipes.load(folder / "recipe.yaml", env={}), folder)
+        await executed(load_recipe(folder / "recipe.yaml", env={}), folder)
         return server.sizes()
 
 
@@ -448,7 +449,7 @@ def adapter_from(start: str) -> str | None:
             "steps": [{"step": "train", "model": "student", "start": start}],
         }
         (folder / "recipe.yaml").write_text(json.dumps(values))
-        recipe = recipes.load(folder / "recipe.yaml", env={})
+        recipe = load_recipe(folder / "recipe.yaml", env={})
         with RunFolder(folder / "run") as run_folder:
             known = OpenModels(recipe, folder / "cache", {})
             known.versions["student"] = [adapter()]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd import recipe as recipes
+from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.runner import Options, Run
 from tests.tiny import tiny_model
 
@@ -38,7 +38,7 @@ def execute(
             write_rows(folder / name, rows)
     (folder / "recipe.yaml").write_text(json.dumps(values))  # yaml.dump would write aliases, which recipes may not have
     env = options.pop("env", {})
-    recipe = recipes.load(folder / "recipe.yaml", allow_code=allow_code, env=env)
+    recipe = load_recipe(folder / "recipe.yaml", allow_code=allow_code, env=env)
     places = {"cache": folder / "cache", "run_dir": folder / run_dir, "ledger": folder / "ledger.sqlite"}
     job = Run(recipe, Options(**(places | options), env=env))
     asyncio.run(job.execute())

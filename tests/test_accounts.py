@@ -1,7 +1,7 @@
 import pytest
 
-from blackbox_kd.accounts import Account
 from blackbox_kd.errors import BlackboxError
+from blackbox_kd.runs.accounts import Account
 from blackbox_kd.schema import Dropped, Failed
 from tests.fakes import rows
 

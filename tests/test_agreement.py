@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from blackbox_kd.analysis import judge_agreement
-from blackbox_kd.report import judges
+from blackbox_kd.runs.report import judges
 
 
 def counted(*rows: tuple[Mapping[str, float], bool | None], above: float = 3) -> Counter[str]:

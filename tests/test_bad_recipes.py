@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_kd import answers, models, recipe
+from blackbox_kd import answers, models
 from blackbox_kd.errors import RecipeError
-from blackbox_kd.recipe.check import bundled
+from blackbox_kd.paths import bundled
+from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.sdk.registry import Registry
 
 FOLDER = Path(__file__).parent / "bad_recipes"
@@ -36,7 +37,7 @@ def _in_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def message_of(file: Path) -> str:
     with pytest.raises(RecipeError) as caught:
-        recipe.load(file, env={})
+        load_recipe(file, env={})
     return f"{caught.value}\n"
 
 
@@ -97,7 +98,7 @@ def test_a_message_speaks_of_recipes_and_not_of_the_libraries_that_read_them(nam
 )
 def test_all_problems_of_a_recipe_are_reported_at_once_and_in_file_order(name: str, lines: list[int]) -> None:
     with pytest.raises(RecipeError) as caught:
-        recipe.load(Path(f"{name}.yaml"), env={})
+        load_recipe(Path(f"{name}.yaml"), env={})
     assert [problem.line for problem in caught.value.problems] == lines
 
 
@@ -222,15 +223,15 @@ def test_the_recipe_passes_once_its_fix_is_followed(name: str, wrong: str, mende
     shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
     file = tmp_path / f"{name}.yaml"
     file.write_text(text.replace(wrong, mended, 1), encoding="utf-8")
-    assert recipe.load(file, env={}).steps
+    assert load_recipe(file, env={}).steps
 
 
 def test_the_recipe_passes_once_the_key_is_exported() -> None:
-    assert recipe.load(Path("key_is_not_set.yaml"), env={"MY_TEACHERS_KEY": "sk-0123456789"}).models
+    assert load_recipe(Path("key_is_not_set.yaml"), env={"MY_TEACHERS_KEY": "sk-0123456789"}).models
 
 
 def test_the_recipe_passes_once_its_plugin_is_allowed() -> None:
-    found = recipe.load(Path("plugin_without_allow_code.yaml"), env={}, allow_code=True)
+    found = load_recipe(Path("plugin_without_allow_code.yaml"), env={}, allow_code=True)
     assert [planned.step.name for planned in found.steps] == ["generate", "shout"]
 
 

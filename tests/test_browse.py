@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_kd import browse
 from blackbox_kd.errors import UserError
+from blackbox_kd.runs import browse
+from blackbox_kd.sdk import docs
 from blackbox_kd.sdk.registry import Registry
 from tests.runs import write_rows
 
@@ -56,16 +57,16 @@ def test_a_table_that_is_not_there_is_an_error_with_those_that_are(run: Path) ->
 @pytest.mark.parametrize("name", Registry().names())
 def test_a_step_is_told_with_all_its_fields(name: str) -> None:
     step = Registry().get(name)
-    text = browse.step_text(name)
+    text = docs.step_text(name)
     assert text.startswith(f"{name} ({step.kind} step)\n")
     for field, entry in step.config.model_fields.items():
         assert f"\n  {entry.alias or field} (" in text
         assert entry.description
-    [told] = browse.steps(name)
+    [told] = docs.steps(name)
     assert told["schema"]["properties"].keys() == {e.alias or f for f, e in step.config.model_fields.items()}
     json.dumps(told)
 
 
 def test_a_step_that_does_not_exist_is_an_error_with_a_guess() -> None:
     with pytest.raises(UserError, match="did you mean 'generate'"):
-        browse.step_text("genrate")
+        docs.step_text("genrate")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.recipe.check import bundled
+from blackbox_kd.paths import bundled
 from blackbox_kd.sandbox.prompt import Prompt
 from blackbox_kd.sdk.reading import after_mark
 

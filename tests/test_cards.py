@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.cards import public_name
+from blackbox_kd.runs.cards import public_name
 from tests.runs import execute, trained
 from tests.tiny import tiny_model
 

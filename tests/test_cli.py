@@ -13,8 +13,8 @@ import jsonschema
 import pytest
 import yaml
 
-from blackbox_kd import yaml_source
-from blackbox_kd.recipe.check import bundled
+from blackbox_kd.paths import bundled
+from blackbox_kd.recipe import yaml_source
 
 SCRIPT = [sys.executable, "-c", "from blackbox_kd.cli import main; main()"]
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from blackbox_kd import estimate as estimates
-from blackbox_kd import recipe as recipes
 from blackbox_kd.errors import BudgetReached, DataError, RecipeError
 from blackbox_kd.estimate.calls import Asked
 from blackbox_kd.estimate.numbers import KEPT, NOTHING, Asking, Span, share
 from blackbox_kd.models import ModelConfig, Price
+from blackbox_kd.recipe.load import load_recipe
+from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runner import Options, Run
 from blackbox_kd.schema import Usage
 from tests.fake_server import FakeServer
@@ -37,11 +38,11 @@ def recipe_values(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def load(folder: Path, values: Mapping[str, Any]) -> recipes.Recipe:
+def load(folder: Path, values: Mapping[str, Any]) -> Recipe:
     write_rows(folder / "train.jsonl", ROWS)
     write_rows(folder / "test.jsonl", HELD_OUT)
     (folder / "recipe.yaml").write_text(json.dumps(values))
-    return recipes.load(folder / "recipe.yaml", env={"OPENAI_API_KEY": "sk-test"})
+    return load_recipe(folder / "recipe.yaml", env={"OPENAI_API_KEY": "sk-test"})
 
 
 async def estimate(folder: Path, values: Mapping[str, Any], **options: Any) -> dict[str, Any]:
@@ -195,7 +196,7 @@ class TestCounting:
         values["data"].pop("test")
         write_rows(tmp_path / "train.jsonl", ROWS)
         (tmp_path / "recipe.yaml").write_text(json.dumps(values))
-        recipe = recipes.load(tmp_path / "recipe.yaml", allow_code=True, env={})
+        recipe = load_recipe(tmp_path / "recipe.yaml", allow_code=True, env={})
         options = estimates.Options(tmp_path / "run", tmp_path / "ledger.sqlite", {}, probe=paid)
         found = (await estimates.estimate(recipe, options))["steps"][0]
         assert (found["paid"], found["calls"]["likely"]) == (paid, 20 - paid)

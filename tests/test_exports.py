@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd import exports
 from blackbox_kd.errors import DataError
+from blackbox_kd.runs import dataset
 from tests.fakes import rows
 
 FRONT = "---\nconfigs:\n- config_name: default\n  data_files:\n  - {split: train, path: train.parquet}\n---\n"
@@ -27,7 +27,7 @@ def loaded(folder: Path) -> Any:
 
 
 def written(folder: Path, *table: dict[str, Any], method: str | None = None) -> list[dict[str, Any]]:
-    path = exports.write_dataset(folder, rows(*table), method)
+    path = dataset.write_dataset(folder, rows(*table), method)
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -114,17 +114,17 @@ def test_rows_that_teach_nothing_stand_apart_with_their_reasons(tmp_path: Path) 
         {"instruction": "c", "response": " "},
         {"instruction": "d", "response": "e"},
     )
-    exports.write_dataset(tmp_path, table, "sft")
-    assert exports.rows_in(tmp_path) == 1
-    assert exports.left_out(tmp_path) == {"column 'response' is missing": 1, "column 'response' is empty": 2}
-    lines = [json.loads(line) for line in (tmp_path / exports.LEFT_OUT).read_text().splitlines()]
+    dataset.write_dataset(tmp_path, table, "sft")
+    assert dataset.rows_in(tmp_path) == 1
+    assert dataset.left_out(tmp_path) == {"column 'response' is missing": 1, "column 'response' is empty": 2}
+    lines = [json.loads(line) for line in (tmp_path / dataset.LEFT_OUT).read_text().splitlines()]
     assert lines[0] == {"id": "r0", "reason": "column 'response' is missing", "row": {"id": "r0", "instruction": "a"}}
 
 
 def test_what_an_earlier_data_set_left_out_is_forgotten(tmp_path: Path) -> None:
-    exports.write_dataset(tmp_path, rows({"instruction": "a", "response": ""}, {"instruction": "a", "response": "b"}))
-    exports.write_dataset(tmp_path, rows({"instruction": "a", "response": "b"}))
-    assert exports.left_out(tmp_path) == Counter()
+    dataset.write_dataset(tmp_path, rows({"instruction": "a", "response": ""}, {"instruction": "a", "response": "b"}))
+    dataset.write_dataset(tmp_path, rows({"instruction": "a", "response": "b"}))
+    assert dataset.left_out(tmp_path) == Counter()
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_training_on_nothing_is_refused_before_it_begins(
 
 def test_a_data_set_without_rows_is_written_when_nothing_is_trained(tmp_path: Path) -> None:
     assert written(tmp_path) == []
-    assert exports.rows_in(tmp_path) == 0
+    assert dataset.rows_in(tmp_path) == 0
 
 
 def test_a_conversation_may_stand_in_a_column_as_json_text(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_conversation_may_stand_in_a_column_as_json_text(tmp_path: Path) -> No
     table = [{"conversations": json.dumps(turns)}, {"conversations": str(turns)}]
     [row] = written(tmp_path, *table, method="sft")
     assert {name: row[name] for name in ("prompt", "completion")} == taught("1 + 1?", "2")
-    assert exports.left_out(tmp_path) == {"column 'conversations' holds text that is no JSON list of turns": 1}
+    assert dataset.left_out(tmp_path) == {"column 'conversations' holds text that is no JSON list of turns": 1}
 
 
 def test_a_completion_that_is_json_is_text_all_the_same(tmp_path: Path) -> None:

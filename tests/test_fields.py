@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from blackbox_kd import models
-from blackbox_kd.recipe import RecipeFile
+from blackbox_kd.recipe.spec import RecipeFile
 from blackbox_kd.schema import Row
 from blackbox_kd.sdk.registry import Registry
 from blackbox_kd.steps import filter as filter_step

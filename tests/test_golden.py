@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.errors import BudgetReached
-from blackbox_kd.recipe.check import bundled
+from blackbox_kd.paths import bundled
 from tests.golden import replay
 from tests.golden.replay import RECORDINGS
 from tests.runs import rows_of

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from blackbox_kd import live
-from blackbox_kd.accounts import Account
 from blackbox_kd.live import LiveView, PlainView, View, account_line, view_for
+from blackbox_kd.runs.accounts import Account
 
 
 class Bill:

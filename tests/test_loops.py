@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd import recipe
 from blackbox_kd.errors import RecipeError, StepError
 from blackbox_kd.loops import Watch
 from blackbox_kd.open_models import OpenModels
-from blackbox_kd.recipe.file import Loop, LoopConfig, UntilRows
+from blackbox_kd.recipe.load import load_recipe
+from blackbox_kd.recipe.spec import Loop, LoopConfig, UntilRows
 from tests.runs import QUESTIONS, execute, rows_of, write_rows
 from tests.tiny import tiny_model
 
@@ -249,7 +249,7 @@ def checked(
         write_rows(folder / f"{name}.jsonl", rows)
     (folder / "recipe.yaml").write_text(json.dumps(values))
     try:
-        recipe.load(folder / "recipe.yaml", env={})
+        load_recipe(folder / "recipe.yaml", env={})
     except RecipeError as error:
         return [problem.message for problem in error.problems]
     return []

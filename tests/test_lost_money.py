@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd import recipe as recipes
 from blackbox_kd.errors import BudgetReached, StepError, Stopped, TooManyFailed
+from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.runner import Options, Run
 from tests.fake_server import FakeServer
 from tests.runs import write_rows
@@ -24,7 +24,7 @@ def made(folder: Path, server: FakeServer, *, rows: int = 100, **changes: Any) -
     values = {"name": "demo", "data": {"train": {"path": "train.jsonl"}}, "models": {"teacher": teacher}}
     (folder / "recipe.yaml").write_text(json.dumps(values | {"steps": [step]} | changes))
     places = {"cache": folder / "cache", "run_dir": folder / "run", "ledger": folder / "ledger.sqlite"}
-    return Run(recipes.load(folder / "recipe.yaml"), Options(**places))
+    return Run(load_recipe(folder / "recipe.yaml"), Options(**places))
 
 
 async def test_calls_that_were_lost_are_on_the_bill_of_the_run_that_lost_them(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from blackbox_kd.errors import DataError, UserError
-from blackbox_kd.recipe.check import bundled
+from blackbox_kd.paths import bundled
 from blackbox_kd.sandbox.prompt import Prompt, find
 
 NOT_THERE = "ask.jinja: includes {!r}, which does not exist as a .jinja file beside it"

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from blackbox_kd import recipe, yaml_source
 from blackbox_kd.errors import Problem, RecipeError, UserError
-from blackbox_kd.recipe import Recipe
-from blackbox_kd.recipe.check import bundled
+from blackbox_kd.paths import bundled
+from blackbox_kd.recipe import yaml_source
+from blackbox_kd.recipe.load import build_recipe, load_recipe
+from blackbox_kd.recipe.spec import Recipe
 
 HEAD = """\
 name: demo
@@ -32,7 +33,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
 
     def loaded(text: str, *overrides: str, **how: object) -> Recipe:
         Path("demo.yaml").write_text(text, encoding="utf-8")
-        return recipe.load(Path("demo.yaml"), overrides=overrides, **{"env": {}, **how})  # type: ignore[arg-type]
+        return load_recipe(Path("demo.yaml"), overrides=overrides, **{"env": {}, **how})  # type: ignore[arg-type]
 
     return loaded
 
@@ -61,7 +62,7 @@ def test_a_recipe_is_read_with_its_tables_models_prompts_and_steps(load: Load) -
 
 @pytest.mark.parametrize("path", sorted(bundled("recipes").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_that_comes_with_the_package_is_without_problems(path: Path) -> None:
-    assert recipe.load(path, env={"OPENAI_API_KEY": "sk-0"}).steps
+    assert load_recipe(path, env={"OPENAI_API_KEY": "sk-0"}).steps
 
 
 def test_overrides_are_applied_before_the_check(load: Load) -> None:
@@ -325,20 +326,20 @@ def test_a_file_that_cannot_be_read_is_a_users_error(load: Load, content: bytes 
     if content is not None:
         Path("demo.yaml").write_bytes(content)
     with pytest.raises(UserError) as caught:
-        recipe.load(Path("demo.yaml"))
+        load_recipe(Path("demo.yaml"))
     assert str(caught.value) == reason
 
 
 def test_a_folder_is_no_recipe(load: Load) -> None:
     Path("demo.yaml").mkdir()
     with pytest.raises(UserError, match=r"demo\.yaml: is no file"):
-        recipe.load(Path("demo.yaml"))
+        load_recipe(Path("demo.yaml"))
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_read(load: Load) -> None:
     text = HEAD + ASK + ASK_TEST.replace("}", ", answer: number}")
     Path("demo.yaml").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    assert recipe.load(Path("demo.yaml"), env={}).steps[1].line == 9
+    assert load_recipe(Path("demo.yaml"), env={}).steps[1].line == 9
 
 
 def test_a_recipe_that_is_written_out_and_read_again_is_the_same(load: Load) -> None:
@@ -351,7 +352,7 @@ def test_a_recipe_that_is_written_out_and_read_again_is_the_same(load: Load) -> 
 def test_a_recipe_without_a_file_is_checked_like_any_other(load: Load) -> None:
     values = {"name": "made", "data": {"rows": {"path": "rows.jsonl"}}, "steps": [{"step": "select", "rows": 0}]}
     with pytest.raises(RecipeError) as caught:
-        recipe.build(yaml_source.Source(values=values), file="command line", folder=Path.cwd(), env={})
+        build_recipe(yaml_source.Source(values=values), file="command line", folder=Path.cwd(), env={})
     assert str(caught.value) == (
         "command line:1: steps[0] (select): field 'rows' must be a whole number of at least 1, not 0.\n"
         "  rows: Rows kept in all, after `best`.\n"
@@ -400,7 +401,7 @@ def places(values: object, path: tuple[str | int, ...] = ()) -> list[tuple[str |
 
 def problems_of(values: dict[str, object]) -> list[Problem]:
     try:
-        recipe.build(yaml_source.Source(values=values), file="demo.yaml", folder=Path.cwd(), env={})
+        build_recipe(yaml_source.Source(values=values), file="demo.yaml", folder=Path.cwd(), env={})
     except RecipeError as error:
         return error.problems
     return []

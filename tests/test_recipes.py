@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from jinja2 import meta
 
-from blackbox_kd import recipe as recipes
-from blackbox_kd.recipe import Recipe
-from blackbox_kd.recipe.check import bundled
+from blackbox_kd.paths import bundled
+from blackbox_kd.recipe.load import load_recipe
+from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runner import Options, Run
 from blackbox_kd.sandbox.prompt import Prompt, environment
 from blackbox_kd.sdk.fields import mentions
@@ -60,7 +60,7 @@ def name_of(path: Path) -> str:
 
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)
 def test_a_recipe_passes_its_check_and_has_the_name_of_its_file(path: Path) -> None:
-    recipe = recipes.load(path, env=ENV)
+    recipe = load_recipe(path, env=ENV)
     assert recipe.name == path.stem
     assert recipe.head.description.endswith(".")
     assert recipe.head.license
@@ -68,7 +68,7 @@ def test_a_recipe_passes_its_check_and_has_the_name_of_its_file(path: Path) -> N
 
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)
 def test_a_recipe_says_at_its_top_what_it_does_where_it_is_from_and_what_it_costs(path: Path) -> None:
-    recipe = recipes.load(path, env=ENV)
+    recipe = load_recipe(path, env=ENV)
     comment, _, rest = path.read_text().partition("\nname: ")
     lines = comment.split("\n")
     assert rest
@@ -117,8 +117,8 @@ def replacements(recipe: Recipe, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)
 def test_three_rows_of_a_recipe_run_to_the_end(path: Path, tmp_path: Path) -> None:
-    plain = recipes.load(path, env=ENV)
-    recipe = recipes.load(path, overrides=replacements(plain, tmp_path), env={})
+    plain = load_recipe(path, env=ENV)
+    recipe = load_recipe(path, overrides=replacements(plain, tmp_path), env={})
     options = Options(
         cache=tmp_path / "cache", run_dir=tmp_path / "run", ledger=tmp_path / "ledger.sqlite", limit=3, env={}
     )

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd import report
 from blackbox_kd.errors import BudgetReached
+from blackbox_kd.runs.report import build, markdown
 from tests.runs import execute, trained, write_rows
 
 TEACHER = {"provider": "scripted", "price": {"input": 100, "output": 200}}
@@ -69,8 +69,8 @@ def test_a_stopped_run_says_why_what_is_kept_and_which_rows_were_being_worked_on
 @pytest.mark.parametrize("status", ["CancelledError", "KeyboardInterrupt"])
 def test_a_run_that_was_told_to_stop_says_so_in_words(tmp_path: Path, status: str) -> None:
     job = execute(tmp_path, values())
-    facts = report.Facts(job.recipe, status, [], {}, [], job.report["spent"], [], [])
-    assert report.write(tmp_path, facts)["status"] == "stopped by Ctrl-C or SIGTERM"
+    facts = build.Facts(job.recipe, status, [], {}, [], job.report["spent"], [], [])
+    assert build.write(tmp_path, facts)["status"] == "stopped by Ctrl-C or SIGTERM"
     assert "**The run is not complete: stopped by Ctrl-C or SIGTERM.**" in (tmp_path / "report.md").read_text()
 
 
@@ -122,7 +122,7 @@ def test_a_cost_that_is_not_known_is_never_told_as_nothing() -> None:
         "recipe": "demo", "status": "complete", "dataset": None, "spent": spent, "models": [entry],
         "funnel": [], "evaluations": [], "comparisons": [], "contamination": [],
     }  # fmt: skip
-    told = section(report.in_words(found, []), "Cost")
+    told = section(markdown.in_words(found, []), "Cost")
     assert "3 calls, 30 tokens, $1.50. What 2 of the calls cost is not known and not in the sum." in told
     assert "1 calls more were lost in flight, and may have been charged for." in told
     assert "Calls sent again because an earlier process left them without a reply: 4." in told

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd import recipe as recipes
 from blackbox_kd.errors import TooManyFailed
+from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.runner import Options, Run
 from tests.fake_server import FakeServer
 from tests.runs import rows_of, write_rows
@@ -40,7 +40,7 @@ async def run(folder: Path, recipe: dict[str, Any], **options: Any) -> Run:
     write_rows(folder / "train.jsonl", ROWS)
     (folder / "recipe.yaml").write_text(json.dumps(recipe))
     places = {"cache": folder / "cache", "run_dir": folder / "run", "ledger": folder / "ledger.sqlite"}
-    job = Run(recipes.load(folder / "recipe.yaml"), Options(**places, **options))
+    job = Run(load_recipe(folder / "recipe.yaml"), Options(**places, **options))
     await job.execute()
     return job
 

@@ -8,7 +8,7 @@ import pytest
 
 from blackbox_kd.errors import UserError
 from blackbox_kd.privacy import write_whole
-from blackbox_kd.run import RunFolder
+from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.schema import Row
 from blackbox_kd.tables.ordered_writer import OrderedLines
 from blackbox_kd.tables.stored import StoredTable

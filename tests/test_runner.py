@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from blackbox_kd import recipe as recipes
 from blackbox_kd.errors import BudgetReached, DataError, TooManyFailed, UserError
+from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.runner import Options, Run
 
 QUESTIONS = [{"question": f"What is {number} + 1?", "gold": str(number + 1)} for number in range(10)]
@@ -42,7 +42,7 @@ def recipe_values(folder: Path, **changes: Any) -> dict[str, Any]:
 async def run(folder: Path, values: dict[str, Any], **options: Any) -> Run:
     allow_code = options.pop("allow_code", False)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-    recipe = recipes.load(folder / "recipe.yaml", allow_code=allow_code)
+    recipe = load_recipe(folder / "recipe.yaml", allow_code=allow_code)
     job = Run(
         recipe, Options(cache=folder / "cache", run_dir=folder / "run", ledger=folder / "ledger.sqlite", **options)
     )

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from blackbox_kd import answers
-from blackbox_kd import recipe as recipes
 from blackbox_kd.errors import DataError, RecipeError, UserError
+from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.sandbox import expressions
 from blackbox_kd.sandbox.prompt import Prompt
 from blackbox_kd.schema import Row
@@ -311,7 +311,7 @@ def test_names_that_are_no_names_of_files_are_refused(folder: Path, name: str) -
     for recipe in with_name(name):
         (folder / "recipe.yaml").write_text(json.dumps(recipe))
         with pytest.raises(RecipeError):
-            recipes.load(folder / "recipe.yaml", env={})
+            load_recipe(folder / "recipe.yaml", env={})
 
 
 def test_names_that_would_lead_out_of_the_run_folder_write_nothing(folder: Path) -> None:

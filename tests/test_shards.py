@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
-from blackbox_kd import recipe as recipes
 from blackbox_kd.errors import BudgetReached, LedgerError, TooManyFailed, UserError
 from blackbox_kd.ledger.connection import open_file
 from blackbox_kd.ledger.ledger import Spent
 from blackbox_kd.merge import merge
 from blackbox_kd.open_models import OpenModels
-from blackbox_kd.recipe import Recipe
+from blackbox_kd.recipe.load import load_recipe
+from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runner import Options, Run
 from blackbox_kd.shards import Shard, explained, jobs, leading, owner
 from blackbox_kd.stages import stages
@@ -62,7 +62,7 @@ def recipe(steps: list[dict[str, Any]], **changes: Any) -> Recipe:
         "steps": steps,
     }
     Path("recipe.yaml").write_text(json.dumps(values | changes))
-    return recipes.load(Path("recipe.yaml"), env={})
+    return load_recipe(Path("recipe.yaml"), env={})
 
 
 def run(found: Recipe, *, allow: tuple[type[Exception], ...] = (), **options: Any) -> Run:
@@ -358,7 +358,7 @@ def test_shards_that_do_not_make_one_run_are_refused_with_what_to_do(damage: str
 
 
 def test_a_shard_that_runs_still_is_not_merged() -> None:
-    from blackbox_kd.run import RunFolder
+    from blackbox_kd.runs.folder import RunFolder
 
     found = recipe([ASK, CHECK, BEST])
     run_shards(found)

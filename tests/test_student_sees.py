@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blackbox_kd import recipe as recipes
 from blackbox_kd.errors import RecipeError
+from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.runner import Options, Run
 from tests.runs import rows_of, write_rows
 
@@ -75,9 +75,9 @@ def test_a_recipe_that_would_show_the_student_the_answer_is_refused(chain: dict[
         leaks = bool(secret & set(chain["shown"][2]))
         if leaks and not chain["hint"]:
             with pytest.raises(RecipeError, match="which holds the right answer"):
-                recipes.load(folder / "recipe.yaml", allow_code=True)
+                load_recipe(folder / "recipe.yaml", allow_code=True)
             return
-        loaded = recipes.load(folder / "recipe.yaml", allow_code=True)
+        loaded = load_recipe(folder / "recipe.yaml", allow_code=True)
         job = Run(loaded, Options(cache=folder, run_dir=folder / "run", ledger=folder / "ledger.sqlite", env={}))
         asyncio.run(job.execute())
         prompts = [json.dumps(row["prompt"]) for row in rows_of(folder / "run" / "dataset" / "train.jsonl")]
@@ -117,6 +117,6 @@ def test_a_student_is_asked_with_the_answer_before_it_only_where_that_is_declare
     (tmp_path / "recipe.yaml").write_text(json.dumps(values))
     if is_refused:
         with pytest.raises(RecipeError, match="'reference', which holds the right answer"):
-            recipes.load(tmp_path / "recipe.yaml")
+            load_recipe(tmp_path / "recipe.yaml")
     else:
-        recipes.load(tmp_path / "recipe.yaml")
+        load_recipe(tmp_path / "recipe.yaml")

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd import recipe as recipes
-from blackbox_kd import trust
 from blackbox_kd.errors import RecipeError, UserError
-from blackbox_kd.recipe import Recipe
+from blackbox_kd.recipe import trust
+from blackbox_kd.recipe.load import load_recipe
+from blackbox_kd.recipe.spec import Recipe
 from tests.fake_server import FakeServer
 from tests.runs import command, write_rows
 
@@ -36,7 +36,7 @@ def write(folder: Path, provider: str = "openai", **fields: Any) -> None:
 
 def load(folder: Path, provider: str = "openai", env: dict[str, str] = ENV, **fields: Any) -> Recipe:
     write(folder, provider, **fields)
-    return recipes.load(folder / "recipe.yaml", env=env)
+    return load_recipe(folder / "recipe.yaml", env=env)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd import adhoc, exports
 from blackbox_kd.errors import DataError
+from blackbox_kd.recipe import adhoc
+from blackbox_kd.runs import dataset
 from blackbox_kd.tables import sources
 from tests.runs import command, rows_of, write_rows
 from tests.tiny import tiny_model
@@ -60,7 +61,7 @@ def data_set(data: Path, *overrides: str) -> list[dict[str, Any]]:
     recipe = adhoc.training(str(data), str(tiny_model()), "sft", "train", {}, overrides)
     source = recipe.data["rows"]
     rows = sources.make_rows(sources.read(source, recipe.folder), source.rename)
-    return rows_of(exports.write_dataset(data.parent / "dataset", rows, "sft"))
+    return rows_of(dataset.write_dataset(data.parent / "dataset", rows, "sft"))
 
 
 def taught(rows: list[dict[str, Any]]) -> list[tuple[Any, Any]]:
@@ -217,7 +218,7 @@ def test_every_shape_of_preferences_is_learnt_from(tmp_path: Path, shape: str) -
     data = write(tmp_path / "pairs.jsonl", [PREFERENCES[shape](ask, say) for ask, say in SUMS])
     recipe = adhoc.training(str(data), str(tiny_model()), "dpo", "train", {})
     rows = sources.make_rows(sources.read(recipe.data["rows"], recipe.folder), {})
-    found = rows_of(exports.write_dataset(tmp_path / "dataset", rows, "dpo"))
+    found = rows_of(dataset.write_dataset(tmp_path / "dataset", rows, "dpo"))
     assert [(row["prompt"], row["chosen"], row["rejected"]) for row in found] == [
         ([user(ask)], [assistant(say)], [assistant("No.")]) for ask, say in SUMS
     ]

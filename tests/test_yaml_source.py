@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blackbox_kd import yaml_source
-from blackbox_kd.yaml_source import Source, dotted, keys, override, read
+from blackbox_kd.recipe import yaml_source
+from blackbox_kd.recipe.yaml_source import Source, dotted, keys, override, read
 
 RECIPE = """\
 name: demo

@@ -81,12 +81,12 @@ def _fail(message: str, status: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_code: bool, as_json: bool) -> int:
     """Check RECIPE without running anything: every problem at once, each with its line and a fix."""
-    from blackbox_kd import recipe as recipes
     from blackbox_kd import spending
     from blackbox_kd.errors import RecipeError
+    from blackbox_kd.recipe.load import load_recipe
 
     try:
-        found = recipes.load(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
+        found = load_recipe(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
         say_where_keys_go(found, os.environ)
         event_loop.run(spending.check(found, cache_folder(), os.environ))
     except RecipeError as error:
@@ -112,9 +112,9 @@ def check(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_co
 @click.option("--retry-failed", is_flag=True, help="Ask anew for the rows that failed; all others are as before.")
 def run(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_code: bool, **how: Any) -> int:
     """Run RECIPE, or go on where an earlier run of it stopped; nothing paid for is asked again."""
-    from blackbox_kd import recipe as recipes
+    from blackbox_kd.recipe.load import load_recipe
 
-    found = recipes.load(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
+    found = load_recipe(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
     return _execute(found, **how)
 
 
@@ -143,7 +143,7 @@ def train(
     **settings: Any,
 ) -> int:
     """Fine-tune a model on rows that exist already, whoever made them."""
-    from blackbox_kd import adhoc
+    from blackbox_kd.recipe import adhoc
 
     given = {key: value for key, value in settings.items() if value is not None}
     recipe = adhoc.training(data, student, method, name, given, overrides)
@@ -176,7 +176,7 @@ def evaluate(
     **settings: Any,
 ) -> int:
     """Ask a model, and its base, the questions of a file; print accuracy with intervals."""
-    from blackbox_kd import adhoc
+    from blackbox_kd.recipe import adhoc
 
     given = {key: value for key, value in settings.items() if value is not None}
     recipe = adhoc.evaluation(data, student, adapter, name, given, (question, reference), overrides)
@@ -226,7 +226,8 @@ def _execute(
 
 
 def _conclude(job: Any) -> None:
-    from blackbox_kd.report import comparison_in_words, interval, percent
+    from blackbox_kd.runs.report.format import interval, percent
+    from blackbox_kd.runs.report.markdown import comparison_in_words
 
     for entry in job.report.get("evaluations", []):
         click.echo(

@@ -164,7 +164,7 @@ def _run_of(path: Path, run: str | None) -> str | None:
     """
     from blackbox_kd.errors import did_you_mean
     from blackbox_kd.ledger import admin
-    from blackbox_kd.run import identity
+    from blackbox_kd.runs.folder import identity
 
     if run is None:
         return None

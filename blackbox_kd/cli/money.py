@@ -22,7 +22,7 @@ from blackbox_kd.cli.stopping import stoppable
 if TYPE_CHECKING:
     from blackbox_kd.estimate import Options
     from blackbox_kd.estimate.rehearsal import Rehearsal
-    from blackbox_kd.recipe import Recipe
+    from blackbox_kd.recipe.spec import Recipe
 
 LEDGER = Path("runs") / "ledger.sqlite"
 VERDICTS = {
@@ -74,10 +74,10 @@ def estimate(
 ) -> int:
     """Tell what the rest of a run of RECIPE will cost, without sending anything (but for --probe)."""
     from blackbox_kd import estimate as estimates
-    from blackbox_kd import recipe as recipes
+    from blackbox_kd.recipe.load import load_recipe
 
     env: Mapping[str, str] = dict(os.environ) if probe else AnyKey()
-    found = recipes.load(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher, env=env)
+    found = load_recipe(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher, env=env)
     if probe:
         settle_trust(found, env, trust)
     else:

@@ -14,7 +14,7 @@ from blackbox_kd.paths import config_folder
 def find_recipe(name: str) -> Path:
     """A recipe by path, or by its bare name in `recipes/` here or in the package."""
     from blackbox_kd.errors import did_you_mean
-    from blackbox_kd.recipe.check import bundled
+    from blackbox_kd.paths import bundled
 
     places = [Path(), Path("recipes"), bundled("recipes")]
     for place in places:
@@ -46,7 +46,7 @@ def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def say_where_keys_go(recipe: Any, env: Mapping[str, str]) -> None:
     """Says on stderr which keys a recipe sends to others than those whom they belong to."""
-    from blackbox_kd import trust
+    from blackbox_kd.recipe import trust
 
     agreed = trust.agreed(config_folder(), env)
     for route in trust.routes(recipe, env):
@@ -59,7 +59,7 @@ def settle_trust(recipe: Any, env: Mapping[str, str], given: Sequence[str]) -> N
     Raises:
         RecipeError: a key would go where the user has not agreed to.
     """
-    from blackbox_kd import trust
+    from blackbox_kd.recipe import trust
 
     for route in trust.routes(recipe, env):
         click.echo(route.text(), err=True)

@@ -24,7 +24,7 @@ def print_json(value: dict[str, Any]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def show(run_dir: Path, table: str | None, count: int, as_json: bool) -> int:
     """Show what is in a run: its tables, or the first rows of one (dropped and failed are tables too)."""
-    from blackbox_kd import browse
+    from blackbox_kd.runs import browse
 
     if table is None:
         folder = _run_folder(run_dir)
@@ -70,19 +70,19 @@ def report(run_dir: Path, as_json: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def steps(name: str | None, as_json: bool) -> int:
     """List the steps, or tell all about one."""
-    from blackbox_kd import browse
+    from blackbox_kd.sdk import docs
 
     if as_json:
-        print_json({"steps": browse.steps(name)})
+        print_json({"steps": docs.steps(name)})
     else:
-        click.echo(browse.step_text(name) if name else browse.step_list())
+        click.echo(docs.step_text(name) if name else docs.step_list())
     return 0
 
 
 @click.command()
 def schema() -> int:
     """Print the JSON Schema of recipes, for editors."""
-    from blackbox_kd.json_schema import recipe_schema
+    from blackbox_kd.recipe.json_schema import recipe_schema
 
     click.echo(json.dumps(recipe_schema(), indent=2))
     return 0
@@ -91,7 +91,7 @@ def schema() -> int:
 @click.command()
 def path() -> int:
     """Print the folders that are used outside the runs."""
-    from blackbox_kd.recipe.check import bundled
+    from blackbox_kd.paths import bundled
 
     own = {"cache": str(cache_folder()), "config": str(config_folder())}
     print_json({**own, "recipes": str(bundled("recipes")), "prompts": str(bundled("prompts"))})

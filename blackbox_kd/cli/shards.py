@@ -19,11 +19,11 @@ from blackbox_kd.paths import cache_folder
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def merge(recipe: str, run_dir: Path | None, ledger: Path | None, as_json: bool, **how: Any) -> int:
     """Join the shards of RECIPE in the run's folder `shards/`; `run` then goes on without asking anything again."""
-    from blackbox_kd import recipe as recipes
     from blackbox_kd.merge import merge as join
     from blackbox_kd.open_models import OpenModels
+    from blackbox_kd.recipe.load import load_recipe
 
-    found = recipes.load(find_recipe(recipe), **how)
+    found = load_recipe(find_recipe(recipe), **how)
     run = run_dir or Path("runs") / found.name
     models = OpenModels(found, cache_folder(), os.environ)
     report = join(found, run, ledger or Path("runs") / "ledger.sqlite", models, lambda text: click.echo(text, err=True))

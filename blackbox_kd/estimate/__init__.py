@@ -17,8 +17,8 @@ from blackbox_kd.estimate.rehearsal import Rehearsal, opened
 from blackbox_kd.estimate.tables import Options
 from blackbox_kd.estimate.walk import Walk, in_rounds
 from blackbox_kd.ledger.ledger import Spent
-from blackbox_kd.recipe import Planned, Recipe
-from blackbox_kd.run import identity
+from blackbox_kd.recipe.spec import Planned, Recipe
+from blackbox_kd.runs.folder import identity
 from blackbox_kd.stages import planned_until, stages
 
 __all__ = ["Options", "estimate"]

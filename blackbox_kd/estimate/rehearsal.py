@@ -20,8 +20,8 @@ from blackbox_kd.estimate.calls import NOT_BOUGHT, Asked, Probed, Rehearsing
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.models import Model, ModelConfig
 from blackbox_kd.open_models import OpenModels
-from blackbox_kd.recipe import Planned, Recipe
-from blackbox_kd.run import RunFolder
+from blackbox_kd.recipe.spec import Planned, Recipe
+from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.schema import Dropped, Memory, Outcome, Request, Row, Table
 from blackbox_kd.shards import spent_in_shards
 

@@ -8,7 +8,7 @@ from blackbox_kd.errors import DataError
 from blackbox_kd.estimate.numbers import NOTHING, Case, Span, added
 from blackbox_kd.estimate.rehearsal import Env, Tables
 from blackbox_kd.estimate.rows import UNSEEN, Level, evenly, told
-from blackbox_kd.recipe import Recipe
+from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.schema import Memory, Row
 from blackbox_kd.sdk.fields import mentions
 from blackbox_kd.tables import sources

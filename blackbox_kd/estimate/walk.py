@@ -12,7 +12,7 @@ from blackbox_kd.estimate.numbers import CASES, KEPT, NOTHING, REPLY_SHARE, Aski
 from blackbox_kd.estimate.rehearsal import Rehearsal, Rehearsed
 from blackbox_kd.estimate.rows import Level, evenly, has_guesses, told, written
 from blackbox_kd.estimate.tables import Levels, Options
-from blackbox_kd.recipe import Planned, Recipe
+from blackbox_kd.recipe.spec import Planned, Recipe
 from blackbox_kd.schema import Memory, Row
 from blackbox_kd.sdk.fields import mentions, resolve
 from blackbox_kd.sdk.reading import shortened

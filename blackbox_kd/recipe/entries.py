@@ -8,12 +8,12 @@ from typing import Any
 from blackbox_kd import models
 from blackbox_kd.errors import Problem, SetupError, did_you_mean
 from blackbox_kd.models import ModelConfig
-from blackbox_kd.recipe.file import NAME, Loop, LoopConfig, Planned, Recipe
+from blackbox_kd.recipe.spec import NAME, Loop, LoopConfig, Planned, Recipe
+from blackbox_kd.recipe.validation import validate
+from blackbox_kd.recipe.yaml_source import Path, dotted, shown
 from blackbox_kd.sdk.fields import earlier
 from blackbox_kd.sdk.registry import Step, StepConfig
 from blackbox_kd.tables.sources import TableSource
-from blackbox_kd.validation import validate
-from blackbox_kd.yaml_source import Path, dotted, shown
 
 
 def load(recipe: Recipe, problems: list[Problem]) -> None:

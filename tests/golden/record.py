@@ -22,11 +22,10 @@ from typing import Any
 
 from aiohttp import web
 
-from blackbox_kd import recipe as recipes
 from blackbox_kd.ledger import admin
-from blackbox_kd.paths import cache_folder
-from blackbox_kd.recipe import Recipe
-from blackbox_kd.recipe.check import bundled
+from blackbox_kd.paths import bundled, cache_folder
+from blackbox_kd.recipe.load import load_recipe
+from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runner import Options, Run
 from tests.golden import replay
 from tests.golden.replay import How
@@ -57,7 +56,7 @@ def main() -> None:
 async def record(name: str, server: str | None, limit: int, sets: list[str]) -> None:
     """Runs a recipe up to its first training, and keeps what is needed to run it again without a call."""
     recording = replay.HERE / name
-    plain = recipes.load(bundled("recipes") / f"{name}.yaml", env=replay.ENV)
+    plain = load_recipe(bundled("recipes") / f"{name}.yaml", env=replay.ENV)
     make_data(recording, plain)
     until = replay.before_training(plain)
     changes = [*stand_ins(plain, until, server or f"http://127.0.0.1:{PORT}/v1"), *sets]

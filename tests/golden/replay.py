@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd import recipe as recipes
 from blackbox_kd.ledger.ledger import Ledger
-from blackbox_kd.recipe import Recipe
-from blackbox_kd.recipe.check import bundled
+from blackbox_kd.paths import bundled
+from blackbox_kd.recipe.load import load_recipe
+from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runner import Options, Run
 from blackbox_kd.schema import Usage
 from blackbox_kd.sdk.fields import mentions
@@ -94,8 +94,8 @@ def data(recording: Path, recipe: Recipe) -> list[str]:
 def load(recording: Path, file: Path | None = None, *sets: str) -> Recipe:
     """The recipe of a recording, or another file in its place, with the recording's changes and more."""
     own = bundled("recipes") / f"{recording.name}.yaml"
-    changes = [*data(recording, recipes.load(own, env=ENV)), *how(recording).sets, *sets]
-    return recipes.load(file or own, overrides=changes, env=ENV)
+    changes = [*data(recording, load_recipe(own, env=ENV)), *how(recording).sets, *sets]
+    return load_recipe(file or own, overrides=changes, env=ENV)
 
 
 def fill(ledger: Path, recording: Path) -> int:

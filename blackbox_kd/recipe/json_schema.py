@@ -3,8 +3,7 @@
 from typing import Any
 
 from blackbox_kd import models
-from blackbox_kd.recipe import RecipeFile
-from blackbox_kd.recipe.file import LoopConfig
+from blackbox_kd.recipe.spec import LoopConfig, RecipeFile
 from blackbox_kd.sdk.fields import earlier
 from blackbox_kd.sdk.registry import Registry
 from blackbox_kd.tables.sources import TableSource

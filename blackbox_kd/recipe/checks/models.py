@@ -2,11 +2,11 @@
 
 from blackbox_kd import models
 from blackbox_kd.errors import DataError, did_you_mean
-from blackbox_kd.recipe.file import Loop, Planned, UntilMetric
-from blackbox_kd.recipe.flow import Columns, Flow
+from blackbox_kd.recipe.checks.flow import Columns, Flow
+from blackbox_kd.recipe.spec import Loop, Planned, UntilMetric
+from blackbox_kd.recipe.yaml_source import shown
 from blackbox_kd.sdk.fields import Mention
 from blackbox_kd.tables import formats
-from blackbox_kd.yaml_source import shown
 
 
 def check_name(flow: Flow, planned: Planned, mention: Mention) -> None:

@@ -1,105 +1,21 @@
-"""The report of a run: `report.json` for programs, `report.md` in words."""
+"""Writes `report.md`: the report in words."""
 
-import json
-import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-from blackbox_kd import exports
-from blackbox_kd.accounts import Account
-from blackbox_kd.privacy import write_whole
-from blackbox_kd.recipe import Recipe
-from blackbox_kd.report import evidence, judges, loops, rows
+from blackbox_kd.runs import dataset
+from blackbox_kd.runs.report import comparisons, judges, loops, samples
+from blackbox_kd.runs.report.format import counted, dollars, interval, percent
 from blackbox_kd.tables.stored import StoredTable
 
-SCHEMA_VERSION = 1
-STOPPED = {"CancelledError", "KeyboardInterrupt"}
-PACKAGES = ("blackbox-kd", "aiohttp", "torch", "transformers", "trl", "peft", "datasets", "accelerate")
 
-
-@dataclass(slots=True)
-class Facts:
-    """What a report is made of.
-
-    Args:
-        recipe: the recipe.
-        status: `complete`, or why the run stopped.
-        accounts: the steps' balances.
-        lists: what steps recorded: `evaluations`, `comparisons`, `trainings`.
-        models: calls, tokens and cost by model, in this invocation.
-        spent: calls, tokens and cost of all invocations of this run, from the ledger.
-        contamination: held-out tables against training tables.
-        samples: tables of which the report shows a few rows.
-        tables: files in `tables/`, without their ending, that this run has written or taken over; the others there are
-            an earlier run's. Empty if all are this run's.
-    """
-
-    recipe: Recipe
-    status: str
-    accounts: list[Account]
-    lists: dict[str, list[dict[str, Any]]]
-    models: list[dict[str, Any]]
-    spent: dict[str, Any]
-    contamination: list[dict[str, Any]]
-    samples: list[StoredTable]
-    tables: list[str] = field(default_factory=list)
-
-
-def write(folder: Path, facts: Facts) -> dict[str, Any]:
-    """Writes both reports and returns what `report.json` holds."""
-    found: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "recipe": facts.recipe.name,
-        "paper": facts.recipe.head.paper,
-        "seed": facts.recipe.head.seed,
-        "status": "stopped by Ctrl-C or SIGTERM" if facts.status in STOPPED else facts.status,
-        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "funnel": [account.entry() for account in facts.accounts],
-        "tables": facts.tables,
-        "dataset": _dataset(folder / "dataset", facts),
-        "models": facts.models,
-        "spent": facts.spent,
-        "evaluations": facts.lists.get("evaluations", []),
-        "comparisons": evidence.priced(facts.lists.get("comparisons", []), facts.spent),
-        "contamination": facts.contamination,
-        "judges": judges.entries(account.entry() for account in facts.accounts),
-        **{k: v for k, v in facts.lists.items() if k not in ("evaluations", "comparisons")},
-        "environment": environment(),
-    }
-    write_whole(folder / "report.json", json.dumps(found, indent=1, ensure_ascii=False, default=str) + "\n")
-    write_whole(folder / "report.md", in_words(found, facts.samples))
-    return found
-
-
-def _dataset(folder: Path, facts: Facts) -> dict[str, Any] | None:
-    """What the data set holds; None if this run has not written it, and what is there is an earlier run's."""
-    if not (facts.status == "complete" or facts.lists.get("trainings")) or not (folder / "train.jsonl").exists():
-        return None
-    return {"rows": exports.rows_in(folder), "left_out": dict(exports.left_out(folder))}
-
-
-def environment() -> dict[str, str]:
-    """Versions of Python and of the packages that decide results; nothing is imported for it."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def in_words(report: Mapping[str, Any], samples: list[StoredTable]) -> str:
+def in_words(report: Mapping[str, Any], tables: list[StoredTable]) -> str:
     """The report as a person would tell it, in Markdown."""
     parts = [f"# {report['recipe']}", "", _status(report), ""]
-    parts += _evidence(report) + evidence.in_words(report)
+    parts += _evidence(report) + comparisons.in_words(report)
     parts += loops.in_words(report) + _training(report)
     parts += judges.in_words(report.get("judges", [])) + _rows(report)
-    parts += _costs(report) + rows.in_words(samples)
+    parts += _costs(report) + samples.in_words(tables)
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -131,30 +47,9 @@ def _rows(report: Mapping[str, Any]) -> list[str]:
         lines += [
             "",
             f"{sum(reasons.values()):,} rows are not in the data set, as nothing can be learnt from them "
-            f"(`dataset/{exports.LEFT_OUT}`): {counted(reasons, '; ')}.",
+            f"(`dataset/{dataset.LEFT_OUT}`): {counted(reasons, '; ')}.",
         ]
     return [*lines, ""]
-
-
-def counted(reasons: Mapping[str, int], between: str) -> str:
-    """Reasons with their counts, as the cell of a table can hold them."""
-    text = between.join(f"{count:,} {reason}" for reason, count in reasons.items())
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-def percent(share: float | None) -> str:
-    """A share as a person reads it."""
-    return "no rows" if share is None else f"{100 * share:.1f} %"
-
-
-def interval(ci95: list[float] | None) -> str:
-    """An interval of shares as a person reads it."""
-    return "none" if ci95 is None else f"{percent(ci95[0])} to {percent(ci95[1])}"
-
-
-def dollars(usd: float) -> str:
-    """A sum of money: to the cent from a dollar on, finer below."""
-    return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"
 
 
 def _evidence(report: Mapping[str, Any]) -> list[str]:

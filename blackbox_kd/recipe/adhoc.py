@@ -4,19 +4,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd import recipe as recipes
 from blackbox_kd.errors import DataError
-from blackbox_kd.recipe import Recipe
+from blackbox_kd.recipe.load import build_recipe
+from blackbox_kd.recipe.spec import Recipe
+from blackbox_kd.recipe.yaml_source import Source
 from blackbox_kd.tables import formats, sources
 from blackbox_kd.tables.sources import TableSource
-from blackbox_kd.yaml_source import Source
 
 QUESTIONS = ("instruction", "question", "problem", "input", "prompt")
 REFERENCES = ("reference", "answer", "solution", "target", "output", "label")
 
 
 def _built(values: dict[str, Any], overrides: tuple[str, ...]) -> Recipe:
-    return recipes.build(Source(values=values), file="command line", folder=Path.cwd(), overrides=overrides)
+    return build_recipe(Source(values=values), file="command line", folder=Path.cwd(), overrides=overrides)
 
 
 def training(

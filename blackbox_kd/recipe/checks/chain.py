@@ -13,19 +13,19 @@ from pathlib import Path
 from blackbox_kd import answers, models
 from blackbox_kd.errors import Problem, UserError, did_you_mean
 from blackbox_kd.paths import bundled
-from blackbox_kd.recipe import columns as recipe_columns
-from blackbox_kd.recipe import loops as recipe_loops
-from blackbox_kd.recipe import models as recipe_models
-from blackbox_kd.recipe import reports as recipe_reports
-from blackbox_kd.recipe.columns import prompt_places
+from blackbox_kd.recipe.checks import columns as recipe_columns
+from blackbox_kd.recipe.checks import loops as recipe_loops
+from blackbox_kd.recipe.checks import models as recipe_models
+from blackbox_kd.recipe.checks import reports as recipe_reports
+from blackbox_kd.recipe.checks.columns import prompt_places
+from blackbox_kd.recipe.checks.flow import Columns, Flow
 from blackbox_kd.recipe.entries import bad_name
-from blackbox_kd.recipe.file import Planned, Recipe
-from blackbox_kd.recipe.flow import Columns, Flow
+from blackbox_kd.recipe.spec import Planned, Recipe
+from blackbox_kd.recipe.yaml_source import Path as Place
+from blackbox_kd.recipe.yaml_source import shown
 from blackbox_kd.sandbox.prompt import from_here
 from blackbox_kd.sdk.fields import Mention, mentions, resolve
 from blackbox_kd.tables import sources
-from blackbox_kd.yaml_source import Path as Place
-from blackbox_kd.yaml_source import shown
 
 __all__ = ["bundled", "check", "prompt_places"]
 

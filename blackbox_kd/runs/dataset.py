@@ -8,10 +8,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd import json_text, yaml_source
+from blackbox_kd import json_text
 from blackbox_kd.errors import DataError
-from blackbox_kd.privacy import open_anew, write_whole
-from blackbox_kd.recipe import Recipe
+from blackbox_kd.privacy import open_anew
 from blackbox_kd.schema import Row
 from blackbox_kd.tables import formats
 from blackbox_kd.tables.sources import PEEK
@@ -25,12 +24,6 @@ HELD_BACK = {"input_ids", "labels", "seq_lengths", "image", "images", "tools", "
 """Names that TRL gives a meaning of its own (trl 1.16, SFTTrainer): columns called so do not stand beside its own."""
 BATCH = 1000
 INT64 = range(-(2**63), 2**63)
-
-
-def write_recipe(path: Path, recipe: Recipe) -> None:
-    """Writes the recipe as it was run, overrides applied."""
-    text = yaml_source.dump(recipe.source.values)
-    write_whole(path, f"# {Path(recipe.file).name}, as it was run\n{text}")
 
 
 def write_dataset(folder: Path, rows: Iterable[Row], method: str | None = None) -> Path:

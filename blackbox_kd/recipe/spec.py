@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from blackbox_kd.models import ModelConfig
+from blackbox_kd.recipe.yaml_source import Source
 from blackbox_kd.sandbox.prompt import Prompt
 from blackbox_kd.sdk.registry import Registry, Step, StepConfig
 from blackbox_kd.tables.sources import TableSource
-from blackbox_kd.yaml_source import Source
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 """Names of recipes, tables and models: they become names of files."""

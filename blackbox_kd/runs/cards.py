@@ -6,10 +6,11 @@ from typing import Any
 
 import yaml
 
-from blackbox_kd.exports import LEFT_OUT
 from blackbox_kd.privacy import write_whole
-from blackbox_kd.recipe import Recipe
-from blackbox_kd.report import comparison_in_words, interval, percent
+from blackbox_kd.recipe.spec import Recipe
+from blackbox_kd.runs.dataset import LEFT_OUT
+from blackbox_kd.runs.report.format import interval, percent
+from blackbox_kd.runs.report.markdown import comparison_in_words
 from blackbox_kd.sdk.fields import mentions
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from blackbox_kd.errors import Problem
-from blackbox_kd.yaml_problems import syntax_problem
+from blackbox_kd.recipe.yaml_errors import syntax_problem
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50

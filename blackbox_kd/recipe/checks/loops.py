@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from blackbox_kd.errors import Problem, did_you_mean
-from blackbox_kd.recipe import models as recipe_models
-from blackbox_kd.recipe import reports as recipe_reports
-from blackbox_kd.recipe.file import Loop, Planned, UntilMetric, UntilRows
-from blackbox_kd.recipe.flow import Body, Flow
+from blackbox_kd.recipe.checks import models as recipe_models
+from blackbox_kd.recipe.checks import reports as recipe_reports
+from blackbox_kd.recipe.checks.flow import Body, Flow
+from blackbox_kd.recipe.spec import Loop, Planned, UntilMetric, UntilRows
+from blackbox_kd.recipe.yaml_source import Path, shown
 from blackbox_kd.sdk.fields import mentions
-from blackbox_kd.yaml_source import Path, shown
 
 
 def walk(flow: Flow, loop: Loop, steps: Mapping[Path, Planned], check_step: Callable[[Flow, Planned], None]) -> None:

@@ -8,9 +8,9 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from blackbox_kd import field_words
 from blackbox_kd.errors import Problem, did_you_mean
-from blackbox_kd.yaml_source import Path, Source, dotted, shown
+from blackbox_kd.recipe import field_types
+from blackbox_kd.recipe.yaml_source import Path, Source, dotted, shown
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -88,15 +88,15 @@ class _Entry:
         return Problem(self.source.line(at), self.label, message, expected, fix)
 
     def _missing(self, place: Path, name: str) -> Problem:
-        at = field_words.spot(self.kind, (*place, name))
-        fix = f"add {name}: {field_words.example(at, None)}"
+        at = field_types.spot(self.kind, (*place, name))
+        fix = f"add {name}: {field_types.example(at, None)}"
         return self._problem(place, f"field {dotted((*place, name))!r} is missing.", at.about, fix)
 
     def _unknown(self, place: Path, location: tuple[int | str, ...]) -> Problem:
-        branches = list(_models(field_words.spot(self.kind, place[:-1]).annotation))
+        branches = list(_models(field_types.spot(self.kind, place[:-1]).annotation))
         meant = [branch for branch in branches if branch.__name__ in location]
         model = next(iter(meant or branches), None)
-        names = sorted(field_words.fields(model)) if model else []
+        names = sorted(field_types.fields(model)) if model else []
         fix = did_you_mean(str(place[-1]), names) or "remove the field"
         if "key_env" in names and re.search("key|token|secret", str(place[-1])):
             fix = "keep the key in an environment variable and write key_env: VARIABLE"
@@ -106,18 +106,18 @@ class _Entry:
         if detail["type"] in ("value_error", "assertion_error"):
             reason = str(detail.get("ctx", {}).get("error", detail["msg"]))
             return self._refused(place, reason, detail["input"])
-        at = field_words.spot(self.kind, place)
+        at = field_types.spot(self.kind, place)
         value = detail["input"]
         if not place:
-            fields = ", ".join(field_words.fields(self.kind))
+            fields = ", ".join(field_types.fields(self.kind))
             fix = "write FIELD: VALUE for each field"
             return self._problem(place, f"{shown(value)} is not a mapping of fields.", f"fields: {fields}", fix)
-        field, better = dotted(place), field_words.example(at, value)
-        message = f"field {field!r} must be {field_words.words(at.annotation)}, not {_shown(place, value)}."
+        field, better = dotted(place), field_types.example(at, value)
+        message = f"field {field!r} must be {field_types.words(at.annotation)}, not {_shown(place, value)}."
         if detail["type"] == "string_pattern_mismatch":
             message = f"field {field!r} is {_shown(place, value)}, which does not have the right form."
         elif value is None:
-            message = f"field {field!r} is empty; it must be {field_words.words(at.annotation)}."
+            message = f"field {field!r} is empty; it must be {field_types.words(at.annotation)}."
         choices = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
         fix = f"write {better} in {dotted(place[:-1])}" if isinstance(place[-1], int) else f"write {field}: {better}"
         return self._problem(place, message, at.about, did_you_mean(str(value), choices) or fix)
@@ -133,7 +133,7 @@ class _Entry:
             message = what if speaks else f"field {dotted(place)!r} is {_shown(place, value)}: {what}"
             expected, fix = (fix, "") if fix.startswith("expected ") else ("", fix)
             return self._problem(place, f"{message}.", expected, fix or f"change {dotted(place)}")
-        named = [name for name in field_words.fields(self.kind) if re.search(rf"\b{re.escape(name)}:", reason)]
+        named = [name for name in field_types.fields(self.kind) if re.search(rf"\b{re.escape(name)}:", reason)]
         given = [name for name in named if isinstance(self.values, dict) and self.values.get(name) is not None]
         last = max(given, key=lambda name: self.source.line((*self.path, name)), default=None)
         if what.startswith("give "):
@@ -148,7 +148,7 @@ class _Entry:
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     """The models that a value may be of: one, or each branch of a union."""
-    if field_words.is_model(annotation):
+    if field_types.is_model(annotation):
         yield annotation
     for inner in get_args(annotation):
         yield from _models(inner)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from blackbox_kd import models
 from blackbox_kd.errors import Problem, RecipeError, UserError
 from blackbox_kd.models.http.chat import is_loopback
-from blackbox_kd.recipe import Recipe
+from blackbox_kd.recipe.spec import Recipe
 
 OPENAI = ("OPENAI_API_KEY", "api.openai.com")
 VARIABLE = "BLACKBOX_KD_TRUST"

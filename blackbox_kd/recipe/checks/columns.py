@@ -4,12 +4,12 @@ from pathlib import Path
 
 from blackbox_kd.errors import UserError, did_you_mean
 from blackbox_kd.paths import bundled
-from blackbox_kd.recipe.file import Planned
-from blackbox_kd.recipe.flow import Columns, Flow
+from blackbox_kd.recipe.checks.flow import Columns, Flow
+from blackbox_kd.recipe.spec import Planned
+from blackbox_kd.recipe.yaml_source import shown
 from blackbox_kd.sandbox import expressions
 from blackbox_kd.sandbox.prompt import Prompt, find
 from blackbox_kd.sdk.fields import Mention, mentions, resolve
-from blackbox_kd.yaml_source import shown
 
 
 def prompt_places(folder: Path) -> list[Path]:

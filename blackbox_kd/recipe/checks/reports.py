@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from blackbox_kd.recipe.file import Planned
-from blackbox_kd.recipe.flow import Flow
+from blackbox_kd.recipe.checks.flow import Flow
+from blackbox_kd.recipe.spec import Planned
 from blackbox_kd.sdk.fields import Mention, mentions
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from blackbox_kd.errors import Problem, did_you_mean
 from blackbox_kd.recipe.entries import texts
-from blackbox_kd.recipe.file import Loop, Planned, Recipe
-from blackbox_kd.yaml_source import Path, keys
+from blackbox_kd.recipe.spec import Loop, Planned, Recipe
+from blackbox_kd.recipe.yaml_source import Path, keys
 
 Columns = set[str] | None
 """Columns of a table; None when they are known only once it is loaded."""

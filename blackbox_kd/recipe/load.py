@@ -1,0 +1,127 @@
+"""YAML -> Recipe.
+
+What is wrong with the text is found by `yaml_source`, with the fields by `entries`, between them by
+`check`. All problems are reported at once.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from blackbox_kd.errors import Problem, RecipeError, UserError
+from blackbox_kd.privacy import write_whole
+from blackbox_kd.recipe import entries as recipe_entries
+from blackbox_kd.recipe import yaml_source
+from blackbox_kd.recipe.checks import chain as recipe_check
+from blackbox_kd.recipe.spec import Recipe, RecipeFile
+from blackbox_kd.recipe.validation import validate
+from blackbox_kd.recipe.yaml_source import Source, shown
+from blackbox_kd.sdk.registry import Registry
+
+
+def load_recipe(
+    path: Path,
+    *,
+    overrides: Sequence[str] = (),
+    allow_code: bool = False,
+    teacher: str | None = None,
+    env: Mapping[str, str] = os.environ,
+) -> Recipe:
+    """Reads and checks a recipe file, without running or loading anything.
+
+    Args:
+        path: the YAML file.
+        overrides: `path=value` assignments, applied before the check.
+        allow_code: whether plugins and functions named by the recipe may run.
+        teacher: a provider that takes the place of the model called `teacher`, such as `scripted`.
+        env: where keys are looked up.
+
+    Raises:
+        RecipeError: with every problem at once.
+        UserError: the file cannot be read or an override leads nowhere.
+    """
+    source = yaml_source.read(_text(path))
+    if source.problems:
+        raise RecipeError(str(path), source.problems)
+    return build_recipe(
+        source,
+        file=str(path),
+        folder=path.resolve().parent,
+        overrides=overrides,
+        allow_code=allow_code,
+        teacher=teacher,
+        env=env,
+    )
+
+
+def _text(path: Path) -> str:
+    fix = "name a YAML file in UTF-8"
+    try:
+        if not path.is_file():
+            raise UserError(f"{path}: {'is no file' if path.exists() else 'does not exist'}.\n  fix: {fix}")
+        size = path.stat().st_size
+        if size > yaml_source.MAX_BYTES:
+            raise RecipeError(str(path), [yaml_source.too_large(size)])
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: byte {error.start} is not UTF-8.\n  fix: {fix}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}.\n  fix: {fix}") from error
+
+
+def build_recipe(
+    source: Source,
+    *,
+    file: str,
+    folder: Path,
+    overrides: Sequence[str] = (),
+    allow_code: bool = False,
+    teacher: str | None = None,
+    env: Mapping[str, str] = os.environ,
+) -> Recipe:
+    """The recipe of values that were read already; raises as `load` does."""
+    if not isinstance(source.values, dict):
+        is_empty = source.values is None
+        what = "the recipe is empty" if is_empty else f"the recipe is {shown(source.values)}, not a mapping of fields"
+        problem = Problem(source.line(()), "", f"{what}.", "", "start with name:, data:, models: and steps:")
+        raise RecipeError(file, [problem])
+    try:
+        for assignment in overrides:
+            yaml_source.override(source, assignment)
+        if teacher is not None:
+            _replace_teacher(source, teacher)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    problems: list[Problem] = []
+    head = validate(RecipeFile, source.values, (), "", source, problems)
+    recipe = Recipe(file, folder, source, head or _salvage(source.values), Registry(), allow_code)
+    recipe_entries.load(recipe, problems)
+    recipe_check.check(recipe, problems, env)
+    if problems:
+        raise RecipeError(file, problems)
+    return recipe
+
+
+def _replace_teacher(source: Source, provider: str) -> None:
+    entries = source.values.get("models")
+    if not isinstance(entries, dict) or "teacher" not in entries:
+        names = ", ".join(entries) if isinstance(entries, dict) else "none"
+        message = f"--teacher {provider}: the recipe has no model called 'teacher'."
+        raise ValueError(f"{message}\n  models: {names}\n  fix: use --set models.NAME.provider={provider}")
+    entries["teacher"] = {"provider": provider, "model": provider}
+
+
+def _salvage(values: dict[str, Any]) -> RecipeFile:
+    """A head to go on with after problems at the top level, so that all other problems are found too."""
+    fields: dict[str, Any] = {"name": "unnamed", "data": {}, "models": {}, "steps": []}
+    for key, kind in (("data", dict), ("models", dict), ("steps", list), ("plugins", list)):
+        if isinstance(values.get(key), kind):
+            fields[key] = values[key]
+    return RecipeFile.model_construct(**fields)
+
+
+def write_recipe(path: Path, recipe: Recipe) -> None:
+    """Writes the recipe as it was run, overrides applied."""
+    text = yaml_source.dump(recipe.source.values)
+    write_whole(path, f"# {Path(recipe.file).name}, as it was run\n{text}")

@@ -1,0 +1,1 @@
+"""What lies in `runs/<name>/`: tables, accounts, the data set, cards, the report."""

@@ -1,0 +1,93 @@
+"""The report of a run: `report.json` for programs, `report.md` in words."""
+
+import json
+import platform
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from blackbox_kd.privacy import write_whole
+from blackbox_kd.recipe.spec import Recipe
+from blackbox_kd.runs import dataset
+from blackbox_kd.runs.accounts import Account
+from blackbox_kd.runs.report import comparisons, judges
+from blackbox_kd.runs.report.markdown import in_words
+from blackbox_kd.tables.stored import StoredTable
+
+SCHEMA_VERSION = 1
+STOPPED = {"CancelledError", "KeyboardInterrupt"}
+PACKAGES = ("blackbox-kd", "aiohttp", "torch", "transformers", "trl", "peft", "datasets", "accelerate")
+
+
+@dataclass(slots=True)
+class Facts:
+    """What a report is made of.
+
+    Args:
+        recipe: the recipe.
+        status: `complete`, or why the run stopped.
+        accounts: the steps' balances.
+        lists: what steps recorded: `evaluations`, `comparisons`, `trainings`.
+        models: calls, tokens and cost by model, in this invocation.
+        spent: calls, tokens and cost of all invocations of this run, from the ledger.
+        contamination: held-out tables against training tables.
+        samples: tables of which the report shows a few rows.
+        tables: files in `tables/`, without their ending, that this run has written or taken over; the others there are
+            an earlier run's. Empty if all are this run's.
+    """
+
+    recipe: Recipe
+    status: str
+    accounts: list[Account]
+    lists: dict[str, list[dict[str, Any]]]
+    models: list[dict[str, Any]]
+    spent: dict[str, Any]
+    contamination: list[dict[str, Any]]
+    samples: list[StoredTable]
+    tables: list[str] = field(default_factory=list)
+
+
+def write(folder: Path, facts: Facts) -> dict[str, Any]:
+    """Writes both reports and returns what `report.json` holds."""
+    found: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "recipe": facts.recipe.name,
+        "paper": facts.recipe.head.paper,
+        "seed": facts.recipe.head.seed,
+        "status": "stopped by Ctrl-C or SIGTERM" if facts.status in STOPPED else facts.status,
+        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "funnel": [account.entry() for account in facts.accounts],
+        "tables": facts.tables,
+        "dataset": _dataset(folder / "dataset", facts),
+        "models": facts.models,
+        "spent": facts.spent,
+        "evaluations": facts.lists.get("evaluations", []),
+        "comparisons": comparisons.priced(facts.lists.get("comparisons", []), facts.spent),
+        "contamination": facts.contamination,
+        "judges": judges.entries(account.entry() for account in facts.accounts),
+        **{k: v for k, v in facts.lists.items() if k not in ("evaluations", "comparisons")},
+        "environment": environment(),
+    }
+    write_whole(folder / "report.json", json.dumps(found, indent=1, ensure_ascii=False, default=str) + "\n")
+    write_whole(folder / "report.md", in_words(found, facts.samples))
+    return found
+
+
+def _dataset(folder: Path, facts: Facts) -> dict[str, Any] | None:
+    """What the data set holds; None if this run has not written it, and what is there is an earlier run's."""
+    if not (facts.status == "complete" or facts.lists.get("trainings")) or not (folder / "train.jsonl").exists():
+        return None
+    return {"rows": dataset.rows_in(folder), "left_out": dict(dataset.left_out(folder))}
+
+
+def environment() -> dict[str, str]:
+    """Versions of Python and of the packages that decide results; nothing is imported for it."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

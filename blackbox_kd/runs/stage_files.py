@@ -1,0 +1,62 @@
+"""The files of one stage: rows that are dropped, failed or passed on, while they are written."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from blackbox_kd.privacy import open_anew
+from blackbox_kd.runs.folder import RunFolder
+from blackbox_kd.schema import Dropped, Outcome, Row
+from blackbox_kd.tables.ordered_writer import OrderedLines
+from blackbox_kd.tables.stored import StoredTable
+
+
+class StageFiles:
+    """The files of a stage: its tables, and the rows that it lost."""
+
+    def __init__(self, folder: RunFolder, stage: str, names: list[str]) -> None:
+        self.names = names
+        self._tables: dict[str, OrderedLines] = {}
+        for name in names:
+            suffix = f"_{name}" if len(names) > 1 else ""
+            self._tables[name] = folder.table_lines(f"{stage}{suffix}")
+        self._losses = {kind: folder.loss_lines(stage, kind) for kind in ("dropped", "failed")}
+
+    def take(self, number: int, label: str, outcome: Outcome, name: str | None = None) -> None:
+        """Writes what became of a row."""
+        if isinstance(outcome, Row):
+            self._tables[name or self.names[0]].add(number, outcome.id, outcome)
+            return
+        where = {"id": outcome.row.id, "step": label}
+        if isinstance(outcome, Dropped):
+            entry = {**where, "reason": outcome.reason, "row": outcome.row}
+            self._losses["dropped"].add(number, outcome.row.id, entry)
+        else:
+            entry = {**where, "kind": outcome.kind, "error": outcome.error, "row": outcome.row}
+            self._losses["failed"].add(number, outcome.row.id, entry)
+
+    def finish(self) -> list[StoredTable]:
+        """Closes the files of a stage that ended well."""
+        return [StoredTable(name, lines.path, *lines.finish()) for name, lines in self._tables.items()]
+
+    def __enter__(self) -> "StageFiles":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for lines in self._losses.values():
+            lines.finish()
+        if kind is not None:
+            for lines in self._tables.values():
+                lines.abandon()
+
+
+def gather_losses(folder: Path, stages: Iterable[str]) -> None:
+    """Joins the losses of all stages into `dropped.jsonl` and `failed.jsonl`."""
+    for kind in ("dropped", "failed"):
+        target = folder / f"{kind}.jsonl"
+        part = target.with_suffix(".part")
+        with open_anew(part) as joined:
+            for stage in stages:
+                source = folder / "work" / f"{stage}.{kind}.jsonl"
+                if source.exists():
+                    joined.write(source.read_bytes())
+        part.replace(target)
