@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from blackbox_kd import event_loop
+from blackbox_kd.cli import event_loop
 
 QUESTION = "A box holds {n} red and 7 blue balls. How many balls are in three boxes? Answer in short steps. " * 3
 
@@ -74,9 +74,9 @@ async def openai(url: str, calls: int, flight: int) -> Spent:
 async def ours(url: str, calls: int, flight: int) -> Spent:
     import aiohttp  # noqa: F401 - loaded before the clock runs, as the bare loop does
 
-    from blackbox_kd.live import View
+    from blackbox_kd.engine.progress import View
+    from blackbox_kd.engine.run import Options, Run
     from blackbox_kd.recipe.load import load_recipe
-    from blackbox_kd.runner import Options, Run
 
     class _Watch(View):
         """When the segment began, and when its last row was in its table."""

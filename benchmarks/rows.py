@@ -13,8 +13,8 @@ from pathlib import Path
 
 
 def main(rows: str, place: str, url: str) -> None:
+    from blackbox_kd.engine.run import Options, Run
     from blackbox_kd.recipe.load import load_recipe
-    from blackbox_kd.runner import Options, Run
 
     folder = Path(place)
     folder.mkdir(parents=True, exist_ok=True)

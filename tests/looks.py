@@ -14,17 +14,18 @@ from blackbox_kd import models
 from blackbox_kd.calls import prices
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
-from blackbox_kd.context import RunContext, Shared
+from blackbox_kd.engine.context import RunContext
+from blackbox_kd.engine.model_pool import OpenModels
+from blackbox_kd.engine.run import Options, Run
+from blackbox_kd.engine.state import Shared
 from blackbox_kd.errors import BlackboxError, CallError
 from blackbox_kd.models import Model, ModelConfig, Setup, scripted
-from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Recipe
-from blackbox_kd.runner import Options, Run
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.schema import Request, Row, Sampling, Usage
 from blackbox_kd.steps import train
-from blackbox_kd.training import dpo, launch, sft, student
+from blackbox_kd.training import dpo, launch, model, sft
 from tests.calls.test_caller import MemoryLedger
 from tests.fake_batches import FakeBatches
 from tests.fake_server import FakeServer
@@ -413,7 +414,7 @@ def lora(chosen: dict[str, Any]) -> Any:
     """Peft's config for the tiny model."""
     from transformers import AutoModelForCausalLM
 
-    return student.lora(chosen, AutoModelForCausalLM.from_pretrained(tiny_model()))
+    return model.lora(chosen, AutoModelForCausalLM.from_pretrained(tiny_model()))
 
 
 @functools.cache

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from blackbox_kd.engine.run import Options, Run
 from blackbox_kd.recipe.load import load_recipe
-from blackbox_kd.runner import Options, Run
 from tests.tiny import tiny_model
 
 QUESTIONS = [{"instruction": f"What is {n} + 1?", "reference": str(n + 1)} for n in range(6)]

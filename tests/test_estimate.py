@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd import estimate as estimates
+from blackbox_kd.engine.estimate import estimate as estimates
+from blackbox_kd.engine.estimate.assumptions import KEPT, NOTHING, Asking, Span, share
+from blackbox_kd.engine.estimate.dry_caller import Asked
+from blackbox_kd.engine.run import Options, Run
 from blackbox_kd.errors import BudgetReached, DataError, RecipeError
-from blackbox_kd.estimate.calls import Asked
-from blackbox_kd.estimate.numbers import KEPT, NOTHING, Asking, Span, share
 from blackbox_kd.models import ModelConfig, Price
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Recipe
-from blackbox_kd.runner import Options, Run
 from blackbox_kd.schema import Usage
 from tests.fake_server import FakeServer
 from tests.runs import write_rows

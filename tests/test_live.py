@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd import live
-from blackbox_kd.live import LiveView, PlainView, View, account_line, view_for
+from blackbox_kd.engine import progress
+from blackbox_kd.engine.progress import LiveView, PlainView, View, account_line, view_for
 from blackbox_kd.runs.accounts import Account
 
 
@@ -62,7 +62,7 @@ def test_the_plain_view_writes_lines_to_stderr_and_nothing_to_stdout(capsys: pyt
 def test_the_plain_view_tells_now_and_then_how_far_the_run_is_but_never_the_same_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(live, "PLAIN_EVERY_S", 0.01)
+    monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0.01)
     told, enough = [], threading.Event()
 
     class Listening(PlainView):

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from blackbox_kd.engine.loop import Watch
+from blackbox_kd.engine.model_pool import OpenModels
 from blackbox_kd.errors import RecipeError, StepError
-from blackbox_kd.loops import Watch
-from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Loop, LoopConfig, UntilRows
 from tests.runs import QUESTIONS, execute, rows_of, write_rows

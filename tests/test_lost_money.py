@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from blackbox_kd.engine.run import Options, Run
 from blackbox_kd.errors import BudgetReached, StepError, Stopped, TooManyFailed
 from blackbox_kd.recipe.load import load_recipe
-from blackbox_kd.runner import Options, Run
 from tests.fake_server import FakeServer
 from tests.runs import write_rows
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from blackbox_kd.engine.run import Run
 from blackbox_kd.errors import SetupError, UserError
 from blackbox_kd.models import Setup, transformers
 from blackbox_kd.paths import cache_folder
-from blackbox_kd.runner import Run
 from blackbox_kd.schema import Request, Row, Sampling
 from blackbox_kd.training import preflight
 from blackbox_kd.weights import load, locate

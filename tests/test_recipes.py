@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from jinja2 import meta
 
+from blackbox_kd.engine.run import Options, Run
 from blackbox_kd.paths import bundled
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Recipe
-from blackbox_kd.runner import Options, Run
 from blackbox_kd.sandbox.prompt import Prompt, environment
 from blackbox_kd.sdk.fields import mentions
 from tests.runs import rows_of, write_rows

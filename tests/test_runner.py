@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
+from blackbox_kd.engine.run import Options, Run
 from blackbox_kd.errors import BudgetReached, DataError, TooManyFailed, UserError
 from blackbox_kd.recipe.load import load_recipe
-from blackbox_kd.runner import Options, Run
 
 QUESTIONS = [{"question": f"What is {number} + 1?", "gold": str(number + 1)} for number in range(10)]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.context import guarded
+from blackbox_kd.engine.row_errors import guarded
+from blackbox_kd.engine.segment import Segment
 from blackbox_kd.errors import CallError, DataError, StepError
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.schema import Dropped, Failed, Outcome, Row
-from blackbox_kd.segment import Segment
 from tests.fakes import FakeTable
 
 Step = Callable[..., Any]

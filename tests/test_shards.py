@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 import yaml
 
+from blackbox_kd.engine.model_pool import OpenModels
+from blackbox_kd.engine.plan import stages
+from blackbox_kd.engine.run import Options, Run
+from blackbox_kd.engine.sharding.merge import merge
+from blackbox_kd.engine.sharding.shard import Shard, explained, jobs, leading, owner
 from blackbox_kd.errors import BudgetReached, LedgerError, TooManyFailed, UserError
 from blackbox_kd.ledger.connection import open_file
 from blackbox_kd.ledger.ledger import Spent
-from blackbox_kd.merge import merge
-from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Recipe
-from blackbox_kd.runner import Options, Run
-from blackbox_kd.shards import Shard, explained, jobs, leading, owner
-from blackbox_kd.stages import stages
 
 ROWS = [{"instruction": f"What is {number} + 1?", "reference": str(number + 1)} for number in range(30)]
 ROWS.append(ROWS[3])

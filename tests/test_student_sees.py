@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blackbox_kd.engine.run import Options, Run
 from blackbox_kd.errors import RecipeError
 from blackbox_kd.recipe.load import load_recipe
-from blackbox_kd.runner import Options, Run
 from tests.runs import rows_of, write_rows
 
 SECRET = "sesame-{}"

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from blackbox_kd.cli.money import LEDGER, columns, count, usd_text
-from blackbox_kd.cli.read import print_json
+from blackbox_kd.cli.estimate import LEDGER
+from blackbox_kd.cli.output import columns, count, print_json, usd_text
 from blackbox_kd.errors import UserError
 
 TAKE_NONE = ("rescue",)

@@ -1,6 +1,6 @@
 """Direct preference optimisation with TRL: `python -m blackbox_kd.training.dpo JOB.json`. Read it from top to bottom.
 
-The rows are {prompt, chosen, rejected} in messages; `stage.py` says what a job is and what is left behind. The
+The rows are {prompt, chosen, rejected} in messages; `job.py` says what a job is and what is left behind. The
 reference is the model as the job found it: for an adapter that is there already TRL keeps a frozen copy of it beside
 the one that learns, for a new adapter the base without it, and for all weights a second copy of the model.
 
@@ -13,7 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.training import preflight, stage, student
+from blackbox_kd.training import job as jobs
+from blackbox_kd.training import preflight
+from blackbox_kd.training.model import load_model, load_tokenizer, new_lora
 
 SIDES = ("chosen", "rejected")
 UNTRAINED = (
@@ -23,7 +25,7 @@ UNTRAINED = (
 UNWEIGHTED = "column 'weight' is not looked at: every pair counts the same in method dpo"
 
 
-def train(job: stage.Job, output: Path, name: str, tell: stage.Tell) -> dict[str, Any]:
+def train(job: jobs.Job, output: Path, name: str, tell: jobs.Tell) -> dict[str, Any]:
     """Loads, checks, trains and saves; returns what training.json holds."""
     import torch
     from transformers import set_seed
@@ -32,34 +34,34 @@ def train(job: stage.Job, output: Path, name: str, tell: stage.Tell) -> dict[str
     from blackbox_kd.weights.precision import quicker_float32
 
     began, settings = time.monotonic(), job["settings"]
-    stage.quiet()
+    jobs.quiet()
     quicker_float32()
     set_seed(settings["seed"])
-    tokenizer = student.load_tokenizer(job)
-    rows = stage.read_rows(Path(job["data"]), tokenizer, ["prompt", *SIDES])
+    tokenizer = load_tokenizer(job)
+    rows = jobs.read_rows(Path(job["data"]), tokenizer, ["prompt", *SIDES])
     lengths = preflight.check_template(tokenizer, rows, SIDES)
     warnings = warned(job, rows)
     for warning in warnings:
         tell({"event": "warning", "warning": warning})
     on_gpu = torch.cuda.is_available()
-    model = student.load_model(job, on_gpu)
+    model = load_model(job, on_gpu)
     limit = preflight.max_length(lengths, settings["max_length"], model.config.max_position_embeddings)
     fit = preflight.long_rows(lengths, limit, drop=settings["long_rows"] == "drop")
-    parts = stage.parted([{name: rows[n][name] for name in ("prompt", *SIDES)} for n in fit], settings)
-    checkpoints = stage.prepare_folder(output, name, on_gpu)
+    parts = jobs.parted([{name: rows[n][name] for name in ("prompt", *SIDES)} for n in fit], settings)
+    checkpoints = jobs.prepare_folder(output, name, on_gpu)
     trainer = DPOTrainer(
         model=model,
         # TRL would load its own from the model's folder, and so without an adapter that was merged into it.
-        ref_model=student.load_model(job, on_gpu).eval() if settings["adapter"] == "full" else None,
+        ref_model=load_model(job, on_gpu).eval() if settings["adapter"] == "full" else None,
         args=arguments(settings, checkpoints, parts, limit, on_gpu),
         train_dataset=parts["train"],
         eval_dataset=parts.get("test"),
         processing_class=tokenizer,
-        peft_config=student.new_lora(job, model),
+        peft_config=new_lora(job, model),
     )
     if settings["adapter"] == "lora":
         save_one_adapter(trainer.model)
-    stage.carry_out(trainer, output, checkpoints, tokenizer, tell)
+    jobs.carry_out(trainer, output, checkpoints, tokenizer, tell)
     facts = {
         "rows": len(parts["train"]),
         "rows_left_out": len(rows) - len(fit),
@@ -71,7 +73,7 @@ def train(job: stage.Job, output: Path, name: str, tell: stage.Tell) -> dict[str
         "seconds": round(time.monotonic() - began, 1),
     }
     preferences = preferred(trainer.state.log_history)
-    return {**facts, **stage.told(trainer, on_gpu), "preferences": preferences, "settings": settings}
+    return {**facts, **jobs.told(trainer, on_gpu), "preferences": preferences, "settings": settings}
 
 
 def measured(lengths: preflight.Lengths, fit: list[int]) -> dict[str, Any]:
@@ -84,12 +86,12 @@ def measured(lengths: preflight.Lengths, fit: list[int]) -> dict[str, Any]:
     }
 
 
-def fine_tuned(job: stage.Job) -> bool:
+def fine_tuned(job: jobs.Job) -> bool:
     """Whether the model that preferences are taught to comes from a training of ours, or has an adapter."""
-    return job["adapter_from"] is not None or stage.made_by(Path(job["model"])) is not None
+    return job["adapter_from"] is not None or jobs.made_by(Path(job["model"])) is not None
 
 
-def warned(job: stage.Job, rows: list[dict[str, Any]]) -> list[str]:
+def warned(job: jobs.Job, rows: list[dict[str, Any]]) -> list[str]:
     """What is odd about a job, but no reason to refuse it."""
     unweighted = any(row.get("weight", 1.0) != 1.0 for row in rows)
     return [text for text, holds in ((UNTRAINED, not fine_tuned(job)), (UNWEIGHTED, unweighted)) if holds]
@@ -108,7 +110,7 @@ def arguments(settings: dict[str, Any], checkpoints: Path, parts: Any, limit: in
     """TRL's arguments; those it does not know in this version are an error of ours, not of the user."""
     from trl import DPOConfig
 
-    shared = stage.arguments(settings, checkpoints, parts, limit, on_gpu, texts=len(SIDES))
+    shared = jobs.arguments(settings, checkpoints, parts, limit, on_gpu, texts=len(SIDES))
     losses = {"sigmoid": 1.0} | ({"sft": settings["sft_weight"]} if settings["sft_weight"] else {})
     return DPOConfig(**shared, beta=settings["beta"], loss_type=list(losses), loss_weights=list(losses.values()))
 
@@ -123,9 +125,9 @@ def preferred(log: list[dict[str, Any]]) -> dict[str, Any]:
         "evaluation_margin": "eval_rewards/margins",
         "evaluation_accuracy": "eval_rewards/accuracies",
     }
-    found = {name: stage.first_and_last(log, key) for name, key in names.items()}
+    found = {name: jobs.first_and_last(log, key) for name, key in names.items()}
     return {name: {"first": first, "last": last} for name, (first, last) in found.items() if first is not None}
 
 
 if __name__ == "__main__":
-    stage.main("dpo", train)
+    jobs.main("dpo", train)

@@ -1,6 +1,6 @@
 """Supervised fine-tuning with TRL: `python -m blackbox_kd.training.sft JOB.json`. Read it from top to bottom.
 
-The rows are {prompt, completion} in messages, and perhaps `weight` and `task`; `stage.py` says what a job is and
+The rows are {prompt, completion} in messages, and perhaps `weight` and `task`; `job.py` says what a job is and
 what is left behind.
 
 Source: TRL 1.16 SFTTrainer, peft 0.21; the loss is on the completion only because rows have prompt and completion.
@@ -10,44 +10,46 @@ import time
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.training import preflight, stage, student
+from blackbox_kd.training import job as jobs
+from blackbox_kd.training import preflight
+from blackbox_kd.training.model import load_model, load_tokenizer, new_lora
 
 NO_TASK = "(none)"
 """What the rows without a task are called beside rows of tasks."""
 
 
-def train(job: stage.Job, output: Path, name: str, tell: stage.Tell) -> dict[str, Any]:
+def train(job: jobs.Job, output: Path, name: str, tell: jobs.Tell) -> dict[str, Any]:
     """Loads, checks, trains and saves; returns what training.json holds."""
     import torch
     from transformers import set_seed
 
-    from blackbox_kd.training.completion_loss import CompletionTrainer
+    from blackbox_kd.training.sft_trainer import CompletionTrainer
     from blackbox_kd.weights.precision import quicker_float32
 
     began, settings = time.monotonic(), job["settings"]
-    stage.quiet()
+    jobs.quiet()
     quicker_float32()
     set_seed(settings["seed"])
-    tokenizer = student.load_tokenizer(job)
-    rows = stage.read_rows(Path(job["data"]), tokenizer, ["prompt", "completion"])
+    tokenizer = load_tokenizer(job)
+    rows = jobs.read_rows(Path(job["data"]), tokenizer, ["prompt", "completion"])
     lengths = preflight.check_template(tokenizer, rows, ["completion"])
     on_gpu = torch.cuda.is_available()
-    model = student.load_model(job, on_gpu)
+    model = load_model(job, on_gpu)
     limit = preflight.max_length(lengths, settings["max_length"], model.config.max_position_embeddings)
     fit = preflight.long_rows(lengths, limit, drop=settings["long_rows"] == "drop")
     columns = weighed([rows[n] for n in fit], [lengths.completions["completion"][n] for n in fit])
-    parts, tasks = by_task(stage.parted(columns, settings))
-    checkpoints = stage.prepare_folder(output, name, on_gpu)
+    parts, tasks = by_task(jobs.parted(columns, settings))
+    checkpoints = jobs.prepare_folder(output, name, on_gpu)
     trainer = CompletionTrainer(
         model=model,
         args=arguments(settings, checkpoints, parts, limit, on_gpu),
         train_dataset=parts["train"],
         eval_dataset=parts.get("test"),
         processing_class=tokenizer,
-        peft_config=student.new_lora(job, model),
+        peft_config=new_lora(job, model),
         mean_over="rows" if len(tasks) > 1 else "tokens",
     )
-    stage.carry_out(trainer, output, checkpoints, tokenizer, tell)
+    jobs.carry_out(trainer, output, checkpoints, tokenizer, tell)
     used = [lengths.tokens[number] for number in fit]
     facts = {
         "rows": len(parts["train"]),
@@ -59,7 +61,7 @@ def train(job: stage.Job, output: Path, name: str, tell: stage.Tell) -> dict[str
         **({"tasks": tasks} if tasks else {}),
         "seconds": round(time.monotonic() - began, 1),
     }
-    return {**facts, **stage.told(trainer, on_gpu), "settings": settings}
+    return {**facts, **jobs.told(trainer, on_gpu), "settings": settings}
 
 
 def weighed(rows: list[dict[str, Any]], tokens: list[int]) -> list[dict[str, Any]]:
@@ -116,9 +118,9 @@ def arguments(settings: dict[str, Any], checkpoints: Path, parts: Any, limit: in
 
     rows, weighted = len(parts["train"]), "weight" in parts["train"].column_names
     packing = settings["packing"] if settings["packing"] is not None else on_gpu and rows >= 1000 and not weighted
-    shared = stage.arguments(settings, checkpoints, parts, limit, on_gpu)
+    shared = jobs.arguments(settings, checkpoints, parts, limit, on_gpu)
     return SFTConfig(**shared, packing=packing, eval_packing=False)
 
 
 if __name__ == "__main__":
-    stage.main("sft", train)
+    jobs.main("sft", train)

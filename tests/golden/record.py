@@ -22,11 +22,11 @@ from typing import Any
 
 from aiohttp import web
 
+from blackbox_kd.engine.run import Options, Run
 from blackbox_kd.ledger import admin
 from blackbox_kd.paths import bundled, cache_folder
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Recipe
-from blackbox_kd.runner import Options, Run
 from tests.golden import replay
 from tests.golden.replay import How
 from tests.runs import rows_of, write_rows

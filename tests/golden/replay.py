@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blackbox_kd.engine.plan import planned_until
+from blackbox_kd.engine.run import Options, Run
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.paths import bundled
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Recipe
-from blackbox_kd.runner import Options, Run
 from blackbox_kd.schema import Usage
 from blackbox_kd.sdk.fields import mentions
-from blackbox_kd.stages import planned_until
 from blackbox_kd.weights import locate
 from tests.runs import rows_of
 

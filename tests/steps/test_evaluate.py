@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from blackbox_kd import answers
 from blackbox_kd.analysis import accuracy
-from blackbox_kd.context import guarded
+from blackbox_kd.engine.row_errors import guarded
 from blackbox_kd.errors import CallError, ReplyFault
 from blackbox_kd.schema import Failed, Message, Outcome, Reply, Row, Usage
 from blackbox_kd.steps import evaluate

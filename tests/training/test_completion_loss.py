@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
 from blackbox_kd.training import sft
-from blackbox_kd.training.completion_loss import CompletionTrainer
+from blackbox_kd.training.sft_trainer import CompletionTrainer
 from tests.tiny import tiny_model
 
 ROWS = [("Hi", "yes"), ("What is two and two, and why?", "It is four."), ("Say it", "no no no")]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.errors import UserError
-from blackbox_kd.training import dpo, preflight, stage
+from blackbox_kd.training import dpo, job, preflight
 from tests.runs import rows_of
 from tests.tiny import tiny_model
 from tests.training import jobs
@@ -148,15 +148,15 @@ def test_control_tokens_in_any_text_of_a_pair_are_made_harmless(tmp_path: Path) 
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(row) + "\n")
     tokenizer = AutoTokenizer.from_pretrained(tiny_model())
-    [safe] = stage.read_rows(path, tokenizer, ["prompt", *dpo.SIDES])
+    [safe] = job.read_rows(path, tokenizer, ["prompt", *dpo.SIDES])
     assert (safe["chosen"], safe["rejected"]) == ([assistant("yes< |im_end|>")], [assistant("< |im_start|>no")])
 
 
 def test_a_job_has_another_name_once_what_it_starts_from_was_trained_anew(tmp_path: Path) -> None:
     path = jobs.write_job(tmp_path, "dpo", pairs(1), adapter_from=tmp_path)
     job = json.loads(path.read_text())
-    names = [stage.job_hash("dpo", job), stage.job_hash("sft", job)]
+    names = [job.job_hash("dpo", job), job.job_hash("sft", job)]
     for made in ("first", "second"):
         (tmp_path / "training.json").write_text(json.dumps({"job": made}))
-        names.append(stage.job_hash("dpo", job))
+        names.append(job.job_hash("dpo", job))
     assert len(set(names)) == 4

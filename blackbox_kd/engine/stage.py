@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
-from blackbox_kd.context import RunContext, Shared, window_of
+from blackbox_kd.engine.context import RunContext
+from blackbox_kd.engine.plan import Stage, drawn
+from blackbox_kd.engine.progress import View
+from blackbox_kd.engine.segment import Segment
+from blackbox_kd.engine.sharding.shard import Leading, Part, Shard
+from blackbox_kd.engine.state import Shared
+from blackbox_kd.engine.window import window_of
 from blackbox_kd.errors import StepError
-from blackbox_kd.live import View
 from blackbox_kd.recipe.spec import Planned
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.runs.stage_files import StageFiles
 from blackbox_kd.schema import Table, digest
 from blackbox_kd.sdk.fields import mentions
-from blackbox_kd.segment import Segment
-from blackbox_kd.shards import Leading, Part, Shard
-from blackbox_kd.stages import Stage, drawn
 from blackbox_kd.tables.sampling import Drawn
 from blackbox_kd.tables.stored import StoredTable
 

@@ -3,62 +3,17 @@
 import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from blackbox_kd.calls.caller import Caller
 from blackbox_kd.concurrency import in_order
-from blackbox_kd.errors import CallError, DataError, EndpointRefused, QuotaSpent, SetupError, StepError
-from blackbox_kd.open_models import OpenModels
+from blackbox_kd.engine.row_errors import guarded
+from blackbox_kd.engine.state import Shared
+from blackbox_kd.engine.window import window_of
+from blackbox_kd.errors import DataError, EndpointRefused, QuotaSpent, SetupError, StepError
 from blackbox_kd.privacy import write_whole
-from blackbox_kd.recipe.spec import Planned, Recipe
+from blackbox_kd.recipe.spec import Planned
 from blackbox_kd.runs.accounts import Account
-from blackbox_kd.runs.folder import RunFolder
-from blackbox_kd.schema import Failed, Memory, Message, Outcome, Reply, Row, Sampling, Table, digest
-from blackbox_kd.sdk.fields import mentions
-from blackbox_kd.tables.stored import StoredTable
-
-WINDOW = 64
-"""Rows that are worked on side by side when no model sets the pace."""
-AHEAD = 1.5
-"""Rows for each request that models take at once: enough that some may wait for the disk or before they are sent
-again. More only wait in line, at a cost in time and memory."""
-
-
-def window_of(steps: Iterable[Planned], models: OpenModels) -> int:
-    """Rows in flight: enough to keep every model that the steps name busy, and to fill batches."""
-    steps = list(steps)
-    named = {mention.value for planned in steps for mention in mentions(planned.config) if mention.kind == "model"}
-    configs = [models.config(name) for name in named]
-    samples = max(getattr(planned.config, "samples", 1) for planned in steps)
-    batched = max((getattr(config, "in_flight", 0) // samples for config in configs), default=0)
-    return max(WINDOW, int(AHEAD * sum(config.max_concurrency for config in configs)), batched)
-
-
-class Shared:
-    """What all steps of a run share.
-
-    Args:
-        recipe: the recipe.
-        folder: the run folder.
-        models: the open models.
-        caller: asks them.
-        tables: tables by name; `#3` is what steps[3] wrote without giving it a name.
-        report: lists of the report that steps append to.
-        on_event: is told how training goes on.
-        asking: calls to models of others that are under way and whose replies would be lost.
-    """
-
-    def __init__(self, recipe: Recipe, folder: RunFolder, models: OpenModels, caller: Caller) -> None:
-        self.recipe = recipe
-        self.folder = folder
-        self.models = models
-        self.caller = caller
-        self.tables: dict[str, StoredTable] = {}
-        self.report: dict[str, list[dict[str, Any]]] = {}
-        self.trained: list[tuple[str, Path]] = []
-        self.asking = 0
-        self.on_event: Callable[[Mapping[str, Any]], None] = lambda event: None
+from blackbox_kd.schema import Memory, Message, Outcome, Reply, Row, Sampling, Table, digest
 
 
 class RunContext:
@@ -204,26 +159,3 @@ class RunContext:
     def count(self, **amounts: float) -> None:
         """See `schema.Context.count`."""
         self._book.counts.update(amounts)
-
-
-OWN_ERRORS = (CallError, DataError, KeyError, TypeError, ValueError, ArithmeticError)
-"""Errors that are taken for the row's own: the row fails, and the run goes on."""
-
-
-async def guarded(row: Row, working: Awaitable[list[Outcome]]) -> list[Outcome]:
-    """The outcomes of a row; an error that is the row's own makes it a failed row."""
-    try:
-        return await working
-    except OWN_ERRORS as error:
-        return [failure(row, error)]
-
-
-def failure(row: Row, error: Exception) -> Failed:
-    """The failed row of an error that is the row's own."""
-    if isinstance(error, CallError):
-        return Failed(row, error.kind, str(error))
-    if isinstance(error, DataError):
-        return Failed(row, "data", str(error))
-    if isinstance(error, KeyError):
-        return Failed(row, "data", f"column {error} is missing")
-    return Failed(row, type(error).__name__, str(error))

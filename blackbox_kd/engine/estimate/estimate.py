@@ -10,16 +10,16 @@ from dataclasses import asdict
 from functools import reduce
 from typing import Any
 
-from blackbox_kd import spending
+from blackbox_kd.engine import pricing
+from blackbox_kd.engine.estimate.assumptions import NOTHING, Line, Span, added, sums
+from blackbox_kd.engine.estimate.dry_run import Rehearsal, opened
+from blackbox_kd.engine.estimate.tables import Options
+from blackbox_kd.engine.estimate.walk import Walk, in_rounds
+from blackbox_kd.engine.plan import planned_until, stages
 from blackbox_kd.errors import Problem
-from blackbox_kd.estimate.numbers import NOTHING, Line, Span, added, sums
-from blackbox_kd.estimate.rehearsal import Rehearsal, opened
-from blackbox_kd.estimate.tables import Options
-from blackbox_kd.estimate.walk import Walk, in_rounds
 from blackbox_kd.ledger.ledger import Spent
 from blackbox_kd.recipe.spec import Planned, Recipe
 from blackbox_kd.runs.folder import identity
-from blackbox_kd.stages import planned_until, stages
 
 __all__ = ["Options", "estimate"]
 
@@ -38,9 +38,9 @@ async def estimate(
     with opened(recipe, options.ledger, run, options.env, probing=options.probe > 0) as (rehearsal, has_replies):
         begun(rehearsal)
         try:
-            unpriced = spending.unpriced(recipe, rehearsal.models, steps)
+            unpriced = pricing.unpriced(recipe, rehearsal.models, steps)
             if options.probe:
-                spending.refuse_unpriced(recipe, rehearsal.models, steps)
+                pricing.refuse_unpriced(recipe, rehearsal.models, steps)
             walk = Walk(recipe, options, rehearsal, has_replies)
             unrolled = list(in_rounds(recipe, steps))
             for planned, is_certain in unrolled:

@@ -16,15 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from blackbox_kd.context import Shared
+from blackbox_kd.engine.model_pool import OpenModels
+from blackbox_kd.engine.plan import Rounds, Stage, drawn
+from blackbox_kd.engine.state import Shared
 from blackbox_kd.errors import BudgetReached, UserError
 from blackbox_kd.ledger.ledger import Ledger, Spent
-from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe.spec import Planned, Recipe
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.schema import Row, digest
 from blackbox_kd.sdk.fields import mentions
-from blackbox_kd.stages import Rounds, Stage, drawn
 from blackbox_kd.tables import sources
 from blackbox_kd.tables.stored import StoredTable
 

@@ -6,17 +6,16 @@ from dataclasses import replace
 from inspect import isasyncgenfunction
 from statistics import fmean
 
-from blackbox_kd import spending
-from blackbox_kd.estimate.calls import Asked, Probed
-from blackbox_kd.estimate.numbers import CASES, KEPT, NOTHING, REPLY_SHARE, Asking, Line, Span, share
-from blackbox_kd.estimate.rehearsal import Rehearsal, Rehearsed
-from blackbox_kd.estimate.rows import Level, evenly, has_guesses, told, written
-from blackbox_kd.estimate.tables import Levels, Options
+from blackbox_kd.engine import pricing
+from blackbox_kd.engine.estimate.assumptions import CASES, KEPT, NOTHING, REPLY_SHARE, Asking, Line, Span, share
+from blackbox_kd.engine.estimate.dry_caller import Asked, Probed
+from blackbox_kd.engine.estimate.dry_run import Rehearsal, Rehearsed
+from blackbox_kd.engine.estimate.tables import Level, Levels, Options, evenly, has_guesses, told, written
+from blackbox_kd.engine.plan import Stage, drawn, program
 from blackbox_kd.recipe.spec import Planned, Recipe
 from blackbox_kd.schema import Memory, Row
 from blackbox_kd.sdk.fields import mentions, resolve
 from blackbox_kd.sdk.reading import shortened
-from blackbox_kd.stages import Stage, drawn, program
 from blackbox_kd.tables.sampling import Drawn
 
 SHOWN_CHARS = 200
@@ -130,7 +129,7 @@ class Walk:
 
     def _add_line(self, planned: Planned, level: Level, name: str, asking: Asking) -> None:
         models = self._rehearsal.models
-        line = asking.line(planned.label, name, models.config(name), spending.price_of(models, name))
+        line = asking.line(planned.label, name, models.config(name), pricing.price_of(models, name))
         self.lines.append(line)
         if not line.calls.high:
             return

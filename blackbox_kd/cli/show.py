@@ -2,19 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 
+from blackbox_kd.cli.output import print_json
 from blackbox_kd.errors import UserError
 from blackbox_kd.paths import cache_folder, config_folder
-
-SCHEMA_VERSION = 1
-
-
-def print_json(value: dict[str, Any]) -> None:
-    """Prints a JSON object on stdout, with the version of its layout."""
-    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **value}, indent=1, ensure_ascii=False, default=str))
 
 
 @click.command()

@@ -8,17 +8,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd import loops, spending
 from blackbox_kd.analysis import contamination
 from blackbox_kd.calls.batch.caller import BatchingCaller
 from blackbox_kd.calls.batch.queue import Batches
 from blackbox_kd.calls.batch.store import Store
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
-from blackbox_kd.context import Shared
+from blackbox_kd.engine import loop, pricing
+from blackbox_kd.engine.model_pool import OpenModels
+from blackbox_kd.engine.plan import Rounds, Stage, planned_until, program
+from blackbox_kd.engine.progress import View
+from blackbox_kd.engine.sharding.shard import Done, Leading, Shard, finish, leading, spent_in_shards
+from blackbox_kd.engine.stage import Work
+from blackbox_kd.engine.state import Shared
 from blackbox_kd.ledger.ledger import Ledger, Spent
-from blackbox_kd.live import View
-from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe.load import write_recipe
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs import cards, dataset
@@ -27,11 +30,8 @@ from blackbox_kd.runs.folder import RunFolder, identity
 from blackbox_kd.runs.report import build
 from blackbox_kd.runs.stage_files import gather_losses
 from blackbox_kd.sdk.fields import mentions
-from blackbox_kd.shards import Done, Leading, Shard, finish, leading, spent_in_shards
-from blackbox_kd.stages import Rounds, Stage, planned_until, program
 from blackbox_kd.tables import sources
 from blackbox_kd.tables.stored import StoredTable
-from blackbox_kd.working import Work
 
 
 @dataclass(slots=True)
@@ -152,14 +152,14 @@ class Run:
     async def _run_all(self) -> None:
         folder = self._shared.folder
         done = [stage for part in self._program for stage in (part.stages if isinstance(part, Rounds) else [part])]
-        spending.refuse_unpriced(self.recipe, self._shared.models, [p for stage in done for p in stage.steps])
+        pricing.refuse_unpriced(self.recipe, self._shared.models, [p for stage in done for p in stage.steps])
         write_recipe(folder.path / "recipe.yaml", self.recipe)
         self._load_data()
         self._contamination = self._check_overlap()
         with _seldom_collected(), self.options.view.showing(self.accounts, self._shared.caller):
             for part in self._program:
                 if isinstance(part, Rounds):
-                    await loops.run(part, self._shared, self._work)
+                    await loop.run(part, self._shared, self._work)
                 else:
                     await self._work.run(part)
         last = self._work.last

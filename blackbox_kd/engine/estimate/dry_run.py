@@ -14,16 +14,18 @@ from typing import Any, NoReturn
 
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.concurrency import in_order
-from blackbox_kd.context import OWN_ERRORS, RunContext, Shared, failure
+from blackbox_kd.engine.context import RunContext
+from blackbox_kd.engine.estimate.dry_caller import NOT_BOUGHT, Asked, Probed, Rehearsing
+from blackbox_kd.engine.model_pool import OpenModels
+from blackbox_kd.engine.row_errors import OWN_ERRORS, failure
+from blackbox_kd.engine.sharding.shard import spent_in_shards
+from blackbox_kd.engine.state import Shared
 from blackbox_kd.errors import CallError, SetupError, StepError
-from blackbox_kd.estimate.calls import NOT_BOUGHT, Asked, Probed, Rehearsing
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.models import Model, ModelConfig
-from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe.spec import Planned, Recipe
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.schema import Dropped, Memory, Outcome, Request, Row, Table
-from blackbox_kd.shards import spent_in_shards
 
 Env = Mapping[str, str]
 Tables = Callable[[str], Table]

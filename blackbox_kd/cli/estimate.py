@@ -1,13 +1,13 @@
 """The command `estimate`: what a run will cost."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from blackbox_kd import event_loop
+from blackbox_kd.cli import event_loop
 from blackbox_kd.cli.options import (
     find_recipe,
     recipe_options,
@@ -16,12 +16,12 @@ from blackbox_kd.cli.options import (
     settle_trust,
     trust_option,
 )
-from blackbox_kd.cli.read import print_json
-from blackbox_kd.cli.stopping import stoppable
+from blackbox_kd.cli.output import columns, count, print_json, usd_text
+from blackbox_kd.cli.signals import stoppable
 
 if TYPE_CHECKING:
-    from blackbox_kd.estimate import Options
-    from blackbox_kd.estimate.rehearsal import Rehearsal
+    from blackbox_kd.engine.estimate.dry_run import Rehearsal
+    from blackbox_kd.engine.estimate.estimate import Options
     from blackbox_kd.recipe.spec import Recipe
 
 LEDGER = Path("runs") / "ledger.sqlite"
@@ -73,7 +73,7 @@ def estimate(
     trust: tuple[str, ...],
 ) -> int:
     """Tell what the rest of a run of RECIPE will cost, without sending anything (but for --probe)."""
-    from blackbox_kd import estimate as estimates
+    from blackbox_kd.engine.estimate import estimate as estimates
     from blackbox_kd.recipe.load import load_recipe
 
     env: Mapping[str, str] = dict(os.environ) if probe else AnyKey()
@@ -109,7 +109,7 @@ class _Estimate:
         self._rehearsal: Rehearsal | None = None
 
     async def execute(self) -> None:
-        from blackbox_kd import estimate as estimates
+        from blackbox_kd.engine.estimate import estimate as estimates
 
         self.told = await estimates.estimate(self._recipe, self._options, self._begun)
 
@@ -155,26 +155,8 @@ def _three(span: Mapping[str, float], show: Any) -> str:
     return shown[0] if len(set(shown)) == 1 else " / ".join(shown)
 
 
-def count(number: float) -> str:
-    """A number as a person reads it."""
-    return f"{number:,.0f}"
-
-
-def usd_text(usd: float) -> str:
-    """Dollars as a person reads them."""
-    return f"{usd:,.2f}" if usd >= 1 or not usd else f"{usd:.4f}" if usd >= 0.0001 else "< 0.0001"
-
-
 def time_text(seconds: float) -> str:
     """A time as a person reads it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def columns(lines: Sequence[Sequence[str]], left: int) -> Iterator[str]:
-    """Lines in columns; the first `left` of them begin at the left, the others end at the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = [c.ljust(w) if n < left else c.rjust(w) for n, (c, w) in enumerate(zip(line, widths, strict=True))]
-        yield "  ".join(cells).rstrip()

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from blackbox_kd.calls import prices
 from blackbox_kd.calls.batch.queue import batch_price
+from blackbox_kd.engine.model_pool import OpenModels
 from blackbox_kd.errors import Problem, RecipeError
 from blackbox_kd.models import Price
-from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe.spec import Planned, Recipe
 from blackbox_kd.sdk.fields import mentions
 

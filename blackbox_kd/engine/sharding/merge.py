@@ -16,11 +16,14 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
+from blackbox_kd.engine.model_pool import OpenModels
+from blackbox_kd.engine.plan import Stage
+from blackbox_kd.engine.progress import account_line
+from blackbox_kd.engine.sharding.folders import Found, find, ledger_of
+from blackbox_kd.engine.sharding.shard import owner, stage_files
 from blackbox_kd.errors import BlackboxError
 from blackbox_kd.ledger import adopt as ledger_adopt
 from blackbox_kd.ledger.ledger import Ledger
-from blackbox_kd.live import account_line
-from blackbox_kd.open_models import OpenModels
 from blackbox_kd.privacy import open_anew
 from blackbox_kd.recipe.load import write_recipe
 from blackbox_kd.recipe.spec import Recipe
@@ -29,9 +32,6 @@ from blackbox_kd.runs.accounts import Account, refuse_failures, summed
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.runs.report import build
 from blackbox_kd.runs.stage_files import gather_losses
-from blackbox_kd.shard_folders import Found, find, ledger_of
-from blackbox_kd.shards import owner, stage_files
-from blackbox_kd.stages import Stage
 from blackbox_kd.tables.stored import StoredTable
 
 Places: TypeAlias = "list[array[int]]"

@@ -6,7 +6,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from blackbox_kd.concurrency import run_all
-from blackbox_kd.context import OWN_ERRORS, RunContext, Shared, failure
+from blackbox_kd.engine.context import RunContext
+from blackbox_kd.engine.row_errors import OWN_ERRORS, failure
+from blackbox_kd.engine.state import Shared
 from blackbox_kd.recipe.spec import Planned
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.schema import Outcome, Row, Table

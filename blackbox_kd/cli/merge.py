@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from blackbox_kd.cli.options import find_recipe, recipe_options
-from blackbox_kd.cli.read import print_json
+from blackbox_kd.cli.output import print_json
 from blackbox_kd.paths import cache_folder
 
 
@@ -19,8 +19,8 @@ from blackbox_kd.paths import cache_folder
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def merge(recipe: str, run_dir: Path | None, ledger: Path | None, as_json: bool, **how: Any) -> int:
     """Join the shards of RECIPE in the run's folder `shards/`; `run` then goes on without asking anything again."""
-    from blackbox_kd.merge import merge as join
-    from blackbox_kd.open_models import OpenModels
+    from blackbox_kd.engine.model_pool import OpenModels
+    from blackbox_kd.engine.sharding.merge import merge as join
     from blackbox_kd.recipe.load import load_recipe
 
     found = load_recipe(find_recipe(recipe), **how)

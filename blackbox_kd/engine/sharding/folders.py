@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blackbox_kd.engine.model_pool import OpenModels
+from blackbox_kd.engine.plan import planned_until, program
+from blackbox_kd.engine.sharding.shard import Leading, Shard, file_hash, files, jobs, leading, settings, stage_files
 from blackbox_kd.errors import UserError
-from blackbox_kd.open_models import OpenModels
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.folder import RunFolder
-from blackbox_kd.shards import Leading, Shard, file_hash, files, jobs, leading, settings, stage_files
-from blackbox_kd.stages import planned_until, program
 
 
 @dataclass(slots=True)

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from blackbox_kd.context import Shared
+from blackbox_kd.engine.plan import Rounds
+from blackbox_kd.engine.stage import Work
+from blackbox_kd.engine.state import Shared
 from blackbox_kd.errors import StepError
 from blackbox_kd.recipe.spec import Loop, UntilMetric, UntilRows
 from blackbox_kd.sdk.fields import mentions
-from blackbox_kd.stages import Rounds
 from blackbox_kd.tables.stored import StoredTable
-from blackbox_kd.working import Work
 
 LISTS = {"accuracy": "evaluations", "win_rate": "win_rates"}
 """Where in the report a metric stands."""

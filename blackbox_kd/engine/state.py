@@ -1,0 +1,37 @@
+"""What the steps of a run share."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from blackbox_kd.calls.caller import Caller
+from blackbox_kd.engine.model_pool import OpenModels
+from blackbox_kd.recipe.spec import Recipe
+from blackbox_kd.runs.folder import RunFolder
+from blackbox_kd.tables.stored import StoredTable
+
+
+class Shared:
+    """What all steps of a run share.
+
+    Args:
+        recipe: the recipe.
+        folder: the run folder.
+        models: the open models.
+        caller: asks them.
+        tables: tables by name; `#3` is what steps[3] wrote without giving it a name.
+        report: lists of the report that steps append to.
+        on_event: is told how training goes on.
+        asking: calls to models of others that are under way and whose replies would be lost.
+    """
+
+    def __init__(self, recipe: Recipe, folder: RunFolder, models: OpenModels, caller: Caller) -> None:
+        self.recipe = recipe
+        self.folder = folder
+        self.models = models
+        self.caller = caller
+        self.tables: dict[str, StoredTable] = {}
+        self.report: dict[str, list[dict[str, Any]]] = {}
+        self.trained: list[tuple[str, Path]] = []
+        self.asking = 0
+        self.on_event: Callable[[Mapping[str, Any]], None] = lambda event: None
