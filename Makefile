@@ -36,9 +36,9 @@ slow: .venv/dev
 bench: .venv/dev
 	$(BIN)/python -m benchmarks
 
-# Records a run of a recipe for tests/test_golden.py: make golden RECIPE=quickstart [SERVER=http://127.0.0.1:8000/v1]
+# Records a run of a recipe for tests/promises/test_golden.py: make golden RECIPE=quickstart [SERVER=http://127.0.0.1:8000/v1]
 golden: .venv/dev
-	$(BIN)/python -m tests.golden.record $(RECIPE) $(if $(SERVER),--server $(SERVER))
+	$(BIN)/python -m tests.promises.golden.record $(RECIPE) $(if $(SERVER),--server $(SERVER))
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache

@@ -85,7 +85,7 @@ def rows() -> None:
 
 
 def start() -> None:
-    script = "from blackbox_kd.cli import main; main()"
+    script = "from blackbox_kd.cli.main import main; main()"
     for name, arguments, target in (
         ("--help", ["--help"], "under 0.5 s"),
         ("check of a recipe", ["check", "quickstart"], "under 0.8 s"),

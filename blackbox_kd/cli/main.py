@@ -4,28 +4,12 @@ import logging
 import os
 import sys
 import traceback
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 import click
 
 from blackbox_kd import __version__
-from blackbox_kd.cli import estimate, event_loop, show
-from blackbox_kd.cli import ledger as cli_ledger
-from blackbox_kd.cli.merge import merge
-from blackbox_kd.cli.options import (
-    find_recipe,
-    recipe_options,
-    run_options,
-    say_where_keys_go,
-    settle_trust,
-    trust_option,
-)
-from blackbox_kd.cli.output import print_json
-from blackbox_kd.cli.signals import stoppable
+from blackbox_kd.cli import estimate, ledger, merge, run, show
 from blackbox_kd.errors import BlackboxError
-from blackbox_kd.paths import cache_folder
 from blackbox_kd.privacy import UMASK, no_telemetry
 
 
@@ -37,6 +21,23 @@ def app(debug: bool) -> None:
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, stream=sys.stderr, format="%(message)s")
     for noisy in ("asyncio", "urllib3", "filelock", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+for _command in (
+    run.check,
+    estimate.estimate,
+    run.run,
+    merge.merge,
+    run.train,
+    run.evaluate,
+    show.show,
+    show.report,
+    ledger.ledger,
+    show.steps,
+    show.schema,
+    show.path,
+):
+    app.add_command(_command)
 
 
 def main() -> None:
@@ -73,180 +74,3 @@ def main() -> None:
 def _fail(message: str, status: int) -> None:
     click.echo(f"error: {message}", err=True)
     sys.exit(status)
-
-
-@app.command()
-@click.argument("recipe")
-@recipe_options
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def check(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_code: bool, as_json: bool) -> int:
-    """Check RECIPE without running anything: every problem at once, each with its line and a fix."""
-    from blackbox_kd.engine import pricing
-    from blackbox_kd.errors import RecipeError
-    from blackbox_kd.recipe.load import load_recipe
-
-    try:
-        found = load_recipe(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
-        say_where_keys_go(found, os.environ)
-        event_loop.run(pricing.check(found, cache_folder(), os.environ))
-    except RecipeError as error:
-        if as_json:
-            problems = [asdict(problem) for problem in error.problems]
-            print_json({"recipe": recipe, "ok": False, "problems": problems})
-            return 2
-        raise
-    if as_json:
-        print_json({"recipe": found.name, "ok": True, "problems": []})
-    else:
-        click.echo(f"{found.file}: {len(found.steps)} steps, {len(found.models)} models, no problems")
-    return 0
-
-
-@app.command()
-@click.argument("recipe")
-@recipe_options
-@run_options
-@trust_option
-@click.option("--until", metavar="STEP", help="Stop after this step (its name, or its position from 0).")
-@click.option("--shard", metavar="I/N", help="Work on one of N parts of the rows; `merge` joins them. I starts at 1.")
-@click.option("--retry-failed", is_flag=True, help="Ask anew for the rows that failed; all others are as before.")
-def run(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_code: bool, **how: Any) -> int:
-    """Run RECIPE, or go on where an earlier run of it stopped; nothing paid for is asked again."""
-    from blackbox_kd.recipe.load import load_recipe
-
-    found = load_recipe(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
-    return _execute(found, **how)
-
-
-@app.command()
-@click.option("--data", required=True, help="Rows: JSONL, JSON, CSV or Parquet; globs too.")
-@click.option("--student", required=True, help="Hub id, folder, .gguf file or package:NAME/FILE.gguf.")
-@click.option("--method", type=click.Choice(["sft", "dpo"]), default="sft", show_default=True, help="How to train.")
-@click.option("--name", default="train", show_default=True, help="Name of the run.")
-@click.option("--epochs", type=float, help="Passes over the rows.")
-@click.option("--learning-rate", type=float, help="Highest learning rate.")
-@click.option("--adapter", type=click.Choice(["lora", "full"]), help="LoRA, or all weights.")
-@click.option("--max-length", type=int, help="Most tokens of a row.")
-@click.option("--long-rows", type=click.Choice(["error", "drop"]), help="What happens to longer rows.")
-@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Any other field: steps.train.r=16.")
-@run_options
-def train(
-    data: str,
-    student: str,
-    method: str,
-    name: str,
-    overrides: tuple[str, ...],
-    run_dir: Path | None,
-    ledger: Path | None,
-    limit: int | None,
-    as_json: bool,
-    **settings: Any,
-) -> int:
-    """Fine-tune a model on rows that exist already, whoever made them."""
-    from blackbox_kd.recipe import adhoc
-
-    given = {key: value for key, value in settings.items() if value is not None}
-    recipe = adhoc.training(data, student, method, name, given, overrides)
-    return _execute(recipe, run_dir=run_dir, ledger=ledger, limit=limit, as_json=as_json)
-
-
-@app.command()
-@click.option("--data", required=True, help="Questions with right answers: JSONL, JSON, CSV or Parquet.")
-@click.option("--student", required=True, help="Hub id, folder, .gguf file or package:NAME/FILE.gguf.")
-@click.option("--adapter", help="Folder of a trained adapter; it is compared with the model without it.")
-@click.option("--answer", required=True, help="Kind of answer: number, choice, boolean, exact, math, ...")
-@click.option("--question", help="Column with the question.")
-@click.option("--reference", help="Column with the right answer.")
-@click.option("--max-tokens", type=int, help="The most tokens of a reply.")
-@click.option("--name", default="evaluate", show_default=True, help="Name of the run.")
-@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Any other field of the recipe.")
-@run_options
-def evaluate(
-    data: str,
-    student: str,
-    adapter: str | None,
-    question: str | None,
-    reference: str | None,
-    name: str,
-    overrides: tuple[str, ...],
-    run_dir: Path | None,
-    ledger: Path | None,
-    limit: int | None,
-    as_json: bool,
-    **settings: Any,
-) -> int:
-    """Ask a model, and its base, the questions of a file; print accuracy with intervals."""
-    from blackbox_kd.recipe import adhoc
-
-    given = {key: value for key, value in settings.items() if value is not None}
-    recipe = adhoc.evaluation(data, student, adapter, name, given, (question, reference), overrides)
-    return _execute(recipe, run_dir=run_dir, ledger=ledger, limit=limit, as_json=as_json)
-
-
-def _execute(
-    recipe: Any,
-    *,
-    run_dir: Path | None,
-    ledger: Path | None,
-    limit: int | None,
-    as_json: bool,
-    until: str | None = None,
-    shard: str | None = None,
-    retry_failed: bool = False,
-    trust: tuple[str, ...] = (),
-) -> int:
-    """Runs a checked recipe and says how it ended."""
-    from blackbox_kd.engine.progress import view_for
-    from blackbox_kd.engine.run import Options, Run
-    from blackbox_kd.engine.sharding.shard import Shard, explained
-
-    settle_trust(recipe, os.environ, trust)
-    view = view_for(sys.stderr.isatty(), os.environ)
-    options = Options(
-        cache=cache_folder(),
-        run_dir=run_dir,
-        ledger=ledger,
-        limit=limit,
-        until=until,
-        shard=Shard.parse(shard) if shard else None,
-        retry_failed=retry_failed,
-        env=dict(os.environ),
-        view=view,
-    )
-    job = Run(recipe, options)
-    try:
-        with explained(options.shard):
-            event_loop.run(stoppable(job, view.say))
-    finally:
-        if as_json and job.report:
-            print_json(job.report)
-    if not as_json:
-        _conclude(job)
-    return 0
-
-
-def _conclude(job: Any) -> None:
-    from blackbox_kd.runs.report.format import interval, percent
-    from blackbox_kd.runs.report.markdown import comparison_in_words
-
-    for entry in job.report.get("evaluations", []):
-        click.echo(
-            f"{entry['model']} on {entry['table']}: {entry['right']} of {entry['n']} right "
-            f"({percent(entry['accuracy'])}, 95 % interval {interval(entry['ci95'])})"
-        )
-    for entry in job.report.get("comparisons", []):
-        click.echo(comparison_in_words(entry, job.report["evaluations"]))
-    click.echo(f"report: {job.path / 'report.md'}")
-
-
-for _command in (
-    show.show,
-    show.report,
-    show.steps,
-    show.schema,
-    show.path,
-    estimate.estimate,
-    cli_ledger.ledger,
-    merge,
-):
-    app.add_command(_command)

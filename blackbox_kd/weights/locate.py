@@ -1,8 +1,8 @@
 """Weights by the names that recipes use: a hub id, a folder, a GGUF file, or a file inside a Python package.
 
 A GGUF file is turned into safetensors once and kept in the user's cache folder; loading it then takes seconds. The
-conversion runs as a process of its own, `python -m blackbox_kd.weights SOURCE TARGET`, so that its memory is given
-back.
+conversion runs as a process of its own, `python -m blackbox_kd.weights.locate SOURCE TARGET`, so that its memory is
+given back.
 """
 
 import functools
@@ -215,7 +215,7 @@ def convert(source: Path, target: Path) -> None:
 
 
 def main(arguments: Iterable[str]) -> None:
-    """`python -m blackbox_kd.weights SOURCE TARGET`."""
+    """`python -m blackbox_kd.weights.locate SOURCE TARGET`."""
     source, target = arguments
     no_telemetry()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -28,8 +28,8 @@ from blackbox_kd.errors import (
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model, Setup, openai, scripted
 from blackbox_kd.schema import Reply, Request, Row, Sampling
-from tests.fake_server import FakeServer
-from tests.virtual_time import run
+from tests.support.fake_server import FakeServer
+from tests.support.virtual_time import run
 
 WARM, COLD = Sampling(0.7, max_tokens=64), Sampling(0.0, max_tokens=64)
 PRICE = {"input": 1, "output": 10}

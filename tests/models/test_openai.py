@@ -24,7 +24,7 @@ from blackbox_kd.models import Model, Setup, openai, vllm
 from blackbox_kd.models.http.chat import Endpoint, HttpChat
 from blackbox_kd.schema import Request, Row, Sampling
 from blackbox_kd.sdk.sampling import AskingConfig
-from tests.fake_server import FakeServer
+from tests.support.fake_server import FakeServer
 
 KEY = "sk-test-0123456789abcdef"
 MESSAGES = [{"role": "user", "content": "What is 2 + 2?"}]

@@ -13,7 +13,7 @@ from blackbox_kd.calls.completion import parse
 from blackbox_kd.errors import RequestRejected, SetupError
 from blackbox_kd.models import Setup, transformers
 from blackbox_kd.schema import Request, Row, Sampling
-from tests.tiny import tiny_model
+from tests.support.tiny import tiny_model
 
 GREEDY = Sampling(temperature=0.0, max_tokens=12)
 DRAWN = Sampling(temperature=1.0, top_p=0.95, max_tokens=12)

@@ -2,7 +2,7 @@ import pytest
 
 from blackbox_kd.errors import DataError
 from blackbox_kd.steps import check
-from tests.fakes import FakeContext, rows
+from tests.support.fakes import FakeContext, rows
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from blackbox_kd.engine.row_errors import guarded
 from blackbox_kd.errors import CallError, ReplyFault
 from blackbox_kd.schema import Failed, Message, Outcome, Reply, Row, Usage
 from blackbox_kd.steps import evaluate
-from tests.fakes import FakeContext, outcomes, rows
+from tests.support.fakes import FakeContext, outcomes, rows
 
 QUESTIONS = rows(
     *({"instruction": f"q{number}", "reference": str(number), "kind": "ab"[number % 2]} for number in range(8))

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from blackbox_kd.errors import DataError
 from blackbox_kd.schema import Dropped, Failed, Row
 from blackbox_kd.steps import filter as filter_step
-from tests.fakes import FakeContext, FakeTable, rows
-from tests.test_similarity import texts_with
-from tests.tiny import tiny_model
+from tests.analysis.test_similarity import texts_with
+from tests.support.fakes import FakeContext, FakeTable, rows
+from tests.support.tiny import tiny_model
 
 
 def config(**fields: Any) -> filter_step.Config:

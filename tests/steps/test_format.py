@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from blackbox_kd.schema import Dropped, Message, Row
 from blackbox_kd.steps import format as format_step
-from tests.fakes import FakeContext, rows
+from tests.support.fakes import FakeContext, rows
 
 TASKS = [
     {"name": "predict", "completion": "reference", "prefix": "predict: "},

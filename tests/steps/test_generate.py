@@ -11,7 +11,7 @@ from blackbox_kd.schema import Failed, Message, Reply, Row, Usage
 from blackbox_kd.sdk import few_shot
 from blackbox_kd.steps import generate
 from blackbox_kd.tables.sampling import Drawn
-from tests.fakes import FakeContext, FakeTable, rows
+from tests.support.fakes import FakeContext, FakeTable, rows
 
 
 async def ask(config: generate.Config, ctx: FakeContext, row: Row) -> list[Row | Failed]:

@@ -9,8 +9,8 @@ from blackbox_kd.paths import bundled
 from blackbox_kd.sandbox.prompt import Prompt, find
 from blackbox_kd.schema import Dropped, Failed, Message, Row
 from blackbox_kd.steps import judge
-from tests.fakes import FakeContext, rows
-from tests.runs import execute, rows_of, write_rows
+from tests.support.fakes import FakeContext, rows
+from tests.support.runs import execute, rows_of, write_rows
 
 Say = Callable[[str, str, int], str]
 """What a judge says: model, text of the last message, and how often it was asked before."""

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from blackbox_kd.errors import DataError, StepError
 from blackbox_kd.schema import Dropped, Failed, Row
 from blackbox_kd.steps import mix
-from tests.fakes import FakeContext, outcomes, rows
-from tests.runs import execute, write_rows
+from tests.support.fakes import FakeContext, outcomes, rows
+from tests.support.runs import execute, write_rows
 
 
 def table(name: str, count: int, **columns: Any) -> list[Row]:

@@ -5,7 +5,7 @@ import pytest
 
 from blackbox_kd.schema import Dropped, Failed, Row
 from blackbox_kd.steps import pair
-from tests.fakes import FakeContext, outcomes, rows
+from tests.support.fakes import FakeContext, outcomes, rows
 
 TEXTS = ["one sheep on a hill", "two boats in the rain", "three cups of black tea", "four cold winter nights"]
 

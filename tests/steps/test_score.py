@@ -8,10 +8,10 @@ from blackbox_kd import logprobs
 from blackbox_kd.errors import SetupError
 from blackbox_kd.schema import Failed, Message, Reply, Row, Usage
 from blackbox_kd.steps import score
-from tests.fake_server import FakeServer
-from tests.fakes import FakeContext, rows
-from tests.runs import execute, rows_of, write_rows
-from tests.tiny import tiny_model
+from tests.support.fake_server import FakeServer
+from tests.support.fakes import FakeContext, rows
+from tests.support.runs import execute, rows_of, write_rows
+from tests.support.tiny import tiny_model
 
 ROW = rows({"instruction": "Say it", "response": " yes, 4 \n", "other": "no"})[0]
 

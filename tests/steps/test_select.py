@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from blackbox_kd.errors import DataError
 from blackbox_kd.schema import Dropped, Failed, Row
 from blackbox_kd.steps import select
-from tests.fakes import FakeContext, outcomes, rows
+from tests.support.fakes import FakeContext, outcomes, rows
 
 TABLE = rows(
     {"instruction": "a", "response": "long one", "score": 1},

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from blackbox_kd.schema import Dropped, Failed, Row
 from blackbox_kd.steps import split
-from tests.fakes import FakeContext, outcomes, rows
+from tests.support.fakes import FakeContext, outcomes, rows
 
 GAPS = rows({"gap": 2.0}, {"gap": 1.0}, {"gap": 0.9}, {"gap": -3.0}, {"gap": 0.0})
 

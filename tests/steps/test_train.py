@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.steps import train
-from tests.fakes import FakeContext, outcomes, rows
+from tests.support.fakes import FakeContext, outcomes, rows
 
 
 async def test_the_table_and_every_setting_go_to_training_and_the_rows_pass_on() -> None:

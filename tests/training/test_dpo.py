@@ -10,10 +10,10 @@ import pytest
 
 from blackbox_kd.errors import UserError
 from blackbox_kd.training import dpo, job, preflight
-from tests.runs import rows_of
-from tests.tiny import tiny_model
-from tests.training import jobs
-from tests.training.jobs import assistant, said, user
+from tests.support import jobs
+from tests.support.jobs import assistant, said, user
+from tests.support.runs import rows_of
+from tests.support.tiny import tiny_model
 
 BETA = 0.1
 

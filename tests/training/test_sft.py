@@ -11,8 +11,8 @@ import pytest
 
 from blackbox_kd.errors import StepError, UserError
 from blackbox_kd.training import launch
-from tests.training import jobs
-from tests.training.jobs import assistant, said, user
+from tests.support import jobs
+from tests.support.jobs import assistant, said, user
 
 
 def job(folder: Path, rows: list[tuple[str, str]], output: str = "out", **fields: Any) -> Path:

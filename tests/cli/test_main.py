@@ -1,0 +1,263 @@
+"""The command line as a user meets it: exit statuses, streams, messages, the three ways in."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from blackbox_kd.paths import bundled
+from blackbox_kd.recipe import yaml_source
+
+SCRIPT = [sys.executable, "-c", "from blackbox_kd.cli.main import main; main()"]
+
+
+def cli(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "BLACKBOX_"))}
+    return subprocess.run(
+        [*SCRIPT, *arguments], cwd=folder, env=clean | env, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rows = [{"instruction": f"What is {n} + 1?", "reference": str(n + 1)} for n in range(6)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write(tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, **changes: Any) -> None:
+    values: dict[str, Any] = {
+        "name": "demo",
+        "data": {"train": {"path": "train.jsonl"}},
+        "models": {"teacher": {"provider": "scripted"}},
+        "steps": [
+            {"step": "generate", "model": "teacher", "prompt": "student/plain", "temperature": 1.0},
+            {"step": "check", "answer": "number"},
+            {"step": "filter", "keep": "correct"},
+        ],
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(values | changes, sort_keys=False))
+
+
+def test_a_run_ends_with_0_and_its_report_is_data_on_stdout(folder: Path) -> None:
+    done = cli(folder, "run", "recipe.yaml", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["schema_version"] == 1
+    assert report["funnel"][2]["out"] == 6
+    assert "steps[2] (filter): 6 in, 6 out" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_what_a_stopped_run_has_not_made_anew_is_shown_as_an_earlier_runs(folder: Path) -> None:
+    cli(folder, "run", "recipe.yaml")
+    lines = cli(folder, "show", "demo").stdout
+    assert "       6  dataset/\n" in lines
+    assert "earlier" not in lines
+    stopped = cli(folder, "run", "recipe.yaml", "--set", "budget.requests=7", "--set", "steps.0.temperature=0.5")
+    assert stopped.returncode == 3, stopped.stderr
+    assert [line for line in cli(folder, "show", "demo").stdout.splitlines() if "earlier" in line] == [
+        "       6  03_filter   of an earlier run",
+        "       6  dataset/   of an earlier run",
+    ]
+    assert not json.loads(cli(folder, "show", "demo", "--json").stdout)["dataset"]["current"]
+
+
+def test_what_a_run_made_can_be_shown(folder: Path) -> None:
+    cli(folder, "run", "recipe.yaml")
+    tables = json.loads(cli(folder, "show", "demo", "--json").stdout)
+    assert {entry["table"]: entry["rows"] for entry in tables["tables"]} == {
+        "00_train": 6,
+        "03_filter": 6,
+        "dropped": 0,
+        "failed": 0,
+    }
+    rows = json.loads(cli(folder, "show", "runs/demo", "filter", "-n", "2", "--json").stdout)["rows"]
+    assert [row["answer"] for row in rows] == ["1", "2"]
+    assert "## Rows" in cli(folder, "report", "demo").stdout
+    assert json.loads(cli(folder, "report", "demo", "--json").stdout)["status"] == "complete"
+    missing = cli(folder, "show", "demo", "tables")
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert "has no table 'tables'" in missing.stderr
+
+
+def test_a_wrong_recipe_ends_with_2_and_a_message_without_a_traceback(folder: Path) -> None:
+    write(folder, steps=[{"step": "generat"}])
+    done = cli(folder, "check", "recipe.yaml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "recipe.yaml:" in done.stderr
+    assert "did you mean 'generate'?" in done.stderr
+    assert "Traceback" not in done.stderr
+    found = json.loads(cli(folder, "check", "recipe.yaml", "--json").stdout)
+    assert found["ok"] is False
+    assert any("unknown step 'generat'" in problem["message"] for problem in found["problems"])
+
+
+def test_wrong_usage_ends_with_2(folder: Path) -> None:
+    assert cli(folder, "run").returncode == 2
+    assert cli(folder, "frobnicate").returncode == 2
+    unknown = cli(folder, "run", "nothing")
+    assert unknown.returncode == 2
+    assert "recipe 'nothing' does not exist" in unknown.stderr
+
+
+def test_too_many_failed_rows_end_with_1_and_a_reached_budget_with_3(folder: Path) -> None:
+    cut_off = {"provider": "scripted", "replies": [{"text": "It", "finish_reason": "length"}]}
+    write(folder, models={"teacher": cut_off})
+    failed = cli(folder, "run", "recipe.yaml")
+    assert failed.returncode == 1
+    assert "max_failed_share" in failed.stderr
+    write(folder, name="poor", budget={"requests": 2})
+    poor = cli(folder, "run", "recipe.yaml")
+    assert poor.returncode == 3
+    assert cli(folder, "run", "recipe.yaml", "--set", "budget.requests=6").returncode == 0
+
+
+def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(folder: Path) -> None:
+    (folder / "slow.py").write_text(
+        "import asyncio\n"
+        "async def reply(messages, row, sample):\n"
+        "    await asyncio.sleep(0.1 if row['reference'] == '1' else 30)\n"
+        "    return 'The answer is ' + row['reference']\n"
+    )
+    write(folder, models={"teacher": {"provider": "scripted", "function": "slow.py:reply", "max_concurrency": 6}})
+    process = subprocess.Popen(
+        [*SCRIPT, "run", "recipe.yaml", "--allow-code"], cwd=folder, stderr=subprocess.PIPE, text=True
+    )
+    ledger = folder / "runs" / "ledger.sqlite"
+    while not ledger.exists() or replies(ledger) < 1:
+        time.sleep(0.1)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Run the same command to go on" in said
+    (folder / "slow.py").write_text((folder / "slow.py").read_text().replace("30", "0"))
+    again = cli(folder, "run", "recipe.yaml", "--allow-code", "--json")
+    assert json.loads(again.stdout)["spent"]["requests"] >= 6
+
+
+@pytest.mark.parametrize(
+    ("command", "number", "status"),
+    [(["run"], signal.SIGINT, 130), (["run"], signal.SIGHUP, 130), (["estimate", "--probe", "2"], signal.SIGINT, 0)],
+    ids=["Ctrl-C", "a closed terminal", "Ctrl-C on a probe"],
+)
+def test_a_stop_waits_for_paid_calls_under_way_and_asks_no_more(
+    folder: Path, command: list[str], number: signal.Signals, status: int
+) -> None:
+    serve = [sys.executable, "-m", "tests.support.fake_server", "--latency", "1.5"]
+    server = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    try:
+        url = server.stdout.readline().strip()
+        teacher = {"provider": "openai", "model": "m", "base_url": url, "max_concurrency": 2}
+        write(folder, models={"teacher": teacher})
+        process = subprocess.Popen([*SCRIPT, *command, "recipe.yaml"], cwd=folder, stderr=subprocess.PIPE, text=True)
+        ledger = folder / "runs" / "ledger.sqlite"
+        while not ledger.exists() or replies(ledger, "intents") < 2:
+            time.sleep(0.02)
+            assert process.poll() is None
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == status, said  # an estimate has all that it asked for then
+        assert "waiting up to 30 s for the calls under way" in said
+        assert replies(ledger, "intents") == 0
+        assert 2 <= replies(ledger) <= 6
+    finally:
+        server.kill()
+        server.wait()
+
+
+def replies(ledger: Path, table: str = "replies") -> int:
+    import sqlite3
+
+    try:
+        with sqlite3.connect(f"file:{ledger}?mode=ro", uri=True) as file:
+            return int(file.execute(f"select count(*) from {table}").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+def test_a_server_that_is_not_there_is_named_and_there_is_no_traceback(folder: Path) -> None:
+    write(folder, models={"teacher": {"provider": "openai", "model": "m", "timeout_s": 5}})
+    done = cli(folder, "run", "recipe.yaml", OPENAI_BASE_URL="http://127.0.0.1:9/v1", OPENAI_API_KEY="sk-secret")
+    assert done.returncode != 0
+    assert "127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stderr
+    written = b"".join(path.read_bytes() for path in (folder / "runs").glob("**/*") if path.is_file())
+    assert b"sk-secret" not in written + done.stderr.encode()
+
+
+def test_the_steps_and_their_fields_are_told(folder: Path) -> None:
+    listed = cli(folder, "steps").stdout
+    assert all(name in listed for name in ("generate", "check", "filter", "select", "train", "evaluate"))
+    told = cli(folder, "steps", "generate").stdout
+    assert "samples (default 1)" in told
+    assert "Calls    len(models) * samples per row" in told
+    assert cli(folder, "steps", "genrate").returncode == 2
+    assert json.loads(cli(folder, "steps", "--json").stdout)["steps"]
+
+
+def test_the_schema_accepts_the_bundled_recipes_and_refuses_a_misspelt_field(folder: Path) -> None:
+    schema = json.loads(cli(folder, "schema").stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    for path in bundled("recipes").glob("*.yaml"):
+        values = yaml_source.read(path.read_text()).values
+        assert list(validator.iter_errors(values)) == [], path
+        values["steps"][0]["temprature"] = 1
+        assert list(validator.iter_errors(values)), path
+
+
+def test_a_recipe_is_found_by_its_bare_name_anywhere(folder: Path) -> None:
+    done = cli(folder, "check", "rationales_only", OPENAI_API_KEY="sk-test")
+    assert done.returncode == 0, done.stderr
+    assert "no problems" in done.stdout
+
+
+def test_help_and_version_load_nothing_heavy(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "from blackbox_kd.cli.main import main; main()", "--version"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert not loaded & {
+        "torch",
+        "transformers",
+        "trl",
+        "datasets",
+        "openai",
+        "pyarrow",
+        "scipy",
+        "aiohttp",
+        "pydantic",
+    }
+    assert done.stdout.startswith("blackbox-kd, version ")
+
+
+def test_rows_of_no_known_shape_are_refused_with_the_columns_that_were_found(folder: Path) -> None:
+    (folder / "odd.csv").write_text("spam,eggs\n1,2\n")
+    done = cli(folder, "train", "--data", "odd.csv", "--student", "HuggingFaceTB/SmolLM2-135M-Instruct")
+    assert done.returncode == 2
+    assert "spam" in done.stderr
+    assert "eggs" in done.stderr
+
+
+def test_questions_without_a_reference_are_refused_with_the_columns_that_were_found(folder: Path) -> None:
+    (folder / "odd.jsonl").write_text('{"question": "x", "colour": "red"}\n')
+    done = cli(folder, "evaluate", "--data", "odd.jsonl", "--student", "a/b", "--answer", "number")
+    assert done.returncode == 2
+    assert "no column any of reference, answer" in done.stderr
+    assert "fix: --reference COLUMN" in done.stderr

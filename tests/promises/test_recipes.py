@@ -1,0 +1,157 @@
+"""Every bundled recipe: it passes its check, it says what it is, and three rows of it run to the end.
+
+Models that a recipe trains become a tiny one, so that training and evaluation are real; all others become scripts.
+Tables of the Hub become small files of the same columns.
+"""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jinja2 import meta
+
+from blackbox_kd.engine.run import Options, Run
+from blackbox_kd.paths import bundled
+from blackbox_kd.recipe.load import load_recipe
+from blackbox_kd.recipe.spec import Recipe
+from blackbox_kd.sandbox.prompt import Prompt, environment
+from blackbox_kd.sdk.fields import mentions
+from tests.support.runs import rows_of, write_rows
+from tests.support.tiny import tiny_model
+
+RECIPES = sorted(bundled("recipes").glob("*.yaml"))
+PROMPTS = sorted(bundled("prompts").glob("**/*.jinja"))
+ENV = {"OPENAI_API_KEY": "sk-of-nobody"}
+MODELINE = r"# yaml-language-server: \$schema=\S*recipe\.schema\.json"
+SCRIPT = (
+    "{% if instruction is defined %}{{ instruction }}{% endif %}\n"
+    "{% if reference is defined %}The answer is {{ reference }}.{% endif %}"
+)
+SCRIPTS = {
+    "your score in square brackets": "Every step follows.\n[5]",
+    "Answer 2: NUMBER": "The first is longer.\nAnswer 1: 8\nAnswer 2: 3",
+    "New task": "{{ id }} {{ id }} {{ id }} sorted",
+    '"Rationale:"': "Gap: A sum went wrong.\nRationale: " + SCRIPT,
+    "": SCRIPT,
+}
+"""What stands for every model that is not trained, by a piece of what it is asked."""
+HUB = {
+    "openai/gsm8k": lambda n: {
+        "question": f"Ann has {n} apples and buys {n} more. How many has she?",
+        "answer": f"She has {n} + {n} = <<{n}+{n}={2 * n}>>{2 * n} apples.\n#### {2 * n}",
+    },
+    "allenai/ai2_arc": lambda n: {
+        "question": f"Which of these numbers is {n}?",
+        "choices": {"text": [str(n), str(n + 1)], "label": ["A", "B"]},
+        "answerKey": "A",
+    },
+    "tatsu-lab/alpaca": lambda n: {"instruction": f"Write {n} words on tea.", "input": "", "output": "Tea, " * n},
+    "HuggingFaceH4/instruction-dataset": lambda n: {"prompt": f"Name {n} trees of the north.", "completion": "Oak."},
+}
+"""A row of each data set of the Hub that a recipe reads, with the columns that it has there."""
+
+
+def name_of(path: Path) -> str:
+    return path.stem
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name_of)
+def test_a_recipe_passes_its_check_and_has_the_name_of_its_file(path: Path) -> None:
+    recipe = load_recipe(path, env=ENV)
+    assert recipe.name == path.stem
+    assert recipe.head.description.endswith(".")
+    assert recipe.head.license
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name_of)
+def test_a_recipe_says_at_its_top_what_it_does_where_it_is_from_and_what_it_costs(path: Path) -> None:
+    recipe = load_recipe(path, env=ENV)
+    comment, _, rest = path.read_text().partition("\nname: ")
+    lines = comment.split("\n")
+    assert rest
+    assert all(line.startswith("#") for line in lines)
+    assert re.fullmatch(MODELINE, lines[0])
+    assert lines[1] == "#"
+    assert re.match(r"# [A-Z]\w+ \w+", lines[2]), "it says first what it does"
+    parts = [part.removeprefix("# ") for part in re.split(r"\n(?=# [A-Z][a-z]+ )", "\n".join(lines[2:]))]
+    costs = [part for part in parts if part.startswith("Costs ")]
+    assert len(costs) == 1
+    paid = [name for name, model in recipe.models.items() if not model.local and model.provider != "vllm"]
+    assert ("$" in costs[0]) == bool(paid)
+    assert (recipe.head.budget.usd is not None) == bool(paid), "who pays for replies has a budget"
+    papers = [part for part in parts if part.startswith("Paper ")]
+    assert len(papers) == (1 if recipe.head.paper else 0)
+    assert all(str(recipe.head.paper) in part for part in papers)
+
+
+def replacements(recipe: Recipe, folder: Path) -> list[str]:
+    """The `--set` assignments after which a recipe runs here, in seconds."""
+    students = {m.value for p in recipe.steps for m in mentions(p.config) if m.kind == "student"}
+    found: dict[str, Any] = {}
+    for name in recipe.models:
+        student = {"provider": "transformers", "model": str(tiny_model())}
+        found[f"models.{name}"] = student if name in students else {"provider": "scripted", "replies": SCRIPTS}
+    start = 0
+    for name, source in recipe.data.items():
+        if source.hub is not None:
+            write_rows(folder / f"{name}.jsonl", [HUB[source.hub](start + n) for n in range(1, 5)])
+            start += 100
+            kept = source.model_dump(include={"rename", "held_out"})
+            found[f"data.{name}"] = {"path": str(folder / f"{name}.jsonl"), **kept}
+    for planned in recipe.steps:
+        at = ".".join(map(str, planned.at))
+        if planned.step.name == "train":
+            found |= {f"{at}.{key}": value for key, value in (("max_steps", 1), ("batch_size", 2))}
+        elif planned.step.name == "evaluate" or (students & {m.value for m in mentions(planned.config)}):
+            found[f"{at}.max_tokens"] = 4
+        elif planned.step.name == "generate" and planned.config.rows is not None:  # type: ignore[attr-defined]
+            found[f"{at}.rows"] = 4
+        if planned.step.name == "filter" and planned.loop is not None and recipe.name == "self_taught":
+            found[f"{at}.keep"] = "True"  # a tiny model with random weights is never right
+    found |= {f"steps.{index}.loop.rounds": 2 for index in recipe.loops}
+    return [f"{path}={json.dumps(value)}" for path, value in found.items()]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name_of)
+def test_three_rows_of_a_recipe_run_to_the_end(path: Path, tmp_path: Path) -> None:
+    plain = load_recipe(path, env=ENV)
+    recipe = load_recipe(path, overrides=replacements(plain, tmp_path), env={})
+    options = Options(
+        cache=tmp_path / "cache", run_dir=tmp_path / "run", ledger=tmp_path / "ledger.sqlite", limit=3, env={}
+    )
+    job = Run(recipe, options)
+    asyncio.run(job.execute())
+    assert job.report["status"] == "complete"
+    assert all(not entry["failed"] for entry in job.report["funnel"])
+    steps = [planned.step.name for planned in recipe.steps]
+    rows = rows_of(tmp_path / "run/dataset/train.jsonl")
+    assert rows
+    if "train" in steps or "format" in steps:
+        assert {"prompt"} < set(rows[0])
+        assert {"completion"} < set(rows[0]) or {"chosen", "rejected"} < set(rows[0])
+    assert len(job.report.get("trainings", [])) >= steps.count("train")
+    assert all(
+        (tmp_path / f"run/models/{entry['model']}/README.md").exists() for entry in job.report.get("trainings", [])
+    )
+    measured = job.report["evaluations"] or job.report.get("win_rates")
+    assert bool(measured) == ("evaluate" in steps)
+    assert bool(job.report["comparisons"]) == ("evaluate" in steps and recipe.name != "adversarial_loop")
+    assert [loop["most"] for loop in job.report.get("loops", [])] == [2] * len(recipe.loops)
+
+
+@pytest.mark.parametrize("path", PROMPTS, ids=lambda path: path.relative_to(bundled("prompts")).as_posix())
+def test_a_prompt_says_at_its_top_what_it_asks_its_variables_and_its_source(path: Path) -> None:
+    text = path.read_text()
+    comment = re.match(r"\{#\n(.+?)\n#\}\n", text, flags=re.S)
+    assert comment is not None
+    about, variables, source = re.split(r"^Variables  |^Source     ", comment[1], flags=re.M)
+    assert re.match(r"[A-Z].+[.]\n", about, flags=re.S)
+    assert len(source.strip()) > 10
+    named = set(filter(None, re.split(r"[,\s]+", re.sub(r"\([^)]*\)", "", variables))))
+    prompt = Prompt(path.stem, path, [bundled("prompts")])
+    assert prompt.variables() <= named
+    used = {name for part in prompt._sources for name in meta.find_undeclared_variables(environment([]).parse(part))}
+    assert named <= used

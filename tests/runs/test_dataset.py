@@ -1,0 +1,169 @@
+"""The data set of a run: TRL's columns, what a column of mixed values becomes, and rows that teach nothing."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blackbox_kd.errors import DataError
+from blackbox_kd.runs import dataset
+from tests.support.fakes import rows
+
+FRONT = "---\nconfigs:\n- config_name: default\n  data_files:\n  - {split: train, path: train.parquet}\n---\n"
+
+
+def taught(ask: str, say: str) -> dict[str, Any]:
+    return {"prompt": [{"role": "user", "content": ask}], "completion": [{"role": "assistant", "content": say}]}
+
+
+def loaded(folder: Path) -> Any:
+    """The data set as a user of the Hub would load it: by its card."""
+    import datasets
+
+    (folder / "README.md").write_text(FRONT)
+    return datasets.load_dataset(str(folder), cache_dir=str(folder.parent / "cache"), split="train")
+
+
+def written(folder: Path, *table: dict[str, Any], method: str | None = None) -> list[dict[str, Any]]:
+    path = dataset.write_dataset(folder, rows(*table), method)
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_rows_get_trls_columns_and_keep_plain_ones_beside_them(tmp_path: Path) -> None:
+    own = {"instruction": "1 + 1?", "response": "2", "score": 4, "usage": {"prompt_tokens": 3}, "text": "x"}
+    assert written(tmp_path, own) == [
+        {**taught("1 + 1?", "2"), "id": "r0", "instruction": "1 + 1?", "response": "2", "score": 4}
+    ]
+
+
+def test_the_parquet_file_has_message_lists_as_trl_takes_them(tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    written(folder, {"instruction": "1 + 1?", "response": "2"}, {"instruction": "2 + 2?", "response": "4"})
+    found = loaded(folder)
+    assert [{name: row[name] for name in ("prompt", "completion")} for row in found] == [
+        taught("1 + 1?", "2"),
+        taught("2 + 2?", "4"),
+    ]
+
+
+def test_preferences_get_chosen_and_rejected(tmp_path: Path) -> None:
+    [row] = written(tmp_path, {"prompt": "1 + 1?", "chosen": "2", "rejected": "3"}, method="dpo")
+    assert row["chosen"] == [{"role": "assistant", "content": "2"}]
+    assert row["rejected"] == [{"role": "assistant", "content": "3"}]
+
+
+@pytest.mark.parametrize(
+    ("values", "become"),
+    [
+        ([1, None, 3], [1, None, 3]),
+        ([1, 2.5], [1.0, 2.5]),
+        ([True, False], [True, False]),
+        ([1, "two"], ["1", "two"]),
+        ([True, 1], ["true", "1"]),
+        ([10**30, 1], [str(10**30), "1"]),
+        ([None, None], [None, None]),
+        (["only", None], ["only", None]),
+    ],
+    ids=str,
+)
+def test_a_column_of_mixed_values_becomes_what_holds_them_all(
+    tmp_path: Path, values: list[Any], become: list[Any]
+) -> None:
+    folder = tmp_path / "dataset"
+    written(folder, *({"instruction": "a", "response": "b", "extra": value} for value in values))
+    assert list(loaded(folder)["extra"]) == become
+
+
+@pytest.mark.parametrize(
+    ("values", "become"),
+    [
+        ([[1], {"a": 2}, "x"], ["[1]", '{"a": 2}', '"x"']),
+        ([[{"role": "user", "content": [{"text": "a"}]}]], ['[{"role": "user", "content": [{"text": "a"}]}]']),
+        ([[], [{"role": "user", "content": "a"}]], [[], [{"role": "user", "content": "a"}]]),
+        ([[{"role": "user", "content": "a"}], "text"], ['[{"role": "user", "content": "a"}]', "text"]),
+    ],
+    ids=str,
+)
+def test_rows_of_no_known_shape_stay_as_they_are_and_what_is_not_plain_becomes_json(
+    tmp_path: Path, values: list[Any], become: list[Any]
+) -> None:
+    folder = tmp_path / "dataset"
+    table = [{"note": value, "text": "kept"} for value in values]
+    assert [row["note"] for row in written(folder, *table)] == values
+    found = loaded(folder)
+    assert list(found["note"]) == become
+    assert set(found["text"]) == {"kept"}
+
+
+def test_a_column_that_first_rows_lack_is_there(tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    table = [{"instruction": "a", "response": "b"}] * 1200
+    written(folder, *table, {"instruction": "c", "response": "d", "late": 7})
+    found = loaded(folder)
+    assert len(found) == 1201
+    assert found["late"][1200] == 7
+    assert found["late"][0] is None
+
+
+def test_rows_that_teach_nothing_stand_apart_with_their_reasons(tmp_path: Path) -> None:
+    table = rows(
+        {"instruction": "a"},
+        {"instruction": "b", "response": ""},
+        {"instruction": "c", "response": " "},
+        {"instruction": "d", "response": "e"},
+    )
+    dataset.write_dataset(tmp_path, table, "sft")
+    assert dataset.rows_in(tmp_path) == 1
+    assert dataset.left_out(tmp_path) == {"column 'response' is missing": 1, "column 'response' is empty": 2}
+    lines = [json.loads(line) for line in (tmp_path / dataset.LEFT_OUT).read_text().splitlines()]
+    assert lines[0] == {"id": "r0", "reason": "column 'response' is missing", "row": {"id": "r0", "instruction": "a"}}
+
+
+def test_what_an_earlier_data_set_left_out_is_forgotten(tmp_path: Path) -> None:
+    dataset.write_dataset(tmp_path, rows({"instruction": "a", "response": ""}, {"instruction": "a", "response": "b"}))
+    dataset.write_dataset(tmp_path, rows({"instruction": "a", "response": "b"}))
+    assert dataset.left_out(tmp_path) == Counter()
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ([], "there are no rows to train on"),
+        (
+            [{"instruction": "a", "response": ""}, {"instruction": "", "response": "b"}],
+            "nothing can be learnt from any of the 2 rows\n"
+            "  1 times: column 'response' is empty; 1 times: column 'instruction' is empty",
+        ),
+        ([{"question": "a", "answer": "b"}], "the columns answer, id, question make no shape that training knows"),
+        ([{"prompt": "a", "chosen": "b", "rejected": "c"}], "which method sft cannot learn from"),
+    ],
+    ids=["no rows", "no good rows", "no shape", "another method's"],
+)
+def test_training_on_nothing_is_refused_before_it_begins(
+    tmp_path: Path, table: list[dict[str, Any]], says: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        written(tmp_path, *table, method="sft")
+    assert says in str(caught.value)
+    assert "\n  fix: " in str(caught.value)
+
+
+def test_a_data_set_without_rows_is_written_when_nothing_is_trained(tmp_path: Path) -> None:
+    assert written(tmp_path) == []
+    assert dataset.rows_in(tmp_path) == 0
+
+
+def test_a_conversation_may_stand_in_a_column_as_json_text(tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "1 + 1?"}, {"from": "gpt", "value": "2"}]
+    table = [{"conversations": json.dumps(turns)}, {"conversations": str(turns)}]
+    [row] = written(tmp_path, *table, method="sft")
+    assert {name: row[name] for name in ("prompt", "completion")} == taught("1 + 1?", "2")
+    assert dataset.left_out(tmp_path) == {"column 'conversations' holds text that is no JSON list of turns": 1}
+
+
+def test_a_completion_that_is_json_is_text_all_the_same(tmp_path: Path) -> None:
+    say = json.dumps([{"role": "user", "content": "a"}])
+    [row] = written(tmp_path, {"prompt": "Write JSON.", "completion": say}, method="sft")
+    assert row["completion"] == [{"role": "assistant", "content": say}]

@@ -1,0 +1,82 @@
+"""Whole runs for tests: of a recipe given as values, and one with real training that several tests look at."""
+
+import asyncio
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from blackbox_kd.engine.run import Options, Run
+from blackbox_kd.recipe.load import load_recipe
+from tests.support.tiny import tiny_model
+
+QUESTIONS = [{"instruction": f"What is {n} + 1?", "reference": str(n + 1)} for n in range(6)]
+HELD_OUT = [{"instruction": f"And {n} + 2?", "reference": str(n + 2)} for n in range(40, 46)]
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """Reads JSON lines."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def execute(
+    folder: Path, values: Mapping[str, Any], *, run_dir: str = "run", allow_code: bool = False, **options: Any
+) -> Run:
+    """Runs a recipe that stands in `folder`; `train.jsonl` and `test.jsonl` are there if it is content with ours."""
+    for name, rows in (("train.jsonl", QUESTIONS), ("test.jsonl", HELD_OUT)):
+        if not (folder / name).exists():
+            write_rows(folder / name, rows)
+    (folder / "recipe.yaml").write_text(json.dumps(values))  # yaml.dump would write aliases, which recipes may not have
+    env = options.pop("env", {})
+    recipe = load_recipe(folder / "recipe.yaml", allow_code=allow_code, env=env)
+    places = {"cache": folder / "cache", "run_dir": folder / run_dir, "ledger": folder / "ledger.sqlite"}
+    job = Run(recipe, Options(**(places | options), env=env))
+    asyncio.run(job.execute())
+    return job
+
+
+def command(folder: Path, *arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
+    """Runs `blackbox-kd` in a folder, as a process of its own, without the variables of this one that it heeds."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "BLACKBOX_", "HF_"))}
+    return subprocess.run(
+        [sys.executable, "-c", "from blackbox_kd.cli.main import main; main()", *map(str, arguments)],
+        cwd=folder,
+        env=clean | {"HF_HUB_OFFLINE": "1"} | env,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@functools.cache
+def trained() -> Run:
+    """A finished run with a scripted teacher and a tiny student, trained for one step; its folder stays."""
+    student = {"provider": "transformers", "model": str(tiny_model())}
+    values = {
+        "name": "taught",
+        "description": "Sums by one.",
+        "license": "apache-2.0",
+        "data": {"train": {"path": "train.jsonl"}, "test": {"path": "test.jsonl", "held_out": True}},
+        "models": {"teacher": {"provider": "scripted", "price": {"input": 1, "output": 2}}, "student": student},
+        "steps": [
+            {"step": "generate", "model": "teacher", "prompt": "student/plain", "samples": 2, "temperature": 1.0},
+            {"step": "check", "answer": "number"},
+            {"step": "filter", "keep": "correct"},
+            {"step": "select", "per": "instruction", "best": 1},
+            {"step": "format"},
+            {"step": "train", "model": "student", "max_steps": 1, "r": 4, "batch_size": 4},
+            {"step": "evaluate", "input": "test", "models": ["student@base", "student", "teacher"], "max_tokens": 6},
+        ],
+    }
+    return execute(Path(tempfile.mkdtemp(prefix="trained-run-")), values)

