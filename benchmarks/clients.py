@@ -75,7 +75,7 @@ async def ours(url: str, calls: int, flight: int) -> Spent:
     import aiohttp  # noqa: F401 - loaded before the clock runs, as the bare loop does
 
     from blackbox_kd.engine.progress import View
-    from blackbox_kd.engine.run import Options, Run
+    from blackbox_kd.engine.run import Run, RunOptions
     from blackbox_kd.recipe.load import load_recipe
 
     class _Watch(View):
@@ -105,7 +105,7 @@ async def ours(url: str, calls: int, flight: int) -> Spent:
         }
         (folder / "recipe.yaml").write_text(json.dumps(recipe))
         watch = _Watch()
-        options = Options(cache=folder, run_dir=folder / "run", ledger=folder / "ledger.sqlite", view=watch)
+        options = RunOptions(cache=folder, run_dir=folder / "run", ledger=folder / "ledger.sqlite", view=watch)
         run = Run(load_recipe(folder / "recipe.yaml"), options)
         await run.execute()
         if run.report["funnel"][0]["out"] != calls:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def main(rows: str, place: str, url: str) -> None:
-    from blackbox_kd.engine.run import Options, Run
+    from blackbox_kd.engine.run import Run, RunOptions
     from blackbox_kd.recipe.load import load_recipe
 
     folder = Path(place)
@@ -33,7 +33,7 @@ def main(rows: str, place: str, url: str) -> None:
         ],
     }
     (folder / "recipe.yaml").write_text(json.dumps(recipe))
-    options = Options(cache=folder, run_dir=folder / "run", ledger=folder / "ledger.sqlite")
+    options = RunOptions(cache=folder, run_dir=folder / "run", ledger=folder / "ledger.sqlite")
     run = Run(load_recipe(folder / "recipe.yaml"), options)
     began = time.perf_counter()
     asyncio.run(run.execute())

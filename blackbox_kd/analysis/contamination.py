@@ -47,7 +47,7 @@ def words(text: str) -> list[str]:
     """
     if not text.isascii():
         text = _UNSPACED.sub(r" \1 ", unicodedata.normalize("NFKC", text))
-    return text.casefold().translate(_spaced()).split()
+    return text.casefold().translate(_make_spaces()).split()
 
 
 def grams(found: list[str]) -> list[int]:
@@ -56,7 +56,7 @@ def grams(found: list[str]) -> list[int]:
 
 
 @functools.cache
-def _spaced() -> dict[int, str]:
+def _make_spaces() -> dict[int, str]:
     """Punctuation -> a space, signs -> themselves between spaces."""
     marks = {code: " " for code in range(0x3040) if unicodedata.category(chr(code))[0] in "PZC" or chr(code) == "_"}
     return marks | {ord(sign): f" {sign} " for sign in _SIGNS}
@@ -113,11 +113,11 @@ def compare(held_out: Table, training: Iterable[Table]) -> dict[str, Any]:
     """Counts of exact and near duplicates of a held-out table among training tables, with examples of both."""
     index = _Index()
     for row in held_out:
-        index.add(asked(row))
+        index.add(take_question(row))
     index.finish()
     for table in training:
         for row in table:
-            index.match(asked(row))
+            index.match(take_question(row))
     exact = [row.text for row in index.rows if row.exact]
     near = [row.text for row in index.rows if row.near and not row.exact]
     return {
@@ -148,7 +148,7 @@ def refuse(held_out: Iterable[Table], training: Iterable[Table]) -> list[dict[st
     return found
 
 
-def asked(row: Mapping[str, Any]) -> str:
+def take_question(row: Mapping[str, Any]) -> str:
     """What a row asks: its instruction or prompt, of a conversation what the user says, or else all of its text."""
     for name in ASKING:
         if row.get(name):

@@ -46,7 +46,7 @@ class EmbeddingPool:
         self._size += 1
 
     def nearest(self, item: "np.ndarray[Any, Any]") -> tuple[int, float] | None:
-        """See `similarity.Pool`."""
+        """See `similarity.SimilarityIndex`."""
         if self._vectors is None:
             return None
         cosines = self._vectors[: self._size] @ item

@@ -21,7 +21,7 @@ def fix(text: str) -> str:
         stated = Fraction(match[2].replace(",", ""))
         if value is None or abs(value - stated) <= _ROUNDING * max(Fraction(1), abs(value)):
             return match[0]
-        return match[0][: match.start(2) - match.start()] + _written(value)
+        return match[0][: match.start(2) - match.start()] + _write_number(value)
 
     return _EQUATION.sub(mend, text)
 
@@ -68,7 +68,7 @@ def _atom(tokens: list[str]) -> tuple[Fraction, list[str]]:
     return Fraction(tokens[0].replace(",", "")), tokens[1:]
 
 
-def _written(value: Fraction) -> str:
+def _write_number(value: Fraction) -> str:
     if value.denominator == 1:
         return str(value.numerator)
     return f"{float(value):.2f}".rstrip("0").rstrip(".")

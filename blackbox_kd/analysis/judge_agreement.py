@@ -105,7 +105,7 @@ class Square:
         return None if by_chance == 1 else (self.same / self.rows - by_chance) / (1 - by_chance)
 
 
-def entry(counts: Counts) -> dict[str, list[dict[str, Any]]]:
+def summarise(counts: Counts) -> dict[str, list[dict[str, Any]]]:
     """What the counters of a step say, as `report.json` holds it; empty if nothing was counted."""
     found = {"agreement": list(_agreement(counts)), "checked": list(_checked(counts)), "orders": list(_orders(counts))}
     return {name: entries for name, entries in found.items() if entries}

@@ -16,21 +16,21 @@ SHOWN = {"candidate_1", "candidate_2", "criteria", "low", "high", "fence"}
 WIN, LOSS, TIE = "win", "loss", "tie"
 
 
-async def judged(row: Row, other: str, ask: Callable[[Row], Awaitable[str]]) -> dict[str, Any]:
+async def judge(row: Row, other: str, ask: Callable[[Row], Awaitable[str]]) -> dict[str, Any]:
     """What a judge says of the row's response and another one.
 
     Args:
         row: holds the question and `response`.
         other: the other model's response.
-        ask: gives the judge's reply to a prompt with these values; `scores` can read it.
+        ask: gives the judge's reply to a prompt with these values; `read_scores` can read it.
 
     Returns:
         `score` and `against_score`, each the mean over both orders; `verdict`, a tie where the orders disagree;
         `gaps`, the score minus the other's in each order.
     """
     own = str(row["response"])
-    texts = await all_of(*(_said(row, first, second, ask) for first, second in ((own, other), (other, own))))
-    (own_1, other_1), (other_2, own_2) = (scores(text) for text in texts)
+    texts = await all_of(*(_ask(row, first, second, ask) for first, second in ((own, other), (other, own))))
+    (own_1, other_1), (other_2, own_2) = (read_scores(text) for text in texts)
     gaps = (own_1 - other_1, own_2 - other_2)
     verdict = WIN if min(gaps) > 0 else LOSS if max(gaps) < 0 else TIE
     return {
@@ -41,23 +41,23 @@ async def judged(row: Row, other: str, ask: Callable[[Row], Awaitable[str]]) -> 
     }
 
 
-async def _said(row: Row, first: str, second: str, ask: Callable[[Row], Awaitable[str]]) -> str:
+async def _ask(row: Row, first: str, second: str, ask: Callable[[Row], Awaitable[str]]) -> str:
     low, high = SCALE
     shown = {"candidate_1": first, "candidate_2": second, "criteria": {}, "low": low, "high": high}
     return await ask(row | shown | {"fence": digest(sorted((first, second)), 12)})
 
 
-def scores(text: str) -> tuple[float, float]:
+def read_scores(text: str) -> tuple[float, float]:
     """The two numbers of a judge's reply, in the order in which it was shown the answers.
 
     Raises:
         ValueError: they cannot be read.
     """
-    found = verdicts.labelled(text, ANSWERS, SCALE)
+    found = verdicts.read_labelled(text, ANSWERS, SCALE)
     return found[ANSWERS[0]], found[ANSWERS[1]]
 
 
-def entry(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def summarise(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """What the judged rows of a model come to; `win_rate` is None if there are none.
 
     `score_ratio` is the sum of its scores as a share of the sum of the other's.

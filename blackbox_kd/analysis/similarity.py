@@ -40,7 +40,7 @@ def tokens(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text).lower().translate(_SPACED))
 
 
-def _compared(text: str) -> list[str]:
+def _take_compared(text: str) -> list[str]:
     """The words of a text; of one without letters and digits, such as `+` or an emoji, what stands between spaces."""
     return tokens(text) or text.split()
 
@@ -52,12 +52,12 @@ def rouge_l(a: str, b: str) -> float:
     """
     from rapidfuzz.distance import LCSseq
 
-    left, right = _compared(a), _compared(b)
+    left, right = _take_compared(a), _take_compared(b)
     # One division, so that an F1 of 7/10 is the float 0.7: 1 - 3/10 is not for every length.
     return 2 * LCSseq.similarity(left, right) / (len(left) + len(right)) if left and right else 0.0
 
 
-class Pool(Protocol):
+class SimilarityIndex(Protocol):
     """Texts that were put in, and which of them is most like another one.
 
     `encode` turns N texts into N items at once; `add` and `nearest` take such items. `nearest` gives the position of
@@ -89,7 +89,7 @@ class RougePool:
 
     def encode(self, texts: Sequence[str]) -> list[str]:
         """The texts, a character for each word."""
-        return ["".join(map(self._character, _compared(text))) for text in texts]
+        return ["".join(map(self._character, _take_compared(text))) for text in texts]
 
     def _character(self, word: str) -> str:
         # A vocabulary of more words than there are characters shares some: two words in a million seem the same.
@@ -100,7 +100,7 @@ class RougePool:
         self._texts.append(item)
 
     def nearest(self, item: str) -> tuple[int, float] | None:
-        """See `Pool`."""
+        """See `SimilarityIndex`."""
         from rapidfuzz import process
         from rapidfuzz.distance import Indel, LCSseq
 
@@ -149,7 +149,7 @@ class MinHashPool:
         self._shingles.append(item[0])
 
     def nearest(self, item: tuple[frozenset[int], list[tuple[int, bytes]]]) -> tuple[int, float] | None:
-        """See `Pool`."""
+        """See `SimilarityIndex`."""
         shingles, bands = item
         met = {index for band in bands for index in self._buckets.get(band, ())}
         alike = ((len(shingles & self._shingles[i]) / len(shingles | self._shingles[i]), -i) for i in met)
@@ -159,7 +159,7 @@ class MinHashPool:
 
 def _shingles(text: str) -> frozenset[int]:
     """Hashes of the runs of three words; of a shorter text, of all its words. The same in every process."""
-    words = _compared(text)
+    words = _take_compared(text)
     runs = range(max(1, len(words) - SHINGLE + 1)) if words else ()
     return frozenset(zlib.crc32(" ".join(words[at : at + SHINGLE]).encode()) for at in runs)
 

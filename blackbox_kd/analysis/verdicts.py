@@ -22,7 +22,7 @@ def plain(label: str) -> str:
     return " ".join(re.sub(r"\([^()]*\)", " ", label.translate(_MARKUP)).casefold().split())
 
 
-def labelled(text: str, labels: Sequence[str], scale: Scale) -> dict[str, float]:
+def read_labelled(text: str, labels: Sequence[str], scale: Scale) -> dict[str, float]:
     """The numbers of N labels, each on a line of its own, which are the last N lines in any order.
 
     Args:
@@ -33,7 +33,7 @@ def labelled(text: str, labels: Sequence[str], scale: Scale) -> dict[str, float]
     Raises:
         ValueError: other lines stand there, or a number is off the scale.
     """
-    lines = _lines(text)[-len(labels) :]
+    lines = _split_lines(text)[-len(labels) :]
     wanted = {plain(label): label for label in labels}
     found: dict[str, float] = {}
     for line in lines:
@@ -44,7 +44,7 @@ def labelled(text: str, labels: Sequence[str], scale: Scale) -> dict[str, float]
         found[known] = _number(number, scale)
     if wanted:
         what = " and ".join(f"'{label}: NUMBER'" for label in labels)
-        raise ValueError(f"its last lines are not {what}: {_shown(lines)}")
+        raise ValueError(f"its last lines are not {what}: {_quote(lines)}")
     return {label: found[label] for label in labels}
 
 
@@ -55,19 +55,19 @@ def bracketed(text: str, scale: Scale) -> int:
         ValueError: there is none, it is off the scale, or other brackets there hold another number: the last one of
             "[3] out of [5]" is no score.
     """
-    last = _lines(text)[-1:]
+    last = _split_lines(text)[-1:]
     groups = _GROUP.findall(last[0]) if last else []
     if not groups:
-        raise ValueError(f"its last line has no number in square brackets: {_shown(last)}")
+        raise ValueError(f"its last line has no number in square brackets: {_quote(last)}")
     number = _number(groups[-1], scale)
     if any(_number(group, scale) != number for group in groups if _matched(group)):
-        raise ValueError(f"its last line has several numbers in square brackets: {_shown(last)}")
+        raise ValueError(f"its last line has several numbers in square brackets: {_quote(last)}")
     if number != int(number):
         raise ValueError(f"{groups[-1]!r} is no whole number")
     return int(number)
 
 
-def _lines(text: str) -> list[str]:
+def _split_lines(text: str) -> list[str]:
     """The lines that say something."""
     return [line for line in text.splitlines() if any(sign.isalnum() for sign in line)]
 
@@ -89,6 +89,6 @@ def _number(text: str, scale: Scale) -> float:
     return number
 
 
-def _shown(lines: Sequence[str]) -> str:
+def _quote(lines: Sequence[str]) -> str:
     text = " | ".join(line.strip() for line in lines)
     return repr(text if len(text) <= SHOWN_CHARS else f"[...] {text[-SHOWN_CHARS:]}")

@@ -35,7 +35,7 @@ def kind(name: str) -> AnswerKind:
     return cast(AnswerKind, importlib.import_module(f"blackbox_kd.answers.{name}"))
 
 
-def judged(name: str, text: str, reference: object, row: Mapping[str, Any]) -> tuple[str | None, bool]:
+def judge(name: str, text: str, reference: object, row: Mapping[str, Any]) -> tuple[str | None, bool]:
     """The answer of a text, read and compared by a kind: what it is, and whether it is right.
 
     Raises:

@@ -59,7 +59,7 @@ def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
         DataError: the reference is none of the options.
     """
     options = choices(row)
-    return label(str(answer), options) == _wanted(str(reference), options)
+    return label(str(answer), options) == _find_wanted(str(reference), options)
 
 
 def choices(row: Mapping[str, Any]) -> dict[str, str]:
@@ -89,7 +89,7 @@ def label(text: str, options: Mapping[str, str]) -> str | None:
     return next((name for name in options if name.casefold() == bare), None)
 
 
-def _wanted(reference: str, options: Mapping[str, str]) -> str:
+def _find_wanted(reference: str, options: Mapping[str, str]) -> str:
     if (found := label(reference, options)) is not None:
         return found
     for name, text in options.items():

@@ -75,7 +75,7 @@ def read(text: str, row: Mapping[str, Any]) -> str | None:
             return word
     flat = plain(text)
     last = deque(_alone(flat), maxlen=1)
-    return _written(last[0]) if last else None
+    return _write_plain(last[0]) if last else None
 
 
 def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
@@ -102,12 +102,12 @@ def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
 def _stated_in(segment: str, beside: bool) -> str | None:
     """The number of a stated answer: its first sentence, the last side of an equation, what is said, or the first."""
     if whole := _whole_sentence(segment, beside):
-        return _written(whole)
+        return _write_plain(whole)
     sides = _EQUALS.split(segment)
     for side in reversed(sides if len(sides) > 1 else []):
         first = next(_NUMBER.finditer(side), None)
         if first and _stands_alone(side, first):
-            return _written(first)
+            return _write_plain(first)
     numbers = list(_alone(segment))
     if not numbers:
         return None
@@ -115,7 +115,7 @@ def _stated_in(segment: str, beside: bool) -> str | None:
     begins = not re.search(r"[^\W\d_]{3}", segment[: numbers[0].start()])
     chosen = said[-1] if said and not begins else numbers[0]
     hedged = _HEDGE.match(segment, chosen.end()) or _RANGE.search(segment[: chosen.start()])
-    return None if hedged else _written(chosen)
+    return None if hedged else _write_plain(chosen)
 
 
 def _whole_sentence(segment: str, beside: bool) -> re.Match[str] | None:
@@ -173,7 +173,7 @@ def _value(match: re.Match[str]) -> Fraction | None:
     return -value if "-" in (match["sign"] or "") + (match["inner"] or "") else value
 
 
-def _written(match: re.Match[str]) -> str | None:
+def _write_plain(match: re.Match[str]) -> str | None:
     value = _value(match)
     return None if value is None else normal(value) + ("%" if match["percent"] else "")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from blackbox_kd.calls.retries import Endpoint, Tries
+from blackbox_kd.calls.retries import EndpointState, Tries
 from blackbox_kd.calls.usage import Counts
 from blackbox_kd.errors import QuotaSpent, ReplyFault, UnusableText
 from blackbox_kd.ledger.ledger import key_of
@@ -19,12 +19,12 @@ Reader = Callable[[str], object]
 
 
 @dataclass(slots=True)
-class Asked:
+class ModelState:
     """What is known of one model of a run."""
 
     model: Model
     price: Price | None
-    endpoint: Endpoint
+    endpoint: EndpointState
     counts: Counts
     unusable: Counter[str] | None
     """Replies that could not be used, by kind; None once there was one that could, or if all may be so."""
@@ -58,7 +58,7 @@ class Asked:
 class Call:
     """One call, through all its sends."""
 
-    asked: Asked
+    asked: ModelState
     key: str
     wire: dict[str, Any]
     request: Request
@@ -81,7 +81,7 @@ def read_text(reply: Reply, read: Reader | None) -> Reply:
     return reply
 
 
-def call_of(asked: Asked, request: Request, round: int) -> Call:
+def make_call(asked: ModelState, request: Request, round: int) -> Call:
     """A call, with its key in the ledger; `round` is that of the loop, and counts where another reply can come."""
     wire = asked.model.wire(request)
     round = round if request.sampling.varies else 0  # asked again, it would say the same
@@ -89,7 +89,7 @@ def call_of(asked: Asked, request: Request, round: int) -> Call:
     return Call(asked, key, wire, request)
 
 
-def described(fault: ReplyFault, name: str, request: Request) -> ReplyFault:
+def describe(fault: ReplyFault, name: str, request: Request) -> ReplyFault:
     """The fault in full; `request` is the one that is not made any more."""
     attempts = f"{request.attempt} attempts" if request.attempt > 1 else "1 attempt"
     text = f"model {name!r}, row {request.row.id!r}: {fault} ({attempts}; what came is kept in the ledger)"

@@ -16,11 +16,11 @@ from typing import Any
 
 from blackbox_kd.calls import prices
 from blackbox_kd.calls.budget import Budget, Reservation
-from blackbox_kd.calls.call import Asked, Call, Reader, call_of, described, read_text
+from blackbox_kd.calls.call import Call, ModelState, Reader, describe, make_call, read_text
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.calls.in_flight import Elsewhere
 from blackbox_kd.calls.limits.limiter import Limiter, Slot
-from blackbox_kd.calls.retries import Endpoint, Patience
+from blackbox_kd.calls.retries import EndpointState, Patience
 from blackbox_kd.calls.usage import Counts
 from blackbox_kd.errors import AskedElsewhere, CallError, ReplyFault, ServerFault, Stopped, UnusableText
 from blackbox_kd.ledger.ledger import Ledger
@@ -69,8 +69,8 @@ class Caller:
         self._may_all_fail = may_all_fail
         self._patience = Patience(patience_s)
         self._elsewhere = Elsewhere(ledger)
-        self._endpoints: dict[str, Endpoint] = {}
-        self._asked: dict[str, Asked] = {}
+        self._endpoints: dict[str, EndpointState] = {}
+        self._asked: dict[str, ModelState] = {}
         self._running: dict[str, asyncio.Future[None] | None] = {}
         self._looking = 0
 
@@ -107,10 +107,10 @@ class Caller:
         fault: ReplyFault | None = None
         bought = 0
         for attempt in itertools.count():  # ends by a return or an error
-            call = call_of(asked, Request(messages, sampling, row, sample, attempt), round)
+            call = make_call(asked, Request(messages, sampling, row, sample, attempt), round)
             if fault is not None:
                 if not self._may_ask_anew(call, fault, bought, most):
-                    raise described(fault, asked.counts.name, call.request) from fault
+                    raise describe(fault, asked.counts.name, call.request) from fault
                 asked.counts.retried += 1
             came, is_replayed = await self.completion(call)
             bought += not is_replayed
@@ -139,23 +139,23 @@ class Caller:
         """The counts of each model, by name, as the report holds them."""
         return [self._asked[name].counts.entry() for name in sorted(self._asked)]
 
-    def _known(self, model: Model, name: str) -> Asked:
+    def _known(self, model: Model, name: str) -> ModelState:
         """What is known of a model; one that was closed and opened again keeps its counts."""
         asked = self._asked.get(name)
         if asked is None:
             price = prices.price_of(model.config, model.endpoint)
             unusable = None if self._may_all_fail else Counter[str]()
-            asked = self._asked[name] = Asked(model, price, self._endpoint(model), Counts(name), unusable)
+            asked = self._asked[name] = ModelState(model, price, self._endpoint(model), Counts(name), unusable)
         asked.model = model
         return asked
 
-    def _endpoint(self, model: Model) -> Endpoint:
+    def _endpoint(self, model: Model) -> EndpointState:
         config = model.config
         known = self._endpoints.get(model.endpoint)
         if known is None:
             patience_s = self._patience.longest_s
             limiter = Limiter(model.endpoint, config.max_concurrency, local=config.local, patience_s=patience_s)
-            known = self._endpoints[model.endpoint] = Endpoint(limiter)
+            known = self._endpoints[model.endpoint] = EndpointState(limiter)
         known.limiter.narrow(config.max_concurrency, getattr(config, "rpm", None), getattr(config, "tpm", None))
         return known
 

@@ -7,7 +7,7 @@ from blackbox_kd.calls import prices
 from blackbox_kd.errors import ReplyFault
 from blackbox_kd.logprobs import Scored, prompt_of
 from blackbox_kd.models import Price
-from blackbox_kd.models.http.status import shown
+from blackbox_kd.models.http.status import quote
 from blackbox_kd.schema import Reply, Usage
 
 OPEN, CLOSE = "<think>", "</think>"
@@ -39,7 +39,7 @@ class Completion:
         if finish_reason == "content_filter":
             raise ReplyFault("a content filter of the endpoint withheld the reply", kind="refused")
         if message.get("refusal"):
-            raise ReplyFault(f"the model refused: {shown(str(message['refusal']))}", kind="refused")
+            raise ReplyFault(f"the model refused: {quote(str(message['refusal']))}", kind="refused")
         text, reasoning, closed = _without_reasoning(_text(message.get("content")))
         cut = finish_reason == "length" or not closed
         if cut and not accept_truncated:
@@ -73,7 +73,7 @@ class Completion:
         return choice
 
     def _unreadable(self, what: str) -> ReplyFault:
-        return ReplyFault(f"{what}: {shown(self._body)!r}", kind="unreadable")
+        return ReplyFault(f"{what}: {quote(self._body)!r}", kind="unreadable")
 
     def _cut_off(self, finish_reason: str) -> str:
         after = f" after {self.usage.completion_tokens:,} tokens" if self.usage else ""

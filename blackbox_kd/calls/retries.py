@@ -27,7 +27,7 @@ LONGEST_WAIT_S = 30.0
 
 
 @dataclass(slots=True)
-class Endpoint:
+class EndpointState:
     """What is known of one endpoint."""
 
     limiter: Limiter
@@ -87,7 +87,7 @@ class Patience:
         )
         return await retrying(again)
 
-    def grade(self, endpoint: Endpoint, tries: Tries, error: CallError) -> CallError:
+    def grade(self, endpoint: EndpointState, tries: Tries, error: CallError) -> CallError:
         """The error as it concerns the run; EndpointRefused and QuotaSpent end it, and stop the endpoint's calls."""
         pause_s = error.retry_after_s or 0
         if isinstance(error, ServerFault) and pause_s > self.longest_s:

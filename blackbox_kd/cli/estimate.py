@@ -16,12 +16,12 @@ from blackbox_kd.cli.options import (
     settle_trust,
     trust_option,
 )
-from blackbox_kd.cli.output import columns, count, print_json, usd_text
+from blackbox_kd.cli.output import format_columns, format_count, format_usd, print_json
 from blackbox_kd.cli.signals import stoppable
 
 if TYPE_CHECKING:
     from blackbox_kd.engine.estimate.dry_run import Rehearsal
-    from blackbox_kd.engine.estimate.estimate import Options
+    from blackbox_kd.engine.estimate.tables import EstimateOptions
     from blackbox_kd.recipe.spec import Recipe
 
 LEDGER = Path("runs") / "ledger.sqlite"
@@ -73,7 +73,7 @@ def estimate(
     trust: tuple[str, ...],
 ) -> int:
     """Tell what the rest of a run of RECIPE will cost, without sending anything (but for --probe)."""
-    from blackbox_kd.engine.estimate import estimate as estimates
+    from blackbox_kd.engine.estimate.tables import EstimateOptions
     from blackbox_kd.recipe.load import load_recipe
 
     env: Mapping[str, str] = dict(os.environ) if probe else AnyKey()
@@ -82,7 +82,7 @@ def estimate(
         settle_trust(found, env, trust)
     else:
         say_where_keys_go(found, env)
-    options = estimates.Options(
+    options = EstimateOptions(
         run_dir=run_dir or Path("runs") / found.name,
         ledger=ledger or LEDGER,
         env=env,
@@ -103,15 +103,15 @@ def estimate(
 class _Estimate:
     """An estimate whose probes can be stopped."""
 
-    def __init__(self, recipe: "Recipe", options: "Options") -> None:
+    def __init__(self, recipe: "Recipe", options: "EstimateOptions") -> None:
         self.told: dict[str, Any] = {}
         self._recipe, self._options = recipe, options
         self._rehearsal: Rehearsal | None = None
 
     async def execute(self) -> None:
-        from blackbox_kd.engine.estimate import estimate as estimates
+        from blackbox_kd.engine.estimate.estimate import estimate as estimate_run
 
-        self.told = await estimates.estimate(self._recipe, self._options, self._begun)
+        self.told = await estimate_run(self._recipe, self._options, self._begun)
 
     def stop(self) -> bool:
         return self._rehearsal is not None and self._rehearsal.stop()
@@ -127,14 +127,14 @@ def _in_words(told: Mapping[str, Any]) -> Iterator[str]:
     lines = [["", "", "calls", "tokens", "USD", "time"]]
     lines += [[entry["step"], entry["model"], *_cells(entry)] for entry in told["steps"]]
     lines.append(["all", "", *_cells(told["total"])])
-    yield from columns(lines, left=2)
+    yield from format_columns(lines, left=2)
     yield ""
     yield "each: low / likely / high"
     for budget in told["budget"]:
         spent = f", {budget['spent']:,.6g} spent" if budget["spent"] else ""
         yield f"budget.{budget['limit']} = {budget['most']:,}{spent}: {VERDICTS[budget['verdict']]}"
     if told["probe"]:
-        cost = "at an unknown price" if told["probe"]["usd"] is None else f"for {usd_text(told['probe']['usd'])}"
+        cost = "at an unknown price" if told["probe"]["usd"] is None else f"for {format_usd(told['probe']['usd'])}"
         yield f"probe: {told['probe']['calls']:,} calls made {cost}; the run will not buy them again"
     for line in told["assumptions"]:
         yield f"assumed: {line}"
@@ -144,10 +144,15 @@ def _cells(sums: Mapping[str, Any]) -> list[str]:
     usd = sums["usd"]
     if usd is None:
         known = sums["usd_known"]
-        money = "unknown" + (f" + {_three(known, usd_text)}" if known["high"] else "")
+        money = "unknown" + (f" + {_three(known, format_usd)}" if known["high"] else "")
     else:
-        money = _three(usd, usd_text)
-    return [_three(sums["calls"], count), _three(sums["tokens"], count), money, _three(sums["seconds"], time_text)]
+        money = _three(usd, format_usd)
+    return [
+        _three(sums["calls"], format_count),
+        _three(sums["tokens"], format_count),
+        money,
+        _three(sums["seconds"], format_time),
+    ]
 
 
 def _three(span: Mapping[str, float], show: Any) -> str:
@@ -155,7 +160,7 @@ def _three(span: Mapping[str, float], show: Any) -> str:
     return shown[0] if len(set(shown)) == 1 else " / ".join(shown)
 
 
-def time_text(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """A time as a person reads it."""
     if seconds < 90:
         return f"{seconds:.0f} s"

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from blackbox_kd.cli.estimate import LEDGER
-from blackbox_kd.cli.output import columns, count, print_json, usd_text
+from blackbox_kd.cli.output import format_columns, format_count, format_usd, print_json
 from blackbox_kd.errors import UserError
 
 TAKE_NONE = ("rescue",)
@@ -66,18 +66,25 @@ def _show_summary(path: Path, run: str | None, as_json: bool) -> int:
     lines = [["run", "model", "calls", "tokens", "USD", "last"]]
     for each in found.bought:
         unknown = f" + {each.cost_unknown:,} of unknown cost" if each.cost_unknown else ""
-        tokens = count(each.prompt_tokens + each.completion_tokens)
+        tokens = format_count(each.prompt_tokens + each.completion_tokens)
         lines.append(
-            [_shown(each.run), each.model, count(each.calls), tokens, usd_text(each.cost_usd) + unknown, each.last]
+            [
+                _quote(each.run),
+                each.model,
+                format_count(each.calls),
+                tokens,
+                format_usd(each.cost_usd) + unknown,
+                each.last,
+            ]
         )
     if found.bought:
-        click.echo("\n".join(["", *columns(lines, left=2)]))
+        click.echo("\n".join(["", *format_columns(lines, left=2)]))
     for lost in found.unanswered:
         again = f", {lost.repeated:,} of them sent again" if lost.repeated else ""
-        most = f"at most {usd_text(lost.reserved_usd)} USD"
-        click.echo(f"{_shown(lost.run)}, {lost.model}: {lost.calls:,} requests without a reply{again}, {most}")
+        most = f"at most {format_usd(lost.reserved_usd)} USD"
+        click.echo(f"{_quote(lost.run)}, {lost.model}: {lost.calls:,} requests without a reply{again}, {most}")
     for gone in found.abandoned:
-        click.echo(f"{_shown(gone.run)}, {gone.model}: {gone.calls:,} requests refused at no cost ({gone.kind})")
+        click.echo(f"{_quote(gone.run)}, {gone.model}: {gone.calls:,} requests refused at no cost ({gone.kind})")
     return 0
 
 
@@ -120,7 +127,7 @@ def prune(ledger: Path, run: str | None, before: str | None, yes: bool) -> int:
         raise UserError("prune would remove everything\n  fix: add --run RUN, --before TIME, or both")
     run, until = _run_of(ledger, run), _time_of(before)
     if not yes:
-        told = [f"of {_shown(run)}"] if run else []
+        told = [f"of {_quote(run)}"] if run else []
         told += [f"before {until:%Y-%m-%d %H:%M} UTC"] if until else []
         if not sys.stdin.isatty():
             raise UserError(
@@ -174,12 +181,12 @@ def _run_of(path: Path, run: str | None) -> str | None:
     for candidate in (run, identity(Path(run)), identity(Path("runs") / run)):
         if candidate in known:
             return candidate
-    names = [_shown(each) for each in known]
+    names = [_quote(each) for each in known]
     fix = did_you_mean(run, [*names, *(Path(each).name for each in known)]) or "name one of them"
     raise UserError(f"{path} has nothing of the run {run!r}\n  runs: {', '.join(names) or 'none'}\n  fix: {fix}")
 
 
-def _shown(run: str) -> str:
+def _quote(run: str) -> str:
     """A run's folder, from here where it is inside."""
     here = Path.cwd()
     return str(Path(run).relative_to(here)) if Path(run).is_relative_to(here) else run

@@ -8,7 +8,7 @@ import click
 
 from blackbox_kd.cli.options import find_recipe, recipe_options
 from blackbox_kd.cli.output import print_json
-from blackbox_kd.paths import cache_folder
+from blackbox_kd.paths import find_cache_folder
 
 
 @click.command()
@@ -19,13 +19,13 @@ from blackbox_kd.paths import cache_folder
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def merge(recipe: str, run_dir: Path | None, ledger: Path | None, as_json: bool, **how: Any) -> int:
     """Join the shards of RECIPE in the run's folder `shards/`; `run` then goes on without asking anything again."""
-    from blackbox_kd.engine.model_pool import OpenModels
+    from blackbox_kd.engine.model_pool import ModelPool
     from blackbox_kd.engine.sharding.merge import merge as join
     from blackbox_kd.recipe.load import load_recipe
 
     found = load_recipe(find_recipe(recipe), **how)
     run = run_dir or Path("runs") / found.name
-    models = OpenModels(found, cache_folder(), os.environ)
+    models = ModelPool(found, find_cache_folder(), os.environ)
     report = join(found, run, ledger or Path("runs") / "ledger.sqlite", models, lambda text: click.echo(text, err=True))
     if as_json:
         print_json(report)

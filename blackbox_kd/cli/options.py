@@ -8,15 +8,15 @@ from typing import Any
 import click
 
 from blackbox_kd.errors import UserError
-from blackbox_kd.paths import config_folder
+from blackbox_kd.paths import find_config_folder
 
 
 def find_recipe(name: str) -> Path:
     """A recipe by path, or by its bare name in `recipes/` here or in the package."""
     from blackbox_kd.errors import did_you_mean
-    from blackbox_kd.paths import bundled
+    from blackbox_kd.paths import find_bundled
 
-    places = [Path(), Path("recipes"), bundled("recipes")]
+    places = [Path(), Path("recipes"), find_bundled("recipes")]
     for place in places:
         for candidate in (place / name, place / f"{name}.yaml"):
             if candidate.is_file():
@@ -48,7 +48,7 @@ def say_where_keys_go(recipe: Any, env: Mapping[str, str]) -> None:
     """Says on stderr which keys a recipe sends to others than those whom they belong to."""
     from blackbox_kd.recipe import trust
 
-    agreed = trust.agreed(config_folder(), env)
+    agreed = trust.agreed(find_config_folder(), env)
     for route in trust.routes(recipe, env):
         click.echo(route.text() + ("" if agreed(route) else "; a run will want your agreement"), err=True)
 
@@ -65,7 +65,7 @@ def settle_trust(recipe: Any, env: Mapping[str, str], given: Sequence[str]) -> N
         click.echo(route.text(), err=True)
     at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
     ask = (lambda question: click.confirm(question, err=True)) if at_terminal else None
-    trust.settle(recipe, env, config_folder(), given=given, ask=ask)
+    trust.settle(recipe, env, find_config_folder(), given=given, ask=ask)
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:

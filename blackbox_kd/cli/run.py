@@ -19,7 +19,7 @@ from blackbox_kd.cli.options import (
 )
 from blackbox_kd.cli.output import print_json
 from blackbox_kd.cli.signals import stoppable
-from blackbox_kd.paths import cache_folder
+from blackbox_kd.paths import find_cache_folder
 
 
 @click.command()
@@ -35,7 +35,7 @@ def check(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_co
     try:
         found = load_recipe(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
         say_where_keys_go(found, os.environ)
-        event_loop.run(pricing.check(found, cache_folder(), os.environ))
+        event_loop.run(pricing.check(found, find_cache_folder(), os.environ))
     except RecipeError as error:
         if as_json:
             problems = [asdict(problem) for problem in error.problems]
@@ -144,13 +144,13 @@ def _execute(
 ) -> int:
     """Runs a checked recipe and says how it ended."""
     from blackbox_kd.engine.progress import view_for
-    from blackbox_kd.engine.run import Options, Run
-    from blackbox_kd.engine.sharding.shard import Shard, explained
+    from blackbox_kd.engine.run import Run, RunOptions
+    from blackbox_kd.engine.sharding.shard import Shard, explain_errors
 
     settle_trust(recipe, os.environ, trust)
     view = view_for(sys.stderr.isatty(), os.environ)
-    options = Options(
-        cache=cache_folder(),
+    options = RunOptions(
+        cache=find_cache_folder(),
         run_dir=run_dir,
         ledger=ledger,
         limit=limit,
@@ -162,7 +162,7 @@ def _execute(
     )
     job = Run(recipe, options)
     try:
-        with explained(options.shard):
+        with explain_errors(options.shard):
             event_loop.run(stoppable(job, view.say))
     finally:
         if as_json and job.report:
@@ -173,14 +173,14 @@ def _execute(
 
 
 def _conclude(job: Any) -> None:
-    from blackbox_kd.runs.report.format import interval, percent
-    from blackbox_kd.runs.report.markdown import comparison_in_words
+    from blackbox_kd.runs.report.format import format_interval, format_percent
+    from blackbox_kd.runs.report.markdown import describe_comparison
 
     for entry in job.report.get("evaluations", []):
         click.echo(
             f"{entry['model']} on {entry['table']}: {entry['right']} of {entry['n']} right "
-            f"({percent(entry['accuracy'])}, 95 % interval {interval(entry['ci95'])})"
+            f"({format_percent(entry['accuracy'])}, 95 % interval {format_interval(entry['ci95'])})"
         )
     for entry in job.report.get("comparisons", []):
-        click.echo(comparison_in_words(entry, job.report["evaluations"]))
+        click.echo(describe_comparison(entry, job.report["evaluations"]))
     click.echo(f"report: {job.path / 'report.md'}")

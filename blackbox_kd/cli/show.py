@@ -7,7 +7,7 @@ import click
 
 from blackbox_kd.cli.output import print_json
 from blackbox_kd.errors import UserError
-from blackbox_kd.paths import cache_folder, config_folder
+from blackbox_kd.paths import find_cache_folder, find_config_folder
 
 
 @click.command()
@@ -21,7 +21,7 @@ def show(run_dir: Path, table: str | None, count: int, as_json: bool) -> int:
 
     if table is None:
         folder = _run_folder(run_dir)
-        tables, dataset = browse.tables(folder), browse.dataset(folder)
+        tables, dataset = browse.list_tables(folder), browse.find_dataset(folder)
         if as_json:
             print_json({"run": str(run_dir), "tables": tables, "dataset": dataset})
         else:
@@ -29,7 +29,7 @@ def show(run_dir: Path, table: str | None, count: int, as_json: bool) -> int:
                 earlier = "" if entry["current"] else "   of an earlier run"
                 click.echo(f"{entry['rows']:>8,}  {entry['table']}{earlier}")
     else:
-        rows = browse.rows(_run_folder(run_dir), table, count)
+        rows = browse.read_rows(_run_folder(run_dir), table, count)
         if as_json:
             print_json({"run": str(run_dir), "table": table, "rows": rows})
         else:
@@ -66,9 +66,9 @@ def steps(name: str | None, as_json: bool) -> int:
     from blackbox_kd.sdk import docs
 
     if as_json:
-        print_json({"steps": docs.steps(name)})
+        print_json({"steps": docs.document_steps(name)})
     else:
-        click.echo(docs.step_text(name) if name else docs.step_list())
+        click.echo(docs.describe_step(name) if name else docs.list_steps())
     return 0
 
 
@@ -84,8 +84,8 @@ def schema() -> int:
 @click.command()
 def path() -> int:
     """Print the folders that are used outside the runs."""
-    from blackbox_kd.paths import bundled
+    from blackbox_kd.paths import find_bundled
 
-    own = {"cache": str(cache_folder()), "config": str(config_folder())}
-    print_json({**own, "recipes": str(bundled("recipes")), "prompts": str(bundled("prompts"))})
+    own = {"cache": str(find_cache_folder()), "config": str(find_config_folder())}
+    print_json({**own, "recipes": str(find_bundled("recipes")), "prompts": str(find_bundled("prompts"))})
     return 0

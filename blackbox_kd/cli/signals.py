@@ -13,7 +13,7 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 """Ctrl-C, `kill`, and a terminal that is closed."""
 
 
-class Job(Protocol):
+class Stoppable(Protocol):
     """What can be stopped."""
 
     async def execute(self) -> None:
@@ -25,7 +25,7 @@ class Job(Protocol):
         ...
 
 
-async def stoppable(job: Job, say: Callable[[str], None]) -> None:
+async def stoppable(job: Stoppable, say: Callable[[str], None]) -> None:
     """Runs a job; Ctrl-C and its like let paid calls under way end, a second one cuts them off.
 
     Raises:

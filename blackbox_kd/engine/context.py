@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from typing import Any
 
 from blackbox_kd.concurrency import in_order
-from blackbox_kd.engine.row_errors import guarded
-from blackbox_kd.engine.state import Shared
-from blackbox_kd.engine.window import window_of
+from blackbox_kd.engine.row_errors import guard
+from blackbox_kd.engine.state import RunState
+from blackbox_kd.engine.window import find_window
 from blackbox_kd.errors import DataError, EndpointRefused, QuotaSpent, SetupError, StepError
 from blackbox_kd.privacy import write_whole
-from blackbox_kd.recipe.spec import Planned
+from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.schema import Memory, Message, Outcome, Reply, Row, Sampling, Table, digest
 
@@ -19,7 +19,7 @@ from blackbox_kd.schema import Memory, Message, Outcome, Reply, Row, Sampling, T
 class RunContext:
     """The context of one step."""
 
-    def __init__(self, shared: Shared, planned: Planned, book: Account | None = None) -> None:
+    def __init__(self, shared: RunState, planned: PlannedStep, book: Account | None = None) -> None:
         self._shared = shared
         self._planned = planned
         self._book = book or Account(planned.label)
@@ -83,9 +83,9 @@ class RunContext:
         """See `schema.Context.each`."""
 
         async def safely(row: Row) -> list[Outcome]:
-            return await guarded(row, work(row))
+            return await guard(row, work(row))
 
-        async for outcomes in in_order(rows, safely, window_of([self._planned], self._shared.models)):
+        async for outcomes in in_order(rows, safely, find_window([self._planned], self._shared.models)):
             for outcome in outcomes:
                 yield outcome
 

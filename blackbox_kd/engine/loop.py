@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from blackbox_kd.engine.plan import Rounds
-from blackbox_kd.engine.stage import Work
-from blackbox_kd.engine.state import Shared
+from blackbox_kd.engine.plan import LoopStages
+from blackbox_kd.engine.stage import StageRunner
+from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import StepError
 from blackbox_kd.recipe.spec import Loop, UntilMetric, UntilRows
-from blackbox_kd.sdk.fields import mentions
+from blackbox_kd.sdk.fields import references
 from blackbox_kd.tables.stored import StoredTable
 
 LISTS = {"accuracy": "evaluations", "win_rate": "win_rates"}
 """Where in the report a metric stands."""
 
 
-async def run(rounds: Rounds, shared: Shared, work: Work) -> None:
+async def run(rounds: LoopStages, shared: RunState, work: StageRunner) -> None:
     """Runs the rounds of a loop, and restores the best round's model.
 
     Raises:
@@ -39,9 +39,9 @@ async def run(rounds: Rounds, shared: Shared, work: Work) -> None:
         shared.report.setdefault("loops", []).append(watch.entry())
 
 
-def _make_empty(rounds: Rounds, shared: Shared) -> None:
+def _make_empty(rounds: LoopStages, shared: RunState) -> None:
     """Makes the tables that steps name before round 1 has written them; `recipe.loops` has checked that it will."""
-    named = {m.value for s in rounds.stages for p in s.steps for m in mentions(p.config) if m.kind == "table"}
+    named = {m.value for s in rounds.stages for p in s.steps for m in references(p.config) if m.kind == "table"}
     for name in sorted(named - set(shared.tables)):
         lines = shared.folder.table_lines(f"{rounds.loop.index + 1:02}_round0_{name}")
         shared.tables[name] = StoredTable(name, lines.path, *lines.finish())
@@ -60,7 +60,7 @@ class Watch:
     """
 
     loop: Loop
-    shared: Shared
+    shared: RunState
     values: dict[int, float] = field(default_factory=dict)
     versions: dict[int, str] = field(default_factory=dict)
     rows: dict[int, int] = field(default_factory=dict)

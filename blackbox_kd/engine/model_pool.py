@@ -10,7 +10,7 @@ from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.schema import digest
 
 
-class OpenModels:
+class ModelPool:
     """Opens models when they are first asked, and knows the versions that training made.
 
     Args:

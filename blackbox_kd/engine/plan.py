@@ -6,8 +6,8 @@ from itertools import groupby
 from typing import Self
 
 from blackbox_kd.errors import UserError
-from blackbox_kd.recipe.spec import Loop, Planned, Recipe
-from blackbox_kd.sdk.fields import mentions
+from blackbox_kd.recipe.spec import Loop, PlannedStep, Recipe
+from blackbox_kd.sdk.fields import references
 
 
 @dataclass(slots=True)
@@ -15,10 +15,10 @@ class Stage:
     """Steps that run together: one table step, or a segment of row steps."""
 
     name: str
-    steps: list[Planned]
+    steps: list[PlannedStep]
 
     @property
-    def first(self) -> Planned:
+    def first(self) -> PlannedStep:
         """The step that it begins with."""
         return self.steps[0]
 
@@ -31,7 +31,7 @@ class Stage:
     def outputs(self) -> list[str]:
         """Names of the tables that it writes; `#3` is what steps[3] writes without giving it a name."""
         last = self.steps[-1]
-        return [m.value for m in mentions(last.config) if m.kind == "new table"] or [last.unnamed]
+        return [m.value for m in references(last.config) if m.kind == "new table"] or [last.unnamed]
 
     def in_round(self, number: int) -> Self:
         """The stage as a round of its loop runs it."""
@@ -41,7 +41,7 @@ class Stage:
 
 
 @dataclass(slots=True)
-class Rounds:
+class LoopStages:
     """A loop.
 
     Args:
@@ -55,22 +55,22 @@ class Rounds:
     is_whole: bool = True
 
     @property
-    def first(self) -> Planned:
+    def first(self) -> PlannedStep:
         """The step that a round begins with."""
         return self.stages[0].first
 
 
-def program(recipe: Recipe, steps: list[Planned]) -> Iterator[Stage | Rounds]:
+def plan(recipe: Recipe, steps: list[PlannedStep]) -> Iterator[Stage | LoopStages]:
     """What a run does, in order."""
     for loop, group in groupby(steps, key=lambda planned: planned.loop):
         if loop is None:
             yield from stages(list(group))
         else:
             body = list(group)
-            yield Rounds(loop, stages(body), len(body) == sum(p.loop is loop for p in recipe.steps))
+            yield LoopStages(loop, stages(body), len(body) == sum(p.loop is loop for p in recipe.steps))
 
 
-def stages(steps: list[Planned]) -> list[Stage]:
+def stages(steps: list[PlannedStep]) -> list[Stage]:
     """Groups steps: row steps that follow each other are one segment, unless a table between them is needed."""
     found: list[Stage] = []
     for planned in steps:
@@ -81,7 +81,7 @@ def stages(steps: list[Planned]) -> list[Stage]:
             and last.loop is planned.loop
             and last.config.output is None
             and planned.config.input is None
-            and drawn(planned) is None
+            and count_drawn(planned) is None
         )
         if joins:
             found[-1].steps.append(planned)
@@ -93,12 +93,12 @@ def stages(steps: list[Planned]) -> list[Stage]:
     return found
 
 
-def drawn(planned: Planned) -> int | None:
+def count_drawn(planned: PlannedStep) -> int | None:
     """Rows that a row step has drawn from its table in place of taking each once."""
     return getattr(planned.config, "rows", None) if planned.step.kind == "row" else None
 
 
-def planned_until(recipe: Recipe, until: str | None) -> list[Planned]:
+def plan_until(recipe: Recipe, until: str | None) -> list[PlannedStep]:
     """The steps up to `until`, a step's name or its position from 0 (`5` is a whole loop, `5.0` its first step).
 
     Raises:

@@ -5,26 +5,26 @@ from pathlib import Path
 
 from blackbox_kd.calls import prices
 from blackbox_kd.calls.batch.queue import batch_price
-from blackbox_kd.engine.model_pool import OpenModels
+from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.errors import Problem, RecipeError
 from blackbox_kd.models import Price
-from blackbox_kd.recipe.spec import Planned, Recipe
-from blackbox_kd.sdk.fields import mentions
+from blackbox_kd.recipe.spec import PlannedStep, Recipe
+from blackbox_kd.sdk.fields import references
 
 
-def price_of(models: OpenModels, name: str) -> Price | None:
+def price_of(models: ModelPool, name: str) -> Price | None:
     """The price of a model; None when none is known. Models behind an endpoint are opened for it, nothing is sent."""
     config = models.config(name)
     endpoint = "" if config.local else models.get(name).endpoint
     return (batch_price if getattr(config, "batch", False) else prices.price_of)(config, endpoint)
 
 
-def unpriced(recipe: Recipe, models: OpenModels, steps: list[Planned]) -> list[Problem]:
+def find_unpriced(recipe: Recipe, models: ModelPool, steps: list[PlannedStep]) -> list[Problem]:
     """The models that a step asks and no price is known for, when the budget is in dollars."""
     usd = recipe.head.budget.usd
     if usd is None:
         return []
-    named = {m.value.partition("@")[0] for step in steps for m in mentions(step.config) if m.kind == "model"}
+    named = {m.value.partition("@")[0] for step in steps for m in references(step.config) if m.kind == "model"}
     return [
         Problem(
             recipe.source.line(("models", name)),
@@ -46,19 +46,19 @@ async def check(recipe: Recipe, cache: Path, env: Mapping[str, str]) -> None:
         cache: the user's cache folder.
         env: where keys are looked up.
     """
-    models = OpenModels(recipe, cache, env)
+    models = ModelPool(recipe, cache, env)
     try:
         refuse_unpriced(recipe, models, recipe.steps)
     finally:
         await models.close()
 
 
-def refuse_unpriced(recipe: Recipe, models: OpenModels, steps: list[Planned]) -> None:
+def refuse_unpriced(recipe: Recipe, models: ModelPool, steps: list[PlannedStep]) -> None:
     """Ends a run before its first call if it could not keep its budget.
 
     Raises:
         RecipeError: a model that a step asks has no known price, and the budget is in dollars.
     """
-    problems = unpriced(recipe, models, steps)
+    problems = find_unpriced(recipe, models, steps)
     if problems:
         raise RecipeError(recipe.file, problems)

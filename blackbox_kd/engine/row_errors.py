@@ -9,15 +9,15 @@ OWN_ERRORS = (CallError, DataError, KeyError, TypeError, ValueError, ArithmeticE
 """Errors that are taken for the row's own: the row fails, and the run goes on."""
 
 
-async def guarded(row: Row, working: Awaitable[list[Outcome]]) -> list[Outcome]:
+async def guard(row: Row, working: Awaitable[list[Outcome]]) -> list[Outcome]:
     """The outcomes of a row; an error that is the row's own makes it a failed row."""
     try:
         return await working
     except OWN_ERRORS as error:
-        return [failure(row, error)]
+        return [fail_row(row, error)]
 
 
-def failure(row: Row, error: Exception) -> Failed:
+def fail_row(row: Row, error: Exception) -> Failed:
     """The failed row of an error that is the row's own."""
     if isinstance(error, CallError):
         return Failed(row, error.kind, str(error))

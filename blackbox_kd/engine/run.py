@@ -15,12 +15,12 @@ from blackbox_kd.calls.batch.store import Store
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.engine import loop, pricing
-from blackbox_kd.engine.model_pool import OpenModels
-from blackbox_kd.engine.plan import Rounds, Stage, planned_until, program
+from blackbox_kd.engine.model_pool import ModelPool
+from blackbox_kd.engine.plan import LoopStages, Stage, plan, plan_until
 from blackbox_kd.engine.progress import View
-from blackbox_kd.engine.sharding.shard import Done, Leading, Shard, finish, leading, spent_in_shards
-from blackbox_kd.engine.stage import Work
-from blackbox_kd.engine.state import Shared
+from blackbox_kd.engine.sharding.shard import Shard, ShardPlan, ShardResult, finish_shard, plan_shards, sum_spent
+from blackbox_kd.engine.stage import StageRunner
+from blackbox_kd.engine.state import RunState
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.recipe.load import write_recipe
 from blackbox_kd.recipe.spec import Recipe
@@ -29,13 +29,13 @@ from blackbox_kd.runs.accounts import Account, refuse_failures
 from blackbox_kd.runs.folder import RunFolder, identity
 from blackbox_kd.runs.report import build
 from blackbox_kd.runs.stage_files import gather_losses
-from blackbox_kd.sdk.fields import mentions
+from blackbox_kd.sdk.fields import references
 from blackbox_kd.tables import sources
 from blackbox_kd.tables.stored import StoredTable
 
 
 @dataclass(slots=True)
-class Options:
+class RunOptions:
     """How a recipe is run.
 
     Args:
@@ -64,18 +64,18 @@ class Options:
 class Run:
     """One run of a recipe. After `execute`, `report` holds what `report.json` holds."""
 
-    def __init__(self, recipe: Recipe, options: Options) -> None:
+    def __init__(self, recipe: Recipe, options: RunOptions) -> None:
         self.recipe = recipe
         self.options = options
         self.path = options.run_dir or Path("runs") / recipe.name
         self.accounts: list[Account] = []
         self.report: dict[str, Any] = {}
-        self._steps = planned_until(recipe, options.until)
-        self._program: list[Stage | Rounds] = list(program(recipe, self._steps))
-        self._led = Leading()
+        self._steps = plan_until(recipe, options.until)
+        self._program: list[Stage | LoopStages] = list(plan(recipe, self._steps))
+        self._led = ShardPlan()
         if options.shard is not None:
             self.path = options.run_dir or options.shard.folder(self.path)
-            self._led = leading(recipe, self._program)
+            self._led = plan_shards(recipe, self._program)
             self._program = [*self._led.stages]
         self._budget: Budget | None = None
         self._contamination: list[dict[str, Any]] = []
@@ -104,20 +104,22 @@ class Run:
                 retry_failed=self.options.retry_failed,
                 may_all_fail=self.recipe.head.max_failed_share >= 1,
             )
-            models = OpenModels(self.recipe, self.options.cache, self.options.env)
-            self._shared = Shared(self.recipe, folder, models, caller)
+            models = ModelPool(self.recipe, self.options.cache, self.options.env)
+            self._shared = RunState(self.recipe, folder, models, caller)
             self._shared.on_event = self.options.view.training
             part = None if shard is None else (shard, self._led)
             again = self.options.retry_failed
-            self._work = Work(self._shared, self.accounts, self.options.view, shard=part, retry_failed=again)
+            self._work = StageRunner(self._shared, self.accounts, self.options.view, shard=part, retry_failed=again)
             status = "complete"
             try:
                 if await batches.take_up(lambda name: models.get(name) if name in self.recipe.models else None):
                     caller.limit(Budget(**limits, spent=self._spent(ledger)))
                 await self._run_all()
                 if shard is not None:
-                    done = Done(self.accounts, self._contamination, ledger_file, self.options.limit, self.options.until)
-                    finish(shard, self._led, self._shared, done)
+                    done = ShardResult(
+                        self.accounts, self._contamination, ledger_file, self.options.limit, self.options.until
+                    )
+                    finish_shard(shard, self._led, self._shared, done)
             except BaseException as error:
                 status = str(error).split("\n")[0] or type(error).__name__
                 raise
@@ -133,13 +135,13 @@ class Run:
         if shard is None:
             return self.recipe.head.budget.model_dump()
         whole = identity(Path("runs") / self.recipe.name)
-        spent = ledger.spent(whole) + spent_in_shards(ledger, whole, besides=shard)
+        spent = ledger.spent(whole) + sum_spent(ledger, whole, besides=shard)
         return shard.share(self.recipe, self.options.limit, spent)
 
     def _spent(self, ledger: Ledger) -> Spent:
         """What is gone of the budget: a whole run and its shards have one together."""
         mine = ledger.spent()
-        return mine if self.options.shard is not None else mine + spent_in_shards(ledger, ledger.run)
+        return mine if self.options.shard is not None else mine + sum_spent(ledger, ledger.run)
 
     def stop(self) -> bool:
         """Lets no new call begin; whether paid calls are under way, whose replies are worth waiting for."""
@@ -151,14 +153,14 @@ class Run:
 
     async def _run_all(self) -> None:
         folder = self._shared.folder
-        done = [stage for part in self._program for stage in (part.stages if isinstance(part, Rounds) else [part])]
+        done = [stage for part in self._program for stage in (part.stages if isinstance(part, LoopStages) else [part])]
         pricing.refuse_unpriced(self.recipe, self._shared.models, [p for stage in done for p in stage.steps])
         write_recipe(folder.path / "recipe.yaml", self.recipe)
         self._load_data()
         self._contamination = self._check_overlap()
         with _seldom_collected(), self.options.view.showing(self.accounts, self._shared.caller):
             for part in self._program:
-                if isinstance(part, Rounds):
+                if isinstance(part, LoopStages):
                     await loop.run(part, self._shared, self._work)
                 else:
                     await self._work.run(part)
@@ -167,7 +169,7 @@ class Run:
             dataset.write_dataset(folder.path / "dataset", self._shared.tables[last])
 
     def _load_data(self) -> None:
-        read = {mention.value for planned in self._steps for mention in mentions(planned.config)}
+        read = {mention.value for planned in self._steps for mention in references(planned.config)}
         for name, source in self.recipe.data.items():
             if self._work.last is None and not source.held_out:
                 self._work.last = name

@@ -7,9 +7,9 @@ from typing import Any
 
 from blackbox_kd.concurrency import run_all
 from blackbox_kd.engine.context import RunContext
-from blackbox_kd.engine.row_errors import OWN_ERRORS, failure
-from blackbox_kd.engine.state import Shared
-from blackbox_kd.recipe.spec import Planned
+from blackbox_kd.engine.row_errors import OWN_ERRORS, fail_row
+from blackbox_kd.engine.state import RunState
+from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.schema import Outcome, Row, Table
 
@@ -28,7 +28,9 @@ class Segment:
         window: rows in flight at once.
     """
 
-    def __init__(self, steps: list[Planned], accounts: list[Account], shared: Shared, sink: Sink, window: int) -> None:
+    def __init__(
+        self, steps: list[PlannedStep], accounts: list[Account], shared: RunState, sink: Sink, window: int
+    ) -> None:
         books = zip(steps, accounts, strict=True)
         self._steps = [(planned, planned.step.run, RunContext(shared, planned, book)) for planned, book in books]
         self._fans_out = [inspect.isasyncgenfunction(planned.step.run) for planned in steps]
@@ -51,7 +53,7 @@ class Segment:
             try:
                 outcome = await run(row, planned.config, ctx)
             except OWN_ERRORS as error:
-                outcome = failure(row, error)
+                outcome = fail_row(row, error)
             if not self._book(number, outcome, position):
                 return
             row, position = outcome, position + 1
@@ -69,7 +71,7 @@ class Segment:
                     walks.begin(outcome)
         except OWN_ERRORS as error:
             made += 1
-            self._book(number, failure(row, error), position)
+            self._book(number, fail_row(row, error), position)
         except BaseException:  # broken off: the row counts as one that is still worked on
             self._accounts[position].added += max(0, made - 1)
             await walks.finish()

@@ -4,23 +4,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from blackbox_kd.engine.context import RunContext
-from blackbox_kd.engine.plan import Stage, drawn
+from blackbox_kd.engine.plan import Stage, count_drawn
 from blackbox_kd.engine.progress import View
 from blackbox_kd.engine.segment import Segment
-from blackbox_kd.engine.sharding.shard import Leading, Part, Shard
-from blackbox_kd.engine.state import Shared
-from blackbox_kd.engine.window import window_of
+from blackbox_kd.engine.sharding.shard import Shard, ShardPlan, ShardTable
+from blackbox_kd.engine.state import RunState
+from blackbox_kd.engine.window import find_window
 from blackbox_kd.errors import StepError
-from blackbox_kd.recipe.spec import Planned
+from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.runs.stage_files import StageFiles
 from blackbox_kd.schema import Table, digest
-from blackbox_kd.sdk.fields import mentions
+from blackbox_kd.sdk.fields import references
 from blackbox_kd.tables.sampling import Drawn
 from blackbox_kd.tables.stored import StoredTable
 
 
-class Work:
+class StageRunner:
     """Runs the stages of a run.
 
     Args:
@@ -39,11 +39,11 @@ class Work:
 
     def __init__(
         self,
-        shared: Shared,
+        shared: RunState,
         accounts: list[Account],
         view: View,
         *,
-        shard: tuple[Shard, Leading] | None = None,
+        shard: tuple[Shard, ShardPlan] | None = None,
         retry_failed: bool = False,
     ) -> None:
         self.last: str | None = None
@@ -65,7 +65,7 @@ class Work:
             await self._table_step(stage)
         self._shared.folder.save()
 
-    def _input(self, planned: Planned) -> StoredTable | None:
+    def _input(self, planned: PlannedStep) -> StoredTable | None:
         if planned.step.merges is not None:
             return None
         name = planned.config.input or self.last
@@ -73,14 +73,14 @@ class Work:
             raise StepError(f"{planned.label}: there is no table to read")
         table = self._shared.tables[name]
         if self._shard is not None and self._shard[1].splits(planned, name):
-            return Part(table, self._shard[0])
+            return ShardTable(table, self._shard[0])
         return table
 
     async def _segment(self, stage: Stage) -> None:
         table: Table | None = self._input(stage.steps[0])
         assert table is not None
         first, last = stage.steps[0], stage.steps[-1]
-        if (rows := drawn(first)) is not None:
+        if (rows := count_drawn(first)) is not None:
             if not len(table):
                 self._view.say(f"{first.label}: table {table.name!r} has no rows, so none can be drawn from it")
             table = Drawn(table, rows, RunContext(self._shared, first).rng("rows"))
@@ -88,7 +88,7 @@ class Work:
         self._accounts += books
         self._view.begin(books, len(table))
         with StageFiles(self._shared.folder, stage.name, [last.config.output or last.unnamed]) as outputs:
-            window = window_of(stage.steps, self._shared.models)
+            window = find_window(stage.steps, self._shared.models)
             await Segment(stage.steps, books, self._shared, outputs.take, window).run(table)
         self._close(books)
         self._publish(last, outputs.finish())
@@ -105,7 +105,7 @@ class Work:
         self._accounts.append(book)
         book.rows_in = len(table) if table is not None else self._merged_rows(planned)
         self._view.begin([book], book.rows_in * len(getattr(planned.config, "models", "1")))
-        named = [m.value for m in mentions(planned.config) if m.kind == "new table"]
+        named = [m.value for m in references(planned.config) if m.kind == "new table"]
         shared, before = self._shared, {key: len(entries) for key, entries in self._shared.report.items()}
         trained = len(shared.trained)
         with StageFiles(shared.folder, stage.name, named or [planned.unnamed]) as outputs:
@@ -130,13 +130,13 @@ class Work:
             "files": [str(path.relative_to(folder.path)) for _, path in shared.trained[trained:]],
         }
 
-    def _merged_rows(self, planned: Planned) -> int:
+    def _merged_rows(self, planned: PlannedStep) -> int:
         return sum(len(self._shared.tables[name]) for name in getattr(planned.config, planned.step.merges or ""))
 
-    def _fingerprint(self, planned: Planned, table: StoredTable | None) -> str:
+    def _fingerprint(self, planned: PlannedStep, table: StoredTable | None) -> str:
         """Names all that decides what a table step writes: its config, its code if it is a plugin's, its inputs."""
         recipe, models = self._shared.recipe, self._shared.models
-        named = list(mentions(planned.config))
+        named = list(references(planned.config))
         tables = {m.value: self._shared.tables[m.value].sha256 for m in named if m.kind == "table"}
         asked = {m.value: models.identity(m.value) for m in named if m.kind in ("model", "student")}
         prompts = {m.value: recipe.prompts[m.value].source for m in named if m.kind == "prompt"}
@@ -149,7 +149,7 @@ class Work:
         own = [planned.config.model_dump(), recipe.head.seed, table and table.sha256]
         return digest([*own, tables, asked, prompts, code, reports])
 
-    def _skip(self, planned: Planned, done: dict[str, Any]) -> None:
+    def _skip(self, planned: PlannedStep, done: dict[str, Any]) -> None:
         """Takes over what an earlier run of the same step wrote."""
         shared, folder = self._shared, self._shared.folder
         self._accounts.append(Account.of(done["account"]))
@@ -161,7 +161,7 @@ class Work:
         self._publish(planned, [folder.stored(entry) for entry in done["tables"]])
         self._view.say(f"{planned.label}: unchanged since the last run, taken from there")
 
-    def _publish(self, planned: Planned, tables: Sequence[StoredTable]) -> None:
+    def _publish(self, planned: PlannedStep, tables: Sequence[StoredTable]) -> None:
         for table in tables:
             self._shared.tables[table.name] = table
             self.written.append(table.path.stem)

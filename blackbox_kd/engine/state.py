@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.calls.caller import Caller
-from blackbox_kd.engine.model_pool import OpenModels
+from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.tables.stored import StoredTable
 
 
-class Shared:
+class RunState:
     """What all steps of a run share.
 
     Args:
@@ -25,7 +25,7 @@ class Shared:
         asking: calls to models of others that are under way and whose replies would be lost.
     """
 
-    def __init__(self, recipe: Recipe, folder: RunFolder, models: OpenModels, caller: Caller) -> None:
+    def __init__(self, recipe: Recipe, folder: RunFolder, models: ModelPool, caller: Caller) -> None:
         self.recipe = recipe
         self.folder = folder
         self.models = models

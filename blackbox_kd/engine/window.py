@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from blackbox_kd.engine.model_pool import OpenModels
-from blackbox_kd.recipe.spec import Planned
-from blackbox_kd.sdk.fields import mentions
+from blackbox_kd.engine.model_pool import ModelPool
+from blackbox_kd.recipe.spec import PlannedStep
+from blackbox_kd.sdk.fields import references
 
 WINDOW = 64
 """Rows that are worked on side by side when no model sets the pace."""
@@ -15,10 +15,10 @@ AHEAD = 1.5
 again. More only wait in line, at a cost in time and memory."""
 
 
-def window_of(steps: Iterable[Planned], models: OpenModels) -> int:
+def find_window(steps: Iterable[PlannedStep], models: ModelPool) -> int:
     """Rows in flight: enough to keep every model that the steps name busy, and to fill batches."""
     steps = list(steps)
-    named = {mention.value for planned in steps for mention in mentions(planned.config) if mention.kind == "model"}
+    named = {mention.value for planned in steps for mention in references(planned.config) if mention.kind == "model"}
     configs = [models.config(name) for name in named]
     samples = max(getattr(planned.config, "samples", 1) for planned in steps)
     batched = max((getattr(config, "in_flight", 0) // samples for config in configs), default=0)

@@ -5,11 +5,12 @@ bought a second time, and they are counted."
 
 An intent is on disk before its request is sent, and a reply before anything reads it.
 
-    writer      commits what many calls wait for as one transaction
-    file        reads and writes the SQLite file
-    opening     opens it, and says what its errors mean
-    tables.sql  its tables
-    admin       what its owner does with it: summary, export, prune, rescue
-    left        what a process that has ended has left
-    adopt       replies of one run become those of another
+    ledger       what a run does with it
+    writer       commits what many calls wait for as one transaction
+    sqlite_file  reads and writes the SQLite file; tables.sql: its tables
+    connection   opens it, and says what its errors mean
+    processes    which processes are alive, whatever their numbers
+    reclaim      what a process that has ended has left
+    admin        what its owner does with it: summary, export, prune, rescue
+    adopt        replies of one run become those of another
 """

@@ -89,7 +89,7 @@ def open_model(config: Config, setup: Setup) -> Model:
     base_url = _base_url(config, setup)
     variable = _variable(config)
     key = chat.key_from(setup.env, variable) if variable else None
-    http = chat.HttpChat(chat.Endpoint(base_url, key, config.max_concurrency, config.timeout_s))
+    http = chat.HttpChat(chat.Address(base_url, key, config.max_concurrency, config.timeout_s))
     return BatchChat(
         BatchApi(base_url, key, config.timeout_s),
         config,

@@ -14,7 +14,7 @@ from pydantic import Field
 from blackbox_kd.errors import CallError, RequestRejected
 from blackbox_kd.logprobs import BEFORE_TEXT, LOGPROBS, TOKENS, TOKENS_TOLD, WITH_TEXT
 from blackbox_kd.models import Model, ModelConfig, Setup
-from blackbox_kd.models.local.engine import Engine, Job, Written, seed_of
+from blackbox_kd.models.local.engine import Engine, LocalRequest, Written, seed_of
 from blackbox_kd.schema import Request, digest
 from blackbox_kd.weights import load, locate
 
@@ -95,8 +95,8 @@ class TransformersModel:
         self._stops = [load.PLAIN_STOP] if config.chat_template == load.PLAIN else []
         self._engine: Engine | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="generate")
-        self._new: list[Job] = []
-        self._open: dict[Job, asyncio.Future[Written]] = {}
+        self._new: list[LocalRequest] = []
+        self._open: dict[LocalRequest, asyncio.Future[Written]] = {}
         self._worker: asyncio.Task[None] | None = None
 
     def wire(self, request: Request) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class TransformersModel:
 
     async def send(self, wire: dict[str, Any], request: Request) -> tuple[str, Mapping[str, str]]:
         """Waits for its turn; returns the reply in the form of a chat completion."""
-        job = Job(
+        job = LocalRequest(
             messages=request.messages,
             temperature=wire["temperature"],
             top_p=wire.get("top_p", 1.0),
@@ -182,10 +182,10 @@ class TransformersModel:
             for job, outcome in ended:
                 self._settle(job, outcome)
 
-    def _advance(self, new: list[Job]) -> list[tuple[Job, Written | CallError]]:
+    def _advance(self, new: list[LocalRequest]) -> list[tuple[LocalRequest, Written | CallError]]:
         return self._loaded().advance(new)
 
-    def _settle(self, job: Job, outcome: Written | CallError) -> None:
+    def _settle(self, job: LocalRequest, outcome: Written | CallError) -> None:
         future = self._open.pop(job, None)
         if future is None or future.done():
             return

@@ -74,7 +74,7 @@ def open_model(config: Config, setup: Setup) -> Model:
     for _, message, fix in missing(config, setup):
         raise SetupError(f"model {setup.name!r}: {message}\n  fix: {fix}")
     key = chat.key_from(setup.env, config.key_env) if config.key_env else None
-    http = chat.HttpChat(chat.Endpoint(config.base_url, key, config.max_concurrency, config.timeout_s))
+    http = chat.HttpChat(chat.Address(config.base_url, key, config.max_concurrency, config.timeout_s))
     own = {name: value for name in OWN_FIELDS if (value := getattr(config, name)) is not None}
     return chat.ChatModel(
         config,

@@ -8,9 +8,9 @@ from typing import Any
 from blackbox_kd import models
 from blackbox_kd.errors import Problem, SetupError, did_you_mean
 from blackbox_kd.models import ModelConfig
-from blackbox_kd.recipe.spec import NAME, Loop, LoopConfig, Planned, Recipe
+from blackbox_kd.recipe.spec import NAME, Loop, LoopConfig, PlannedStep, Recipe
 from blackbox_kd.recipe.validation import validate
-from blackbox_kd.recipe.yaml_source import Path, dotted, shown
+from blackbox_kd.recipe.yaml_source import Path, dotted, quote
 from blackbox_kd.sdk.fields import earlier
 from blackbox_kd.sdk.registry import Step, StepConfig
 from blackbox_kd.tables.sources import TableSource
@@ -60,7 +60,7 @@ def bad_name(what: str, name: str) -> tuple[str, str] | None:
     if re.fullmatch(NAME, name):
         return None
     better = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-")[:80] or "NAME"
-    message = f"{shown(name)} cannot be the name of a {what}."
+    message = f"{quote(name)} cannot be the name of a {what}."
     return message, f"rename it: {better} (letters, digits, '_', '-' and '.' after a letter or digit)"
 
 
@@ -72,7 +72,7 @@ def _load_data(recipe: Recipe, problems: list[Problem]) -> None:
             _add(recipe, problems, path, *bad, label)
         if isinstance(values, str):
             fix = f"write {{path: {values if len(values) <= 80 else 'FILE'}}}"
-            _add(recipe, problems, path, f"{shown(values)} is not a mapping of fields.", fix, label)
+            _add(recipe, problems, path, f"{quote(values)} is not a mapping of fields.", fix, label)
             continue
         table = validate(TableSource, values, path, label, recipe.source, problems)
         if table is not None:
@@ -88,10 +88,10 @@ def _load_models(recipe: Recipe, problems: list[Problem]) -> None:
             _add(recipe, problems, path, *bad, label)
         elif not isinstance(values, dict):
             fix = "write {provider: NAME, model: NAME}"
-            _add(recipe, problems, path, f"{shown(values)} is not a mapping of fields.", fix, label)
+            _add(recipe, problems, path, f"{quote(values)} is not a mapping of fields.", fix, label)
         elif values.get("provider") not in known:
             given = values.get("provider")
-            message = "field 'provider' is missing." if given is None else f"unknown provider {shown(given)}."
+            message = "field 'provider' is missing." if given is None else f"unknown provider {quote(given)}."
             fix = did_you_mean(str(given), known) or f"write provider: {known[0]}, or another of them"
             _add(recipe, problems, (*path, "provider"), message, fix, label, f"providers: {', '.join(known)}")
         else:
@@ -138,7 +138,7 @@ class _Steps:
         path = ("steps", index)
         label = f"steps[{index}] (loop)"
         if beside := [name for name in values if name != "loop"]:
-            what = f"{shown(beside[0])} stands beside loop:, where nothing else can stand."
+            what = f"{quote(beside[0])} stands beside loop:, where nothing else can stand."
             _add(
                 self.recipe,
                 self.problems,
@@ -150,7 +150,7 @@ class _Steps:
         inside = values["loop"]
         if not isinstance(inside, dict):
             fix = "write loop: {rounds: N, steps: [...]}"
-            _add(self.recipe, self.problems, (*path, "loop"), f"{shown(inside)} is not a loop.", fix, label)
+            _add(self.recipe, self.problems, (*path, "loop"), f"{quote(inside)} is not a loop.", fix, label)
             return
         source = self.recipe.source
         config = validate(LoopConfig, inside, (*path, "loop"), label, source, self.problems)
@@ -182,26 +182,26 @@ class _Steps:
             self.seen.append(_Seen(name, step, config, values))
             if config is not None:
                 index, inner = int(path[1]), int(path[-1]) if loop else 0
-                planned = Planned(index, step.form(config), config, source.line(path), loop, inner)
+                planned = PlannedStep(index, step.form(config), config, source.line(path), loop, inner)
                 self.recipe.steps.append(planned)
 
     def _refuse(self, path: Path, values: Any) -> None:
         fix = "write '- step: NAME' and its fields below"
         if not isinstance(values, dict):
-            message = f"{shown(values)} is not a step: a step is a mapping of fields."
+            message = f"{quote(values)} is not a step: a step is a mapping of fields."
         elif values.get("step") is None:
             message = "field 'step' is missing."
             known = [name for name in self.recipe.registry.names() if name in values]
             fix = f"write '- step: {known[0]}' and its fields below" if known else fix
         else:
-            message, path = f"field 'step' must be the name of a step, not {shown(values['step'])}.", (*path, "step")
+            message, path = f"field 'step' must be the name of a step, not {quote(values['step'])}.", (*path, "step")
         _add(self.recipe, self.problems, path, message, fix)
 
     def _unknown(self, path: Path, name: str) -> None:
         names = self.recipe.registry.names()
         fix = did_you_mean(name, names) or "name one of them; `blackbox-kd steps` says what each does"
         expected = f"steps: {', '.join(names)}"
-        _add(self.recipe, self.problems, (*path, "step"), f"unknown step {shown(name)}.", fix, expected=expected)
+        _add(self.recipe, self.problems, (*path, "step"), f"unknown step {quote(name)}.", fix, expected=expected)
 
     def _inherited(self, step: Step, values: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
         """Values that a step takes from earlier ones, and those of its fields whose origin is itself wrong."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from blackbox_kd.sdk.fields import Names
+from blackbox_kd.sdk.fields import Refers
 
 PLAIN = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 NAMED = {
@@ -107,7 +107,7 @@ def words(annotation: Any, limits: str = "") -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         marks = list(_flat(arguments[1:]))
-        named = [NAMED[mark.kind] for mark in marks if isinstance(mark, Names)]
+        named = [NAMED[mark.kind] for mark in marks if isinstance(mark, Refers)]
         return named[0] if named else words(arguments[0], _limits(marks))
     if origin in (Union, UnionType):
         taken = dict.fromkeys(words(branch) for branch in arguments if branch is not NoneType)
@@ -197,7 +197,7 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 
 def _text(at: Spot, value: Any) -> str:
-    kinds = [mark.kind for mark in _marks(at.annotation) if isinstance(mark, Names)]
+    kinds = [mark.kind for mark in _marks(at.annotation) if isinstance(mark, Refers)]
     if kinds:
         return EXAMPLES.get(kinds[0], "NAME")
     if isinstance(value, str) and value:

@@ -1,7 +1,7 @@
 """YAML -> Recipe.
 
 What is wrong with the text is found by `yaml_source`, with the fields by `entries`, between them by
-`check`. All problems are reported at once.
+`checks`. All problems are reported at once.
 """
 
 import os
@@ -16,7 +16,7 @@ from blackbox_kd.recipe import yaml_source
 from blackbox_kd.recipe.checks import chain as recipe_check
 from blackbox_kd.recipe.spec import Recipe, RecipeFile
 from blackbox_kd.recipe.validation import validate
-from blackbox_kd.recipe.yaml_source import Source, shown
+from blackbox_kd.recipe.yaml_source import Source, quote
 from blackbox_kd.sdk.registry import Registry
 
 
@@ -83,7 +83,7 @@ def build_recipe(
     """The recipe of values that were read already; raises as `load` does."""
     if not isinstance(source.values, dict):
         is_empty = source.values is None
-        what = "the recipe is empty" if is_empty else f"the recipe is {shown(source.values)}, not a mapping of fields"
+        what = "the recipe is empty" if is_empty else f"the recipe is {quote(source.values)}, not a mapping of fields"
         problem = Problem(source.line(()), "", f"{what}.", "", "start with name:, data:, models: and steps:")
         raise RecipeError(file, [problem])
     try:

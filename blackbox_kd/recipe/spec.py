@@ -141,7 +141,7 @@ class Loop:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedStep:
     """One step of a recipe.
 
     Args:
@@ -215,7 +215,7 @@ class Recipe:
     allow_code: bool = False
     data: dict[str, TableSource] = field(default_factory=dict)
     models: dict[str, ModelConfig] = field(default_factory=dict)
-    steps: list[Planned] = field(default_factory=list)
+    steps: list[PlannedStep] = field(default_factory=list)
     loops: dict[int, Loop] = field(default_factory=dict)
     prompts: dict[str, Prompt] = field(default_factory=dict)
 

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from blackbox_kd.errors import Problem, did_you_mean
 from blackbox_kd.recipe import field_types
-from blackbox_kd.recipe.yaml_source import Path, Source, dotted, shown
+from blackbox_kd.recipe.yaml_source import Path, Source, dotted, quote
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -111,11 +111,11 @@ class _Entry:
         if not place:
             fields = ", ".join(field_types.fields(self.kind))
             fix = "write FIELD: VALUE for each field"
-            return self._problem(place, f"{shown(value)} is not a mapping of fields.", f"fields: {fields}", fix)
+            return self._problem(place, f"{quote(value)} is not a mapping of fields.", f"fields: {fields}", fix)
         field, better = dotted(place), field_types.example(at, value)
-        message = f"field {field!r} must be {field_types.words(at.annotation)}, not {_shown(place, value)}."
+        message = f"field {field!r} must be {field_types.words(at.annotation)}, not {_quote(place, value)}."
         if detail["type"] == "string_pattern_mismatch":
-            message = f"field {field!r} is {_shown(place, value)}, which does not have the right form."
+            message = f"field {field!r} is {_quote(place, value)}, which does not have the right form."
         elif value is None:
             message = f"field {field!r} is empty; it must be {field_types.words(at.annotation)}."
         choices = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
@@ -129,15 +129,15 @@ class _Entry:
         """
         what, _, fix = reason.rstrip(".").partition("; ")
         if place:
-            speaks = what.startswith(f"{place[-1]}:") or shown(value) in what
-            message = what if speaks else f"field {dotted(place)!r} is {_shown(place, value)}: {what}"
+            speaks = what.startswith(f"{place[-1]}:") or quote(value) in what
+            message = what if speaks else f"field {dotted(place)!r} is {_quote(place, value)}: {what}"
             expected, fix = (fix, "") if fix.startswith("expected ") else ("", fix)
             return self._problem(place, f"{message}.", expected, fix or f"change {dotted(place)}")
         named = [name for name in field_types.fields(self.kind) if re.search(rf"\b{re.escape(name)}:", reason)]
         given = [name for name in named if isinstance(self.values, dict) and self.values.get(name) is not None]
         last = max(given, key=lambda name: self.source.line((*self.path, name)), default=None)
         if what.startswith("give "):
-            have = ", ".join(f"{name}: {shown(self.values[name])}" for name in given)
+            have = ", ".join(f"{name}: {quote(self.values[name])}" for name in given)
             fix = what.partition(", not ")[0]
             what = "a field is missing" if named and not given else "the fields do not go together"
             what = f"{what}: {have}" if len(given) > 1 else f"{have} is not enough" if given else what
@@ -154,12 +154,12 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(inner)
 
 
-def _shown(place: Path, value: Any) -> str:
+def _quote(place: Path, value: Any) -> str:
     """A value, unless its field's name says that it may be a secret."""
     kinds: dict[type, str] = {str: "text", list: "a list", dict: "a mapping"}
     if type(value) in kinds and re.search("key|secret|password", dotted(place)):
         return f"{kinds[type(value)]} (not shown)"
-    return shown(value)
+    return quote(value)
 
 
 def _fix(given: list[str], lacking: list[str]) -> str:

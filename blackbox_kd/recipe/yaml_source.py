@@ -205,7 +205,7 @@ def dotted(path: Path) -> str:
     return text
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """A value as messages show it: in full if it is short."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
@@ -234,7 +234,7 @@ def keys(text: str, values: Any) -> Path:
             key = ".".join(rest[:count])
             values = values.get(key)
         elif values is not None:
-            raise ValueError(f"{dotted(path)} is {shown(values)}, which has no field {key!r}")
+            raise ValueError(f"{dotted(path)} is {quote(values)}, which has no field {key!r}")
         path, rest = (*path, key), rest[count:]
     return path
 

@@ -82,7 +82,7 @@ class Account:
         return Account(entry["step"], *rows, dropped, failed, counts, entry.get("round", 0))
 
 
-def summed(accounts: Iterable[Account]) -> Account:
+def sum_accounts(accounts: Iterable[Account]) -> Account:
     """The account of a step whose rows were worked on in parts."""
     first, *others = accounts
     total = Account.of(first.entry())

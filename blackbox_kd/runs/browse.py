@@ -10,7 +10,7 @@ from blackbox_kd.errors import UserError, did_you_mean
 from blackbox_kd.runs.dataset import rows_in
 
 
-def _files(run: Path) -> Iterator[tuple[str, Path]]:
+def _list_files(run: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted((run / "tables").glob("*.jsonl")):
         yield path.stem, path
     for name in ("dropped", "failed"):
@@ -18,14 +18,14 @@ def _files(run: Path) -> Iterator[tuple[str, Path]]:
             yield name, run / f"{name}.jsonl"
 
 
-def tables(run: Path) -> list[dict[str, Any]]:
+def list_tables(run: Path) -> list[dict[str, Any]]:
     """The tables of a run, with their numbers of rows.
 
     `current` is false for those that the latest run in the folder has not come to: an earlier one wrote them.
     """
     current = _report(run).get("tables")
     found = []
-    for name, path in _files(run):
+    for name, path in _list_files(run):
         with path.open("rb") as file:
             rows = sum(1 for _ in file)
         is_current = not current or name in ("dropped", "failed", *current)
@@ -33,8 +33,8 @@ def tables(run: Path) -> list[dict[str, Any]]:
     return found
 
 
-def dataset(run: Path) -> dict[str, Any] | None:
-    """The data set of a run, as `tables` tells of tables; None if there is none."""
+def find_dataset(run: Path) -> dict[str, Any] | None:
+    """The data set of a run, as `list_tables` describes tables; None if there is none."""
     path, told = run / "dataset" / "train.jsonl", _report(run)
     if not path.exists():
         return None
@@ -50,13 +50,13 @@ def _report(run: Path) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def rows(run: Path, table: str, count: int) -> list[dict[str, Any]]:
+def read_rows(run: Path, table: str, count: int) -> list[dict[str, Any]]:
     """The first rows of a table, named by its file or a part of it.
 
     Raises:
         UserError: the run has no such table.
     """
-    files = dict(_files(run))
+    files = dict(_list_files(run))
     name = table if table in files else next((name for name in reversed(files) if table in name), None)
     if name is None:
         fix = did_you_mean(table, list(files)) or "name one of them"

@@ -9,9 +9,9 @@ import yaml
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.dataset import LEFT_OUT
-from blackbox_kd.runs.report.format import interval, percent
-from blackbox_kd.runs.report.markdown import comparison_in_words
-from blackbox_kd.sdk.fields import mentions
+from blackbox_kd.runs.report.format import format_interval, format_percent
+from blackbox_kd.runs.report.markdown import describe_comparison
+from blackbox_kd.sdk.fields import references
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 """The Hub's size categories, each with the number of rows it ends below."""
@@ -88,7 +88,7 @@ def _models(recipe: Recipe, report: Mapping[str, Any]) -> list[str]:
     seen = {entry["name"].partition("@")[0]: entry.get("served", []) for entry in report["models"]}
     steps = [planned for planned in recipe.steps if not planned.step.aside]
     asked = {
-        mention.value.partition("@")[0] for p in steps for mention in mentions(p.config) if mention.kind == "model"
+        mention.value.partition("@")[0] for p in steps for mention in references(p.config) if mention.kind == "model"
     }
     lines = []
     for name, config in recipe.models.items():
@@ -127,9 +127,9 @@ def model_card(recipe: Recipe, report: Mapping[str, Any], model: str, path: Path
     if results:
         lines += ["## Evidence", "", "| model | table | rows | accuracy | 95 % interval |", "|---|---|---|---|---|"]
         for entry in results:
-            cells = [entry["model"], entry["table"], f"{entry['n']:,}", percent(entry["accuracy"])]
-            lines.append(f"| {' | '.join(cells)} | {interval(entry['ci95'])} |")
+            cells = [entry["model"], entry["table"], f"{entry['n']:,}", format_percent(entry["accuracy"])]
+            lines.append(f"| {' | '.join(cells)} | {format_interval(entry['ci95'])} |")
         lines.append("")
         compared = [entry for entry in report["comparisons"] if entry["model"].partition("@")[0] == model]
-        lines += [comparison_in_words(entry, report["evaluations"]) + "\n" for entry in compared]
+        lines += [describe_comparison(entry, report["evaluations"]) + "\n" for entry in compared]
     return _front(front) + "\n" + "\n".join(lines).rstrip() + "\n"

@@ -57,7 +57,7 @@ def write_dataset(folder: Path, rows: Iterable[Row], method: str | None = None) 
                 lost.write(_line({"id": row.id, "reason": str(error), "row": row}))
                 continue
             for name, value in made.items():
-                kinds[name] = _joined(kinds.get(name), value)
+                kinds[name] = _join(kinds.get(name), value)
             kept.write(_line(made))
     part.replace(target)
     refused.replace(folder / LEFT_OUT)
@@ -140,7 +140,7 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, str | int | float | bool)
 
 
-def _joined(kind: str | None, value: object) -> str:
+def _join(kind: str | None, value: object) -> str:
     """The Parquet kind that holds all values of a column so far: mixed columns become text."""
     if value is None:
         return kind or "null"

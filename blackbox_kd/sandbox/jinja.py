@@ -67,7 +67,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.globals = {name: self.globals[name] for name in GLOBALS} | {"namespace": _Namespace}
         kept = {name: filter for name, filter in self.filters.items() if name not in NO_FILTERS}
         self.filters = {name: self._counted(name, filter) for name, filter in kept.items()}
-        self.filters |= {_PASSES: self._passes, _MADE: self._made, _JOINED: self._joined}
+        self.filters |= {_PASSES: self._passes, _MADE: self._made, _JOINED: self._join}
         self._begin()
 
     def render(self, template: jinja2.Template, values: Mapping[str, Any]) -> str:
@@ -122,7 +122,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self._count(weight(value))
         return value
 
-    def _joined(self, parts: Iterable[Any]) -> str:
+    def _join(self, parts: Iterable[Any]) -> str:
         return self.concat(map(str, parts))
 
     def _counted(self, name: str, filter: Callable[..., Any]) -> Callable[..., Any]:

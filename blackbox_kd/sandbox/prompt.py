@@ -9,7 +9,7 @@ A template without message marks is one user message. With marks it holds severa
     {% endfor %}
     {% user %}{{ instruction }}{% enduser %}
 
-Templates are code of strangers: they run in a sandbox (see `sandbox`), a variable that no column provides is an
+Templates are code of strangers: they run in a sandbox (see `jinja`), a variable that no column provides is an
 error, and a row's text is only ever data.
 """
 

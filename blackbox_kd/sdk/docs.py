@@ -16,14 +16,14 @@ def _step(name: str) -> Step:
         raise UserError(message) from None
 
 
-def step_list() -> str:
+def list_steps() -> str:
     """One line for each step."""
     registry = Registry()
     found = [registry.get(name) for name in registry.names()]
     return "\n".join(f"{step.name:<10} {step.kind:<6} {step.doc.splitlines()[0]}" for step in found)
 
 
-def step_text(name: str) -> str:
+def describe_step(name: str) -> str:
     """What a step does, and each of its fields."""
     step = _step(name)
     lines = [f"{step.name} ({step.kind} step)", "", step.doc.strip(), "", "Fields"]
@@ -34,7 +34,7 @@ def step_text(name: str) -> str:
     return "\n".join(lines)
 
 
-def steps(name: str | None) -> list[dict[str, Any]]:
+def document_steps(name: str | None) -> list[dict[str, Any]]:
     """The same for programs."""
     registry = Registry()
     chosen = [_step(name)] if name else [registry.get(each) for each in registry.names()]

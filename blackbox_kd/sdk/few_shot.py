@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from blackbox_kd.analysis.bm25 import Bm25
 from blackbox_kd.errors import DataError
 from blackbox_kd.schema import Context, Row
-from blackbox_kd.sdk.registry import ModelName, ReportedTable, TableName
+from blackbox_kd.sdk.fields import ModelName, ReportedTable, TableName
 
 
 class Examples(BaseModel):
@@ -51,7 +51,7 @@ class Shown(BaseModel):
         return self
 
 
-class Pool:
+class ExamplePool:
     """The rows of a table that examples are chosen from."""
 
     def __init__(self, rows: list[Row]) -> None:
@@ -97,9 +97,9 @@ def examples(wanted: Examples, row: Row, sample: int, ctx: Context) -> list[Row]
     """The worked examples that a prompt shows for a sample of a row.
 
     Raises:
-        DataError: see `Pool.choose`.
+        DataError: see `ExamplePool.choose`.
     """
-    pool: Pool = _once(ctx, ("pool", wanted.table), lambda: Pool(list(ctx.table(wanted.table))))
+    pool: ExamplePool = _once(ctx, ("pool", wanted.table), lambda: ExamplePool(list(ctx.table(wanted.table))))
     return pool.choose(row, wanted, lambda: ctx.rng("examples", row.id, sample))
 
 

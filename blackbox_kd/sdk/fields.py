@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class Refers:
     """A mark on a config field: its text names something of the recipe."""
 
     kind: Literal[
@@ -39,23 +39,23 @@ class FromEarlier:
     steps: tuple[str, ...] = ()
 
 
-StudentName = Annotated[str, Names("student")]
-ModelName = Annotated[str, Names("model")]
-ScoringModel = Annotated[str, Names("model", able="scores")]
+StudentName = Annotated[str, Refers("student")]
+ModelName = Annotated[str, Refers("model")]
+ScoringModel = Annotated[str, Refers("model", able="scores")]
 """A model whose provider offers log-probabilities of given text."""
-TableName = Annotated[str, Names("table")]
-ReportedTable = Annotated[str, Names("reported table")]
+TableName = Annotated[str, Refers("table")]
+ReportedTable = Annotated[str, Refers("reported table")]
 """A table of which only what `evaluate` reported is read, so that it may be held out."""
-NewTable = Annotated[str, Names("new table")]
-PromptName = Annotated[str, Names("prompt")]
-Column = Annotated[str, Names("column")]
-NewColumn = Annotated[str, Names("new column")]
-Expression = Annotated[str, Names("expression")]
-Answer = Annotated[str, Names("answer")]
+NewTable = Annotated[str, Refers("new table")]
+PromptName = Annotated[str, Refers("prompt")]
+Column = Annotated[str, Refers("column")]
+NewColumn = Annotated[str, Refers("new column")]
+Expression = Annotated[str, Refers("expression")]
+Answer = Annotated[str, Refers("answer")]
 
 
 @dataclass(frozen=True, slots=True)
-class Mention:
+class Reference:
     """One place where a config names something.
 
     Args:
@@ -71,22 +71,22 @@ class Mention:
     able: str = ""
 
 
-def mentions(config: BaseModel) -> Iterator[Mention]:
+def references(config: BaseModel) -> Iterator[Reference]:
     """Every model, table, prompt, column, expression and answer that a config names, field by field."""
     for name, entry in type(config).model_fields.items():
         annotation: Any = Annotated[(entry.annotation, *entry.metadata)] if entry.metadata else entry.annotation
         yield from _walk(annotation, getattr(config, name), entry.alias or name)
 
 
-def _walk(annotation: Any, value: Any, path: str) -> Iterator[Mention]:
+def _walk(annotation: Any, value: Any, path: str) -> Iterator[Reference]:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if isinstance(value, BaseModel):
-        for inner in mentions(value):
+        for inner in references(value):
             yield replace(inner, field=f"{path}.{inner.field}")
     elif origin is Annotated:
-        marks = [mark for mark in arguments[1:] if isinstance(mark, Names)]
+        marks = [mark for mark in arguments[1:] if isinstance(mark, Refers)]
         if marks and isinstance(value, str):
-            yield Mention(path, marks[0].kind, value, marks[0].able)
+            yield Reference(path, marks[0].kind, value, marks[0].able)
         else:
             yield from _walk(arguments[0], value, path)
     elif origin in (Union, UnionType):

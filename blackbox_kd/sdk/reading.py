@@ -12,7 +12,7 @@ class Reading:
     Args:
         into: column that the text is for.
         row: the row that the reply is for.
-        after: mark after which the text begins, see `after_mark`; the whole reply if left out.
+        after: mark after which the text begins, see `read_after_mark`; the whole reply if left out.
         until: expression that must hold over the row with the text in it.
 
     Attributes:
@@ -32,14 +32,14 @@ class Reading:
         Raises:
             ValueError: there is none, or `until` does not hold.
         """
-        said = after_mark(text, self._after) if self._after is not None else text
+        said = read_after_mark(text, self._after) if self._after is not None else text
         if self._until is not None and not expressions.evaluate(self._until, self._row | {self._into: said}):
-            self.unmet = f"retry_until: {self._until!r} does not hold; the last reply was {shortened(said)!r}"
+            self.unmet = f"retry_until: {self._until!r} does not hold; the last reply was {shorten(said)!r}"
             raise ValueError(self.unmet)
         return said
 
 
-def after_mark(text: str, mark: str) -> str:
+def read_after_mark(text: str, mark: str) -> str:
     """What follows the last `mark` of a text, without the emphasis (`**Rationale:**`) that may stand around the mark.
 
     Raises:
@@ -47,15 +47,15 @@ def after_mark(text: str, mark: str) -> str:
     """
     before, found, rest = text.rpartition(mark)
     if not found:
-        raise ValueError(f"the mark {mark!r} is not in the reply {shortened(text)!r}")
+        raise ValueError(f"the mark {mark!r} is not in the reply {shorten(text)!r}")
     emphasis = before[len(before.rstrip(_EMPHASIS)) :][::-1]
     rest = rest.removeprefix(emphasis).strip()
     if not rest:
-        raise ValueError(f"nothing follows the mark {mark!r} in the reply {shortened(text)!r}")
+        raise ValueError(f"nothing follows the mark {mark!r} in the reply {shorten(text)!r}")
     return rest
 
 
-def shortened(text: str, most: int = 120) -> str:
+def shorten(text: str, most: int = 120) -> str:
     """A text on one line, its middle left out where it is long: replies say what counts at their end."""
     line = " ".join(text.split())
     half = (most - 5) // 2

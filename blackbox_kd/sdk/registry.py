@@ -18,24 +18,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from blackbox_kd.errors import SetupError
 from blackbox_kd.schema import digest
 from blackbox_kd.sdk.fields import (
-    Answer,
-    Column,
-    Expression,
-    FromEarlier,
-    ModelName,
-    NewColumn,
     NewTable,
-    PromptName,
-    ReportedTable,
-    ScoringModel,
-    StudentName,
     TableName,
-    mentions,
+    references,
 )
 
 
@@ -84,7 +74,7 @@ class StepConfig(BaseModel):
 
     def calls_by_model(self) -> Counter[str]:
         """Calls that a row takes of each model, for the estimate: one of each that is named, times `samples`."""
-        models = [mention.value for mention in mentions(self) if mention.kind == "model"]
+        models = [mention.value for mention in references(self) if mention.kind == "model"]
         return Counter(models * int(getattr(self, "samples", 1)))
 
     def calls_per_row(self) -> int:
@@ -262,25 +252,3 @@ def _step_of(module: ModuleType) -> Step:
         file = Path(module.__file__ or module.__name__).name
         raise SetupError(f"{file}: a step needs a function `run` of its own under @row_step or @table_step")
     return step
-
-
-__all__ = [
-    "Answer",
-    "Column",
-    "Expression",
-    "Field",
-    "FromEarlier",
-    "ModelName",
-    "NewColumn",
-    "NewTable",
-    "PromptName",
-    "Registry",
-    "ReportedTable",
-    "ScoringModel",
-    "Step",
-    "StepConfig",
-    "StudentName",
-    "TableName",
-    "row_step",
-    "table_step",
-]

@@ -9,7 +9,7 @@ from blackbox_kd.schema import Sampling, refuse_reserved
 from blackbox_kd.sdk.registry import StepConfig
 
 
-class AskingConfig(StepConfig):
+class SamplingConfig(StepConfig):
     """Sampling fields; they go to the endpoint as they are."""
 
     temperature: float | None = Field(default=None, ge=0, le=2)
@@ -30,7 +30,7 @@ class AskingConfig(StepConfig):
         return Sampling(self.temperature, self.top_p, self.max_tokens, tuple(self.stop), self.sampling_seed, self.extra)
 
 
-def named_twice(models: Sequence[str]) -> list[tuple[str, str, str]]:
+def find_named_twice(models: Sequence[str]) -> list[tuple[str, str, str]]:
     """What is wrong with a step's `models` if one of them stands there twice; see `StepConfig.problems`."""
     twice = next((name for at, name in enumerate(models) if name in models[:at]), None)
     if twice is None:

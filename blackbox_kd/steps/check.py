@@ -9,8 +9,7 @@ Source   Magister et al. 2023, arXiv:2212.08410 (only chains that end in the rig
 
 from blackbox_kd import answers
 from blackbox_kd.analysis import equations
-from blackbox_kd.schema import Context, Row
-from blackbox_kd.sdk.registry import Answer, Column, NewColumn, StepConfig, row_step
+from blackbox_kd.sdk import Answer, Column, Context, NewColumn, Row, StepConfig, row_step
 
 
 class Config(StepConfig):
@@ -34,5 +33,5 @@ class Config(StepConfig):
 async def run(row: Row, config: Config, ctx: Context) -> Row:
     if config.fix_arithmetic:
         row = row | {config.of: equations.fix(str(row[config.of]))}
-    answer, correct = answers.judged(config.answer, str(row[config.of]), row[config.against], row)
+    answer, correct = answers.judge(config.answer, str(row[config.of]), row[config.against], row)
     return row | {config.answer_as: answer, config.correct_as: correct}

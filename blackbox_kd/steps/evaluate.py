@@ -16,15 +16,27 @@ from pydantic_core import PydanticKnownError
 
 from blackbox_kd import answers
 from blackbox_kd.analysis import accuracy, judge_agreement, pairwise
-from blackbox_kd.schema import Context, Outcome, Row, Sampling, Table
-from blackbox_kd.sdk.registry import Answer, Column, FromEarlier, ModelName, PromptName, table_step
-from blackbox_kd.sdk.sampling import AskingConfig, named_twice
+from blackbox_kd.schema import Sampling
+from blackbox_kd.sdk import (
+    Answer,
+    Column,
+    Context,
+    FromEarlier,
+    ModelName,
+    Outcome,
+    PromptName,
+    Row,
+    SamplingConfig,
+    Table,
+    table_step,
+)
+from blackbox_kd.sdk.sampling import find_named_twice
 
 _JUDGING = ("judge_prompt", "against_model", "judge_temperature", "judge_max_tokens")
 _VERDICT = ("score", "against_score", "verdict")
 
 
-class Config(AskingConfig):
+class Config(SamplingConfig):
     """Fields of `evaluate`. Decoding is greedy unless said otherwise."""
 
     models: list[ModelName] = Field(min_length=1)
@@ -70,7 +82,7 @@ class Config(AskingConfig):
 
     def problems(self) -> list[tuple[str, str, str]]:
         """Models named twice, fields that nothing would read, and nothing to compare."""
-        found = named_twice(self.models)
+        found = find_named_twice(self.models)
         if self.answer is None and self.against is not None:
             what = f"against: {self.against!r} means nothing without answer:, which says how an answer is read."
             found.append(("against", what, "add answer: number, or take against: out"))
@@ -140,7 +152,7 @@ async def _answer(row: Row, model: str, config: Config, ctx: Context) -> list[Ou
     answer: str | None = None
     correct: bool | None = None
     if config.answer is not None:
-        answer, correct = answers.judged(config.answer, reply.text, row[str(config.against)], row)
+        answer, correct = answers.judge(config.answer, reply.text, row[str(config.against)], row)
     columns = {
         "question": row.id,
         "model": model,
@@ -162,10 +174,10 @@ async def _verdict(row: Row, answered: accuracy.Answered, config: Config, ctx: C
 
     async def ask(values: Row) -> str:
         messages = ctx.render(str(config.judge_prompt), values)
-        reply = await ctx.ask(str(config.judge), messages, config.judging(), row=row, read=pairwise.scores)
+        reply = await ctx.ask(str(config.judge), messages, config.judging(), row=row, read=pairwise.read_scores)
         return reply.text
 
-    said = await pairwise.judged(row, str(other["response"]), ask)
+    said = await pairwise.judge(row, str(other["response"]), ask)
     gaps = said.pop("gaps")
     ctx.count(**judge_agreement.of_orders({str(config.judge): gaps}))
     return [row | said]
@@ -185,4 +197,6 @@ def _record(answered: accuracy.Answered, table: Table, config: Config, ctx: Cont
     if config.judge is not None:
         common = {"against": config.against_model, "judge": config.judge}
         others = [(model, rows.values()) for model, rows in answered.items() if model != config.against_model]
-        ctx.record("win_rates", entries({"model": model, **common, **pairwise.entry(rows)} for model, rows in others))
+        ctx.record(
+            "win_rates", entries({"model": model, **common, **pairwise.summarise(rows)} for model, rows in others)
+        )

@@ -17,12 +17,24 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blackbox_kd.analysis import leakage
 from blackbox_kd.analysis.embeddings import EmbeddingPool
-from blackbox_kd.analysis.similarity import MinHashPool, Pool, RougePool, tokens
+from blackbox_kd.analysis.similarity import MinHashPool, RougePool, SimilarityIndex, tokens
 from blackbox_kd.analysis.well_formed import count_words, is_punctuation
-from blackbox_kd.errors import DataError
 from blackbox_kd.sandbox import expressions
-from blackbox_kd.schema import Context, Dropped, Failed, Outcome, Row, Table
-from blackbox_kd.sdk.registry import Column, Expression, StepConfig, TableName, row_step, table_step
+from blackbox_kd.sdk import (
+    Column,
+    Context,
+    DataError,
+    Dropped,
+    Expression,
+    Failed,
+    Outcome,
+    Row,
+    StepConfig,
+    Table,
+    TableName,
+    row_step,
+    table_step,
+)
 
 FORMS = ("keep", "novelty", "well_formed", "leaks", "share")
 
@@ -52,7 +64,7 @@ class Novelty(BaseModel):
             raise ValueError(f"metric: {self.metric} reads no model; take model: out, or write metric: embedding")
         return self
 
-    def pool(self) -> Pool:
+    def pool(self) -> SimilarityIndex:
         """An empty pool of the metric."""
         if self.metric == "rouge_l":
             return RougePool()
@@ -170,7 +182,7 @@ def _well_formed(row: Row, text: str, config: Config) -> Row | Dropped:
     drops=["too similar", "too many of a seed"],
 )
 async def run_table(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
-    for outcome in _novel(table, config.novelty, ctx) if config.novelty else _shared(table, config.share):
+    for outcome in _novel(table, config.novelty, ctx) if config.novelty else _limit_share(table, config.share):
         yield outcome
         await asyncio.sleep(0)  # a comparison with a large table takes minutes, in which Ctrl-C must be heard
 
@@ -216,7 +228,7 @@ def _others(name: str, config: Novelty, ctx: Context) -> list[Row]:
     return rows
 
 
-def _shared(table: Table, config: Share | None) -> Iterator[Outcome]:
+def _limit_share(table: Table, config: Share | None) -> Iterator[Outcome]:
     assert config is not None
     sizes = Counter(str(row[config.of]) for row in table if config.of in row)
     most = _cap(list(sizes.values()), config.max)

@@ -14,8 +14,8 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from blackbox_kd.analysis import leakage
-from blackbox_kd.schema import Context, Dropped, Message, Outcome, Row
-from blackbox_kd.sdk.registry import Column, PromptName, StepConfig, row_step
+from blackbox_kd.schema import Message
+from blackbox_kd.sdk import Column, Context, Dropped, Outcome, PromptName, Row, StepConfig, row_step
 
 
 class Task(BaseModel):
@@ -124,9 +124,9 @@ def _whole(row: Row, config: Config, ctx: Context) -> Outcome:
     if _shows_context(prompt, row, config):
         return Dropped(row, "context in the student's prompt")
     if not config.preference:
-        said = _said(row, config.completion)
+        said = _write_reply(row, config.completion)
         return row | {"prompt": prompt, "completion": said} if said else Dropped(row, "empty completion")
-    chosen, rejected = _said(row, config.chosen), _said(row, config.rejected)
+    chosen, rejected = _write_reply(row, config.chosen), _write_reply(row, config.rejected)
     if not (chosen and rejected):
         return Dropped(row, "empty chosen or rejected")
     return row | {"prompt": prompt, "chosen": chosen, "rejected": rejected}
@@ -136,7 +136,7 @@ def _of_tasks(row: Row, config: Config, ctx: Context) -> list[Outcome]:
     found: list[Outcome] = []
     for task in config.tasks:
         own = row.child(task.name, {"task": task.name, "weight": task.weight})
-        said = _said(row, task.completion)
+        said = _write_reply(row, task.completion)
         if not said:
             found.append(Dropped(own, f"empty completion of task {task.name}"))
             continue
@@ -148,7 +148,7 @@ def _of_tasks(row: Row, config: Config, ctx: Context) -> list[Outcome]:
     return found
 
 
-def _said(row: Row, column: str | None) -> list[Message]:
+def _write_reply(row: Row, column: str | None) -> list[Message]:
     """What the assistant says, as TRL wants it; nothing if there is no text."""
     text = row.get(str(column))
     content = "" if text is None else str(text).strip()

@@ -15,17 +15,29 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from blackbox_kd.errors import CallError
-from blackbox_kd.schema import Context, Failed, Outcome, Reply, Row
-from blackbox_kd.sdk import few_shot
+from blackbox_kd.sdk import (
+    Column,
+    Context,
+    Expression,
+    Failed,
+    ModelName,
+    NewColumn,
+    Outcome,
+    PromptName,
+    Reply,
+    Row,
+    SamplingConfig,
+    few_shot,
+    row_step,
+)
 from blackbox_kd.sdk.reading import Reading
-from blackbox_kd.sdk.registry import Column, Expression, ModelName, NewColumn, PromptName, row_step
-from blackbox_kd.sdk.sampling import AskingConfig, named_twice
+from blackbox_kd.sdk.sampling import find_named_twice
 
 _OF_A_REPLY = {"model", "sample", "finish_reason", "usage", "cost_usd"}
 _LINEAGE = {"parent", "seed_id"}
 
 
-class Config(AskingConfig):
+class Config(SamplingConfig):
     """Fields of `generate`. A reply that is cut off is not used, unless the step says so."""
 
     model: ModelName | None = None
@@ -65,7 +77,7 @@ class Config(AskingConfig):
 
     def problems(self) -> list[tuple[str, str, str]]:
         """Replies that would all be the same, and columns that would be hidden."""
-        found = named_twice(self.models)
+        found = find_named_twice(self.models)
         varies = self.examples is not None and self.examples.choose == "random"
         if self.temperature == 0 and not varies:
             if self.samples > 1:
@@ -147,7 +159,7 @@ async def _ask(row: Row, model: str, sample: int, config: Config, ctx: Context) 
     except CallError as error:
         kind = "retry_until" if read.unmet and read.unmet in str(error) else error.kind
         return Failed(row.child(tag, asked), kind, str(error))
-    return _begun(row, config).child(tag, asked | _columns(reply) | {config.into: read(reply.text)})
+    return _begin(row, config).child(tag, asked | _columns(reply) | {config.into: read(reply.text)})
 
 
 def _columns(reply: Reply) -> dict[str, Any]:
@@ -155,7 +167,7 @@ def _columns(reply: Reply) -> dict[str, Any]:
     return found | ({"reasoning": reply.reasoning} if reply.reasoning else {})
 
 
-def _begun(row: Row, config: Config) -> Row:
+def _begin(row: Row, config: Config) -> Row:
     """The row that the reply is added to: the parent, or what is kept of it."""
     if config.keep is None:
         return row

@@ -18,8 +18,8 @@ from blackbox_kd.analysis import judge_agreement, verdicts
 from blackbox_kd.concurrency import all_of
 from blackbox_kd.errors import DataError, ReplyFault
 from blackbox_kd.schema import Context, Dropped, Failed, Row, digest
-from blackbox_kd.sdk.registry import Column, ModelName, NewColumn, PromptName, row_step
-from blackbox_kd.sdk.sampling import AskingConfig, named_twice
+from blackbox_kd.sdk import Column, ModelName, NewColumn, PromptName, SamplingConfig, row_step
+from blackbox_kd.sdk.sampling import find_named_twice
 
 ANSWERS = ("Answer 1", "Answer 2")
 """What the two texts of a comparison are called in its prompt and its verdict."""
@@ -41,7 +41,7 @@ DEFAULTS = {"of": "response", "author": "model", **{name: name for name in ("sco
 """Columns that are taken if a field is left out, in its modes."""
 
 
-class Config(AskingConfig):
+class Config(SamplingConfig):
     """Fields of `judge`. A verdict that cannot be read is asked for anew, then fails the row; it is never a score."""
 
     mode: Literal["scale", "pairwise", "panel"]
@@ -139,7 +139,7 @@ def _wrong_columns(config: Config) -> list[tuple[str, str, str]]:
 
 
 def _wrong_judges(config: Config) -> list[tuple[str, str, str]]:
-    if twice := named_twice(config.models):
+    if twice := find_named_twice(config.models):
         return twice
     if config.mode != "panel":
         return []
@@ -181,7 +181,7 @@ def _wrong_numbers(config: Config) -> list[tuple[str, str, str]]:
 )
 async def run(row: Row, config: Config, ctx: Context) -> Row | Dropped | Failed:
     if config.mode == "pairwise":
-        return await _compared(row, config, ctx)
+        return await _compare(row, config, ctx)
     judged = await (_reviewed if config.mode == "panel" else _graded)(row, config, ctx)
     if isinstance(judged, Failed) or config.accept_above is None:
         return judged
@@ -194,7 +194,7 @@ async def _graded(row: Row, config: Config, ctx: Context) -> Row:
     values = _values(row, config, candidate=str(config.of))
 
     def read(text: str) -> dict[str, float]:
-        return verdicts.labelled(text, list(config.criteria), config.ends)
+        return verdicts.read_labelled(text, list(config.criteria), config.ends)
 
     texts = await all_of(*(_verdict(model, values, read, row, config, ctx) for model in config.models))
     scores = {model: read(text) for model, text in zip(config.models, texts, strict=True)}
@@ -230,13 +230,13 @@ async def _reviewed(row: Row, config: Config, ctx: Context) -> Row | Failed:
     return _scored(row, config, ctx, scores, {model: scores.get(model) for model in reviewers}, said)
 
 
-async def _compared(row: Row, config: Config, ctx: Context) -> Row:
+async def _compare(row: Row, config: Config, ctx: Context) -> Row:
     """Every judge sees both orders; a side's score is its mean over them, so that its place earns it nothing."""
     a_first = _values(row, config, candidate_1=str(config.a), candidate_2=str(config.b))
     b_first = _values(row, config, candidate_1=str(config.b), candidate_2=str(config.a))
 
     def read(text: str) -> list[float]:
-        return list(verdicts.labelled(text, ANSWERS, config.ends).values())
+        return list(verdicts.read_labelled(text, ANSWERS, config.ends).values())
 
     calls = [(model, values) for model in config.models for values in (a_first, b_first)]
     texts = await all_of(*(_verdict(model, values, read, row, config, ctx) for model, values in calls))

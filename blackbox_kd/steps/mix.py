@@ -20,10 +20,23 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from blackbox_kd.errors import DataError, StepError
-from blackbox_kd.schema import Context, Dropped, Failed, Outcome, Row, Table
-from blackbox_kd.sdk.registry import Column, ModelName, ReportedTable, StepConfig, TableName, table_step
-from blackbox_kd.tables.sampling import Ids, quotas
+from blackbox_kd.errors import StepError
+from blackbox_kd.sdk import (
+    Column,
+    Context,
+    DataError,
+    Dropped,
+    Failed,
+    ModelName,
+    Outcome,
+    ReportedTable,
+    Row,
+    StepConfig,
+    Table,
+    TableName,
+    table_step,
+)
+from blackbox_kd.tables.sampling import Ids, share_out
 
 
 class Replay(BaseModel):
@@ -143,7 +156,7 @@ def _counts(pools: Pools, rows: int | None, config: Config) -> dict[str, int]:
     """How many rows of each table its weight says; those of an empty one are shared among the others."""
     if rows is None:
         return {name: round(len(pool) * config.tables[name]) for name, pool in pools.items()}
-    return quotas({name: config.tables[name] for name, pool in pools.items() if pool}, rows)
+    return share_out({name: config.tables[name] for name, pool in pools.items() if pool}, rows)
 
 
 def _replayed(counts: Mapping[str, int], config: Config, ctx: Context) -> list[Candidate]:
@@ -159,10 +172,10 @@ def _replayed(counts: Mapping[str, int], config: Config, ctx: Context) -> list[C
 def _by_table(pools: Pools, rows: int | None, config: Config) -> Iterator[Candidate | Dropped]:
     counts = _counts(pools, rows, config)
     for name, pool in pools.items():
-        yield from _taken(pool, counts.get(name, 0))
+        yield from _take(pool, counts.get(name, 0))
 
 
-def _taken(pool: list[Candidate], wanted: int) -> Iterator[Candidate | Dropped]:
+def _take(pool: list[Candidate], wanted: int) -> Iterator[Candidate | Dropped]:
     """The first rows of a pool, around and around if there are too few, and what was left."""
     for index in range(wanted if pool else 0):
         found, copy = pool[index % len(pool)], index // len(pool)
@@ -184,13 +197,13 @@ def _by_gap(pools: Pools, rows: int | None, config: Gap, ctx: Context) -> Iterat
             domains[str(row[config.by])].append(candidate)
         else:
             yield Dropped(row, "domain not evaluated")
-    counts = quotas({domain: weights[domain] for domain in gaps if domain in domains}, rows or 0)
-    ctx.record("mixtures", [{**_compared(config), "gaps": gaps, "weights": weights, "rows": counts}])
+    counts = share_out({domain: weights[domain] for domain in gaps if domain in domains}, rows or 0)
+    ctx.record("mixtures", [{**_describe_comparison(config), "gaps": gaps, "weights": weights, "rows": counts}])
     for domain, pool in domains.items():
-        yield from _taken(pool, counts[domain])
+        yield from _take(pool, counts[domain])
 
 
-def _compared(config: Gap) -> dict[str, str]:
+def _describe_comparison(config: Gap) -> dict[str, str]:
     """What the weights were found from. `table` is what a later run looks for to see whether it has changed."""
     return {"by": config.by, "table": config.on, "teacher": config.teacher, "student": config.student}
 
@@ -199,7 +212,7 @@ def _weights_before(config: Gap, ctx: Context) -> dict[str, float]:
     """The weights that this same step had in the round before; none outside of a loop and in round 1."""
     before = ctx.round - 1
     step = ctx.step.removesuffix(f", round {ctx.round}") + f", round {before}"
-    wanted = {**_compared(config), "step": step, "round": before}
+    wanted = {**_describe_comparison(config), "step": step, "round": before}
     found = [entry["weights"] for entry in ctx.reported("mixtures") if wanted.items() <= entry.items()]
     return dict(found[-1]) if found else {}
 

@@ -16,10 +16,20 @@ from typing import NamedTuple, Self
 from pydantic import Field, model_validator
 
 from blackbox_kd.analysis import similarity
-from blackbox_kd.errors import DataError
 from blackbox_kd.sandbox import expressions
-from blackbox_kd.schema import Context, Dropped, Failed, Outcome, Row, Table
-from blackbox_kd.sdk.registry import Column, Expression, StepConfig, table_step
+from blackbox_kd.sdk import (
+    Column,
+    Context,
+    DataError,
+    Dropped,
+    Expression,
+    Failed,
+    Outcome,
+    Row,
+    StepConfig,
+    Table,
+    table_step,
+)
 
 ROUNDING = 1e-9
 """0.7 - 0.4 is a little less than 0.3; a gap that equals `min_gap` but for rounding is large enough."""

@@ -15,8 +15,19 @@ from pydantic import Field, model_validator
 from blackbox_kd import logprobs
 from blackbox_kd.concurrency import all_of
 from blackbox_kd.errors import SetupError
-from blackbox_kd.schema import Context, Failed, Message, Reply, Row, Sampling
-from blackbox_kd.sdk.registry import Column, NewColumn, PromptName, ScoringModel, StepConfig, row_step
+from blackbox_kd.schema import Message, Sampling
+from blackbox_kd.sdk import (
+    Column,
+    Context,
+    Failed,
+    NewColumn,
+    PromptName,
+    Reply,
+    Row,
+    ScoringModel,
+    StepConfig,
+    row_step,
+)
 
 
 class Config(StepConfig):

@@ -17,9 +17,20 @@ from pydantic import Field, model_validator
 from blackbox_kd.analysis.bm25 import Bm25
 from blackbox_kd.analysis.kcenter import distributions, farthest_first, text_vectors
 from blackbox_kd.analysis.similarity import tokens
-from blackbox_kd.errors import DataError
-from blackbox_kd.schema import Context, Dropped, Failed, Outcome, Row, Table
-from blackbox_kd.sdk.registry import Column, NewColumn, StepConfig, TableName, table_step
+from blackbox_kd.sdk import (
+    Column,
+    Context,
+    DataError,
+    Dropped,
+    Failed,
+    NewColumn,
+    Outcome,
+    Row,
+    StepConfig,
+    Table,
+    TableName,
+    table_step,
+)
 
 ONLY = {
     "votes": ("kcenter",),
@@ -201,7 +212,7 @@ def _by_rank(config: Config, ctx: Context) -> Ranked:
 
 
 def _k_center(rows: list[Row], config: Config, ctx: Context) -> Ranked:
-    labelled = _labelled(config.labelled, _size(rows, config), config, ctx) if config.labelled and rows else []
+    labelled = _label(config.labelled, _size(rows, config), config, ctx) if config.labelled and rows else []
     points = _points([*rows, *labelled], config)
     place = {row.id: number for number, row in enumerate(rows)}
 
@@ -216,7 +227,7 @@ def _k_center(rows: list[Row], config: Config, ctx: Context) -> Ranked:
     return ranked
 
 
-def _labelled(name: str, size: int | None, config: Config, ctx: Context) -> list[Row]:
+def _label(name: str, size: int | None, config: Config, ctx: Context) -> list[Row]:
     if config.votes is not None:
         wanted = {config.per, config.votes}
         return _usable(name, lambda row: wanted <= row.keys(), " and ".join(map(repr, sorted(map(str, wanted)))), ctx)

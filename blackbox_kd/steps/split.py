@@ -12,10 +12,20 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from blackbox_kd.errors import DataError
 from blackbox_kd.sandbox import expressions
-from blackbox_kd.schema import Context, Dropped, Failed, Outcome, Row, Table
-from blackbox_kd.sdk.registry import Expression, NewTable, StepConfig, table_step
+from blackbox_kd.sdk import (
+    Context,
+    DataError,
+    Dropped,
+    Expression,
+    Failed,
+    NewTable,
+    Outcome,
+    Row,
+    StepConfig,
+    Table,
+    table_step,
+)
 from blackbox_kd.tables.sampling import Ids
 
 

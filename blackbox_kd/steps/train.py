@@ -12,8 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from blackbox_kd.schema import Context, Outcome, Table
-from blackbox_kd.sdk.registry import StepConfig, StudentName, table_step
+from blackbox_kd.sdk import Context, Outcome, StepConfig, StudentName, Table, table_step
 
 
 class Config(StepConfig):

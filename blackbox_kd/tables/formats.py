@@ -75,7 +75,10 @@ def convert(row: Mapping[str, Any], shape: str) -> Converted:
         return _preference(row)
     if shape == "completion":
         completion = _turns(row["completion"], "completion", "assistant")
-        return {"prompt": _asked(_turns(row["prompt"], "prompt", "user")), "completion": _said(completion)}
+        return {
+            "prompt": _take_question(_turns(row["prompt"], "prompt", "user")),
+            "completion": _take_reply(completion),
+        }
     if shape in ("messages", "sharegpt"):
         column = SHAPES[shape][0]
         turns = _turns(row[column], column, "user")
@@ -106,7 +109,7 @@ def convert_all(rows: Iterable[Mapping[str, Any]], shape: str, problems: Counter
 def _preference(row: Mapping[str, Any]) -> Converted:
     """A prompt with a better and a worse completion; either may repeat the prompt, as UltraFeedback's do."""
     if row.get("prompt") is None and all(isinstance(row[name], str) for name in ("chosen", "rejected")):
-        row = {**row, **_parted(row)}
+        row = {**row, **_split_messages(row)}
     sides = {name: _turns(row[name], name, "assistant") for name in ("chosen", "rejected")}
     replies = {name: _reply(turns) for name, turns in sides.items()}
     before = [turns[: len(turns) - len(replies[name])] for name, turns in sides.items()]
@@ -115,10 +118,10 @@ def _preference(row: Mapping[str, Any]) -> Converted:
     prompt = before[0] or _turns(row.get("prompt"), "prompt", "user")
     if replies["chosen"] == replies["rejected"]:
         raise DataError("'chosen' and 'rejected' are the same")
-    return {"prompt": _asked(prompt), **{name: _said(turns) for name, turns in replies.items()}}
+    return {"prompt": _take_question(prompt), **{name: _take_reply(turns) for name, turns in replies.items()}}
 
 
-def _parted(row: Mapping[str, Any]) -> dict[str, Any]:
+def _split_messages(row: Mapping[str, Any]) -> dict[str, Any]:
     """Two texts without a prompt: turns where they are dialogues of HH-RLHF, else what they begin with alike.
 
     TRL parts at the first character that differs; here the prompt ends with a whole word.
@@ -150,17 +153,17 @@ def _last_turn(turns: list[Message]) -> Converted:
     """The last turn of the assistant that says anything is what is learnt, and all before it the prompt."""
     for index in range(len(turns) - 1, -1, -1):
         if turns[index]["role"] == "assistant" and turns[index]["content"].strip():
-            return {"prompt": _asked(turns[:index]), "completion": [turns[index]]}
+            return {"prompt": _take_question(turns[:index]), "completion": [turns[index]]}
     raise DataError("the conversation has no turn of the assistant")
 
 
-def _asked(turns: list[Message]) -> list[Message]:
+def _take_question(turns: list[Message]) -> list[Message]:
     if not any(turn["role"] == "user" and turn["content"].strip() for turn in turns):
         raise DataError("the prompt has no turn of the user")
     return turns
 
 
-def _said(turns: list[Message]) -> list[Message]:
+def _take_reply(turns: list[Message]) -> list[Message]:
     if not turns or turns[-1]["role"] != "assistant" or not turns[-1]["content"].strip():
         raise DataError("the completion does not end with a turn of the assistant")
     return turns

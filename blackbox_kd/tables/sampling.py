@@ -34,7 +34,7 @@ class Drawn:
         return self._rows
 
 
-def quotas(weights: Mapping[str, float], total: int) -> dict[str, int]:
+def share_out(weights: Mapping[str, float], total: int) -> dict[str, int]:
     """Whole numbers in proportion to weights that add up to `total`: the largest remainders are rounded up.
 
     All are 0 if all weights are.

@@ -40,14 +40,14 @@ def train(job: jobs.Job, output: Path, name: str, tell: jobs.Tell) -> dict[str, 
     tokenizer = load_tokenizer(job)
     rows = jobs.read_rows(Path(job["data"]), tokenizer, ["prompt", *SIDES])
     lengths = preflight.check_template(tokenizer, rows, SIDES)
-    warnings = warned(job, rows)
+    warnings = find_warnings(job, rows)
     for warning in warnings:
         tell({"event": "warning", "warning": warning})
     on_gpu = torch.cuda.is_available()
     model = load_model(job, on_gpu)
     limit = preflight.max_length(lengths, settings["max_length"], model.config.max_position_embeddings)
     fit = preflight.long_rows(lengths, limit, drop=settings["long_rows"] == "drop")
-    parts = jobs.parted([{name: rows[n][name] for name in ("prompt", *SIDES)} for n in fit], settings)
+    parts = jobs.split_rows([{name: rows[n][name] for name in ("prompt", *SIDES)} for n in fit], settings)
     checkpoints = jobs.prepare_folder(output, name, on_gpu)
     trainer = DPOTrainer(
         model=model,
@@ -66,17 +66,17 @@ def train(job: jobs.Job, output: Path, name: str, tell: jobs.Tell) -> dict[str, 
         "rows": len(parts["train"]),
         "rows_left_out": len(rows) - len(fit),
         "rows_for_evaluation_loss": len(parts.get("test", [])),
-        **measured(lengths, fit),
+        **measure_lengths(lengths, fit),
         "max_length": limit,
-        "fine_tuned_before": fine_tuned(job),
+        "fine_tuned_before": is_fine_tuned(job),
         "warnings": warnings,
         "seconds": round(time.monotonic() - began, 1),
     }
     preferences = preferred(trainer.state.log_history)
-    return {**facts, **jobs.told(trainer, on_gpu), "preferences": preferences, "settings": settings}
+    return {**facts, **jobs.describe(trainer, on_gpu), "preferences": preferences, "settings": settings}
 
 
-def measured(lengths: preflight.Lengths, fit: list[int]) -> dict[str, Any]:
+def measure_lengths(lengths: preflight.Lengths, fit: list[int]) -> dict[str, Any]:
     """How long the two sides of the pairs are: preferences for longer texts teach a model to write longer ones."""
     chosen, rejected = ([lengths.completions[side][number] for number in fit] for side in SIDES)
     return {
@@ -86,15 +86,15 @@ def measured(lengths: preflight.Lengths, fit: list[int]) -> dict[str, Any]:
     }
 
 
-def fine_tuned(job: jobs.Job) -> bool:
+def is_fine_tuned(job: jobs.Job) -> bool:
     """Whether the model that preferences are taught to comes from a training of ours, or has an adapter."""
     return job["adapter_from"] is not None or jobs.made_by(Path(job["model"])) is not None
 
 
-def warned(job: jobs.Job, rows: list[dict[str, Any]]) -> list[str]:
+def find_warnings(job: jobs.Job, rows: list[dict[str, Any]]) -> list[str]:
     """What is odd about a job, but no reason to refuse it."""
     unweighted = any(row.get("weight", 1.0) != 1.0 for row in rows)
-    return [text for text, holds in ((UNTRAINED, not fine_tuned(job)), (UNWEIGHTED, unweighted)) if holds]
+    return [text for text, holds in ((UNTRAINED, not is_fine_tuned(job)), (UNWEIGHTED, unweighted)) if holds]
 
 
 def save_one_adapter(model: Any) -> None:

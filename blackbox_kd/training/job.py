@@ -101,7 +101,7 @@ def read_rows(data: Path, tokenizer: Any, columns: Iterable[str]) -> list[dict[s
     return [row | {name: neutralise(row[name], control) for name in columns} for row in rows]
 
 
-def parted(rows: list[dict[str, Any]], settings: Mapping[str, Any]) -> dict[str, Any]:
+def split_rows(rows: list[dict[str, Any]], settings: Mapping[str, Any]) -> dict[str, Any]:
     """The rows to train on, under `train`, and those that are kept back for the evaluation loss, under `test`."""
     from datasets import Dataset
 
@@ -228,7 +228,7 @@ def first_and_last(log: list[dict[str, Any]], key: str) -> tuple[float | None, f
     return (values[0], values[-1]) if values else (None, None)
 
 
-def told(trainer: Any, on_gpu: bool) -> dict[str, Any]:
+def describe(trainer: Any, on_gpu: bool) -> dict[str, Any]:
     """How training went, and on what."""
     import torch
 

@@ -37,8 +37,8 @@ def train(job: jobs.Job, output: Path, name: str, tell: jobs.Tell) -> dict[str, 
     model = load_model(job, on_gpu)
     limit = preflight.max_length(lengths, settings["max_length"], model.config.max_position_embeddings)
     fit = preflight.long_rows(lengths, limit, drop=settings["long_rows"] == "drop")
-    columns = weighed([rows[n] for n in fit], [lengths.completions["completion"][n] for n in fit])
-    parts, tasks = by_task(jobs.parted(columns, settings))
+    columns = row_weights([rows[n] for n in fit], [lengths.completions["completion"][n] for n in fit])
+    parts, tasks = number_tasks(jobs.split_rows(columns, settings))
     checkpoints = jobs.prepare_folder(output, name, on_gpu)
     trainer = CompletionTrainer(
         model=model,
@@ -61,10 +61,10 @@ def train(job: jobs.Job, output: Path, name: str, tell: jobs.Tell) -> dict[str, 
         **({"tasks": tasks} if tasks else {}),
         "seconds": round(time.monotonic() - began, 1),
     }
-    return {**facts, **jobs.told(trainer, on_gpu), "settings": settings}
+    return {**facts, **jobs.describe(trainer, on_gpu), "settings": settings}
 
 
-def weighed(rows: list[dict[str, Any]], tokens: list[int]) -> list[dict[str, Any]]:
+def row_weights(rows: list[dict[str, Any]], tokens: list[int]) -> list[dict[str, Any]]:
     """The columns that training reads: the messages, and where they matter weights, tasks and completion tokens.
 
     A row has a task when it has both `task` and `weight`, as the step `format` writes them; a column `task` alone is
@@ -83,7 +83,7 @@ def weighed(rows: list[dict[str, Any]], tokens: list[int]) -> list[dict[str, Any
     return [{**row, "weight": weight} for row, weight in zip(kept, weights, strict=True)]
 
 
-def by_task(parts: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def number_tasks(parts: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Rows whose weights make the loss a sum over tasks, and what each task holds.
 
     The loss is the sum over tasks of the weighted mean loss of their completion tokens, so that a task of long

@@ -25,8 +25,8 @@ def neutralise(messages: Iterable[Message], control: re.Pattern[str] | None) -> 
     """The messages with every control token in their text made harmless."""
     if control is None:
         return [dict(message) for message in messages]
-    return [{**message, "content": control.sub(_spaced, message["content"])} for message in messages]
+    return [{**message, "content": control.sub(_space_out, message["content"])} for message in messages]
 
 
-def _spaced(match: re.Match[str]) -> str:
+def _space_out(match: re.Match[str]) -> str:
     return f"{match[0][0]} {match[0][1:]}"

@@ -53,7 +53,7 @@ def tokenizer(place: str, chat_template: str | None = None, **how: Any) -> Any:
     """The tokenizer of a model, with the template's text in place of its own.
 
     Args:
-        place: what `weights.resolve` gave, or the folder of an adapter.
+        place: what `locate.resolve` gave, or the folder of an adapter.
         chat_template: the text of a template; None for the tokenizer's own.
         how: passed on to transformers.
 

@@ -70,7 +70,7 @@ def _package_folder(package: str) -> Path | None:
 
 
 def resolve(spec: str, cache: Path, folder: Path) -> str:
-    """What `pretrained` can load: the folder of the weights, or the hub id with the commit that names it, `ID@COMMIT`.
+    """What `load` can load: the folder of the weights, or the hub id with the commit that names it, `ID@COMMIT`.
 
     Args:
         spec: the model as the recipe names it.

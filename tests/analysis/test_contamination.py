@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.analysis.contamination import asked, compare, refuse, words
+from blackbox_kd.analysis.contamination import compare, refuse, take_question, words
 from blackbox_kd.errors import DataError
 from blackbox_kd.schema import Row
 
@@ -137,4 +137,4 @@ def test_tables_without_overlap_are_reported() -> None:
     ],
 )
 def test_what_a_row_asks_is_compared_and_not_its_answer(row: dict[str, Any]) -> None:
-    assert asked(row) == "a b"
+    assert take_question(row) == "a b"

@@ -18,7 +18,7 @@ def counted(*rows: tuple[Mapping[str, float], bool | None], above: float = 3) ->
 
 def test_two_reviewers_are_compared_by_their_numbers_and_by_the_side_of_the_threshold() -> None:
     rows = [({"a": 5, "b": 5}, None), ({"a": 4, "b": 5}, None), ({"a": 3, "b": 4}, None), ({"a": 1, "b": 1}, None)]
-    [entry] = judge_agreement.entry(counted(*rows))["agreement"]
+    [entry] = judge_agreement.summarise(counted(*rows))["agreement"]
     assert entry["reviewers"] == ["a", "b"]
     assert (entry["rows"], entry["equal"], entry["same_side"]) == (4, 2, 3)
     assert (entry["both"], entry["only_first"], entry["only_second"], entry["neither"]) == (2, 0, 1, 1)
@@ -28,13 +28,13 @@ def test_two_reviewers_are_compared_by_their_numbers_and_by_the_side_of_the_thre
 
 
 def test_reviewers_who_never_differ_in_their_verdict_have_no_kappa() -> None:
-    [entry] = judge_agreement.entry(counted(({"a": 5, "b": 4}, None), ({"a": 4, "b": 5}, None)))["agreement"]
+    [entry] = judge_agreement.summarise(counted(({"a": 5, "b": 4}, None), ({"a": 4, "b": 5}, None)))["agreement"]
     assert entry["kappa"] is None
     assert entry["same_side"] == 2
 
 
 def test_three_reviewers_make_three_pairs_and_a_row_without_one_of_them_counts_for_the_others() -> None:
-    found = judge_agreement.entry(counted(({"a": 5, "b": 5, "c": 1}, None), ({"b": 5, "c": 5}, None)))["agreement"]
+    found = judge_agreement.summarise(counted(({"a": 5, "b": 5, "c": 1}, None), ({"b": 5, "c": 5}, None)))["agreement"]
     assert {tuple(entry["reviewers"]): entry["rows"] for entry in found} == {
         ("a", "b"): 1,
         ("a", "c"): 1,
@@ -44,7 +44,7 @@ def test_three_reviewers_make_three_pairs_and_a_row_without_one_of_them_counts_f
 
 def test_judges_and_their_mean_are_held_against_checked_answers() -> None:
     rows = [({"a": 5, "b": 1}, True), ({"a": 5, "b": 2}, False), ({"a": 5, "b": 5}, True), ({"a": 5, "b": 5}, None)]
-    found = {entry["judge"]: entry for entry in judge_agreement.entry(counted(*rows))["checked"]}
+    found = {entry["judge"]: entry for entry in judge_agreement.summarise(counted(*rows))["checked"]}
     assert set(found) == {"a", "b", judge_agreement.MEAN}
     assert (found["a"]["right_accepted"], found["a"]["wrong_accepted"]) == (2, 1)
     assert (found["b"]["right_accepted"], found["b"]["wrong_accepted"]) == (1, 0)
@@ -56,7 +56,7 @@ def test_a_judge_who_follows_the_place_is_told_from_one_who_follows_the_text() -
     total: Counter[str] = Counter()
     for gaps in ((2, -2), (1, -3), (2, 2), (-1, 1), (0, 1), (0, 0)):
         total.update(judge_agreement.of_orders({"j": gaps}))
-    [entry] = judge_agreement.entry(total)["orders"]
+    [entry] = judge_agreement.summarise(total)["orders"]
     assert (entry["rows"], entry["changed"]) == (6, 4)
     assert (entry["first_won_twice"], entry["second_won_twice"], entry["tie_in_one_order"]) == (2, 1, 1)
 
@@ -65,7 +65,7 @@ def test_judges_of_pairs_agree_when_they_name_the_same_winner() -> None:
     total: Counter[str] = Counter()
     for one, other in (((2, 2), (1, 1)), ((2, 2), (-1, -1)), ((1, -1), (0, 0))):
         total.update(judge_agreement.of_orders({"j": one, "k": other}))
-    [entry] = judge_agreement.entry(total)["agreement"]
+    [entry] = judge_agreement.summarise(total)["agreement"]
     assert (entry["question"], entry["rows"], entry["equal"], entry["both"]) == ("a better", 3, 2, 1)
 
 
@@ -74,7 +74,7 @@ def test_the_report_says_how_far_judges_can_be_trusted() -> None:
     counts.update(judge_agreement.of_orders({"j": (2, -2)}))
     entries = judges.entries([{"step": "steps[1] (judge)", "counts": counts}, {"step": "steps[2] (filter)"}])
     assert [entry["step"] for entry in entries] == ["steps[1] (judge)"]
-    text = "\n".join(judges.in_words(entries))
+    text = "\n".join(judges.describe(entries))
     assert "| `a` and `b` | 2 | 1 (50.0 %) | above 3: 1 (50.0 %) | 9.5 to 90.5 % | 0.00 |" in text
     assert "Of 2 checked answers, `a` is above 3 on 1 of 1 right answers (20.7 to 100.0 %) and 1 of 1 wrong" in text
     assert "the mean of all is above 3 on 0 of 1 right answers" in text
@@ -85,9 +85,9 @@ def test_the_report_says_how_far_judges_can_be_trusted() -> None:
 def test_a_round_of_a_loop_is_named() -> None:
     counts = counted(({"a": 5, "b": 5}, None))
     [entry] = judges.entries([{"step": "steps[1] (judge)", "round": 2, "counts": counts}])
-    assert "**steps[1] (judge), round 2**" in judges.in_words([entry])
+    assert "**steps[1] (judge), round 2**" in judges.describe([entry])
 
 
 def test_other_counters_of_a_step_are_no_judges() -> None:
     assert judges.entries([{"step": "steps[0] (x)", "counts": {"seen": 3}}]) == []
-    assert judges.in_words([]) == []
+    assert judges.describe([]) == []

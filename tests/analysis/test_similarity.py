@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blackbox_kd.analysis.embeddings import EmbeddingPool
-from blackbox_kd.analysis.similarity import MinHashPool, Pool, RougePool, rouge_l, tokens
+from blackbox_kd.analysis.similarity import MinHashPool, RougePool, SimilarityIndex, rouge_l, tokens
 from blackbox_kd.errors import SetupError
 from tests.support.tiny import tiny_model
 
@@ -104,13 +104,13 @@ def test_the_rouge_pool_finds_the_most_alike_text_and_its_exact_f1(texts: list[s
         assert found[1] == best == rouge_l(texts[found[0]], asked)
 
 
-def filled(pool: Pool, *texts: str) -> Pool:
+def filled(pool: SimilarityIndex, *texts: str) -> SimilarityIndex:
     for item in pool.encode(texts):
         pool.add(item)
     return pool
 
 
-def nearest(pool: Pool, text: str) -> tuple[int, float] | None:
+def nearest(pool: SimilarityIndex, text: str) -> tuple[int, float] | None:
     return pool.nearest(pool.encode([text])[0])
 
 

@@ -104,6 +104,6 @@ def test_a_win_rate_needs_comparisons(counts: tuple[int, int, int]) -> None:
 
 
 def test_the_module_is_imported_without_scipy() -> None:
-    code = "import sys, blackbox_kd.evidence; print('scipy' in sys.modules, 'numpy' in sys.modules)"
+    code = "import sys, blackbox_kd.analysis.statistics; print('scipy' in sys.modules, 'numpy' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.split() == ["False", "False"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from blackbox_kd.analysis.verdicts import bracketed, labelled
+from blackbox_kd.analysis.verdicts import bracketed, read_labelled
 
 PAIR = ("Answer 1", "Answer 2")
 TEN, FIVE = (1, 10), (1, 5)
@@ -26,7 +26,7 @@ READABLE = {
 
 @pytest.mark.parametrize("reply", READABLE.values(), ids=READABLE.keys())
 def test_labelled_numbers_are_read_off_the_last_lines(reply: str) -> None:
-    assert labelled(reply, PAIR, TEN) == {"Answer 1": 4.0, "Answer 2": 9.0}
+    assert read_labelled(reply, PAIR, TEN) == {"Answer 1": 4.0, "Answer 2": 9.0}
 
 
 UNREADABLE = {
@@ -52,22 +52,22 @@ UNREADABLE = {
 @pytest.mark.parametrize(("reply", "reason"), UNREADABLE.items())
 def test_what_does_not_stand_as_asked_is_no_number(reply: str, reason: str) -> None:
     with pytest.raises(ValueError, match=r".+") as caught:
-        labelled(reply, PAIR, TEN)
+        read_labelled(reply, PAIR, TEN)
     assert reason in str(caught.value)
 
 
 def test_what_the_judged_text_claims_for_itself_is_not_read_when_the_judge_quotes_it() -> None:
     claim = "Answer 1: 10\nAnswer 2: 1"
-    assert labelled(f"The first says of itself:\n{claim}\nIt is wrong.\nAnswer 1: 2\nAnswer 2: 8", PAIR, TEN) == {
+    assert read_labelled(f"The first says of itself:\n{claim}\nIt is wrong.\nAnswer 1: 2\nAnswer 2: 8", PAIR, TEN) == {
         "Answer 1": 2.0,
         "Answer 2": 8.0,
     }
     with pytest.raises(ValueError, match="its last lines"):
-        labelled(f"The first says of itself:\n{claim}\nI will not be told.", PAIR, TEN)
+        read_labelled(f"The first says of itself:\n{claim}\nI will not be told.", PAIR, TEN)
 
 
 def test_criteria_are_labels_too_whatever_their_case_and_markup() -> None:
-    found = labelled("Fine.\n_Clear steps_: 7.5\n**right_result**: 10", ["right_result", "clear steps"], TEN)
+    found = read_labelled("Fine.\n_Clear steps_: 7.5\n**right_result**: 10", ["right_result", "clear steps"], TEN)
     assert found == {"right_result": 10.0, "clear steps": 7.5}
     assert list(found) == ["right_result", "clear steps"]
 
@@ -122,6 +122,9 @@ def test_anything_else_is_no_score_and_no_number_is_bent_onto_the_scale(reply: s
 def test_a_scale_may_go_below_zero(written: str, number: int) -> None:
     scale = (-2, 2)
     assert bracketed(f"Step 2 is wrong.\n[{written}]", scale) == number
-    assert labelled(f"Why not.\nAnswer 1: {written}\nAnswer 2: 2", PAIR, scale) == {"Answer 1": number, "Answer 2": 2}
+    assert read_labelled(f"Why not.\nAnswer 1: {written}\nAnswer 2: 2", PAIR, scale) == {
+        "Answer 1": number,
+        "Answer 2": 2,
+    }
     with pytest.raises(ValueError, match="-3 is not on the scale from -2 to 2"):
         bracketed("[-3]", scale)

@@ -47,7 +47,7 @@ def test_a_reference_that_nothing_can_equal_is_the_rows_fault_whatever_the_text_
     kind: str, reference: str | None, text: str
 ) -> None:
     with pytest.raises(DataError, match="the reference"):
-        answers.judged(kind, text, reference, {})
+        answers.judge(kind, text, reference, {})
 
 
 @pytest.mark.parametrize(
@@ -66,4 +66,4 @@ def test_a_reference_that_nothing_can_equal_is_the_rows_fault_whatever_the_text_
 def test_a_text_is_judged_by_its_answer_and_without_one_it_is_wrong(
     kind: str, text: str, reference: object, found: tuple[str | None, bool]
 ) -> None:
-    assert answers.judged(kind, text, reference, {}) == found
+    assert answers.judge(kind, text, reference, {}) == found

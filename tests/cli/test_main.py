@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
-from blackbox_kd.paths import bundled
+from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe import yaml_source
 
 SCRIPT = [sys.executable, "-c", "from blackbox_kd.cli.main import main; main()"]
@@ -211,7 +211,7 @@ def test_the_schema_accepts_the_bundled_recipes_and_refuses_a_misspelt_field(fol
     schema = json.loads(cli(folder, "schema").stdout)
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
-    for path in bundled("recipes").glob("*.yaml"):
+    for path in find_bundled("recipes").glob("*.yaml"):
         values = yaml_source.read(path.read_text()).values
         assert list(validator.iter_errors(values)) == [], path
         values["steps"][0]["temprature"] = 1

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from blackbox_kd.engine.run import Options, Run
+from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.errors import BudgetReached, DataError, TooManyFailed, UserError
 from blackbox_kd.recipe.load import load_recipe
 
@@ -44,7 +44,7 @@ async def run(folder: Path, values: dict[str, Any], **options: Any) -> Run:
     (folder / "recipe.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     recipe = load_recipe(folder / "recipe.yaml", allow_code=allow_code)
     job = Run(
-        recipe, Options(cache=folder / "cache", run_dir=folder / "run", ledger=folder / "ledger.sqlite", **options)
+        recipe, RunOptions(cache=folder / "cache", run_dir=folder / "run", ledger=folder / "ledger.sqlite", **options)
     )
     await job.execute()
     return job
@@ -165,7 +165,7 @@ async def test_evaluate_stands_aside_of_the_flow_and_is_skipped_when_nothing_cha
 async def test_a_step_of_ones_own_runs_from_a_recipe(tmp_path: Path) -> None:
     (tmp_path / "shout.py").write_text(
         '"""Writes the response in capitals."""\n'
-        "from blackbox_kd.registry import StepConfig, row_step\n"
+        "from blackbox_kd.sdk import StepConfig, row_step\n"
         "class Config(StepConfig):\n"
         "    mark: str = '!'\n"
         "@row_step(reads=['response'], writes=['response'])\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.engine.row_errors import guarded
+from blackbox_kd.engine.row_errors import guard
 from blackbox_kd.engine.segment import Segment
 from blackbox_kd.errors import CallError, DataError, StepError
 from blackbox_kd.runs.accounts import Account
@@ -155,7 +155,7 @@ async def test_an_error_of_a_row_fails_it_in_a_table_step_as_in_a_row_step(
 
     left, _ = await stream(fails, rows=1)
     row = Row(id="r0")
-    assert [outcome for _, _, outcome in left] == await guarded(row, work()) == [Failed(row, kind, text)]
+    assert [outcome for _, _, outcome in left] == await guard(row, work()) == [Failed(row, kind, text)]
 
 
 async def test_an_error_that_is_no_rows_own_ends_the_run() -> None:
@@ -163,4 +163,4 @@ async def test_an_error_that_is_no_rows_own_ends_the_run() -> None:
         raise StepError("the model is gone")
 
     with pytest.raises(StepError, match="the model is gone"):
-        await guarded(Row(id="r0"), work())
+        await guard(Row(id="r0"), work())

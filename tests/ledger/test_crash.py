@@ -240,7 +240,7 @@ class TestPowerCut:
 TRACED = """
 import asyncio, os, sys
 from pathlib import Path
-from blackbox_kd.ledger import Ledger
+from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.schema import Usage
 
 async def buy(ledger, key):

@@ -202,7 +202,7 @@ FILL_THE_DISK = """
 import asyncio, sys
 from pathlib import Path
 from blackbox_kd.errors import LedgerError
-from blackbox_kd.ledger import Ledger, Spent
+from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.ledger.admin import rescue
 from blackbox_kd.schema import Usage
 

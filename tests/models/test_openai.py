@@ -21,9 +21,9 @@ from blackbox_kd.errors import (
     SetupError,
 )
 from blackbox_kd.models import Model, Setup, openai, vllm
-from blackbox_kd.models.http.chat import Endpoint, HttpChat
+from blackbox_kd.models.http.chat import Address, HttpChat
 from blackbox_kd.schema import Request, Row, Sampling
-from blackbox_kd.sdk.sampling import AskingConfig
+from blackbox_kd.sdk.sampling import SamplingConfig
 from tests.support.fake_server import FakeServer
 
 KEY = "sk-test-0123456789abcdef"
@@ -117,7 +117,7 @@ class TestWhatIsSent:
         with pytest.raises(ValueError, match=f"'{field}' cannot be set"):
             open_openai({"OPENAI_API_KEY": KEY}, extra_body={field: 1})
         with pytest.raises(ValueError, match=f"'{field}' cannot be set"):
-            AskingConfig(step="generate", extra={field: 1})
+            SamplingConfig(step="generate", extra={field: 1})
 
     async def test_the_body_on_the_wire_is_the_one_that_the_ledger_keeps(self) -> None:
         async with served() as (model, fake):
@@ -316,7 +316,7 @@ class TestBrokenConnections:
 
     async def test_a_body_that_stops_is_given_up_before_the_time_of_the_call_is_over(self) -> None:
         async with FakeServer(["drip"], drip_s=60.0) as fake:
-            chat = HttpChat(Endpoint(fake.url, None, 1, timeout_s=30.0, gap_s=0.2))
+            chat = HttpChat(Address(fake.url, None, 1, timeout_s=30.0, gap_s=0.2))
             with pytest.raises(ServerFault, match=r"stopped for 0\.2 s") as caught:
                 await chat.post({})
             await chat.close()

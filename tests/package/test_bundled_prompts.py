@@ -4,16 +4,16 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.paths import bundled
+from blackbox_kd.paths import find_bundled
 from blackbox_kd.sandbox.prompt import Prompt
-from blackbox_kd.sdk.reading import after_mark
+from blackbox_kd.sdk.reading import read_after_mark
 
 ROW = {"instruction": "How many?", "rationale": "3 + 4 = 7.", "student_response": "3 * 4 = 12.", "reference": "7"}
 
 
 def said(name: str, **values: Any) -> str:
     """The last message of a prompt."""
-    folder = bundled("prompts")
+    folder = find_bundled("prompts")
     return Prompt(name, folder / f"{name}.jinja", [folder]).render({**ROW, **values})[-1]["content"]
 
 
@@ -31,10 +31,12 @@ def test_a_refinement_is_asked_for_with_the_history_of_answers_and_without_the_r
 
 
 def test_the_mark_that_a_refinement_asks_for_is_the_one_that_its_comment_tells_recipes_to_cut_at() -> None:
-    source = (bundled("prompts") / "refine/by_mistake.jinja").read_text()
+    source = (find_bundled("prompts") / "refine/by_mistake.jinja").read_text()
     assert '`after: "Rationale:"`' in source
     assert '"Rationale:"' in said("refine/by_mistake", context=[])
-    assert after_mark("Gap: it multiplies.\n\nRationale:\n3 + 4 = 7.\nThe answer is 7.", "Rationale:").startswith("3 +")
+    assert read_after_mark("Gap: it multiplies.\n\nRationale:\n3 + 4 = 7.\nThe answer is 7.", "Rationale:").startswith(
+        "3 +"
+    )
 
 
 def test_a_first_round_without_history_shows_none() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.errors import BudgetReached
-from blackbox_kd.paths import bundled
+from blackbox_kd.paths import find_bundled
 from tests.promises.golden import replay
 from tests.promises.golden.replay import RECORDINGS
 from tests.support.runs import rows_of
@@ -47,7 +47,7 @@ def called(job: Any) -> dict[str, int]:
 
 def test_every_recipe_has_a_recording() -> None:
     recorded = {recording.name for recording in RECORDINGS}
-    assert recorded == {file.stem for file in bundled("recipes").glob("*.yaml")}
+    assert recorded == {file.stem for file in find_bundled("recipes").glob("*.yaml")}
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda recording: recording.name)
@@ -68,7 +68,7 @@ def test_a_recorded_run_is_replayed_without_a_call_and_ends_in_the_same_rows(rec
 def test_another_character_in_a_prompt_is_a_call_which_a_replay_does_not_make(recording: Path, tmp_path: Path) -> None:
     ready(recording, tmp_path)
     recipe = replay.load(recording)
-    shutil.copy(bundled("recipes") / f"{recording.name}.yaml", tmp_path / "recipe.yaml")
+    shutil.copy(find_bundled("recipes") / f"{recording.name}.yaml", tmp_path / "recipe.yaml")
     for name, prompt in recipe.prompts.items():
         mine = tmp_path / "prompts" / f"{name}.jinja"
         mine.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.engine.run import Options, Run
+from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.errors import BudgetReached, StepError, Stopped, TooManyFailed
 from blackbox_kd.recipe.load import load_recipe
 from tests.support.fake_server import FakeServer
@@ -24,7 +24,7 @@ def made(folder: Path, server: FakeServer, *, rows: int = 100, **changes: Any) -
     values = {"name": "demo", "data": {"train": {"path": "train.jsonl"}}, "models": {"teacher": teacher}}
     (folder / "recipe.yaml").write_text(json.dumps(values | {"steps": [step]} | changes))
     places = {"cache": folder / "cache", "run_dir": folder / "run", "ledger": folder / "ledger.sqlite"}
-    return Run(load_recipe(folder / "recipe.yaml"), Options(**places))
+    return Run(load_recipe(folder / "recipe.yaml"), RunOptions(**places))
 
 
 async def test_calls_that_were_lost_are_on_the_bill_of_the_run_that_lost_them(tmp_path: Path) -> None:

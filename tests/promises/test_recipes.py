@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 from jinja2 import meta
 
-from blackbox_kd.engine.run import Options, Run
-from blackbox_kd.paths import bundled
+from blackbox_kd.engine.run import Run, RunOptions
+from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.sandbox.prompt import Prompt, environment
-from blackbox_kd.sdk.fields import mentions
+from blackbox_kd.sdk.fields import references
 from tests.support.runs import rows_of, write_rows
 from tests.support.tiny import tiny_model
 
-RECIPES = sorted(bundled("recipes").glob("*.yaml"))
-PROMPTS = sorted(bundled("prompts").glob("**/*.jinja"))
+RECIPES = sorted(find_bundled("recipes").glob("*.yaml"))
+PROMPTS = sorted(find_bundled("prompts").glob("**/*.jinja"))
 ENV = {"OPENAI_API_KEY": "sk-of-nobody"}
 MODELINE = r"# yaml-language-server: \$schema=\S*recipe\.schema\.json"
 SCRIPT = (
@@ -89,7 +89,7 @@ def test_a_recipe_says_at_its_top_what_it_does_where_it_is_from_and_what_it_cost
 
 def replacements(recipe: Recipe, folder: Path) -> list[str]:
     """The `--set` assignments after which a recipe runs here, in seconds."""
-    students = {m.value for p in recipe.steps for m in mentions(p.config) if m.kind == "student"}
+    students = {m.value for p in recipe.steps for m in references(p.config) if m.kind == "student"}
     found: dict[str, Any] = {}
     for name in recipe.models:
         student = {"provider": "transformers", "model": str(tiny_model())}
@@ -105,7 +105,7 @@ def replacements(recipe: Recipe, folder: Path) -> list[str]:
         at = ".".join(map(str, planned.at))
         if planned.step.name == "train":
             found |= {f"{at}.{key}": value for key, value in (("max_steps", 1), ("batch_size", 2))}
-        elif planned.step.name == "evaluate" or (students & {m.value for m in mentions(planned.config)}):
+        elif planned.step.name == "evaluate" or (students & {m.value for m in references(planned.config)}):
             found[f"{at}.max_tokens"] = 4
         elif planned.step.name == "generate" and planned.config.rows is not None:  # type: ignore[attr-defined]
             found[f"{at}.rows"] = 4
@@ -119,7 +119,7 @@ def replacements(recipe: Recipe, folder: Path) -> list[str]:
 def test_three_rows_of_a_recipe_run_to_the_end(path: Path, tmp_path: Path) -> None:
     plain = load_recipe(path, env=ENV)
     recipe = load_recipe(path, overrides=replacements(plain, tmp_path), env={})
-    options = Options(
+    options = RunOptions(
         cache=tmp_path / "cache", run_dir=tmp_path / "run", ledger=tmp_path / "ledger.sqlite", limit=3, env={}
     )
     job = Run(recipe, options)
@@ -142,7 +142,7 @@ def test_three_rows_of_a_recipe_run_to_the_end(path: Path, tmp_path: Path) -> No
     assert [loop["most"] for loop in job.report.get("loops", [])] == [2] * len(recipe.loops)
 
 
-@pytest.mark.parametrize("path", PROMPTS, ids=lambda path: path.relative_to(bundled("prompts")).as_posix())
+@pytest.mark.parametrize("path", PROMPTS, ids=lambda path: path.relative_to(find_bundled("prompts")).as_posix())
 def test_a_prompt_says_at_its_top_what_it_asks_its_variables_and_its_source(path: Path) -> None:
     text = path.read_text()
     comment = re.match(r"\{#\n(.+?)\n#\}\n", text, flags=re.S)
@@ -151,7 +151,7 @@ def test_a_prompt_says_at_its_top_what_it_asks_its_variables_and_its_source(path
     assert re.match(r"[A-Z].+[.]\n", about, flags=re.S)
     assert len(source.strip()) > 10
     named = set(filter(None, re.split(r"[,\s]+", re.sub(r"\([^)]*\)", "", variables))))
-    prompt = Prompt(path.stem, path, [bundled("prompts")])
+    prompt = Prompt(path.stem, path, [find_bundled("prompts")])
     assert prompt.variables() <= named
     used = {name for part in prompt._sources for name in meta.find_undeclared_variables(environment([]).parse(part))}
     assert named <= used

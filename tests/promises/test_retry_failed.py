@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.engine.run import Options, Run
+from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.errors import TooManyFailed
 from blackbox_kd.recipe.load import load_recipe
 from tests.support.fake_server import FakeServer
@@ -40,7 +40,7 @@ async def run(folder: Path, recipe: dict[str, Any], **options: Any) -> Run:
     write_rows(folder / "train.jsonl", ROWS)
     (folder / "recipe.yaml").write_text(json.dumps(recipe))
     places = {"cache": folder / "cache", "run_dir": folder / "run", "ledger": folder / "ledger.sqlite"}
-    job = Run(load_recipe(folder / "recipe.yaml"), Options(**places, **options))
+    job = Run(load_recipe(folder / "recipe.yaml"), RunOptions(**places, **options))
     await job.execute()
     return job
 

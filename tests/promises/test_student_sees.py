@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blackbox_kd.engine.run import Options, Run
+from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.errors import RecipeError
 from blackbox_kd.recipe.load import load_recipe
 from tests.support.runs import rows_of, write_rows
@@ -78,7 +78,7 @@ def test_a_recipe_that_would_show_the_student_the_answer_is_refused(chain: dict[
                 load_recipe(folder / "recipe.yaml", allow_code=True)
             return
         loaded = load_recipe(folder / "recipe.yaml", allow_code=True)
-        job = Run(loaded, Options(cache=folder, run_dir=folder / "run", ledger=folder / "ledger.sqlite", env={}))
+        job = Run(loaded, RunOptions(cache=folder, run_dir=folder / "run", ledger=folder / "ledger.sqlite", env={}))
         asyncio.run(job.execute())
         prompts = [json.dumps(row["prompt"]) for row in rows_of(folder / "run" / "dataset" / "train.jsonl")]
         assert len(prompts) == 2

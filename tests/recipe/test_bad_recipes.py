@@ -14,13 +14,13 @@ import pytest
 
 from blackbox_kd import answers, models
 from blackbox_kd.errors import RecipeError
-from blackbox_kd.paths import bundled
+from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.sdk.registry import Registry
 
 FOLDER = Path(__file__).parent / "bad_recipes"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-PROMPTS = bundled("prompts")
+PROMPTS = find_bundled("prompts")
 LISTS = {
     "{steps}": Registry().names(),
     "{providers}": models.providers(),

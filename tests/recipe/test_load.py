@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from blackbox_kd.errors import Problem, RecipeError, UserError
-from blackbox_kd.paths import bundled
+from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe import yaml_source
 from blackbox_kd.recipe.load import build_recipe, load_recipe
 from blackbox_kd.recipe.spec import Recipe
@@ -60,7 +60,7 @@ def test_a_recipe_is_read_with_its_tables_models_prompts_and_steps(load: Load) -
     assert found.folder == Path.cwd()
 
 
-@pytest.mark.parametrize("path", sorted(bundled("recipes").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(find_bundled("recipes").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_that_comes_with_the_package_is_without_problems(path: Path) -> None:
     assert load_recipe(path, env={"OPENAI_API_KEY": "sk-0"}).steps
 
@@ -268,7 +268,7 @@ def test_versions_of_a_model_exist_from_their_training_on(load: Load, version: s
 
 PLUGIN = '''"""Adds a mark."""
 
-from blackbox_kd.registry import NewColumn, StepConfig, row_step
+from blackbox_kd.sdk import NewColumn, StepConfig, row_step
 from blackbox_kd.schema import Context, Row
 
 

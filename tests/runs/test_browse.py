@@ -22,18 +22,18 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_tables_are_listed_in_the_order_in_which_they_were_written(run: Path) -> None:
-    found = [(entry["table"], entry["rows"]) for entry in browse.tables(run)]
+    found = [(entry["table"], entry["rows"]) for entry in browse.list_tables(run)]
     assert found == [("00_train", 3), ("02_check", 2), ("10_train", 1), ("dropped", 1)]
 
 
 def test_what_the_latest_run_has_not_come_to_is_an_earlier_runs(run: Path) -> None:
-    assert browse.dataset(run) is None
+    assert browse.find_dataset(run) is None
     (run / "dataset").mkdir()
     write_rows(run / "dataset/train.jsonl", [{"prompt": "p", "completion": "c"}])
-    assert all(entry["current"] for entry in [*browse.tables(run), browse.dataset(run)] if entry)
+    assert all(entry["current"] for entry in [*browse.list_tables(run), browse.find_dataset(run)] if entry)
     (run / "report.json").write_text(json.dumps({"tables": ["00_train", "02_check"], "dataset": None}))
-    assert [entry["table"] for entry in browse.tables(run) if not entry["current"]] == ["10_train"]
-    assert browse.dataset(run) == {"path": str(run / "dataset"), "rows": 1, "current": False}
+    assert [entry["table"] for entry in browse.list_tables(run) if not entry["current"]] == ["10_train"]
+    assert browse.find_dataset(run) == {"path": str(run / "dataset"), "rows": 1, "current": False}
 
 
 @pytest.mark.parametrize(
@@ -41,32 +41,32 @@ def test_what_the_latest_run_has_not_come_to_is_an_earlier_runs(run: Path) -> No
     [("00_train", "00_train0"), ("train", "10_train0"), ("check", "02_check0"), ("dropped", "lost")],
 )
 def test_a_table_is_found_by_its_name_or_the_last_one_by_a_part_of_it(run: Path, name: str, first: str) -> None:
-    assert browse.rows(run, name, 1) == [{"id": first}]
+    assert browse.read_rows(run, name, 1) == [{"id": first}]
 
 
 @pytest.mark.parametrize(("count", "rows"), [(2, 2), (9, 3), (0, 0), (-1, 0)])
 def test_as_many_rows_as_wanted_are_shown(run: Path, count: int, rows: int) -> None:
-    assert len(browse.rows(run, "00_train", count)) == rows
+    assert len(browse.read_rows(run, "00_train", count)) == rows
 
 
 def test_a_table_that_is_not_there_is_an_error_with_those_that_are(run: Path) -> None:
     with pytest.raises(UserError, match="has no table 'chek'\n  tables: 00_train, 02_check, 10_train, dropped"):
-        browse.rows(run, "chek", 1)
+        browse.read_rows(run, "chek", 1)
 
 
 @pytest.mark.parametrize("name", Registry().names())
 def test_a_step_is_told_with_all_its_fields(name: str) -> None:
     step = Registry().get(name)
-    text = docs.step_text(name)
+    text = docs.describe_step(name)
     assert text.startswith(f"{name} ({step.kind} step)\n")
     for field, entry in step.config.model_fields.items():
         assert f"\n  {entry.alias or field} (" in text
         assert entry.description
-    [told] = docs.steps(name)
+    [told] = docs.document_steps(name)
     assert told["schema"]["properties"].keys() == {e.alias or f for f, e in step.config.model_fields.items()}
     json.dumps(told)
 
 
 def test_a_step_that_does_not_exist_is_an_error_with_a_guess() -> None:
     with pytest.raises(UserError, match="did you mean 'generate'"):
-        docs.step_text("genrate")
+        docs.describe_step("genrate")

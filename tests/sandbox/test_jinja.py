@@ -71,7 +71,7 @@ SET_OFF = """
 import json, resource, sys
 from pathlib import Path
 from blackbox_kd.errors import DataError
-from blackbox_kd.prompt import Prompt
+from blackbox_kd.sandbox.prompt import Prompt
 
 resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
 said = []

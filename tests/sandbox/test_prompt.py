@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from blackbox_kd.errors import DataError, UserError
-from blackbox_kd.paths import bundled
+from blackbox_kd.paths import find_bundled
 from blackbox_kd.sandbox.prompt import Prompt, find
 
 NOT_THERE = "ask.jinja: includes {!r}, which does not exist as a .jinja file beside it"
@@ -190,7 +190,7 @@ def test_prompts_are_found_in_the_order_of_the_places_with_or_without_their_endi
 
 
 def test_every_bundled_prompt_says_which_variables_it_gets() -> None:
-    places = [bundled("prompts")]
+    places = [find_bundled("prompts")]
     files = sorted(places[0].glob("**/*.jinja"))
     assert files
     for path in files:

@@ -9,8 +9,7 @@ from pydantic import BaseModel, Field
 
 from blackbox_kd.errors import SetupError
 from blackbox_kd.schema import Context, Row
-from blackbox_kd.sdk.fields import Mention, earlier, mentions, resolve
-from blackbox_kd.sdk.registry import (
+from blackbox_kd.sdk.fields import (
     Answer,
     Column,
     Expression,
@@ -19,14 +18,14 @@ from blackbox_kd.sdk.registry import (
     NewColumn,
     NewTable,
     PromptName,
-    Registry,
-    Step,
-    StepConfig,
+    Reference,
     StudentName,
     TableName,
-    row_step,
-    table_step,
+    earlier,
+    references,
+    resolve,
 )
+from blackbox_kd.sdk.registry import Registry, Step, StepConfig, row_step, table_step
 
 REGISTRY = Registry()
 NAMES = REGISTRY.names()
@@ -52,7 +51,7 @@ def _marks(annotation: object) -> list[object]:
         parts = [part for field in annotation.model_fields.values() for part in (field.annotation, *field.metadata)]
     else:
         parts = [*getattr(annotation, "__args__", ()), *getattr(annotation, "__metadata__", ())]
-    return [part for part in parts if type(part).__name__ == "Names"] + [
+    return [part for part in parts if type(part).__name__ == "Refers"] + [
         mark for part in parts for mark in _marks(part)
     ]
 
@@ -165,9 +164,9 @@ def config(**fields: object) -> Config:
 )
 def test_everything_that_a_config_names_is_found_where_it_stands(fields: dict[str, object], found: object) -> None:
     always = {("asked[0]", "model", "a"), ("prompt", "prompt", "plain"), ("as", "new column", "response")}
-    said = [(mention.field, mention.kind, mention.value) for mention in mentions(config(**fields))]
+    said = [(mention.field, mention.kind, mention.value) for mention in references(config(**fields))]
     assert [entry for entry in said if entry not in always or entry in found] == found
-    assert all(isinstance(mention, Mention) for mention in mentions(config(**fields)))
+    assert all(isinstance(mention, Reference) for mention in references(config(**fields)))
 
 
 def test_fields_that_take_an_earlier_steps_value_are_marked() -> None:
@@ -181,7 +180,7 @@ def test_patterns_stand_for_the_values_of_fields() -> None:
 
 PLUGIN = '''"""Keeps short replies."""
 
-from blackbox_kd.registry import Column, StepConfig, row_step
+from blackbox_kd.sdk import Column, StepConfig, row_step
 from blackbox_kd.schema import Context, Dropped, Row
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from blackbox_kd import answers
 from blackbox_kd.analysis import accuracy
-from blackbox_kd.engine.row_errors import guarded
+from blackbox_kd.engine.row_errors import guard
 from blackbox_kd.errors import CallError, ReplyFault
 from blackbox_kd.schema import Failed, Message, Outcome, Reply, Row, Usage
 from blackbox_kd.steps import evaluate
@@ -109,7 +109,7 @@ class Guarding(FakeContext):
         self, rows: Iterable[Row], work: Callable[[Row], Awaitable[list[Outcome]]]
     ) -> AsyncIterator[Outcome]:
         for row in rows:
-            for outcome in await guarded(row, work(row)):
+            for outcome in await guard(row, work(row)):
                 yield outcome
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.errors import ReplyFault, UnusableText
-from blackbox_kd.paths import bundled
+from blackbox_kd.paths import find_bundled
 from blackbox_kd.sandbox.prompt import Prompt, find
 from blackbox_kd.schema import Dropped, Failed, Message, Row
 from blackbox_kd.steps import judge
@@ -23,7 +23,7 @@ class Judges(FakeContext):
         super().__init__(lambda model, messages, _: say(model, messages[-1]["content"], len(self.asked) - 1))
 
     def render(self, prompt: str, row: Any) -> list[Message]:
-        path = find(prompt, [bundled("prompts")])
+        path = find(prompt, [find_bundled("prompts")])
         assert path is not None
         return Prompt(prompt, path).render(row)
 

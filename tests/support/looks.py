@@ -15,9 +15,9 @@ from blackbox_kd.calls import prices
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.engine.context import RunContext
-from blackbox_kd.engine.model_pool import OpenModels
-from blackbox_kd.engine.run import Options, Run
-from blackbox_kd.engine.state import Shared
+from blackbox_kd.engine.model_pool import ModelPool
+from blackbox_kd.engine.run import Run, RunOptions
+from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import BlackboxError, CallError
 from blackbox_kd.models import Model, ModelConfig, Setup, scripted
 from blackbox_kd.recipe.load import load_recipe
@@ -88,7 +88,7 @@ def furnish(folder: Path) -> Path:
     (folder / "told.jinja").write_text("{{ context | default('nothing') }} {{ instruction }}")
     (folder / "said.py").write_text("def reply(messages, row, sample):\n    return 'said by a function'\n")
     (folder / "shout.py").write_text(
-        "from blackbox_kd.registry import StepConfig, row_step\n"
+        "from blackbox_kd.sdk import StepConfig, row_step\n"
         "@row_step(reads=['response'], writes=['response'])\n"
         "async def run(row, config: StepConfig, ctx):\n"
         "    return row | {'response': row['response'].upper()}\n"
@@ -140,7 +140,7 @@ async def ran(values: Mapping[str, Any], *sets: str, check_only: bool = False) -
 
 async def executed(recipe: Recipe, folder: Path) -> None:
     places = {"cache": folder / "cache", "run_dir": folder / "run", "ledger": folder / "ledger.sqlite"}
-    await Run(recipe, Options(**places, env={})).execute()
+    await Run(recipe, RunOptions(**places, env={})).execute()
 
 
 def column(name: str) -> RunLook:
@@ -452,9 +452,9 @@ def adapter_from(start: str) -> str | None:
         (folder / "recipe.yaml").write_text(json.dumps(values))
         recipe = load_recipe(folder / "recipe.yaml", env={})
         with RunFolder(folder / "run") as run_folder:
-            known = OpenModels(recipe, folder / "cache", {})
+            known = ModelPool(recipe, folder / "cache", {})
             known.versions["student"] = [adapter()]
-            context = RunContext(Shared(recipe, run_folder, known, None), recipe.steps[0])  # type: ignore[arg-type]
+            context = RunContext(RunState(recipe, run_folder, known, None), recipe.steps[0])  # type: ignore[arg-type]
             rows = [Row({"id": "r", "instruction": "a", "response": "b"})]
             task = asyncio.ensure_future(context.train("student", "sft", chosen, rows))
             job = folder / "run/work/train_student@2.json"

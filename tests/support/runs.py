@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.engine.run import Options, Run
+from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.recipe.load import load_recipe
 from tests.support.tiny import tiny_model
 
@@ -40,7 +40,7 @@ def execute(
     env = options.pop("env", {})
     recipe = load_recipe(folder / "recipe.yaml", allow_code=allow_code, env=env)
     places = {"cache": folder / "cache", "run_dir": folder / run_dir, "ledger": folder / "ledger.sqlite"}
-    job = Run(recipe, Options(**(places | options), env=env))
+    job = Run(recipe, RunOptions(**(places | options), env=env))
     asyncio.run(job.execute())
     return job
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blackbox_kd.schema import Memory, Row
-from blackbox_kd.tables.sampling import Drawn, Ids, quotas
+from blackbox_kd.tables.sampling import Drawn, Ids, share_out
 from tests.support.fakes import rows
 
 THREE = Memory("pool", rows({"n": 0}, {"n": 1}, {"n": 2}))
@@ -41,7 +41,7 @@ def test_from_an_empty_table_none_are_drawn(wanted: int) -> None:
 @settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=3), st.floats(0.01, 100), min_size=1, max_size=8), st.integers(0, 1000))
 def test_whole_numbers_add_up_to_the_total_and_none_is_a_row_off_its_share(weights, total) -> None:
-    found = quotas(weights, total)
+    found = share_out(weights, total)
     assert sum(found.values()) == total
     mass = sum(weights.values())
     assert all(abs(found[name] - total * weight / mass) < 1 + 1e-6 for name, weight in weights.items())
@@ -57,7 +57,7 @@ def test_whole_numbers_add_up_to_the_total_and_none_is_a_row_off_its_share(weigh
     ],
 )
 def test_the_largest_remainders_are_rounded_up(weights, total, expected) -> None:
-    assert quotas(weights, total) == expected
+    assert share_out(weights, total) == expected
 
 
 def test_a_row_whose_id_is_taken_gets_the_first_free_id_below_it() -> None:

@@ -131,7 +131,7 @@ async def test_all_weights_are_measured_against_the_model_with_its_adapter_merge
     assert result["preferences"]["evaluation_margin"]["last"] > 0
     assert await said(tmp_path, None, tmp_path / "out") != await said(tmp_path, fine_tuned)
     again = json.loads((tmp_path / "out.json").read_text()) | {"model": str(tmp_path / "out"), "adapter_from": None}
-    assert dpo.fine_tuned(again)
+    assert dpo.is_fine_tuned(again)
 
 
 async def test_a_pair_whose_worse_text_would_be_cut_is_refused(tmp_path: Path) -> None:

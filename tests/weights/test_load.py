@@ -9,7 +9,7 @@ import pytest
 from blackbox_kd.engine.run import Run
 from blackbox_kd.errors import SetupError, UserError
 from blackbox_kd.models import Setup, transformers
-from blackbox_kd.paths import cache_folder
+from blackbox_kd.paths import find_cache_folder
 from blackbox_kd.schema import Request, Row, Sampling
 from blackbox_kd.training import preflight
 from blackbox_kd.weights import load, locate
@@ -41,7 +41,7 @@ def test_the_plain_form_ends_the_last_answer_and_no_other() -> None:
 @pytest.mark.parametrize("answer", ["4", "4 apples,\nor so", "\n4", ": 4", ""])
 def test_a_prompt_in_the_plain_form_is_the_beginning_of_prompt_and_answer(answer: str) -> None:
     spec = str(tiny_model()) if locate.problem(SMOLLM2, Path()) else SMOLLM2
-    place = locate.resolve(spec, cache_folder(), Path())
+    place = locate.resolve(spec, find_cache_folder(), Path())
     tokenizer = load.tokenizer(place, load.PLAIN_TEMPLATE)
     row = {"prompt": TALK, "completion": [{"role": "assistant", "content": answer}]}
     assert preflight.check_template(tokenizer, [row], ["completion"]).tokens[0] > 20

@@ -4,11 +4,11 @@ from collections.abc import Coroutine
 from typing import Any
 
 from blackbox_kd.calls import prices
-from blackbox_kd.calls.batch.jobs import Job
+from blackbox_kd.calls.batch.jobs import BatchItem
 from blackbox_kd.calls.batch.queue import Batches, batch_price
 from blackbox_kd.calls.batch.store import Noted
 from blackbox_kd.calls.budget import Budget
-from blackbox_kd.calls.call import Asked, Call
+from blackbox_kd.calls.call import Call, ModelState
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.errors import AskedElsewhere, CallError
@@ -75,7 +75,7 @@ class BatchingCaller(Caller):
         prompt, max_tokens = prices.most_prompt_tokens(request.messages), request.sampling.max_tokens
         tokens, usd = prices.most_tokens(prompt, max_tokens), prices.most(asked.price, prompt, max_tokens)
         reservation = await self._budget.wait(usd, tokens, model=asked.counts.name)
-        job = Job(call.key, call.wire, Noted(request.row.id, usd, tokens), yields=self._elsewhere.waits(call))
+        job = BatchItem(call.key, call.wire, Noted(request.row.id, usd, tokens), yields=self._elsewhere.waits(call))
         try:
             result = await self._batches.ask(asked.model, asked.counts.name, job)
         except (CallError, AskedElsewhere):
@@ -96,7 +96,7 @@ class BatchingCaller(Caller):
         asked.counts.paid(used, result.cost_usd)
         return result.completion, False
 
-    def _known(self, model: Model, name: str) -> Asked:
+    def _known(self, model: Model, name: str) -> ModelState:
         is_new = name not in self._asked
         asked = super()._known(model, name)
         if is_new and getattr(model.config, "batch", False):

@@ -60,7 +60,7 @@ class Result:
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class BatchItem:
     """One request, through all the batches that it is handed in with.
 
     Args:

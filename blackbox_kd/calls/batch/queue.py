@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from blackbox_kd.calls import prices
-from blackbox_kd.calls.batch.jobs import Job, Limits, Result
+from blackbox_kd.calls.batch.jobs import BatchItem, Limits, Result
 from blackbox_kd.calls.batch.store import Record, Store
 from blackbox_kd.calls.batch.submission import BatchWork
 from blackbox_kd.calls.prices import TieredPrice
@@ -63,7 +63,7 @@ class Batches:
         self.is_busy: Callable[[], bool] = lambda: False
         """Whether other calls are under way, that may bring more requests: a file then waits longer."""
 
-    async def ask(self, model: Model, name: str, job: Job) -> Result:
+    async def ask(self, model: Model, name: str, job: BatchItem) -> Result:
         """What comes of a request; it is in the ledger when this returns.
 
         Raises:
@@ -137,14 +137,14 @@ class _Collector:
         self._is_busy = is_busy
         self._most_lines = limits.lines
         self._refusals = 0
-        self._jobs: list[Job] = []
+        self._jobs: list[BatchItem] = []
         self._size = 0
         self._latest = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._running: dict[asyncio.Task[None], list[Job]] = {}
+        self._running: dict[asyncio.Task[None], list[BatchItem]] = {}
         self._turn = asyncio.Lock()
 
-    def add(self, job: Job) -> None:
+    def add(self, job: BatchItem) -> None:
         """Takes a request."""
         size = len(job.write())
         if self._size + size > self._limits.size:
@@ -186,7 +186,7 @@ class _Collector:
         task.add_done_callback(self._running.pop)
         self._jobs, self._size = [], 0
 
-    async def _run(self, jobs: list[Job]) -> None:
+    async def _run(self, jobs: list[BatchItem]) -> None:
         """Hands in a file, waits for its results, and hands in again what came to nothing."""
         mine = jobs
         is_narrowed = self._most_lines < self._limits.lines  # one at a time then: the queue is full
@@ -211,7 +211,7 @@ class _Collector:
             for job in mine:
                 job.broken(copy.copy(error))
 
-    def _sorted(self, left: dict[Job, CallError], handed_in: int) -> list[Job]:
+    def _sorted(self, left: dict[BatchItem, CallError], handed_in: int) -> list[BatchItem]:
         """Those requests that are worth another try; the others are told why."""
         kinds = {error.kind for error in left.values()}
         if kinds.intersection(REFUSED_AS_A_WHOLE):

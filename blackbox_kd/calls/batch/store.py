@@ -92,7 +92,7 @@ class Store:
         self._write(
             path.with_suffix(".part"), [json.dumps(asdict(record), ensure_ascii=False).encode(errors="replace")]
         )
-        with _said(path):
+        with _say_errors(path):
             path.with_suffix(".part").replace(path)
             self._sync_folder()
 
@@ -105,7 +105,7 @@ class Store:
     def wires(self, record: Record) -> dict[str, dict[str, Any]]:
         """The requests of a record by key, as the ledger keeps them."""
         path = self.path(record).with_suffix(".jsonl")
-        with _said(path), path.open("rb") as file:
+        with _say_errors(path), path.open("rb") as file:
             lines = map(json.loads, file)
             return {line["custom_id"]: {"url": record.wire_url, "body": line["body"]} for line in lines}
 
@@ -116,7 +116,7 @@ class Store:
             if not orphan.with_suffix(".json").exists():  # a kill came in the middle of `remove`
                 orphan.unlink(missing_ok=True)
         for path in self.folder.glob("*.json"):
-            with _said(path):
+            with _say_errors(path):
                 values = json.loads(path.read_bytes())
                 values["calls"] = {key: Noted(*noted) for key, noted in values["calls"].items()}
                 record = Record(**values)
@@ -127,7 +127,7 @@ class Store:
     def remove(self, record: Record) -> None:
         """Forgets a batch."""
         path = self.path(record)
-        with _said(path):
+        with _say_errors(path):
             path.unlink(missing_ok=True)
             path.with_suffix(".jsonl").unlink(missing_ok=True)
         with suppress(OSError):  # other batches are recorded there
@@ -142,7 +142,7 @@ class Store:
         return self.folder / f"{record.mark}.json"
 
     def _write(self, path: Path, lines: Iterable[bytes]) -> None:
-        with _said(path):
+        with _say_errors(path):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with open_anew(path) as file:
                 file.writelines(lines)
@@ -160,7 +160,7 @@ class Store:
 
 
 @contextmanager
-def _said(path: Path) -> Iterator[None]:
+def _say_errors(path: Path) -> Iterator[None]:
     """Tells the user of a file that cannot be used."""
     try:
         yield

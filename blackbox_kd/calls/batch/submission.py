@@ -20,7 +20,7 @@ from typing import TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay
 
 from blackbox_kd.calls import prices
-from blackbox_kd.calls.batch.jobs import Job, Limits, Result
+from blackbox_kd.calls.batch.jobs import BatchItem, Limits, Result
 from blackbox_kd.calls.batch.store import Record, Store
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.errors import AskedElsewhere, CallError, EndpointRefused, RequestRejected, ServerFault, StepError
@@ -69,7 +69,7 @@ class BatchWork:
         self._limits = limits
         self._say = say
 
-    async def run(self, jobs: list[Job]) -> dict[Job, CallError]:
+    async def run(self, jobs: list[BatchItem]) -> dict[BatchItem, CallError]:
         """Handing in, waiting, and storing what came; returns the requests without a reply, and why.
 
         Raises:
@@ -80,7 +80,7 @@ class BatchWork:
         wire_url = str(jobs[0].wire["url"])
         record = await asyncio.to_thread(self._store.note, self._name, self._api.base_url, wire_url, noted)
         waiting = await self._intend(jobs)
-        left: dict[Job, CallError] = {}
+        left: dict[BatchItem, CallError] = {}
         if waiting:
             try:
                 await self._hand_in(record, list(waiting.values()))
@@ -105,16 +105,16 @@ class BatchWork:
             batch = await self._ended(record)
             wires = await asyncio.to_thread(self._store.wires, record)
             known = [key for key in wires if key in record.calls and self._ledger.get(key) is None]
-            waiting = await self._intend([Job(key, wires[key], record.calls[key]) for key in known])
+            waiting = await self._intend([BatchItem(key, wires[key], record.calls[key]) for key in known])
             left = await self._results(record, batch, waiting)
             await self._abandon(left)
         await asyncio.to_thread(self._store.take_back, record, was_charged=record.batch_id is not None)
         await asyncio.to_thread(self._store.remove, record)
 
-    async def _intend(self, jobs: Sequence[Job]) -> dict[str, Job]:
+    async def _intend(self, jobs: Sequence[BatchItem]) -> dict[str, BatchItem]:
         """Intents for all in the ledger; returns, by key, those that nobody has bought or asks for in the meantime."""
 
-        async def intend(job: Job) -> str | AskedElsewhere | None:
+        async def intend(job: BatchItem) -> str | AskedElsewhere | None:
             row_id, usd, tokens = job.noted
             try:
                 return await self._ledger.intend(
@@ -129,7 +129,7 @@ class BatchWork:
             except AskedElsewhere as error:
                 return error
 
-        left: dict[str, Job] = {}
+        left: dict[str, BatchItem] = {}
         for start in range(0, len(jobs), AT_ONCE):
             some = jobs[start : start + AT_ONCE]
             for job, body in zip(some, await asyncio.gather(*map(intend, some)), strict=True):
@@ -141,12 +141,12 @@ class BatchWork:
                     job.came(Result(Completion(body), is_replayed=True))
         return left
 
-    async def _abandon(self, errors: Mapping[Job, CallError]) -> None:
+    async def _abandon(self, errors: Mapping[BatchItem, CallError]) -> None:
         """Takes back the intents of requests that came to nothing."""
         await asyncio.gather(*(self._ledger.abandon(job.key, error.kind) for job, error in errors.items()))
 
-    async def _hand_in(self, record: Record, jobs: list[Job]) -> None:
-        path = await asyncio.to_thread(self._store.write_requests, record, map(Job.write, jobs))
+    async def _hand_in(self, record: Record, jobs: list[BatchItem]) -> None:
+        path = await asyncio.to_thread(self._store.write_requests, record, map(BatchItem.write, jobs))
         for job in jobs:
             job.line = b""
             job.handed_in += 1
@@ -196,7 +196,7 @@ class BatchWork:
                 return batch
             pause_s = min(self._limits.longest_look_s, GROWTH * pause_s)
 
-    async def _results(self, record: Record, batch: Batch, waiting: dict[str, Job]) -> dict[Job, CallError]:
+    async def _results(self, record: Record, batch: Batch, waiting: dict[str, BatchItem]) -> dict[BatchItem, CallError]:
         """Stores the results of requests that wait; returns those without one, and why."""
         asked = len(waiting)
         errors: dict[str, CallError] = {}
@@ -211,7 +211,7 @@ class BatchWork:
             for job, error in left.items()
         }
 
-    async def _read(self, batch: Batch, waiting: dict[str, Job], errors: dict[str, CallError]) -> None:
+    async def _read(self, batch: Batch, waiting: dict[str, BatchItem], errors: dict[str, CallError]) -> None:
         """Takes what the files of a batch hold out of `waiting`.
 
         Raises:
@@ -224,7 +224,7 @@ class BatchWork:
             raise ServerFault(f"{len(seen):,} of its {batch.done:,} results could be read", kind="unreadable")
 
     async def _read_file(
-        self, file_id: str, waiting: dict[str, Job], errors: dict[str, CallError], seen: set[str]
+        self, file_id: str, waiting: dict[str, BatchItem], errors: dict[str, CallError], seen: set[str]
     ) -> None:
         found: dict[str, str] = {}
         async with aclosing(self._api.lines(file_id)) as lines:
@@ -241,8 +241,8 @@ class BatchWork:
                     found = {}
         await self._settle(found, waiting)
 
-    async def _settle(self, bodies: Mapping[str, str], waiting: dict[str, Job]) -> None:
-        async def settle(job: Job, body: str) -> None:
+    async def _settle(self, bodies: Mapping[str, str], waiting: dict[str, BatchItem]) -> None:
+        async def settle(job: BatchItem, body: str) -> None:
             completion = Completion(body)
             cost_usd = prices.cost(self._price, completion.usage)
             await self._ledger.settle(job.key, body, usage=completion.usage or Usage(), cost_usd=cost_usd)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from blackbox_kd.analysis.statistics import wilson
 from blackbox_kd.calls import prices
-from blackbox_kd.engine.estimate.dry_caller import Asked
+from blackbox_kd.engine.estimate.dry_caller import DryCall
 from blackbox_kd.engine.estimate.dry_run import has_weights
 from blackbox_kd.models import ModelConfig, Price
 from blackbox_kd.schema import Usage
@@ -120,25 +120,31 @@ class Line:
 
     def entry(self) -> dict[str, Any]:
         """As JSON holds it."""
-        return {"step": self.step, "model": self.model, "paid": self.paid, "measured": self.measured, **sums([self])}
+        return {
+            "step": self.step,
+            "model": self.model,
+            "paid": self.paid,
+            "measured": self.measured,
+            **sum_lines([self]),
+        }
 
 
-def added(values: Iterable[Span]) -> Span:
+def add_up(values: Iterable[Span]) -> Span:
     """The sum of spans."""
     return sum(values, start=NOTHING)
 
 
-def sums(lines: list[Line]) -> dict[str, Any]:
+def sum_lines(lines: list[Line]) -> dict[str, Any]:
     """Lines added up, as JSON holds them; `usd` is None as soon as one price is not known."""
     usd = [line.usd for line in lines if line.usd is not None]
     return {
-        "calls": added(line.calls for line in lines).entry(),
-        "prompt_tokens": added(line.prompt for line in lines).entry(),
-        "completion_tokens": added(line.completion for line in lines).entry(),
-        "tokens": added(line.prompt + line.completion for line in lines).entry(),
-        "usd": added(usd).entry(6) if len(usd) == len(lines) else None,
-        "usd_known": added(usd).entry(6),
-        "seconds": added(line.seconds for line in lines).entry(1),
+        "calls": add_up(line.calls for line in lines).entry(),
+        "prompt_tokens": add_up(line.prompt for line in lines).entry(),
+        "completion_tokens": add_up(line.completion for line in lines).entry(),
+        "tokens": add_up(line.prompt + line.completion for line in lines).entry(),
+        "usd": add_up(usd).entry(6) if len(usd) == len(lines) else None,
+        "usd_known": add_up(usd).entry(6),
+        "seconds": add_up(line.seconds for line in lines).entry(1),
     }
 
 
@@ -154,24 +160,24 @@ class Asking:
         before: paid calls of the same step in earlier rounds, for what this one has none of.
     """
 
-    found: list[Asked]
+    found: list[DryCall]
     rest: Span
-    like: list[Asked]
-    extremes: tuple[list[Asked], list[Asked]] | None = None
-    before: list[Asked] = field(default_factory=list)
+    like: list[DryCall]
+    extremes: tuple[list[DryCall], list[DryCall]] | None = None
+    before: list[DryCall] = field(default_factory=list)
 
     @property
-    def paid(self) -> list[Asked]:
+    def paid(self) -> list[DryCall]:
         """Calls whose reply is in the ledger."""
         return [asked for asked in self.found if asked.usage is not None]
 
     @property
-    def missing(self) -> list[Asked]:
+    def missing(self) -> list[DryCall]:
         """Calls of rows that are there, still to be made."""
         return [asked for asked in self.found if asked.usage is None]
 
     @property
-    def seen(self) -> list[Asked]:
+    def seen(self) -> list[DryCall]:
         """Calls that show what replies are like."""
         return self.paid or self.before
 
@@ -197,7 +203,7 @@ class Asking:
         low, high = wilson(faults, len(seen))
         return Span(low, faults / len(seen), high)
 
-    def _shown(self, like: list[Asked]) -> list[Asked]:
+    def _shown(self, like: list[DryCall]) -> list[DryCall]:
         return [*self.missing, *like] or self.paid
 
     def _calls(self) -> Span:
@@ -209,7 +215,7 @@ class Asking:
         tries = max(asked.tries for asked in [*missing, *self.like])
         begun = [asked for asked in missing if asked.attempt]
         found = (self.rest + (len(missing) - len(begun))) * _until_usable(share, tries)
-        return found + added(_until_usable(share, asked.tries - asked.attempt) for asked in begun)
+        return found + add_up(_until_usable(share, asked.tries - asked.attempt) for asked in begun)
 
     def _prompt(self) -> Span:
         """Prompt tokens of one call."""
@@ -221,7 +227,7 @@ class Asking:
         shown = self._shown(self.like)
         return sizes / BYTES_PER_TOKEN + (MESSAGE_TOKENS * fmean(a.messages for a in shown) if shown else 0)
 
-    def _size(self, like: list[Asked], case: Case) -> float:
+    def _size(self, like: list[DryCall], case: Case) -> float:
         """Bytes of a prompt in a case: the mean over the calls of rows that are there and those that are not."""
         shown = like or self._shown(like)
         rest, each = self.rest.at(case), fmean(asked.prompt_bytes for asked in shown) if shown else 0.0
@@ -231,10 +237,10 @@ class Asking:
 
 def _until_usable(share: Span, tries: int) -> Span:
     """Calls for a usable reply, or until nobody asks any more, if so large a share cannot be used."""
-    return added(share.each(lambda s, power: s**power, attempt) for attempt in range(max(1, tries)))
+    return add_up(share.each(lambda s, power: s**power, attempt) for attempt in range(max(1, tries)))
 
 
-def _reply_tokens(shown: list[Asked], paid: list[Asked]) -> Span:
+def _reply_tokens(shown: list[DryCall], paid: list[DryCall]) -> Span:
     """Completion tokens of one call: the mean of those that are known, and what it can be missed by."""
     limits = [asked.max_tokens for asked in shown]
     bounds = [limit for limit in limits if limit is not None]
@@ -258,7 +264,7 @@ def _usd(price: Price | None, prompt: Span, reply: Span) -> Span:
     return prompt.each(cost, reply)
 
 
-def _seconds(config: ModelConfig, calls: Span, tokens: Span, reply: Span, paid: list[Asked]) -> Span:
+def _seconds(config: ModelConfig, calls: Span, tokens: Span, reply: Span, paid: list[DryCall]) -> Span:
     """How long calls take, as many at once as the recipe allows."""
     if config.local:
         return calls * reply / WEIGHTS_TOKENS_S if has_weights(config) else NOTHING

@@ -19,7 +19,7 @@ PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class DryCall:
     """A call that a step makes.
 
     Args:
@@ -99,7 +99,7 @@ class Rehearsing(Caller):
             looks_up: whether replies are looked up; the rows of a sample stand for others, whose calls are not made
                 yet.
         """
-        self.asked: list[Asked] = []
+        self.asked: list[DryCall] = []
         self.probed: list[Probed] = []
         self._probes, self._looks_up = probes, looks_up
 
@@ -120,7 +120,7 @@ class Rehearsing(Caller):
             CallError: there is none; the call is among those `asked`.
         """
         wanted = _WANTED.get()
-        asked = _asked(call, wanted.tries)
+        asked = _dry_call(call, wanted.tries)
         is_paid = self._looks_up and self._replies.get(call.key) is not None
         is_probe = not is_paid and self._looks_up and self._probes > 0 and not call.asked.model.config.local
         if not is_paid and not is_probe:
@@ -144,9 +144,9 @@ class Rehearsing(Caller):
         return came, is_replayed
 
 
-def _asked(call: Call, tries: int) -> Asked:
+def _dry_call(call: Call, tries: int) -> DryCall:
     """A call that is still to be made."""
     sampling, messages = call.request.sampling, call.request.messages
     size = sum(len(message["content"].encode(errors="replace")) for message in messages)
     name, attempt = call.asked.counts.name, call.request.attempt
-    return Asked(name, size, len(messages), sampling.max_tokens, sampling.varies, attempt=attempt, tries=tries)
+    return DryCall(name, size, len(messages), sampling.max_tokens, sampling.varies, attempt=attempt, tries=tries)

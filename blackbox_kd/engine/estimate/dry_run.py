@@ -15,15 +15,15 @@ from typing import Any, NoReturn
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.concurrency import in_order
 from blackbox_kd.engine.context import RunContext
-from blackbox_kd.engine.estimate.dry_caller import NOT_BOUGHT, Asked, Probed, Rehearsing
-from blackbox_kd.engine.model_pool import OpenModels
-from blackbox_kd.engine.row_errors import OWN_ERRORS, failure
-from blackbox_kd.engine.sharding.shard import spent_in_shards
-from blackbox_kd.engine.state import Shared
+from blackbox_kd.engine.estimate.dry_caller import NOT_BOUGHT, DryCall, Probed, Rehearsing
+from blackbox_kd.engine.model_pool import ModelPool
+from blackbox_kd.engine.row_errors import OWN_ERRORS, fail_row
+from blackbox_kd.engine.sharding.shard import sum_spent
+from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import CallError, SetupError, StepError
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.models import Model, ModelConfig
-from blackbox_kd.recipe.spec import Planned, Recipe
+from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.schema import Dropped, Memory, Outcome, Request, Row, Table
 
@@ -56,7 +56,7 @@ def has_weights(config: ModelConfig) -> bool:
     return config.local and bool(getattr(config, "trainable", False))
 
 
-class RehearsalModels(OpenModels):
+class RehearsalModels(ModelPool):
     """Models by the names that steps use; those with weights, and versions that training has yet to make, unopened."""
 
     def __init__(self, recipe: Recipe, env: Env) -> None:
@@ -100,7 +100,7 @@ class Rehearsed:
     waiting: list[Row] = field(default_factory=list)
     dropped: int = 0
     failed: int = 0
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[DryCall] = field(default_factory=list)
     probed: list[Probed] = field(default_factory=list)
     named: dict[str, list[Row]] = field(default_factory=dict)
     is_whole: bool = False
@@ -122,7 +122,7 @@ class Rehearsed:
 class RehearsalContext(RunContext):
     """The context of a step in a rehearsal; `tables` finds its tables."""
 
-    def __init__(self, shared: Shared, planned: Planned, tables: Tables) -> None:
+    def __init__(self, shared: RunState, planned: PlannedStep, tables: Tables) -> None:
         super().__init__(shared, planned)
         self._tables = tables
 
@@ -154,11 +154,11 @@ class Rehearsal:
         self._budget = Budget(**recipe.head.budget.model_dump(), spent=self.spent())
         self.caller = Rehearsing(ledger, self._budget)
         self.models = RehearsalModels(recipe, env)
-        self._shared = Shared(recipe, folder, self.models, self.caller)
+        self._shared = RunState(recipe, folder, self.models, self.caller)
 
     def spent(self) -> Spent:
         """What is gone of the budget."""
-        return self.ledger.spent() + spent_in_shards(self.ledger, self.ledger.run)
+        return self.ledger.spent() + sum_spent(self.ledger, self.ledger.run)
 
     def stop(self) -> bool:
         """Lets no new probe begin; whether some are under way."""
@@ -166,12 +166,12 @@ class Rehearsal:
         self.caller.stop()
         return self._shared.asking > 0
 
-    def context(self, planned: Planned, tables: Tables) -> RunContext:
+    def context(self, planned: PlannedStep, tables: Tables) -> RunContext:
         """What a step is given in the rehearsal."""
         return RehearsalContext(self._shared, planned, tables)
 
     async def rehearse(
-        self, planned: Planned, rows: list[Row], tables: Tables, *, probes: int = 0, looks_up: bool = True
+        self, planned: PlannedStep, rows: list[Row], tables: Tables, *, probes: int = 0, looks_up: bool = True
     ) -> Rehearsed:
         """Lets a step work on rows.
 
@@ -207,7 +207,7 @@ def _place(outcome: Outcome) -> bytes:
     return (outcome if isinstance(outcome, Row) else outcome.row).id.encode(errors="replace")
 
 
-async def _outcomes(planned: Planned, row: Row, context: RunContext) -> list[Outcome]:
+async def _outcomes(planned: PlannedStep, row: Row, context: RunContext) -> list[Outcome]:
     """What a row step makes of a row, as `segment` has it."""
     outcomes: list[Outcome] = []
     try:
@@ -217,12 +217,14 @@ async def _outcomes(planned: Planned, row: Row, context: RunContext) -> list[Out
         else:
             outcomes.append(await planned.step.run(row, planned.config, context))
     except OWN_ERRORS as error:
-        outcomes.append(failure(row, error))
+        outcomes.append(fail_row(row, error))
     return outcomes
 
 
 @contextmanager
-def opened(recipe: Recipe, ledger: Path, run: str, env: Env, *, probing: bool) -> Iterator[tuple[Rehearsal, bool]]:
+def open_dry_run(
+    recipe: Recipe, ledger: Path, run: str, env: Env, *, probing: bool
+) -> Iterator[tuple[Rehearsal, bool]]:
     """A rehearsal, and whether its ledger can hold replies: one that is not there is made for probes alone."""
     with ExitStack() as stack:
         empty = Path(stack.enter_context(TemporaryDirectory(prefix="blackbox-kd-")))

@@ -1,7 +1,7 @@
 """What a run will cost: calls, tokens, USD and time, low, likely and high, before anything is sent.
 
 What can be known is counted: rows, prompts as they are rendered, replies in the ledger, prices. What nobody can
-know yet is assumed (`numbers` has the numbers), and said to be; what replies show, those of a probe too,
+know yet is assumed (`assumptions` has the numbers), and said to be; what replies show, those of a probe too,
 takes the place of an assumption.
 """
 
@@ -11,21 +11,19 @@ from functools import reduce
 from typing import Any
 
 from blackbox_kd.engine import pricing
-from blackbox_kd.engine.estimate.assumptions import NOTHING, Line, Span, added, sums
-from blackbox_kd.engine.estimate.dry_run import Rehearsal, opened
-from blackbox_kd.engine.estimate.tables import Options
+from blackbox_kd.engine.estimate.assumptions import NOTHING, Line, Span, add_up, sum_lines
+from blackbox_kd.engine.estimate.dry_run import Rehearsal, open_dry_run
+from blackbox_kd.engine.estimate.tables import EstimateOptions
 from blackbox_kd.engine.estimate.walk import Walk, in_rounds
-from blackbox_kd.engine.plan import planned_until, stages
+from blackbox_kd.engine.plan import plan_until, stages
 from blackbox_kd.errors import Problem
 from blackbox_kd.ledger.ledger import Spent
-from blackbox_kd.recipe.spec import Planned, Recipe
+from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.runs.folder import identity
-
-__all__ = ["Options", "estimate"]
 
 
 async def estimate(
-    recipe: Recipe, options: Options, begun: Callable[[Rehearsal], None] = lambda rehearsal: None
+    recipe: Recipe, options: EstimateOptions, begun: Callable[[Rehearsal], None] = lambda rehearsal: None
 ) -> dict[str, Any]:
     """What the rest of a run will cost, as JSON holds it; `begun` is given what can be stopped.
 
@@ -33,12 +31,12 @@ async def estimate(
         RecipeError: a probe is wanted, and the budget cannot be kept.
         DataError: the rows cannot be counted.
     """
-    steps = planned_until(recipe, options.until)
+    steps = plan_until(recipe, options.until)
     run = identity(options.run_dir)
-    with opened(recipe, options.ledger, run, options.env, probing=options.probe > 0) as (rehearsal, has_replies):
+    with open_dry_run(recipe, options.ledger, run, options.env, probing=options.probe > 0) as (rehearsal, has_replies):
         begun(rehearsal)
         try:
-            unpriced = pricing.unpriced(recipe, rehearsal.models, steps)
+            unpriced = pricing.find_unpriced(recipe, rehearsal.models, steps)
             if options.probe:
                 pricing.refuse_unpriced(recipe, rehearsal.models, steps)
             walk = Walk(recipe, options, rehearsal, has_replies)
@@ -48,13 +46,13 @@ async def estimate(
         finally:
             await rehearsal.models.close()
         spent, probed = rehearsal.spent(), rehearsal.caller.totals()
-    total = sums(walk.lines) | {"seconds": _seconds([planned for planned, _ in unrolled], walk.lines).entry(1)}
+    total = sum_lines(walk.lines) | {"seconds": _seconds([planned for planned, _ in unrolled], walk.lines).entry(1)}
     return {
         "recipe": recipe.name,
         "total": total,
         "steps": [line.entry() for line in walk.lines],
         "models": [
-            {"model": name, **sums([line for line in walk.lines if line.model == name])}
+            {"model": name, **sum_lines([line for line in walk.lines if line.model == name])}
             for name in dict.fromkeys(line.model for line in walk.lines)
         ],
         "spent": asdict(spent),
@@ -64,16 +62,16 @@ async def estimate(
     }
 
 
-def _seconds(steps: list[Planned], lines: list[Line]) -> Span:
+def _seconds(steps: list[PlannedStep], lines: list[Line]) -> Span:
     """How long all takes: in a segment models are asked side by side, in a table step one after the other."""
     found = NOTHING
     for stage in stages(steps):
         labels = {planned.label for planned in stage.steps}
         here = [line for line in lines if line.step in labels]
         models = {line.model: [other for other in here if other.model == line.model] for line in here}
-        times = [added(line.seconds for line in own) for own in models.values()]
+        times = [add_up(line.seconds for line in own) for own in models.values()]
         slowest = reduce(lambda one, other: one.each(max, other), times, NOTHING)
-        found += slowest if stage.kind == "row" else added(times)
+        found += slowest if stage.kind == "row" else add_up(times)
     return found
 
 

@@ -7,12 +7,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.engine.estimate.assumptions import BYTES_PER_TOKEN, NOTHING, Case, Span, added
+from blackbox_kd.engine.estimate.assumptions import BYTES_PER_TOKEN, NOTHING, Case, Span, add_up
 from blackbox_kd.engine.estimate.dry_run import Env, Tables
 from blackbox_kd.errors import DataError
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.schema import Memory, Row
-from blackbox_kd.sdk.fields import mentions
+from blackbox_kd.sdk.fields import references
 from blackbox_kd.tables import sources
 
 SAMPLE = 64
@@ -23,7 +23,7 @@ WORD = "word "
 
 
 @dataclass(slots=True)
-class Options:
+class EstimateOptions:
     """How a recipe would be run.
 
     Args:
@@ -57,7 +57,7 @@ class Guess:
     text: str
     times: Span
 
-    def told(self, case: Case) -> str:
+    def write(self, case: Case) -> str:
         """A text of the length that it has in a case."""
         length = round(len(self.text) * self.times.at(case))
         return (self.text * math.ceil(length / max(1, len(self.text))))[:length]
@@ -105,7 +105,7 @@ class Levels:
         notes: what was assumed.
     """
 
-    def __init__(self, recipe: Recipe, options: Options, *, wants_rows: bool) -> None:
+    def __init__(self, recipe: Recipe, options: EstimateOptions, *, wants_rows: bool) -> None:
         self.notes: list[str] = []
         self._recipe = recipe
         self._options = options
@@ -129,14 +129,14 @@ class Levels:
         """What is known of several tables together."""
         levels = [self.level(name) for name in names]
         assumed = tuple(note for level in levels for note in level.assumed)
-        like = evenly([row for level in levels for row in level.known or level.like])
+        like = sample_evenly([row for level in levels for row in level.known or level.like])
         if all(level.is_whole for level in levels):
             return Level([row for level in levels for row in level.known], NOTHING, like, assumed)
-        return Level([], added(level.total() for level in levels), like, assumed)
+        return Level([], add_up(level.total() for level in levels), like, assumed)
 
     def shown(self, case: Case) -> Tables:
         """Finds the tables that steps look at, as they are in a case."""
-        return lambda name: Memory(name, told(self.level(name).shown(), case))
+        return lambda name: Memory(name, tell_rows(self.level(name).shown(), case))
 
     def _load(self, name: str) -> Level:
         """A table to start from: its rows are counted; the first ones are kept, to be looked up in the ledger."""
@@ -157,8 +157,8 @@ class Levels:
             self._hub_is_away = True  # each try takes most of a minute
             return self._unseen(name, min(limits))
         if self._wants_rows:
-            return Level(first, Span.of(more), evenly(first))
-        return Level([], Span.of(len(first) + more), evenly(first))
+            return Level(first, Span.of(more), sample_evenly(first))
+        return Level([], Span.of(len(first) + more), sample_evenly(first))
 
     def _unseen(self, name: str, rows: int) -> Level:
         """A table out of reach, with rows like another one's if there is one at hand."""
@@ -167,19 +167,19 @@ class Levels:
         texts = f"like those of {files[0]}" if files else f"with texts of {len(UNSEEN):,} characters"
         self.notes.append(f"data.{name}: out of reach, taken to have {rows:,} rows {texts}")
         variables = {variable for prompt in self._recipe.prompts.values() for variable in prompt.variables()}
-        columns = {m.value for p in self._recipe.steps for m in mentions(p.config) if m.kind == "column"}
+        columns = {m.value for p in self._recipe.steps for m in references(p.config) if m.kind == "column"}
         return Level([], Span.of(rows), [Row(dict.fromkeys(variables | columns, UNSEEN)) | row for row in shown])
 
 
-def evenly(rows: list[Row]) -> list[Row]:
+def sample_evenly(rows: list[Row]) -> list[Row]:
     """Some of the rows, from all parts of the table."""
     return rows[:: max(1, math.ceil(len(rows) / SAMPLE))]
 
 
-def told(rows: Iterable[Row], case: Case) -> list[Row]:
+def tell_rows(rows: Iterable[Row], case: Case) -> list[Row]:
     """The rows as they are in a case, with a text for each guess."""
     return [
-        Row({name: value.told(case) if isinstance(value, Guess) else value for name, value in row.items()})
+        Row({name: value.write(case) if isinstance(value, Guess) else value for name, value in row.items()})
         for row in rows
     ]
 
@@ -189,7 +189,9 @@ def has_guesses(rows: Iterable[Row]) -> bool:
     return any(isinstance(value, Guess) for row in rows for value in row.values())
 
 
-def written(rows: list[Row], columns: list[str], finished: list[Row], reply: Span | None, into: list[str]) -> list[Row]:
+def write_guesses(
+    rows: list[Row], columns: list[str], finished: list[Row], reply: Span | None, into: list[str]
+) -> list[Row]:
     """Rows with the columns that a step has yet to write into them.
 
     Args:
@@ -199,7 +201,7 @@ def written(rows: list[Row], columns: list[str], finished: list[Row], reply: Spa
         reply: tokens of a reply, where models write the columns.
         into: of the columns, those that are sure to hold a reply: what stands in them is replaced.
     """
-    finished = evenly(finished)
+    finished = sample_evenly(finished)
     if finished:
         values = [{name: row[name] for name in columns if name in row} for row in finished]
         if reply is not None and reply.likely:

@@ -8,23 +8,31 @@ from statistics import fmean
 
 from blackbox_kd.engine import pricing
 from blackbox_kd.engine.estimate.assumptions import CASES, KEPT, NOTHING, REPLY_SHARE, Asking, Line, Span, share
-from blackbox_kd.engine.estimate.dry_caller import Asked, Probed
+from blackbox_kd.engine.estimate.dry_caller import DryCall, Probed
 from blackbox_kd.engine.estimate.dry_run import Rehearsal, Rehearsed
-from blackbox_kd.engine.estimate.tables import Level, Levels, Options, evenly, has_guesses, told, written
-from blackbox_kd.engine.plan import Stage, drawn, program
-from blackbox_kd.recipe.spec import Planned, Recipe
+from blackbox_kd.engine.estimate.tables import (
+    EstimateOptions,
+    Level,
+    Levels,
+    has_guesses,
+    sample_evenly,
+    tell_rows,
+    write_guesses,
+)
+from blackbox_kd.engine.plan import Stage, count_drawn, plan
+from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.schema import Memory, Row
-from blackbox_kd.sdk.fields import mentions, resolve
-from blackbox_kd.sdk.reading import shortened
+from blackbox_kd.sdk.fields import references, resolve
+from blackbox_kd.sdk.reading import shorten
 from blackbox_kd.tables.sampling import Drawn
 
 SHOWN_CHARS = 200
 """Of what is wrong with a probe."""
 
 
-def in_rounds(recipe: Recipe, steps: list[Planned]) -> Iterator[tuple[Planned, bool]]:
+def in_rounds(recipe: Recipe, steps: list[PlannedStep]) -> Iterator[tuple[PlannedStep, bool]]:
     """The steps of a run, those of a loop once for each round, and whether it is certain that they are run."""
-    for part in program(recipe, steps):
+    for part in plan(recipe, steps):
         if isinstance(part, Stage):
             yield from ((planned, True) for planned in part.steps)
             continue
@@ -43,7 +51,7 @@ class Walk:
         notes: what was assumed, and what was measured.
     """
 
-    def __init__(self, recipe: Recipe, options: Options, rehearsal: Rehearsal, has_replies: bool) -> None:
+    def __init__(self, recipe: Recipe, options: EstimateOptions, rehearsal: Rehearsal, has_replies: bool) -> None:
         self.lines: list[Line] = []
         self._options = options
         self._rehearsal = rehearsal
@@ -51,9 +59,9 @@ class Walk:
         self.notes = self._levels.notes
         self._last = next((name for name, source in recipe.data.items() if not source.held_out), None)
         self._finished: dict[str, list[Row]] = {}
-        self._paid: dict[tuple[str, str], list[Asked]] = {}
+        self._paid: dict[tuple[str, str], list[DryCall]] = {}
 
-    async def step(self, planned: Planned, is_certain: bool = True) -> None:
+    async def step(self, planned: PlannedStep, is_certain: bool = True) -> None:
         """Goes past a step; one that is not certain is in a round that may not come."""
         before = len(self.lines)
         await self._step(planned, self._options.probe if is_certain and planned.round <= 1 else 0)
@@ -61,13 +69,13 @@ class Walk:
             self.lines[before:] = [line.at_most() for line in self.lines[before:]]
             self.notes.append(f"steps[{planned.index}] (loop): all rounds are run; the low estimate has the fewest")
 
-    async def _step(self, planned: Planned, probes: int) -> None:
-        named = list(mentions(planned.config))
+    async def _step(self, planned: PlannedStep, probes: int) -> None:
+        named = list(references(planned.config))
         students = {m.value for m in named if m.kind == "student"}
         self._rehearsal.models.to_be_trained |= students
         self.notes += [f"{planned.label}: the time that training takes is not counted"] if students else []
         level = self._input(planned)
-        if (rows := drawn(planned)) is not None:
+        if (rows := count_drawn(planned)) is not None:
             level = self._drawn(planned, level, rows)
         asks = planned.config.calls_per_row() > 0
         others = [m.value for m in named if m.kind == "table" and m.field != "input"]
@@ -82,25 +90,25 @@ class Walk:
         self._pass_on(planned, level, found, reply, is_exact)
 
     async def _like(
-        self, planned: Planned, level: Level, others: list[str], is_exact: bool
-    ) -> tuple[list[Asked], list[Asked], list[Asked]]:
+        self, planned: PlannedStep, level: Level, others: list[str], is_exact: bool
+    ) -> tuple[list[DryCall], list[DryCall], list[DryCall]]:
         """Calls of rows that are not there yet, or whose prompts are not known yet: in the low, likely, high case."""
-        rows = level.like if is_exact else evenly([*level.known, *level.like])
+        rows = level.like if is_exact else sample_evenly([*level.known, *level.like])
         if not rows or (is_exact and not level.rest.high):
             return [], [], []
         is_same = not has_guesses([*rows, *(row for name in others for row in self._levels.level(name).shown())])
         found = []
         for case in CASES[:1] if is_same else CASES:
-            shown = told(rows, case), self._levels.shown(case)
+            shown = tell_rows(rows, case), self._levels.shown(case)
             found.append((await self._rehearsal.rehearse(planned, *shown, looks_up=False)).asked)
         return found[0], found[len(found) // 2], found[-1]
 
     def _add_lines(
         self,
-        planned: Planned,
+        planned: PlannedStep,
         level: Level,
         found: Rehearsed,
-        like: tuple[list[Asked], list[Asked], list[Asked]],
+        like: tuple[list[DryCall], list[DryCall], list[DryCall]],
         is_exact: bool,
     ) -> Span | None:
         """Adds the calls of a step; returns the tokens of a reply, if there are any."""
@@ -127,7 +135,7 @@ class Walk:
         shortest, longest = min(reply.low for reply in replies), max(reply.high for reply in replies)
         return Span(shortest, fmean(reply.likely for reply in replies), longest)
 
-    def _add_line(self, planned: Planned, level: Level, name: str, asking: Asking) -> None:
+    def _add_line(self, planned: PlannedStep, level: Level, name: str, asking: Asking) -> None:
         models = self._rehearsal.models
         line = asking.line(planned.label, name, models.config(name), pricing.price_of(models, name))
         self.lines.append(line)
@@ -141,24 +149,26 @@ class Walk:
             seen = f"as of {len(asking.seen):,} in the ledger"
             self.notes.append(f"{planned.label}, {name}: {unusable.percent()} of the replies cannot be used, {seen}")
 
-    def _note_probes(self, planned: Planned, name: str, probed: list[Probed]) -> None:
+    def _note_probes(self, planned: PlannedStep, name: str, probed: list[Probed]) -> None:
         """Says what was wrong with probes."""
         faults = [probe.fault for probe in probed if probe.fault is not None]
         if faults:
             kind, _ = Counter(fault.kind for fault in faults).most_common(1)[0]
-            said = shortened(next(str(fault) for fault in faults if fault.kind == kind), SHOWN_CHARS)
+            said = shorten(next(str(fault) for fault in faults if fault.kind == kind), SHOWN_CHARS)
             count = f"{len(faults):,} of {len(probed):,} probes could not be used"
             self.notes.append(f"{planned.label}, {name}: {count}: {kind}: {said}")
 
-    def _pass_on(self, planned: Planned, level: Level, found: Rehearsed, reply: Span | None, is_exact: bool) -> None:
+    def _pass_on(
+        self, planned: PlannedStep, level: Level, found: Rehearsed, reply: Span | None, is_exact: bool
+    ) -> None:
         """Notes what the step will write."""
         config, step = planned.config, planned.step
-        names = [m.value for m in mentions(config) if m.kind == "new table"] or [planned.unnamed]
+        names = [m.value for m in references(config) if m.kind == "new table"] or [planned.unnamed]
         self._last = self._last if step.aside else names[0]
         if step.kind == "table" and level.is_whole and is_exact and found.is_whole:
             for name in names:
                 rows = [*found.named.get(name, []), *(found.named.get("", []) if name == names[0] else [])]
-                self._levels.write(name, Level(rows, NOTHING, evenly(rows)))
+                self._levels.write(name, Level(rows, NOTHING, sample_evenly(rows)))
             return
         if level.is_whole and _trains(planned) and not (step.drops or step.writes):
             self._levels.write(names[0], level)
@@ -180,22 +190,22 @@ class Walk:
         for name in names:
             self._levels.write(name, passed)
 
-    def _written(self, planned: Planned, level: Level, found: Rehearsed, reply: Span | None) -> list[Row]:
+    def _written(self, planned: PlannedStep, level: Level, found: Rehearsed, reply: Span | None) -> list[Row]:
         """Rows like those that the step will write."""
-        new = [m.value for m in mentions(planned.config) if m.kind == "new column"]
+        new = [m.value for m in references(planned.config) if m.kind == "new column"]
         columns = [*resolve(planned.step.writes, planned.config), *new]
         finished = found.rows or self._finished.get(planned.key, [])
-        self._finished[planned.key] = evenly(finished)
-        like = evenly([*found.waiting, *level.like] or level.known)
-        return written(like, columns, finished, reply, new)
+        self._finished[planned.key] = sample_evenly(finished)
+        like = sample_evenly([*found.waiting, *level.like] or level.known)
+        return write_guesses(like, columns, finished, reply, new)
 
-    def _input(self, planned: Planned) -> Level:
+    def _input(self, planned: PlannedStep) -> Level:
         if planned.step.merges is not None:
             return self._levels.merged(list(getattr(planned.config, planned.step.merges)))
         name = planned.config.input or self._last
         return self._levels.level(name) if name is not None else Level([], NOTHING, [])
 
-    def _drawn(self, planned: Planned, level: Level, rows: int) -> Level:
+    def _drawn(self, planned: PlannedStep, level: Level, rows: int) -> Level:
         """The rows that a step has drawn from its table; known ones are drawn as a run will draw them."""
         if level.known and level.is_whole:
             rng = self._rehearsal.context(planned, self._levels.shown("likely")).rng("rows")
@@ -203,16 +213,16 @@ class Walk:
         return Level([], Span.of(rows) if level.total().high else NOTHING, level.like, assumed=level.assumed)
 
 
-def _can_run(planned: Planned) -> bool:
+def _can_run(planned: PlannedStep) -> bool:
     """Whether a table step that asks no model only looks at rows.
 
     One that trains does more, one that compares by an encoder would have to load it, and what one reads from the
     report can be of a model that is not trained yet.
     """
     is_encoding = getattr(getattr(planned.config, "novelty", None), "metric", None) == "embedding"
-    reads_report = any(m.kind == "reported table" for m in mentions(planned.config))
+    reads_report = any(m.kind == "reported table" for m in references(planned.config))
     return not (is_encoding or reads_report or _trains(planned))
 
 
-def _trains(planned: Planned) -> bool:
-    return any(m.kind == "student" for m in mentions(planned.config))
+def _trains(planned: PlannedStep) -> bool:
+    return any(m.kind == "student" for m in references(planned.config))

@@ -8,9 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.engine.model_pool import OpenModels
-from blackbox_kd.engine.plan import planned_until, program
-from blackbox_kd.engine.sharding.shard import Leading, Shard, file_hash, files, jobs, leading, settings, stage_files
+from blackbox_kd.engine.model_pool import ModelPool
+from blackbox_kd.engine.plan import plan, plan_until
+from blackbox_kd.engine.sharding.shard import (
+    Shard,
+    ShardPlan,
+    describe_settings,
+    hash_file,
+    jobs,
+    list_files,
+    list_stage_files,
+    plan_shards,
+)
 from blackbox_kd.errors import UserError
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.folder import RunFolder
@@ -28,13 +37,13 @@ class Found:
 
     folders: list[RunFolder]
     entries: list[dict[str, Any]]
-    led: Leading
+    led: ShardPlan
 
     @property
     def whole(self) -> list[str]:
         """Files, without their ending, that are the same in every shard."""
         tables = [f"tables/00_{name}" for name in self.entries[0]["tables"]]
-        return tables + [file for stage in self.led.stages if stage.kind == "table" for file in stage_files(stage)]
+        return tables + [file for stage in self.led.stages if stage.kind == "table" for file in list_stage_files(stage)]
 
 
 @dataclass(slots=True)
@@ -91,11 +100,11 @@ class _Finder:
             )
         return entry
 
-    def refuse_changed(self, shard: Shard, folder: RunFolder, entry: dict[str, Any], led: Leading) -> None:
+    def refuse_changed(self, shard: Shard, folder: RunFolder, entry: dict[str, Any], led: ShardPlan) -> None:
         """Raises UserError if a file of a shard is not what it was when the shard finished."""
-        for file in files(led, entry["tables"]):
+        for file in list_files(led, entry["tables"]):
             path = folder.path / file
-            if not path.is_file() or file_hash(path) != entry["files"].get(file):
+            if not path.is_file() or hash_file(path) != entry["files"].get(file):
                 what = "is not what it was when the shard finished" if path.is_file() else "is not there"
                 raise UserError(f"{path}: {what}\n  fix: copy the whole folder, or {self.command(shard)}")
         if not ledger_of(entry, folder.path).exists():
@@ -105,7 +114,7 @@ class _Finder:
             )
 
 
-def find(stack: ExitStack, recipe: Recipe, run: Path, models: OpenModels) -> Found:
+def find(stack: ExitStack, recipe: Recipe, run: Path, models: ModelPool) -> Found:
     """The shards of a run, checked; their folders are held until `stack` ends.
 
     Raises:
@@ -124,8 +133,8 @@ def find(stack: ExitStack, recipe: Recipe, run: Path, models: OpenModels) -> Fou
     first = entries[0]
     given = {"--limit": first["limit"], "--until": first["until"]}
     finder.options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
-    led = leading(recipe, program(recipe, planned_until(recipe, first["until"])))
-    expected = settings(recipe, led, first["limit"], models)
+    led = plan_shards(recipe, plan(recipe, plan_until(recipe, first["until"])))
+    expected = describe_settings(recipe, led, first["limit"], models)
     found = Found(folders, entries, led)
     for shard, folder, entry in zip(shards, folders, entries, strict=True):
         other = [name for name, value in expected.items() if entry["settings"].get(name) != value]

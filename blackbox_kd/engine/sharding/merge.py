@@ -16,11 +16,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
-from blackbox_kd.engine.model_pool import OpenModels
+from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import Stage
 from blackbox_kd.engine.progress import account_line
 from blackbox_kd.engine.sharding.folders import Found, find, ledger_of
-from blackbox_kd.engine.sharding.shard import owner, stage_files
+from blackbox_kd.engine.sharding.shard import find_owner, list_stage_files
 from blackbox_kd.errors import BlackboxError
 from blackbox_kd.ledger import adopt as ledger_adopt
 from blackbox_kd.ledger.ledger import Ledger
@@ -28,7 +28,7 @@ from blackbox_kd.privacy import open_anew
 from blackbox_kd.recipe.load import write_recipe
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs import cards, dataset
-from blackbox_kd.runs.accounts import Account, refuse_failures, summed
+from blackbox_kd.runs.accounts import Account, refuse_failures, sum_accounts
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.runs.report import build
 from blackbox_kd.runs.stage_files import gather_losses
@@ -39,7 +39,7 @@ Places: TypeAlias = "list[array[int]]"
 
 
 def merge(
-    recipe: Recipe, run: Path, ledger: Path, models: OpenModels, say: Callable[[str], None] = lambda text: None
+    recipe: Recipe, run: Path, ledger: Path, models: ModelPool, say: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
     """Joins the shards in `run/shards`; returns what `report.json` holds.
 
@@ -116,7 +116,7 @@ class _Joined:
 
     def _copy(self, stage: Stage) -> None:
         """Takes over a table step that every shard has run on the whole."""
-        for name, file in zip([*stage.outputs, None, None], stage_files(stage), strict=True):
+        for name, file in zip([*stage.outputs, None, None], list_stage_files(stage), strict=True):
             table = self._copied(name or file, file)
             if name is not None:
                 self._tables[name] = table
@@ -129,7 +129,7 @@ class _Joined:
     def _join(self, stage: Stage) -> None:
         """Puts each line to where its row stands in the whole table that the segment read."""
         places = self._places_in(self._found.led.reads[stage.name])
-        table, *losses = stage_files(stage)
+        table, *losses = list_stage_files(stage)
         name, ends = stage.outputs[0], self._no_places()
         self._tables[name] = self._written(name, table, self._merged(table, places, ends))
         self._places[name] = ends
@@ -148,7 +148,7 @@ class _Joined:
         if table not in self._places:
             places = self._places[table] = self._no_places()
             for at, row in enumerate(self._tables[table]):
-                places[owner(row.id, len(places)) - 1].append(at)
+                places[find_owner(row.id, len(places)) - 1].append(at)
         return self._places[table]
 
     def _no_places(self) -> Places:
@@ -168,7 +168,7 @@ class _Joined:
         found = []
         for planned in stage.steps:
             entries = [e for shard in self._found.entries for e in shard["accounts"] if e["step"] == planned.label]
-            found.append(summed(map(Account.of, entries if stage.kind == "row" else entries[:1])))
+            found.append(sum_accounts(map(Account.of, entries if stage.kind == "row" else entries[:1])))
             found[-1].check()
         read = self._tables[self._found.led.reads[stage.name]].rows if stage.kind == "row" else found[0].rows_in
         if found[0].rows_in != read:

@@ -16,15 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from blackbox_kd.engine.model_pool import OpenModels
-from blackbox_kd.engine.plan import Rounds, Stage, drawn
-from blackbox_kd.engine.state import Shared
+from blackbox_kd.engine.model_pool import ModelPool
+from blackbox_kd.engine.plan import LoopStages, Stage, count_drawn
+from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import BudgetReached, UserError
 from blackbox_kd.ledger.ledger import Ledger, Spent
-from blackbox_kd.recipe.spec import Planned, Recipe
+from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.schema import Row, digest
-from blackbox_kd.sdk.fields import mentions
+from blackbox_kd.sdk.fields import references
 from blackbox_kd.tables import sources
 from blackbox_kd.tables.stored import StoredTable
 
@@ -59,7 +59,7 @@ class Shard:
 
     def has(self, row_id: str) -> bool:
         """Whether a row is the shard's: by a hash of its id, the same on every machine."""
-        return owner(row_id, self.count) == self.number
+        return find_owner(row_id, self.count) == self.number
 
     def share(self, recipe: Recipe, limit: int | None, spent: Spent) -> dict[str, Any]:
         """The shard's share of the budget, as large as its share of the rows.
@@ -84,7 +84,7 @@ class Shard:
         return {name: int(most) if most is not None and name != "usd" else most for name, most in whole.items()}
 
 
-def spent_in_shards(ledger: Ledger, run: str, besides: Shard | None = None) -> Spent:
+def sum_spent(ledger: Ledger, run: str, besides: Shard | None = None) -> Spent:
     """What shards of a run have spent that were not merged into it.
 
     Args:
@@ -97,12 +97,12 @@ def spent_in_shards(ledger: Ledger, run: str, besides: Shard | None = None) -> S
     return sum(map(ledger.spent, shards), Spent())
 
 
-def owner(row_id: str, count: int) -> int:
+def find_owner(row_id: str, count: int) -> int:
     """Number of the shard that a row belongs to, from 1 to `count`."""
     return int(digest(row_id, 16), 16) % count + 1
 
 
-class Part(StoredTable):
+class ShardTable(StoredTable):
     """The rows of a table that are a shard's."""
 
     def __init__(self, table: StoredTable, shard: Shard) -> None:
@@ -115,7 +115,7 @@ class Part(StoredTable):
 
 
 @dataclass(slots=True)
-class Leading:
+class ShardPlan:
     """The stages that shards run.
 
     Args:
@@ -128,14 +128,14 @@ class Leading:
     stages: list[Stage] = field(default_factory=list)
     reads: dict[str, str] = field(default_factory=dict)
     parts: set[str] = field(default_factory=set)
-    rest: Stage | Rounds | None = None
+    rest: Stage | LoopStages | None = None
 
-    def splits(self, planned: Planned, table: str) -> bool:
+    def splits(self, planned: PlannedStep, table: str) -> bool:
         """Whether a step reads a whole table of which a shard takes its part."""
         return planned.step.kind == "row" and table not in self.parts
 
 
-def leading(recipe: Recipe, found: Iterable[Stage | Rounds]) -> Leading:
+def plan_shards(recipe: Recipe, found: Iterable[Stage | LoopStages]) -> ShardPlan:
     """The stages that shards can run without the rows of other shards.
 
     A table step that stands aside, such as `evaluate`, is left to the merged run, and the steps after it go on. A loop
@@ -144,15 +144,15 @@ def leading(recipe: Recipe, found: Iterable[Stage | Rounds]) -> Leading:
     Raises:
         UserError: not one segment of row steps is among them.
     """
-    led = Leading()
+    led = ShardPlan()
     whole = set(recipe.data)
     last = next((name for name, source in recipe.data.items() if not source.held_out), None)
     for stage in found:
-        if isinstance(stage, Rounds) or drawn(stage.steps[0]) is not None:
+        if isinstance(stage, LoopStages) or count_drawn(stage.steps[0]) is not None:
             led.rest = led.rest or stage
             break
         first = stage.steps[0]
-        named = [mention for planned in stage.steps for mention in mentions(planned.config)]
+        named = [mention for planned in stage.steps for mention in references(planned.config)]
         source = None if first.step.merges else first.config.input or last
         beside = {m.value for m in named if m.kind == "table" and m.field != "input"}
         if stage.kind == "row" and source in whole | led.parts and beside <= whole:
@@ -177,14 +177,14 @@ def leading(recipe: Recipe, found: Iterable[Stage | Rounds]) -> Leading:
 
 def _needs_only(whole: set[str], source: str | None, beside: set[str], stage: Stage) -> bool:
     """Whether a table step reads only tables that every shard has whole, and asks no model."""
-    asks = any(m.kind in ("model", "student") for m in mentions(stage.steps[0].config))
+    asks = any(m.kind in ("model", "student") for m in references(stage.steps[0].config))
     return not asks and beside | ({source} if source is not None else set()) <= whole
 
 
-def settings(recipe: Recipe, led: Leading, limit: int | None, models: OpenModels) -> dict[str, Any]:
+def describe_settings(recipe: Recipe, led: ShardPlan, limit: int | None, models: ModelPool) -> dict[str, Any]:
     """What must be the same in all shards, and in the run that they are merged into."""
     steps = [planned for stage in led.stages for planned in stage.steps]
-    named = [mention for planned in steps for mention in mentions(planned.config)]
+    named = [mention for planned in steps for mention in references(planned.config)]
     plugins = {p.step.file for p in steps if not p.step.run.__module__.startswith("blackbox_kd.steps.")}
     return {
         "steps": digest([[*p.place, p.config.model_dump()] for p in steps]),
@@ -196,7 +196,7 @@ def settings(recipe: Recipe, led: Leading, limit: int | None, models: OpenModels
     }
 
 
-def files(led: Leading, tables: Iterable[str]) -> list[str]:
+def list_files(led: ShardPlan, tables: Iterable[str]) -> list[str]:
     """What a merge reads of a shard's folder.
 
     Args:
@@ -205,13 +205,13 @@ def files(led: Leading, tables: Iterable[str]) -> list[str]:
     """
     found = [f"tables/00_{name}.jsonl" for name in tables]
     for stage in led.stages:
-        own = stage_files(stage)
+        own = list_stage_files(stage)
         found += [f"{file}.jsonl" for file in own]
         found += [f"{file}.rows" for file in own if stage.kind == "row"]
     return found
 
 
-def stage_files(stage: Stage) -> list[str]:
+def list_stage_files(stage: Stage) -> list[str]:
     """The files of a stage, its tables first, relative to the run folder and without their ending."""
     several = len(stage.outputs) > 1
     tables = [f"tables/{stage.name}_{name}" if several else f"tables/{stage.name}" for name in stage.outputs]
@@ -219,7 +219,7 @@ def stage_files(stage: Stage) -> list[str]:
 
 
 @dataclass(slots=True)
-class Done:
+class ShardResult:
     """What a shard did, besides its files.
 
     Args:
@@ -237,7 +237,7 @@ class Done:
     until: str | None
 
 
-def finish(shard: Shard, led: Leading, shared: Shared, done: Done) -> None:
+def finish_shard(shard: Shard, led: ShardPlan, shared: RunState, done: ShardResult) -> None:
     """Notes in the manifest of a shard's folder that it is complete, and what is in it."""
     folder, recipe = shared.folder, shared.recipe
     tables = [name for name in recipe.data if name in shared.tables]
@@ -247,11 +247,11 @@ def finish(shard: Shard, led: Leading, shared: Shared, done: Done) -> None:
         "count": shard.count,
         "run": folder.identity,
         "ledger": str(ledger.relative_to(here) if ledger.is_relative_to(here) else ledger),
-        "settings": settings(recipe, led, done.limit, shared.models),
+        "settings": describe_settings(recipe, led, done.limit, shared.models),
         "limit": done.limit,
         "until": done.until,
         "tables": tables,
-        "files": {file: file_hash(folder.path / file) for file in files(led, tables)},
+        "files": {file: hash_file(folder.path / file) for file in list_files(led, tables)},
         "accounts": [account.entry() for account in done.accounts],
         "models": shared.caller.summary(),
         "contamination": done.contamination,
@@ -259,14 +259,14 @@ def finish(shard: Shard, led: Leading, shared: Shared, done: Done) -> None:
     folder.save()
 
 
-def file_hash(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
-def explained(shard: Shard | None) -> Iterator[None]:
+def explain_errors(shard: Shard | None) -> Iterator[None]:
     """Says of a budget that is reached that it is a shard's share."""
     try:
         yield

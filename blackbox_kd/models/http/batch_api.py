@@ -1,6 +1,6 @@
 """An endpoint's Batch API: requests are handed in as a file and answered within a day, at half the price.
 
-Everything else goes over aiohttp (see `http_chat`); here calls are few and files large, and the openai package
+Everything else goes over aiohttp (see `chat`); here calls are few and files large, and the openai package
 knows their ways.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, ServerFault
 from blackbox_kd.models.http.chat import ChatModel, without_secret
-from blackbox_kd.models.http.status import fault_of_status, quoted, shown
+from blackbox_kd.models.http.status import fault_of_status, quote, quote_error
 
 ENDPOINT = "/v1/chat/completions"
 BATCH_LINES = 50_000
@@ -147,7 +147,7 @@ class BatchApi:
                     return without_secret(text, self._key)
                 return fault_of_status(self._requests_url(), status, {}, self._without_key(text))
         said = error if isinstance(error, dict) else {}
-        message = self._without_key(shown(str(said.get("message") or line)))
+        message = self._without_key(quote(str(said.get("message") or line)))
         return ServerFault(f"{self._requests_url()}: {message}", kind=str(said.get("code") or "unreadable"))
 
     def unanswered(self, batch: Batch) -> CallError:
@@ -201,14 +201,14 @@ class BatchApi:
         except openai.APIConnectionError as error:
             raise self._broken(url, error.__cause__ or error) from error
         except openai.OpenAIError as error:
-            raise ServerFault(self._without_key(f"{url}: {quoted(error)}"), kind="unreadable") from error
+            raise ServerFault(self._without_key(f"{url}: {quote_error(error)}"), kind="unreadable") from error
         except Exception as error:
             if not _is_of_transport(error):
                 raise
             raise self._broken(url, error) from error
 
     def _broken(self, url: str, error: BaseException) -> ServerFault:
-        return ServerFault(self._without_key(f"{url}: the connection broke: {quoted(error)}"), kind="connection")
+        return ServerFault(self._without_key(f"{url}: the connection broke: {quote_error(error)}"), kind="connection")
 
 
 class BatchChat(ChatModel):

@@ -15,7 +15,7 @@ from blackbox_kd import __version__, json_text
 from blackbox_kd.errors import CallError, ServerFault
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.models.http.deadlines import Deadlines
-from blackbox_kd.models.http.status import fault_of_status, quoted, shown
+from blackbox_kd.models.http.status import fault_of_status, quote, quote_error
 from blackbox_kd.schema import Request
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ SEED_STRIDE = 1_000_003
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class Address:
     """Where to send, and how long to wait.
 
     Args:
@@ -123,7 +123,7 @@ def chat_body(model: str, request: Request, max_tokens_field: str, extra: Mappin
 class HttpChat:
     """The connections to one endpoint. `post` is for one event loop."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Address) -> None:
         self._endpoint = endpoint
         self.url = f"{endpoint.base_url}/chat/completions"
         self._session: aiohttp.ClientSession | None = None
@@ -147,9 +147,9 @@ class HttpChat:
                     return without_secret(text, self._endpoint.key), response.headers
                 raise fault_of_status(self.url, response.status, response.headers, self._without_key(text))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise self._fault("unreachable", f"cannot be reached: {quoted(error)}") from error
+            raise self._fault("unreachable", f"cannot be reached: {quote_error(error)}") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise self._fault("connection", f"the connection broke: {quoted(error)}") from error
+            raise self._fault("connection", f"the connection broke: {quote_error(error)}") from error
         except asyncio.CancelledError:
             if not self._deadlines.is_over(task):
                 raise
@@ -208,7 +208,7 @@ class HttpChat:
         return text.replace(key, "[key]") if key and key in text else text
 
     def _fault(self, kind: str, what: str) -> CallError:
-        return ServerFault(self._without_key(f"{self.url}: {shown(what)}"), kind=kind)
+        return ServerFault(self._without_key(f"{self.url}: {quote(what)}"), kind=kind)
 
 
 class ChatModel:

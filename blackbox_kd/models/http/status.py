@@ -27,7 +27,7 @@ def fault_of_status(url: str, status: int, headers: Mapping[str, str], body: str
         headers: of the response, in which names have no case.
         body: of the response, without the key.
     """
-    message, codes = _said(body)
+    message, codes = _read_error(body)
     text = f"{url}: {status} {_phrase(status)}" + (f": {message}" if message else "")
     after = retry_after_s(headers)
     if status == HTTPStatus.PAYMENT_REQUIRED or codes.intersection(NO_MONEY):
@@ -44,7 +44,7 @@ def fault_of_status(url: str, status: int, headers: Mapping[str, str], body: str
     return RequestRejected(text, kind="rejected")
 
 
-def quoted(error: BaseException) -> str:
+def quote_error(error: BaseException) -> str:
     """What went wrong with a connection, in one line."""
     number = getattr(error, "errno", None) or 0
     text = os.strerror(number) if number > 0 else str(error) or type(error).__name__
@@ -58,7 +58,7 @@ def _phrase(status: int) -> str:
         return "(unknown status)"
 
 
-def _said(body: str) -> tuple[str, set[str]]:
+def _read_error(body: str) -> tuple[str, set[str]]:
     """The message and the codes of an error's body: OpenAI's form, its relatives, or any text."""
     try:
         found: Any = json.loads(body)
@@ -78,7 +78,7 @@ def _said(body: str) -> tuple[str, set[str]]:
 SHOWN_CHARS = 200
 
 
-def shown(text: str) -> str:
+def quote(text: str) -> str:
     """The beginning of a text on one line, for a message."""
     line = " ".join(text.split())
     return line if len(line) <= SHOWN_CHARS else line[:SHOWN_CHARS] + " [...]"

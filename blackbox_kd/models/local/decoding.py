@@ -16,7 +16,7 @@ WORTH_WAITING = 16
 
 
 @dataclass(slots=True, eq=False)
-class Text:
+class Generation:
     """One reply in the making.
 
     Args:
@@ -48,8 +48,8 @@ class Decoder:
         self._rows = rows
         self._slots = Slots(model.config, rows)
         self._known: list[list[int]] = [[] for _ in range(rows)]
-        self._active: list[Text] = []
-        self.waiting: list[Text] = []
+        self._active: list[Generation] = []
+        self.waiting: list[Generation] = []
 
     @property
     def busy(self) -> bool:
@@ -57,7 +57,7 @@ class Decoder:
         return bool(self._active or self.waiting)
 
     @torch.inference_mode()
-    def step(self) -> list[Text]:
+    def step(self) -> list[Generation]:
         """Writes one token of each text; returns those that are done."""
         self._admit()
         if not self._active:
@@ -100,10 +100,10 @@ class Decoder:
         while taken:
             taken = self._wave(taken)
 
-    def _wave(self, texts: list[Text]) -> list[Text]:
+    def _wave(self, texts: list[Generation]) -> list[Generation]:
         """Takes in those of `texts` (sorted) that gain nothing by waiting for another; returns the others."""
-        later: list[Text] = []
-        now: list[tuple[int, Text]] = []
+        later: list[Generation] = []
+        now: list[tuple[int, Generation]] = []
         before: list[int] = []
         for text in texts:
             body = text.prompt[:-1]
@@ -124,7 +124,7 @@ class Decoder:
         """The slot whose text shares the longest beginning with `body`, and how long that is."""
         return max(((row, _common(body, known)) for row, known in enumerate(self._known)), key=lambda pair: pair[1])
 
-    def _prefill(self, taken: list[tuple[int, Text]]) -> None:
+    def _prefill(self, taken: list[tuple[int, Generation]]) -> None:
         """Computes keys and values of what the slots do not have yet; the last prompt token is left to `step`."""
         missing = [(row, text.prompt[len(self._known[row]) : -1]) for row, text in taken]
         missing = sorted((pair for pair in missing if pair[1]), key=lambda pair: len(pair[1]))
@@ -160,7 +160,7 @@ def fits(model: Any) -> bool:
         texts = [[3 + 7 * at % 50 for at in range(length)] for length in (9, 14)]
         decoder = Decoder(model, 2)
         with torch.inference_mode():
-            decoder.waiting = [Text(ids, Draw(), 1, lambda tokens: True) for ids in texts]
+            decoder.waiting = [Generation(ids, Draw(), 1, lambda tokens: True) for ids in texts]
             decoder._admit()
             rows = sorted(range(2), key=lambda row: len(decoder._active[row].prompt))
             last = [[decoder._active[row].prompt[-1]] for row in range(2)]

@@ -20,7 +20,7 @@ STEPS = 8
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class LocalRequest:
     """One request.
 
     Args:
@@ -119,8 +119,8 @@ class Engine:
         self._ends = {ends} if isinstance(ends, int) else set(ends or [])
         self._ends.add(self._tokenizer.eos_token_id)
         self._limit = self._model.config.get_text_config().max_position_embeddings
-        self._jobs: dict[Any, Job] = {}
-        self._unscored: list[Job] = []
+        self._jobs: dict[Any, LocalRequest] = {}
+        self._unscored: list[LocalRequest] = []
         self._writer = self._best_writer(rows or ROWS["cpu" if self.device == "cpu" else "cuda"])
 
     def _best_writer(self, rows: int) -> Any:
@@ -151,9 +151,9 @@ class Engine:
             raise RequestRejected(f"the prompt has {len(found)} tokens, the model takes {self._limit}", kind="too_long")
         return list(found)
 
-    def advance(self, new: list[Job]) -> list[tuple[Job, Written | CallError]]:
+    def advance(self, new: list[LocalRequest]) -> list[tuple[LocalRequest, Written | CallError]]:
         """Takes new jobs in, writes on for a moment, returns what is done. Blocks; run it in a thread."""
-        ended: list[tuple[Job, Written | CallError]] = []
+        ended: list[tuple[LocalRequest, Written | CallError]] = []
         for job in new:
             try:
                 if job.scored:
@@ -171,7 +171,7 @@ class Engine:
                 break
         return ended
 
-    def _scored(self) -> list[tuple[Job, Written | CallError]]:
+    def _scored(self) -> list[tuple[LocalRequest, Written | CallError]]:
         """The next job whose log-probabilities are wanted; one at a time, so that others are written on between."""
         from blackbox_kd.models.local.scoring import logprobs
 
@@ -187,18 +187,18 @@ class Engine:
             return [(job, Written("", "length", prompt, 0, logprobs(self._model, prompt)))]
         return []
 
-    def _begin(self, job: Job) -> None:
-        from blackbox_kd.models.local.decoding import Text
+    def _begin(self, job: LocalRequest) -> None:
+        from blackbox_kd.models.local.decoding import Generation
         from blackbox_kd.models.local.sampling import Draw
 
         prompt = self.tokens_of(job.messages)
         draw = Draw(job.temperature, job.top_p, job.top_k, job.seed)
         room = min(job.max_tokens, self._limit - len(prompt))
-        job.text = Text(prompt, draw, room, lambda tokens: self._has_ended(job, tokens))
+        job.text = Generation(prompt, draw, room, lambda tokens: self._has_ended(job, tokens))
         self._jobs[job.text] = job
         self._writer.waiting.append(job.text)
 
-    def _has_ended(self, job: Job, tokens: list[int]) -> bool:
+    def _has_ended(self, job: LocalRequest, tokens: list[int]) -> bool:
         if tokens[-1] in self._ends:
             return True
         if not job.stop:
@@ -208,7 +208,7 @@ class Engine:
         text = self._tokenizer.decode(tokens[-tail:], skip_special_tokens=True)
         return any(stop in text for stop in job.stop)
 
-    def _ended(self, text: Any) -> tuple[Job, Written]:
+    def _ended(self, text: Any) -> tuple[LocalRequest, Written]:
         job, tokens = self._jobs.pop(text), text.tokens
         by_itself = tokens[-1] in self._ends
         said = self._tokenizer.decode(tokens[:-1] if by_itself else tokens, skip_special_tokens=True)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from blackbox_kd.models.local.decoding import Text
+from blackbox_kd.models.local.decoding import Generation
 from blackbox_kd.models.local.sampling import next_tokens
 
 
@@ -25,7 +25,7 @@ class Generating:
         self._model = model
         self._rows = rows
         self._ends = ends
-        self.waiting: list[Text] = []
+        self.waiting: list[Generation] = []
 
     @property
     def busy(self) -> bool:
@@ -33,7 +33,7 @@ class Generating:
         return bool(self.waiting)
 
     @torch.inference_mode()
-    def step(self) -> list[Text]:
+    def step(self) -> list[Generation]:
         """Writes a whole batch, who has waited longest first."""
         texts = [text for text in self.waiting if not text.dropped][: self._rows]
         self.waiting = [text for text in self.waiting if text not in texts and not text.dropped]
@@ -62,7 +62,7 @@ class Generating:
 class _Rows:
     """What `generate` asks at each token: which tokens come next, and which rows are done."""
 
-    def __init__(self, texts: list[Text]) -> None:
+    def __init__(self, texts: list[Generation]) -> None:
         self._texts = texts
         self._ended = [False] * len(texts)
 

@@ -59,7 +59,7 @@ def next_tokens(logits: Any, draws: list[Draw]) -> list[int]:
             return torch.tensor(values, device=logits.device, dtype=torch.float64)[:, None]
 
         scaled = logits[rows].float() / column([draw.temperature for draw in drawn]).float()
-        kept = _kept(scaled.softmax(-1), drawn, column([draw.top_p for draw in drawn]).float())
+        kept = _keep(scaled.softmax(-1), drawn, column([draw.top_p for draw in drawn]).float())
         heaped = kept.cumsum(-1, dtype=torch.float64)
         aim = column([draw.uniform() for draw in drawn]) * heaped[:, -1:]
         picked = torch.searchsorted(heaped, aim, right=True)[:, 0]
@@ -67,7 +67,7 @@ def next_tokens(logits: Any, draws: list[Draw]) -> list[int]:
     return [int(token) for token in chosen.tolist()]
 
 
-def _kept(shares: Any, draws: list[Draw], top_p: Any) -> Any:
+def _keep(shares: Any, draws: list[Draw], top_p: Any) -> Any:
     """Probabilities with what `top_k` and `top_p` leave out at 0; tokens of equal probability stay together."""
     import torch
 

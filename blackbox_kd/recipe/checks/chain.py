@@ -12,22 +12,18 @@ from pathlib import Path
 
 from blackbox_kd import answers, models
 from blackbox_kd.errors import Problem, UserError, did_you_mean
-from blackbox_kd.paths import bundled
 from blackbox_kd.recipe.checks import columns as recipe_columns
 from blackbox_kd.recipe.checks import loops as recipe_loops
 from blackbox_kd.recipe.checks import models as recipe_models
 from blackbox_kd.recipe.checks import reports as recipe_reports
-from blackbox_kd.recipe.checks.columns import prompt_places
 from blackbox_kd.recipe.checks.flow import Columns, Flow
 from blackbox_kd.recipe.entries import bad_name
-from blackbox_kd.recipe.spec import Planned, Recipe
+from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.recipe.yaml_source import Path as Place
-from blackbox_kd.recipe.yaml_source import shown
+from blackbox_kd.recipe.yaml_source import quote
 from blackbox_kd.sandbox.prompt import from_here
-from blackbox_kd.sdk.fields import Mention, mentions, resolve
+from blackbox_kd.sdk.fields import Reference, references, resolve
 from blackbox_kd.tables import sources
-
-__all__ = ["bundled", "check", "prompt_places"]
 
 
 def check(recipe: Recipe, problems: list[Problem], env: Mapping[str, str] = os.environ) -> None:
@@ -35,7 +31,7 @@ def check(recipe: Recipe, problems: list[Problem], env: Mapping[str, str] = os.e
     flow = Flow(recipe, problems)
     _check_data(flow)
     _check_models(flow, env)
-    planned: dict[Place, Planned] = {step.at: step for step in recipe.steps}
+    planned: dict[Place, PlannedStep] = {step.at: step for step in recipe.steps}
     for index, values in enumerate(recipe.head.steps):
         if index in recipe.loops:
             recipe_loops.walk(flow, recipe.loops[index], planned, _check_step)
@@ -59,7 +55,7 @@ def _check_data(flow: Flow) -> None:
         try:
             columns = sources.columns(table, flow.recipe.folder)
         except (UserError, OSError) as error:
-            what, expected, fix = _parts(_said(error))
+            what, expected, fix = _parts(_describe(error))
             at = next((field for field in ("path", "hub", "generator") if getattr(table, field)), "")
             at = "rename" if what.startswith("rename") else at
             flow.add(("data", name, at), f"data.{name}", what, expected, fix)
@@ -67,7 +63,7 @@ def _check_data(flow: Flow) -> None:
             flow.tables[name] = None if columns is None else {*columns, "id"}
 
 
-def _said(error: UserError | OSError) -> str:
+def _describe(error: UserError | OSError) -> str:
     return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
@@ -93,13 +89,13 @@ def _check_models(flow: Flow, env: Mapping[str, str]) -> None:
         try:
             found = list(missing(config, setup))
         except OSError as error:
-            found = [("model", f"{shown(config.model)} {_said(error)}.", "name a model, a folder or a file")]
+            found = [("model", f"{quote(config.model)} {_describe(error)}.", "name a model, a folder or a file")]
         for at, message, fix in found:
             flow.add(("models", name, at), f"models.{name}", message, "", fix)
 
 
-def _check_step(flow: Flow, planned: Planned) -> None:
-    named = list(mentions(planned.config))
+def _check_step(flow: Flow, planned: PlannedStep) -> None:
+    named = list(references(planned.config))
     for at, message, fix in planned.config.problems():
         flow.report(planned, at, message, "", fix)
     for mention in named:
@@ -144,9 +140,9 @@ def _check_step(flow: Flow, planned: Planned) -> None:
         flow.made_of[name] = sources_read
 
 
-def _check_answer(flow: Flow, planned: Planned, mention: Mention) -> None:
+def _check_answer(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
     if mention.value not in answers.kinds():
-        message = f"unknown kind of answer {shown(mention.value)}."
+        message = f"unknown kind of answer {quote(mention.value)}."
         fix = did_you_mean(mention.value, answers.kinds()) or "name one of them"
         flow.report(planned, mention.field, message, f"answers: {', '.join(answers.kinds())}", fix)
     elif to_install := answers.missing(mention.value):
@@ -154,7 +150,7 @@ def _check_answer(flow: Flow, planned: Planned, mention: Mention) -> None:
         flow.report(planned, mention.field, message, "", to_install)
 
 
-def _check_table_name(flow: Flow, planned: Planned, mention: Mention) -> None:
+def _check_table_name(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
     name = mention.value
     flow.used_tables.add(name)
     if name in flow.tables or name in flow.broken or not flow.recipe.head.data:
@@ -169,13 +165,13 @@ def _check_table_name(flow: Flow, planned: Planned, mention: Mention) -> None:
         fix = "read another table" if itself else f"move {later[0]} before this step, or read another table"
     else:
         flow.unknown.add("table")
-        message = f"unknown table {shown(name)}."
+        message = f"unknown table {quote(name)}."
         named = [table for table in flow.tables if not table.startswith("#")]
         fix = did_you_mean(name, named) or f"add it under data:, or output: {name} to an earlier step"
     flow.report(planned, mention.field, message, f"tables here: {flow.names()}", fix)
 
 
-def _check_held_out(flow: Flow, planned: Planned, source: str | None, named: list[Mention]) -> None:
+def _check_held_out(flow: Flow, planned: PlannedStep, source: str | None, named: list[Reference]) -> None:
     """Reports held-out tables that a step reads and may not."""
     read = {mention.value: mention.field for mention in named if mention.kind == "table"}
     if source in flow.apart:
@@ -189,11 +185,13 @@ def _check_held_out(flow: Flow, planned: Planned, source: str | None, named: lis
         flow.report(planned, at, message, "", fix)
 
 
-def _outputs(planned: Planned) -> list[str]:
-    return [mention.value for mention in mentions(planned.config) if mention.kind == "new table"]
+def _outputs(planned: PlannedStep) -> list[str]:
+    return [mention.value for mention in references(planned.config) if mention.kind == "new table"]
 
 
-def _write_columns(flow: Flow, planned: Planned, source: str | None, columns: Columns, named: list[Mention]) -> None:
+def _write_columns(
+    flow: Flow, planned: PlannedStep, source: str | None, columns: Columns, named: list[Reference]
+) -> None:
     unwritten = planned.config.unwritten()
     written = [name for name in resolve(planned.step.writes, planned.config) if name not in unwritten]
     twice = [name for name, count in Counter(written).items() if count > 1]
@@ -205,7 +203,7 @@ def _write_columns(flow: Flow, planned: Planned, source: str | None, columns: Co
             flow.report(planned, at, message, "", f"choose another name: {at}: {mention.value}_text")
         elif mention.value == "id" or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", mention.value):
             why = "it names the row" if mention.value == "id" else "prompts and expressions could not name it"
-            message = f"column {shown(mention.value)} cannot be written: {why}."
+            message = f"column {quote(mention.value)} cannot be written: {why}."
             flow.report(planned, at, message, "", f"write {at}: NAME, with letters, digits and '_' only")
     after = None
     if columns is not None:
@@ -213,7 +211,9 @@ def _write_columns(flow: Flow, planned: Planned, source: str | None, columns: Co
     _write_tables(flow, planned, source, after, named)
 
 
-def _write_tables(flow: Flow, planned: Planned, source: str | None, columns: Columns, named: list[Mention]) -> None:
+def _write_tables(
+    flow: Flow, planned: PlannedStep, source: str | None, columns: Columns, named: list[Reference]
+) -> None:
     names = {mention.field: mention.value for mention in named if mention.kind == "new table"}
     if "output" in names and len(names) > 1:
         branches = ", ".join(name for at, name in names.items() if at != "output")
@@ -236,7 +236,7 @@ def _write_tables(flow: Flow, planned: Planned, source: str | None, columns: Col
         flow.last = next(iter(names.values()), own)
 
 
-def _inherit(flow: Flow, planned: Planned, source: str | None, names: list[str]) -> None:
+def _inherit(flow: Flow, planned: PlannedStep, source: str | None, names: list[str]) -> None:
     """What is made of a held-out table is held out, and no evidence where that table is none."""
     if source in flow.held_out:
         flow.held_out.update(names)

@@ -3,21 +3,21 @@
 from pathlib import Path
 
 from blackbox_kd.errors import UserError, did_you_mean
-from blackbox_kd.paths import bundled
+from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.checks.flow import Columns, Flow
-from blackbox_kd.recipe.spec import Planned
-from blackbox_kd.recipe.yaml_source import shown
+from blackbox_kd.recipe.spec import PlannedStep
+from blackbox_kd.recipe.yaml_source import quote
 from blackbox_kd.sandbox import expressions
 from blackbox_kd.sandbox.prompt import Prompt, find
-from blackbox_kd.sdk.fields import Mention, mentions, resolve
+from blackbox_kd.sdk.fields import Reference, references, resolve
 
 
 def prompt_places(folder: Path) -> list[Path]:
     """Where a recipe's prompts are looked up, in this order."""
-    return [folder, folder / "prompts", bundled("prompts")]
+    return [folder, folder / "prompts", find_bundled("prompts")]
 
 
-def read_by(flow: Flow, planned: Planned, source: str | None) -> Columns:
+def read_by(flow: Flow, planned: PlannedStep, source: str | None) -> Columns:
     """Columns of the rows that a step reads; of several tables, those that all of them have."""
     if source is not None:
         flow.used_tables.add(source)
@@ -28,7 +28,7 @@ def read_by(flow: Flow, planned: Planned, source: str | None) -> Columns:
     return set.intersection(*known) if known and len(known) == len(tables) else None
 
 
-def check(flow: Flow, planned: Planned, columns: Columns, named: list[Mention]) -> None:
+def check(flow: Flow, planned: PlannedStep, columns: Columns, named: list[Reference]) -> None:
     """Reports the columns that a step reads and `columns` lacks, and prompts and expressions that are wrong."""
     for mention in named:
         if mention.kind == "prompt":
@@ -43,7 +43,7 @@ def check(flow: Flow, planned: Planned, columns: Columns, named: list[Mention]) 
             flow.missing_column(planned, fields.get(name, "step"), f"reads column {name!r}", name, columns)
 
 
-def _check_prompt(flow: Flow, planned: Planned, mention: Mention, columns: Columns) -> None:
+def _check_prompt(flow: Flow, planned: PlannedStep, mention: Reference, columns: Columns) -> None:
     places = prompt_places(flow.recipe.folder)
     path = find(mention.value, places)
     if path is None:
@@ -62,7 +62,7 @@ def _check_prompt(flow: Flow, planned: Planned, mention: Mention, columns: Colum
             flow.missing_column(planned, mention.field, what, name, columns)
 
 
-def _missing_prompt(flow: Flow, planned: Planned, mention: Mention, places: list[Path]) -> None:
+def _missing_prompt(flow: Flow, planned: PlannedStep, mention: Reference, places: list[Path]) -> None:
     *own, ours = places
     files = [path.relative_to(place) for place in own[1:] for path in sorted(place.glob("**/*.jinja"))]
     files += sorted(path.relative_to(ours) for path in ours.glob("**/*.jinja"))
@@ -72,32 +72,32 @@ def _missing_prompt(flow: Flow, planned: Planned, mention: Mention, places: list
         fix = "put the text into prompts/NAME.jinja beside the recipe and write prompt: NAME"
     else:
         fix = did_you_mean(name, known) or f"write prompts/{name.removesuffix('.jinja')}.jinja beside the recipe"
-    message = f"prompt {shown(name)} is neither beside the recipe, nor in its prompts/, nor bundled."
+    message = f"prompt {quote(name)} is neither beside the recipe, nor in its prompts/, nor bundled."
     flow.report(planned, mention.field, message, f"prompts: {', '.join(known)}", fix)
 
 
-def _check_expression(flow: Flow, planned: Planned, mention: Mention, columns: Columns) -> None:
+def _check_expression(flow: Flow, planned: PlannedStep, mention: Reference, columns: Columns) -> None:
     try:
         names = expressions.parse(mention.value).names
     except ValueError as error:
         what, _, hint = str(error).rstrip(".").partition("; ")
-        message = f"expression {shown(mention.value)} cannot be used: {what}."
+        message = f"expression {quote(mention.value)} cannot be used: {what}."
         expected, fix = (hint, "") if hint.startswith(("allowed:", "a ")) else ("", hint)
         flow.report(planned, mention.field, message, expected, fix or "mend the expression")
         return
     if columns is not None:
         for name in sorted(names - columns - planned.config.expression_columns()):
-            what = f"expression {shown(mention.value)} uses {name!r}"
+            what = f"expression {quote(mention.value)} uses {name!r}"
             flow.missing_column(planned, mention.field, what, name, columns)
 
 
-def check_leaks(flow: Flow, planned: Planned) -> None:
+def check_leaks(flow: Flow, planned: PlannedStep) -> None:
     """Reports prompts through which the student would see the right answer, in training or in an exam.
 
     What a model wrote with the answer before it can hold the answer, too.
     """
     flow.secrets |= {"reference", *(str(getattr(p.config, "against", None) or "reference") for p in flow.recipe.steps)}
-    named = list(mentions(planned.config))
+    named = list(references(planned.config))
     shown_there = {m.value: _secrets(flow, m.value) for m in named if m.kind == "prompt"}
     for at, name, is_declared in [*planned.config.shown_to_student(), *_shown_to_students(flow, planned, named)]:
         if shown_there.get(name) and not is_declared:
@@ -110,9 +110,9 @@ def check_leaks(flow: Flow, planned: Planned) -> None:
         flow.secrets |= {m.value for m in named if m.kind == "new column"}
 
 
-def _shown_to_students(flow: Flow, planned: Planned, named: list[Mention]) -> list[tuple[str, str, bool]]:
+def _shown_to_students(flow: Flow, planned: PlannedStep, named: list[Reference]) -> list[tuple[str, str, bool]]:
     """What the step shows the models that it asks, if the recipe trains one of them."""
-    students = {m.value for p in flow.recipe.steps for m in mentions(p.config) if m.kind == "student"}
+    students = {m.value for p in flow.recipe.steps for m in references(p.config) if m.kind == "student"}
     asked = {m.value.partition("@")[0] for m in named if m.kind == "model"}
     return planned.config.shown_to_asked() if asked & students else []
 

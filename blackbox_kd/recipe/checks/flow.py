@@ -6,7 +6,7 @@ from typing import Any
 
 from blackbox_kd.errors import Problem, did_you_mean
 from blackbox_kd.recipe.entries import texts
-from blackbox_kd.recipe.spec import Loop, Planned, Recipe
+from blackbox_kd.recipe.spec import Loop, PlannedStep, Recipe
 from blackbox_kd.recipe.yaml_source import Path, keys
 
 Columns = set[str] | None
@@ -63,7 +63,7 @@ class Flow:
     used_tables: set[str] = field(default_factory=set)
     trained: dict[str, int] = field(default_factory=dict)
     unsure: dict[str, tuple[int, Loop]] = field(default_factory=dict)
-    exams: list[tuple[Planned, str]] = field(default_factory=list)
+    exams: list[tuple[PlannedStep, str]] = field(default_factory=list)
     made_of: dict[str, set[str]] = field(default_factory=dict)
     learnt: dict[str, set[str]] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
@@ -94,7 +94,7 @@ class Flow:
         self.last = f"#{index}"
         self.tables[self.last] = None
 
-    def report(self, planned: Planned, at: str, message: str, expected: str, fix: str) -> None:
+    def report(self, planned: PlannedStep, at: str, message: str, expected: str, fix: str) -> None:
         """Adds a problem of a step; `at` is the field that it stands in."""
         path: Path = planned.at
         values = self.recipe.source.values
@@ -112,7 +112,7 @@ class Flow:
         expected = "; ".join(filter(None, (expected, source.note(path))))
         self.problems.append(Problem(source.line(path), label, message, expected, fix))
 
-    def missing_column(self, planned: Planned, at: str, what: str, name: str, columns: set[str]) -> None:
+    def missing_column(self, planned: PlannedStep, at: str, what: str, name: str, columns: set[str]) -> None:
         """Reports a column that no earlier step writes."""
         fix = did_you_mean(name, sorted(columns))
         writers = sorted(self._writers(name))

@@ -7,15 +7,17 @@ from blackbox_kd.errors import Problem, did_you_mean
 from blackbox_kd.recipe.checks import models as recipe_models
 from blackbox_kd.recipe.checks import reports as recipe_reports
 from blackbox_kd.recipe.checks.flow import Body, Flow
-from blackbox_kd.recipe.spec import Loop, Planned, UntilMetric, UntilRows
-from blackbox_kd.recipe.yaml_source import Path, shown
-from blackbox_kd.sdk.fields import mentions
+from blackbox_kd.recipe.spec import Loop, PlannedStep, UntilMetric, UntilRows
+from blackbox_kd.recipe.yaml_source import Path, quote
+from blackbox_kd.sdk.fields import references
 
 
-def walk(flow: Flow, loop: Loop, steps: Mapping[Path, Planned], check_step: Callable[[Flow, Planned], None]) -> None:
+def walk(
+    flow: Flow, loop: Loop, steps: Mapping[Path, PlannedStep], check_step: Callable[[Flow, PlannedStep], None]
+) -> None:
     """Checks a loop's steps in both states of its tables, and what ends it."""
     body = [planned for planned in steps.values() if planned.loop == loop]
-    outputs = {m.value for planned in body for m in mentions(planned.config) if m.kind == "new table"}
+    outputs = {m.value for planned in body for m in references(planned.config) if m.kind == "new table"}
     _check_first(flow, loop, body)
     found, before = flow.problems, dict(flow.trained)
     flow.loop = Body(set(flow.tables), outputs - set(flow.tables))
@@ -32,14 +34,16 @@ def walk(flow: Flow, loop: Loop, steps: Mapping[Path, Planned], check_step: Call
     if isinstance(until, UntilMetric):
         _check_metric(flow, loop, until, body)
     elif isinstance(until, UntilRows) and until.table not in outputs:
-        what = f"until.table: {shown(until.table)} is written by no step of the loop, so it cannot grow."
+        what = f"until.table: {quote(until.table)} is written by no step of the loop, so it cannot grow."
         fix = (
             did_you_mean(until.table, sorted(outputs)) or f"give the step that collects the rows output: {until.table}"
         )
         flow.add(_at(loop, "table"), loop.label, what, f"tables of the loop: {_named(outputs)}", fix)
 
 
-def _round(flow: Flow, loop: Loop, steps: Mapping[Path, Planned], check_step: Callable[[Flow, Planned], None]) -> None:
+def _round(
+    flow: Flow, loop: Loop, steps: Mapping[Path, PlannedStep], check_step: Callable[[Flow, PlannedStep], None]
+) -> None:
     for inner, values in enumerate(loop.config.steps):
         planned = steps.get(("steps", loop.index, "loop", "steps", inner))
         if planned is not None:
@@ -52,7 +56,7 @@ def _from_round_2(problem: Problem) -> Problem:
     return replace(problem, expected="; ".join(filter(None, ("this is so from round 2 on", problem.expected))))
 
 
-def _check_first(flow: Flow, loop: Loop, body: list[Planned]) -> None:
+def _check_first(flow: Flow, loop: Loop, body: list[PlannedStep]) -> None:
     """The first step of a round could read what stands before the loop or what the last round wrote: it must say."""
     first = body[0] if body else None
     if first is None or first.inner or first.step.merges or first.config.input:
@@ -62,17 +66,17 @@ def _check_first(flow: Flow, loop: Loop, body: list[Planned]) -> None:
     flow.report(first, "step", what, f"tables here: {flow.names()}", fix)
 
 
-def _check_metric(flow: Flow, loop: Loop, until: UntilMetric, body: list[Planned]) -> None:
-    students = {m.value for planned in body for m in mentions(planned.config) if m.kind == "student"}
+def _check_metric(flow: Flow, loop: Loop, until: UntilMetric, body: list[PlannedStep]) -> None:
+    students = {m.value for planned in body for m in references(planned.config) if m.kind == "student"}
     if until.model not in students and not flow.broken & {until.model}:
         what = (
-            f"until.model: {shown(until.model)} is trained by no step of the loop, so its {until.metric} cannot rise."
+            f"until.model: {quote(until.model)} is trained by no step of the loop, so its {until.metric} cannot rise."
         )
         fix = did_you_mean(until.model, sorted(students)) or "name a model that a train step of the loop trains"
         flow.add(_at(loop, "model"), loop.label, what, f"models that the loop trains: {_named(students)}", fix)
         return
     if until.on not in flow.tables and until.on not in flow.broken:
-        what = f"until.on: unknown table {shown(until.on)}."
+        what = f"until.on: unknown table {quote(until.on)}."
         fix = did_you_mean(until.on, [name for name in flow.tables if not name.startswith("#")])
         flow.add(_at(loop, "on"), loop.label, what, f"tables: {flow.names()}", fix or "name a table under data:")
         return
@@ -84,12 +88,12 @@ def _check_metric(flow: Flow, loop: Loop, until: UntilMetric, body: list[Planned
 
 def _check_learnt(flow: Flow, loop: Loop, until: UntilMetric) -> None:
     if until.on in flow.learnt.get(until.model, ()):
-        what = f"until.on: {until.model!r} learns from rows of {shown(until.on)}, so its answers there prove nothing."
+        what = f"until.on: {until.model!r} learns from rows of {quote(until.on)}, so its answers there prove nothing."
         fix = "name a table that no train step reads, such as one with held_out: true under data:"
         flow.add(_at(loop, "on"), loop.label, what, "", fix)
 
 
-def _check_exams(flow: Flow, loop: Loop, until: UntilMetric, body: list[Planned]) -> None:
+def _check_exams(flow: Flow, loop: Loop, until: UntilMetric, body: list[PlannedStep]) -> None:
     """Reports a metric that no evaluate of the loop measures."""
     model, on = until.model, until.on
     exams = [p for p in body if p.step.held_out and p.config.input == on and recipe_reports.asks(p, model)]

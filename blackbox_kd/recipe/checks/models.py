@@ -3,13 +3,13 @@
 from blackbox_kd import models
 from blackbox_kd.errors import DataError, did_you_mean
 from blackbox_kd.recipe.checks.flow import Columns, Flow
-from blackbox_kd.recipe.spec import Loop, Planned, UntilMetric
-from blackbox_kd.recipe.yaml_source import shown
-from blackbox_kd.sdk.fields import Mention
+from blackbox_kd.recipe.spec import Loop, PlannedStep, UntilMetric
+from blackbox_kd.recipe.yaml_source import quote
+from blackbox_kd.sdk.fields import Reference
 from blackbox_kd.tables import formats
 
 
-def check_name(flow: Flow, planned: Planned, mention: Mention) -> None:
+def check_name(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
     """Reports a model or a version that is not there, or cannot do what the step asks of it."""
     name, _, version = mention.value.partition("@")
     if mention.value in flow.recipe.head.models:
@@ -20,7 +20,7 @@ def check_name(flow: Flow, planned: Planned, mention: Mention) -> None:
         if names or isinstance(flow.recipe.source.values.get("models", {}), dict):
             fix = did_you_mean(name, names) or f"add {name}: {{provider: NAME, model: NAME}} under models:"
             expected = f"models: {', '.join(names) or 'none'}"
-            flow.report(planned, mention.field, f"unknown model {shown(mention.value)}.", expected, fix)
+            flow.report(planned, mention.field, f"unknown model {quote(mention.value)}.", expected, fix)
         return
     flow.used_models.add(name)
     if mention.kind == "student":
@@ -35,7 +35,7 @@ def check_name(flow: Flow, planned: Planned, mention: Mention) -> None:
         flow.report(planned, mention.field, message, "", f"a model of another provider: {', '.join(able)}")
 
 
-def _check_version(flow: Flow, planned: Planned, mention: Mention, name: str, version: str) -> None:
+def _check_version(flow: Flow, planned: PlannedStep, mention: Reference, name: str, version: str) -> None:
     rounds = flow.trained.get(name, 0)
     known = ["base", *(str(number + 1) for number in range(rounds))]
     if version in known:
@@ -46,18 +46,18 @@ def _check_version(flow: Flow, planned: Planned, mention: Mention, name: str, ve
     more, loop = flow.unsure.get(name, (0, None))
     if loop is not None and version in {str(rounds + number + 1) for number in range(more)}:
         message = f"model {mention.value!r} may not exist: {loop.label} can end before it is trained."
-        fix = f"write {name}, which is then {_left(loop, name)}"
+        fix = f"write {name}, which is then {_name_left(loop, name)}"
     flow.report(planned, mention.field, message, expected, fix)
 
 
-def _left(loop: Loop, name: str) -> str:
+def _name_left(loop: Loop, name: str) -> str:
     """What the bare name of a model means after a loop."""
     until = loop.config.until
     is_restored = isinstance(until, UntilMetric) and until.model == name
     return "the best round's version" if is_restored else "the latest version"
 
 
-def _check_student(flow: Flow, planned: Planned, mention: Mention) -> None:
+def _check_student(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
     name = mention.value.partition("@")[0]
     config = flow.recipe.models.get(name)
     if name != mention.value:
@@ -86,7 +86,7 @@ def after_loop(flow: Flow, loop: Loop, before: dict[str, int], in_a_round: dict[
             flow.unsure[name] = (flow.unsure.get(name, (0, loop))[0] + number * (most - certain), loop)
 
 
-def check_rows(flow: Flow, planned: Planned, columns: Columns, named: list[Mention]) -> None:
+def check_rows(flow: Flow, planned: PlannedStep, columns: Columns, named: list[Reference]) -> None:
     """Reports a table that a step trains on, and whose columns its method cannot learn from.
 
     Where the chain begins with the training, it says so itself, before anything was paid.

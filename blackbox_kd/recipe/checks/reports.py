@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 
 from blackbox_kd.recipe.checks.flow import Flow
-from blackbox_kd.recipe.spec import Planned
-from blackbox_kd.sdk.fields import Mention, mentions
+from blackbox_kd.recipe.spec import PlannedStep
+from blackbox_kd.sdk.fields import Reference, references
 
 
-def check(flow: Flow, planned: Planned, named: list[Mention]) -> None:
+def check(flow: Flow, planned: PlannedStep, named: list[Reference]) -> None:
     """Reports figures that a step reads and no `evaluate` has measured.
 
     What they are figures of is said beside the table: in `gap: {on: dev, teacher: t, student: s, by: topic}` it is the
@@ -30,28 +30,28 @@ def check(flow: Flow, planned: Planned, named: list[Mention]) -> None:
             _report(flow, planned, mention, lacking, by)
 
 
-def _later(flow: Flow, planned: Planned, table: str) -> list[Planned]:
+def _later(flow: Flow, planned: PlannedStep, table: str) -> list[PlannedStep]:
     """Steps of the same loop that ask models about a table; from round 2 on they come before."""
     body = [step for step in flow.recipe.steps if planned.loop is not None and step.loop == planned.loop]
     return [step for step in body if step.step.held_out and step.config.input == table]
 
 
-def asks(planned: Planned, model: str) -> bool:
+def asks(planned: PlannedStep, model: str) -> bool:
     """Whether a model is among those that answer, not only the one that judges."""
     return model in getattr(planned.config, "models", [])
 
 
-def measures_accuracy(planned: Planned) -> bool:
+def measures_accuracy(planned: PlannedStep) -> bool:
     """Whether answers are compared with the right ones."""
     return getattr(planned.config, "answer", None) is not None
 
 
-def _measures(planned: Planned, model: str, by: Iterable[str]) -> bool:
+def _measures(planned: PlannedStep, model: str, by: Iterable[str]) -> bool:
     told = getattr(planned.config, "by", [])
     return asks(planned, model) and measures_accuracy(planned) and all(column in told for column in by)
 
 
-def _report(flow: Flow, planned: Planned, mention: Mention, lacking: list[str], by: list[str]) -> None:
+def _report(flow: Flow, planned: PlannedStep, mention: Reference, lacking: list[str], by: list[str]) -> None:
     first, *others = dict.fromkeys(lacking)
     what = f"no evaluation of model {first!r} on table {mention.value!r}"
     what += (f" by {by[0]!r}" if by else "") + " comes before this step"
@@ -59,7 +59,7 @@ def _report(flow: Flow, planned: Planned, mention: Mention, lacking: list[str], 
     fields = f"input: {mention.value}, models: [{', '.join([first, *others])}]"
     fields += f", by: [{', '.join(by)}]" if by else ""
     answers = [
-        str(answer.value) for step in flow.recipe.steps for answer in mentions(step.config) if answer.kind == "answer"
+        str(answer.value) for step in flow.recipe.steps for answer in references(step.config) if answer.kind == "answer"
     ]
     answer = answers[0] if answers else "KIND"
     fix = f"put before it: - {{step: evaluate, {fields}, answer: {answer}}}"

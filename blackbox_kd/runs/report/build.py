@@ -13,7 +13,7 @@ from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs import dataset
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.runs.report import comparisons, judges
-from blackbox_kd.runs.report.markdown import in_words
+from blackbox_kd.runs.report.markdown import write_markdown
 from blackbox_kd.tables.stored import StoredTable
 
 SCHEMA_VERSION = 1
@@ -64,14 +64,14 @@ def write(folder: Path, facts: Facts) -> dict[str, Any]:
         "models": facts.models,
         "spent": facts.spent,
         "evaluations": facts.lists.get("evaluations", []),
-        "comparisons": comparisons.priced(facts.lists.get("comparisons", []), facts.spent),
+        "comparisons": comparisons.price_gains(facts.lists.get("comparisons", []), facts.spent),
         "contamination": facts.contamination,
         "judges": judges.entries(account.entry() for account in facts.accounts),
         **{k: v for k, v in facts.lists.items() if k not in ("evaluations", "comparisons")},
         "environment": environment(),
     }
     write_whole(folder / "report.json", json.dumps(found, indent=1, ensure_ascii=False, default=str) + "\n")
-    write_whole(folder / "report.md", in_words(found, facts.samples))
+    write_whole(folder / "report.md", write_markdown(found, facts.samples))
     return found
 
 

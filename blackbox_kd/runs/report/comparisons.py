@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-def priced(comparisons: Iterable[Mapping[str, Any]], spent: Mapping[str, Any]) -> list[dict[str, Any]]:
+def price_gains(comparisons: Iterable[Mapping[str, Any]], spent: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Comparisons with `usd_per_point`: what the run has paid so far for each point (0.01) that was gained.
 
     None where nothing was gained, nothing was paid, or not all of the cost is known.
@@ -16,7 +16,7 @@ def priced(comparisons: Iterable[Mapping[str, Any]], spent: Mapping[str, Any]) -
     ]
 
 
-def in_words(report: Mapping[str, Any]) -> list[str]:
+def describe(report: Mapping[str, Any]) -> list[str]:
     """The sections of `report.md`; no lines where there is nothing to say."""
     agreements = [f"- {_agreement(entry)}" for entry in report.get("agreements", [])]
     win_rates = [f"- {_win_rate(entry)}" for entry in report.get("win_rates", [])]

@@ -3,22 +3,22 @@
 from collections.abc import Mapping
 
 
-def counted(reasons: Mapping[str, int], between: str) -> str:
+def count_up(reasons: Mapping[str, int], between: str) -> str:
     """Reasons with their counts, as the cell of a table can hold them."""
     text = between.join(f"{count:,} {reason}" for reason, count in reasons.items())
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def percent(share: float | None) -> str:
+def format_percent(share: float | None) -> str:
     """A share as a person reads it."""
     return "no rows" if share is None else f"{100 * share:.1f} %"
 
 
-def interval(ci95: list[float] | None) -> str:
+def format_interval(ci95: list[float] | None) -> str:
     """An interval of shares as a person reads it."""
-    return "none" if ci95 is None else f"{percent(ci95[0])} to {percent(ci95[1])}"
+    return "none" if ci95 is None else f"{format_percent(ci95[0])} to {format_percent(ci95[1])}"
 
 
-def dollars(usd: float) -> str:
+def format_dollars(usd: float) -> str:
     """A sum of money: to the cent from a dollar on, finer below."""
     return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"

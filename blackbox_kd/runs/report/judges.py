@@ -16,14 +16,14 @@ def entries(funnel: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     found = []
     for account in funnel:
-        said = judge_agreement.entry(account.get("counts", {}))
+        said = judge_agreement.summarise(account.get("counts", {}))
         if said:
             where = {name: account[name] for name in ("step", "round") if account.get(name)}
             found.append({**where, **said})
     return found
 
 
-def in_words(judges: Iterable[Mapping[str, Any]]) -> list[str]:
+def describe(judges: Iterable[Mapping[str, Any]]) -> list[str]:
     """The section of `report.md`; no lines if nobody judged."""
     lines: list[str] = []
     for entry in judges:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def in_words(report: Mapping[str, Any]) -> list[str]:
+def describe(report: Mapping[str, Any]) -> list[str]:
     """The lines of the section; none if the recipe has no loop."""
     loops = [line for entry in report.get("loops", []) for line in _loop(entry)]
     return ["## Rounds", "", *loops] if loops else []

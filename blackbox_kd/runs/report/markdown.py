@@ -5,23 +5,23 @@ from typing import Any
 
 from blackbox_kd.runs import dataset
 from blackbox_kd.runs.report import comparisons, judges, loops, samples
-from blackbox_kd.runs.report.format import counted, dollars, interval, percent
+from blackbox_kd.runs.report.format import count_up, format_dollars, format_interval, format_percent
 from blackbox_kd.tables.stored import StoredTable
 
 
-def in_words(report: Mapping[str, Any], tables: list[StoredTable]) -> str:
+def write_markdown(report: Mapping[str, Any], tables: list[StoredTable]) -> str:
     """The report as a person would tell it, in Markdown."""
     parts = [f"# {report['recipe']}", "", _status(report), ""]
-    parts += _evidence(report) + comparisons.in_words(report)
-    parts += loops.in_words(report) + _training(report)
-    parts += judges.in_words(report.get("judges", [])) + _rows(report)
-    parts += _costs(report) + samples.in_words(tables)
+    parts += _evidence(report) + comparisons.describe(report)
+    parts += loops.describe(report) + _training(report)
+    parts += judges.describe(report.get("judges", [])) + _rows(report)
+    parts += _costs(report) + samples.describe(tables)
     return "\n".join(parts).rstrip() + "\n"
 
 
 def _status(report: Mapping[str, Any]) -> str:
     spent = report["spent"]
-    bill = f"{spent['requests']:,} calls, {spent['tokens']:,} tokens, {dollars(spent['usd'])}"
+    bill = f"{spent['requests']:,} calls, {spent['tokens']:,} tokens, {format_dollars(spent['usd'])}"
     if report["status"] != "complete":
         what = report["status"].rstrip(".")
         return f"**The run is not complete: {what}.** What is paid for is kept; the same command goes on from here."
@@ -36,7 +36,7 @@ def _rows(report: Mapping[str, Any]) -> list[str]:
         lost = sum(sum(entry[kind].values()) for kind in ("dropped", "failed"))
         added = max(0, entry["added"])
         cells = [entry["step"], f"{entry['in']:,}", f"{added:,}", f"{entry['out']:,}"]
-        cells += [counted(entry[kind], "<br>") or "0" for kind in ("dropped", "failed")]
+        cells += [count_up(entry[kind], "<br>") or "0" for kind in ("dropped", "failed")]
         lines.append(f"| {' | '.join(cells)} |")
         if (left := entry["in"] + added - entry["out"] - lost) > 0:
             unfinished.append(f"{left:,} in {entry['step']}")
@@ -47,7 +47,7 @@ def _rows(report: Mapping[str, Any]) -> list[str]:
         lines += [
             "",
             f"{sum(reasons.values()):,} rows are not in the data set, as nothing can be learnt from them "
-            f"(`dataset/{dataset.LEFT_OUT}`): {counted(reasons, '; ')}.",
+            f"(`dataset/{dataset.LEFT_OUT}`): {count_up(reasons, '; ')}.",
         ]
     return [*lines, ""]
 
@@ -61,7 +61,13 @@ def _evidence(report: Mapping[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for entry in report["evaluations"]:
-        cells = [_measured(entry), entry["table"], f"{entry['n']:,}", _right(entry), interval(entry["ci95"])]
+        cells = [
+            _describe_measured(entry),
+            entry["table"],
+            f"{entry['n']:,}",
+            _right(entry),
+            format_interval(entry["ci95"]),
+        ]
         cells += [f"{entry['read']:,}", f"{entry['truncated']:,}"]
         lines.append(f"| {' | '.join(cells)} |")
     for entry in report["evaluations"]:
@@ -70,7 +76,7 @@ def _evidence(report: Mapping[str, Any]) -> list[str]:
             lines += ["", f"`{entry['model']}` on `{entry['table']}` by `{column}`: {told}."]
     lines.append("")
     for entry in report["comparisons"]:
-        lines += [comparison_in_words(entry, report["evaluations"]) + _price_of(entry, report["spent"]), ""]
+        lines += [describe_comparison(entry, report["evaluations"]) + _price_of(entry, report["spent"]), ""]
     for entry in report["contamination"]:
         lines += [
             f"Of the {entry['rows']:,} rows of the held-out table `{entry['table']}`, {entry['exact']:,} stand among "
@@ -80,7 +86,7 @@ def _evidence(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _measured(entry: Mapping[str, Any]) -> str:
+def _describe_measured(entry: Mapping[str, Any]) -> str:
     """The model of an evaluation, which one it was just then, and in what round."""
     version = entry.get("version", entry["model"])
     about = [version] if version != entry["model"] else []
@@ -89,18 +95,18 @@ def _measured(entry: Mapping[str, Any]) -> str:
 
 
 def _right(entry: Mapping[str, Any]) -> str:
-    return f"{entry['right']:,} ({percent(entry['accuracy'])})"
+    return f"{entry['right']:,} ({format_percent(entry['accuracy'])})"
 
 
 def _price_of(entry: Mapping[str, Any], spent: Mapping[str, Any]) -> str:
     """What a point of a real gain has cost; nothing where the bill is not known or nothing was paid."""
     if entry["ci95"][0] <= 0 or spent["usd_unknown"] or not spent["usd"]:
         return ""
-    each = dollars(spent["usd"] / (100 * entry["gain"]))
-    return f" The run cost {dollars(spent['usd'])}: {each} for each point."
+    each = format_dollars(spent["usd"] / (100 * entry["gain"]))
+    return f" The run cost {format_dollars(spent['usd'])}: {each} for each point."
 
 
-def comparison_in_words(entry: Mapping[str, Any], evaluations: list[dict[str, Any]]) -> str:
+def describe_comparison(entry: Mapping[str, Any], evaluations: list[dict[str, Any]]) -> str:
     """What a comparison says, and what the gain is made of."""
     low, high = entry["ci95"]
     model, against = f"`{entry['model']}`", f"`{entry['against']}`"
@@ -123,8 +129,8 @@ def comparison_in_words(entry: Mapping[str, Any], evaluations: list[dict[str, An
     if after and before and after["read"] and before["read"]:
         text += (
             f" An answer could be read in {after['read']:,} of its {after['n']:,} replies ({against}: "
-            f"{before['read']:,}); of the answers read, {percent(after['right'] / after['read'])} are right "
-            f"({against}: {percent(before['right'] / before['read'])})."
+            f"{before['read']:,}); of the answers read, {format_percent(after['right'] / after['read'])} are right "
+            f"({against}: {format_percent(before['right'] / before['read'])})."
         )
     return text
 
@@ -141,7 +147,7 @@ def _training(report: Mapping[str, Any]) -> list[str]:
         if preferences := entry.get("preferences"):
             margin, accuracy = preferences["margin"], preferences["accuracy"]
             text += f"; margin {margin['first']:.3f} at the start, {margin['last']:.3f} at the end, with "
-            text += f"{percent(accuracy['last'])} of the pairs in order; chosen texts "
+            text += f"{format_percent(accuracy['last'])} of the pairs in order; chosen texts "
             text += f"{entry['length_ratio']:.2f} times as long as rejected ones"
         lines += [text, *(f"  - warning: {warning}" for warning in entry.get("warnings", []))]
     return ["## Training", "", *lines, ""] if lines else []
@@ -150,7 +156,7 @@ def _training(report: Mapping[str, Any]) -> list[str]:
 def _costs(report: Mapping[str, Any]) -> list[str]:
     spent = report["spent"]
     text = f"This run, all its invocations together: {spent['requests']:,} calls, {spent['tokens']:,} tokens, "
-    text += f"{dollars(spent['usd'])}."
+    text += f"{format_dollars(spent['usd'])}."
     if spent["usd_unknown"]:
         text += f" What {spent['usd_unknown']:,} of the calls cost is not known and not in the sum."
     if spent["doubtful"]:
@@ -158,7 +164,7 @@ def _costs(report: Mapping[str, Any]) -> list[str]:
     text += f" Calls sent again because an earlier process left them without a reply: {spent['repeated']:,}."
     lines = ["## Cost", "", text, ""]
     for entry in report["models"]:
-        cost = "cost not known" if entry["cost_usd"] is None else dollars(entry["cost_usd"])
+        cost = "cost not known" if entry["cost_usd"] is None else format_dollars(entry["cost_usd"])
         lines.append(
             f"- `{entry['name']}`: {entry['calls']:,} calls now, {entry['replayed']:,} replies from the ledger; "
             f"{entry['prompt_tokens']:,} prompt and {entry['completion_tokens']:,} completion tokens; {cost}"

@@ -15,7 +15,7 @@ ASKED = ("instruction", "prompt", "reference")
 SAID = ("response", "rationale", "completion", "chosen", "rejected", "messages", "conversations", "output", "score")
 
 
-def in_words(tables: list[StoredTable]) -> list[str]:
+def describe(tables: list[StoredTable]) -> list[str]:
     """The lines of the sections, one for each table that has rows."""
     lines = [line for table in tables if len(table) for line in _section(table)]
     return [line for before, line in pairwise(["", *lines]) if before or line]
@@ -32,7 +32,7 @@ def _section(table: StoredTable) -> Iterator[str]:
     yield from (f"## {len(groups)} of {total:,} {what} (`{table.path.name}`)", "")
     for number, rows in enumerate(groups, 1):
         yield from (f"**{number}.** `{rows[0]['question'] if _is_answer(rows[0]) else rows[0].id}`", "")
-        items = [*_asked(rows[0]).items(), *(item for row in rows for item in _said(row).items())]
+        items = [*_take_question(rows[0]).items(), *(item for row in rows for item in _take_reply(row).items())]
         yield from (line for name, value in items for line in _item(name, value))
         yield ""
 
@@ -51,14 +51,14 @@ def _questions(table: StoredTable) -> tuple[int, list[list[Row]]]:
     return len(names), list(groups.values())
 
 
-def _asked(row: Row) -> dict[str, Any]:
+def _take_question(row: Row) -> dict[str, Any]:
     names = [name for name in ASKED if row.get(name) not in (None, "")]
     if "instruction" in names and "prompt" in names:
         names.remove("prompt")  # it repeats the instruction
     return {name: row[name] for name in names}
 
 
-def _said(row: Row) -> dict[str, Any]:
+def _take_reply(row: Row) -> dict[str, Any]:
     """What was answered, by whom, and whether it is right; of a row with other columns, all of them."""
     if _is_answer(row):
         return {f"`{row['model']}`{_verdict(row)}": row["response"] or "(nothing)"}

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.engine.estimate import estimate as estimates
 from blackbox_kd.engine.estimate.assumptions import KEPT, NOTHING, Asking, Span, share
-from blackbox_kd.engine.estimate.dry_caller import Asked
-from blackbox_kd.engine.run import Options, Run
+from blackbox_kd.engine.estimate.dry_caller import DryCall
+from blackbox_kd.engine.estimate.estimate import estimate as estimate_run
+from blackbox_kd.engine.estimate.tables import EstimateOptions
+from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.errors import BudgetReached, DataError, RecipeError
 from blackbox_kd.models import ModelConfig, Price
 from blackbox_kd.recipe.load import load_recipe
@@ -47,12 +48,12 @@ def load(folder: Path, values: Mapping[str, Any]) -> Recipe:
 
 async def estimate(folder: Path, values: Mapping[str, Any], **options: Any) -> dict[str, Any]:
     places = {"run_dir": folder / "run", "ledger": folder / "ledger.sqlite", "env": {"OPENAI_API_KEY": "sk-test"}}
-    return await estimates.estimate(load(folder, values), estimates.Options(**(places | options)))
+    return await estimate_run(load(folder, values), EstimateOptions(**(places | options)))
 
 
 async def run(folder: Path, values: Mapping[str, Any], **options: Any) -> Run:
     places = {"cache": folder / "cache", "run_dir": folder / "run", "ledger": folder / "ledger.sqlite"}
-    job = Run(load(folder, values), Options(**places, **options))
+    job = Run(load(folder, values), RunOptions(**places, **options))
     await job.execute()
     return job
 
@@ -178,9 +179,9 @@ class TestCounting:
         (tmp_path / "ask_twice.py").write_text(
             '"""Asks twice."""\n'
             "from collections import Counter\n"
-            "from blackbox_kd.asking import AskingConfig\n"
-            "from blackbox_kd.registry import ModelName, row_step\n"
-            "class Config(AskingConfig):\n"
+            "from blackbox_kd.sdk import SamplingConfig\n"
+            "from blackbox_kd.sdk import ModelName, row_step\n"
+            "class Config(SamplingConfig):\n"
             "    who: ModelName\n"
             "    def calls_by_model(self):\n"
             "        return Counter({self.who: 2})\n"
@@ -197,8 +198,8 @@ class TestCounting:
         write_rows(tmp_path / "train.jsonl", ROWS)
         (tmp_path / "recipe.yaml").write_text(json.dumps(values))
         recipe = load_recipe(tmp_path / "recipe.yaml", allow_code=True, env={})
-        options = estimates.Options(tmp_path / "run", tmp_path / "ledger.sqlite", {}, probe=paid)
-        found = (await estimates.estimate(recipe, options))["steps"][0]
+        options = EstimateOptions(tmp_path / "run", tmp_path / "ledger.sqlite", {}, probe=paid)
+        found = (await estimate_run(recipe, options))["steps"][0]
         assert (found["paid"], found["calls"]["likely"]) == (paid, 20 - paid)
 
 
@@ -443,13 +444,13 @@ class TestNumbers:
         assert share(30, 0) == Span(1.0, 1.0, 1.0)
 
     def test_one_reply_measures_the_likely_length_and_not_the_bounds(self) -> None:
-        line = self.line([Asked("m", 400, 1, 100, False, Usage(100, 30)), Asked("m", 400, 1, 100, False)])
+        line = self.line([DryCall("m", 400, 1, 100, False, Usage(100, 30)), DryCall("m", 400, 1, 100, False)])
         assert line.completion == Span(15, 30, 100)
         assert line.prompt == Span.of(100)
 
     def test_replies_of_one_length_leave_no_doubt(self) -> None:
-        paid = [Asked("m", 400, 1, 100, False, Usage(100, 30))] * 5
-        line = self.line([*paid, Asked("m", 800, 1, 100, False)])
+        paid = [DryCall("m", 400, 1, 100, False, Usage(100, 30))] * 5
+        line = self.line([*paid, DryCall("m", 800, 1, 100, False)])
         assert (line.completion, line.prompt, line.paid) == (Span.of(30), Span.of(200), 5)
         assert line.usd == Span.of((200 * 1 + 30 * 10) / 1e6)
 
@@ -457,13 +458,13 @@ class TestNumbers:
         class Limited(ModelConfig):
             rpm: float = 6
 
-        call = Asked("m", 400, 1, 100, False)
+        call = DryCall("m", 400, 1, 100, False)
         config = Limited(provider="openai", model="m")
         line = Asking([call] * 60, NOTHING, []).line("s", "m", config, None)
         assert line.seconds == Span.of(600)
         assert line.usd is None
 
     @staticmethod
-    def line(found: list[Asked]) -> Any:
+    def line(found: list[DryCall]) -> Any:
         config = ModelConfig(provider="openai", model="m")
         return Asking(found, NOTHING, []).line("s", "m", config, Price(input=1, output=10))

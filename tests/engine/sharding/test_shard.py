@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from blackbox_kd.engine.model_pool import OpenModels
+from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import stages
-from blackbox_kd.engine.run import Options, Run
+from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.engine.sharding.merge import merge
-from blackbox_kd.engine.sharding.shard import Shard, explained, jobs, leading, owner
+from blackbox_kd.engine.sharding.shard import Shard, explain_errors, find_owner, jobs, plan_shards
 from blackbox_kd.errors import BudgetReached, LedgerError, TooManyFailed, UserError
 from blackbox_kd.ledger.connection import open_file
 from blackbox_kd.ledger.ledger import Spent
@@ -66,7 +66,7 @@ def recipe(steps: list[dict[str, Any]], **changes: Any) -> Recipe:
 
 
 def run(found: Recipe, *, allow: tuple[type[Exception], ...] = (), **options: Any) -> Run:
-    job = Run(found, Options(cache=Path("cache"), env={}, **options))
+    job = Run(found, RunOptions(cache=Path("cache"), env={}, **options))
     with suppress(*allow):
         asyncio.run(job.execute())
     return job
@@ -80,7 +80,7 @@ def run_shards(found: Recipe, count: int = 3, *, own_ledgers: bool = False, **op
 
 
 def merged(found: Recipe, said: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
-    models = OpenModels(found, Path("cache"), {})
+    models = ModelPool(found, Path("cache"), {})
     return merge(found, Path("runs/demo"), Path("runs/ledger.sqlite"), models, said)
 
 
@@ -133,7 +133,7 @@ def test_three_shards_and_a_merge_make_the_run_that_one_process_makes(plan: str,
     run_shards(found, own_ledgers=own_ledgers)
     report = merged(found)
 
-    led = leading(found, stages(found.steps))
+    led = plan_shards(found, stages(found.steps))
     whole, joined = contents(Path("alone")), contents(Path("runs/demo"))
     assert joined.keys() >= {f"tables/{stage.name}.jsonl" for stage in led.stages}
     assert {name: whole[name] for name in joined if "/" in name} == {n: b for n, b in joined.items() if "/" in n}
@@ -209,11 +209,11 @@ def test_a_shard_that_stopped_goes_on_with_the_same_command_and_its_share_of_the
     scripted = {"teacher": {"provider": "scripted"}}
     found = recipe([ASK, CHECK], models=scripted, budget={"requests": 62})
     shares = [Shard(number, 3).share(found, None, Spent())["requests"] for number in (1, 2, 3)]
-    rows = [sum(1 for row in _ids() if owner(row, 3) == number) for number in (1, 2, 3)]
+    rows = [sum(1 for row in _ids() if find_owner(row, 3) == number) for number in (1, 2, 3)]
     assert shares == [62 * count // 31 for count in rows]
     assert sum(shares) <= 62
     limit = pytest.raises(BudgetReached, match=r"share of shard 1/3: .*\n  fix: raise the budget of the recipe")
-    with limit, explained(Shard(1, 3)):
+    with limit, explain_errors(Shard(1, 3)):
         run(found, shard=Shard(1, 3))
     found = recipe([ASK, CHECK], models=scripted)
     run(found, shard=Shard(2, 3))
@@ -267,8 +267,8 @@ def test_too_many_failed_rows_of_the_whole_end_the_merge_and_not_those_of_a_shar
 
 
 def test_the_shard_of_a_row_is_the_same_everywhere_and_always() -> None:
-    assert [owner(row, 4) for row in ("a", "b", "9f86d081884c7d65", "9f86d081884c7d65-2")] == [2, 4, 3, 2]
-    assert {owner(str(number), 7) for number in range(100)} == set(range(1, 8))
+    assert [find_owner(row, 4) for row in ("a", "b", "9f86d081884c7d65", "9f86d081884c7d65-2")] == [2, 4, 3, 2]
+    assert {find_owner(str(number), 7) for number in range(100)} == set(range(1, 8))
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "1/0", "-1/3", "a/b", "1/3/5", "1 / 3"])
@@ -280,7 +280,7 @@ def test_a_shard_is_i_of_n(text: str) -> None:
 def test_a_recipe_that_begins_with_all_rows_has_nothing_to_share_out() -> None:
     steps = [{"step": "evaluate", "input": "train", "models": ["teacher"], "answer": "number"}, BEST, KEEP]
     found = recipe([*steps[:2], {"step": "filter", "keep": "len(instruction) > 1"}])
-    assert [stage.name for stage in leading(found, stages(found.steps)).stages] == ["02_select", "03_filter"]
+    assert [stage.name for stage in plan_shards(found, stages(found.steps)).stages] == ["02_select", "03_filter"]
     with pytest.raises(
         UserError, match=r"nothing to share out: steps\[0\] \(select\) needs all rows\n  fix: run it wi"
     ):

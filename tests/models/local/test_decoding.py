@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 
-from blackbox_kd.models.local.decoding import Decoder, Text, fits
+from blackbox_kd.models.local.decoding import Decoder, Generation, fits
 from blackbox_kd.models.local.generating import Generating
 from blackbox_kd.models.local.kv_slots import ATTENTION
 from blackbox_kd.models.local.sampling import Draw, next_tokens
@@ -45,8 +45,8 @@ def model(kind: str = "Llama", **fields: Any) -> Any:
     return made
 
 
-def text(prompt: list[int], max_tokens: int = 12, **draw: Any) -> Text:
-    return Text(prompt, Draw(**draw), max_tokens, lambda tokens: tokens[-1] == SMALL["eos_token_id"])
+def text(prompt: list[int], max_tokens: int = 12, **draw: Any) -> Generation:
+    return Generation(prompt, Draw(**draw), max_tokens, lambda tokens: tokens[-1] == SMALL["eos_token_id"])
 
 
 def prompts(count: int, shared: int = 0) -> list[list[int]]:
@@ -56,7 +56,7 @@ def prompts(count: int, shared: int = 0) -> list[list[int]]:
     return [start + torch.randint(3, 97, (length,), generator=numbers).tolist() for length in lengths]
 
 
-def write(writer: Any, texts: list[Text]) -> list[list[int]]:
+def write(writer: Any, texts: list[Generation]) -> list[list[int]]:
     writer.waiting += texts
     while writer.busy:
         writer.step()

@@ -24,9 +24,9 @@ from typing import Any
 
 from aiohttp import web
 
-from blackbox_kd.engine.run import Options, Run
+from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.ledger import admin
-from blackbox_kd.paths import bundled, cache_folder
+from blackbox_kd.paths import find_bundled, find_cache_folder
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Recipe
 from tests.promises.golden import replay
@@ -58,7 +58,7 @@ def main() -> None:
 async def record(name: str, server: str | None, limit: int, sets: list[str]) -> None:
     """Runs a recipe up to its first training, and keeps what is needed to run it again without a call."""
     recording = replay.HERE / name
-    plain = load_recipe(bundled("recipes") / f"{name}.yaml", env=replay.ENV)
+    plain = load_recipe(find_bundled("recipes") / f"{name}.yaml", env=replay.ENV)
     make_data(recording, plain)
     until = replay.before_training(plain)
     changes = [*stand_ins(plain, until, server or f"http://127.0.0.1:{PORT}/v1"), *sets]
@@ -68,9 +68,9 @@ async def record(name: str, server: str | None, limit: int, sets: list[str]) -> 
     folder = Path(tempfile.mkdtemp(prefix="recorded-"))
     try:
         ledger = folder / "ledger.sqlite"
-        places = {"cache": cache_folder(), "run_dir": folder / "run", "ledger": ledger}
+        places = {"cache": find_cache_folder(), "run_dir": folder / "run", "ledger": ledger}
         async with playing(server):
-            await Run(recipe, Options(**places, limit=limit, until=until, env=replay.ENV)).execute()
+            await Run(recipe, RunOptions(**places, limit=limit, until=until, env=replay.ENV)).execute()
         keep_replies(ledger, recording / "replies.jsonl")
         shutil.copyfile(folder / "run/dataset/train.jsonl", recording / "dataset.jsonl")
         count = len(rows_of(recording / "replies.jsonl"))

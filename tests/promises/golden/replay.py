@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.engine.plan import planned_until
-from blackbox_kd.engine.run import Options, Run
+from blackbox_kd.engine.plan import plan_until
+from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.ledger.ledger import Ledger
-from blackbox_kd.paths import bundled
+from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.schema import Usage
-from blackbox_kd.sdk.fields import mentions
+from blackbox_kd.sdk.fields import references
 from blackbox_kd.weights import locate
 from tests.support.runs import rows_of
 
@@ -66,8 +66,8 @@ def before_training(recipe: Recipe) -> str:
 
 def asked(recipe: Recipe, until: str) -> set[str]:
     """Names of the models that are asked up to a step."""
-    steps = planned_until(recipe, until)
-    return {m.value.partition("@")[0] for step in steps for m in mentions(step.config) if m.kind == "model"}
+    steps = plan_until(recipe, until)
+    return {m.value.partition("@")[0] for step in steps for m in references(step.config) if m.kind == "model"}
 
 
 def missing_weights(recipe: Recipe, until: str) -> str:
@@ -87,13 +87,13 @@ def data(recording: Path, recipe: Recipe) -> list[str]:
             kept = source.model_dump(include={"rename", "held_out"})
             found.append(f"data.{name}={json.dumps({'path': str(file), **kept})}")
         elif source.path is not None:
-            found.append(f"data.{name}.path={json.dumps(str(bundled('recipes') / source.path))}")
+            found.append(f"data.{name}.path={json.dumps(str(find_bundled('recipes') / source.path))}")
     return found
 
 
 def load(recording: Path, file: Path | None = None, *sets: str) -> Recipe:
     """The recipe of a recording, or another file in its place, with the recording's changes and more."""
-    own = bundled("recipes") / f"{recording.name}.yaml"
+    own = find_bundled("recipes") / f"{recording.name}.yaml"
     changes = [*data(recording, load_recipe(own, env=ENV)), *how(recording).sets, *sets]
     return load_recipe(file or own, overrides=changes, env=ENV)
 
@@ -122,7 +122,7 @@ def run(recording: Path, recipe: Recipe, folder: Path) -> Run:
     """Runs a recorded recipe in a folder, whose `ledger.sqlite` it asks first."""
     places = {"cache": folder / "cache", "run_dir": folder / "run", "ledger": folder / "ledger.sqlite"}
     told = how(recording)
-    job = Run(recipe, Options(**places, limit=told.limit, until=told.until, env=ENV))
+    job = Run(recipe, RunOptions(**places, limit=told.limit, until=told.until, env=ENV))
     asyncio.run(job.execute())
     return job
 

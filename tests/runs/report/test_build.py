@@ -122,7 +122,7 @@ def test_a_cost_that_is_not_known_is_never_told_as_nothing() -> None:
         "recipe": "demo", "status": "complete", "dataset": None, "spent": spent, "models": [entry],
         "funnel": [], "evaluations": [], "comparisons": [], "contamination": [],
     }  # fmt: skip
-    told = section(markdown.in_words(found, []), "Cost")
+    told = section(markdown.write_markdown(found, []), "Cost")
     assert "3 calls, 30 tokens, $1.50. What 2 of the calls cost is not known and not in the sum." in told
     assert "1 calls more were lost in flight, and may have been charged for." in told
     assert "Calls sent again because an earlier process left them without a reply: 4." in told

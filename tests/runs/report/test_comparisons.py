@@ -21,13 +21,13 @@ PAID = {"usd": 2.0, "usd_unknown": 0}
 def test_a_gain_has_a_price_where_something_was_gained_and_all_of_the_cost_is_known(
     entry: dict[str, Any], spent: dict[str, Any], usd: float | None
 ) -> None:
-    [priced] = comparisons.priced([entry], spent)
+    [priced] = comparisons.price_gains([entry], spent)
     assert priced == {**entry, "usd_per_point": pytest.approx(usd) if usd else None}
 
 
 def test_agreement_is_told_beside_how_many_of_the_answers_are_wrong() -> None:
     entry = {"model": "student", "against": "teacher", "table": "test", "n": 1200, "agreement": 0.75, "same": 900}
-    said = comparisons.in_words({"agreements": [{**entry, "ci95": [0.725, 0.774], "same_wrong": 100, "round": 2}]})
+    said = comparisons.describe({"agreements": [{**entry, "ci95": [0.725, 0.774], "same_wrong": 100, "round": 2}]})
     assert said == [
         "## Agreement",
         "",
@@ -40,7 +40,7 @@ def test_agreement_is_told_beside_how_many_of_the_answers_are_wrong() -> None:
 def test_a_win_rate_is_told_with_its_ties_and_the_share_of_the_scores() -> None:
     entry = {"model": "student", "against": "teacher", "judge": "referee", "table": "test", "n": 20, "wins": 8}
     entry |= {"losses": 2, "ties": 10, "win_rate": 0.65, "ci95": [0.43, 0.82], "p_value": 0.109, "score_ratio": 0.938}
-    assert comparisons.in_words({"win_rates": [entry]}) == [
+    assert comparisons.describe({"win_rates": [entry]}) == [
         "## Win rates",
         "",
         "- `student` against `teacher` on `test`, judged by `referee` in both orders on 20 rows: 8 won, 2 lost, "
@@ -52,8 +52,8 @@ def test_a_win_rate_is_told_with_its_ties_and_the_share_of_the_scores() -> None:
 
 def test_a_judge_without_a_verdict_is_said_to_have_given_none() -> None:
     entry = {"model": "student", "against": "teacher", "judge": "referee", "table": "test", "n": 0, "win_rate": None}
-    assert "`referee` gave no verdict." in comparisons.in_words({"win_rates": [entry]})[2]
+    assert "`referee` gave no verdict." in comparisons.describe({"win_rates": [entry]})[2]
 
 
 def test_nothing_to_say_makes_no_section() -> None:
-    assert comparisons.in_words({"agreements": [], "win_rates": []}) == []
+    assert comparisons.describe({"agreements": [], "win_rates": []}) == []
