@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.runs import command
+from tests.support.runs import command
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

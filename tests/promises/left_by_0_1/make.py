@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.fake_answers import completion_of
-from tests.fake_server import FakeServer
-from tests.tiny import tiny_model
+from tests.support.fake_answers import completion_of
+from tests.support.fake_server import FakeServer
+from tests.support.tiny import tiny_model
 
 HERE = Path(__file__).parent
 PLACE = Path("/tmp/left_by_0_1")
@@ -56,7 +56,7 @@ async def main() -> None:
         rows = questions(start, count)
         (PLACE / "data" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     shutil.copytree(tiny_model(), PLACE / "tiny")
-    command = [sys.executable, "-c", "from blackbox_kd.cli import main; main()", "run", "recipe.yaml"]
+    command = [sys.executable, "-c", "from blackbox_kd.cli.main import main; main()", "run", "recipe.yaml"]
     options = ["--run-dir", "run", "--ledger", "ledger.sqlite", "--allow-code"]
     plan = ["empty", *["ok"] * (SAMPLED - 1), "refusal"]
     async with FakeServer(plan, rule=TEACHER, port=8397), FakeServer(rule="Hm.\nresult: {n}", port=8398):

@@ -1,7 +1,6 @@
 """Writes a text in capitals."""
 
-from blackbox_kd.registry import StepConfig, row_step
-from blackbox_kd.schema import Context, Row
+from blackbox_kd.sdk import Context, Row, StepConfig, row_step
 
 
 class Config(StepConfig):
