@@ -473,6 +473,7 @@ def test_training_and_asking_a_model_take_no_code_from_here_call_nobody_and_leav
     done = command_line(folder, "--debug", "run", "recipe.yaml", MY_KEY=KEY, HF_TOKEN=TOKEN)
     assert done.returncode == 0, done.stderr
     assert (folder / "runs/demo/models/student@1/adapter_model.safetensors").exists()
+    assert [what for what in audited(folder, "process") if "blackbox_kd.training" in what], "what is started is seen"
     assert marks(folder) == []
     assert audited(folder, "network") == []
     assert exposed(folder) == []

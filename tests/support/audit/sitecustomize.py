@@ -1,6 +1,7 @@
 """Notes what a process connects to, starts and writes, as JSON lines in the file AUDIT_LOG: for `test_security.py`.
 
-Python imports it by its name before anything else, in every process that has this folder in PYTHONPATH.
+Python imports it by its name before anything else, in every process that has this folder in PYTHONPATH. That is also
+how a process is seen that uvloop starts, for which there is no event.
 """
 
 import json
@@ -14,6 +15,9 @@ RELATIVE = ("os.mkdir", "os.remove", "os.rmdir", "os.chmod")
 """Events whose last argument is the open folder that the path starts at, or -1."""
 NETWORK = ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
 PROCESSES = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.spawn")
+
+FIRST = "AUDIT_SINCE"
+"""Variable that the first process leaves to those that it starts."""
 
 
 def note(event, arguments):
@@ -42,4 +46,7 @@ def record(kind, what):
     os.write(LOG, json.dumps([kind, what]).encode() + b"\n")
 
 
+if FIRST in os.environ:
+    record("process", f"started as {sys.orig_argv!r}")
+os.environ[FIRST] = str(os.getpid())
 sys.addaudithook(note)
