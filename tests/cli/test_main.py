@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +149,31 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(folder: Path) -> None:
     assert json.loads(again.stdout)["spent"]["requests"] >= 6
 
 
+@contextmanager
+def serving(latency: str) -> Iterator[str]:
+    """The URL of a server that takes its time."""
+    serve = [sys.executable, "-m", "tests.support.fake_server", "--latency", latency]
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.kill()
+
+
+def signalled(folder: Path, command: list[str], calls: int, *numbers: signal.Signals) -> tuple[int, str]:
+    """Starts a command and sends it signals when so many calls are under way; its exit status and what it said."""
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    ledger = folder / "runs" / "ledger.sqlite"
+    while not ledger.exists() or replies(ledger, "intents") < calls:
+        time.sleep(0.02)
+        assert process.poll() is None
+    for number in numbers:
+        process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    return process.returncode, said
+
+
 @pytest.mark.parametrize(
     ("command", "number", "status"),
     [(["run"], signal.SIGINT, 130), (["run"], signal.SIGHUP, 130), (["estimate", "--probe", "2"], signal.SIGINT, 0)],
@@ -154,27 +182,34 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(folder: Path) -> None:
 def test_a_stop_waits_for_paid_calls_under_way_and_asks_no_more(
     folder: Path, command: list[str], number: signal.Signals, status: int
 ) -> None:
-    serve = [sys.executable, "-m", "tests.support.fake_server", "--latency", "1.5"]
-    server = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    try:
-        url = server.stdout.readline().strip()
+    with serving("1.5") as url:
         teacher = {"provider": "openai", "model": "m", "base_url": url, "max_concurrency": 2}
         write(folder, models={"teacher": teacher})
-        process = subprocess.Popen([*SCRIPT, *command, "recipe.yaml"], cwd=folder, stderr=subprocess.PIPE, text=True)
-        ledger = folder / "runs" / "ledger.sqlite"
-        while not ledger.exists() or replies(ledger, "intents") < 2:
-            time.sleep(0.02)
-            assert process.poll() is None
-        process.send_signal(number)
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == status, said  # an estimate has all that it asked for then
-        assert "waiting up to 30 s for the calls under way" in said
-        assert replies(ledger, "intents") == 0
-        assert 2 <= replies(ledger) <= 6
-    finally:
-        server.kill()
-        server.wait()
+        ended, said = signalled(folder, [*SCRIPT, *command, "recipe.yaml"], 2, number)
+    assert ended == status, said  # an estimate has all that it asked for then
+    assert "waiting up to 30 s for the calls under way" in said
+    ledger = folder / "runs" / "ledger.sqlite"
+    assert replies(ledger, "intents") == 0
+    assert 2 <= replies(ledger) <= 6
+
+
+@pytest.mark.skipif(shutil.which("nohup") is None, reason="there is no nohup")
+@pytest.mark.parametrize(
+    ("numbers", "status", "least"),
+    [([signal.SIGHUP, signal.SIGINT], 0, 6), ([signal.SIGTERM], 130, 2)],
+    ids=["a closed terminal", "kill"],
+)
+def test_a_run_under_nohup_heeds_kill_alone(
+    folder: Path, numbers: list[signal.Signals], status: int, least: int
+) -> None:
+    in_background = ["sh", "-c", 'trap "" INT; exec nohup "$@"', "sh"]  # `nohup ... &` in a script
+    with serving("1") as url:
+        teacher = {"provider": "openai", "model": "m", "base_url": url, "max_concurrency": 2}
+        write(folder, models={"teacher": teacher})
+        ended, said = signalled(folder, [*in_background, *SCRIPT, "run", "recipe.yaml"], 2, *numbers)
+    assert ended == status, said
+    assert ("waiting up to 30 s for the calls under way" in said) == (status == 130)
+    assert least <= replies(folder / "runs" / "ledger.sqlite") <= 6
 
 
 def replies(ledger: Path, table: str = "replies") -> int:

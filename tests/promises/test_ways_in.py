@@ -2,6 +2,12 @@
 
 import csv
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -201,6 +207,26 @@ def test_a_trained_adapter_can_be_trained_on_and_all_weights_can_be(trained_here
     assert not (made / "adapter_config.json").exists()
     job = json.loads((trained_here / "runs/more/work/train_student@1.json").read_text())
     assert job["adapter_from"] == str(trained_here / "runs/train/models/student@1")
+
+
+@pytest.mark.skipif(shutil.which("nohup") is None, reason="there is no nohup")
+def test_a_training_under_nohup_goes_on_when_the_terminal_is_closed(tmp_path: Path) -> None:
+    data = write(tmp_path / "sums.csv", [SHAPES["Alpaca"](ask, say) for ask, say in SUMS])
+    program = [sys.executable, "-c", "from blackbox_kd.cli.main import main; main()"]
+    process = subprocess.Popen(
+        ["nohup", *program, "train", "--data", data, "--student", tiny_model(), "--set", "steps.train.max_steps=4"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        process_group=0,  # a job of a shell, which sends its jobs the signal when it ends
+    )
+    training = tmp_path / "runs" / "train" / "models" / "student@1"
+    while not (training / "job.sha256").exists():
+        time.sleep(0.05)
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGHUP)
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said.decode()
+    assert json.loads((training / "training.json").read_text())["steps"] == 4
 
 
 PREFERENCES: dict[str, Callable[[str, str], dict[str, Any]]] = {
