@@ -1,6 +1,8 @@
 """What keeps a run its user's own affair: files that nobody else can read, libraries that report to nobody."""
 
+import functools
 import os
+import re
 import sys
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +27,48 @@ def open_shared(path: Path) -> BinaryIO:
 
 def _privately(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
+
+
+def without_key(text: str, key: str | None) -> str:
+    """A text of a server without the key that it was sent, however the text encodes it: JSON, a URL, HTML."""
+    if not key:
+        return text
+    text = text.replace(key, HIDDEN)
+    return _encoded(key).sub(HIDDEN, text) if any(sign in text for sign in _ESCAPES) else text
+
+
+def tellable(error: BaseException, key: str | None) -> BaseException | None:
+    """An error as the cause of another; None if a traceback of it would show the key."""
+    link: BaseException | None = error
+    while link is not None:
+        said = str(link)
+        if without_key(said, key) != said:
+            return None
+        link = link.__cause__ or link.__context__
+    return error
+
+
+HIDDEN = "[key]"
+_ESCAPES = ("\\u00", "\\/", "%", "&#")
+
+
+@functools.lru_cache(maxsize=64)
+def _encoded(key: str) -> re.Pattern[str]:
+    """A key in which any character may be written as an escape. Runs of backslashes are those of JSON in JSON."""
+    ways = []
+    for char in key:
+        code = "".join(
+            f"[{digit.lower()}{digit.upper()}]" if digit.isalpha() else digit for digit in f"{ord(char):02x}"
+        )
+        plain = rf"\\{{0,8}}{re.escape(char)}" if char == "/" else re.escape(char)
+        escaped = [
+            rf"\\{{1,8}}u00{code}",
+            rf"%(?:25){{0,4}}{code}",
+            rf"&#0{{0,5}}{ord(char)};",
+            rf"&#[xX]0{{0,5}}{code};",
+        ]
+        ways.append(f"(?:{'|'.join([plain, *escaped])})")
+    return re.compile("".join(ways))
 
 
 KEPT = "; what the ledger holds is kept\n  fix: make room, or the folder writable, and run the same command: it goes on"

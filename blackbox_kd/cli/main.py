@@ -19,7 +19,7 @@ from blackbox_kd.privacy import UMASK, no_telemetry
 def app(debug: bool) -> None:
     """Distil a model you can only reach through an API into a small one you own."""
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, stream=sys.stderr, format="%(message)s")
-    for noisy in ("asyncio", "urllib3", "filelock", "httpx"):
+    for noisy in ("asyncio", "urllib3", "filelock", "httpx", "httpx2", "httpcore", "httpcore2", "openai"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

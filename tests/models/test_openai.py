@@ -1,13 +1,16 @@
 """OpenAI-compatible endpoints and vLLM servers: what is sent, and what every kind of answer turns into."""
 
 import asyncio
+import html
 import json
 import logging
 import socket
+import traceback
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from pydantic import ValidationError
@@ -198,6 +201,36 @@ class TestKeys:
         error = await error_of("echo", EndpointRefused)
         assert "Bearer [key]" in str(error)
         assert KEY not in repr(error)
+
+    @pytest.mark.parametrize("way", ["json", "url", "html", "plain"])
+    @pytest.mark.parametrize("action", ["echo", "redirect", "repeat"])
+    async def test_a_key_that_the_server_repeats_in_escapes_or_in_a_header_is_not_shown(
+        self, action: str, way: str
+    ) -> None:
+        async with served(f"{action}:{way}") as (model, _):
+            try:
+                said = json.loads((await send(model))[0])["choices"][0]["message"]["content"]
+            except EndpointRefused as error:
+                said = "".join(traceback.format_exception(error))
+        plain = html.unescape(unquote(said))
+        assert KEY not in plain
+        assert ("[key]" in plain) == (action != "redirect")
+        assert ("elsewhere.invalid/v1" in said) == (action == "redirect")
+
+    async def test_a_key_in_what_cannot_be_read_as_http_is_in_no_traceback(self) -> None:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"HTTP/1.1 200 OK\r\nX-Sent: Bearer {KEY}\x00\r\n\r\n".encode())
+            await writer.drain()
+            writer.close()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            model = open_openai({"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1", "OPENAI_API_KEY": KEY})
+            with pytest.raises(ServerFault) as caught:
+                await send(model)
+            await model.close()
+        assert KEY not in "".join(traceback.format_exception(caught.value))
 
     async def test_in_a_reply_a_key_is_hidden_and_a_word_that_is_the_key_of_a_local_server_is_not(self) -> None:
         async with FakeServer(rule=f"Answer {KEY} in a test.") as fake:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from blackbox_kd.calls.batch.store import Store
-from blackbox_kd.privacy import open_anew
+from blackbox_kd.privacy import open_anew, without_key
 from tests.support.runs import execute, trained
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX's")
@@ -91,3 +91,28 @@ def test_libraries_report_nothing_unless_the_user_lets_them(when: str, said: str
     env |= {"HF_HUB_DISABLE_TELEMETRY": said} if said else {}
     done = subprocess.run([sys.executable, "-c", QUIET, when], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(is_off)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Bearer sk-a/Ky+01 was sent",
+        r'{"said": "sk-a\/Ky+01"}',
+        r'{"said": "\u0073\u006b\u002D\u0061\u002f\u004b\u0079\u002b01"}',
+        r'{"said": "{\"key\": \"s\\u006b-a\\/Ky+01\"}"}',
+        "https://elsewhere/?k=sk-a%2FKy%2b01",
+        "https://elsewhere/?next=%3Fk%3Dsk-a%252FKy%252B01",
+        "<p>sk&#45;a&#x2F;Ky&#043;01</p>",
+    ],
+)
+def test_a_key_is_taken_out_of_a_text_however_it_is_written(text: str) -> None:
+    left = without_key(text, "sk-a/Ky+01")
+    assert "[key]" in left
+    assert "01" not in left
+    assert without_key(text, "sk-a/Ky+02") == text
+    assert without_key(text, None) == text
+
+
+def test_a_long_text_of_backslashes_is_looked_through_in_linear_time() -> None:
+    text = "\\" * 300_000 + "\\u0073"
+    assert without_key(text, "sk-0123456789abcdef") == text

@@ -17,17 +17,23 @@ def refusal(name: str, argument: str, request: web.BaseRequest) -> web.Response:
         "soon": {"Retry-After": "soon"},
         "": {},
     }.get(argument, {"Retry-After": argument})
+    sent = escaped(argument, request.headers.get("Authorization", ""))
     if name == "redirect":
-        return web.Response(status=302, headers={"Location": "https://elsewhere.invalid/v1"})
+        query = f"?auth={sent}" if argument else ""
+        return web.Response(status=302, headers={"Location": f"https://elsewhere.invalid/v1{query}"})
     if name == "insufficient_quota":
         error = {"message": "You exceeded your current quota.", "type": name, "code": name}
         return web.json_response({"error": error}, status=429)
     status = {"echo": 401, "long": 400}.get(name) or int(name)
-    said = {"echo": request.headers.get("Authorization", ""), "long": "too long " * 1000}.get(
-        name, f"this is a {status}"
-    )
+    said = {"echo": sent, "long": "too long " * 1000}.get(name, f"this is a {status}")
     error = {"message": said, "type": "fake", "code": "fake"}
     return web.json_response({"error": error}, status=status, headers=headers)
+
+
+def escaped(way: str, text: str) -> str:
+    """A text as servers and proxies write it on: as it is, or each character as an escape of JSON, a URL or HTML."""
+    ways = {"json": "\\u{:04X}", "url": "%{:02x}", "html": "&#{};"}
+    return "".join(ways[way].format(ord(char)) for char in text) if way in ways else text
 
 
 def completion_of(name: str, body: dict[str, Any], rule: str) -> dict[str, Any]:

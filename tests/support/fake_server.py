@@ -13,6 +13,8 @@ A plan names what is done with the first request, the second, and so on; then `a
     400 401 402 500 ...         any other status, with an error in OpenAI's form
     echo long                   401 that repeats the Authorization header, 400 with a very long message
     redirect                    302 to another host
+    echo:WAY redirect:WAY       the same with the Authorization header in it, each character as an escape of `json`,
+    repeat:WAY                  `url` or `html`, or as it is (`plain`); likewise 200 with a reply that repeats it
     reset cut hang drip         the connection is reset, cut within the body, silent, or a byte at a time
     html text huge deep         200 with a page, with text, with 40 MB, with JSON that nests without end
     null none no_message        200 with `choices: null`, without choices, with a choice without a message
@@ -38,7 +40,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from tests.support.fake_answers import completion_of, refusal
+from tests.support.fake_answers import completion_of, escaped, refusal
 
 JSON = "application/json"
 HTML = "<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"
@@ -177,9 +179,10 @@ class FakeServer:
             return await _BROKEN[name](self, request)
         if name in _PAGES:
             return web.Response(body=_PAGES[name], content_type=JSON if name == "deep" else "text/html")
-        return await self._reply(name, request, raw)
+        return await self._reply(action, request, raw)
 
-    async def _reply(self, name: str, request: web.BaseRequest, raw: bytes) -> web.StreamResponse:
+    async def _reply(self, action: str, request: web.BaseRequest, raw: bytes) -> web.StreamResponse:
+        name, _, argument = action.partition(":")
         body = json.loads(raw)
         if len(self.seen) < 1000:
             self.seen.append(body)
@@ -190,6 +193,9 @@ class FakeServer:
         completion = completion_of(name, body, self.rule)
         self._answered[hashlib.sha256(raw).hexdigest()] += 1
         data = json.dumps(completion).encode()
+        if name == "repeat":
+            sent = escaped(argument, request.headers["Authorization"])
+            data = data.replace(b"The answer", f"You sent {sent}. The answer".encode())
         if name == "gzip":
             return web.Response(body=gzip.compress(data), content_type=JSON, headers={"Content-Encoding": "gzip"})
         return web.Response(body=data, content_type=JSON, headers=self.headers)

@@ -5,6 +5,7 @@ knows their ways.
 """
 
 import json
+import re
 import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from typing import Any
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, ServerFault
 from blackbox_kd.models.http.chat import ChatModel, without_secret
 from blackbox_kd.models.http.status import fault_of_status, quote, quote_error
+from blackbox_kd.privacy import tellable, without_key
 
 ENDPOINT = "/v1/chat/completions"
 BATCH_LINES = 50_000
@@ -145,10 +147,10 @@ class BatchApi:
             if isinstance(status, int):
                 if 200 <= status < 300:
                     return without_secret(text, self._key)
-                return fault_of_status(self._requests_url(), status, {}, self._without_key(text))
+                return fault_of_status(self._requests_url(), status, {}, text, self._key)
         said = error if isinstance(error, dict) else {}
-        message = self._without_key(quote(str(said.get("message") or line)))
-        return ServerFault(f"{self._requests_url()}: {message}", kind=str(said.get("code") or "unreadable"))
+        message = quote(self._without_key(str(said.get("message") or line)))
+        return ServerFault(f"{self._requests_url()}: {message}", kind=_word(said.get("code")))
 
     def unanswered(self, batch: Batch) -> CallError:
         """Why requests of a batch that has ended have no line among its results."""
@@ -183,7 +185,7 @@ class BatchApi:
         return value
 
     def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if self._key else text
+        return without_key(text, self._key)
 
     @contextmanager
     def _faults(self, path: str) -> Iterator[None]:
@@ -194,21 +196,24 @@ class BatchApi:
         try:
             yield
         except openai.APIStatusError as error:
-            headers, status = error.response.headers, error.status_code
-            raise fault_of_status(url, status, headers, self._without_key(error.response.text)) from error
+            response = error.response  # the package's own error repeats what the server says, and would be shown
+            raise fault_of_status(url, response.status_code, response.headers, response.text, self._key) from None
         except openai.APITimeoutError as error:
             raise ServerFault(f"{url}: no answer within {self._timeout_s:g} s", kind="timeout") from error
         except openai.APIConnectionError as error:
-            raise self._broken(url, error.__cause__ or error) from error
+            raise self._broken(url, error.__cause__ or error) from tellable(error, self._key)
         except openai.OpenAIError as error:
-            raise ServerFault(self._without_key(f"{url}: {quote_error(error)}"), kind="unreadable") from error
+            raise ServerFault(f"{url}: {self._quoted(error)}", kind="unreadable") from tellable(error, self._key)
         except Exception as error:
             if not _is_of_transport(error):
                 raise
-            raise self._broken(url, error) from error
+            raise self._broken(url, error) from tellable(error, self._key)
 
     def _broken(self, url: str, error: BaseException) -> ServerFault:
-        return ServerFault(self._without_key(f"{url}: the connection broke: {quote_error(error)}"), kind="connection")
+        return ServerFault(f"{url}: the connection broke: {self._quoted(error)}", kind="connection")
+
+    def _quoted(self, error: BaseException) -> str:
+        return quote_error(error, self._key)
 
 
 class BatchChat(ChatModel):
@@ -227,6 +232,11 @@ class BatchChat(ChatModel):
         """Closes the connections."""
         await self.batch_api.close()
         await super().close()
+
+
+def _word(code: Any) -> str:
+    """A code of the endpoint as the kind of a fault, where it is a word."""
+    return code if isinstance(code, str) and re.fullmatch(r"\w{1,40}", code, re.ASCII) else "unreadable"
 
 
 def _read(line: bytes) -> dict[str, Any] | None:

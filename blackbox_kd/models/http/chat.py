@@ -16,6 +16,7 @@ from blackbox_kd.errors import CallError, ServerFault
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.models.http.deadlines import Deadlines
 from blackbox_kd.models.http.status import fault_of_status, quote, quote_error
+from blackbox_kd.privacy import tellable, without_key
 from blackbox_kd.schema import Request
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def key_from(env: Mapping[str, str], variable: str) -> str | None:
 
 def without_secret(reply: str, key: str | None) -> str:
     """A reply without the key, which a server may echo; one that may well be a word of the reply (`test`) stays."""
-    return reply.replace(key, "[key]") if key and len(key) >= SECRET_CHARS and key in reply else reply
+    return without_key(reply, key) if key and len(key) >= SECRET_CHARS else reply
 
 
 def chat_body(model: str, request: Request, max_tokens_field: str, extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,11 +146,11 @@ class HttpChat:
                 text = await self._read(response)
                 if 200 <= response.status < 300:
                     return without_secret(text, self._endpoint.key), response.headers
-                raise fault_of_status(self.url, response.status, response.headers, self._without_key(text))
+                raise fault_of_status(self.url, response.status, response.headers, text, self._endpoint.key)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise self._fault("unreachable", f"cannot be reached: {quote_error(error)}") from error
+            raise self._fault("unreachable", f"cannot be reached: {self._quoted(error)}") from self._cause(error)
         except (aiohttp.ClientError, OSError) as error:
-            raise self._fault("connection", f"the connection broke: {quote_error(error)}") from error
+            raise self._fault("connection", f"the connection broke: {self._quoted(error)}") from self._cause(error)
         except asyncio.CancelledError:
             if not self._deadlines.is_over(task):
                 raise
@@ -202,13 +203,14 @@ class HttpChat:
                 response.close()
                 raise self._fault("too_large", f"a reply of more than {MAX_BODY_BYTES // 2**20} MB was not read")
 
-    def _without_key(self, text: str) -> str:
-        """A text of the server, which may echo the key."""
-        key = self._endpoint.key
-        return text.replace(key, "[key]") if key and key in text else text
-
     def _fault(self, kind: str, what: str) -> CallError:
-        return ServerFault(self._without_key(f"{self.url}: {quote(what)}"), kind=kind)
+        return ServerFault(f"{self.url}: {quote(what)}", kind=kind)
+
+    def _quoted(self, error: BaseException) -> str:
+        return quote_error(error, self._endpoint.key)
+
+    def _cause(self, error: BaseException) -> BaseException | None:
+        return tellable(error, self._endpoint.key)
 
 
 class ChatModel:
