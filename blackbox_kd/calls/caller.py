@@ -190,8 +190,7 @@ class Caller:
         try:
             return await self.buy(call)
         finally:
-            awaited = self._running.pop(call.key)
-            if awaited is not None:
+            if (awaited := self._running.pop(call.key)) is not None:
                 awaited.set_result(None)
 
     async def buy(self, call: Call) -> tuple[Completion, bool]:
@@ -262,9 +261,13 @@ class Caller:
             if graded is error:
                 raise
             raise graded from error
-        except BaseException:  # it may have been sent: the intent stays, and the most that it can cost is booked
-            asked.endpoint.limiter.withdrawn(leave.slot)
-            self._budget.lose(leave.reservation)
+        except BaseException:
+            if asked.model.config.local:  # nothing was sent to anybody
+                self._take_back(asked.endpoint.limiter, leave.slot, leave.reservation)
+                await self._ledger.abandon(call.key, "not_sent")
+            else:  # it may have been sent: the intent stays, and the most that it can cost is booked
+                asked.endpoint.limiter.withdrawn(leave.slot)
+                self._budget.lose(leave.reservation)
             raise
         completion = Completion(body)
         used = completion.usage or Usage()

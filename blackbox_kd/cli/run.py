@@ -28,13 +28,14 @@ from blackbox_kd.paths import find_cache_folder
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_code: bool, as_json: bool) -> int:
     """Check RECIPE without running anything: every problem at once, each with its line and a fix."""
-    from blackbox_kd.engine import pricing
+    from blackbox_kd.engine import packages, pricing
     from blackbox_kd.errors import RecipeError
     from blackbox_kd.recipe.load import load_recipe
 
     try:
         found = load_recipe(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
         say_where_keys_go(found, os.environ)
+        packages.refuse_missing(found, found.steps)
         event_loop.run(pricing.check(found, find_cache_folder(), os.environ))
     except RecipeError as error:
         if as_json:

@@ -14,7 +14,7 @@ from blackbox_kd.calls.batch.queue import Batches
 from blackbox_kd.calls.batch.store import Store
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
-from blackbox_kd.engine import loop, pricing
+from blackbox_kd.engine import loop, packages, pricing
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import LoopStages, Stage, plan, plan_until
 from blackbox_kd.engine.progress import View
@@ -154,6 +154,7 @@ class Run:
     async def _run_all(self) -> None:
         folder = self._shared.folder
         done = [stage for part in self._program for stage in (part.stages if isinstance(part, LoopStages) else [part])]
+        packages.refuse_missing(self.recipe, [planned for stage in done for planned in stage.steps])
         pricing.refuse_unpriced(self.recipe, self._shared.models, [p for stage in done for p in stage.steps])
         write_recipe(folder.path / "recipe.yaml", self.recipe)
         self._load_data()

@@ -97,6 +97,7 @@ def provider(name: str) -> ModuleType:
 
     It may have, each with the arguments `(config, setup)`: `missing`, what stands in the way of opening a model;
     `identity`, what names it in fingerprints; `key_goes_to`, the variable of its key and the URL that it is sent to.
+    And with the config alone `needs`: packages beyond those that are always there, and the extra that brings each.
 
     Raises:
         SetupError: there is no such provider.

@@ -61,6 +61,13 @@ def missing(config: Config, setup: Setup) -> list[tuple[str, str, str]]:
     return problems
 
 
+def needs(config: Config) -> dict[str, str]:
+    """Packages that loading the model takes, and the extra that brings each."""
+    also = ["gguf"] if config.model.endswith(".gguf") else []
+    also += ["peft"] if config.adapter is not None else []
+    return dict.fromkeys(["torch", "transformers", *also], "train")
+
+
 def identity(config: Config, setup: Setup) -> str:
     """What names a model in fingerprints: the hashes of its weights and of its adapter, and how they are used."""
     return digest(_weights(config, setup))
@@ -178,6 +185,8 @@ class TransformersModel:
                 for future in self._open.values():
                     if not future.done():
                         future.set_exception(error)
+                if isinstance(error, Exception):  # those who wait have it
+                    return
                 raise
             for job, outcome in ended:
                 self._settle(job, outcome)

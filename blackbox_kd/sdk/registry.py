@@ -72,6 +72,10 @@ class StepConfig(BaseModel):
         """Whether the step may read a held-out table: what it writes of one is held out, too."""
         return False
 
+    def needs(self) -> dict[str, str]:
+        """Packages that the step needs beyond those that are always there, and the extra that brings each."""
+        return {}
+
     def calls_by_model(self) -> Counter[str]:
         """Calls that a row takes of each model, for the estimate: one of each that is named, times `samples`."""
         models = [mention.value for mention in references(self) if mention.kind == "model"]

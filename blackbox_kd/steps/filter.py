@@ -10,7 +10,6 @@ Source   Jiang et al. 2023, arXiv:2305.12870 (novelty, well-formed instructions)
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from importlib.util import find_spec
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -125,7 +124,7 @@ class Config(StepConfig):
         return self
 
     def problems(self) -> list[tuple[str, str, str]]:
-        """Rows compared with themselves, and an encoder without what loads it."""
+        """Rows compared with themselves."""
         if self.novelty is None:
             return []
         found = []
@@ -133,10 +132,12 @@ class Config(StepConfig):
             at = f"novelty.against[{self.novelty.against.index(self.input)}]"
             what = f"every row of {self.input!r} would be compared with itself, and dropped."
             found.append((at, what, f"take {self.input} out: rows are compared with each other as it is"))
-        if self.novelty.metric == "embedding" and find_spec("transformers") is None:
-            what = "metric: embedding needs packages that are not installed."
-            found.append(("novelty.metric", what, "pip install 'blackbox-kd[embeddings]'"))
         return found
+
+    def needs(self) -> dict[str, str]:
+        """What loads an encoder."""
+        is_encoded = self.novelty is not None and self.novelty.metric == "embedding"
+        return dict.fromkeys(("torch", "transformers"), "embeddings") if is_encoded else {}
 
 
 @row_step(

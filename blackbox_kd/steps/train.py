@@ -81,6 +81,10 @@ class Config(StepConfig):
             for name in given
         ]
 
+    def needs(self) -> dict[str, str]:
+        """What the training process imports."""
+        return dict.fromkeys(PACKAGES, "train")
+
     def settings(self) -> dict[str, Any]:
         """How the method trains, with its numbers in place of what was left out."""
         chosen = self.model_dump(exclude=PLAN)
@@ -88,6 +92,7 @@ class Config(StepConfig):
         return chosen | {name: value for name, value in defaults.items() if chosen[name] is None}
 
 
+PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 PLAN = {"step", "input", "output", "model", "method"}
 """Fields that say what is trained, not how."""
 ONLY = {"sft": ("dropout", "packing"), "dpo": ("beta", "sft_weight")}

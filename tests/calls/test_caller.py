@@ -26,7 +26,7 @@ from blackbox_kd.errors import (
     Stopped,
 )
 from blackbox_kd.ledger.ledger import Ledger
-from blackbox_kd.models import Model, Setup, openai, scripted
+from blackbox_kd.models import Model, Setup, openai, scripted, transformers
 from blackbox_kd.schema import Reply, Request, Row, Sampling
 from tests.support.fake_server import FakeServer
 from tests.support.virtual_time import run
@@ -449,6 +449,25 @@ class TestMoney:
             later = Ledger.open(tmp_path / "ledger.sqlite", run="test")
             assert later.spent().doubtful == 1
             later.close()
+
+    async def test_a_model_in_this_process_that_cannot_be_loaded_leaves_no_lost_calls(
+        self, desk: Opener, tmp_path: Path
+    ) -> None:
+        (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+        (tmp_path / "model.safetensors").write_text("no weights")
+        config = transformers.Config(provider="transformers", model=str(tmp_path))
+        local = transformers.open_model(config, Setup("student", tmp_path, tmp_path / "cache", {}))
+        async with desk(budget=Budget(requests=40)) as d:
+            tasks = [asyncio.ensure_future(d.ask(f"r{number}", model=local)) for number in range(40)]
+            done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in others:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+            await local.close()
+            assert "cannot be loaded" in str(done.pop().exception())
+            assert {type(end) for end in ends} <= {SetupError, asyncio.CancelledError}
+            assert d.ledger.spent(lost=True).doubtful == 0
+            assert (await d.ask("r0")).text, "the budget is as it was"
 
     async def test_a_call_that_is_cancelled_before_it_is_sent_leaves_nothing(self, desk: Opener) -> None:
         async with desk("hang", max_concurrency=1, budget=Budget(requests=2)) as d:

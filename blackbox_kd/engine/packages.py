@@ -1,0 +1,53 @@
+"""Packages that only some steps and models need: looked for before anything is paid, and never loaded for it."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
+
+from blackbox_kd import models
+from blackbox_kd.errors import Problem, RecipeError
+from blackbox_kd.recipe.spec import PlannedStep, Recipe
+from blackbox_kd.sdk.fields import references
+
+
+def refuse_missing(recipe: Recipe, steps: Iterable[PlannedStep]) -> None:
+    """Refuses steps that cannot be run here, as packages are missing.
+
+    Args:
+        recipe: the recipe.
+        steps: those that are to be run; what all others need may be missing.
+
+    Raises:
+        RecipeError: with every such step.
+    """
+    lacking = [
+        (planned, who, needs, absent)
+        for planned in steps
+        for who, needs in _needs(recipe, planned)
+        if (absent := [package for package in needs if not is_installed(package)])
+    ]
+    if not lacking:
+        return
+    first = lacking[0][0]
+    before = next((step for step in reversed(recipe.steps) if step.index < first.index), None)
+    rest = f", or end the run before {first.label}: --until {before.key}" if before is not None else ""
+    problems = []
+    for planned, who, needs, absent in lacking:
+        what = f"{who} needs packages that are not installed: {', '.join(absent)}."
+        extras = ",".join(dict.fromkeys(needs[package] for package in absent))
+        problems.append(Problem(planned.line, planned.label, what, "", f"pip install 'blackbox-kd[{extras}]'{rest}"))
+    raise RecipeError(recipe.file, problems)
+
+
+def _needs(recipe: Recipe, planned: PlannedStep) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The step and the models that it asks, each with its packages and the extra that brings each."""
+    yield "the step", planned.config.needs()
+    names = (m.value.partition("@")[0] for m in references(planned.config) if m.kind == "model")
+    for name in dict.fromkeys(names):
+        config = recipe.models[name]
+        yield f"model {name!r}", getattr(models.provider(config.provider), "needs", lambda config: {})(config)
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported; a folder that an uninstallation has left behind cannot."""
+    spec = find_spec(package)
+    return spec is not None and spec.origin is not None
