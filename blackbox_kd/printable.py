@@ -27,29 +27,29 @@ _BLOCK = re.compile(r"\A(?=#{1,6}(?:\s|\Z)|>|[-+*](?:\s|\Z)|(?:-\s*){3}|={3}|\d{
 """What would begin a heading, a quotation or a list."""
 
 
-def printable(text: str) -> str:
+def escape_text(text: str) -> str:
     """A text of several lines in which nothing is left that a terminal would obey: it stands there as an escape."""
     return _UNPRINTABLE.sub(_escape, text.replace("\r\n", "\n"))
 
 
-def one_line(text: str) -> str:
+def escape_line(text: str) -> str:
     """The same of a name or a sentence: a line break in it is an escape, too, and can forge no line of ours."""
-    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+    return escape_text(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
-def in_json(text: str) -> str:
+def escape_json(text: str) -> str:
     """A text of JSON that says the same to who reads it, and in which a terminal finds nothing to obey."""
     return _UNPRINTABLE.sub(_unit, text)
 
 
-def in_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """A text of others in a sentence or a cell of a table: the page shows each sign of it, and obeys none."""
-    return _BLOCK.sub(r"\1\\", _ACTIVE.sub(r"\\\g<0>", one_line(text)))
+    return _BLOCK.sub(r"\1\\", _ACTIVE.sub(r"\\\g<0>", escape_line(text)))
 
 
-def in_code(text: str) -> str:
+def quote_code(text: str) -> str:
     """A name of others as code, whatever backticks it holds itself."""
-    text = one_line(text)
+    text = escape_line(text)
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     pad = " " if len(fence) > 1 or not text else ""
     return f"{fence}{pad}{text}{pad}{fence}"

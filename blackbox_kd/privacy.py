@@ -29,7 +29,7 @@ def _privately(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def without_key(text: str, key: str | None) -> str:
+def hide_key(text: str, key: str | None) -> str:
     """A text of a server without the key that it was sent, however the text encodes it: JSON, a URL, HTML."""
     if not key:
         return text
@@ -37,12 +37,12 @@ def without_key(text: str, key: str | None) -> str:
     return _encoded(key).sub(HIDDEN, text) if any(sign in text for sign in _ESCAPES) else text
 
 
-def tellable(error: BaseException, key: str | None) -> BaseException | None:
+def tell_cause(error: BaseException, key: str | None) -> BaseException | None:
     """An error as the cause of another; None if a traceback of it would show the key."""
     link: BaseException | None = error
     while link is not None:
         said = str(link)
-        if without_key(said, key) != said:
+        if hide_key(said, key) != said:
             return None
         link = link.__cause__ or link.__context__
     return error

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from blackbox_kd.printable import in_code, in_json, in_markdown, one_line, printable
+from blackbox_kd.printable import escape_json, escape_line, escape_markdown, escape_text, quote_code
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 SHOWN = "\u00ad\u200c\u200d"
@@ -59,7 +59,7 @@ def is_safe(char: str) -> bool:
 
 @pytest.mark.parametrize("text", ATTACKS)
 def test_nothing_is_left_that_a_terminal_obeys_and_all_of_it_can_be_seen(text: str) -> None:
-    shown = printable(text)
+    shown = escape_text(text)
     assert all(map(is_safe, shown))
     assert shown.encode("ascii", "backslashreplace").decode() == text.encode(
         "ascii", "backslashreplace"
@@ -74,21 +74,21 @@ def test_every_invisible_character_is_shown_but_those_that_scripts_need() -> Non
             unicodedata.name(char, "").upper().startswith(each.upper()) for each in visible_formats
         ):
             continue
-        assert printable(f"a{char}b") != f"a{char}b", hex(code)
+        assert escape_text(f"a{char}b") != f"a{char}b", hex(code)
 
 
 def test_texts_of_all_scripts_stay_as_they_are() -> None:
     text = "Ünïcödé\tنص\n中文 हिन्दी 👩\u200d🔬 می\u200cخواهم co\u00adop"
-    assert printable(text) == text
+    assert escape_text(text) == text
 
 
 def test_a_name_takes_one_line() -> None:
-    assert one_line("train\n  fix: rm -rf ~\r\n\tx") == "train\\n  fix: rm -rf ~\\n\\tx"
+    assert escape_line("train\n  fix: rm -rf ~\r\n\tx") == "train\\n  fix: rm -rf ~\\n\\tx"
 
 
 @pytest.mark.parametrize("text", [*ATTACKS, *MARKUP])
 def test_json_says_the_same_and_holds_nothing_that_a_terminal_obeys(text: str) -> None:
-    shown = in_json(json.dumps({"text": text}, ensure_ascii=False, indent=1))
+    shown = escape_json(json.dumps({"text": text}, ensure_ascii=False, indent=1))
     assert all(map(is_safe, shown))
     assert json.loads(shown) == {"text": text}
 
@@ -99,25 +99,25 @@ def read(markdown: str) -> str:
 
 @pytest.mark.parametrize("text", [*ATTACKS, *MARKUP])
 def test_a_page_shows_a_text_in_a_sentence_and_in_a_cell_and_makes_nothing_of_it(text: str) -> None:
-    expected = one_line(text).strip()
-    sentence = read(f"It says {in_markdown(text)}")
+    expected = escape_line(text).strip()
+    sentence = read(f"It says {escape_markdown(text)}")
     assert unescape(sentence) == f"<p>It says {expected}</p>\n"
-    cell = read(f"| a | b |\n|---|---|\n| {in_markdown(text)} | last |")
+    cell = read(f"| a | b |\n|---|---|\n| {escape_markdown(text)} | last |")
     assert "<td>last</td>" in cell
     assert f"<td>{expected}</td>" in unescape(cell)
-    alone = read(in_markdown(text))
+    alone = read(escape_markdown(text))
     assert unescape(alone) == f"<p>{expected}</p>\n"
 
 
 @pytest.mark.parametrize("text", [*ATTACKS, *MARKUP, "a`b", "``", " ", "`a``b`"])
 def test_a_page_shows_a_name_as_code_whatever_it_holds(text: str) -> None:
-    assert unescape(read(f"By {in_code(text)} alone.")) == f"<p>By <code>{one_line(text)}</code> alone.</p>\n"
+    assert unescape(read(f"By {quote_code(text)} alone.")) == f"<p>By <code>{escape_line(text)}</code> alone.</p>\n"
 
 
 @settings(max_examples=1000, derandomize=True, deadline=None)
 @given(st.text(alphabet=st.sampled_from("ab1.)(][!*_`~<>/&;#\\|-=+:$\n\t\x1b\u202e "), max_size=16))
 def test_own_signs_of_markdown_in_any_order_mean_nothing(text: str) -> None:
-    page = unescape(read(f"x {in_markdown(text)} y"))
-    assert page.split() == f"<p>x {one_line(text)} y</p>".split()
-    alone = unescape(read(in_markdown(text.strip(" "))))
-    assert alone.split() == f"<p>{one_line(text.strip(' '))}</p>".split() or not text.strip(" ")
+    page = unescape(read(f"x {escape_markdown(text)} y"))
+    assert page.split() == f"<p>x {escape_line(text)} y</p>".split()
+    alone = unescape(read(escape_markdown(text.strip(" "))))
+    assert alone.split() == f"<p>{escape_line(text.strip(' '))}</p>".split() or not text.strip(" ")

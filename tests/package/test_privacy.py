@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from blackbox_kd.calls.batch.store import Store
-from blackbox_kd.privacy import open_anew, without_key
+from blackbox_kd.privacy import hide_key, open_anew
 from tests.support.runs import execute, trained
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX's")
@@ -106,13 +106,13 @@ def test_libraries_report_nothing_unless_the_user_lets_them(when: str, said: str
     ],
 )
 def test_a_key_is_taken_out_of_a_text_however_it_is_written(text: str) -> None:
-    left = without_key(text, "sk-a/Ky+01")
+    left = hide_key(text, "sk-a/Ky+01")
     assert "[key]" in left
     assert "01" not in left
-    assert without_key(text, "sk-a/Ky+02") == text
-    assert without_key(text, None) == text
+    assert hide_key(text, "sk-a/Ky+02") == text
+    assert hide_key(text, None) == text
 
 
 def test_a_long_text_of_backslashes_is_looked_through_in_linear_time() -> None:
     text = "\\" * 300_000 + "\\u0073"
-    assert without_key(text, "sk-0123456789abcdef") == text
+    assert hide_key(text, "sk-0123456789abcdef") == text

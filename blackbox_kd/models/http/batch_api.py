@@ -16,7 +16,7 @@ from typing import Any
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, ServerFault
 from blackbox_kd.models.http.chat import ChatModel, without_secret
 from blackbox_kd.models.http.status import fault_of_status, quote, quote_error
-from blackbox_kd.privacy import tellable, without_key
+from blackbox_kd.privacy import hide_key, tell_cause
 
 ENDPOINT = "/v1/chat/completions"
 BATCH_LINES = 50_000
@@ -117,7 +117,7 @@ class BatchApi:
             status=status,
             files=tuple(file for file in (found.output_file_id, found.error_file_id) if file),
             done=found.request_counts.completed if found.request_counts else 0,
-            errors=tuple({"code": error.code, "message": self._without_key(error.message or "")} for error in errors),
+            errors=tuple({"code": error.code, "message": self._hide(error.message or "")} for error in errors),
         )
 
     async def lines(self, file_id: str) -> AsyncGenerator[dict[str, Any], None]:
@@ -149,8 +149,8 @@ class BatchApi:
                     return without_secret(text, self._key)
                 return fault_of_status(self._requests_url(), status, {}, text, self._key)
         said = error if isinstance(error, dict) else {}
-        message = quote(self._without_key(str(said.get("message") or line)))
-        return ServerFault(f"{self._requests_url()}: {message}", kind=_word(said.get("code")))
+        message = quote(self._hide(str(said.get("message") or line)))
+        return ServerFault(f"{self._requests_url()}: {message}", kind=_read_code(said.get("code")))
 
     def unanswered(self, batch: Batch) -> CallError:
         """Why requests of a batch that has ended have no line among its results."""
@@ -184,8 +184,8 @@ class BatchApi:
             raise ServerFault(f"{self.base_url}: what came has no {name!r}", kind="unreadable")
         return value
 
-    def _without_key(self, text: str) -> str:
-        return without_key(text, self._key)
+    def _hide(self, text: str) -> str:
+        return hide_key(text, self._key)
 
     @contextmanager
     def _faults(self, path: str) -> Iterator[None]:
@@ -201,18 +201,18 @@ class BatchApi:
         except openai.APITimeoutError as error:
             raise ServerFault(f"{url}: no answer within {self._timeout_s:g} s", kind="timeout") from error
         except openai.APIConnectionError as error:
-            raise self._broken(url, error.__cause__ or error) from tellable(error, self._key)
+            raise self._broken(url, error.__cause__ or error) from tell_cause(error, self._key)
         except openai.OpenAIError as error:
-            raise ServerFault(f"{url}: {self._quoted(error)}", kind="unreadable") from tellable(error, self._key)
+            raise ServerFault(f"{url}: {self._quote(error)}", kind="unreadable") from tell_cause(error, self._key)
         except Exception as error:
             if not _is_of_transport(error):
                 raise
-            raise self._broken(url, error) from tellable(error, self._key)
+            raise self._broken(url, error) from tell_cause(error, self._key)
 
     def _broken(self, url: str, error: BaseException) -> ServerFault:
-        return ServerFault(f"{url}: the connection broke: {self._quoted(error)}", kind="connection")
+        return ServerFault(f"{url}: the connection broke: {self._quote(error)}", kind="connection")
 
-    def _quoted(self, error: BaseException) -> str:
+    def _quote(self, error: BaseException) -> str:
         return quote_error(error, self._key)
 
 
@@ -234,7 +234,7 @@ class BatchChat(ChatModel):
         await super().close()
 
 
-def _word(code: Any) -> str:
+def _read_code(code: Any) -> str:
     """A code of the endpoint as the kind of a fault, where it is a word."""
     return code if isinstance(code, str) and re.fullmatch(r"\w{1,40}", code, re.ASCII) else "unreadable"
 

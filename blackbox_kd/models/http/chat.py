@@ -16,7 +16,7 @@ from blackbox_kd.errors import CallError, ServerFault
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.models.http.deadlines import Deadlines
 from blackbox_kd.models.http.status import fault_of_status, quote, quote_error
-from blackbox_kd.privacy import tellable, without_key
+from blackbox_kd.privacy import hide_key, tell_cause
 from blackbox_kd.schema import Request
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def key_from(env: Mapping[str, str], variable: str) -> str | None:
 
 def without_secret(reply: str, key: str | None) -> str:
     """A reply without the key, which a server may echo; one that may well be a word of the reply (`test`) stays."""
-    return without_key(reply, key) if key and len(key) >= SECRET_CHARS else reply
+    return hide_key(reply, key) if key and len(key) >= SECRET_CHARS else reply
 
 
 def chat_body(model: str, request: Request, max_tokens_field: str, extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,9 +148,9 @@ class HttpChat:
                     return without_secret(text, self._endpoint.key), response.headers
                 raise fault_of_status(self.url, response.status, response.headers, text, self._endpoint.key)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise self._fault("unreachable", f"cannot be reached: {self._quoted(error)}") from self._cause(error)
+            raise self._fault("unreachable", f"cannot be reached: {self._quote(error)}") from self._cause(error)
         except (aiohttp.ClientError, OSError) as error:
-            raise self._fault("connection", f"the connection broke: {self._quoted(error)}") from self._cause(error)
+            raise self._fault("connection", f"the connection broke: {self._quote(error)}") from self._cause(error)
         except asyncio.CancelledError:
             if not self._deadlines.is_over(task):
                 raise
@@ -206,11 +206,11 @@ class HttpChat:
     def _fault(self, kind: str, what: str) -> CallError:
         return ServerFault(f"{self.url}: {quote(what)}", kind=kind)
 
-    def _quoted(self, error: BaseException) -> str:
+    def _quote(self, error: BaseException) -> str:
         return quote_error(error, self._endpoint.key)
 
     def _cause(self, error: BaseException) -> BaseException | None:
-        return tellable(error, self._endpoint.key)
+        return tell_cause(error, self._endpoint.key)
 
 
 class ChatModel:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, RequestRejected, ServerFault
 from blackbox_kd.models.http.rate_limit_headers import retry_after_s
-from blackbox_kd.privacy import without_key
+from blackbox_kd.privacy import hide_key
 
 MESSAGE_CHARS = 300
 NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
@@ -30,7 +30,7 @@ def fault_of_status(url: str, status: int, headers: Mapping[str, str], body: str
         body: of the response.
         key: that was sent, and is not shown.
     """
-    message, codes = _read_error(without_key(body, key), key)
+    message, codes = _read_error(hide_key(body, key), key)
     text = f"{url}: {status} {_phrase(status)}" + (f": {message}" if message else "")
     after = retry_after_s(headers)
     if status == HTTPStatus.PAYMENT_REQUIRED or codes.intersection(NO_MONEY):
@@ -42,7 +42,7 @@ def fault_of_status(url: str, status: int, headers: Mapping[str, str], body: str
     if status in CHECKS:
         return EndpointRefused(f"{text}\n  fix: {CHECKS[status]}", kind="endpoint_refused")
     if 300 <= status < 400:
-        target = _place(without_key(headers.get("location", ""), key))
+        target = _cut_query(hide_key(headers.get("location", ""), key))
         return EndpointRefused(f"{text}\n  fix: base_url leads elsewhere, to {target!r}", kind="endpoint_refused")
     return RequestRejected(text, kind="rejected")
 
@@ -51,7 +51,7 @@ def quote_error(error: BaseException, key: str | None = None) -> str:
     """What went wrong with a connection, in one line and without the key."""
     number = getattr(error, "errno", None) or 0
     text = os.strerror(number) if number > 0 else str(error) or type(error).__name__
-    return without_key(" ".join(text.split()), key)[:MESSAGE_CHARS]
+    return hide_key(" ".join(text.split()), key)[:MESSAGE_CHARS]
 
 
 def _phrase(status: int) -> str:
@@ -61,7 +61,7 @@ def _phrase(status: int) -> str:
         return "(unknown status)"
 
 
-def _place(location: str) -> str:
+def _cut_query(location: str) -> str:
     """Where a redirection leads, without what else its URL holds: a session, a user, a password."""
     try:
         parts = urlsplit(location)
@@ -83,7 +83,7 @@ def _read_error(body: str, key: str | None) -> tuple[str, set[str]]:
             codes = {str(error.get("code")), str(error.get("type"))}
             error = error.get("message") or error.get("detail") or error
         found = error if isinstance(error, str) else json.dumps(error)
-    message = without_key(" ".join((found if isinstance(found, str) else str(found)).split()), key)
+    message = hide_key(" ".join((found if isinstance(found, str) else str(found)).split()), key)
     return message if len(message) <= MESSAGE_CHARS else message[:MESSAGE_CHARS] + " [...]", codes
 
 
