@@ -16,6 +16,7 @@ from typing import Any
 from blackbox_kd.training import job as jobs
 from blackbox_kd.training import preflight
 from blackbox_kd.training.model import load_model, load_tokenizer, new_lora
+from blackbox_kd.weights.load import context_length
 
 SIDES = ("chosen", "rejected")
 UNTRAINED = (
@@ -45,7 +46,7 @@ def train(job: jobs.Job, output: Path, name: str, tell: jobs.Tell) -> dict[str, 
         tell({"event": "warning", "warning": warning})
     on_gpu = torch.cuda.is_available()
     model = load_model(job, on_gpu)
-    limit = preflight.max_length(lengths, settings["max_length"], model.config.max_position_embeddings)
+    limit = preflight.max_length(lengths, settings["max_length"], context_length(model))
     fit = preflight.long_rows(lengths, limit, drop=settings["long_rows"] == "drop")
     parts = jobs.split_rows([{name: rows[n][name] for name in ("prompt", *SIDES)} for n in fit], settings)
     checkpoints = jobs.prepare_folder(output, name, on_gpu)

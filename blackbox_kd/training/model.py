@@ -1,5 +1,6 @@
 """The model that a training stage trains: its tokenizer, its weights, and the adapter on them."""
 
+import re
 from typing import Any
 
 from blackbox_kd.weights import load
@@ -31,10 +32,11 @@ def new_lora(job: dict[str, Any], model: Any) -> Any:
 
 
 def lora(settings: dict[str, Any], model: Any) -> Any:
-    """LoRA on all linear layers, or on those of the upper part of the model."""
+    """LoRA on all linear layers of the part that writes text, or on those of its upper layers."""
     from peft import LoraConfig
 
-    total = model.config.num_hidden_layers
+    text = model.config.get_text_config()
+    total = text.num_hidden_layers
     upper = None if settings["layers"] is None else range(total - max(1, round(settings["layers"] * total)), total)
     linear = sorted({name.rsplit(".", 1)[-1] for name, module in model.named_modules() if is_linear(name, module)})
     return LoraConfig(
@@ -43,9 +45,17 @@ def lora(settings: dict[str, Any], model: Any) -> Any:
         lora_dropout=settings["dropout"],
         # peft takes "all-linear" only without a choice of layers.
         target_modules="all-linear" if upper is None else linear,
+        # Rows have no pictures: an adapter on what reads them would learn nothing, and its layers are numbered anew.
+        exclude_modules=None if text is model.config else rf"(?!{re.escape(decoder_name(model))}\.).*",
         layers_to_transform=None if upper is None else list(upper),
         task_type="CAUSAL_LM",
     )
+
+
+def decoder_name(model: Any) -> str:
+    """Where in a model the part is that writes text."""
+    decoder = model.get_decoder()
+    return next(str(name) for name, module in model.named_modules() if module is decoder)
 
 
 def is_linear(name: str, module: Any) -> bool:

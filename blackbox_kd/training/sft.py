@@ -13,6 +13,7 @@ from typing import Any
 from blackbox_kd.training import job as jobs
 from blackbox_kd.training import preflight
 from blackbox_kd.training.model import load_model, load_tokenizer, new_lora
+from blackbox_kd.weights.load import context_length
 
 NO_TASK = "(none)"
 """What the rows without a task are called beside rows of tasks."""
@@ -35,7 +36,7 @@ def train(job: jobs.Job, output: Path, name: str, tell: jobs.Tell) -> dict[str, 
     lengths = preflight.check_template(tokenizer, rows, ["completion"])
     on_gpu = torch.cuda.is_available()
     model = load_model(job, on_gpu)
-    limit = preflight.max_length(lengths, settings["max_length"], model.config.max_position_embeddings)
+    limit = preflight.max_length(lengths, settings["max_length"], context_length(model))
     fit = preflight.long_rows(lengths, limit, drop=settings["long_rows"] == "drop")
     columns = row_weights([rows[n] for n in fit], [lengths.completions["completion"][n] for n in fit])
     parts, tasks = number_tasks(jobs.split_rows(columns, settings))

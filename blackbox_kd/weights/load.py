@@ -91,6 +91,15 @@ def model(place: str, dtype: str) -> Any:
     return AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype=dtype, use_safetensors=True)
 
 
+def context_length(model: Any) -> int | None:
+    """The most tokens that a model can attend to; None if its config sets no limit.
+
+    A model that sees pictures, too, says it in the part of its config that is about text.
+    """
+    length: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return length
+
+
 def _named(place: str) -> tuple[str, str]:
     """Folder or hub id, and the commit of a hub id. Names of folders may hold an `@`, hub ids never do."""
     name, _, commit = place.rpartition("@")

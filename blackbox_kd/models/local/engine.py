@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import json
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,7 +119,7 @@ class Engine:
         ends = self._model.generation_config.eos_token_id
         self._ends = {ends} if isinstance(ends, int) else set(ends or [])
         self._ends.add(self._tokenizer.eos_token_id)
-        self._limit = self._model.config.get_text_config().max_position_embeddings
+        self._limit = load.context_length(self._model) or sys.maxsize
         self._jobs: dict[Any, LocalRequest] = {}
         self._unscored: list[LocalRequest] = []
         self._writer = self._best_writer(rows or ROWS["cpu" if self.device == "cpu" else "cuda"])
