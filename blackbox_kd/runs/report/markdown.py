@@ -76,7 +76,7 @@ def _evidence(report: Mapping[str, Any]) -> list[str]:
             lines += ["", f"`{entry['model']}` on `{entry['table']}` by `{column}`: {told}."]
     lines.append("")
     for entry in report["comparisons"]:
-        lines += [describe_comparison(entry, report["evaluations"]) + _price_of(entry, report["spent"]), ""]
+        lines += [describe_comparison(entry, report["evaluations"]) + _tell_price(entry, report["spent"]), ""]
     for entry in report["contamination"]:
         lines += [
             f"Of the {entry['rows']:,} rows of the held-out table `{entry['table']}`, {entry['exact']:,} stand among "
@@ -98,12 +98,11 @@ def _right(entry: Mapping[str, Any]) -> str:
     return f"{entry['right']:,} ({format_percent(entry['accuracy'])})"
 
 
-def _price_of(entry: Mapping[str, Any], spent: Mapping[str, Any]) -> str:
-    """What a point of a real gain has cost; nothing where the bill is not known or nothing was paid."""
-    if entry["ci95"][0] <= 0 or spent["usd_unknown"] or not spent["usd"]:
+def _tell_price(entry: Mapping[str, Any], spent: Mapping[str, Any]) -> str:
+    """What a point of a gain has cost, where that can be said."""
+    if entry["usd_per_point"] is None:
         return ""
-    each = format_dollars(spent["usd"] / (100 * entry["gain"]))
-    return f" The run cost {format_dollars(spent['usd'])}: {each} for each point."
+    return f" The run cost {format_dollars(spent['usd'])}: {format_dollars(entry['usd_per_point'])} for each point."
 
 
 def describe_comparison(entry: Mapping[str, Any], evaluations: list[dict[str, Any]]) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from blackbox_kd.runs.report import comparisons
 
-GAIN = {"model": "student", "against": "student@base", "gain": 0.05}
+GAIN = {"model": "student", "against": "student@base", "gain": 0.05, "ci95": [0.01, 0.09]}
 PAID = {"usd": 2.0, "usd_unknown": 0}
 
 
@@ -12,13 +12,16 @@ PAID = {"usd": 2.0, "usd_unknown": 0}
     ("entry", "spent", "usd"),
     [
         (GAIN, PAID, 0.4),
-        (GAIN | {"gain": 0.0}, PAID, None),
-        (GAIN | {"gain": -0.05}, PAID, None),
+        (GAIN | {"ci95": [0.0001, 0.09]}, PAID, 0.4),
+        (GAIN | {"ci95": [0.0, 0.09]}, PAID, None),
+        (GAIN | {"ci95": [-0.01, 0.11]}, PAID, None),
+        (GAIN | {"gain": 0.0, "ci95": [-0.04, 0.04]}, PAID, None),
+        (GAIN | {"gain": -0.05, "ci95": [-0.09, -0.01]}, PAID, None),
         (GAIN, PAID | {"usd": 0.0}, None),
         (GAIN, PAID | {"usd_unknown": 3}, None),
     ],
 )
-def test_a_gain_has_a_price_where_something_was_gained_and_all_of_the_cost_is_known(
+def test_a_gain_has_a_price_where_its_interval_lies_above_0_and_all_of_the_cost_is_known(
     entry: dict[str, Any], spent: dict[str, Any], usd: float | None
 ) -> None:
     [priced] = comparisons.price_gains([entry], spent)
