@@ -91,7 +91,7 @@ class StageRunner:
             window = find_window(stage.steps, self._shared.models)
             await Segment(stage.steps, books, self._shared, outputs.take, window).run(table)
         self._close(books)
-        self._publish(last, outputs.finish())
+        self._publish(last, outputs.finish(_describe_steps(stage)))
 
     async def _table_step(self, stage: Stage) -> None:
         planned = stage.steps[0]
@@ -118,7 +118,7 @@ class StageRunner:
                 number += 1
         book.added = max(0, book.ended - book.rows_in)
         self._close([book])
-        tables = outputs.finish()
+        tables = outputs.finish(planned.label)
         self._publish(planned, tables)
         folder = shared.folder
         folder.manifest["stages"][stage.name] = {
@@ -174,3 +174,9 @@ class StageRunner:
         for book in books:
             book.check()
             self._view.step_done(book)
+
+
+def _describe_steps(stage: Stage) -> str:
+    """How messages name the steps of a stage, one of which they cannot tell from the others."""
+    labels = [planned.label for planned in stage.steps]
+    return labels[0] if len(labels) == 1 else f"{labels[0]} to {labels[-1]}"

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.errors import BlackboxError, TooManyFailed
-from blackbox_kd.schema import Dropped, Outcome, Row
+from blackbox_kd.errors import BlackboxError, StepError, TooManyFailed
+from blackbox_kd.schema import Dropped, Failed, Outcome, Row
 
 
 @dataclass(slots=True)
@@ -35,13 +35,26 @@ class Account:
     round: int = 0
 
     def count(self, outcome: Outcome) -> None:
-        """Books what became of a row."""
+        """Books what became of a row.
+
+        Raises:
+            StepError: the step gave something else.
+        """
         if isinstance(outcome, Row):
+            if "id" not in outcome:
+                raise self._refuse(
+                    "a row without an id", "make a row of another one: row | {...}, row.child(tag, {...})"
+                )
             self.out += 1
         elif isinstance(outcome, Dropped):
             self.dropped[outcome.reason] += 1
-        else:
+        elif isinstance(outcome, Failed):
             self.failed[outcome.kind] += 1
+        else:
+            raise self._refuse(type(outcome).__name__, "end `run` with a row: return row | {...}")
+
+    def _refuse(self, given: str, fix: str) -> StepError:
+        return StepError(f"{self.step}: gave {given}\n  a step gives Row, Dropped or Failed\n  fix: {fix}")
 
     @property
     def ended(self) -> int:

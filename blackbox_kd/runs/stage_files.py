@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from blackbox_kd.errors import StepError
 from blackbox_kd.privacy import open_anew
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.schema import Dropped, Outcome, Row
@@ -23,6 +24,11 @@ class StageFiles:
 
     def take(self, number: int, label: str, outcome: Outcome, name: str | None = None) -> None:
         """Writes what became of a row."""
+        if name is not None and name not in self._tables:
+            raise StepError(
+                f"{label}: gave a row to the table {name!r}, which none of its fields names\n"
+                f"  tables: {', '.join(self.names)}\n  fix: mark the field that names it as NewTable"
+            )
         if isinstance(outcome, Row):
             self._tables[name or self.names[0]].add(number, outcome.id, outcome)
             return
@@ -34,8 +40,23 @@ class StageFiles:
             entry = {**where, "kind": outcome.kind, "error": outcome.error, "row": outcome.row}
             self._losses["failed"].add(number, outcome.row.id, entry)
 
-    def finish(self) -> list[StoredTable]:
-        """Closes the files of a stage that ended well."""
+    def finish(self, label: str) -> list[StoredTable]:
+        """Closes the files of a stage that ended well.
+
+        Args:
+            label: how messages name the step that wrote the tables.
+
+        Raises:
+            StepError: two rows of a table have the same id, by which all later steps tell rows apart.
+        """
+        for name, lines in self._tables.items():
+            if (repeated := lines.find_repeated()) is not None:
+                table = "its table" if name.startswith("#") else f"table {name!r}"
+                raise StepError(
+                    f"{label}: two rows of {table} have the id {repeated!r}\n"
+                    "  rows are told apart by their ids\n"
+                    "  fix: write each row once, and give one made from another an id of its own: row.child('copy', {})"
+                )
         return [StoredTable(name, lines.path, *lines.finish()) for name, lines in self._tables.items()]
 
     def __enter__(self) -> "StageFiles":

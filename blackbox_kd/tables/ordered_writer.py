@@ -3,8 +3,9 @@
 import hashlib
 import os
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -35,6 +36,7 @@ class OrderedLines:
         self._waiting = bytearray()
         self._names = bytearray()  # one after the other: a hundred thousand objects would weigh four times as much
         self._numbers, self._ends, self._name_ends = array("q"), array("q", [0]), array("q", [0])
+        self._hashes = array("q")
 
     def add(self, number: int, name: str, value: Mapping[str, Any]) -> None:
         """Writes `value`; its place is that of row `number` of the input, and among those its name's."""
@@ -44,10 +46,18 @@ class OrderedLines:
         waiting += b"\n"
         self._names += name.encode(errors="replace")
         self._numbers.append(number)
+        self._hashes.append(hash(name))
         self._ends.append(self._ends[-1] + len(line) + 1)
         self._name_ends.append(len(self._names))
         if len(waiting) >= BUFFER_BYTES:
             self._flush()
+
+    def find_repeated(self) -> str | None:
+        """A name that two lines have; None if each has one of its own."""
+        if all(one != other for one, other in pairwise(sorted(self._hashes))):
+            return None
+        counts = Counter((found, self._name(at)) for at, found in enumerate(self._hashes))
+        return next((name for (_, (_, name)), count in counts.items() if count > 1), None)
 
     def finish(self) -> tuple[int, str]:
         """Puts the lines in order under the file's own name; returns their number and the file's SHA-256."""

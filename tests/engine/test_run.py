@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from blackbox_kd.engine.run import Run, RunOptions
-from blackbox_kd.errors import BudgetReached, DataError, TooManyFailed, UserError
+from blackbox_kd.errors import BudgetReached, DataError, StepError, TooManyFailed, UserError
 from blackbox_kd.recipe.load import load_recipe
 
 QUESTIONS = [{"question": f"What is {number} + 1?", "gold": str(number + 1)} for number in range(10)]
@@ -193,3 +193,55 @@ async def test_a_column_that_some_rows_lack_fails_those_rows_alone(tmp_path: Pat
     job = await run(tmp_path, values)
     entry = job.report["funnel"][1]
     assert (entry["in"], entry["out"], sum(entry["failed"].values())) == (11, 1, 1)
+
+
+def plugin(folder: Path, name: str, kind: str, *body: str) -> None:
+    """Writes a step of one's own; `kind` is row or table."""
+    what = {"row": "row", "table": "table"}[kind]
+    lines = ['"""A step of a test."""', f"from blackbox_kd.sdk import Context, Dropped, Row, StepConfig, {kind}_step"]
+    lines += ["class Config(StepConfig):", "    pass", f"@{kind}_step()"]
+    lines += [f"async def run({what}, config: Config, ctx):", *(f"    {line}" for line in body)]
+    (folder / f"{name}.py").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("table", ["rows = list(table)", "for row in [rows[0], *rows[:-1]]:", "    yield row"]),
+        ("table", ["for row in table:", "    yield row", "    yield row | {'again': True}"]),
+        ("table", ["for row in table:", "    yield row | {'id': 'same'}"]),
+        ("row", ["yield row", "yield row"]),
+        ("row", ["return row | {'id': 'same'}"]),
+    ],
+    ids=["in place of another", "beside itself", "under one id", "of a row step", "of a row step under one id"],
+)
+async def test_a_step_that_writes_two_rows_of_one_id_is_named_with_the_id(
+    tmp_path: Path, kind: str, body: list[str]
+) -> None:
+    plugin(tmp_path, "twice", kind, *body)
+    values = recipe_values(tmp_path, plugins=["twice.py"], models={}, steps=[{"step": "twice", "output": "pairs"}])
+    with pytest.raises(StepError, match=r"steps\[0\] \(twice\): two rows of table 'pairs' have the id '(\w{16}|same)'"):
+        await run(tmp_path, values, allow_code=True)
+    assert not (tmp_path / "run/tables/01_twice.jsonl").exists()
+    assert json.loads((tmp_path / "run/manifest.json").read_text())["stages"] == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "what"),
+    [
+        ("row", ["return dict(row)"], "dict"),
+        ("row", ["row['more'] = 1"], "NoneType"),
+        ("table", ["for row in table:", "    yield 'pairs', list(row)"], "list"),
+        ("row", ["return Row(text='new')"], "a row without an id"),
+        ("table", ["for row in table:", "    yield Row(text='new')"], "a row without an id"),
+        ("table", ["for row in table:", "    yield 'other', row"], "a row to the table 'other'"),
+    ],
+)
+async def test_a_step_that_returns_what_is_no_row_is_named(
+    tmp_path: Path, kind: str, body: list[str], what: str
+) -> None:
+    plugin(tmp_path, "odd", kind, *body)
+    values = recipe_values(tmp_path, plugins=["odd.py"], models={}, steps=[{"step": "odd", "output": "pairs"}])
+    with pytest.raises(StepError, match=rf"steps\[0\] \(odd\): gave {what}") as caught:
+        await run(tmp_path, values, allow_code=True)
+    assert "fix: " in str(caught.value)
