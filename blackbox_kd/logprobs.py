@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from itertools import takewhile
 from typing import Any
 
-from blackbox_kd.schema import Reply, Sampling
+from blackbox_kd.schema import Reply, Sampling, T
 
 LOGPROBS = "prompt_logprobs"
 TOKENS, TOKENS_TOLD = "return_token_ids", "prompt_token_ids"
@@ -25,7 +25,7 @@ BEFORE_TEXT = Sampling(temperature=0.0, max_tokens=1, extra={TOKENS: True})
 
 
 @dataclass(frozen=True, slots=True)
-class Scored(Reply):
+class Scored(Reply[T]):
     """A reply that tells about its prompt.
 
     Args:
@@ -38,7 +38,7 @@ class Scored(Reply):
     logprobs: tuple[float | None, ...] | None = None
 
     @staticmethod
-    def of(reply: Reply, tokens: tuple[int, ...], logprobs: tuple[float | None, ...] | None) -> "Scored":
+    def of(reply: Reply[T], tokens: tuple[int, ...], logprobs: tuple[float | None, ...] | None) -> "Scored[T]":
         """A reply with what it tells about its prompt."""
         said = {each.name: getattr(reply, each.name) for each in fields(Reply)}
         return Scored(**said, tokens=tokens, logprobs=logprobs)

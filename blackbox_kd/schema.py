@@ -5,7 +5,13 @@ import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, cast
+
+from typing_extensions import TypeVar
+
+from blackbox_kd.errors import UnusableText
+
+T = TypeVar("T", default=str)
 
 RESERVED = (
     *("model", "messages", "stream", "stream_options", "n", "best_of", "use_beam_search"),
@@ -94,6 +100,47 @@ class Sampling:
         return self.temperature is None or self.temperature > 0
 
 
+TRIES = 3
+"""The most replies to one question that are asked for until one can be used, unless a step says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask(Generic[T]):
+    """What a step asks, of one model or of several.
+
+    Args:
+        messages: what is asked.
+        sampling: how the reply is drawn.
+        row: the row that it is for.
+        sample: index among the samples of the row.
+        read: reads what the step wants out of the text of a reply. A ValueError says that it is not in there, and so
+            does an UnusableText, whose `kind` the row is then counted under.
+        accept_truncated: take a reply that was cut off.
+        tries: the most replies that are asked for until one can be used; one, where another could not differ.
+    """
+
+    messages: list[Message]
+    sampling: Sampling
+    row: Row
+    sample: int = 0
+    read: Callable[[str], T] | None = None
+    accept_truncated: bool = False
+    tries: int = TRIES
+
+    def value_of(self, text: str) -> T:
+        """What `read` makes of a text; the text itself if there is no `read`.
+
+        Raises:
+            UnusableText: the step cannot use the text.
+        """
+        if self.read is None:
+            return cast(T, text)
+        try:
+            return self.read(text)
+        except ValueError as error:
+            raise UnusableText(str(error), kind="unreadable") from error
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One call: what is asked, how it is sampled, and which row, sample and attempt it is for."""
@@ -133,7 +180,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Generic[T]):
     """One usable reply.
 
     Args:
@@ -144,6 +191,7 @@ class Reply:
         cost_usd: None when no price is known; never 0 for unknown.
         reasoning: hidden reasoning that the endpoint returned beside the text, or "".
         replayed: whether the reply came from the ledger, at no cost now.
+        value: what `Ask.read` made of the text; the text itself if there was no `read`.
     """
 
     text: str
@@ -153,6 +201,7 @@ class Reply:
     cost_usd: float | None = None
     reasoning: str = ""
     replayed: bool = False
+    value: T = field(kw_only=True)
 
 
 class Table(Protocol):
@@ -199,22 +248,8 @@ class Context(Protocol):
     round: int
     """Round of the loop that the step is in, from 1; 0 outside of a loop."""
 
-    async def ask(
-        self,
-        model: str,
-        messages: list[Message],
-        sampling: Sampling,
-        *,
-        row: Row,
-        sample: int = 0,
-        accept_truncated: bool = False,
-        read: Callable[[str], object] | None = None,
-        attempts: int | None = None,
-    ) -> Reply:
-        """One reply of a model, from the ledger if it was paid for before.
-
-        `read` is given the text; where it raises ValueError, the reply is asked for anew if another can differ, at
-        most `attempts` times (the run's own number if left out).
+    async def ask(self, model: str, ask: Ask[T]) -> Reply[T]:
+        """One reply of a model, from the ledger if it was paid for before, with what the step reads out of it.
 
         Raises:
             CallError: no usable reply could be had; the runner turns it into a failed row.

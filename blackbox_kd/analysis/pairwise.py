@@ -14,23 +14,25 @@ ANSWERS = ("Answer 1", "Answer 2")
 SHOWN = {"candidate_1", "candidate_2", "criteria", "low", "high", "fence"}
 """Variables that the judge's prompt gets besides the row's columns."""
 WIN, LOSS, TIE = "win", "loss", "tie"
+Scores = tuple[float, float]
+"""What a judge gives two answers, in the order in which it was shown them."""
 
 
-async def judge(row: Row, other: str, ask: Callable[[Row], Awaitable[str]]) -> dict[str, Any]:
+async def judge(row: Row, other: str, ask: Callable[[Row], Awaitable[Scores]]) -> dict[str, Any]:
     """What a judge says of the row's response and another one.
 
     Args:
         row: holds the question and `response`.
         other: the other model's response.
-        ask: gives the judge's reply to a prompt with these values; `read_scores` can read it.
+        ask: gives what `read_scores` reads in the judge's reply to a prompt with these values.
 
     Returns:
         `score` and `against_score`, each the mean over both orders; `verdict`, a tie where the orders disagree;
         `gaps`, the score minus the other's in each order.
     """
     own = str(row["response"])
-    texts = await all_of(*(_ask(row, first, second, ask) for first, second in ((own, other), (other, own))))
-    (own_1, other_1), (other_2, own_2) = (read_scores(text) for text in texts)
+    orders = (own, other), (other, own)
+    (own_1, other_1), (other_2, own_2) = await all_of(*(_ask(row, first, second, ask) for first, second in orders))
     gaps = (own_1 - other_1, own_2 - other_2)
     verdict = WIN if min(gaps) > 0 else LOSS if max(gaps) < 0 else TIE
     return {
@@ -41,14 +43,14 @@ async def judge(row: Row, other: str, ask: Callable[[Row], Awaitable[str]]) -> d
     }
 
 
-async def _ask(row: Row, first: str, second: str, ask: Callable[[Row], Awaitable[str]]) -> str:
+async def _ask(row: Row, first: str, second: str, ask: Callable[[Row], Awaitable[Scores]]) -> Scores:
     low, high = SCALE
     shown = {"candidate_1": first, "candidate_2": second, "criteria": {}, "low": low, "high": high}
     return await ask(row | shown | {"fence": digest(sorted((first, second)), 12)})
 
 
-def read_scores(text: str) -> tuple[float, float]:
-    """The two numbers of a judge's reply, in the order in which it was shown the answers.
+def read_scores(text: str) -> Scores:
+    """The scores in a judge's reply.
 
     Raises:
         ValueError: they cannot be read.

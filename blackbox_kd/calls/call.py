@@ -1,7 +1,6 @@
 """One call: what is asked, of which model, and what is said of it when nothing usable came."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,12 +9,10 @@ from blackbox_kd.calls.usage import Counts
 from blackbox_kd.errors import QuotaSpent, ReplyFault, UnusableText
 from blackbox_kd.ledger.ledger import key_of
 from blackbox_kd.models import Model, Price
-from blackbox_kd.schema import Reply, Request
+from blackbox_kd.schema import Ask, Reply, Request, T
 
 HOPELESS = 50
 """So many replies of a model of which none can be used, all for the same reason, end a run."""
-Reader = Callable[[str], object]
-"""Reads what a step wants out of a text; a ValueError says that it is not in there."""
 
 
 @dataclass(slots=True)
@@ -29,10 +26,10 @@ class ModelState:
     unusable: Counter[str] | None
     """Replies that could not be used, by kind; None once there was one that could, or if all may be so."""
 
-    def came(self, reply: Reply) -> Reply:
-        """Counts a reply that can be used."""
+    def count_usable(self, reply: Reply[T]) -> Reply[T]:
+        """The reply, counted as one that can be used."""
         self.unusable = None
-        self.counts.came(reply)
+        self.counts.count_served(reply.model)
         return reply
 
     def refuse_hopeless(self, fault: ReplyFault, is_replayed: bool) -> None:
@@ -62,31 +59,29 @@ class Call:
     key: str
     wire: dict[str, Any]
     request: Request
+    ask: Ask[Any]
+    """What the call is made for."""
     tries: Tries = field(default_factory=Tries)
     has_waited: bool = False
     """Whether another run had it in flight, and its reply was waited for in vain."""
+    fault: ReplyFault | None = None
+    """Why the reply that came could not be used."""
 
 
-def read_text(reply: Reply, read: Reader | None) -> Reply:
-    """The reply.
+def make_call(asked: ModelState, ask: Ask[Any], attempt: int, round: int) -> Call:
+    """A call, with its key in the ledger.
 
-    Raises:
-        UnusableText: the step that asked cannot use the text.
+    Args:
+        asked: the model.
+        ask: what is asked.
+        attempt: how many replies to it could not be used before.
+        round: of the loop; it counts where another reply can come.
     """
-    try:
-        if read is not None:
-            read(reply.text)
-    except ValueError as error:
-        raise UnusableText(str(error), kind="unreadable") from error
-    return reply
-
-
-def make_call(asked: ModelState, request: Request, round: int) -> Call:
-    """A call, with its key in the ledger; `round` is that of the loop, and counts where another reply can come."""
+    request = Request(ask.messages, ask.sampling, ask.row, ask.sample, attempt)
     wire = asked.model.wire(request)
-    round = round if request.sampling.varies else 0  # asked again, it would say the same
-    key = key_of(wire, row_id=request.row.id, sample=request.sample, attempt=request.attempt, round=round)
-    return Call(asked, key, wire, request)
+    round = round if ask.sampling.varies else 0  # asked again, it would say the same
+    key = key_of(wire, row_id=ask.row.id, sample=ask.sample, attempt=attempt, round=round)
+    return Call(asked, key, wire, request, ask)
 
 
 def describe(fault: ReplyFault, name: str, request: Request) -> ReplyFault:

@@ -16,7 +16,7 @@ from typing import Any
 
 from blackbox_kd.calls import prices
 from blackbox_kd.calls.budget import Budget, Reservation
-from blackbox_kd.calls.call import Call, ModelState, Reader, describe, make_call, read_text
+from blackbox_kd.calls.call import Call, ModelState, describe, make_call
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.calls.in_flight import Elsewhere
 from blackbox_kd.calls.limits.limiter import Limiter, Slot
@@ -25,7 +25,7 @@ from blackbox_kd.calls.usage import Counts
 from blackbox_kd.errors import AskedElsewhere, CallError, ReplyFault, ServerFault, Stopped, UnusableText
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model
-from blackbox_kd.schema import Message, Reply, Request, Row, Sampling, Usage
+from blackbox_kd.schema import Ask, Reply, T, Usage
 
 LOST = ("timeout", "connection", "too_large")
 """Faults after which the endpoint may charge for a reply that never arrived whole."""
@@ -45,7 +45,6 @@ class Caller:
     Args:
         ledger: where replies are kept.
         budget: what the run may spend.
-        reply_retries: how often a reply is asked for anew when it cannot be used and another can differ.
         patience_s: how long an endpoint that is out, or only refuses, is waited for.
         retry_failed: buy replies beyond those of the ledger that cannot be used, as often as for a new question.
             Every later caller finds them there, without this.
@@ -57,14 +56,12 @@ class Caller:
         ledger: Ledger,
         budget: Budget,
         *,
-        reply_retries: int = 2,
         patience_s: float = 600.0,
         retry_failed: bool = False,
         may_all_fail: bool = False,
     ) -> None:
         self._ledger = ledger
         self._budget = budget
-        self._reply_retries = reply_retries
         self._retry_failed = retry_failed
         self._may_all_fail = may_all_fail
         self._patience = Patience(patience_s)
@@ -74,51 +71,32 @@ class Caller:
         self._running: dict[str, asyncio.Future[None] | None] = {}
         self._looking = 0
 
-    async def ask(
-        self,
-        model: Model,
-        messages: list[Message],
-        sampling: Sampling,
-        *,
-        row: Row,
-        name: str | None = None,
-        sample: int = 0,
-        round: int = 0,
-        accept_truncated: bool = False,
-        read: Reader | None = None,
-        attempts: int | None = None,
-    ) -> Reply:
+    async def ask(self, model: Model, ask: Ask[T], *, name: str | None = None, round: int = 0) -> Reply[T]:
         """One usable reply, or one of the errors at the top of this module.
 
         Args:
             model: who is asked.
-            messages: what is asked.
-            sampling: how the reply is drawn.
-            row: the row that it is for.
+            ask: what is asked.
             name: the model's name in the recipe; what the provider calls it if left out.
-            sample: index among the samples of the row.
             round: round of the loop, from 1; 0 outside of a loop.
-            accept_truncated: take a reply that was cut off.
-            read: is given the text; a ValueError says that the reply cannot be used.
-            attempts: how often a reply is asked for anew, in place of `reply_retries`.
         """
         asked = self._known(model, name or model.config.model)
-        most = self._reply_retries if attempts is None else attempts
         fault: ReplyFault | None = None
         bought = 0
         for attempt in itertools.count():  # ends by a return or an error
-            call = make_call(asked, Request(messages, sampling, row, sample, attempt), round)
+            call = make_call(asked, ask, attempt, round)
             if fault is not None:
-                if not self._may_ask_anew(call, fault, bought, most):
+                if not self._may_ask_anew(call, fault, bought):
                     raise describe(fault, asked.counts.name, call.request) from fault
                 asked.counts.retried += 1
             came, is_replayed = await self.completion(call)
             bought += not is_replayed
             try:
-                found = came.reply(asked.price, accept_truncated=accept_truncated, replayed=is_replayed)
-                return asked.came(read_text(found, read))
+                cut = ask.accept_truncated
+                reply = came.reply(asked.price, ask.value_of, accept_truncated=cut, replayed=is_replayed)
+                return asked.count_usable(reply)
             except ReplyFault as error:
-                fault = error
+                fault = call.fault = error
                 asked.refuse_hopeless(fault, is_replayed)
         raise AssertionError("the loop has no end")
 
@@ -159,7 +137,7 @@ class Caller:
         known.limiter.narrow(config.max_concurrency, getattr(config, "rpm", None), getattr(config, "tpm", None))
         return known
 
-    def _may_ask_anew(self, call: Call, fault: ReplyFault, bought: int, most: int) -> bool:
+    def _may_ask_anew(self, call: Call, fault: ReplyFault, bought: int) -> bool:
         """Whether, after a reply that cannot be used, the next one may be asked for, or is there already."""
         if self._ledger.get(call.key) is not None:
             return True
@@ -167,8 +145,8 @@ class Caller:
         is_chance = fault.kind == "unreadable" and not isinstance(fault, UnusableText)
         can_differ = call.request.sampling.varies or is_chance
         if self._retry_failed:
-            return not bought or (can_differ and bought <= most)
-        return can_differ and call.request.attempt <= most
+            return not bought or (can_differ and bought < call.ask.tries)
+        return can_differ and call.request.attempt < call.ask.tries
 
     async def completion(self, call: Call) -> tuple[Completion, bool]:
         """What came, and whether from the ledger. Who asks what is being asked already waits for that reply."""

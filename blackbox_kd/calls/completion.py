@@ -1,5 +1,6 @@
 """Reads the raw body of a chat completion: a usable reply, or the fault that makes it unusable."""
 
+from collections.abc import Callable
 from typing import Any
 
 from blackbox_kd import json_text
@@ -8,7 +9,7 @@ from blackbox_kd.errors import ReplyFault
 from blackbox_kd.logprobs import Scored, prompt_of
 from blackbox_kd.models import Price
 from blackbox_kd.models.http.status import quote
-from blackbox_kd.schema import Reply, Usage
+from blackbox_kd.schema import Reply, T, Usage
 
 OPEN, CLOSE = "<think>", "</think>"
 MOST_TOKENS = 2**40
@@ -31,8 +32,10 @@ class Completion:
         self.usage = _usage(self._value)
         """Its tokens; None if it does not say."""
 
-    def reply(self, price: Price | None, *, accept_truncated: bool = False, replayed: bool = False) -> Reply:
-        """The reply; see `parse`."""
+    def reply(
+        self, price: Price | None, read: Callable[[str], T], *, accept_truncated: bool = False, replayed: bool = False
+    ) -> Reply[T]:
+        """The reply, and what `read` makes of its text; see `parse`."""
         choice = self._choice()
         message = choice["message"]
         finish_reason = str(choice.get("finish_reason") or "stop")
@@ -55,6 +58,7 @@ class Completion:
             cost_usd=prices.cost(price, self.usage),
             reasoning=reasoning or _text(message.get("reasoning") or message.get("reasoning_content")),
             replayed=replayed,
+            value=read(text),
         )
         return reply if prompt is None else Scored.of(reply, *prompt)
 
@@ -95,7 +99,7 @@ def parse(body: str, price: Price | None, *, accept_truncated: bool = False) -> 
         ReplyFault: of kind `unreadable` (not a chat completion), `refused` (by the model or a content filter),
             `truncated` (cut off, or reasoning that never ends) or `empty`.
     """
-    return Completion(body).reply(price, accept_truncated=accept_truncated)
+    return Completion(body).reply(price, str, accept_truncated=accept_truncated)
 
 
 def _text(content: Any) -> str:

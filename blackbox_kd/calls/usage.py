@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from blackbox_kd.schema import Reply, Usage
+from blackbox_kd.schema import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -45,19 +45,19 @@ class Counts:
         else:
             self.cost_usd += cost_usd
 
-    def came(self, reply: Reply) -> None:
+    def count_served(self, model: str) -> None:
         """Counts the model string of a usable reply, and says when another one appears: rows would differ."""
-        if not reply.model:
+        if not model:
             return
-        if reply.model not in self.served and len(self.served) == 1:
+        if model not in self.served and len(self.served) == 1:
             before = next(iter(self.served))
             logger.warning(
                 "model %r: the endpoint now answers as %r, before as %r; the report counts both",
                 self.name,
-                reply.model,
+                model,
                 before,
             )
-        self.served[reply.model] += 1
+        self.served[model] += 1
 
     def add(self, other: "Counts") -> None:
         """Adds the sums of another model."""

@@ -13,7 +13,7 @@ from blackbox_kd.errors import DataError, EndpointRefused, QuotaSpent, SetupErro
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.runs.accounts import Account
-from blackbox_kd.schema import Memory, Message, Outcome, Reply, Row, Sampling, Table, digest
+from blackbox_kd.schema import Ask, Memory, Message, Outcome, Reply, Row, T, Table, digest
 
 
 class RunContext:
@@ -27,18 +27,7 @@ class RunContext:
         self.round = planned.round
         self.seed = shared.recipe.head.seed
 
-    async def ask(
-        self,
-        model: str,
-        messages: list[Message],
-        sampling: Sampling,
-        *,
-        row: Row,
-        sample: int = 0,
-        accept_truncated: bool = False,
-        read: Callable[[str], object] | None = None,
-        attempts: int | None = None,
-    ) -> Reply:
+    async def ask(self, model: str, ask: Ask[T]) -> Reply[T]:
         """See `schema.Context.ask`."""
         shared = self._shared
         opened = shared.models.get(model)
@@ -46,18 +35,7 @@ class RunContext:
         paid = 0 if opened.config.local or getattr(opened.config, "batch", False) else 1
         shared.asking += paid
         try:
-            return await shared.caller.ask(
-                opened,
-                messages,
-                sampling,
-                name=shared.models.exact(model),
-                row=row,
-                sample=sample,
-                round=self.round,
-                accept_truncated=accept_truncated,
-                read=read,
-                attempts=attempts,
-            )
+            return await shared.caller.ask(opened, ask, name=shared.models.exact(model), round=self.round)
         except EndpointRefused as error:
             raise SetupError(f"model {model!r}: {error}") from error
         except QuotaSpent as error:

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from blackbox_kd.errors import DataError
-from blackbox_kd.schema import Context, Dropped, Failed, Outcome, Reply, Row, Table
+from blackbox_kd.schema import Ask, Context, Dropped, Failed, Outcome, Reply, Row, Table
 from blackbox_kd.sdk.fields import (
     Answer,
     Column,
@@ -23,6 +23,7 @@ from blackbox_kd.sdk.sampling import SamplingConfig
 
 __all__ = [
     "Answer",
+    "Ask",
     "Column",
     "Context",
     "DataError",

@@ -1,5 +1,6 @@
 """Reads out of a reply what a step keeps of it."""
 
+from blackbox_kd.errors import UnusableText
 from blackbox_kd.sandbox import expressions
 from blackbox_kd.schema import Row
 
@@ -14,13 +15,9 @@ class Reading:
         row: the row that the reply is for.
         after: mark after which the text begins, see `read_after_mark`; the whole reply if left out.
         until: expression that must hold over the row with the text in it.
-
-    Attributes:
-        unmet: what `until` found wrong with the last reply, or "".
     """
 
     def __init__(self, into: str, row: Row, *, after: str | None, until: str | None) -> None:
-        self.unmet = ""
         self._into = into
         self._row = row
         self._after = after
@@ -30,12 +27,13 @@ class Reading:
         """The text that is kept.
 
         Raises:
-            ValueError: there is none, or `until` does not hold.
+            ValueError: there is none.
+            UnusableText: of kind `retry_until`, as `until` does not hold.
         """
         said = read_after_mark(text, self._after) if self._after is not None else text
         if self._until is not None and not expressions.evaluate(self._until, self._row | {self._into: said}):
-            self.unmet = f"retry_until: {self._until!r} does not hold; the last reply was {shorten(said)!r}"
-            raise ValueError(self.unmet)
+            what = f"retry_until: {self._until!r} does not hold; the last reply was {shorten(said)!r}"
+            raise UnusableText(what, kind="retry_until")
         return said
 
 

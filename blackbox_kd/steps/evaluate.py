@@ -19,6 +19,7 @@ from blackbox_kd.analysis import accuracy, judge_agreement, pairwise
 from blackbox_kd.schema import Sampling
 from blackbox_kd.sdk import (
     Answer,
+    Ask,
     Column,
     Context,
     FromEarlier,
@@ -148,7 +149,7 @@ async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outco
 
 async def _answer(row: Row, model: str, config: Config, ctx: Context) -> list[Outcome]:
     messages = ctx.render(config.prompt, row)
-    reply = await ctx.ask(model, messages, config.sampling(), row=row, accept_truncated=True)
+    reply = await ctx.ask(model, Ask(messages, config.sampling(), row, accept_truncated=True))
     answer: str | None = None
     correct: bool | None = None
     if config.answer is not None:
@@ -172,10 +173,10 @@ async def _verdict(row: Row, answered: accuracy.Answered, config: Config, ctx: C
     if other is None:
         return [row]
 
-    async def ask(values: Row) -> str:
+    async def ask(values: Row) -> pairwise.Scores:
         messages = ctx.render(str(config.judge_prompt), values)
-        reply = await ctx.ask(str(config.judge), messages, config.judging(), row=row, read=pairwise.read_scores)
-        return reply.text
+        reply = await ctx.ask(str(config.judge), Ask(messages, config.judging(), row, read=pairwise.read_scores))
+        return reply.value
 
     said = await pairwise.judge(row, str(other["response"]), ask)
     gaps = said.pop("gaps")

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from blackbox_kd.errors import CallError
 from blackbox_kd.sdk import (
+    Ask,
     Column,
     Context,
     Expression,
@@ -144,27 +145,25 @@ async def _ask(row: Row, model: str, sample: int, config: Config, ctx: Context) 
     if config.context is not None:
         values["context"] = few_shot.context(config.context, ctx)
     messages = ctx.render(config.prompt, values)
-    read = Reading(config.into, row | asked, after=config.after, until=config.retry_until)
+    ask = Ask(
+        messages,
+        config.sampling(),
+        row,
+        sample,
+        read=Reading(config.into, row | asked, after=config.after, until=config.retry_until),
+        accept_truncated=config.accept_truncated,
+        tries=config.tries,
+    )
     try:
-        reply = await ctx.ask(
-            model,
-            messages,
-            config.sampling(),
-            row=row,
-            sample=sample,
-            accept_truncated=config.accept_truncated,
-            read=read,
-            attempts=config.tries - 1,
-        )
+        reply = await ctx.ask(model, ask)
     except CallError as error:
-        kind = "retry_until" if read.unmet and read.unmet in str(error) else error.kind
-        return Failed(row.child(tag, asked), kind, str(error))
-    return _begin(row, config).child(tag, asked | _columns(reply) | {config.into: read(reply.text)})
+        return Failed(row.child(tag, asked), error.kind, str(error))
+    return _begin(row, config).child(tag, asked | _columns(reply, config.into))
 
 
-def _columns(reply: Reply) -> dict[str, Any]:
+def _columns(reply: Reply, into: str) -> dict[str, Any]:
     found = {"finish_reason": reply.finish_reason, "usage": reply.usage.entry(), "cost_usd": reply.cost_usd}
-    return found | ({"reasoning": reply.reasoning} if reply.reasoning else {})
+    return found | ({"reasoning": reply.reasoning} if reply.reasoning else {}) | {into: reply.value}
 
 
 def _begin(row: Row, config: Config) -> Row:

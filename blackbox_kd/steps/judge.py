@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from blackbox_kd.analysis import judge_agreement, verdicts
 from blackbox_kd.concurrency import all_of
 from blackbox_kd.errors import DataError, ReplyFault
-from blackbox_kd.schema import Context, Dropped, Failed, Row, digest
+from blackbox_kd.schema import Ask, Context, Dropped, Failed, Reply, Row, T, digest
 from blackbox_kd.sdk import Column, ModelName, NewColumn, PromptName, SamplingConfig, row_step
 from blackbox_kd.sdk.sampling import find_named_twice
 
@@ -196,10 +196,10 @@ async def _graded(row: Row, config: Config, ctx: Context) -> Row:
     def read(text: str) -> dict[str, float]:
         return verdicts.read_labelled(text, list(config.criteria), config.ends)
 
-    texts = await all_of(*(_verdict(model, values, read, row, config, ctx) for model in config.models))
-    scores = {model: read(text) for model, text in zip(config.models, texts, strict=True)}
-    means = {model: fmean(numbers.values()) for model, numbers in scores.items()}
-    return _scored(row, config, ctx, means, scores, dict(zip(config.models, texts, strict=True)))
+    replies = await all_of(*(_verdict(model, values, read, row, config, ctx) for model in config.models))
+    said = dict(zip(config.models, replies, strict=True))
+    means = {model: fmean(reply.value.values()) for model, reply in said.items()}
+    return _scored(row, config, ctx, means, {model: reply.value for model, reply in said.items()}, said)
 
 
 async def _reviewed(row: Row, config: Config, ctx: Context) -> Row | Failed:
@@ -213,7 +213,7 @@ async def _reviewed(row: Row, config: Config, ctx: Context) -> Row | Failed:
 
     faults: list[str] = []
 
-    async def review(model: str) -> str | None:
+    async def review(model: str) -> Reply[int] | None:
         try:
             return await _verdict(model, values, read, row, config, ctx)
         except ReplyFault as fault:
@@ -223,7 +223,7 @@ async def _reviewed(row: Row, config: Config, ctx: Context) -> Row | Failed:
             return None
 
     said = dict(zip(reviewers, await all_of(*map(review, reviewers)), strict=True))
-    scores = {model: read(text) for model, text in said.items() if text is not None}
+    scores = {model: reply.value for model, reply in said.items() if reply is not None}
     if len(scores) < (config.min_reviews or 1):
         what = f"{len(scores)} of {len(reviewers)} reviews could be read, min_reviews is {config.min_reviews}"
         return Failed(row, "unreadable", f"{what}: {'; '.join(faults)}")
@@ -239,14 +239,14 @@ async def _compare(row: Row, config: Config, ctx: Context) -> Row:
         return list(verdicts.read_labelled(text, ANSWERS, config.ends).values())
 
     calls = [(model, values) for model in config.models for values in (a_first, b_first)]
-    texts = await all_of(*(_verdict(model, values, read, row, config, ctx) for model, values in calls))
-    said = {model: texts[2 * at : 2 * at + 2] for at, model in enumerate(config.models)}
-    numbers = {model: (read(first), read(second)[::-1]) for model, (first, second) in said.items()}
+    replies = await all_of(*(_verdict(model, values, read, row, config, ctx) for model, values in calls))
+    said = {model: replies[2 * at : 2 * at + 2] for at, model in enumerate(config.models)}
+    numbers = {model: (first.value, second.value[::-1]) for model, (first, second) in said.items()}
     ctx.count(**judge_agreement.of_orders({model: (x[0] - x[1], y[0] - y[1]) for model, (x, y) in numbers.items()}))
     pairs = [pair for both in numbers.values() for pair in both]
     return row | {
         "scores": {model: {"a": [x[0], y[0]], "b": [x[1], y[1]]} for model, (x, y) in numbers.items()},
-        "verdicts": said,
+        "verdicts": {model: [reply.text for reply in both] for model, both in said.items()},
         str(config.score_a): fmean(pair[0] for pair in pairs),
         str(config.score_b): fmean(pair[1] for pair in pairs),
         str(config.gap): round(fmean(pair[0] - pair[1] for pair in pairs), 9),
@@ -259,20 +259,20 @@ def _scored(
     ctx: Context,
     numbers: Mapping[str, float],
     scores: Mapping[str, Any],
-    said: Mapping[str, str | None],
+    said: Mapping[str, Reply[Any] | None],
 ) -> Row:
     """The row with its score, the mean of the judges' numbers; what they agree on is counted."""
     correct = row.get("correct")
     ctx.count(**judge_agreement.of_numbers(numbers, config.threshold, correct if isinstance(correct, bool) else None))
-    return row | {"scores": dict(scores), "verdicts": dict(said), str(config.score): fmean(numbers.values())}
+    texts = {model: reply and reply.text for model, reply in said.items()}
+    return row | {"scores": dict(scores), "verdicts": texts, str(config.score): fmean(numbers.values())}
 
 
 async def _verdict(
-    model: str, values: Row, read: Callable[[str], object], row: Row, config: Config, ctx: Context
-) -> str:
-    """What a judge wrote, which `read` can read."""
-    reply = await ctx.ask(model, ctx.render(str(config.prompt), values), config.sampling(), row=row, read=read)
-    return reply.text
+    model: str, values: Row, read: Callable[[str], T], row: Row, config: Config, ctx: Context
+) -> Reply[T]:
+    """What a judge wrote, and what `read` makes of it."""
+    return await ctx.ask(model, Ask(ctx.render(str(config.prompt), values), config.sampling(), row, read=read))
 
 
 def _values(row: Row, config: Config, **columns: str) -> Row:

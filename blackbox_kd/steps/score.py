@@ -17,6 +17,7 @@ from blackbox_kd.concurrency import all_of
 from blackbox_kd.errors import SetupError
 from blackbox_kd.schema import Message, Sampling
 from blackbox_kd.sdk import (
+    Ask,
     Column,
     Context,
     Failed,
@@ -75,7 +76,7 @@ async def _logprobs(whole: list[Message], before: list[Message], row: Row, confi
     """The log-probabilities of the tokens that `whole` has after `before`."""
 
     async def ask(messages: list[Message], sampling: Sampling) -> Reply:
-        return await ctx.ask(config.model, messages, sampling, row=row, accept_truncated=True)
+        return await ctx.ask(config.model, Ask(messages, sampling, row, accept_truncated=True))
 
     replies = await all_of(ask(whole, logprobs.WITH_TEXT), ask(before, logprobs.BEFORE_TEXT))
     try:

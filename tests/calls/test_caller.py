@@ -24,10 +24,11 @@ from blackbox_kd.errors import (
     ServerFault,
     SetupError,
     Stopped,
+    UnusableText,
 )
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model, Setup, openai, scripted, transformers
-from blackbox_kd.schema import Reply, Request, Row, Sampling
+from blackbox_kd.schema import Ask, Reply, Request, Row, Sampling
 from tests.support.fake_server import FakeServer
 from tests.support.virtual_time import run
 
@@ -49,10 +50,17 @@ class Desk:
         values = {"provider": "openai", "model": "m", "base_url": self.server.url, "price": PRICE, **fields}
         return openai.open_model(openai.Config.model_validate(values), Setup("teacher", Path(), Path(), {}))
 
-    async def ask(self, row: str = "r1", sampling: Sampling = WARM, **options: Any) -> Reply:
-        messages = [{"role": "user", "content": f"What is {row}?"}]
-        model = options.pop("model", self.model)
-        return await self.caller.ask(model, messages, sampling, row=Row(id=row), name="teacher", **options)
+    async def ask(
+        self,
+        row: str = "r1",
+        sampling: Sampling = WARM,
+        *,
+        model: Model | None = None,
+        round: int = 0,
+        **fields: Any,
+    ) -> Reply[Any]:
+        ask = Ask([{"role": "user", "content": f"What is {row}?"}], sampling, Row(id=row), **fields)
+        return await self.caller.ask(model or self.model, ask, name="teacher", round=round)
 
     async def ask_many(self, rows: int, **options: Any) -> list[Reply | BaseException]:
         asking = (self.ask(f"r{number}", **options) for number in range(rows))
@@ -108,7 +116,7 @@ class TestBuyingOnce:
             poor = Caller(d.ledger, Budget(usd=0.0))
             await d.server.__aexit__()
             messages = [{"role": "user", "content": "What is r1?"}]
-            assert (await poor.ask(d.model, messages, WARM, row=Row(id="r1"))).replayed
+            assert (await poor.ask(d.model, Ask(messages, WARM, Row(id="r1")))).replayed
 
     async def test_another_row_sample_round_or_sampling_is_another_question(self, desk: Opener) -> None:
         async with desk() as d:
@@ -149,8 +157,8 @@ class TestBuyingOnce:
             late = Late.open(d.ledger._file.path, run="another run")
             messages = [{"role": "user", "content": "What is r1?"}]
             caller = Caller(late, Budget(requests=1))
-            assert (await caller.ask(d.model, messages, WARM, row=Row(id="r1"))).replayed
-            assert (await caller.ask(d.model, messages, WARM, row=Row(id="r1"))).replayed
+            assert (await caller.ask(d.model, Ask(messages, WARM, Row(id="r1")))).replayed
+            assert (await caller.ask(d.model, Ask(messages, WARM, Row(id="r1")))).replayed
             late.close()
             assert d.server.stats()["requests"] == 1
 
@@ -264,7 +272,7 @@ class TestUnusableReplies:
             await d.ask()
             again = Caller(d.ledger, Budget())
             messages = [{"role": "user", "content": "What is r1?"}]
-            reply = await again.ask(d.model, messages, WARM, row=Row(id="r1"))
+            reply = await again.ask(d.model, Ask(messages, WARM, Row(id="r1")))
             assert reply.replayed
             assert again.summary()[0]["replayed"] == 3
             assert d.server.stats()["requests"] == 3
@@ -279,6 +287,43 @@ class TestUnusableReplies:
         async with desk("cut_off", "cut_off") as d:
             reply = await d.ask()
             assert d.counts()["cost_usd"] == pytest.approx(3 * reply.cost_usd)
+
+
+class TestReading:
+    async def test_what_the_step_reads_comes_with_the_reply_and_no_reply_is_read_twice(self, desk: Opener) -> None:
+        seen: list[str] = []
+
+        def read(text: str) -> int:
+            seen.append(text)
+            if len(seen) % 2:
+                raise ValueError("no number in there")
+            return len(text)
+
+        async with desk() as d:
+            bought = await d.ask(read=read)
+            assert bought.value == len(bought.text)
+            assert len(seen) == d.server.stats()["requests"] == 2
+            replayed = await d.ask(read=read)
+            assert (replayed.value, replayed.replayed) == (bought.value, True)
+            assert len(seen) == 4, "each of the two replies once more"
+
+    async def test_without_anything_to_read_the_value_is_the_text(self, desk: Opener) -> None:
+        async with desk() as d:
+            reply = await d.ask()
+            assert reply.value == reply.text
+
+    @pytest.mark.parametrize("tries", [1, 2])
+    async def test_what_reads_says_under_which_kind_the_row_is_counted_and_how_often_is_asked(
+        self, desk: Opener, tries: int
+    ) -> None:
+        def read(text: str) -> str:
+            raise UnusableText(f"{len(text)} characters are not enough", kind="too_short")
+
+        async with desk() as d:
+            with pytest.raises(ReplyFault, match=rf"characters are not enough \({tries} attempt") as caught:
+                await d.ask(read=read, tries=tries)
+            assert caught.value.kind == "too_short"
+            assert d.server.stats()["requests"] == tries
 
 
 class TestFaults:
@@ -493,7 +538,8 @@ class TestCounts:
         async with desk() as d:
             await d.ask("r1")
             other = d.open(model="other")
-            await d.caller.ask(other, [{"role": "user", "content": "a b"}], WARM, row=Row(id="r1"), name="judge")
+            ask = Ask([{"role": "user", "content": "a b"}], WARM, Row(id="r1"))
+            await d.caller.ask(other, ask, name="judge")
             await other.close()
             totals = d.caller.totals()
             assert (totals["calls"], totals["prompt_tokens"], totals["completion_tokens"]) == (2, 5, 8)
@@ -559,7 +605,7 @@ class TestOutages:
     async def outcomes(model: Model, rows: int = 200, patience_s: float = 600.0) -> list[Reply | BaseException]:
         caller = Caller(MemoryLedger(), Budget(), patience_s=patience_s)  # type: ignore[arg-type]
         messages = [{"role": "user", "content": "Hello"}]
-        asking = (caller.ask(model, messages, WARM, row=Row(id=str(number))) for number in range(rows))
+        asking = (caller.ask(model, Ask(messages, WARM, Row(id=str(number)))) for number in range(rows))
         return await asyncio.gather(*asking, return_exceptions=True)
 
     def test_an_outage_of_some_minutes_fails_no_row_and_is_said_once(self, caplog: pytest.LogCaptureFixture) -> None:

@@ -24,7 +24,7 @@ def answer(model: str, messages: list[Message], sample: int) -> str | Reply:
     if model == "student":
         return f"The answer is {number}."
     if number == 0:
-        return Reply("so I thi", "length", Usage(1, 5), model)
+        return Reply("so I thi", "length", Usage(1, 5), model, value="so I thi")
     return "The answer is 3." if number % 2 else "no idea"
 
 
@@ -226,6 +226,16 @@ async def test_scores_are_the_means_over_both_orders_and_their_sums_make_the_rat
     assert [(row["score"], row["against_score"]) for row in student] == [(5.0, 8.0)] * 2
     assert entry["score_ratio"] == pytest.approx(10 / 16)
     assert (entry["model"], entry["against"], entry["judge"], entry["n"]) == ("student", "teacher", "referee", 2)
+
+
+async def test_what_was_read_of_a_verdict_counts_and_the_verdict_is_not_read_again() -> None:
+    def reply(model: str, messages: list[Message], sample: int) -> str | Reply[Any]:
+        text = "no number in here"
+        return Reply(text, "stop", Usage(1, 1), model, value=(7.0, 4.0)) if model == "referee" else text
+
+    _, found = await compared(Guarding(reply))
+    student = [row for row in found if isinstance(row, Row) and row["model"] == "student"]
+    assert [(row["score"], row["against_score"]) for row in student] == [(5.5, 5.5)] * 2
 
 
 async def test_a_win_rate_needs_no_right_answer_and_then_measures_no_accuracy() -> None:

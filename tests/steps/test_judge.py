@@ -7,12 +7,12 @@ import pytest
 from blackbox_kd.errors import ReplyFault, UnusableText
 from blackbox_kd.paths import find_bundled
 from blackbox_kd.sandbox.prompt import Prompt, find
-from blackbox_kd.schema import Dropped, Failed, Message, Row
+from blackbox_kd.schema import Dropped, Failed, Message, Reply, Row, Usage
 from blackbox_kd.steps import judge
 from tests.support.fakes import FakeContext, rows
 from tests.support.runs import execute, rows_of, write_rows
 
-Say = Callable[[str, str, int], str]
+Say = Callable[[str, str, int], str | Reply[Any]]
 """What a judge says: model, text of the last message, and how often it was asked before."""
 
 
@@ -49,6 +49,25 @@ def likes(**points: int) -> Say:
 
 ANSWERED = rows({"instruction": "What is 2 + 2?", "response": "It is 4.", "reference": "4", "model": "a"})[0]
 TWO = rows({"instruction": "What is 2 + 2?", "mine": "good", "yours": "bad"})[0]
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "column", "score"),
+    [
+        ("scale", {"quality": 3}, "score", 3),
+        ("panel", 4, "score", 4),
+        ("pairwise", [7.0, 2.0], "score_a", 4.5),
+    ],
+)
+async def test_what_was_read_of_a_verdict_counts_and_the_verdict_is_not_read_again(
+    mode: str, value: Any, column: str, score: float
+) -> None:
+    reply = Reply("no number in here", "stop", Usage(1, 1), "m", value=value)
+    fields = {"a": "response", "b": "reference"} if mode == "pairwise" else {}
+    models = ("j", "k") if mode == "panel" else ("j",)
+    row = await judge.run(ANSWERED | {"model": "k"}, config(mode, *models, **fields), Judges(lambda *_: reply))
+    assert isinstance(row, Row)
+    assert row[column] == score
 
 
 class TestScale:

@@ -27,7 +27,7 @@ def teller(values: list[float | None], before: int) -> Any:
         is_whole = messages[-1]["role"] == "assistant"
         tokens = tuple(range(len(values) if is_whole else before))
         told = tuple(values) if is_whole else None
-        return logprobs.Scored("", "length", Usage(), "m", None, tokens=tokens, logprobs=told)
+        return logprobs.Scored("", "length", Usage(), "m", None, tokens=tokens, logprobs=told, value="")
 
     return answer
 
@@ -59,9 +59,9 @@ async def test_a_template_that_writes_differently_before_a_reply_ends_the_prompt
     def answer(model: str, messages: list[Message], sample: int) -> Reply:
         if messages[-1]["role"] == "assistant":
             return logprobs.Scored(
-                "", "length", Usage(), "m", None, tokens=(1, 2, 7, 8), logprobs=(None, -1.0, -2.0, -3.0)
+                "", "length", Usage(), "m", None, tokens=(1, 2, 7, 8), logprobs=(None, -1.0, -2.0, -3.0), value=""
             )
-        return logprobs.Scored("x", "length", Usage(), "m", None, tokens=(1, 2, 50, 51, 52))  # opens its reasoning
+        return logprobs.Scored("x", "length", Usage(), "m", tokens=(1, 2, 50, 51, 52), value="x")  # opens its reasoning
 
     row = await score.run(ROW, config(), FakeContext(answer))
     assert isinstance(row, Row)

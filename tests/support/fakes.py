@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from typing import Any
 
 from blackbox_kd.errors import UnusableText
-from blackbox_kd.schema import Message, Outcome, Reply, Row, Sampling, Usage, digest
+from blackbox_kd.schema import Ask, Message, Outcome, Reply, Row, Sampling, T, Usage, digest
 
 
 class FakeTable:
@@ -26,7 +26,7 @@ def rows(*columns: Mapping[str, Any]) -> list[Row]:
 
 
 class FakeContext:
-    """`answer(model, messages, sample)` gives the text of a reply, or raises."""
+    """`answer(model, messages, sample)` gives the text of a reply, or one that was read already, or raises."""
 
     def __init__(
         self,
@@ -43,30 +43,18 @@ class FakeContext:
         self._answer = answer
         self._tables = {name: FakeTable(name, content) for name, content in (tables or {}).items()}
 
-    async def ask(
-        self,
-        model: str,
-        messages: list[Message],
-        sampling: Sampling,
-        *,
-        row: Row,
-        sample: int = 0,
-        accept_truncated: bool = False,
-        read: Callable[[str], object] | None = None,
-        attempts: int | None = None,
-    ) -> Reply:
-        most = 2 if attempts is None else attempts
-        for attempt in range(most + 1 if sampling.varies else 1):
-            self.asked.append((model, messages, sampling, sample))
-            answer = self._answer(model, messages, sample)
-            reply = answer if isinstance(answer, Reply) else Reply(answer, "stop", Usage(3, 2), f"{model}-served", 0.01)
+    async def ask(self, model: str, ask: Ask[T]) -> Reply[T]:
+        for attempt in range(ask.tries if ask.sampling.varies else 1):
+            self.asked.append((model, ask.messages, ask.sampling, ask.sample))
+            answer = self._answer(model, ask.messages, ask.sample)
+            if isinstance(answer, Reply):
+                return answer
             try:
-                if read is not None:
-                    read(reply.text)
-            except ValueError as error:
-                fault = UnusableText(f"{error} ({attempt + 1} attempts)", kind="unreadable")
+                value = ask.value_of(answer)
+            except UnusableText as error:
+                fault = UnusableText(f"{error} ({attempt + 1} attempts)", kind=error.kind)
                 continue
-            return reply
+            return Reply(answer, "stop", Usage(3, 2), f"{model}-served", 0.01, value=value)
         raise fault
 
     def render(self, prompt: str, row: Mapping[str, Any]) -> list[Message]:

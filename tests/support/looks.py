@@ -23,7 +23,7 @@ from blackbox_kd.models import Model, ModelConfig, Setup, scripted
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.folder import RunFolder
-from blackbox_kd.schema import Request, Row, Sampling, Usage
+from blackbox_kd.schema import Ask, Request, Row, Sampling, Usage
 from blackbox_kd.steps import train
 from blackbox_kd.training import dpo, launch, model, sft
 from tests.calls.test_caller import MemoryLedger
@@ -280,7 +280,7 @@ async def _thirty_calls(config: ModelConfig) -> tuple[int, float]:
     model, began = _Slow(config), asyncio.get_running_loop().time()
     caller = Caller(MemoryLedger(), Budget())  # type: ignore[arg-type]
     rows = [Row({"id": str(number), "reference": "4"}) for number in range(30)]
-    await asyncio.gather(*(caller.ask(model, MESSAGES, Sampling(), row=row) for row in rows))
+    await asyncio.gather(*(caller.ask(model, Ask(MESSAGES, Sampling(), row)) for row in rows))
     return model.most, asyncio.get_running_loop().time() - began
 
 

@@ -1,17 +1,15 @@
 """The calls of a rehearsal: replies come from the ledger or from a probe, and what is in neither is noted."""
 
 import time
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from blackbox_kd.calls.budget import Budget
-from blackbox_kd.calls.call import Call, Reader, read_text
+from blackbox_kd.calls.call import Call
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.calls.completion import Completion
-from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, ReplyFault
+from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent
 from blackbox_kd.ledger.ledger import Ledger
-from blackbox_kd.schema import Reply, Usage
+from blackbox_kd.schema import Usage
 
 NOT_BOUGHT = "not bought"
 PATIENCE_S = 60.0
@@ -55,35 +53,29 @@ class Probed:
     fault: CallError | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What a step takes for a usable reply, and how often it asks for one."""
+@dataclass(slots=True)
+class _Noted:
+    """A call that was asked for. Whether its reply could be used is known to `call` once the step has read it.
 
-    accept_truncated: bool
-    read: Reader | None
-    tries: int
+    Args:
+        call: the call.
+        usage: tokens of the reply; None if it is still to be made.
+        seconds: how long the reply took; None unless it was bought just now.
+        is_probe: whether it was sent as a probe.
+        error: why a probe brought no reply.
+    """
 
-    def fault(self, came: Completion) -> ReplyFault | None:
-        """Why a reply cannot be used; None if it can."""
-        try:
-            read_text(came.reply(None, accept_truncated=self.accept_truncated), self.read)
-        except ReplyFault as fault:
-            return fault
-        return None
-
-
-_WANTED: ContextVar[_Wanted] = ContextVar("wanted")
-"""Of the ask that a call is made for."""
+    call: Call
+    usage: Usage | None = None
+    seconds: float | None = None
+    is_probe: bool = False
+    error: CallError | None = None
 
 
 class Rehearsing(Caller):
     """A caller that buys nothing but its probes: a call whose reply is not in the ledger fails its row.
 
     Probes of a model with `batch: true` are calls like any other, at the ordinary price: batches take hours.
-
-    Attributes:
-        asked: the calls that were asked for, since it was last told to begin.
-        probed: the probes that were sent since then.
     """
 
     def __init__(self, ledger: Ledger, budget: Budget) -> None:
@@ -99,19 +91,22 @@ class Rehearsing(Caller):
             looks_up: whether replies are looked up; the rows of a sample stand for others, whose calls are not made
                 yet.
         """
-        self.asked: list[DryCall] = []
-        self.probed: list[Probed] = []
+        self._noted: list[_Noted] = []
         self._probes, self._looks_up = probes, looks_up
 
-    async def ask(self, *given: Any, **how: Any) -> Reply:
-        """See `Caller.ask`."""
-        again = how.get("attempts")
-        tries = 1 + (self._reply_retries if again is None else again)
-        token = _WANTED.set(_Wanted(bool(how.get("accept_truncated")), how.get("read"), tries))
-        try:
-            return await super().ask(*given, **how)
-        finally:
-            _WANTED.reset(token)
+    @property
+    def asked(self) -> list[DryCall]:
+        """The calls that were asked for since it was last told to begin."""
+        return [_dry_call(noted) for noted in self._noted]
+
+    @property
+    def probed(self) -> list[Probed]:
+        """The probes that were sent since then."""
+        return [
+            Probed(noted.call.asked.counts.name, noted.error or noted.call.fault)
+            for noted in self._noted
+            if noted.is_probe
+        ]
 
     async def completion(self, call: Call) -> tuple[Completion, bool]:
         """The reply of the ledger, or of a probe.
@@ -119,12 +114,11 @@ class Rehearsing(Caller):
         Raises:
             CallError: there is none; the call is among those `asked`.
         """
-        wanted = _WANTED.get()
-        asked = _dry_call(call, wanted.tries)
         is_paid = self._looks_up and self._replies.get(call.key) is not None
         is_probe = not is_paid and self._looks_up and self._probes > 0 and not call.asked.model.config.local
+        noted = _Noted(call, is_probe=is_probe)
         if not is_paid and not is_probe:
-            self.asked.append(asked)
+            self._noted.append(noted)
             raise CallError("the reply is not in the ledger", kind=NOT_BOUGHT)
         self._probes -= is_probe
         began = time.monotonic()
@@ -133,20 +127,26 @@ class Rehearsing(Caller):
         except (EndpointRefused, QuotaSpent):
             raise
         except CallError as error:  # nothing was paid: a run makes the call again
-            self.probed.append(Probed(asked.model, error))
-            self.asked.append(asked)
+            noted.error = error
+            self._noted.append(noted)
             raise CallError("the probe brought no reply", kind=NOT_BOUGHT) from error
-        fault = wanted.fault(came)
-        seconds = None if is_replayed else time.monotonic() - began
-        self.asked.append(replace(asked, usage=came.usage or Usage(), seconds=seconds, is_unusable=fault is not None))
-        if is_probe:
-            self.probed.append(Probed(asked.model, fault))
+        noted.usage = came.usage or Usage()
+        noted.seconds = None if is_replayed else time.monotonic() - began
+        self._noted.append(noted)
         return came, is_replayed
 
 
-def _dry_call(call: Call, tries: int) -> DryCall:
-    """A call that is still to be made."""
-    sampling, messages = call.request.sampling, call.request.messages
-    size = sum(len(message["content"].encode(errors="replace")) for message in messages)
-    name, attempt = call.asked.counts.name, call.request.attempt
-    return DryCall(name, size, len(messages), sampling.max_tokens, sampling.varies, attempt=attempt, tries=tries)
+def _dry_call(noted: _Noted) -> DryCall:
+    ask, call = noted.call.ask, noted.call
+    return DryCall(
+        call.asked.counts.name,
+        sum(len(message["content"].encode(errors="replace")) for message in ask.messages),
+        len(ask.messages),
+        ask.sampling.max_tokens,
+        ask.sampling.varies,
+        usage=noted.usage,
+        seconds=noted.seconds,
+        attempt=call.request.attempt,
+        tries=ask.tries,
+        is_unusable=call.fault is not None,
+    )

@@ -18,7 +18,7 @@ from blackbox_kd.calls.prices import TieredPrice
 from blackbox_kd.errors import BudgetReached, EndpointRefused, QuotaSpent, RequestRejected, ServerFault, StepError
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model, ModelConfig, Price, Setup, openai
-from blackbox_kd.schema import Reply, Row, Sampling
+from blackbox_kd.schema import Ask, Reply, Row, Sampling
 from tests.support.fake_batches import FakeBatches
 
 WARM = Sampling(0.7, max_tokens=64)
@@ -56,10 +56,9 @@ class Desk:
         config = openai.Config.model_validate(values | fields)
         return openai.open_model(config, Setup("teacher", Path(), Path(), {"KEY": "sk-secret"}))
 
-    async def ask(self, row: str, **options: Any) -> Reply:
-        messages = [{"role": "user", "content": f"What is {row}?"}]
-        model = options.pop("model", self.model)
-        return await self.caller.ask(model, messages, WARM, row=Row(id=row), name="teacher", **options)
+    async def ask(self, row: str, model: Model | None = None, name: str = "teacher") -> Reply:
+        ask = Ask([{"role": "user", "content": f"What is {row}?"}], WARM, Row(id=row))
+        return await self.caller.ask(model or self.model, ask, name=name)
 
     async def ask_many(self, rows: int, **options: Any) -> list[Any]:
         asking = (self.ask(f"r{number}", **options) for number in range(rows))
@@ -174,9 +173,7 @@ class TestHandingIn:
     async def test_models_have_files_of_their_own(self, desk: Opener) -> None:
         async with desk() as d:
             other = d.open(batch=True, model="n")
-            messages = [{"role": "user", "content": "?"}]
-            asking = d.caller.ask(other, messages, WARM, row=Row(id="r"), name="other")
-            await asyncio.gather(d.ask("r1"), asking)
+            await asyncio.gather(d.ask("r1"), d.ask("r", other, "other"))
             await other.close()
             assert [{line["body"]["model"] for line in batch.lines} for batch in d.server.created] in (
                 [{"m"}, {"n"}],
@@ -190,8 +187,7 @@ class TestHandingIn:
             async def both(row: str) -> None:
                 await d.ask(row, model=ordinary)
                 await asyncio.sleep(0)
-                messages = [{"role": "user", "content": "And now?"}]
-                await d.caller.ask(d.model, messages, WARM, row=Row(id=row), name="batched")
+                await d.ask(f"{row} now", name="batched")
 
             asking = asyncio.gather(both("r1"), both("r2"))
             await d.server.until("chat")

@@ -179,8 +179,7 @@ class TestCounting:
         (tmp_path / "ask_twice.py").write_text(
             '"""Asks twice."""\n'
             "from collections import Counter\n"
-            "from blackbox_kd.sdk import SamplingConfig\n"
-            "from blackbox_kd.sdk import ModelName, row_step\n"
+            "from blackbox_kd.sdk import Ask, ModelName, SamplingConfig, row_step\n"
             "class Config(SamplingConfig):\n"
             "    who: ModelName\n"
             "    def calls_by_model(self):\n"
@@ -189,7 +188,7 @@ class TestCounting:
             "async def run(row, config: Config, ctx):\n"
             "    messages = [{'role': 'user', 'content': row['instruction']}]\n"
             "    for sample in range(2):\n"
-            "        reply = await ctx.ask(config.who, messages, config.sampling(), row=row, sample=sample)\n"
+            "        reply = await ctx.ask(config.who, Ask(messages, config.sampling(), row, sample))\n"
             "    return row | {'note': reply.text}\n"
         )
         steps = [{"step": "ask_twice", "who": "teacher"}]
