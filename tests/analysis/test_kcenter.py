@@ -54,7 +54,7 @@ def test_sparse_and_dense_points_are_picked_alike() -> None:
 
 
 def test_text_vectors_are_the_same_in_every_process() -> None:
-    code = "from blackbox_kd.vectors import text_vectors as t; v = t(['some text']); print(sorted(v.indices))"
+    code = "from blackbox_kd.analysis.kcenter import text_vectors as t; v = t(['some text']); print(sorted(v.indices))"
     found = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout for _ in range(2)}
     assert len(found) == 1
     assert found != {""}
