@@ -23,6 +23,8 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from blackbox_kd.printable import escape_line
+
 
 class BlackboxError(Exception):
     """Base of all errors of this package; `exit_status` is what the command line ends with."""
@@ -57,8 +59,8 @@ class Problem:
     def text(self, file: str) -> str:
         """The problem as the three lines a user reads."""
         where = f"{file}:{self.line}: {self.path}: " if self.path else f"{file}:{self.line}: "
-        expected = f"\n  {self.expected}" if self.expected else ""
-        return f"{where}{self.message}{expected}\n  fix: {self.fix}"
+        lines = [where + self.message, *([f"  {self.expected}"] if self.expected else []), f"  fix: {self.fix}"]
+        return "\n".join(map(escape_line, lines))
 
 
 class RecipeError(UserError):

@@ -16,7 +16,7 @@ from blackbox_kd.cli.options import (
     settle_trust,
     trust_option,
 )
-from blackbox_kd.cli.output import format_columns, format_count, format_usd, print_json
+from blackbox_kd.cli.output import format_columns, format_count, format_usd, print_json, say
 from blackbox_kd.cli.signals import stoppable
 
 if TYPE_CHECKING:
@@ -91,12 +91,12 @@ def estimate(
         probe=probe or 0,
     )
     job = _Estimate(found, options)
-    event_loop.run(stoppable(job, lambda text: click.echo(text, err=True)))
+    event_loop.run(stoppable(job, lambda text: say(text, err=True)))
     told = job.told
     if as_json:
         print_json(told)
     else:
-        click.echo("\n".join(_in_words(told)))
+        say("\n".join(_in_words(told)))
     return 0
 
 

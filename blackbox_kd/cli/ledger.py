@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from blackbox_kd.cli.estimate import LEDGER
-from blackbox_kd.cli.output import format_columns, format_count, format_usd, print_json
+from blackbox_kd.cli.output import ask, format_columns, format_count, format_usd, print_json, say
 from blackbox_kd.errors import UserError
 
 TAKE_NONE = ("rescue",)
@@ -62,7 +62,7 @@ def _show_summary(path: Path, run: str | None, as_json: bool) -> int:
         print_json({"ledger": str(path), **asdict(found)})
         return 0
     size = f"{found.size_bytes / 2**20:,.1f} MB"
-    click.echo(f"{path}: {sum(each.calls for each in found.bought):,} replies, {size}")
+    say(f"{path}: {sum(each.calls for each in found.bought):,} replies, {size}")
     lines = [["run", "model", "calls", "tokens", "USD", "last"]]
     for each in found.bought:
         unknown = f" + {each.cost_unknown:,} of unknown cost" if each.cost_unknown else ""
@@ -78,13 +78,13 @@ def _show_summary(path: Path, run: str | None, as_json: bool) -> int:
             ]
         )
     if found.bought:
-        click.echo("\n".join(["", *format_columns(lines, left=2)]))
+        say("\n".join(["", *format_columns(lines, left=2)]))
     for lost in found.unanswered:
         again = f", {lost.repeated:,} of them sent again" if lost.repeated else ""
         most = f"at most {format_usd(lost.reserved_usd)} USD"
-        click.echo(f"{_quote(lost.run)}, {lost.model}: {lost.calls:,} requests without a reply{again}, {most}")
+        say(f"{_quote(lost.run)}, {lost.model}: {lost.calls:,} requests without a reply{again}, {most}")
     for gone in found.abandoned:
-        click.echo(f"{_quote(gone.run)}, {gone.model}: {gone.calls:,} requests refused at no cost ({gone.kind})")
+        say(f"{_quote(gone.run)}, {gone.model}: {gone.calls:,} requests refused at no cost ({gone.kind})")
     return 0
 
 
@@ -111,7 +111,7 @@ def export(file: Path, ledger: Path, run: str | None) -> int:
     finally:
         with suppress(OSError):
             part.unlink()
-    click.echo(f"{written:,} replies written to {file}", err=True)
+    say(f"{written:,} replies written to {file}", err=True)
     return 0
 
 
@@ -135,9 +135,10 @@ def prune(ledger: Path, run: str | None, before: str | None, yes: bool) -> int:
                 "  fix: add --yes if you mean it"
             )
         what = f"Remove the paid replies {', '.join(told)} for good? They count against no budget any more."
-        click.confirm(what, abort=True, err=True)
+        if not ask(what):
+            raise click.Abort
     gone = admin.prune(ledger, run=run, before=until)
-    click.echo(f"{gone:,} replies removed from {ledger}", err=True)
+    say(f"{gone:,} replies removed from {ledger}", err=True)
     return 0
 
 
@@ -159,7 +160,7 @@ def rescue(file: Path, new: Path) -> int:
     from blackbox_kd.ledger import admin
 
     saved = admin.rescue(file, new)
-    click.echo(f"{saved:,} replies saved in {new}; put it in the place of {file} to go on with it", err=True)
+    say(f"{saved:,} replies saved in {new}; put it in the place of {file} to go on with it", err=True)
     return 0
 
 

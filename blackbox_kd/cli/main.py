@@ -9,8 +9,17 @@ import click
 
 from blackbox_kd import __version__
 from blackbox_kd.cli import estimate, ledger, merge, run, show
+from blackbox_kd.cli.output import say
 from blackbox_kd.errors import BlackboxError
+from blackbox_kd.printable import escape_text
 from blackbox_kd.privacy import UMASK, no_telemetry
+
+
+class _Printable(logging.Formatter):
+    """What libraries log may quote anybody."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escape_text(super().format(record))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -18,7 +27,9 @@ from blackbox_kd.privacy import UMASK, no_telemetry
 @click.option("--debug", is_flag=True, help="Show full tracebacks.")
 def app(debug: bool) -> None:
     """Distil a model you can only reach through an API into a small one you own."""
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, stream=sys.stderr, format="%(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Printable("%(message)s"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
     for noisy in ("asyncio", "urllib3", "filelock", "httpx", "httpx2", "httpcore", "httpcore2", "openai"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
@@ -62,15 +73,15 @@ def main() -> None:
         sys.exit(0)
     except BlackboxError as error:
         if debug:
-            traceback.print_exc()
+            say(traceback.format_exc(), err=True)
         _fail(str(error), error.exit_status)
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            say(traceback.format_exc(), err=True)
         _fail(f"{type(error).__name__}: {error}\n  this is a bug; --debug shows where it happened", 1)
     sys.exit(status or 0)
 
 
 def _fail(message: str, status: int) -> None:
-    click.echo(f"error: {message}", err=True)
+    say(f"error: {message}", err=True)
     sys.exit(status)

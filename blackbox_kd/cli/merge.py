@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from blackbox_kd.cli.options import find_recipe, recipe_options
-from blackbox_kd.cli.output import print_json
+from blackbox_kd.cli.output import print_json, say
 from blackbox_kd.paths import find_cache_folder
 
 
@@ -26,9 +26,9 @@ def merge(recipe: str, run_dir: Path | None, ledger: Path | None, as_json: bool,
     found = load_recipe(find_recipe(recipe), **how)
     run = run_dir or Path("runs") / found.name
     models = ModelPool(found, find_cache_folder(), os.environ)
-    report = join(found, run, ledger or Path("runs") / "ledger.sqlite", models, lambda text: click.echo(text, err=True))
+    report = join(found, run, ledger or Path("runs") / "ledger.sqlite", models, lambda text: say(text, err=True))
     if as_json:
         print_json(report)
     else:
-        click.echo(f"report: {run / 'report.md'}")
+        say(f"report: {run / 'report.md'}")
     return 0

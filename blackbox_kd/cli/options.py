@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from blackbox_kd.cli.output import ask, say
 from blackbox_kd.errors import UserError
 from blackbox_kd.paths import find_config_folder
 
@@ -50,7 +51,7 @@ def say_where_keys_go(recipe: Any, env: Mapping[str, str]) -> None:
 
     agreed = trust.agreed(find_config_folder(), env)
     for route in trust.routes(recipe, env):
-        click.echo(route.text() + ("" if agreed(route) else "; a run will want your agreement"), err=True)
+        say(route.text() + ("" if agreed(route) else "; a run will want your agreement"), err=True)
 
 
 def settle_trust(recipe: Any, env: Mapping[str, str], given: Sequence[str]) -> None:
@@ -62,10 +63,9 @@ def settle_trust(recipe: Any, env: Mapping[str, str], given: Sequence[str]) -> N
     from blackbox_kd.recipe import trust
 
     for route in trust.routes(recipe, env):
-        click.echo(route.text(), err=True)
+        say(route.text(), err=True)
     at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
-    ask = (lambda question: click.confirm(question, err=True)) if at_terminal else None
-    trust.settle(recipe, env, find_config_folder(), given=given, ask=ask)
+    trust.settle(recipe, env, find_config_folder(), given=given, ask=ask if at_terminal else None)
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,12 +6,29 @@ from typing import Any
 
 import click
 
+from blackbox_kd.printable import escape_json, escape_line, escape_text
+
 SCHEMA_VERSION = 1
+
+
+def say(text: str, *, err: bool = False, end: str = "\n") -> None:
+    """Prints a text, whoever wrote it, on stdout or stderr."""
+    click.echo(escape_text(text) + end, err=err, nl=False)
+
+
+def ask(question: str) -> bool:
+    """Whether the user says yes to a question at the terminal."""
+    return click.confirm(escape_line(question), err=True)
 
 
 def print_json(value: dict[str, Any]) -> None:
     """Prints a JSON object on stdout, with the version of its layout."""
-    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **value}, indent=1, ensure_ascii=False, default=str))
+    show_json({"schema_version": SCHEMA_VERSION, **value}, indent=1)
+
+
+def show_json(value: Any, indent: int) -> None:
+    """Prints a value as JSON on stdout."""
+    click.echo(escape_json(json.dumps(value, indent=indent, ensure_ascii=False, default=str)))
 
 
 def format_count(number: float) -> str:

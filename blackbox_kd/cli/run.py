@@ -17,7 +17,7 @@ from blackbox_kd.cli.options import (
     settle_trust,
     trust_option,
 )
-from blackbox_kd.cli.output import print_json
+from blackbox_kd.cli.output import print_json, say
 from blackbox_kd.cli.signals import stoppable
 from blackbox_kd.paths import find_cache_folder
 
@@ -46,7 +46,7 @@ def check(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_co
     if as_json:
         print_json({"recipe": found.name, "ok": True, "problems": []})
     else:
-        click.echo(f"{found.file}: {len(found.steps)} steps, {len(found.models)} models, no problems")
+        say(f"{found.file}: {len(found.steps)} steps, {len(found.models)} models, no problems")
     return 0
 
 
@@ -178,10 +178,10 @@ def _conclude(job: Any) -> None:
     from blackbox_kd.runs.report.markdown import describe_comparison
 
     for entry in job.report.get("evaluations", []):
-        click.echo(
+        say(
             f"{entry['model']} on {entry['table']}: {entry['right']} of {entry['n']} right "
             f"({format_percent(entry['accuracy'])}, 95 % interval {format_interval(entry['ci95'])})"
         )
     for entry in job.report.get("comparisons", []):
-        click.echo(describe_comparison(entry, job.report["evaluations"]))
-    click.echo(f"report: {job.path / 'report.md'}")
+        say(describe_comparison(entry, job.report["evaluations"]))
+    say(f"report: {job.path / 'report.md'}")

@@ -1,11 +1,10 @@
 """The commands that only read: show, report, steps, schema, path."""
 
-import json
 from pathlib import Path
 
 import click
 
-from blackbox_kd.cli.output import print_json
+from blackbox_kd.cli.output import print_json, say, show_json
 from blackbox_kd.errors import UserError
 from blackbox_kd.paths import find_cache_folder, find_config_folder
 
@@ -27,14 +26,14 @@ def show(run_dir: Path, table: str | None, count: int, as_json: bool) -> int:
         else:
             for entry in [*tables, *([{**dataset, "table": "dataset/"}] if dataset else [])]:
                 earlier = "" if entry["current"] else "   of an earlier run"
-                click.echo(f"{entry['rows']:>8,}  {entry['table']}{earlier}")
+                say(f"{entry['rows']:>8,}  {entry['table']}{earlier}")
     else:
         rows = browse.read_rows(_run_folder(run_dir), table, count)
         if as_json:
             print_json({"run": str(run_dir), "table": table, "rows": rows})
         else:
             for row in rows:
-                click.echo(json.dumps(row, indent=2, ensure_ascii=False))
+                show_json(row, indent=2)
     return 0
 
 
@@ -54,7 +53,7 @@ def report(run_dir: Path, as_json: bool) -> int:
     file = _run_folder(run_dir) / ("report.json" if as_json else "report.md")
     if not file.exists():
         raise UserError(f"{file}: the run has not written its report yet\n  fix: run it again; it goes on")
-    click.echo(file.read_text(encoding="utf-8"), nl=False)
+    say(file.read_text(encoding="utf-8"), end="")
     return 0
 
 
@@ -68,7 +67,7 @@ def steps(name: str | None, as_json: bool) -> int:
     if as_json:
         print_json({"steps": docs.document_steps(name)})
     else:
-        click.echo(docs.describe_step(name) if name else docs.list_steps())
+        say(docs.describe_step(name) if name else docs.list_steps())
     return 0
 
 
@@ -77,7 +76,7 @@ def schema() -> int:
     """Print the JSON Schema of recipes, for editors."""
     from blackbox_kd.recipe.json_schema import recipe_schema
 
-    click.echo(json.dumps(recipe_schema(), indent=2))
+    show_json(recipe_schema(), indent=2)
     return 0
 
 

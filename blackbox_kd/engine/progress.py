@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from blackbox_kd.printable import escape_line, escape_text
 from blackbox_kd.runs.accounts import Account
 
 PLAIN_EVERY_S = 10.0
@@ -103,7 +104,7 @@ class PlainView(View):
 
     def say(self, text: str) -> None:
         """Shows a line."""
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(escape_text(text) + "\n")
         sys.stderr.flush()
 
     @contextmanager
@@ -140,7 +141,7 @@ class LiveView(View):
 
     def say(self, text: str) -> None:
         """Shows a line above the table."""
-        self._console.print(text, markup=False)
+        self._console.print(escape_text(text), markup=False)
 
     def step_done(self, account: Account) -> None:
         """The table shows it already."""
@@ -166,7 +167,7 @@ class LiveView(View):
             dropped = ", ".join(f"{count:,} {reason}" for reason, count in account.dropped.items())
             failed = ", ".join(f"{count:,} {kind}" for kind, count in account.failed.items())
             rows = [f"{account.rows_in:,}", f"{account.out:,}", dropped or "0", failed or "0"]
-            table.add_row(*(Text(cell) for cell in [account.step, *rows]))
+            table.add_row(*(Text(escape_line(cell)) for cell in [account.step, *rows]))
         return Group(table, Text(self.now() if self._training.get("steps") else self._summary()))
 
     def _summary(self) -> str:

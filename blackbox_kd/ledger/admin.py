@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger.connection import fault, open_file
 from blackbox_kd.ledger.sqlite_file import has_ended
+from blackbox_kd.printable import escape_json
 
 REPLIES_BY_MODEL = """
 SELECT run, model, count(*), sum(prompt_tokens), sum(completion_tokens), total(cost_usd),
@@ -119,7 +120,7 @@ def export(path: Path, out: TextIO, run: str | None = None) -> int:
     with _reading(path) as db:
         db.row_factory = sqlite3.Row
         for reply in db.execute(REPLIES, (run,)):
-            out.write(json.dumps(dict(reply), ensure_ascii=False) + "\n")
+            out.write(escape_json(json.dumps(dict(reply), ensure_ascii=False)) + "\n")
             written += 1
     return written
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from blackbox_kd.printable import escape_markdown, escape_text, quote_code
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.dataset import LEFT_OUT
@@ -15,6 +16,8 @@ from blackbox_kd.sdk.fields import references
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 """The Hub's size categories, each with the number of rows it ends below."""
+LONGEST_NAME = 100
+"""Characters of a server's name for a model."""
 NOT_TOLD = ("job", "step")
 """What a training's entry in the report holds and a card need not."""
 
@@ -36,7 +39,10 @@ def write(folder: Path, recipe: Recipe, report: Mapping[str, Any], trained: list
 
 def _front(fields: Mapping[str, Any]) -> str:
     kept = {key: value for key, value in fields.items() if value is not None}
-    return f"---\n{yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)}---\n"
+    text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+    if escape_text(text) != text:
+        text = yaml.safe_dump(kept, sort_keys=False)
+    return f"---\n{text}---\n"
 
 
 def public_name(model: str, folder: Path) -> str:
@@ -45,6 +51,12 @@ def public_name(model: str, folder: Path) -> str:
         return Path(model).stem
     is_folder = model.startswith((".", "/", "~")) or (folder / model).is_dir()
     return (folder / model).resolve().name if is_folder else model
+
+
+def _served_name(model: str) -> str:
+    """A model as its server names it: of a path on that machine, the end."""
+    name = model.rstrip("/").rpartition("/")[2] if model.startswith((".", "/", "~")) else model
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
 
 
 def data_card(recipe: Recipe, report: Mapping[str, Any]) -> str:
@@ -58,7 +70,7 @@ def data_card(recipe: Recipe, report: Mapping[str, Any]) -> str:
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}]}],
     }
     lines = [f"# {recipe.name}", ""]
-    lines += [recipe.head.description, ""] if recipe.head.description else []
+    lines += [escape_markdown(recipe.head.description.strip()), ""] if recipe.head.description.strip() else []
     lines += [
         f"{rows:,} rows made by [blackbox-kd](https://pypi.org/project/blackbox-kd/) with the recipe `recipe.yaml` "
         "beside this file.",
@@ -94,9 +106,10 @@ def _models(recipe: Recipe, report: Mapping[str, Any]) -> list[str]:
     for name, config in recipe.models.items():
         if name not in asked:
             continue
-        served = [public_name(model, recipe.folder) for model in seen.get(name, []) if model != config.model]
-        also = f" (the server said {', '.join(f'`{model}`' for model in served)})" if served else ""
-        lines.append(f"- `{name}`: `{public_name(config.model, recipe.folder)}` through `{config.provider}`{also}")
+        served = [_served_name(model) for model in seen.get(name, []) if model != config.model]
+        also = f" (the server said {', '.join(map(quote_code, served))})" if served else ""
+        made_by = quote_code(public_name(config.model, recipe.folder))
+        lines.append(f"- `{name}`: {made_by} through `{config.provider}`{also}")
     return lines or ["- none: the rows were there before"]
 
 
@@ -113,7 +126,7 @@ def model_card(recipe: Recipe, report: Mapping[str, Any], model: str, path: Path
         "tags": ["blackbox-kd", "distillation", "trl"],
     }
     lines = [f"# {recipe.name}: {path.name}", ""]
-    lines += [f"`{base}` fine-tuned on the rows of `{recipe.name}`, with blackbox-kd and TRL.", ""]
+    lines += [f"{quote_code(base)} fine-tuned on the rows of `{recipe.name}`, with blackbox-kd and TRL.", ""]
     lines += ["The licence of the base model holds for these weights, too.", ""]
     for entry in report.get("trainings", []):
         if entry["model"] == path.name:
@@ -121,7 +134,7 @@ def model_card(recipe: Recipe, report: Mapping[str, Any], model: str, path: Path
             plain = {key: value for key, value in entry.items() if isinstance(value, str | int | float)}
             settings = {**plain, **entry.get("settings", {})}
             kept = {key: value for key, value in settings.items() if value is not None and key not in NOT_TOLD}
-            lines += [f"| {key} | {value} |" for key, value in kept.items()]
+            lines += [f"| {escape_markdown(key)} | {escape_markdown(str(value))} |" for key, value in kept.items()]
             lines.append("")
     results = [entry for entry in report["evaluations"] if entry["model"].partition("@")[0] == model]
     if results:

@@ -151,3 +151,14 @@ def test_the_view_suits_the_stream(is_terminal: bool, env: dict[str, str], kind:
     if isinstance(view, LiveView):
         assert view._console.no_color == bool(env.get("NO_COLOR"))
         assert view._console.stderr
+
+
+@pytest.mark.parametrize("kind", [LiveView, PlainView])
+def test_what_others_said_is_shown_and_not_obeyed(kind: type[View], capsys: pytest.CaptureFixture[str]) -> None:
+    view = kind()
+    view.say("warning: \x1b]0;title\x07 \u202e")
+    assert "warning: \\x1b]0;title\\x07 \\u202e" in capsys.readouterr().err
+    book = Account("steps[0] (filter)", 1, 0, 0, Counter({"not (x == '\x1b[2J')": 1}))
+    if isinstance(view, LiveView):
+        with view.showing([book], Bill()):
+            assert "not (x == '\\x1b[2J')" in drawn(view)

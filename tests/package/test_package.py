@@ -122,6 +122,14 @@ def test_steps_and_providers_are_found_by_their_names_and_imported_by_nobody() -
             assert not is_provider, f"{name} imports {used}"
 
 
+def test_one_module_of_the_command_line_prints_and_makes_printable_what_others_said() -> None:
+    for name in FILES:
+        if group(name) == "cli" and name != "cli.output":
+            calls = {ast.unparse(node.func) for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)}
+            assert not calls & {"click.echo", "click.secho", "click.confirm", "click.prompt", "print"}, name
+            assert not {call for call in calls if call.endswith((".print_exc", "stdout.write", "stderr.write"))}, name
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_heavy_libraries_are_imported_where_they_are_used(name: str) -> None:
     if group(name) in ("models", "training"):

@@ -24,10 +24,19 @@ def refusal(name: str, argument: str, request: web.BaseRequest) -> web.Response:
     if name == "insufficient_quota":
         error = {"message": "You exceeded your current quota.", "type": name, "code": name}
         return web.json_response({"error": error}, status=429)
+    if name == "attack400":
+        return web.json_response({"error": {"message": ATTACK, "type": ATTACK}}, status=400)
     status = {"echo": 401, "long": 400}.get(name) or int(name)
     said = {"echo": sent, "long": "too long " * 1000}.get(name, f"this is a {status}")
     error = {"message": said, "type": "fake", "code": "fake"}
     return web.json_response({"error": error}, status=status, headers=headers)
+
+
+ATTACK = (
+    "\x1b]0;title\x07\x9b2J\u202e|![](https://evil.example/pixel.png)<script>alert(1)</script>"
+    "[click](https://evil.example)\r# heading"
+)
+"""What a terminal or a page would obey."""
 
 
 def escaped(way: str, text: str) -> str:
@@ -61,6 +70,9 @@ def completion_of(name: str, body: dict[str, Any], rule: str) -> dict[str, Any]:
         choice["finish_reason"] = {"filtered": "content_filter", "cut_off": "length", "error": "error"}[name]
     elif name == "other_model":
         completion["model"] = "another-model"
+    elif name == "attack":
+        completion["model"] = f"model {ATTACK}"
+        message["content"] = f"{text}\n{ATTACK}\n{text}"
     elif name == "uncounted":
         del completion["usage"]
     elif name == "prompt_logprobs":

@@ -19,6 +19,7 @@ A plan names what is done with the first request, the second, and so on; then `a
     html text huge deep         200 with a page, with text, with 40 MB, with JSON that nests without end
     null none no_message        200 with `choices: null`, without choices, with a choice without a message
     empty refusal filtered cut_off error    replies that cannot be used
+    attack attack400            200 and 400 with words in them that a terminal and a page would obey
     other_model uncounted gzip  replies by another model, without usage, compressed
     prompt_logprobs             one token, and what vLLM tells about the prompt when it is asked to
 """
@@ -173,7 +174,7 @@ class FakeServer:
     async def _play(self, action: str, request: web.BaseRequest, raw: bytes) -> web.StreamResponse:
         self._done[action] += 1
         name, _, argument = action.partition(":")
-        if name.isdigit() or name in ("insufficient_quota", "echo", "long", "redirect"):
+        if name.isdigit() or name in ("insufficient_quota", "echo", "long", "redirect", "attack400"):
             return refusal(name, argument, request)
         if name in _BROKEN:
             return await _BROKEN[name](self, request)

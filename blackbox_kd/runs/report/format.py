@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
+from blackbox_kd.printable import escape_markdown
+
 
 def count_up(reasons: Mapping[str, int], between: str) -> str:
     """Reasons with their counts, as the cell of a table can hold them."""
-    text = between.join(f"{count:,} {reason}" for reason, count in reasons.items())
-    return text.replace("|", "\\|").replace("\n", " ")
+    return between.join(f"{count:,} {escape_markdown(reason)}" for reason, count in reasons.items())
 
 
 def format_percent(share: float | None) -> str:

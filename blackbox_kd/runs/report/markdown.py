@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from blackbox_kd.printable import escape_markdown, quote_code
 from blackbox_kd.runs import dataset
 from blackbox_kd.runs.report import comparisons, judges, loops, samples
 from blackbox_kd.runs.report.format import count_up, format_dollars, format_interval, format_percent
@@ -23,7 +24,7 @@ def _status(report: Mapping[str, Any]) -> str:
     spent = report["spent"]
     bill = f"{spent['requests']:,} calls, {spent['tokens']:,} tokens, {format_dollars(spent['usd'])}"
     if report["status"] != "complete":
-        what = report["status"].rstrip(".")
+        what = escape_markdown(report["status"].rstrip("."))
         return f"**The run is not complete: {what}.** What is paid for is kept; the same command goes on from here."
     made = f"{report['dataset']['rows']:,} rows in `dataset/`, " if report["dataset"] else ""
     return f"The run is complete: {made}{bill}."
@@ -72,8 +73,10 @@ def _evidence(report: Mapping[str, Any]) -> list[str]:
         lines.append(f"| {' | '.join(cells)} |")
     for entry in report["evaluations"]:
         for column, groups in entry.get("slices", {}).items():
-            told = "; ".join(f"{value}: {_right(group)} of {group['n']:,}" for value, group in groups.items())
-            lines += ["", f"`{entry['model']}` on `{entry['table']}` by `{column}`: {told}."]
+            told = "; ".join(
+                f"{escape_markdown(value)}: {_right(group)} of {group['n']:,}" for value, group in groups.items()
+            )
+            lines += ["", f"`{entry['model']}` on `{entry['table']}` by {quote_code(column)}: {told}."]
     lines.append("")
     for entry in report["comparisons"]:
         lines += [describe_comparison(entry, report["evaluations"]) + _tell_price(entry, report["spent"]), ""]
@@ -148,7 +151,7 @@ def _training(report: Mapping[str, Any]) -> list[str]:
             text += f"; margin {margin['first']:.3f} at the start, {margin['last']:.3f} at the end, with "
             text += f"{format_percent(accuracy['last'])} of the pairs in order; chosen texts "
             text += f"{entry['length_ratio']:.2f} times as long as rejected ones"
-        lines += [text, *(f"  - warning: {warning}" for warning in entry.get("warnings", []))]
+        lines += [text, *(f"  - warning: {escape_markdown(warning)}" for warning in entry.get("warnings", []))]
     return ["## Training", "", *lines, ""] if lines else []
 
 

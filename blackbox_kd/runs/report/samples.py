@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice, pairwise
 from typing import Any
 
+from blackbox_kd.printable import escape_markdown, escape_text, quote_code
 from blackbox_kd.schema import Row
 from blackbox_kd.tables.stored import StoredTable
 
@@ -31,7 +32,8 @@ def _section(table: StoredTable) -> Iterator[str]:
         groups = [[row] for row in islice(table, 0, None, max(1, total // COUNT))][:COUNT]
     yield from (f"## {len(groups)} of {total:,} {what} (`{table.path.name}`)", "")
     for number, rows in enumerate(groups, 1):
-        yield from (f"**{number}.** `{rows[0]['question'] if _is_answer(rows[0]) else rows[0].id}`", "")
+        name = str(rows[0]["question"]) if _is_answer(rows[0]) else rows[0].id
+        yield from (f"**{number}.** {quote_code(name)}", "")
         items = [*_take_question(rows[0]).items(), *(item for row in rows for item in _take_reply(row).items())]
         yield from (line for name, value in items for line in _item(name, value))
         yield ""
@@ -61,16 +63,16 @@ def _take_question(row: Row) -> dict[str, Any]:
 def _take_reply(row: Row) -> dict[str, Any]:
     """What was answered, by whom, and whether it is right; of a row with other columns, all of them."""
     if _is_answer(row):
-        return {f"`{row['model']}`{_verdict(row)}": row["response"] or "(nothing)"}
+        return {f"{quote_code(str(row['model']))}{_verdict(row)}": row["response"] or "(nothing)"}
     names = [name for name in SAID if row.get(name) not in (None, "")]
     if "response" in names and "completion" in names:
         names.remove("completion")
     if not names:
         known = {"id", "source_id", *ASKED}
-        return {name: value for name, value in row.items() if name not in known and value is not None}
+        return {escape_markdown(name): value for name, value in row.items() if name not in known and value is not None}
     found = {name: row[name] for name in names}
     first = next(iter(found))
-    by = f" of `{row['model']}`" if row.get("model") else ""
+    by = f" of {quote_code(str(row['model']))}" if row.get("model") else ""
     return {f"{first}{by}{_verdict(row)}": found.pop(first), **found}
 
 
@@ -79,16 +81,16 @@ def _verdict(row: Row) -> str:
         return ""
     if row.get("answer") is None:
         return f" (wrong: no answer can be read{', cut off' if row.get('finish_reason') == 'length' else ''})"
-    return f" ({'right' if row['correct'] else 'wrong'}: read as {row['answer']})"
+    return f" ({'right' if row['correct'] else 'wrong'}: read as {escape_markdown(str(row['answer']))})"
 
 
 def _item(name: str, value: Any) -> Iterator[str]:
     """A short text beside its name, any other as a block below it, line by line and without markup."""
-    text = _text(value)
+    text = escape_text(_text(value))
     if "\n" in text or "<" in text or len(text) > 200:
         yield from (f"- {name}:", "", *(f"      {line}".rstrip() for line in text.split("\n")), "")
     else:
-        yield f"- {name}: {text}"
+        yield f"- {name}: {escape_markdown(text)}"
 
 
 def _text(value: Any) -> str:
