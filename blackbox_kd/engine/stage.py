@@ -1,20 +1,22 @@
 """How a stage is run: a segment streams its rows, a table step is skipped if nothing about it has changed."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from blackbox_kd.engine.context import RunContext
+from blackbox_kd.engine.fingerprint import fingerprints
 from blackbox_kd.engine.plan import Stage, count_drawn
 from blackbox_kd.engine.progress import View
 from blackbox_kd.engine.segment import Segment
 from blackbox_kd.engine.sharding.shard import Shard, ShardPlan, ShardTable
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.engine.window import find_window
-from blackbox_kd.errors import StepError
+from blackbox_kd.errors import StepError, UserError
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.runs.stage_files import StageFiles
-from blackbox_kd.schema import Table, digest
+from blackbox_kd.schema import Table
 from blackbox_kd.sdk.fields import references
 from blackbox_kd.tables.sampling import Drawn
 from blackbox_kd.tables.stored import StoredTable
@@ -96,10 +98,11 @@ class StageRunner:
     async def _table_step(self, stage: Stage) -> None:
         planned = stage.steps[0]
         table = self._input(planned)
-        fingerprint = self._fingerprint(planned, table)
-        done = self._shared.folder.finished(stage.name, fingerprint)
+        fingerprint, *earlier = fingerprints(planned, table, self._shared)
+        done = self._shared.folder.finished(stage.name, [fingerprint, *earlier])
         if done is not None and not (self._retry_failed and done["account"]["failed"]):
-            self._skip(planned, done)
+            done["fingerprint"] = fingerprint
+            await self._skip(planned, done)
             return
         book = Account(planned.label, round=planned.round)
         self._accounts.append(book)
@@ -133,32 +136,24 @@ class StageRunner:
     def _merged_rows(self, planned: PlannedStep) -> int:
         return sum(len(self._shared.tables[name]) for name in getattr(planned.config, planned.step.merges or ""))
 
-    def _fingerprint(self, planned: PlannedStep, table: StoredTable | None) -> str:
-        """Names all that decides what a table step writes: its config, its code if it is a plugin's, its inputs."""
-        recipe, models = self._shared.recipe, self._shared.models
-        named = list(references(planned.config))
-        tables = {m.value: self._shared.tables[m.value].sha256 for m in named if m.kind == "table"}
-        asked = {m.value: models.identity(m.value) for m in named if m.kind in ("model", "student")}
-        prompts = {m.value: recipe.prompts[m.value].source for m in named if m.kind == "prompt"}
-        plugin = not planned.step.run.__module__.startswith("blackbox_kd.steps.")
-        code = planned.step.file.read_text(encoding="utf-8") if plugin else ""
-        shown = [m.value for m in named if m.kind == "reported table"]
-        reports = {
-            key: [e for e in kept if e.get("table") in shown] for key, kept in self._shared.report.items() if shown
-        }
-        own = [planned.config.model_dump(), recipe.head.seed, table and table.sha256]
-        return digest([*own, tables, asked, prompts, code, reports])
+    async def _skip(self, planned: PlannedStep, done: dict[str, Any]) -> None:
+        """Takes over what an earlier run of the same step wrote.
 
-    def _skip(self, planned: PlannedStep, done: dict[str, Any]) -> None:
-        """Takes over what an earlier run of the same step wrote."""
+        Raises:
+            UserError: somebody has changed a table since.
+        """
         shared, folder = self._shared, self._shared.folder
+        tables = [folder.stored(entry) for entry in done["tables"]]
+        for table in tables:
+            if await asyncio.to_thread(table.has_changed):
+                raise UserError(_explain_change(planned, table))
         self._accounts.append(Account.of(done["account"]))
         for key, entries in done["report"].items():
             shared.report.setdefault(key, []).extend(entries)
         for model, path in done["trained"]:
             shared.models.add_version(model, folder.path / path)
             shared.trained.append((model, folder.path / path))
-        self._publish(planned, [folder.stored(entry) for entry in done["tables"]])
+        self._publish(planned, tables)
         self._view.say(f"{planned.label}: unchanged since the last run, taken from there")
 
     def _publish(self, planned: PlannedStep, tables: Sequence[StoredTable]) -> None:
@@ -174,6 +169,16 @@ class StageRunner:
         for book in books:
             book.check()
             self._view.step_done(book)
+
+
+def _explain_change(planned: PlannedStep, table: StoredTable) -> str:
+    """Neither are the rows taken, which later steps were not told of, nor written over: it may be somebody's work."""
+    return (
+        f"{planned.label}: {table.path} is not what the step wrote\n"
+        f"  expected: {table.rows:,} rows with the SHA-256 {table.sha256[:12]}...\n"
+        "  fix: take the file away, and the same command writes it anew; to go on with other rows, put them into a "
+        "file of their own and name it in data:"
+    )
 
 
 def _describe_steps(stage: Stage) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, Self
 
@@ -81,19 +82,20 @@ class RunFolder:
         if not file.exists():
             return fresh
         try:
-            manifest: dict[str, Any] = json.loads(file.read_text())
+            manifest: Any = json.loads(file.read_text())
         except ValueError:
             return fresh
-        return manifest if manifest.get("blackbox_kd") == __version__ else fresh
+        # What an earlier version has finished counts: fingerprints say whether this one would write the same.
+        return {**fresh, **manifest, "blackbox_kd": __version__} if isinstance(manifest, dict) else fresh
 
     def save(self) -> None:
         """Writes the manifest; a kill leaves the old one or the new one."""
         write_whole(self.path / "manifest.json", json.dumps(self.manifest, indent=1, ensure_ascii=False))
 
-    def finished(self, stage: str, fingerprint: str) -> dict[str, Any] | None:
-        """What the manifest says of a stage, if it finished with the same fingerprint and its files are there."""
+    def finished(self, stage: str, fingerprints: Container[str]) -> dict[str, Any] | None:
+        """What the manifest says of a stage, if it finished with one of the fingerprints and its files are there."""
         entry: dict[str, Any] | None = self.manifest["stages"].get(stage)
-        if entry is None or entry["fingerprint"] != fingerprint:
+        if entry is None or entry["fingerprint"] not in fingerprints:
             return None
         files = [*(table["path"] for table in entry["tables"]), *entry.get("files", [])]
         return entry if all(self._has(file) for file in files) else None

@@ -104,6 +104,7 @@ class Step:
         aside: whether the step stands aside of the flow: what it writes is found by its `output` name alone.
         held_out: whether it may read held-out tables.
         when: fields; the step has this form when one of them is given.
+        version: of the rows that it writes: raised by hand when the same input comes to give other rows.
         run: the function itself.
         doc: the module's docstring.
         file: where it is written.
@@ -119,9 +120,16 @@ class Step:
     aside: bool
     held_out: bool
     when: tuple[str, ...]
+    version: int
     run: Callable[..., Any]
     doc: str
     file: Path
+
+    @property
+    def code(self) -> str:
+        """What a step of somebody's own is written in; empty for those of the package, which have a version."""
+        is_ours = self.run.__module__.startswith("blackbox_kd.steps.")
+        return "" if is_ours else self.file.read_text(encoding="utf-8")
 
     @property
     def forms(self) -> list["Step"]:
@@ -140,9 +148,11 @@ class Step:
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def row_step(*, reads: Sequence[str] = (), writes: Sequence[str] = (), drops: Sequence[str] = ()) -> Decorator:
+def row_step(
+    *, reads: Sequence[str] = (), writes: Sequence[str] = (), drops: Sequence[str] = (), version: int = 1
+) -> Decorator:
     """Declares `async def run(row, config, ctx)`: it returns an outcome, or yields several (fan-out)."""
-    return _declare("row", reads, writes, drops)
+    return _declare("row", reads, writes, drops, version=version)
 
 
 def table_step(
@@ -154,13 +164,17 @@ def table_step(
     aside: bool = False,
     held_out: bool = False,
     when: str | Sequence[str] = (),
+    version: int = 1,
 ) -> Decorator:
     """Declares `async def run(table, config, ctx)`: it yields outcomes, or pairs of a table's name and an outcome.
+
+    A finished table step is not run again while its `version`, its fields and its inputs are the same.
 
     With `when` it declares `run_table`, the form that a row step takes when one of those fields is given.
     """
     fields = (when,) if isinstance(when, str) else tuple(when)
-    return _declare("table", reads, writes, drops, merges=merges, aside=aside, held_out=held_out, when=fields)
+    how = {"merges": merges, "aside": aside, "held_out": held_out, "when": fields, "version": version}
+    return _declare("table", reads, writes, drops, **how)
 
 
 def _declare(
@@ -190,6 +204,7 @@ def _declare(
             aside=how.get("aside", False),
             held_out=how.get("held_out", False),
             when=how.get("when", ()),
+            version=how["version"],
             run=run,
             doc=module.__doc__ or "",
             file=file,

@@ -1,5 +1,6 @@
 """A table on disk."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,11 @@ class StoredTable:
         with self.path.open(encoding="utf-8", newline="\n", buffering=BUFFER_BYTES) as file:
             for line in file:
                 yield Row(_decode(line)[0])
+
+    def has_changed(self) -> bool:
+        """Whether the file is another one than that which was finished; it is read as a whole for it."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() != self.sha256
 
     def __len__(self) -> int:
         return self.rows

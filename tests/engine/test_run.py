@@ -1,6 +1,7 @@
 """Whole runs on scripted models: what is written, what balances, and what a second run does not ask again."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +246,33 @@ async def test_a_step_that_returns_what_is_no_row_is_named(
     with pytest.raises(StepError, match=rf"steps\[0\] \(odd\): gave {what}") as caught:
         await run(tmp_path, values, allow_code=True)
     assert "fix: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: text.replace("What", "Whut", 1),
+        lambda text: text[text.index("\n") + 1 :],
+        lambda text: text + text.splitlines()[0].replace('"id":"', '"id":"x') + "\n",
+    ],
+    ids=["a word of the same length", "a row less", "a row more"],
+)
+async def test_a_table_of_a_finished_step_that_was_edited_is_neither_taken_nor_written_over(
+    tmp_path: Path, edit: Callable[[str], str]
+) -> None:
+    first = await run(tmp_path, recipe_values(tmp_path))
+    table = tmp_path / "run/tables/04_select.jsonl"
+    whole = table.read_text()
+    table.write_text(edit(whole))
+    edited = table.read_text()
+    assert edited != whole
+    with pytest.raises(
+        UserError, match=r"steps\[3\] \(select\): .*04_select.jsonl is not what the step wrote"
+    ) as caught:
+        await run(tmp_path, recipe_values(tmp_path))
+    assert "fix: take the file away" in str(caught.value)
+    assert table.read_text() == edited
+    table.unlink()
+    again = await run(tmp_path, recipe_values(tmp_path))
+    assert table.read_text() == whole
+    assert again.report["funnel"] == first.report["funnel"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from blackbox_kd import __version__
 from blackbox_kd.errors import UserError
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.runs.folder import RunFolder
@@ -80,12 +81,22 @@ def test_a_stage_is_finished_only_with_the_same_fingerprint_and_its_files(tmp_pa
         folder.manifest["stages"]["01_select"] = {"fingerprint": "f", "tables": [folder.described(table)]}
         folder.save()
     with RunFolder(tmp_path / "run") as folder:
-        found = folder.finished("01_select", "f")
+        found = folder.finished("01_select", ["f"])
         assert found is not None
         assert list(folder.stored(found["tables"][0])) == [Row(id="a")]
-        assert folder.finished("01_select", "other") is None
+        assert folder.finished("01_select", ["other"]) is None
         lines.path.unlink()
-        assert folder.finished("01_select", "f") is None
+        assert folder.finished("01_select", ["f"]) is None
+
+
+def test_what_another_version_has_finished_counts(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run") as folder:
+        folder.manifest |= {"blackbox_kd": "0.0.1", "stages": {"01_select": {"fingerprint": "f", "tables": []}}}
+        folder.save()
+    with RunFolder(tmp_path / "run") as folder:
+        assert folder.finished("01_select", ["g", "f"]) is not None
+        folder.save()
+        assert json.loads((tmp_path / "run/manifest.json").read_text())["blackbox_kd"] == __version__
 
 
 def test_a_damaged_manifest_means_that_nothing_is_skipped(tmp_path: Path) -> None:

@@ -84,8 +84,7 @@ class _Finder:
             raise UserError(f"{self.run / 'shards'}: {_listed(missing)} not there{commands}")
 
     def unfinished(self, shard: Shard) -> UserError:
-        what = "has not finished, or another version of blackbox-kd made it"
-        return UserError(f"{shard.folder(self.run)}: shard {shard} {what}\n  fix: {self.command(shard)}")
+        return UserError(f"{shard.folder(self.run)}: shard {shard} has not finished\n  fix: {self.command(shard)}")
 
     def entry(self, shard: Shard, folder: RunFolder) -> dict[str, Any]:
         """What the manifest of a finished shard says of it."""

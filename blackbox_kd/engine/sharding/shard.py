@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from blackbox_kd.engine.fingerprint import describe_step
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import LoopStages, Stage, count_drawn
 from blackbox_kd.engine.state import RunState
@@ -185,13 +186,11 @@ def describe_settings(recipe: Recipe, led: ShardPlan, limit: int | None, models:
     """What must be the same in all shards, and in the run that they are merged into."""
     steps = [planned for stage in led.stages for planned in stage.steps]
     named = [mention for planned in steps for mention in references(planned.config)]
-    plugins = {p.step.file for p in steps if not p.step.run.__module__.startswith("blackbox_kd.steps.")}
     return {
-        "steps": digest([[*p.place, p.config.model_dump()] for p in steps]),
+        "steps": digest([[*p.place, describe_step(p)] for p in steps]),
         "seed": recipe.head.seed,
         "prompts": digest({m.value: recipe.prompts[m.value].source for m in named if m.kind == "prompt"}),
         "models": digest({m.value: models.identity(m.value) for m in named if m.kind == "model"}),
-        "plugins": digest(sorted(file.read_text(encoding="utf-8") for file in plugins)),
         "limit": limit,
     }
 

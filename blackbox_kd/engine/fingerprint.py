@@ -1,0 +1,95 @@
+"""What decides the rows of a table step: a finished step with the same fingerprint is not run again."""
+
+from typing import Any
+
+from blackbox_kd.engine.state import RunState
+from blackbox_kd.recipe.spec import PlannedStep
+from blackbox_kd.schema import digest
+from blackbox_kd.sdk.fields import references
+from blackbox_kd.tables.stored import StoredTable
+
+FIELDS_OF_0_1: dict[str, dict[str, Any]] = {
+    "evaluate": {
+        "temperature": 0.0, "top_p": None, "max_tokens": 512, "stop": [], "sampling_seed": None, "extra": {},
+        "models": None, "prompt": "student/plain", "judge": None, "answer": None, "against": None, "by": [],
+        "judge_prompt": None, "against_model": None, "judge_temperature": 0.2, "judge_max_tokens": 512,
+    },
+    "filter": {
+        "keep": None, "novelty": None, "well_formed": None, "leaks": None, "share": None, "paper_faithful": False,
+    },
+    "mix": {"tables": None, "rows": None, "replay": None, "gap": None, "shuffle": True},
+    "pair": {
+        "better": None, "worse": None, "gap": None, "per": None, "rank": None, "of": None, "min_gap": None,
+        "max_pairs": None, "max_similarity": 0.9,
+    },
+    "select": {
+        "per": None, "best": None, "rows": None, "by": "first", "column": None, "votes": None, "labelled": None,
+        "index": None, "count": None, "own": None, "into": None,
+    },
+    "split": {"outputs": None, "balance": "none"},
+    "train": {
+        "model": None, "method": "sft", "start": "latest", "adapter": "lora", "r": 32, "alpha": None, "dropout": 0.0,
+        "layers": None, "learning_rate": None, "epochs": None, "max_steps": None, "batch_size": 16,
+        "max_length": None, "long_rows": "error", "packing": None, "eval_share": 0.0, "warmup": 0.03,
+        "weight_decay": 0.0, "max_grad_norm": 1.0, "beta": None, "sft_weight": None, "seed": None,
+    },
+}  # fmt: skip
+"""Fields of the table steps of version 0.1 and their defaults, which stand in the fingerprints that it has left."""
+FIELDS_OF_ALL: dict[str, Any] = {"step": None, "input": None, "output": None}
+
+
+def describe_step(planned: PlannedStep) -> dict[str, Any]:
+    """What a step is, as far as its rows depend on it.
+
+    A field that has its default is left out: a release that adds a field makes no finished step another one. What a
+    default that changes does to the rows, the step's version says.
+    """
+    step = planned.step
+    fields = planned.config.model_dump(exclude_defaults=True)
+    return {"step": step.name, "version": step.version, "code": step.code, "fields": fields}
+
+
+def fingerprints(planned: PlannedStep, table: StoredTable | None, shared: RunState) -> list[str]:
+    """The fingerprint of a step; behind it that which version 0.1 gave to a step that writes the same rows.
+
+    Args:
+        planned: the step.
+        table: the table that it reads, if it reads one.
+        shared: the tables, models and reports that its fields name.
+    """
+    inputs = _inputs(planned, table, shared)
+    found = [digest({**describe_step(planned), **inputs})]
+    fields = _fields_of_0_1(planned)
+    if fields is not None and planned.step.version == 1:
+        order = ("seed", "table", "tables", "models", "prompts")
+        found.append(digest([fields, *(inputs[name] for name in order), planned.step.code, inputs["reports"]]))
+    return found
+
+
+def _inputs(planned: PlannedStep, table: StoredTable | None, shared: RunState) -> dict[str, Any]:
+    """What a step reads besides its fields."""
+    named = list(references(planned.config))
+    shown = [m.value for m in named if m.kind == "reported table"]
+    return {
+        "seed": shared.recipe.head.seed,
+        "table": table and table.sha256,
+        "tables": {m.value: shared.tables[m.value].sha256 for m in named if m.kind == "table"},
+        "models": {m.value: shared.models.identity(m.value) for m in named if m.kind in ("model", "student")},
+        "prompts": {m.value: shared.recipe.prompts[m.value].source for m in named if m.kind == "prompt"},
+        "reports": {
+            key: [entry for entry in kept if entry.get("table") in shown]
+            for key, kept in shared.report.items()
+            if shown
+        },
+    }
+
+
+def _fields_of_0_1(planned: PlannedStep) -> dict[str, Any] | None:
+    """The fields of a step as version 0.1 wrote them out; None if it had not all of those that are given."""
+    fields = planned.config.model_dump()
+    if planned.step.code:
+        return fields
+    known = {**FIELDS_OF_ALL, **FIELDS_OF_0_1.get(planned.step.name, {})}
+    if not planned.config.model_dump(exclude_defaults=True).keys() <= known.keys():
+        return None
+    return known | {name: value for name, value in fields.items() if name in known}
