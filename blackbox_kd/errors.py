@@ -1,4 +1,4 @@
-"""Every exception that this package raises.
+"""Every exception that this package raises. Each keeps what is wrong, what exists and the fix apart.
 
 BlackboxError
 ├── UserError               the recipe, the command or the input is wrong      exit status 2
@@ -26,10 +26,27 @@ from dataclasses import dataclass
 from blackbox_kd.printable import escape_line
 
 
+def write_message(what: str, exists: str = "", fix: str = "") -> str:
+    """What is wrong, what exists or was expected, and the fix, as the lines that a user reads."""
+    return "\n  ".join(filter(None, (what, exists, f"fix: {fix}" if fix else "")))
+
+
 class BlackboxError(Exception):
-    """Base of all errors of this package; `exit_status` is what the command line ends with."""
+    """Base of all errors of this package; `exit_status` is what the command line ends with.
+
+    Args:
+        what: what is wrong, with the offending value.
+        exists: what exists or was expected, such as `columns: a, b`.
+        fix: the edit or the command that mends it.
+    """
 
     exit_status = 1
+
+    def __init__(self, what: str = "", *, exists: str = "", fix: str = "") -> None:
+        super().__init__(write_message(what, exists, fix))
+        self.what = what
+        self.exists = exists
+        self.fix = fix
 
 
 class UserError(BlackboxError):
@@ -59,8 +76,7 @@ class Problem:
     def text(self, file: str) -> str:
         """The problem as the three lines a user reads."""
         where = f"{file}:{self.line}: {self.path}: " if self.path else f"{file}:{self.line}: "
-        lines = [where + self.message, *([f"  {self.expected}"] if self.expected else []), f"  fix: {self.fix}"]
-        return "\n".join(map(escape_line, lines))
+        return write_message(*map(escape_line, (f"{where}{self.message}", self.expected, self.fix)))
 
 
 class RecipeError(UserError):

@@ -1,62 +1,86 @@
-"""Two models' answers to the same questions before a judge, in both orders: who wins, how often, and by how much."""
+"""Two texts that answer the same question before a judge, in both orders: who wins, how often, and by how much."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from blackbox_kd.analysis import statistics, verdicts
 from blackbox_kd.concurrency import all_of
-from blackbox_kd.schema import Row, digest
+from blackbox_kd.schema import Reply, Row
 
 SCALE = (1, 10)
 ANSWERS = ("Answer 1", "Answer 2")
 """What the two texts are called in the prompt and in the verdict."""
-SHOWN = {"candidate_1", "candidate_2", "criteria", "low", "high", "fence"}
+SHOWN = {"candidate_1", "candidate_2", *verdicts.SHOWN}
 """Variables that the judge's prompt gets besides the row's columns."""
 WIN, LOSS, TIE = "win", "loss", "tie"
-Scores = tuple[float, float]
-"""What a judge gives two answers, in the order in which it was shown them."""
+
+Pair = tuple[float, float]
+Ask = Callable[[Row, Callable[[str], Pair]], Coroutine[Any, Any, Reply[Pair]]]
+"""Gives the judge's reply to a prompt with these values, and what a function reads in it."""
 
 
-async def judge(row: Row, other: str, ask: Callable[[Row], Awaitable[Scores]]) -> dict[str, Any]:
-    """What a judge says of the row's response and another one.
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a judge says of the texts `a` and `b`: first where `a` was shown first, then where `b` was.
 
     Args:
-        row: holds the question and `response`.
-        other: the other model's response.
-        ask: gives what `read_scores` reads in the judge's reply to a prompt with these values.
-
-    Returns:
-        `score` and `against_score`, each the mean over both orders; `verdict`, a tie where the orders disagree;
-        `gaps`, the score minus the other's in each order.
+        a: the scores of `a`.
+        b: the scores of `b`.
+        replies: what the judge wrote.
     """
-    own = str(row["response"])
-    orders = (own, other), (other, own)
-    (own_1, other_1), (other_2, own_2) = await all_of(*(_ask(row, first, second, ask) for first, second in orders))
-    gaps = (own_1 - other_1, own_2 - other_2)
-    verdict = WIN if min(gaps) > 0 else LOSS if max(gaps) < 0 else TIE
-    return {
-        "score": fmean((own_1, own_2)),
-        "against_score": fmean((other_1, other_2)),
-        "verdict": verdict,
-        "gaps": gaps,
-    }
+
+    a: Pair
+    b: Pair
+    replies: tuple[str, str]
+
+    @property
+    def means(self) -> Pair:
+        """The scores of `a` and of `b` over both orders, so that its place earns a text nothing."""
+        return fmean(self.a), fmean(self.b)
+
+    @property
+    def gaps(self) -> Pair:
+        """By how much `a` is better in each order."""
+        return self.a[0] - self.b[0], self.a[1] - self.b[1]
+
+    @property
+    def verdict(self) -> str:
+        """Whether `a` wins; a tie where the orders disagree."""
+        return WIN if min(self.gaps) > 0 else LOSS if max(self.gaps) < 0 else TIE
 
 
-async def _ask(row: Row, first: str, second: str, ask: Callable[[Row], Awaitable[Scores]]) -> Scores:
-    low, high = SCALE
-    shown = {"candidate_1": first, "candidate_2": second, "criteria": {}, "low": low, "high": high}
-    return await ask(row | shown | {"fence": digest(sorted((first, second)), 12)})
+async def judge(
+    row: Row,
+    a: object,
+    b: object,
+    ask: Ask,
+    *,
+    scale: verdicts.Scale = SCALE,
+    criteria: Mapping[str, str] | None = None,
+) -> Comparison:
+    """Lets a judge compare two texts, in both orders at once.
 
-
-def read_scores(text: str) -> Scores:
-    """The scores in a judge's reply.
-
-    Raises:
-        ValueError: they cannot be read.
+    Args:
+        row: holds the question.
+        a: a text.
+        b: another one.
+        ask: asks the judge.
+        scale: the worst and the best score.
+        criteria: what counts, meanings by name.
     """
-    found = verdicts.read_labelled(text, ANSWERS, SCALE)
-    return found[ANSWERS[0]], found[ANSWERS[1]]
+
+    def read(text: str) -> Pair:
+        found = verdicts.read_labelled(text, ANSWERS, scale)
+        return found[ANSWERS[0]], found[ANSWERS[1]]
+
+    def show(first: object, second: object) -> Row:
+        return row | verdicts.show({"candidate_1": first, "candidate_2": second}, criteria or {}, scale)
+
+    a_first, b_first = await all_of(ask(show(a, b), read), ask(show(b, a), read))
+    (a_1, b_1), (b_2, a_2) = a_first.value, b_first.value
+    return Comparison((a_1, a_2), (b_1, b_2), (a_first.text, b_first.text))
 
 
 def summarise(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

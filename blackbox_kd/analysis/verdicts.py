@@ -1,20 +1,35 @@
-"""Reads the numbers of a judge's reply: off its last lines, and only where they stand as they were asked for.
+"""What a judge is shown, and the numbers of its reply: off the last lines, and only where they stand as asked for.
 
 What a judge quotes stands before its verdict, so a number that the judged text claims for itself is never read. A
 verdict that cannot be read, or is off the scale, is an error; it is never guessed, clamped, or taken as the lowest.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from blackbox_kd.schema import digest
 
 Scale = tuple[float, float]
 """The worst and the best number."""
+SHOWN = {"criteria", "low", "high", "fence"}
+"""Variables that every prompt of a judge gets besides the texts and the row's columns."""
 
 _NUMBER = re.compile(r"([-+\u2212]?\d+(?:[.,]\d+)?)(?:\s*(?:/|out of)\s*(\d+))?(?:\s*points?)?")
 _GROUP = re.compile(r"\[([^\[\]]*)\]")
 _BULLET = re.compile(r"^\s*(?:[-+•–]|\d+[.)])\s+")
 _MARKUP = str.maketrans({"*": None, "`": None, "#": None, ">": None, "_": " ", "：": ":", "＝": "=", "=": ":"})
 SHOWN_CHARS = 80
+
+
+def show(texts: Mapping[str, object], criteria: Mapping[str, str], scale: Scale) -> dict[str, Any]:
+    """What a judge's prompt gets to show texts, by their variables.
+
+    `fence` is a code for the marks around each text: none of them can hold it, so none can end its own mark.
+    """
+    low, high = scale
+    fence = digest(sorted(map(str, texts.values())), 12)
+    return {**texts, "criteria": criteria, "low": low, "high": high, "fence": fence}
 
 
 def plain(label: str) -> str:

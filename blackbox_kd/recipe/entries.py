@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 from typing import Any
 
 from blackbox_kd import models
@@ -12,6 +13,7 @@ from blackbox_kd.recipe.spec import NAME, Loop, LoopConfig, PlannedStep, Recipe
 from blackbox_kd.recipe.validation import validate
 from blackbox_kd.recipe.yaml_source import Path, dotted, quote
 from blackbox_kd.sdk.fields import earlier
+from blackbox_kd.sdk.moved import find_old_imports
 from blackbox_kd.sdk.registry import Step, StepConfig
 from blackbox_kd.tables.sources import TableSource
 
@@ -30,21 +32,33 @@ def _load_plugins(recipe: Recipe, problems: list[Problem]) -> set[str]:
     for index, name in enumerate(recipe.head.plugins):
         if not isinstance(name, str):
             continue
-        where = ("plugins", index)
-        file = recipe.folder / name
+        found: list[tuple[str, str, str]] = []
         try:
-            if not file.is_file():
-                _add(recipe, problems, where, f"plugin {name!r} does not exist.", "name a file, relative to the recipe")
-            elif not recipe.allow_code:
-                message = f"plugin {name!r} is Python code, which a recipe may not run by itself."
-                _add(recipe, problems, where, message, "read the file, then add --allow-code")
-            else:
-                recipe.registry.add_plugin(file)
-                continue
-        except (SetupError, OSError) as error:
-            _add(recipe, problems, where, f"plugin {name!r}: {str(error).rstrip('.')}.", "mend or rename the file")
-        missing.add(file.stem)
+            found = _load_plugin(recipe, recipe.folder / name)
+        except SetupError as error:
+            found = [(f": {error.what.rstrip('.')}.", error.exists, error.fix or "mend or rename the file")]
+        except OSError as error:
+            found = [(f" cannot be read: {error.strerror}.", "", "make the file readable")]
+        for message, expected, fix in found:
+            _add(recipe, problems, ("plugins", index), f"plugin {name!r}{message}", fix, expected=expected)
+        if found:
+            missing.add((recipe.folder / name).stem)
     return missing
+
+
+def _load_plugin(recipe: Recipe, file: FilePath) -> list[tuple[str, str, str]]:
+    """Loads a plugin; what is wrong with it, what was expected, and the fixes."""
+    if not file.is_file():
+        return [(" does not exist.", "", "name a file, relative to the recipe")]
+    found = [
+        (f": line {old.line}: `{old.text}` is of an older version.", "", old.new) for old in find_old_imports(file)
+    ]
+    if not recipe.allow_code:
+        what = " is Python code, which a recipe may not run by itself."
+        found.append((what, "", "read the file, then add --allow-code"))
+    if not found:
+        recipe.registry.add_plugin(file)
+    return found
 
 
 def _add(

@@ -1,9 +1,29 @@
-"""All that the author of a step imports: `from blackbox_kd.sdk import StepConfig, row_step, Row, Context, ...`."""
+"""All that the author of a step imports: `from blackbox_kd.sdk import StepConfig, row_step, Row, Context, ...`.
+
+A step is a Python file with `class Config(StepConfig)` and `async def run` under `@row_step` or `@table_step`; its
+name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to the command that runs it.
+
+- The config: `StepConfig`, or `SamplingConfig` for a step that asks models; `Field` for limits and defaults, and on
+  the fields what their text names, so that `check` finds what is wrong with it: `ModelName`, `ScoringModel`,
+  `StudentName`, `TableName`, `ReportedTable`, `NewTable`, `PromptName`, `Column`, `NewColumn`, `Expression`, `Answer`.
+  `FromEarlier` takes the value of an earlier step; `find_named_twice` is for `problems()`. `Examples` and `Shown` say
+  what a prompt shows besides its row, `choose_examples` and `find_context` find it.
+- What `run` gets: a `Row` or a `Table`, the config, and a `Context`, which asks models, renders prompts, reads tables
+  and draws by the run's seed. An `Ask` is what a model is asked: each `Message` of the chat, the `Sampling`, and a
+  function that reads what the step wants, such as a `Reading`; a `Reply` is what comes of it, and `all_of` waits for
+  several. `expressions` evaluates what an `Expression` says.
+- What it makes (`Outcome`): a `Row`, a `Dropped` row with the reason, or a `Failed` one with the error.
+- What it raises: `DataError` for a row that cannot be worked on, `StepError` and `SetupError` for what ends the run. A
+  call raises `CallError`; it is a `ReplyFault` where the text cannot be used.
+"""
 
 from pydantic import Field
 
-from blackbox_kd.errors import DataError
-from blackbox_kd.schema import Ask, Context, Dropped, Failed, Outcome, Reply, Row, Table
+from blackbox_kd.concurrency import all_of
+from blackbox_kd.errors import CallError, DataError, ReplyFault, SetupError, StepError
+from blackbox_kd.sandbox import expressions
+from blackbox_kd.schema import Ask, Context, Dropped, Failed, Message, Outcome, Reply, Row, Sampling, Table
+from blackbox_kd.sdk.few_shot import Examples, Shown, choose_examples, find_context
 from blackbox_kd.sdk.fields import (
     Answer,
     Column,
@@ -18,34 +38,49 @@ from blackbox_kd.sdk.fields import (
     StudentName,
     TableName,
 )
+from blackbox_kd.sdk.reading import Reading
 from blackbox_kd.sdk.registry import StepConfig, row_step, table_step
-from blackbox_kd.sdk.sampling import SamplingConfig
+from blackbox_kd.sdk.sampling import SamplingConfig, find_named_twice
 
 __all__ = [
     "Answer",
     "Ask",
+    "CallError",
     "Column",
     "Context",
     "DataError",
     "Dropped",
+    "Examples",
     "Expression",
     "Failed",
     "Field",
     "FromEarlier",
+    "Message",
     "ModelName",
     "NewColumn",
     "NewTable",
     "Outcome",
     "PromptName",
+    "Reading",
     "Reply",
+    "ReplyFault",
     "ReportedTable",
     "Row",
+    "Sampling",
     "SamplingConfig",
     "ScoringModel",
+    "SetupError",
+    "Shown",
     "StepConfig",
+    "StepError",
     "StudentName",
     "Table",
     "TableName",
+    "all_of",
+    "choose_examples",
+    "expressions",
+    "find_context",
+    "find_named_twice",
     "row_step",
     "table_step",
 ]

@@ -93,7 +93,7 @@ def _once(ctx: Context, key: tuple[object, ...], make: Callable[[], Any]) -> Any
     return known[key]
 
 
-def examples(wanted: Examples, row: Row, sample: int, ctx: Context) -> list[Row]:
+def choose_examples(wanted: Examples, row: Row, sample: int, ctx: Context) -> list[Row]:
     """The worked examples that a prompt shows for a sample of a row.
 
     Raises:
@@ -103,7 +103,7 @@ def examples(wanted: Examples, row: Row, sample: int, ctx: Context) -> list[Row]
     return pool.choose(row, wanted, lambda: ctx.rng("examples", row.id, sample))
 
 
-def context(wanted: Shown, ctx: Context) -> list[Row] | Mapping[str, Any]:
+def find_context(wanted: Shown, ctx: Context) -> list[Row] | Mapping[str, Any]:
     """What a prompt shows in `context`."""
     if wanted.table is not None:
         name, most = wanted.table, wanted.rows

@@ -8,30 +8,32 @@ Source   Wilson 1927 (interval), McNemar 1947 (paired test), Efron 1979 (bootstr
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticKnownError
 
 from blackbox_kd import answers
 from blackbox_kd.analysis import accuracy, judge_agreement, pairwise
-from blackbox_kd.schema import Sampling
 from blackbox_kd.sdk import (
     Answer,
     Ask,
     Column,
     Context,
+    Field,
     FromEarlier,
     ModelName,
     Outcome,
     PromptName,
+    Reply,
     Row,
+    Sampling,
     SamplingConfig,
     Table,
+    find_named_twice,
     table_step,
 )
-from blackbox_kd.sdk.sampling import find_named_twice
 
 _JUDGING = ("judge_prompt", "against_model", "judge_temperature", "judge_max_tokens")
 _VERDICT = ("score", "against_score", "verdict")
@@ -173,15 +175,13 @@ async def _verdict(row: Row, answered: accuracy.Answered, config: Config, ctx: C
     if other is None:
         return [row]
 
-    async def ask(values: Row) -> pairwise.Scores:
+    async def ask(values: Row, read: Callable[[str], pairwise.Pair]) -> Reply[pairwise.Pair]:
         messages = ctx.render(str(config.judge_prompt), values)
-        reply = await ctx.ask(str(config.judge), Ask(messages, config.judging(), row, read=pairwise.read_scores))
-        return reply.value
+        return await ctx.ask(str(config.judge), Ask(messages, config.judging(), row, read=read))
 
-    said = await pairwise.judge(row, str(other["response"]), ask)
-    gaps = said.pop("gaps")
-    ctx.count(**judge_agreement.of_orders({str(config.judge): gaps}))
-    return [row | said]
+    found = await pairwise.judge(row, str(row["response"]), str(other["response"]), ask)
+    ctx.count(**judge_agreement.of_orders({str(config.judge): found.gaps}))
+    return [row | dict(zip(_VERDICT, (*found.means, found.verdict), strict=True))]
 
 
 def _record(answered: accuracy.Answered, table: Table, config: Config, ctx: Context) -> None:

@@ -12,13 +12,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from blackbox_kd.analysis import leakage
 from blackbox_kd.analysis.embeddings import EmbeddingPool
 from blackbox_kd.analysis.similarity import MinHashPool, RougePool, SimilarityIndex, tokens
 from blackbox_kd.analysis.well_formed import count_words, is_punctuation
-from blackbox_kd.sandbox import expressions
 from blackbox_kd.sdk import (
     Column,
     Context,
@@ -26,11 +25,13 @@ from blackbox_kd.sdk import (
     Dropped,
     Expression,
     Failed,
+    Field,
     Outcome,
     Row,
     StepConfig,
     Table,
     TableName,
+    expressions,
     row_step,
     table_step,
 )

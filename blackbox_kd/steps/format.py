@@ -11,11 +11,10 @@ import re
 from collections.abc import AsyncIterator
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from blackbox_kd.analysis import leakage
-from blackbox_kd.schema import Message
-from blackbox_kd.sdk import Column, Context, Dropped, Outcome, PromptName, Row, StepConfig, row_step
+from blackbox_kd.sdk import Column, Context, Dropped, Field, Message, Outcome, PromptName, Row, StepConfig, row_step
 
 
 class Task(BaseModel):

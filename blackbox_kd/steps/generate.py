@@ -12,27 +12,31 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from blackbox_kd.errors import CallError
 from blackbox_kd.sdk import (
     Ask,
+    CallError,
     Column,
     Context,
+    Examples,
     Expression,
     Failed,
+    Field,
     ModelName,
     NewColumn,
     Outcome,
     PromptName,
+    Reading,
     Reply,
     Row,
     SamplingConfig,
-    few_shot,
+    Shown,
+    choose_examples,
+    find_context,
+    find_named_twice,
     row_step,
 )
-from blackbox_kd.sdk.reading import Reading
-from blackbox_kd.sdk.sampling import find_named_twice
 
 _OF_A_REPLY = {"model", "sample", "finish_reason", "usage", "cost_usd"}
 _LINEAGE = {"parent", "seed_id"}
@@ -53,9 +57,9 @@ class Config(SamplingConfig):
     """Replies per row and model."""
     rows: int | None = Field(default=None, ge=1)
     """So many rows are drawn from the input, with replacement, and asked about; all rows once if left out."""
-    examples: few_shot.Examples | None = None
+    examples: Examples | None = None
     """Worked examples for a few-shot prompt."""
-    context: few_shot.Shown | None = None
+    context: Shown | None = None
     """A small table, or the report of an evaluation, for the prompt's variable `context`."""
     after: str | None = Field(default=None, min_length=1)
     """Mark after whose last occurrence the text begins that is kept (`Rationale:`); a reply without it is not used."""
@@ -141,9 +145,9 @@ async def _ask(row: Row, model: str, sample: int, config: Config, ctx: Context) 
     asked = {"model": model, "sample": sample}
     values = dict(row)
     if config.examples is not None:
-        values["examples"] = few_shot.examples(config.examples, row, sample, ctx)
+        values["examples"] = choose_examples(config.examples, row, sample, ctx)
     if config.context is not None:
-        values["context"] = few_shot.context(config.context, ctx)
+        values["context"] = find_context(config.context, ctx)
     messages = ctx.render(config.prompt, values)
     ask = Ask(
         messages,

@@ -12,17 +12,30 @@ from collections.abc import Callable, Mapping
 from statistics import fmean
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from blackbox_kd.analysis import judge_agreement, verdicts
-from blackbox_kd.concurrency import all_of
-from blackbox_kd.errors import DataError, ReplyFault
-from blackbox_kd.schema import Ask, Context, Dropped, Failed, Reply, Row, T, digest
-from blackbox_kd.sdk import Column, ModelName, NewColumn, PromptName, SamplingConfig, row_step
-from blackbox_kd.sdk.sampling import find_named_twice
+from blackbox_kd.analysis import judge_agreement, pairwise, verdicts
+from blackbox_kd.schema import T
+from blackbox_kd.sdk import (
+    Ask,
+    Column,
+    Context,
+    DataError,
+    Dropped,
+    Failed,
+    Field,
+    ModelName,
+    NewColumn,
+    PromptName,
+    Reply,
+    ReplyFault,
+    Row,
+    SamplingConfig,
+    all_of,
+    find_named_twice,
+    row_step,
+)
 
-ANSWERS = ("Answer 1", "Answer 2")
-"""What the two texts of a comparison are called in its prompt and its verdict."""
 QUALITY = {"quality": "how well the answer does what the task asks for"}
 ONLY_IN = {
     "of": ("scale", "panel"),
@@ -99,8 +112,8 @@ class Config(SamplingConfig):
 
     def prompt_variables(self) -> set[str]:
         """What the step shows besides the row's columns."""
-        texts = {"candidate_1", "candidate_2"} if self.mode == "pairwise" else {"candidate"}
-        return {*texts, "criteria", "low", "high", "fence", *(["hint"] if self.hint else [])}
+        shown = pairwise.SHOWN if self.mode == "pairwise" else {"candidate", *verdicts.SHOWN}
+        return shown | ({"hint"} if self.hint else set())
 
     def calls_by_model(self) -> Counter[str]:
         """Two of each judge in mode pairwise, else one."""
@@ -130,10 +143,9 @@ def _wrong_columns(config: Config) -> list[tuple[str, str, str]]:
         return []
     missing = [name for name in ("a", "b") if getattr(config, name) is None]
     if missing:
-        what = (
-            f"mode: pairwise compares two columns, and {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'}"
-        )
-        return [("mode", f"{what} not named.", "add a: COLUMN and b: COLUMN")]
+        verb = "is" if len(missing) == 1 else "are"
+        what = f"mode: pairwise compares two columns, and {' and '.join(missing)} {verb} not named."
+        return [("mode", what, "add a: COLUMN and b: COLUMN")]
     same = f"a and b name the same column {config.a!r}, so that there is nothing to compare."
     return [("b", same, "name the column with the other text")] if config.a == config.b else []
 
@@ -161,12 +173,9 @@ def _wrong_numbers(config: Config) -> list[tuple[str, str, str]]:
     if not low < high:
         found.append(("scale", f"scale: {config.scale} does not go up.", "write the worst number first: [1, 10]"))
     elif config.accept_above is not None and not low <= config.accept_above < high:
-        what = (
-            f"accept_above: {config.accept_above} would {'drop' if config.accept_above >= high else 'keep'} every row"
-        )
-        found.append(
-            ("accept_above", f"{what} on a scale from {low} to {high}.", f"a number from {low} to below {high}")
-        )
+        verb = "drop" if config.accept_above >= high else "keep"
+        what = f"accept_above: {config.accept_above} would {verb} every row on a scale from {low} to {high}."
+        found.append(("accept_above", what, f"a number from {low} to below {high}"))
     labels = [verdicts.plain(name) for name in config.criteria]
     if len(set(labels)) < len(labels) or not all(labels):
         what = f"criteria: {', '.join(map(repr, config.criteria))} cannot be told apart in a verdict."
@@ -191,20 +200,19 @@ async def run(row: Row, config: Config, ctx: Context) -> Row | Dropped | Failed:
 
 async def _graded(row: Row, config: Config, ctx: Context) -> Row:
     """Every judge gives every criterion a number; the score is the mean of all."""
-    values = _values(row, config, candidate=str(config.of))
+    values = _values(row, config)
 
     def read(text: str) -> dict[str, float]:
         return verdicts.read_labelled(text, list(config.criteria), config.ends)
 
     replies = await all_of(*(_verdict(model, values, read, row, config, ctx) for model in config.models))
     said = dict(zip(config.models, replies, strict=True))
-    means = {model: fmean(reply.value.values()) for model, reply in said.items()}
-    return _scored(row, config, ctx, means, {model: reply.value for model, reply in said.items()}, said)
+    return _scored(row, config, ctx, {model: fmean(reply.value.values()) for model, reply in said.items()}, said)
 
 
 async def _reviewed(row: Row, config: Config, ctx: Context) -> Row | Failed:
     """Everybody but the author gives a whole number; the score is the mean of those that can be read."""
-    values = _values(row, config, candidate=str(config.of))
+    values = _values(row, config)
     author = _base(str(row[str(config.author)]))
     reviewers = [model for model in config.models if _base(model) != author]
 
@@ -227,45 +235,39 @@ async def _reviewed(row: Row, config: Config, ctx: Context) -> Row | Failed:
     if len(scores) < (config.min_reviews or 1):
         what = f"{len(scores)} of {len(reviewers)} reviews could be read, min_reviews is {config.min_reviews}"
         return Failed(row, "unreadable", f"{what}: {'; '.join(faults)}")
-    return _scored(row, config, ctx, scores, {model: scores.get(model) for model in reviewers}, said)
+    return _scored(row, config, ctx, scores, said)
 
 
 async def _compare(row: Row, config: Config, ctx: Context) -> Row:
-    """Every judge sees both orders; a side's score is its mean over them, so that its place earns it nothing."""
-    a_first = _values(row, config, candidate_1=str(config.a), candidate_2=str(config.b))
-    b_first = _values(row, config, candidate_1=str(config.b), candidate_2=str(config.a))
+    """Every judge sees both orders; a side's score is its mean over them and over the judges."""
+    shown, a, b = _hinted(row, config), _text(row, config.a), _text(row, config.b)
 
-    def read(text: str) -> list[float]:
-        return list(verdicts.read_labelled(text, ANSWERS, config.ends).values())
+    async def compare(model: str) -> pairwise.Comparison:
+        async def ask(values: Row, read: Callable[[str], pairwise.Pair]) -> Reply[pairwise.Pair]:
+            return await _verdict(model, values, read, row, config, ctx)
 
-    calls = [(model, values) for model in config.models for values in (a_first, b_first)]
-    replies = await all_of(*(_verdict(model, values, read, row, config, ctx) for model, values in calls))
-    said = {model: replies[2 * at : 2 * at + 2] for at, model in enumerate(config.models)}
-    numbers = {model: (first.value, second.value[::-1]) for model, (first, second) in said.items()}
-    ctx.count(**judge_agreement.of_orders({model: (x[0] - x[1], y[0] - y[1]) for model, (x, y) in numbers.items()}))
-    pairs = [pair for both in numbers.values() for pair in both]
+        return await pairwise.judge(shown, a, b, ask, scale=config.ends, criteria=config.criteria)
+
+    said = dict(zip(config.models, await all_of(*map(compare, config.models)), strict=True))
+    ctx.count(**judge_agreement.of_orders({model: found.gaps for model, found in said.items()}))
     return row | {
-        "scores": {model: {"a": [x[0], y[0]], "b": [x[1], y[1]]} for model, (x, y) in numbers.items()},
-        "verdicts": {model: [reply.text for reply in both] for model, both in said.items()},
-        str(config.score_a): fmean(pair[0] for pair in pairs),
-        str(config.score_b): fmean(pair[1] for pair in pairs),
-        str(config.gap): round(fmean(pair[0] - pair[1] for pair in pairs), 9),
+        "scores": {model: {"a": list(found.a), "b": list(found.b)} for model, found in said.items()},
+        "verdicts": {model: list(found.replies) for model, found in said.items()},
+        str(config.score_a): fmean(score for found in said.values() for score in found.a),
+        str(config.score_b): fmean(score for found in said.values() for score in found.b),
+        str(config.gap): round(fmean(gap for found in said.values() for gap in found.gaps), 9),
     }
 
 
 def _scored(
-    row: Row,
-    config: Config,
-    ctx: Context,
-    numbers: Mapping[str, float],
-    scores: Mapping[str, Any],
-    said: Mapping[str, Reply[Any] | None],
+    row: Row, config: Config, ctx: Context, numbers: Mapping[str, float], said: Mapping[str, Reply[Any] | None]
 ) -> Row:
     """The row with its score, the mean of the judges' numbers; what they agree on is counted."""
     correct = row.get("correct")
     ctx.count(**judge_agreement.of_numbers(numbers, config.threshold, correct if isinstance(correct, bool) else None))
+    scores = {model: reply and reply.value for model, reply in said.items()}
     texts = {model: reply and reply.text for model, reply in said.items()}
-    return row | {"scores": dict(scores), "verdicts": texts, str(config.score): fmean(numbers.values())}
+    return row | {"scores": scores, "verdicts": texts, str(config.score): fmean(numbers.values())}
 
 
 async def _verdict(
@@ -275,20 +277,19 @@ async def _verdict(
     return await ctx.ask(model, Ask(ctx.render(str(config.prompt), values), config.sampling(), row, read=read))
 
 
-def _values(row: Row, config: Config, **columns: str) -> Row:
-    """What a prompt shows of a row. The texts stand between marks with a code that none of them can hold."""
-    texts = {name: row[column] for name, column in columns.items()}
-    for name, text in texts.items():
-        if text is None:
-            raise DataError(f"column {columns[name]!r} is empty, so that there is nothing to judge")
-    low, high = config.scale
-    shown = {
-        "criteria": config.criteria,
-        "low": low,
-        "high": high,
-        "fence": digest(sorted(map(str, texts.values())), 12),
-    }
-    return row | texts | shown | ({"hint": row[config.hint]} if config.hint else {})
+def _values(row: Row, config: Config) -> Row:
+    """What a prompt shows of a row whose one text is judged."""
+    return _hinted(row, config) | verdicts.show({"candidate": _text(row, config.of)}, config.criteria, config.ends)
+
+
+def _hinted(row: Row, config: Config) -> Row:
+    return row | {"hint": row[config.hint]} if config.hint else row
+
+
+def _text(row: Row, column: str | None) -> object:
+    if row[str(column)] is None:
+        raise DataError(f"column {column!r} is empty, so that there is nothing to judge")
+    return row[str(column)]
 
 
 def _base(model: str) -> str:

@@ -18,20 +18,21 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from blackbox_kd.errors import StepError
 from blackbox_kd.sdk import (
     Column,
     Context,
     DataError,
     Dropped,
     Failed,
+    Field,
     ModelName,
     Outcome,
     ReportedTable,
     Row,
     StepConfig,
+    StepError,
     Table,
     TableName,
     table_step,

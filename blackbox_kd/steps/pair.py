@@ -13,10 +13,9 @@ from collections.abc import AsyncIterator, Iterator
 from enum import IntEnum
 from typing import NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from blackbox_kd.analysis import similarity
-from blackbox_kd.sandbox import expressions
 from blackbox_kd.sdk import (
     Column,
     Context,
@@ -24,10 +23,12 @@ from blackbox_kd.sdk import (
     Dropped,
     Expression,
     Failed,
+    Field,
     Outcome,
     Row,
     StepConfig,
     Table,
+    expressions,
     table_step,
 )
 

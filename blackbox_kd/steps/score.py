@@ -10,23 +10,25 @@ Source   Gu et al. 2024, arXiv:2410.17215 (rows are chosen by the difference bet
 from collections import Counter
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from blackbox_kd import logprobs
-from blackbox_kd.concurrency import all_of
-from blackbox_kd.errors import SetupError
-from blackbox_kd.schema import Message, Sampling
 from blackbox_kd.sdk import (
     Ask,
     Column,
     Context,
     Failed,
+    Field,
+    Message,
     NewColumn,
     PromptName,
     Reply,
     Row,
+    Sampling,
     ScoringModel,
+    SetupError,
     StepConfig,
+    all_of,
     row_step,
 )
 

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from blackbox_kd.analysis.bm25 import Bm25
 from blackbox_kd.analysis.kcenter import distributions, farthest_first, text_vectors
@@ -23,6 +23,7 @@ from blackbox_kd.sdk import (
     DataError,
     Dropped,
     Failed,
+    Field,
     NewColumn,
     Outcome,
     Row,

@@ -10,20 +10,21 @@ Source   Jiang et al. 2023, arXiv:2305.12870 (hard and easy instructions, balanc
 from collections.abc import AsyncIterator
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from blackbox_kd.sandbox import expressions
 from blackbox_kd.sdk import (
     Context,
     DataError,
     Dropped,
     Expression,
     Failed,
+    Field,
     NewTable,
     Outcome,
     Row,
     StepConfig,
     Table,
+    expressions,
     table_step,
 )
 from blackbox_kd.tables.sampling import Ids

@@ -10,9 +10,7 @@ Source   Hu et al. 2021, arXiv:2106.09685 (LoRA); Rafailov et al. 2023, arXiv:23
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
-from pydantic import Field
-
-from blackbox_kd.sdk import Context, Outcome, StepConfig, StudentName, Table, table_step
+from blackbox_kd.sdk import Context, Field, Outcome, StepConfig, StudentName, Table, table_step
 
 
 class Config(StepConfig):

@@ -235,6 +235,22 @@ def test_the_recipe_passes_once_its_plugin_is_allowed() -> None:
     assert [planned.step.name for planned in found.steps] == ["generate", "shout"]
 
 
+def test_the_recipe_passes_once_the_plugin_of_an_older_version_has_the_new_lines(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
+    plugin, fixes = (
+        tmp_path / "plugins" / "mumble.py",
+        re.findall("  fix: (from .*)", expected("plugin_of_an_older_version")),
+    )
+    text = plugin.read_text(encoding="utf-8").replace("AskingConfig):", "SamplingConfig):")
+    for old, fix in zip(
+        re.findall(r"^from blackbox_kd\.(?:asking|registry) .*$", text, re.MULTILINE), fixes, strict=True
+    ):
+        text = text.replace(old, fix.partition("; and write")[0])
+    plugin.write_text(text, encoding="utf-8")
+    found = load_recipe(tmp_path / "plugin_of_an_older_version.yaml", env={}, allow_code=True)
+    assert [planned.step.name for planned in found.steps] == ["generate", "mumble"]
+
+
 def _write_messages() -> None:
     with contextlib.chdir(FOLDER):
         for name in NAMES:

@@ -137,7 +137,7 @@ async def test_random_examples_are_drawn_from_all_rows_but_those_that_ask_the_sa
     pool = rows(*({"instruction": f"q{number // 2}"} for number in range(8)))
     config = few_shot.Examples(table="shots", count=6, choose="random")
     ctx = ShowingContext(tables={"shots": pool})
-    drawn = [few_shot.examples(config, pool[0], sample, ctx) for sample in range(40)]
+    drawn = [few_shot.choose_examples(config, pool[0], sample, ctx) for sample in range(40)]
     assert {len(shown) for shown in drawn} == {6}
     assert all({example.id for example in shown} == {f"r{number}" for number in range(2, 8)} for shown in drawn)
     firsts = [shown[0].id for shown in drawn]
@@ -160,7 +160,7 @@ async def test_rows_without_an_instruction_have_no_nearest_ones() -> None:
     ctx = ShowingContext(tables={"shots": rows({"instruction": "q"})})
     config = few_shot.Examples(table="shots", choose="nearest")
     with pytest.raises(DataError, match="row 'x' has none"):
-        few_shot.examples(config, Row({"id": "x"}), 0, ctx)
+        few_shot.choose_examples(config, Row({"id": "x"}), 0, ctx)
 
 
 async def test_a_context_shows_the_last_rows_of_a_table() -> None:

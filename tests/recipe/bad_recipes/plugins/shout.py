@@ -7,8 +7,7 @@ Calls    none
 Source   none: a plugin for the tests
 """
 
-from blackbox_kd.schema import Context, Row
-from blackbox_kd.sdk.registry import StepConfig, row_step
+from blackbox_kd.sdk import Context, Row, StepConfig, row_step
 
 
 class Config(StepConfig):
