@@ -23,6 +23,7 @@ from blackbox_kd.calls.limits.limiter import Limiter, Slot
 from blackbox_kd.calls.retries import EndpointState, Patience
 from blackbox_kd.calls.usage import Counts
 from blackbox_kd.errors import AskedElsewhere, CallError, ReplyFault, ServerFault, Stopped, UnusableText
+from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model
 from blackbox_kd.schema import Ask, Reply, T, Usage
@@ -33,10 +34,11 @@ LOST = ("timeout", "connection", "too_large")
 
 @dataclass(slots=True)
 class _Leave:
-    """What one send holds until it has ended: a place at the endpoint, and money."""
+    """What one send holds until it has ended: a place at the endpoint, money, and its intent in the ledger."""
 
     slot: Slot
     reservation: Reservation
+    intent: Intent
 
 
 class Caller:
@@ -153,7 +155,7 @@ class Caller:
         while True:
             self._looking += 1
             try:
-                body = await self._ledger.find(call.key)
+                body = await self._ledger.fetch(call.key)
             finally:
                 self._looking -= 1
             if body is not None:
@@ -204,7 +206,7 @@ class Caller:
         reservation: Reservation | None = None
         try:
             reservation = await self._budget.wait(usd, tokens, model=name)
-            bought = await self._ledger.intend(
+            intent = await self._ledger.intend(
                 call.key,
                 call.wire,
                 model=name,
@@ -213,15 +215,15 @@ class Caller:
                 reserved_tokens=tokens,
                 yields=self._elsewhere.waits(call),
             )
-            if bought is None and not limiter.held_back(slot):
-                return _Leave(slot, reservation)
-            if bought is None:
-                await self._ledger.abandon(call.key, "held_back")
+            if isinstance(intent, Intent) and not limiter.held_back(slot):
+                return _Leave(slot, reservation, intent)
+            if isinstance(intent, Intent):
+                await intent.abandon("held_back")
         except BaseException:  # nothing was sent
             self._take_back(limiter, slot, reservation)
             raise
         self._take_back(limiter, slot, reservation)
-        return bought
+        return None if isinstance(intent, Intent) else intent
 
     def _take_back(self, limiter: Limiter, slot: Slot, reservation: Reservation | None) -> None:
         limiter.withdrawn(slot)
@@ -242,7 +244,7 @@ class Caller:
         except BaseException:
             if asked.model.config.local:  # nothing was sent to anybody
                 self._take_back(asked.endpoint.limiter, leave.slot, leave.reservation)
-                await self._ledger.abandon(call.key, "not_sent")
+                await leave.intent.abandon("not_sent")
             else:  # it may have been sent: the intent stays, and the most that it can cost is booked
                 asked.endpoint.limiter.withdrawn(leave.slot)
                 self._budget.lose(leave.reservation)
@@ -254,7 +256,7 @@ class Caller:
         asked.endpoint.replied()
         self._budget.settle(leave.reservation, used, cost_usd)
         asked.counts.paid(used, cost_usd)
-        await self._ledger.settle(call.key, body, usage=used, cost_usd=cost_usd)
+        await leave.intent.settle(body, usage=used, cost_usd=cost_usd)
         return completion
 
     async def _came_to_nothing(self, call: Call, leave: _Leave, error: CallError) -> None:
@@ -271,7 +273,7 @@ class Caller:
             tries.is_out = limiter.failed(slot, error.retry_after_s)
         if error.kind in LOST:
             self._budget.lose(leave.reservation)
-            await self._ledger.lose(call.key)
+            await leave.intent.lose()
         else:
             self._budget.release(leave.reservation)
-            await self._ledger.abandon(call.key, error.kind)
+            await leave.intent.abandon(error.kind)

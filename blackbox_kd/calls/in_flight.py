@@ -58,7 +58,7 @@ class Elsewhere:
             if self._stopped:
                 raise Stopped
             is_in_flight = self._ledger.in_flight_elsewhere(call.key)  # first: it ends as the reply is stored
-            body = await self._ledger.find(call.key)
+            body = await self._ledger.fetch(call.key)
             if body is not None or not is_in_flight:
                 self._latest = loop.time()
                 return body

@@ -6,6 +6,7 @@ bought a second time, and they are counted."
 An intent is on disk before its request is sent, and a reply before anything reads it.
 
     ledger       what a run does with it
+    intent       one request, from before it is sent until it is known how it ended
     writer       commits what many calls wait for as one transaction
     sqlite_file  reads and writes the SQLite file; tables.sql: its tables
     connection   opens it, and says what its errors mean

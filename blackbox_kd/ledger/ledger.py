@@ -11,9 +11,9 @@ from typing import Any, Self
 
 from blackbox_kd import json_text
 from blackbox_kd.errors import LedgerError
+from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.sqlite_file import LedgerFile
 from blackbox_kd.ledger.writer import Write, Writer
-from blackbox_kd.schema import Usage
 
 
 def key_of(wire: Mapping[str, Any], *, row_id: str, sample: int, attempt: int, round: int) -> str:
@@ -64,19 +64,6 @@ class Spent:
         }
 
 
-@dataclass(slots=True, eq=False)
-class _Sent:
-    """A request in flight: what its reply will be stored with."""
-
-    serial: int
-    key: str
-    model: str
-    row_id: str
-    wire: str
-    reserved_usd: float | None
-    reserved_tokens: int
-
-
 class Ledger:
     """A ledger, open for one run. Use it from one event loop at a time; `get` is for any thread."""
 
@@ -84,7 +71,6 @@ class Ledger:
         self._file = file
         self.run = run
         self._serials = itertools.count()
-        self._in_flight: dict[str, list[_Sent]] = {}
         self._writer = Writer(file)
         self._wanted: list[tuple[str, asyncio.Future[str | None]]] = []
 
@@ -107,7 +93,7 @@ class Ledger:
         """The raw body of the reply to a call, or None if there is none yet."""
         return self._file.body(key)
 
-    def find(self, key: str) -> "asyncio.Future[str | None]":
+    def fetch(self, key: str) -> "asyncio.Future[str | None]":
         """Like `get`, for many calls at once: the file is read once for all that are asked for in the same moment.
 
         Raises:
@@ -131,7 +117,7 @@ class Ledger:
         reserved_usd: float | None,
         reserved_tokens: int = 0,
         yields: bool = False,
-    ) -> str | None:
+    ) -> Intent | str:
         """Notes that a request is about to be sent; on disk when this returns.
 
         Args:
@@ -144,67 +130,25 @@ class Ledger:
             yields: whether the call can wait where another process has just sent the same one.
 
         Returns:
-            None: send the request. Otherwise the body of a reply that another process has bought in the
-            meantime: nothing is to be sent or settled.
+            What its reply is settled with, once the request was sent; or the body of a reply that another process has
+            bought in the meantime: nothing is to be sent.
 
         Raises:
             AskedElsewhere: it yields, and another process has the call in flight; nothing may be sent.
             LedgerError: it could not be stored; nothing may be sent.
         """
         text = json_text.encode(wire).decode()
-        sent = _Sent(next(self._serials), key, model, row_id, text, reserved_usd, reserved_tokens)
-        intent = (sent.serial, key, model, row_id, reserved_usd, reserved_tokens)
-        self._in_flight.setdefault(key, []).append(sent)
+        serial = next(self._serials)
+        columns = (serial, key, model, row_id, reserved_usd, reserved_tokens)
         try:
-            bought = await self._writer.submit(Write(intent=intent, yields=yields))
-        except BaseException as error:
-            self._forget(sent)
-            if isinstance(error, asyncio.CancelledError):  # it is committed all the same, but never sent
-                with suppress(LedgerError):
-                    self._writer.submit(Write(ended=sent.serial))
+            bought = await self._writer.submit(Write(intent=columns, yields=yields))
+        except asyncio.CancelledError:  # it is committed all the same, but never sent
+            with suppress(LedgerError):
+                self._writer.submit(Write(ended=serial))
             raise
         if bought is not None:
-            self._forget(sent)
-        return bought
-
-    def settle(self, key: str, body: str, *, usage: Usage, cost_usd: float | None) -> "asyncio.Future[str | None]":
-        """Stores the reply to an intended call in place of its intent; on disk once what it returns was awaited.
-
-        Args:
-            key: of the call.
-            body: the raw reply, as it came.
-            usage: its tokens.
-            cost_usd: what it cost; None when that is not known.
-
-        Raises:
-            LedgerError: it could not be stored. The intent stays, so that the call counts as one in flight.
-        """
-        sent = self._take(key)
-        tokens = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
-        reserved = (sent.reserved_usd, sent.reserved_tokens)
-        text = body if _has_utf8(body) else body.encode(errors="replace").decode()
-        reply = (key, self.run, sent.model, sent.row_id, *tokens, cost_usd, *reserved, text, sent.wire)
-        return self._end(sent, Write(reply=reply, ended=sent.serial))
-
-    def abandon(self, key: str, kind: str) -> "asyncio.Future[str | None]":
-        """Takes an intent back: the server has answered, without a reply and so without a charge.
-
-        Not for a time-out or a broken connection, after which the server may charge: see `lose`.
-
-        Args:
-            key: of the call.
-            kind: class of the answer, for the counts that `blackbox-kd ledger` shows.
-        """
-        sent = self._take(key)
-        return self._end(sent, Write(abandoned=(sent.model, kind), ended=sent.serial))
-
-    def lose(self, key: str) -> "asyncio.Future[str | None]":
-        """Notes that no reply will come to an intended call, for which the server may charge all the same.
-
-        Its intent stays, with the most that it can cost. To send the call again, intend it again.
-        """
-        sent = self._take(key)
-        return self._end(sent, Write(lost=sent.serial))
+            return bought
+        return Intent(self._writer, self.run, serial, key, model, row_id, text, reserved_usd, reserved_tokens)
 
     def in_flight_elsewhere(self, key: str) -> bool:
         """Whether another process has sent a call and may yet get its reply."""
@@ -246,35 +190,3 @@ class Ledger:
                     found.set_result(self._file.body(key))
                 except LedgerError as error:
                     found.set_exception(error)
-
-    def _take(self, key: str) -> _Sent:
-        """The latest request in flight for a key, taken out of those in flight."""
-        calls = self._in_flight.get(key)
-        if not calls:
-            raise LedgerError(f"call {key!r} was not intended, or has been settled or abandoned already")
-        sent = calls[-1]
-        self._forget(sent)
-        return sent
-
-    def _forget(self, sent: _Sent) -> None:
-        calls = self._in_flight[sent.key]
-        calls.remove(sent)
-        if not calls:
-            del self._in_flight[sent.key]
-
-    def _end(self, sent: _Sent, write: Write) -> "asyncio.Future[str | None]":
-        """Submits what takes an intent away; if that fails, it can be tried again."""
-        write.undo = lambda: self._in_flight.setdefault(sent.key, []).append(sent)
-        try:
-            return self._writer.submit(write)
-        except LedgerError:
-            write.undo()
-            raise
-
-
-def _has_utf8(text: str) -> bool:
-    try:
-        text.isascii() or text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

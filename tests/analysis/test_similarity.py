@@ -141,7 +141,10 @@ def test_minhash_overlooks_next_to_none_of_the_texts_above_its_limit() -> None:
 
 
 def test_minhashes_are_the_same_in_every_process() -> None:
-    code = "from blackbox_kd.analysis.similarity import MinHashPool as M; print(M(0.7).encode(['one two three four'])[0][1])"
+    code = (
+        "from blackbox_kd.analysis.similarity import MinHashPool\n"
+        "print(MinHashPool(0.7).encode(['one two three four'])[0][1])"
+    )
     found = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout for _ in range(2)}
     assert len(found) == 1
     assert found != {""}

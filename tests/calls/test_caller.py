@@ -26,6 +26,7 @@ from blackbox_kd.errors import (
     Stopped,
     UnusableText,
 )
+from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model, Setup, openai, scripted, transformers
 from blackbox_kd.schema import Ask, Reply, Request, Row, Sampling
@@ -570,16 +571,23 @@ class MemoryLedger:
     def get(self, key: str) -> str | None:
         return self.bodies.get(key)
 
-    async def find(self, key: str) -> str | None:
+    async def fetch(self, key: str) -> str | None:
         return self.bodies.get(key)
 
-    async def intend(self, key: str, wire: Mapping[str, Any], **_: Any) -> str | None:
-        return None
+    async def intend(self, key: str, wire: Mapping[str, Any], **_: Any) -> Intent:
+        return MemoryIntent(self, key)
 
-    async def settle(self, key: str, body: str, **_: Any) -> None:
-        self.bodies[key] = body
 
-    async def abandon(self, key: str, kind: str) -> None:
+class MemoryIntent(Intent):
+    """An intent of such a ledger."""
+
+    def __init__(self, ledger: MemoryLedger, key: str) -> None:
+        self.ledger, self.key = ledger, key
+
+    async def settle(self, body: str, **_: Any) -> None:  # type: ignore[override]
+        self.ledger.bodies[self.key] = body
+
+    async def abandon(self, kind: str) -> None:  # type: ignore[override]
         pass
 
 

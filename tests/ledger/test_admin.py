@@ -11,17 +11,20 @@ import pytest
 
 from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger.admin import Abandoned, Unanswered, export, prune, summary
+from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.schema import Usage
 
 
-async def intend(ledger: Ledger, key: str, model: str = "teacher") -> None:
-    await ledger.intend(key, {"ask": "Grüße"}, model=model, row_id="r1", reserved_usd=0.5)
+async def intend(ledger: Ledger, key: str, model: str = "teacher") -> Intent:
+    intent = await ledger.intend(key, {"ask": "Grüße"}, model=model, row_id="r1", reserved_usd=0.5)
+    assert isinstance(intent, Intent)
+    return intent
 
 
 async def buy(ledger: Ledger, key: str, model: str = "teacher", cost: float | None = 0.25) -> None:
-    await intend(ledger, key, model)
-    await ledger.settle(key, f"reply to {key} Ü", usage=Usage(10, 5), cost_usd=cost)
+    intent = await intend(ledger, key, model)
+    await intent.settle(f"reply to {key} Ü", usage=Usage(10, 5), cost_usd=cost)
 
 
 @pytest.fixture
@@ -34,8 +37,8 @@ async def path(tmp_path: Path) -> Path:
         await buy(ledger, "a3", model="judge")
         await intend(ledger, "a4")
     with Ledger.open(path, "b") as ledger:
-        await intend(ledger, "b1")
-        await ledger.abandon("b1", "rate_limited")
+        intent = await intend(ledger, "b1")
+        await intent.abandon("rate_limited")
         await buy(ledger, "b1")
     return path
 
@@ -142,17 +145,17 @@ class TestPrune:
 
     async def test_what_a_running_process_has_in_flight_stays(self, path: Path) -> None:
         with Ledger.open(path, "a") as ledger:
-            await intend(ledger, "now")
+            intent = await intend(ledger, "now")
             prune(path, run="a")
             assert [line.calls for line in summary(path, run="a").unanswered] == [1]
-            await ledger.settle("now", "late", usage=Usage(10, 5), cost_usd=0.25)
+            await intent.settle("late", usage=Usage(10, 5), cost_usd=0.25)
             assert ledger.get("now") == "late"
 
     async def test_the_space_goes_back_to_the_disk(self, path: Path) -> None:
         with Ledger.open(path, "big") as ledger:
             for number in range(20):
-                await intend(ledger, f"big {number}")
-                await ledger.settle(f"big {number}", "x" * 100_000, usage=Usage(10, 5), cost_usd=0.25)
+                intent = await intend(ledger, f"big {number}")
+                await intent.settle("x" * 100_000, usage=Usage(10, 5), cost_usd=0.25)
         assert path.stat().st_size > 2_000_000
         prune(path, run="big")
         assert path.stat().st_size < 200_000

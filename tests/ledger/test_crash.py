@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.schema import Usage
 
@@ -77,11 +78,12 @@ def ask_all(path: Path, port: int, keys: list[str], settled: Path) -> None:
         for key in todo:
             if ledger.get(key) is not None:
                 continue
-            if await ledger.intend(key, {"key": key}, model="teacher", row_id=key, reserved_usd=0.5) is not None:
+            intent = await ledger.intend(key, {"key": key}, model="teacher", row_id=key, reserved_usd=0.5)
+            if isinstance(intent, str):
                 continue  # another process has bought it in the meantime
             writer.write(f"{key}\n".encode())
             body = (await reader.readline()).decode().strip()
-            await ledger.settle(key, body, usage=Usage(10, 5), cost_usd=0.25)
+            await intent.settle(body, usage=Usage(10, 5), cost_usd=0.25)
             os.write(notes, f"{key}\n".encode())
         writer.close()
 
@@ -184,8 +186,9 @@ async def write_and_keep_the_log(folder: Path, count: int = 40) -> tuple[Path, l
     with Ledger.open(path, "demo") as ledger:
         for number in range(count):
             key = str(number)
-            await ledger.intend(key, {}, model="teacher", row_id=key, reserved_usd=0.5)
-            await ledger.settle(key, reply_to(key) * 100, usage=Usage(10, 5), cost_usd=0.25)
+            intent = await ledger.intend(key, {}, model="teacher", row_id=key, reserved_usd=0.5)
+            assert isinstance(intent, Intent)
+            await intent.settle(reply_to(key) * 100, usage=Usage(10, 5), cost_usd=0.25)
             lengths.append(Path(f"{path}-wal").stat().st_size)
         for name in ("ledger.sqlite", "ledger.sqlite-wal"):
             shutil.copy(folder / name, copy / name)
@@ -244,9 +247,9 @@ from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.schema import Usage
 
 async def buy(ledger, key):
-    await ledger.intend(key, {}, model="teacher", row_id=key, reserved_usd=0.5)
+    intent = await ledger.intend(key, {}, model="teacher", row_id=key, reserved_usd=0.5)
     os.write(1, b"intended ")
-    await ledger.settle(key, "{}", usage=Usage(10, 5), cost_usd=0.25)
+    await intent.settle("{}", usage=Usage(10, 5), cost_usd=0.25)
     os.write(1, b"settled ")
 
 async def main():

@@ -16,6 +16,7 @@ import pytest
 from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger.admin import rescue
 from blackbox_kd.ledger.connection import PAGE_BYTES, VERSION, fault
+from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.schema import Usage
 
@@ -23,8 +24,9 @@ NOBODY = 65534
 
 
 async def buy(ledger: Ledger, key: str, body: str = "{}") -> None:
-    await ledger.intend(key, {}, model="teacher", row_id="r1", reserved_usd=0.5)
-    await ledger.settle(key, body, usage=Usage(10, 5), cost_usd=0.25)
+    intent = await ledger.intend(key, {}, model="teacher", row_id="r1", reserved_usd=0.5)
+    assert isinstance(intent, Intent)
+    await intent.settle(body, usage=Usage(10, 5), cost_usd=0.25)
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ class TestDamaged:
     ) -> None:
         damage(ledger_of_200)
         with Ledger.open(ledger_of_200, "demo") as ledger:
-            found = await asyncio.gather(*[ledger.find(str(n)) for n in range(200)], return_exceptions=True)
+            found = await asyncio.gather(*[ledger.fetch(str(n)) for n in range(200)], return_exceptions=True)
             alone = [answer(ledger, str(number)) for number in range(200)]
         assert [str(each) for each in found] == alone
         assert sum(isinstance(each, LedgerError) for each in found) <= 50
@@ -212,9 +214,9 @@ async def main():
     with Ledger.open(Path("ledger.sqlite"), "demo") as ledger:
         kept, message = [], ""
         for number in range(1000):
-            await ledger.intend(str(number), {}, model="teacher", row_id="r1", reserved_usd=0.5)
+            intent = await ledger.intend(str(number), {}, model="teacher", row_id="r1", reserved_usd=0.5)
             try:
-                await ledger.settle(str(number), "x" * 5000, usage=Usage(10, 5), cost_usd=0.25)
+                await intent.settle("x" * 5000, usage=Usage(10, 5), cost_usd=0.25)
             except LedgerError as error:
                 message = str(error)
                 break
@@ -225,7 +227,7 @@ async def main():
         assert all(ledger.get(key) == "x" * 5000 for key in kept)
         assert ledger.get(str(len(kept))) is None
         filler.unlink()
-        await ledger.settle(str(len(kept)), "late", usage=Usage(10, 5), cost_usd=0.25)
+        await intent.settle("late", usage=Usage(10, 5), cost_usd=0.25)
     with Ledger.open(Path("ledger.sqlite"), "demo") as ledger:
         assert ledger.get(str(len(kept))) == "late"
         assert ledger.spent().requests == len(kept) + 1

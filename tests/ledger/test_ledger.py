@@ -14,6 +14,7 @@ import pytest
 
 from blackbox_kd.errors import AskedElsewhere, LedgerError
 from blackbox_kd.ledger import adopt, sqlite_file
+from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger, Spent, key_of
 from blackbox_kd.schema import Usage
 
@@ -27,15 +28,26 @@ def body(text: str) -> str:
 
 async def intend(
     ledger: Ledger, key: str, usd: float | None = 0.5, tokens: int = 100, *, yields: bool = False
-) -> str | None:
+) -> Intent:
+    return may_send(await try_to_intend(ledger, key, usd, tokens, yields=yields))
+
+
+async def try_to_intend(
+    ledger: Ledger, key: str, usd: float | None = 0.5, tokens: int = 100, *, yields: bool = False
+) -> Intent | str:
     return await ledger.intend(
         key, WIRE, model="teacher", row_id="r1", reserved_usd=usd, reserved_tokens=tokens, yields=yields
     )
 
 
+def may_send(found: Intent | str) -> Intent:
+    assert isinstance(found, Intent), "another process has bought it"
+    return found
+
+
 async def buy(ledger: Ledger, key: str, text: str = "4", usage: Usage = USAGE, cost: float | None = 0.25) -> None:
-    await intend(ledger, key)
-    await ledger.settle(key, body(text), usage=usage, cost_usd=cost)
+    intent = await intend(ledger, key)
+    await intent.settle(body(text), usage=usage, cost_usd=cost)
 
 
 def query(path: Path, sql: str) -> list[Any]:
@@ -77,8 +89,8 @@ class TestReplies:
         raw = body("Zwölf, 12 — 十二\n\u2028 🙂")
         with Ledger.open(path, "demo") as ledger:
             assert ledger.get("k") is None
-            await intend(ledger, "k")
-            await ledger.settle("k", raw, usage=USAGE, cost_usd=0.25)
+            intent = await intend(ledger, "k")
+            await intent.settle(raw, usage=USAGE, cost_usd=0.25)
             assert ledger.get("k") == raw
         with Ledger.open(path, "another run") as ledger:
             assert ledger.get("k") == raw
@@ -86,19 +98,19 @@ class TestReplies:
     async def test_what_many_look_for_at_once_is_found_for_each(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
             await asyncio.gather(*[buy(ledger, str(number), str(number)) for number in range(0, 300, 2)])
-            found = await asyncio.gather(*[ledger.find(str(number)) for number in [*range(300), 8]])
+            found = await asyncio.gather(*[ledger.fetch(str(number)) for number in [*range(300), 8]])
             assert found == [None if number % 2 else body(str(number)) for number in [*range(300), 8]]
 
     async def test_who_stops_looking_leaves_the_others_to_find(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
             await buy(ledger, "k", "4")
-            first, second = ledger.find("k"), ledger.find("k")
+            first, second = ledger.fetch("k"), ledger.fetch("k")
             first.cancel()
             assert await second == body("4")
 
     def test_a_ledger_serves_one_event_loop_after_another_whatever_became_of_the_first(self, path: Path) -> None:
         async def leave(ledger: Ledger) -> None:
-            ledger.find("k")
+            ledger.fetch("k")
             left = asyncio.ensure_future(intend(ledger, "left"))
             await asyncio.sleep(0)
             assert not left.done()
@@ -108,22 +120,21 @@ class TestReplies:
             asyncio.run(buy(ledger, "k", "4"))
 
             async def look() -> str | None:
-                return await ledger.find("k")
+                return await ledger.fetch("k")
 
             assert asyncio.run(look()) == body("4")
 
     async def test_a_body_that_is_no_json_is_kept_as_it_came(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
-            await intend(ledger, "html")
-            await ledger.settle("html", "<html>502</html>", usage=Usage(), cost_usd=None)
-            await intend(ledger, "empty")
-            await ledger.settle("empty", "", usage=Usage(), cost_usd=None)
+            for key, text in (("html", "<html>502</html>"), ("empty", "")):
+                intent = await intend(ledger, key)
+                await intent.settle(text, usage=Usage(), cost_usd=None)
             assert (ledger.get("html"), ledger.get("empty")) == ("<html>502</html>", "")
 
     async def test_text_without_a_utf8_form_is_stored_readably(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
-            await ledger.intend("k", {"content": "\ud83d"}, model="teacher", row_id="r1", reserved_usd=0)
-            await ledger.settle("k", "a\ud83db", usage=USAGE, cost_usd=0)
+            intent = await ledger.intend("k", {"content": "\ud83d"}, model="teacher", row_id="r1", reserved_usd=0)
+            await may_send(intent).settle("a\ud83db", usage=USAGE, cost_usd=0)
             assert ledger.get("k") == "a?b"
         assert query(path, "SELECT wire FROM replies") == [('{"content":"\\ud83d"}',)]
 
@@ -167,17 +178,17 @@ class TestIntents:
         self, path: Path
     ) -> None:
         with Ledger.open(path, "demo") as ledger:
-            assert await intend(ledger, "k") is None
+            intent = await intend(ledger, "k")
             intents = "SELECT key, run, model, row_id, reserved_usd, reserved_tokens FROM intents"
             assert query(path, intents) == [("k", "demo", "teacher", "r1", 0.5, 100)]
-            await ledger.settle("k", body("4"), usage=USAGE, cost_usd=0.25)
+            await intent.settle(body("4"), usage=USAGE, cost_usd=0.25)
             assert query(path, intents) == []
 
     async def test_an_abandoned_call_leaves_its_kind_and_no_reservation(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
             for _ in range(3):
-                await intend(ledger, "k")
-                await ledger.abandon("k", "rate_limited")
+                intent = await intend(ledger, "k")
+                await intent.abandon("rate_limited")
             assert ledger.get("k") is None
         assert query(path, "SELECT * FROM abandoned") == [("demo", "teacher", "rate_limited", 3)]
         with Ledger.open(path, "demo") as ledger:
@@ -187,19 +198,16 @@ class TestIntents:
         with Ledger.open(path, "demo") as one, Ledger.open(path, "demo") as other:
             assert other.get("k") is None
             await buy(one, "k", "from one")
-            assert await intend(other, "k") == body("from one")
+            assert await try_to_intend(other, "k") == body("from one")
             assert query(path, "SELECT count(*) FROM intents") == [(0,)]
-            with pytest.raises(LedgerError, match="not intended"):
-                await other.settle("k", body("never sent"), usage=USAGE, cost_usd=0.25)
 
     async def test_when_two_ask_the_same_at_the_same_moment_both_replies_are_kept_and_the_first_is_used(
         self, path: Path
     ) -> None:
         with Ledger.open(path, "demo") as one, Ledger.open(path, "demo") as other:
-            await intend(one, "k")
-            await intend(other, "k")
-            await one.settle("k", body("first"), usage=USAGE, cost_usd=0.25)
-            await other.settle("k", body("second"), usage=USAGE, cost_usd=0.5)
+            first, second = await intend(one, "k"), await intend(other, "k")
+            await first.settle(body("first"), usage=USAGE, cost_usd=0.25)
+            await second.settle(body("second"), usage=USAGE, cost_usd=0.5)
             assert one.get("k") == other.get("k") == body("first")
             assert one.spent() == Spent(requests=2, tokens=30, usd=0.75)
 
@@ -207,32 +215,32 @@ class TestIntents:
         self, path: Path
     ) -> None:
         with Ledger.open(path, "demo") as one, Ledger.open(path, "other") as other:
-            await intend(one, "k")
+            intent = await intend(one, "k")
             assert other.in_flight_elsewhere("k")
             assert not one.in_flight_elsewhere("k"), "its own"
             with pytest.raises(AskedElsewhere):
                 await intend(other, "k", yields=True)
             assert query(path, "SELECT run FROM intents") == [("demo",)]
-            await one.settle("k", body("4"), usage=USAGE, cost_usd=0.25)
+            await intent.settle(body("4"), usage=USAGE, cost_usd=0.25)
             assert not other.in_flight_elsewhere("k")
-            assert await intend(other, "k", yields=True) == body("4")
+            assert await try_to_intend(other, "k", yields=True) == body("4")
 
     async def test_of_two_intents_in_one_commit_only_the_one_that_yields_waits(self, path: Path) -> None:
         with Ledger.open(path, "demo") as one, Ledger.open(path, "other") as other:
             await intend(one, "k")
             found = await asyncio.gather(intend(other, "k", yields=True), intend(other, "k"), return_exceptions=True)
-            assert [type(each) for each in found] == [AskedElsewhere, type(None)]
+            assert [type(each) for each in found] == [AskedElsewhere, Intent]
             assert query(path, "SELECT run FROM intents ORDER BY run") == [("demo",), ("other",)]
 
     async def test_a_lost_call_is_in_flight_no_more_and_its_money_stays_booked(self, path: Path) -> None:
         with Ledger.open(path, "demo") as one, Ledger.open(path, "other") as other:
-            await intend(one, "k")
-            await one.lose("k")
+            lost = await intend(one, "k")
+            await lost.lose()
             assert not other.in_flight_elsewhere("k")
-            assert await intend(other, "k", yields=True) is None
-            await other.settle("k", body("4"), usage=USAGE, cost_usd=0.25)
-            with pytest.raises(LedgerError, match="'k' was not intended, or has been settled"):
-                await one.lose("k")
+            again = await intend(other, "k", yields=True)
+            await again.settle(body("4"), usage=USAGE, cost_usd=0.25)
+            with pytest.raises(LedgerError, match="'k' has been settled, abandoned or lost already"):
+                await lost.lose()
         with Ledger.open(path, "demo") as ledger:
             assert ledger.spent() == Spent(doubtful=1, doubtful_usd=0.5, doubtful_tokens=100)
 
@@ -241,23 +249,24 @@ class TestIntents:
             await intend(one, "k")
         with Ledger.open(path, "other") as other:
             assert not other.in_flight_elsewhere("k")
-            assert await intend(other, "k", yields=True) is None
+            await intend(other, "k", yields=True)
             assert other.repeated() == 1
 
     async def test_one_key_can_be_in_flight_twice_in_one_process(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
-            await asyncio.gather(intend(ledger, "k"), intend(ledger, "k"))
-            await ledger.abandon("k", "rate_limited")
-            await ledger.settle("k", body("4"), usage=USAGE, cost_usd=0.25)
+            first, second = await asyncio.gather(intend(ledger, "k"), intend(ledger, "k"))
+            await second.abandon("rate_limited")
+            await first.settle(body("4"), usage=USAGE, cost_usd=0.25)
             assert query(path, "SELECT count(*) FROM intents") == [(0,)]
 
-    async def test_a_reply_that_was_never_asked_for_is_a_mistake_of_the_caller(self, path: Path) -> None:
+    async def test_an_intent_ends_once(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
-            with pytest.raises(LedgerError, match="'k' was not intended"):
-                await ledger.settle("k", body("4"), usage=USAGE, cost_usd=0.25)
-            await buy(ledger, "k")
-            with pytest.raises(LedgerError, match="'k' was not intended, or has been settled"):
-                await ledger.abandon("k", "rate_limited")
+            intent = await intend(ledger, "k")
+            await intent.settle(body("4"), usage=USAGE, cost_usd=0.25)
+            for end in (lambda: intent.abandon("rate_limited"), intent.lose):
+                with pytest.raises(LedgerError, match="'k' has been settled, abandoned or lost already"):
+                    await end()
+            assert ledger.get("k") == body("4")
 
     async def test_a_cancelled_intent_leaves_nothing_because_nothing_was_sent(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
@@ -273,8 +282,8 @@ class TestIntents:
 
     async def test_a_reply_is_stored_even_if_nobody_waits_for_it_any_more(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
-            await intend(ledger, "k")
-            task = asyncio.ensure_future(ledger.settle("k", body("4"), usage=USAGE, cost_usd=0.25))
+            intent = await intend(ledger, "k")
+            task = asyncio.ensure_future(intent.settle(body("4"), usage=USAGE, cost_usd=0.25))
             await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -285,12 +294,14 @@ class TestIntents:
 
     async def test_what_cannot_be_stored_fails_alone(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
-            results = await asyncio.gather(
-                *[buy(ledger, str(n), usage=Usage(2**70 if n == 3 else 10, 5)) for n in range(8)],
-                return_exceptions=True,
-            )
+            intents = await asyncio.gather(*(intend(ledger, str(n)) for n in range(8)))
+            ends = [
+                intent.settle(body("4"), usage=Usage(2**70 if n == 3 else 10, 5), cost_usd=0.25)
+                for n, intent in enumerate(intents)
+            ]
+            results = await asyncio.gather(*ends, return_exceptions=True)
             assert [type(result) for result in results] == [OverflowError if n == 3 else type(None) for n in range(8)]
-            await ledger.settle("3", body("4"), usage=USAGE, cost_usd=0.25)
+            await intents[3].settle(body("4"), usage=USAGE, cost_usd=0.25)
             assert all(ledger.get(str(n)) == body("4") for n in range(8))
 
     async def test_a_closed_ledger_says_so(self, path: Path) -> None:
@@ -365,11 +376,11 @@ class TestRepeated:
 
     async def test_a_live_process_keeps_its_intents_and_a_killed_one_does_not(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger, in_other_process(leave_in_flight, path) as other:
-            assert await intend(ledger, "k") is None
-            await ledger.abandon("k", "rate_limited")
+            intent = await intend(ledger, "k")
+            await intent.abandon("rate_limited")
             assert ledger.repeated() == 0
             other.kill()
-            assert await intend(ledger, "k") is None
+            await intend(ledger, "k")
             assert ledger.repeated() == 1
 
     async def test_a_pid_that_was_handed_out_again_is_not_mistaken_for_the_dead_process(self, path: Path) -> None:
@@ -455,8 +466,8 @@ class TestLookingUp:
         with Ledger.open(path, "demo") as ledger:
             await asyncio.gather(*(buy(ledger, "same beginning, other " + end, end) for end in ("one", "two")))
             assert ledger.get("same beginning, other two") == body("two")
-            assert await ledger.find("same beginning, other one") == body("one")
-            assert await ledger.find("same beginning, other three") is None
+            assert await ledger.fetch("same beginning, other one") == body("one")
+            assert await ledger.fetch("same beginning, other three") is None
 
     async def test_a_ledger_of_the_first_version_is_taken_over(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
@@ -481,7 +492,7 @@ class TestLookingUp:
         with Ledger.open(path, "demo") as ledger, Ledger.open(path, "other") as other:
             assert ledger.get("old") == body("kept")
             assert ledger.spent().doubtful == 1
-            await intend(ledger, "new")
-            await ledger.lose("new")
+            intent = await intend(ledger, "new")
+            await intent.lose()
             assert not other.in_flight_elsewhere("new")
         assert query(path, "PRAGMA user_version") == [(3,)]

@@ -8,6 +8,7 @@ from typing import Any
 from blackbox_kd.calls.batch.store import Noted, line_of
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.errors import CallError
+from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.models.http.batch_api import BATCH_BYTES, BATCH_LINES
 
 
@@ -72,6 +73,7 @@ class BatchItem:
         result: resolved with what came, or the error of the row.
         handed_in: how often it was.
         faults: kinds of errors that it came back with.
+        intent: of the call in the ledger, from before it is handed in.
     """
 
     key: str
@@ -82,6 +84,7 @@ class BatchItem:
     result: "asyncio.Future[Result]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     handed_in: int = 0
     faults: list[str] = field(default_factory=list)
+    intent: Intent = field(init=False)
 
     @property
     def has_ended(self) -> bool:

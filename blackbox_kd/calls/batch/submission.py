@@ -24,6 +24,7 @@ from blackbox_kd.calls.batch.jobs import BatchItem, Limits, Result
 from blackbox_kd.calls.batch.store import Record, Store
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.errors import AskedElsewhere, CallError, EndpointRefused, RequestRejected, ServerFault, StepError
+from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Price
 from blackbox_kd.models.http.batch_api import ENDED, Batch, BatchApi
@@ -114,7 +115,7 @@ class BatchWork:
     async def _intend(self, jobs: Sequence[BatchItem]) -> dict[str, BatchItem]:
         """Intents for all in the ledger; returns, by key, those that nobody has bought or asks for in the meantime."""
 
-        async def intend(job: BatchItem) -> str | AskedElsewhere | None:
+        async def intend(job: BatchItem) -> Intent | str | AskedElsewhere:
             row_id, usd, tokens = job.noted
             try:
                 return await self._ledger.intend(
@@ -132,18 +133,19 @@ class BatchWork:
         left: dict[str, BatchItem] = {}
         for start in range(0, len(jobs), AT_ONCE):
             some = jobs[start : start + AT_ONCE]
-            for job, body in zip(some, await asyncio.gather(*map(intend, some)), strict=True):
-                if body is None:
+            for job, found in zip(some, await asyncio.gather(*map(intend, some)), strict=True):
+                if isinstance(found, Intent):
+                    job.intent = found
                     left[job.key] = job
-                elif isinstance(body, AskedElsewhere):
-                    job.broken(body)
+                elif isinstance(found, AskedElsewhere):
+                    job.broken(found)
                 else:
-                    job.came(Result(Completion(body), is_replayed=True))
+                    job.came(Result(Completion(found), is_replayed=True))
         return left
 
     async def _abandon(self, errors: Mapping[BatchItem, CallError]) -> None:
         """Takes back the intents of requests that came to nothing."""
-        await asyncio.gather(*(self._ledger.abandon(job.key, error.kind) for job, error in errors.items()))
+        await asyncio.gather(*(job.intent.abandon(error.kind) for job, error in errors.items()))
 
     async def _hand_in(self, record: Record, jobs: list[BatchItem]) -> None:
         path = await asyncio.to_thread(self._store.write_requests, record, map(BatchItem.write, jobs))
@@ -245,7 +247,7 @@ class BatchWork:
         async def settle(job: BatchItem, body: str) -> None:
             completion = Completion(body)
             cost_usd = prices.cost(self._price, completion.usage)
-            await self._ledger.settle(job.key, body, usage=completion.usage or Usage(), cost_usd=cost_usd)
+            await job.intent.settle(body, usage=completion.usage or Usage(), cost_usd=cost_usd)
             job.came(Result(completion, cost_usd))
 
         await asyncio.gather(*(settle(waiting[key], body) for key, body in bodies.items()))

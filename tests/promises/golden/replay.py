@@ -17,6 +17,7 @@ from typing import Any
 
 from blackbox_kd.engine.plan import plan_until
 from blackbox_kd.engine.run import Run, RunOptions
+from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.load import load_recipe
@@ -104,10 +105,11 @@ def fill(ledger: Path, recording: Path) -> int:
     async def settle(opened: Ledger, reply: dict[str, Any]) -> None:
         reserved = {name: reply[name] for name in ("reserved_usd", "reserved_tokens")}
         wire = json.loads(reply["wire"])
-        await opened.intend(reply["key"], wire, model=reply["model"], row_id=reply["row_id"], **reserved)
+        intent = await opened.intend(reply["key"], wire, model=reply["model"], row_id=reply["row_id"], **reserved)
+        assert isinstance(intent, Intent)
         tokens = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
         usage = Usage(**{name: reply[name] for name in tokens})
-        await opened.settle(reply["key"], reply["body"], usage=usage, cost_usd=reply["cost_usd"])
+        await intent.settle(reply["body"], usage=usage, cost_usd=reply["cost_usd"])
 
     async def settle_all(opened: Ledger) -> None:
         await asyncio.gather(*(settle(opened, reply) for reply in replies))
