@@ -215,7 +215,7 @@ class Caller:
                 reserved_tokens=tokens,
                 yields=self._elsewhere.waits(call),
             )
-            if isinstance(intent, Intent) and not limiter.held_back(slot):
+            if isinstance(intent, Intent) and not limiter.is_held_back(slot):
                 return _Leave(slot, reservation, intent)
             if isinstance(intent, Intent):
                 await intent.abandon("held_back")
@@ -226,7 +226,7 @@ class Caller:
         return None if isinstance(intent, Intent) else intent
 
     def _take_back(self, limiter: Limiter, slot: Slot, reservation: Reservation | None) -> None:
-        limiter.withdrawn(slot)
+        limiter.withdraw(slot)
         if reservation is not None:
             self._budget.release(reservation)
 
@@ -246,14 +246,14 @@ class Caller:
                 self._take_back(asked.endpoint.limiter, leave.slot, leave.reservation)
                 await leave.intent.abandon("not_sent")
             else:  # it may have been sent: the intent stays, and the most that it can cost is booked
-                asked.endpoint.limiter.withdrawn(leave.slot)
+                asked.endpoint.limiter.withdraw(leave.slot)
                 self._budget.lose(leave.reservation)
             raise
         completion = Completion(body)
         used = completion.usage or Usage()
         cost_usd = prices.cost(asked.price, completion.usage)
-        asked.endpoint.limiter.replied(leave.slot, headers, used.prompt_tokens + used.completion_tokens)
-        asked.endpoint.replied()
+        asked.endpoint.limiter.note_reply(leave.slot, headers, used.prompt_tokens + used.completion_tokens)
+        asked.endpoint.note_reply()
         self._budget.settle(leave.reservation, used, cost_usd)
         asked.counts.paid(used, cost_usd)
         await leave.intent.settle(body, usage=used, cost_usd=cost_usd)
@@ -265,12 +265,12 @@ class Caller:
         call.asked.counts.faults[error.kind] += 1
         tries.is_out = False
         if not isinstance(error, ServerFault):
-            limiter.rejected(slot)
+            limiter.note_rejection(slot)
         elif error.kind == "rate_limit":
-            limiter.refused(slot, error.retry_after_s)
+            limiter.note_refusal(slot, error.retry_after_s)
         else:
             tries.faults += 1
-            tries.is_out = limiter.failed(slot, error.retry_after_s)
+            tries.is_out = limiter.note_fault(slot, error.retry_after_s)
         if error.kind in LOST:
             self._budget.lose(leave.reservation)
             await leave.intent.lose()

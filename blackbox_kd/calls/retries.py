@@ -34,7 +34,7 @@ class EndpointState:
     has_replied: bool = False
     refused_in_a_row: int = 0
 
-    def replied(self) -> None:
+    def note_reply(self) -> None:
         """A reply came."""
         self.has_replied, self.refused_in_a_row = True, 0
 

@@ -23,7 +23,7 @@ class Breaker:
         self._opened_at: float | None = None
         self._probing = False
         self.due = 0.0
-        self.gave_up = False
+        self.has_given_up = False
 
     @property
     def is_open(self) -> bool:
@@ -38,13 +38,13 @@ class Breaker:
         """A call is sent to an endpoint that is out."""
         self._probing = True
 
-    def answered(self) -> None:
+    def note_answer(self) -> None:
         """The endpoint has answered, whatever it said."""
         self._failures = 0
         if self.is_open:
-            self._opened_at, self._probing, self._pause_s, self.gave_up = None, False, PAUSE_S, False
+            self._opened_at, self._probing, self._pause_s, self.has_given_up = None, False, PAUSE_S, False
 
-    def failed(self, sent_at: float, now: float) -> None:
+    def note_fault(self, sent_at: float, now: float) -> None:
         """A call brought no answer."""
         self._failures += 1
         if self._opened_at is None:
@@ -55,13 +55,13 @@ class Breaker:
             self._probing = False
             self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
             self.due = now + self._pause_s
-            self.gave_up = self.gave_up or now - self._opened_at > self._patience_s
+            self.has_given_up = self.has_given_up or now - self._opened_at > self._patience_s
 
     def give_up(self, now: float, due: float) -> None:
         """The endpoint has refused everything for too long."""
         self._opened_at = now if self._opened_at is None else self._opened_at
-        self.due, self.gave_up, self._probing = due, True, False
+        self.due, self.has_given_up, self._probing = due, True, False
 
-    def withdrawn(self) -> None:
+    def withdraw(self) -> None:
         """The probe was not sent, or nobody waits for it any more."""
         self._probing = False

@@ -128,11 +128,11 @@ class LearnedRate:
         self._sent += 1
         return self._sent - 1
 
-    def replied(self) -> None:
+    def note_reply(self) -> None:
         """Counts a reply."""
         self._replies += 1
 
-    def refused(self, number: int, sent_at: float, resume_at: float) -> bool:
+    def note_refusal(self, number: int, sent_at: float, resume_at: float) -> bool:
         """Lowers the rate when an endpoint refuses a send for the first time since it was resumed.
 
         Args:

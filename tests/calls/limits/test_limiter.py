@@ -97,9 +97,9 @@ async def drive(limits: Limiter, serve: Serve, calls: int, workers: int = 256) -
                 slot = await limits.acquire(100, again=again)
                 after = await serve()
                 if after is None:
-                    limits.replied(slot, {}, 100)
+                    limits.note_reply(slot, {}, 100)
                     break
-                limits.refused(slot, after)
+                limits.note_refusal(slot, after)
                 again = True
 
     await asyncio.gather(*(work() for _ in range(workers)))
@@ -112,7 +112,7 @@ async def sends(limits: Limiter, count: int, tokens: int = 100) -> list[float]:
     for _ in range(count):
         slot = await limits.acquire(tokens)
         times.append(now())
-        limits.replied(slot, {}, tokens)
+        limits.note_reply(slot, {}, tokens)
     return times
 
 
@@ -187,9 +187,9 @@ class TestConcurrency:
                     slot = await limits.acquire(100)
                     await asyncio.sleep(0.1)
                     if chance.random() < share:
-                        limits.failed(slot)
+                        limits.note_fault(slot)
                     else:
-                        limits.replied(slot, {}, 100)
+                        limits.note_reply(slot, {}, 100)
                 return limits.concurrency
 
             return await some(0.02), await some(0.6)
@@ -211,10 +211,10 @@ class TestConcurrency:
             waiting = [asyncio.ensure_future(limits.acquire(1)) for _ in range(3)]
             await asyncio.sleep(0.1)
             waiting[0].cancel()
-            limits.replied(slot, {}, 1)
+            limits.note_reply(slot, {}, 1)
             waiting[1].cancel()  # it has leave by now, but has not run yet
-            limits.replied(await waiting[2], {}, 1)
-            limits.replied(await limits.acquire(1), {}, 1)
+            limits.note_reply(await waiting[2], {}, 1)
+            limits.note_reply(await limits.acquire(1), {}, 1)
 
         run(main())
 
@@ -301,7 +301,7 @@ class TestRates:
                 "x-ratelimit-remaining-requests": "30",
                 "x-ratelimit-reset-requests": "57s",
             }
-            limits.replied(await limits.acquire(1), low, 1)
+            limits.note_reply(await limits.acquire(1), low, 1)
             return await sends(limits, 11)
 
         times = run(main())
@@ -316,7 +316,7 @@ class TestRates:
                 "anthropic-ratelimit-requests-remaining": "599",
                 "anthropic-ratelimit-requests-reset": "2020-01-01T00:00:00Z",
             }
-            limits.replied(await limits.acquire(1), high, 1)
+            limits.note_reply(await limits.acquire(1), high, 1)
             return await sends(limits, 11)
 
         times = run(main())
@@ -328,8 +328,8 @@ class TestPauses:
         async def main() -> float:
             limits = limiter()
             refused, other = await limits.acquire(1), await limits.acquire(1)
-            limits.refused(refused, 200.0)
-            limits.replied(other, {}, 1)
+            limits.note_refusal(refused, 200.0)
+            limits.note_reply(other, {}, 1)
             began = now()
             await limits.acquire(1)
             return now() - began
@@ -340,10 +340,10 @@ class TestPauses:
         async def main() -> tuple[bool, bool]:
             limits = limiter()
             first, second = await limits.acquire(1), await limits.acquire(1)
-            before = limits.held_back(second)
+            before = limits.is_held_back(second)
             await asyncio.sleep(0.01)
-            limits.refused(first, 1.0)
-            return before, limits.held_back(second)
+            limits.note_refusal(first, 1.0)
+            return before, limits.is_held_back(second)
 
         assert run(main()) == (False, True)
 
@@ -353,8 +353,8 @@ class TestPauses:
             for _ in range(5):
                 slot = await limits.acquire(1)
                 began = now()
-                limits.refused(slot, None)
-                limits.withdrawn(await limits.acquire(1))
+                limits.note_refusal(slot, None)
+                limits.withdraw(await limits.acquire(1))
                 pauses.append(now() - began)
             return pauses
 
@@ -367,7 +367,7 @@ class TestPauses:
             limits = limiter()
             slot = await limits.acquire(1)
             began = now()
-            limits.failed(slot, 30.0)
+            limits.note_fault(slot, 30.0)
             await limits.acquire(1)
             return now() - began
 
@@ -377,7 +377,7 @@ class TestPauses:
 class TestOutages:
     async def fail(self, limits: Limiter, count: int) -> None:
         for _ in range(count):
-            limits.failed(await limits.acquire(1))
+            limits.note_fault(await limits.acquire(1))
 
     def test_an_endpoint_that_fails_everything_is_probed_by_one_call_at_a_time(self) -> None:
         async def main() -> list[int]:
@@ -392,7 +392,7 @@ class TestOutages:
                 seen.append(flying)
                 await asyncio.sleep(5)
                 flying -= 1
-                limits.failed(slot)
+                limits.note_fault(slot)
 
             working = [asyncio.ensure_future(work()) for _ in range(10)]
             await asyncio.sleep(60)
@@ -408,7 +408,7 @@ class TestOutages:
         async def main() -> float:
             limits = limiter(16)
             await self.fail(limits, 20)
-            limits.replied(await limits.acquire(1), {}, 1)
+            limits.note_reply(await limits.acquire(1), {}, 1)
             return await drive(limits, TokenBucket(1e9, 1e9, 0.1), 200)
 
         assert run(main()) < 200 * 0.1 / 2
@@ -417,7 +417,7 @@ class TestOutages:
         async def main() -> list[bool]:
             limits = limiter(64)
             slots: list[Slot] = [await limits.acquire(1) for _ in range(25)]
-            return [limits.failed(slot) for slot in slots]
+            return [limits.note_fault(slot) for slot in slots]
 
         assert run(main()) == [False] * 19 + [True] * 6
 
@@ -429,7 +429,7 @@ class TestOutages:
                 while True:
                     slot = await limits.acquire(1, again=True)
                     await asyncio.sleep(0.1)
-                    limits.failed(slot)
+                    limits.note_fault(slot)
 
             return await asyncio.gather(*(work() for _ in range(30)), return_exceptions=True)
 
@@ -441,7 +441,7 @@ class TestOutages:
         async def main() -> None:
             limits = limiter(4, patience_s=100)
             while True:
-                limits.refused(await limits.acquire(1), 10.0)
+                limits.note_refusal(await limits.acquire(1), 10.0)
 
         with pytest.raises(ServerFault, match="no reply for more than 100 s") as caught:
             run(main())
@@ -452,8 +452,8 @@ class TestOutages:
             limits = limiter(4)
             await self.fail(limits, 20)
             probe = await limits.acquire(1)
-            limits.withdrawn(probe)
-            limits.replied(await limits.acquire(1), {}, 1)
+            limits.withdraw(probe)
+            limits.note_reply(await limits.acquire(1), {}, 1)
 
         run(main())
 
