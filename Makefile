@@ -1,5 +1,7 @@
 # `make quickstart` and `make test` set up all they need on a fresh machine: .venv, the package, the weights.
 PYTHON ?= python3
+# Processes that run the tests side by side; each takes up to 2 GB.
+WORKERS ?= 2
 BIN := .venv/bin
 
 .PHONY: quickstart test check fix slow bench golden clean
@@ -19,7 +21,7 @@ quickstart: .venv/quickstart
 	$(BIN)/blackbox-kd run quickstart
 
 test: .venv/dev check
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 check: .venv/dev
 	$(BIN)/ruff format --check .
