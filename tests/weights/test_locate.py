@@ -121,9 +121,9 @@ def test_a_hub_model_is_what_its_name_said_when_it_was_taken(tmp_path: Path) -> 
 PINNED = """
 import asyncio, json, sys
 from pathlib import Path
-from blackbox_kd import pretrained, weights
 from blackbox_kd.models import Setup, transformers
 from blackbox_kd.schema import Request, Row, Sampling
+from blackbox_kd.weights import load, locate
 
 folder, main, other = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 opened = transformers.open_model(
@@ -133,13 +133,13 @@ request = Request([{"role": "user", "content": "Hi"}], Sampling(temperature=0.0,
 wire = opened.wire(request)
 main.write_text(other)  # what the hub calls `main` moves on before the weights are loaded
 asyncio.run(opened.send(wire, request))
-place = weights.resolve("some/model", folder / "cache", folder)
+place = locate.resolve("some/model", folder / "cache", folder)
 print(place)
 print(opened._engine._tokenizer.chat_template.split()[0])
-print(pretrained.tokenizer(place).chat_template.split()[0])
-print(pretrained.model(place, "float32").config._name_or_path == "some/model")
-from blackbox_kd.training import student
-print(student.load_tokenizer({"model": place, "adapter_from": None}).chat_template.split()[0])
+print(load.tokenizer(place).chat_template.split()[0])
+print(load.model(place, "float32").config._name_or_path == "some/model")
+from blackbox_kd.training import model
+print(model.load_tokenizer({"model": place, "adapter_from": None}).chat_template.split()[0])
 """
 
 
