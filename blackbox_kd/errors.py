@@ -19,8 +19,7 @@ BlackboxError
 └── Stopped                 Ctrl-C or SIGTERM, after a clean stop               exit status 130
 """
 
-import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from blackbox_kd.printable import escape_line
@@ -160,7 +159,29 @@ class Stopped(BlackboxError):
         super().__init__(message)
 
 
+SLIP = 0.65
+"""How alike two words are of which one is a slip of the hand for the other: letters changed, swapped, lacking."""
+STEM = 4
+MOST_NAMES = 30
+
+
 def did_you_mean(name: str, names: Sequence[str]) -> str:
-    """`did you mean 'x'?` for the closest of `names`, or nothing."""
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else ""
+    """`did you mean 'x'?` for the one of `names` that differs by a slip of the hand or by its ending, or nothing."""
+    from rapidfuzz import process
+    from rapidfuzz.distance import OSA
+
+    close = process.extractOne(name, names, scorer=OSA.normalized_similarity, processor=str.lower, score_cutoff=SLIP)
+    found = close[0] if close else next((each for each in names if _is_ending(name, each)), None)
+    return "" if found is None else f"did you mean {found!r}?"
+
+
+def _is_ending(one: str, other: str) -> bool:
+    shorter = min(len(one), len(other))
+    return shorter >= STEM and one[:shorter] == other[:shorter]
+
+
+def list_names(names: Iterable[str]) -> str:
+    """Names as a message lists them; of very many, the first ones."""
+    listed = list(names)
+    rest = f" and {len(listed) - MOST_NAMES:,} more" if len(listed) > MOST_NAMES else ""
+    return (", ".join(listed[:MOST_NAMES]) or "none") + rest

@@ -119,6 +119,7 @@ class Prompt:
         except (OSError, UnicodeDecodeError, RecursionError, SyntaxError, MemoryError) as error:
             raise UserError(f"{self._shown}: cannot be read: {error}") from error
         self.source = "\n".join(self._sources)
+        self._variables: frozenset[str] | None = None
 
     def _read_all(self, text: str) -> Iterator[str]:
         """The template, and all that it includes, imports or extends."""
@@ -139,11 +140,13 @@ class Prompt:
                 else:
                     waiting.append(Path(str(found.filename)).read_text(encoding="utf-8"))
 
-    def variables(self) -> set[str]:
+    def variables(self) -> frozenset[str]:
         """Names that the template, and what it includes, needs from outside.
 
         What a template asks for with `is defined` or `default(...)` it does not need.
         """
+        if self._variables is not None:
+            return self._variables
         needed: set[str] = set()
         assigned: set[str] = set()
         for source in self._sources:
@@ -152,7 +155,8 @@ class Prompt:
             assigned |= {name.name for name in tree.find_all(nodes.Name) if name.ctx in ("store", "param")}
         own = meta.find_undeclared_variables(self._environment.parse(self._sources[0]))
         # An included template sees what the one around it assigned, such as the variable of a loop.
-        return {name for name in needed if name in own or name not in assigned} - set(GLOBALS)
+        self._variables = frozenset(name for name in needed if name in own or name not in assigned) - set(GLOBALS)
+        return self._variables
 
     def render(self, values: Mapping[str, Any]) -> list[Message]:
         """The messages for one row.

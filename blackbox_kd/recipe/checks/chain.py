@@ -29,6 +29,10 @@ from blackbox_kd.tables import sources
 def check(recipe: Recipe, problems: list[Problem], env: Mapping[str, str] = os.environ) -> None:
     """Appends to `problems` all that is wrong between the fields of a recipe, and fills its prompts."""
     flow = Flow(recipe, problems)
+    recipe_columns.find_secrets(flow)
+    for step in recipe.steps:
+        for name in _outputs(step):
+            flow.writers.setdefault(name, []).append(step)
     _check_data(flow)
     _check_models(flow, env)
     planned: dict[Place, PlannedStep] = {step.at: step for step in recipe.steps}
@@ -158,7 +162,7 @@ def _check_table_name(flow: Flow, planned: PlannedStep, mention: Reference) -> N
     if flow.is_empty(name) and mention.field != "input":
         return
     here = (planned.index, planned.inner)
-    later = [p.label for p in flow.recipe.steps if (p.index, p.inner) >= here and name in _outputs(p)]
+    later = [p.label for p in flow.writers.get(name, ()) if (p.index, p.inner) >= here]
     if later:
         itself = later[0] == planned.label
         message = f"table {name!r} is read here, but written only by {'this very step' if itself else later[0]}."

@@ -49,13 +49,14 @@ def _check_prompt(flow: Flow, planned: PlannedStep, mention: Reference, columns:
     if path is None:
         _missing_prompt(flow, planned, mention, places)
         return
-    try:
-        prompt = Prompt(mention.value, path, places)
-    except UserError as error:
-        message = f"prompt {mention.value!r} cannot be used: {str(error).rstrip('.')}."
-        flow.report(planned, mention.field, message, "", "mend the template")
-        return
-    flow.recipe.prompts[mention.value] = prompt
+    prompt = flow.recipe.prompts.get(mention.value)
+    if prompt is None:
+        try:
+            prompt = flow.recipe.prompts[mention.value] = Prompt(mention.value, path, places)
+        except UserError as error:
+            message = f"prompt {mention.value!r} cannot be used: {str(error).rstrip('.')}."
+            flow.report(planned, mention.field, message, "", "mend the template")
+            return
     if columns is not None:
         for name in sorted(prompt.variables() - columns - planned.config.prompt_variables()):
             what = f"prompt {mention.value!r} uses {name!r}"
@@ -91,32 +92,44 @@ def _check_expression(flow: Flow, planned: PlannedStep, mention: Reference, colu
             flow.missing_column(planned, mention.field, what, name, columns)
 
 
+def find_secrets(flow: Flow) -> None:
+    """Notes, before the walk, the columns that steps take for the right answer, and the models that are trained."""
+    flow.secrets["reference"] = ""
+    for planned in flow.recipe.steps:
+        against = getattr(planned.config, "against", None)
+        if isinstance(against, str):
+            flow.secrets.setdefault(against, f"{planned.label} says against: {against}")
+        flow.students |= {m.value for m in references(planned.config) if m.kind == "student"}
+
+
 def check_leaks(flow: Flow, planned: PlannedStep) -> None:
     """Reports prompts through which the student would see the right answer, in training or in an exam.
 
     What a model wrote with the answer before it can hold the answer, too.
     """
-    flow.secrets |= {"reference", *(str(getattr(p.config, "against", None) or "reference") for p in flow.recipe.steps)}
     named = list(references(planned.config))
     shown_there = {m.value: _secrets(flow, m.value) for m in named if m.kind == "prompt"}
     for at, name, is_declared in [*planned.config.shown_to_student(), *_shown_to_students(flow, planned, named)]:
         if shown_there.get(name) and not is_declared:
-            what = f"prompt {name!r} shows the student {shown_there[name][0]!r}, which holds the right answer."
+            secret = shown_there[name][0]
+            what = f"prompt {name!r} shows the student {secret!r}, which holds the right answer"
+            what += f": {flow.secrets[secret]}." if flow.secrets[secret] else "."
             who = "a task" if at.startswith("tasks") else "a step"
             may = who == "a task" or "hint" in type(planned.config).model_fields
             fix = f"; {who} that means to show it says hint: true" if may else ""
             flow.report(planned, at, what, "", f"use a prompt without it{fix}")
-    if any(shown_there.values()):
-        flow.secrets |= {m.value for m in named if m.kind == "new column"}
+    shown = [name for names in shown_there.values() for name in names]
+    if shown:
+        why = f"{planned.label} writes it with {shown[0]!r} in view"
+        flow.secrets = {m.value: why for m in named if m.kind == "new column"} | flow.secrets
 
 
 def _shown_to_students(flow: Flow, planned: PlannedStep, named: list[Reference]) -> list[tuple[str, str, bool]]:
     """What the step shows the models that it asks, if the recipe trains one of them."""
-    students = {m.value for p in flow.recipe.steps for m in references(p.config) if m.kind == "student"}
     asked = {m.value.partition("@")[0] for m in named if m.kind == "model"}
-    return planned.config.shown_to_asked() if asked & students else []
+    return planned.config.shown_to_asked() if asked & flow.students else []
 
 
 def _secrets(flow: Flow, name: str) -> list[str]:
     prompt = flow.recipe.prompts.get(name)
-    return sorted(prompt.variables() & flow.secrets) if prompt is not None else []
+    return sorted(prompt.variables() & flow.secrets.keys()) if prompt is not None else []

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from blackbox_kd.errors import Problem, did_you_mean
+from blackbox_kd.errors import Problem, did_you_mean, list_names
 from blackbox_kd.recipe.entries import texts
 from blackbox_kd.recipe.spec import Loop, PlannedStep, Recipe
 from blackbox_kd.recipe.yaml_source import Path, keys
@@ -51,7 +51,9 @@ class Flow:
         last: the table that the next step reads if it names none.
         loop: the loop that the walk is in.
         deciding: tables by which a loop ends and picks a model, and the loop.
-        secrets: columns that hold the right answer, or what was written with it in view.
+        secrets: columns that hold the right answer, or what was written with it in view; and why, in words.
+        students: models that some step trains.
+        writers: the steps that write each named table, in order.
     """
 
     recipe: Recipe
@@ -71,11 +73,13 @@ class Flow:
     last: str | None = None
     loop: Body | None = None
     deciding: dict[str, str] = field(default_factory=dict)
-    secrets: set[str] = field(default_factory=set)
+    secrets: dict[str, str] = field(default_factory=dict)
+    students: set[str] = field(default_factory=set)
+    writers: dict[str, list[PlannedStep]] = field(default_factory=dict)
 
     def names(self) -> str:
         """Tables that have a name, for messages."""
-        return ", ".join(name for name in self.tables if not name.startswith("#")) or "none"
+        return list_names(name for name in self.tables if not name.startswith("#"))
 
     def is_empty(self, name: str) -> bool:
         """Whether a table has no rows yet in the first round of a loop, as only a later step of it writes some."""
@@ -122,7 +126,7 @@ class Flow:
         elif not fix and writers:
             fix = f"put a step that writes {name!r} before it ({', '.join(writers)})"
         fix = fix or f"rename a column of the data (rename: {{COLUMN: {name}}}), or write it with as: {name}"
-        expected = f"columns here: {', '.join(sorted(columns - {'id'})) or 'none'}"
+        expected = f"columns here: {list_names(sorted(columns - {'id'}))}"
         self.report(planned, at, f"{what}, which no earlier step writes.", expected, fix)
 
     def _writers(self, name: str) -> Iterable[str]:

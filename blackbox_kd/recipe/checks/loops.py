@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from blackbox_kd.errors import Problem, did_you_mean
+from blackbox_kd.errors import Problem, did_you_mean, list_names
 from blackbox_kd.recipe.checks import models as recipe_models
 from blackbox_kd.recipe.checks import reports as recipe_reports
 from blackbox_kd.recipe.checks.flow import Body, Flow
@@ -16,7 +16,7 @@ def walk(
     flow: Flow, loop: Loop, steps: Mapping[Path, PlannedStep], check_step: Callable[[Flow, PlannedStep], None]
 ) -> None:
     """Checks a loop's steps in both states of its tables, and what ends it."""
-    body = [planned for planned in steps.values() if planned.loop == loop]
+    body = [planned for planned in steps.values() if planned.loop is loop]
     outputs = {m.value for planned in body for m in references(planned.config) if m.kind == "new table"}
     _check_first(flow, loop, body)
     found, before = flow.problems, dict(flow.trained)
@@ -122,4 +122,4 @@ def _at(loop: Loop, name: str) -> Path:
 
 
 def _named(names: set[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
+    return list_names(sorted(names))

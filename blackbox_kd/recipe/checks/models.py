@@ -1,7 +1,7 @@
 """Models that a step names: they exist at that point of the chain, and can learn from the rows that they get."""
 
 from blackbox_kd import models
-from blackbox_kd.errors import DataError, did_you_mean
+from blackbox_kd.errors import DataError, did_you_mean, list_names
 from blackbox_kd.recipe.checks.flow import Columns, Flow
 from blackbox_kd.recipe.spec import Loop, PlannedStep, UntilMetric
 from blackbox_kd.recipe.yaml_source import quote
@@ -19,7 +19,7 @@ def check_name(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
         names = list(flow.recipe.head.models)
         if names or isinstance(flow.recipe.source.values.get("models", {}), dict):
             fix = did_you_mean(name, names) or f"add {name}: {{provider: NAME, model: NAME}} under models:"
-            expected = f"models: {', '.join(names) or 'none'}"
+            expected = f"models: {list_names(names)}"
             flow.report(planned, mention.field, f"unknown model {quote(mention.value)}.", expected, fix)
         return
     flow.used_models.add(name)
