@@ -7,7 +7,6 @@ Calls    none
 Source   Jiang et al. 2023, arXiv:2305.12870 (novelty, well-formed instructions); keep, leaks, share: plain data hygiene
 """  # noqa: E501
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Literal, Self
@@ -186,7 +185,6 @@ def _well_formed(row: Row, text: str, config: Config) -> Row | Dropped:
 async def run_table(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
     for outcome in _novel(table, config.novelty, ctx) if config.novelty else _limit_share(table, config.share):
         yield outcome
-        await asyncio.sleep(0)  # a comparison with a large table takes minutes, in which Ctrl-C must be heard
 
 
 def _novel(table: Table, config: Novelty, ctx: Context) -> Iterator[Outcome]:

@@ -18,6 +18,7 @@ import yaml
 
 from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe import yaml_source
+from tests.promises.test_kill import stats
 
 SCRIPT = [sys.executable, "-c", "from blackbox_kd.cli.main import main; main()"]
 
@@ -161,11 +162,10 @@ def serving(latency: str) -> Iterator[str]:
             server.kill()
 
 
-def signalled(folder: Path, command: list[str], calls: int, *numbers: signal.Signals) -> tuple[int, str]:
-    """Starts a command and sends it signals when so many calls are under way; its exit status and what it said."""
+def signalled(folder: Path, command: list[str], url: str, *numbers: signal.Signals) -> tuple[int, str]:
+    """Starts a command and sends it signals when the server has two of its calls; its exit status and what it said."""
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
-    ledger = folder / "runs" / "ledger.sqlite"
-    while not ledger.exists() or replies(ledger, "intents") < calls:
+    while stats(url)["requests"] < 2:
         time.sleep(0.02)
         assert process.poll() is None
     for number in numbers:
@@ -185,7 +185,7 @@ def test_a_stop_waits_for_paid_calls_under_way_and_asks_no_more(
     with serving("1.5") as url:
         teacher = {"provider": "openai", "model": "m", "base_url": url, "max_concurrency": 2}
         write(folder, models={"teacher": teacher})
-        ended, said = signalled(folder, [*SCRIPT, *command, "recipe.yaml"], 2, number)
+        ended, said = signalled(folder, [*SCRIPT, *command, "recipe.yaml"], url, number)
     assert ended == status, said  # an estimate has all that it asked for then
     assert "waiting up to 30 s for the calls under way" in said
     ledger = folder / "runs" / "ledger.sqlite"
@@ -206,7 +206,7 @@ def test_a_run_under_nohup_heeds_kill_alone(
     with serving("1") as url:
         teacher = {"provider": "openai", "model": "m", "base_url": url, "max_concurrency": 2}
         write(folder, models={"teacher": teacher})
-        ended, said = signalled(folder, [*in_background, *SCRIPT, "run", "recipe.yaml"], 2, *numbers)
+        ended, said = signalled(folder, [*in_background, *SCRIPT, "run", "recipe.yaml"], url, *numbers)
     assert ended == status, said
     assert ("waiting up to 30 s for the calls under way" in said) == (status == 130)
     assert least <= replies(folder / "runs" / "ledger.sqlite") <= 6

@@ -179,7 +179,7 @@ steps:
     [
         "import blackbox_kd",
         "from blackbox_kd.sdk.registry import Registry\nr = Registry()\n[r.get(name) for name in r.names()]",
-        "from click.testing import CliRunner\nfrom blackbox_kd.cli.main import app\n"
+        "from click.testing import CliRunner\nfrom blackbox_kd.cli.app import app\n"
         "assert CliRunner().invoke(app, ['check', 'demo.yaml'], standalone_mode=False).return_value == 0",
     ],
     ids=["import", "every step", "check"],

@@ -1,0 +1,84 @@
+"""The commands, and what each of their errors ends in. Data goes to stdout, all else to stderr."""
+
+import logging
+import os
+import sys
+import traceback
+
+import click
+
+from blackbox_kd import __version__
+from blackbox_kd.cli import estimate, ledger, merge, run, show
+from blackbox_kd.cli.output import say
+from blackbox_kd.errors import BlackboxError
+from blackbox_kd.printable import escape_text
+from blackbox_kd.privacy import UMASK, no_telemetry
+
+
+class _Printable(logging.Formatter):
+    """What libraries log may quote anybody."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escape_text(super().format(record))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="blackbox-kd")
+@click.option("--debug", is_flag=True, help="Show full tracebacks.")
+def app(debug: bool) -> None:
+    """Distil a model you can only reach through an API into a small one you own."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Printable("%(message)s"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
+    for noisy in ("asyncio", "urllib3", "filelock", "httpx", "httpx2", "httpcore", "httpcore2", "openai"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+for _command in (
+    run.check,
+    estimate.estimate,
+    run.run,
+    merge.merge,
+    run.train,
+    run.evaluate,
+    show.show,
+    show.report,
+    ledger.ledger,
+    show.steps,
+    show.schema,
+    show.path,
+):
+    app.add_command(_command)
+
+
+def run_command() -> int:
+    """Runs the command that the command line names; every error ends in a message and an exit status of `errors`."""
+    debug = "--debug" in sys.argv
+    os.umask(UMASK)  # also what commands write beside runs; processes started from here inherit it
+    # Read by OpenMP when torch is loaded. Threads that spin while they wait make a model tens of times slower as
+    # soon as another process wants the same cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    no_telemetry()
+    try:
+        return int(app.main(standalone_mode=False) or 0)
+    except click.exceptions.Abort:
+        return _fail("stopped", 130)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except BlackboxError as error:
+        if debug:
+            say(traceback.format_exc(), err=True)
+        return _fail(str(error), error.exit_status)
+    except Exception as error:
+        if debug:
+            say(traceback.format_exc(), err=True)
+        return _fail(f"{type(error).__name__}: {error}\n  this is a bug; --debug shows where it happened", 1)
+
+
+def _fail(message: str, status: int) -> int:
+    say(f"error: {message}", err=True)
+    return status
