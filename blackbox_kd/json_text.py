@@ -1,9 +1,11 @@
-"""Values as compact JSON text, many times faster than the standard library writes it.
+"""Values as JSON text: compact for programs, many times faster than the standard library writes it, or for people.
 
-For texts that are read again, and the keys of calls; other digests have a form of their own (`schema.digest`).
+The compact form is for texts that are read again, and the keys of calls; other digests have a form of their own
+(`schema.digest`). What a model or a person reads is written by `write_text`.
 """
 
 import json
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import orjson
@@ -28,6 +30,20 @@ def encode(value: object, *, halves: Literal["kept", "replaced"] = "kept", order
         return text.encode(errors="strict" if is_kept else "replace")
 
 
+def write_text(value: object) -> str:
+    """What a value is wherever text is wanted of it: a text stays as it is, anything else is JSON on one line."""
+    return value if isinstance(value, str) else write_json(value)
+
+
+def write_json(value: object, indent: int | None = None) -> str:
+    """JSON as people write it, with a space behind each comma and colon; NaN and infinities are null."""
+    how: dict[str, Any] = {"ensure_ascii": False, "indent": indent, "default": _listed}
+    try:
+        return json.dumps(value, allow_nan=False, **how)
+    except ValueError:  # NaN, which JSON does not have
+        return json.dumps(decode(encode(value).decode()), **how)
+
+
 def decode(text: str) -> Any:
     """The value of a JSON text. An integer of more than 64 bits comes as a float: nothing for rows, which keep theirs.
 
@@ -39,6 +55,11 @@ def decode(text: str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:  # or it has half of a surrogate pair, or NaN, which the standard library lets pass
         return json.loads(text)
+
+
+def _listed(value: object) -> Any:
+    """What stands for a value that has no form in JSON: the items of a generator or a set, or its text."""
+    return list(value) if isinstance(value, Iterable) else str(value)
 
 
 def _plain(value: object) -> Any:

@@ -74,16 +74,19 @@ class RunContext:
         from blackbox_kd.weights import load, locate
 
         shared = self._shared
-        rows = list(rows)
+        written = shared.recipe.written.get(getattr(rows, "name", ""), frozenset[str]())
+        rows, notes = list(rows), list[str]()
         self._refuse_held_out(rows)
         version = len(shared.models.versions.get(model, [])) + 1
         work = shared.folder.path / "work"
         output = shared.folder.path / "models" / f"{model}@{version}"
         dataset = shared.folder.path / "dataset"
         try:
-            data = write_dataset(dataset, rows, method)
+            data = write_dataset(dataset, rows, method, written=written, say=notes.append)
         except DataError as error:
             raise DataError(f"{self.step}: {error}") from error
+        for text in notes:
+            shared.on_event({"event": "warning", "warning": text})
         config = shared.models.config(f"{model}@base" if settings["start"] == "base" else model)
         setup = shared.models.setup(model)
         adapter = getattr(config, "adapter", None)
@@ -102,7 +105,8 @@ class RunContext:
         shared.models.add_version(model, output)
         shared.trained.append((model, output))
         refused = dict(left_out(dataset))
-        self.record("trainings", [{"model": f"{model}@{version}", "method": method, **result, "left_out": refused}])
+        told = {"left_out": refused, "notes": notes}
+        self.record("trainings", [{"model": f"{model}@{version}", "method": method, **result, **told}])
 
     def _refuse_held_out(self, rows: Sequence[Row]) -> None:
         """Ends the run if a row to be trained on is one of the held-out ones: generated questions can be.

@@ -21,7 +21,9 @@ from blackbox_kd.engine.progress import View
 from blackbox_kd.engine.sharding.shard import Shard, ShardPlan, ShardResult, finish_shard, plan_shards, sum_spent
 from blackbox_kd.engine.stage import StageRunner
 from blackbox_kd.engine.state import RunState
+from blackbox_kd.errors import Problem, RecipeError
 from blackbox_kd.ledger.ledger import Ledger, Spent
+from blackbox_kd.recipe.checks import chain
 from blackbox_kd.recipe.load import write_recipe
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs import cards, dataset
@@ -158,6 +160,7 @@ class Run:
         pricing.refuse_unpriced(self.recipe, self._shared.models, [p for stage in done for p in stage.steps])
         write_recipe(folder.path / "recipe.yaml", self.recipe)
         self._load_data()
+        self._check_loaded()
         self._contamination = self._check_overlap()
         with _seldom_collected(), self.options.view.showing(self.accounts, self._shared.caller):
             for part in self._program:
@@ -167,7 +170,8 @@ class Run:
                     await self._work.run(part)
         last = self._work.last
         if last is not None and not self._shared.trained and self.options.shard is None:
-            dataset.write_dataset(folder.path / "dataset", self._shared.tables[last])
+            written, say = self.recipe.written.get(last, frozenset()), self.options.view.say
+            dataset.write_dataset(folder.path / "dataset", self._shared.tables[last], written=written, say=say)
 
     def _load_data(self) -> None:
         read = {mention.value for planned in self._steps for mention in references(planned.config)}
@@ -182,6 +186,20 @@ class Run:
                 lines.add(number, row.id, row)
             self._shared.tables[name] = StoredTable(name, lines.path, *lines.finish())
             self._work.written.append(lines.path.stem)
+
+    def _check_loaded(self) -> None:
+        """Checks the recipe again, now that the columns of tables of the Hub are known: before anything is paid.
+
+        Raises:
+            RecipeError: something is wrong.
+        """
+        hub = [name for name, source in self.recipe.data.items() if source.hub is not None]
+        loaded = {name: self._shared.tables[name] for name in hub if name in self._shared.tables}
+        problems: list[Problem] = []
+        if any(map(len, loaded.values())):
+            chain.check(self.recipe, problems, self.options.env, loaded)
+        if problems:
+            raise RecipeError(self.recipe.file, problems)
 
     def _check_overlap(self) -> list[dict[str, Any]]:
         tables, data = self._shared.tables, self.recipe.data

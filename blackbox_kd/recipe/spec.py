@@ -205,6 +205,7 @@ class Recipe:
         prompts: prompts by the name that steps use.
         registry: the steps it may use.
         allow_code: whether code named by the recipe may run.
+        written: of each table, the columns that steps have written into it; its other columns are the data's.
     """
 
     file: str
@@ -218,6 +219,7 @@ class Recipe:
     steps: list[PlannedStep] = field(default_factory=list)
     loops: dict[int, Loop] = field(default_factory=dict)
     prompts: dict[str, Prompt] = field(default_factory=dict)
+    written: dict[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
@@ -12,13 +12,12 @@ from blackbox_kd import json_text
 from blackbox_kd.errors import DataError
 from blackbox_kd.privacy import open_anew
 from blackbox_kd.schema import Row
-from blackbox_kd.tables import formats
+from blackbox_kd.tables import conversion, formats
 from blackbox_kd.tables.sources import PEEK
+from blackbox_kd.tables.turns import Notes
 
 LEFT_OUT = "left_out.jsonl"
 """Beside the data set: the rows that it lacks because nothing can be learnt from them, each with its reason."""
-CONVERSATIONS = ("messages", "sharegpt")
-"""Shapes whose column holds turns; CSV has them as JSON text."""
 TRL_COLUMNS = ("prompt", "completion", "chosen", "rejected", "messages")
 HELD_BACK = {"input_ids", "labels", "seq_lengths", "image", "images", "tools", "chat_template_kwargs", "text"}
 """Names that TRL gives a meaning of its own (trl 1.16, SFTTrainer): columns called so do not stand beside its own."""
@@ -26,7 +25,14 @@ BATCH = 1000
 INT64 = range(-(2**63), 2**63)
 
 
-def write_dataset(folder: Path, rows: Iterable[Row], method: str | None = None) -> Path:
+def write_dataset(
+    folder: Path,
+    rows: Iterable[Row],
+    method: str | None = None,
+    *,
+    written: Set[str] = frozenset(),
+    say: Callable[[str], None] = lambda text: None,
+) -> Path:
     """Writes `train.jsonl` and `train.parquet`; returns the path of the first.
 
     Rows of a known shape get TRL's columns; columns beside TRL's stay when their values are plain. Those from which
@@ -36,37 +42,90 @@ def write_dataset(folder: Path, rows: Iterable[Row], method: str | None = None) 
         folder: of the data set.
         rows: N rows of one shape.
         method: how a model is about to be trained on them, such as `sft`; None if none is.
+        written: columns that steps have written; what is said of other rows is said by whoever made them.
+        say: is told what a user should know: rows that are left out, parts of rows and columns that are not used.
 
     Raises:
         DataError: a model is about to be trained, and there are no rows that its method can use.
     """
     iterator = iter(rows)
     first = list(islice(iterator, PEEK))
-    shape = _shape(first, method)
+    seen = _Seen(_shape(first, method), written)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = folder / "train.jsonl"
     part, refused = folder / "train.jsonl.part", folder / f"{LEFT_OUT}.part"
-    kinds: dict[str, str] = {}
     with ExitStack() as files:
         kept = files.enter_context(open_anew(part))
         lost = files.enter_context(open_anew(refused))
         for row in chain(first, iterator):
             try:
-                made = _converted(row, shape)
+                kept.write(_line(seen.convert(row)))
             except DataError as error:
                 lost.write(_line({"id": row.id, "reason": str(error), "row": row}))
-                continue
-            for name, value in made.items():
-                kinds[name] = _join(kinds.get(name), value)
-            kept.write(_line(made))
     part.replace(target)
     refused.replace(folder / LEFT_OUT)
     if not (folder / LEFT_OUT).stat().st_size:
         (folder / LEFT_OUT).unlink()
-    if method is not None and not kinds:
+    if method is not None and not seen.kinds:
         raise _nothing_to_learn(folder)
-    _write_parquet(target, folder / "train.parquet", kinds)
+    _write_parquet(target, folder / "train.parquet", seen.kinds)
+    for line in seen.describe(folder):
+        say(line)
     return target
+
+
+class _Seen:
+    """Converts rows one at a time, and knows what it has seen.
+
+    Args:
+        shape: of the rows; None if they stay as they are.
+        written: columns that steps have written.
+
+    Attributes:
+        kinds: the Parquet kind of each column of the converted rows.
+    """
+
+    def __init__(self, shape: str | None, written: Set[str]) -> None:
+        self.kinds: dict[str, str] = {}
+        self._shape = shape
+        self._written = written
+        self._ignored = set() if shape is None else formats.list_ignored(shape, written)
+        self._columns: dict[str, None] = {}
+        self._notes = Notes()
+
+    def convert(self, row: Row) -> dict[str, Any]:
+        """The row as the data set has it.
+
+        Raises:
+            DataError: nothing can be learnt from it.
+        """
+        self._columns |= dict.fromkeys(name for name, value in row.items() if value not in (None, ""))
+        made = dict(row) if self._shape is None else self._as_messages(row, self._shape)
+        for name, value in made.items():
+            self.kinds[name] = _join(self.kinds.get(name), value)
+        return made
+
+    def _as_messages(self, row: Row, shape: str) -> dict[str, Any]:
+        missing = [name for name in formats.SHAPES[shape] if name not in row]
+        if missing:
+            raise DataError(f"column {missing[0]!r} is missing")
+        own = {name: value for name, value in row.items() if name not in self._ignored}
+        made = conversion.convert(own, shape, self._notes)
+        not_beside = {*HELD_BACK, *TRL_COLUMNS, *made}
+        return made | {name: value for name, value in row.items() if _is_plain(value) and name not in not_beside}
+
+    def describe(self, folder: Path) -> list[str]:
+        """What a user should know of the rows, once they are written."""
+        lost = left_out(folder)
+        total = rows_in(folder) + lost.total()
+        counts = [(f"left out: {reason}", count) for reason, count in lost.most_common()]
+        told = [f"{count:,} of {total:,} rows: {what}" for what, count in counts + self._notes.most_common()]
+        if self._shape is None or self._written:
+            return told
+        refused = {*formats.ASKED, *formats.THOUGHT, *formats.UNUSABLE}
+        used = formats.list_used(self._shape) | refused | {"id", "source_id"}
+        unused = [name for name in self._columns if name not in used]
+        return told + ([f"columns that are not used: {', '.join(unused)}"] if unused else [])
 
 
 def left_out(folder: Path) -> Counter[str]:
@@ -91,6 +150,8 @@ def _shape(first: list[Row], method: str | None) -> str | None:
         if method is not None and first:
             raise
         return None
+    if method is None and shape == "text":  # a document, for all that anybody knows
+        return None
     if method is not None and (wrong := formats.not_for(method, shape)):
         needs, other = ("chosen, rejected", "sft") if method == "dpo" else ("prompt, completion", "dpo")
         raise DataError(f"{wrong}\n  fix: give it rows with {needs}, or method: {other}")
@@ -110,30 +171,6 @@ def _nothing_to_learn(folder: Path) -> DataError:
 
 def _line(value: Mapping[str, Any]) -> bytes:
     return json_text.encode(value) + b"\n"
-
-
-def _converted(row: Row, shape: str | None) -> dict[str, Any]:
-    if shape is None:
-        return dict(row)
-    missing = [name for name in formats.SHAPES[shape] if name not in row]
-    if missing:
-        raise DataError(f"column {missing[0]!r} is missing")
-    beside = {name: value for name, value in row.items() if _is_plain(value) and name not in HELD_BACK}
-    for name in TRL_COLUMNS:
-        beside.pop(name, None)
-    return {**formats.convert(_with_turns(row, shape), shape), **beside}
-
-
-def _with_turns(row: Row, shape: str) -> Row:
-    """The row with the turns of a conversation that stands in it as JSON text."""
-    column = formats.SHAPES[shape][0]
-    text = row[column]
-    if shape not in CONVERSATIONS or not isinstance(text, str) or not text.strip():
-        return row
-    try:
-        return row | {column: json.loads(text)}
-    except ValueError:
-        raise DataError(f"column {column!r} holds text that is no JSON list of turns") from None
 
 
 def _is_plain(value: object) -> bool:

@@ -158,6 +158,12 @@ class Prompt:
         self._variables = frozenset(name for name in needed if name in own or name not in assigned) - set(GLOBALS)
         return self._variables
 
+    def names(self) -> set[str]:
+        """Names that the template, or what it includes, reads from outside, whether it needs them or not."""
+        return {
+            name for text in self._sources for name in meta.find_undeclared_variables(self._environment.parse(text))
+        }
+
     def render(self, values: Mapping[str, Any]) -> list[Message]:
         """The messages for one row.
 

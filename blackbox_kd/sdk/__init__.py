@@ -21,6 +21,7 @@ from pydantic import Field
 
 from blackbox_kd.concurrency import all_of
 from blackbox_kd.errors import CallError, DataError, ReplyFault, SetupError, StepError
+from blackbox_kd.json_text import write_text
 from blackbox_kd.sandbox import expressions
 from blackbox_kd.schema import Ask, Context, Dropped, Failed, Message, Outcome, Reply, Row, Sampling, Table
 from blackbox_kd.sdk.few_shot import Examples, Shown, choose_examples, find_context
@@ -83,4 +84,5 @@ __all__ = [
     "find_named_twice",
     "row_step",
     "table_step",
+    "write_text",
 ]

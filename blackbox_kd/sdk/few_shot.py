@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blackbox_kd.analysis.bm25 import Bm25
 from blackbox_kd.errors import DataError
+from blackbox_kd.json_text import write_text
 from blackbox_kd.schema import Context, Row
 from blackbox_kd.sdk.fields import ModelName, ReportedTable, TableName
 
@@ -115,11 +116,11 @@ def find_context(wanted: Shown, ctx: Context) -> list[Row] | Mapping[str, Any]:
 
 def _asks(row: Row) -> str:
     """What names the question of a row."""
-    return f"asks {row['instruction']}" if row.get("instruction") is not None else f"is {row.id}"
+    return f"asks {write_text(row['instruction'])}" if row.get("instruction") is not None else f"is {row.id}"
 
 
 def _words(row: Row) -> str:
     text = row.get("instruction")
     if text is None:
         raise DataError(f"examples.choose: nearest compares instructions, and row {row.id!r} has none")
-    return str(text)
+    return write_text(text)

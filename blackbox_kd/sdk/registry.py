@@ -56,6 +56,10 @@ class StepConfig(BaseModel):
         """Of the columns that the step's decorator names, those that its rows do not get with these fields."""
         return set()
 
+    def texts(self) -> set[str]:
+        """Columns with text that a student is to learn; `response`, `better` and `worse` always are."""
+        return set()
+
     def problems(self) -> list[tuple[str, str, str]]:
         """What is wrong between the fields: triples of a field, what is wrong, and the fix."""
         return []

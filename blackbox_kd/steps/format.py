@@ -2,19 +2,31 @@
 
 Reads    the prompt's variables, {completion}, {chosen}, {rejected}, {drop_context}, those that tasks name
 Writes   prompt, completion, chosen, rejected, task, weight, prompt_teacher
-Drops    empty completion, empty completion of task {task.name}, empty chosen or rejected, context in the student's prompt
+Drops    empty completion, empty completion of task {task.name}, empty chosen or rejected, label is false, context in the student's prompt
 Calls    none
 Source   TRL, conversational data: the loss is on the completion only; Tian et al. 2024, arXiv:2402.04616 (prefixed tasks); Snell et al. 2022, arXiv:2209.15189 (dropped context)
 """  # noqa: E501
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from blackbox_kd.analysis import leakage
-from blackbox_kd.sdk import Column, Context, Dropped, Field, Message, Outcome, PromptName, Row, StepConfig, row_step
+from blackbox_kd.sdk import (
+    Column,
+    Context,
+    Dropped,
+    Field,
+    Message,
+    Outcome,
+    PromptName,
+    Row,
+    StepConfig,
+    row_step,
+    write_text,
+)
 
 
 class Task(BaseModel):
@@ -88,6 +100,10 @@ class Config(StepConfig):
             self.completion = self.completion or "response"
         return self
 
+    def columns_after(self, columns: set[str]) -> set[str]:
+        """All columns but those that training would take in place of what the step writes."""
+        return columns - LEARNT
+
     def unwritten(self) -> set[str]:
         """Of the columns that the step can write, those that it does not write in this form."""
         found = {"chosen", "rejected"} if not self.preference else {"completion"}
@@ -101,6 +117,12 @@ class Config(StepConfig):
         return [("prompt", self.prompt, self.hint)]
 
 
+LEARNT = {"prompt", "completion", "chosen", "rejected", "messages", "conversations"}
+"""Columns that training knows by name: those that the data had are gone when the student's own are written."""
+LABELS = {"label": ("completion",), "kto_tag": ("completion", "output")}
+"""Columns by which data says whether an answer of its own is a good one, and what that answer is called."""
+
+
 @row_step(
     reads=["{completion}", "{chosen}", "{rejected}", "{drop_context}"],
     writes=["prompt", "completion", "chosen", "rejected", "task", "weight", "prompt_teacher"],
@@ -108,6 +130,7 @@ class Config(StepConfig):
         "empty completion",
         "empty completion of task {task.name}",
         "empty chosen or rejected",
+        "label is false",
         "context in the student's prompt",
     ],
 )
@@ -118,17 +141,29 @@ async def run(row: Row, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
         yield outcome
 
 
+def _put(row: Row, written: Mapping[str, list[Message]]) -> Row:
+    """The row with what the step writes, and without what training would take in its place."""
+    return Row({name: value for name, value in (row | written).items() if name in written or name not in LEARNT})
+
+
+def _is_bad(row: Row, column: str | None) -> bool:
+    """Whether a column holds an answer of the data that the data itself calls a bad one."""
+    return any(row.get(label) is False and column in answers for label, answers in LABELS.items())
+
+
 def _whole(row: Row, config: Config, ctx: Context) -> Outcome:
     prompt = ctx.render(config.prompt, row)
     if _shows_context(prompt, row, config):
         return Dropped(row, "context in the student's prompt")
     if not config.preference:
+        if _is_bad(row, config.completion):
+            return Dropped(row, "label is false")
         said = _write_reply(row, config.completion)
-        return row | {"prompt": prompt, "completion": said} if said else Dropped(row, "empty completion")
+        return _put(row, {"prompt": prompt, "completion": said}) if said else Dropped(row, "empty completion")
     chosen, rejected = _write_reply(row, config.chosen), _write_reply(row, config.rejected)
     if not (chosen and rejected):
         return Dropped(row, "empty chosen or rejected")
-    return row | {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+    return _put(row, {"prompt": prompt, "chosen": chosen, "rejected": rejected})
 
 
 def _of_tasks(row: Row, config: Config, ctx: Context) -> list[Outcome]:
@@ -136,21 +171,21 @@ def _of_tasks(row: Row, config: Config, ctx: Context) -> list[Outcome]:
     for task in config.tasks:
         own = row.child(task.name, {"task": task.name, "weight": task.weight})
         said = _write_reply(row, task.completion)
-        if not said:
-            found.append(Dropped(own, f"empty completion of task {task.name}"))
+        if not said or _is_bad(row, task.completion):
+            found.append(Dropped(own, f"empty completion of task {task.name}" if not said else "label is false"))
             continue
         prompt = _prefixed(ctx.render(task.prompt, row), task.prefix)
         if _shows_context(prompt, row, config):
             found.append(Dropped(own, "context in the student's prompt"))
         else:
-            found.append(own | {"prompt": prompt, "completion": said})
+            found.append(_put(own, {"prompt": prompt, "completion": said}))
     return found
 
 
 def _write_reply(row: Row, column: str | None) -> list[Message]:
     """What the assistant says, as TRL wants it; nothing if there is no text."""
-    text = row.get(str(column))
-    content = "" if text is None else str(text).strip()
+    value = row.get(str(column))
+    content = "" if value is None else write_text(value).strip()
     return [{"role": "assistant", "content": content}] if content else []
 
 

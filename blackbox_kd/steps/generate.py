@@ -112,6 +112,10 @@ class Config(SamplingConfig):
         """All columns, or those that `keep` names."""
         return columns if self.keep is None else {"id", *self.keep, *_LINEAGE}
 
+    def texts(self) -> set[str]:
+        """What the models reply."""
+        return {self.into}
+
     def shown_to_asked(self) -> list[tuple[str, str, bool]]:
         """The prompt."""
         return [("prompt", self.prompt, self.hint)]

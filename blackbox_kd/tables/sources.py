@@ -7,6 +7,7 @@ that replies paid for are found again.
 import glob
 import importlib.util
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -14,6 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blackbox_kd.errors import DataError, SetupError, did_you_mean
+from blackbox_kd.json_text import write_text
 from blackbox_kd.privacy import no_telemetry
 from blackbox_kd.schema import Row, digest
 from blackbox_kd.tables.readers import READERS, plain, read_file
@@ -24,6 +26,19 @@ GENERATED = ("instruction", "reference", "task", "metadata")
 """Columns that the generator writes; `answer: reasoning_gym` of the step `check` needs the last two."""
 _MOST_NAMES = 12
 """Names that a message lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the first rows of a table tell.
+
+    Args:
+        columns: names, `id` first.
+        filled: of these, the columns in which a row holds something.
+    """
+
+    columns: list[str]
+    filled: set[str]
 
 
 class TableSource(BaseModel):
@@ -100,17 +115,29 @@ def columns(source: TableSource, folder: Path) -> list[str] | None:
         DataError: the first rows cannot be read, or a column to rename is not there.
         SetupError: a package for the source is not installed.
     """
+    found = look_at_first(source, folder)
+    return None if found is None else found.columns
+
+
+def look_at_first(source: TableSource, folder: Path) -> Look | None:
+    """What the first rows of a table tell; None if only loading it would. Raises as `columns` does."""
     if source.hub is not None:
         _need("datasets", "hub:", "hub")
         return None
     if source.generator is not None:
         _need("reasoning_gym", "generator: reasoning_gym", "reasoning-gym")
-        found = list(GENERATED)
+        rows: list[dict[str, Any]] = [dict.fromkeys(GENERATED, "...")]
     else:
-        found = list(dict.fromkeys(name for row in islice(_all(source, folder), PEEK) for name in row))
-    _check_names(source.rename, found)
-    seen = [_name_in_rows(name, source.rename, found) for name in found]
-    return list(dict.fromkeys(["id", *(name for name in seen if name is not None)]))
+        rows = list(islice(_all(source, folder), PEEK))
+    _check_names(source.rename, list(dict.fromkeys(name for row in rows for name in row)))
+    return look_at(make_rows(rows, source.rename))
+
+
+def look_at(rows: Iterable[Row]) -> Look:
+    """What a table's first rows tell, as steps see them."""
+    first = list(islice(rows, PEEK))
+    names = dict.fromkeys(["id", *(name for row in first for name in row)])
+    return Look(list(names), {name for row in first for name, value in row.items() if value not in (None, "", [], {})})
 
 
 def make_rows(rows: Iterable[Mapping[str, Any]], rename: Mapping[str, str]) -> Iterator[Row]:
@@ -245,7 +272,7 @@ def _generated(source: TableSource) -> Iterator[dict[str, Any]]:
         extra = {"task_options": source.options} if source.options else {}
         yield {
             "instruction": entry["question"],
-            "reference": "" if entry["answer"] is None else str(entry["answer"]),
+            "reference": "" if entry["answer"] is None else write_text(entry["answer"]),
             "task": source.task,
             "metadata": plain({**entry["metadata"], **extra}, "metadata"),
         }

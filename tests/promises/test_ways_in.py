@@ -17,6 +17,7 @@ import pytest
 from blackbox_kd.errors import DataError
 from blackbox_kd.recipe import adhoc
 from blackbox_kd.runs import dataset
+from blackbox_kd.schema import Row
 from blackbox_kd.tables import sources
 from tests.support.runs import command, rows_of, write_rows
 from tests.support.tiny import tiny_model
@@ -262,3 +263,35 @@ def test_preferences_are_taught_to_an_adapter(trained_here: Path) -> None:
     assert (training["method"], training["rows"], training["warnings"]) == ("dpo", len(SUMS), [])
     assert training["preferences"]["margin"]["last"] > training["preferences"]["margin"]["first"]
     assert (trained_here / "runs/dpo/models/student/README.md").exists()
+
+
+def test_what_is_not_learnt_of_a_file_is_said_on_the_screen_and_in_the_report(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": ask, "completion": [assistant(say), user("Thanks"), assistant(say)], "label": n != 3, "source": "x"}
+        for n, (ask, say) in enumerate(SUMS)
+    ]
+    rows[0]["context"] = "Sums are easy."
+    write(tmp_path / "rows.jsonl", rows)
+    done = command(
+        tmp_path, "train", "--data", "rows.jsonl", "--student", tiny_model(), "--set", "steps.train.max_steps=1",
+        "--set", "steps.train.r=4",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    bad = "1 of 6 rows: left out: column 'label' is false: the answer is one that must not be learnt"
+    about = "1 of 6 rows: left out: column 'context' carries meaning that would be left out; put its text into the "
+    unused = "columns that are not used: source"
+    assert f"warning: {bad}\n" in done.stderr
+    assert f"warning: {about}" in done.stderr
+    assert f"warning: {unused}\n" in done.stderr
+    report = (tmp_path / "runs/train/report.md").read_text()
+    assert f"  - {bad}\n" in report
+    [training] = json.loads((tmp_path / "runs/train/report.json").read_text())["trainings"]
+    assert training["rows"] == 4
+
+
+def test_turns_that_are_not_learnt_are_counted_on_the_screen(tmp_path: Path) -> None:
+    say: list[str] = []
+    turns = [[user(ask), assistant(told), user("Thanks")] for ask, told in SUMS]
+    table = [Row({"id": str(n), "messages": each, "topic": "sums"}) for n, each in enumerate(turns)]
+    dataset.write_dataset(tmp_path, table, "sft", say=say.append)
+    assert say == ["6 of 6 rows: what follows the last answer is left out", "columns that are not used: topic"]

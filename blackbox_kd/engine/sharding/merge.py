@@ -70,7 +70,8 @@ def merge(
         write_recipe(run / "recipe.yaml", recipe)
         gather_losses(run, [stage.name for stage in found.led.stages])
         if found.led.rest is None:
-            dataset.write_dataset(run / "dataset", joined.last)
+            of_steps = recipe.written.get(joined.last.name, frozenset())
+            dataset.write_dataset(run / "dataset", joined.last, written=of_steps, say=say)
         written = build.write(run, facts)
         cards.write(run, recipe, written, [])
         if found.led.rest is not None:

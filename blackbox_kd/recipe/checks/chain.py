@@ -7,12 +7,13 @@ what a step's fields name is said by their marks, and what it reads and writes b
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from blackbox_kd import answers, models
 from blackbox_kd.errors import Problem, UserError, did_you_mean
 from blackbox_kd.recipe.checks import columns as recipe_columns
+from blackbox_kd.recipe.checks import learning as recipe_learning
 from blackbox_kd.recipe.checks import loops as recipe_loops
 from blackbox_kd.recipe.checks import models as recipe_models
 from blackbox_kd.recipe.checks import reports as recipe_reports
@@ -22,18 +23,31 @@ from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.recipe.yaml_source import Path as Place
 from blackbox_kd.recipe.yaml_source import quote
 from blackbox_kd.sandbox.prompt import from_here
+from blackbox_kd.schema import Row
 from blackbox_kd.sdk.fields import Reference, references, resolve
 from blackbox_kd.tables import sources
 
 
-def check(recipe: Recipe, problems: list[Problem], env: Mapping[str, str] = os.environ) -> None:
-    """Appends to `problems` all that is wrong between the fields of a recipe, and fills its prompts."""
+def check(
+    recipe: Recipe,
+    problems: list[Problem],
+    env: Mapping[str, str] = os.environ,
+    loaded: Mapping[str, Iterable[Row]] | None = None,
+) -> None:
+    """Appends to `problems` all that is wrong between the fields of a recipe, and fills its prompts.
+
+    Args:
+        recipe: the recipe.
+        problems: is added to.
+        env: where keys are looked up.
+        loaded: first rows of tables whose columns only loading tells, once they are loaded.
+    """
     flow = Flow(recipe, problems)
     recipe_columns.find_secrets(flow)
     for step in recipe.steps:
         for name in _outputs(step):
             flow.writers.setdefault(name, []).append(step)
-    _check_data(flow)
+    _check_data(flow, loaded or {})
     _check_models(flow, env)
     planned: dict[Place, PlannedStep] = {step.at: step for step in recipe.steps}
     for index, values in enumerate(recipe.head.steps):
@@ -43,10 +57,11 @@ def check(recipe: Recipe, problems: list[Problem], env: Mapping[str, str] = os.e
             _check_step(flow, planned["steps", index])
         else:
             flow.skip(index, values)
+    recipe_learning.check_end(flow)
     _check_unused(flow)
 
 
-def _check_data(flow: Flow) -> None:
+def _check_data(flow: Flow, loaded: Mapping[str, Iterable[Row]]) -> None:
     for name, values in flow.recipe.head.data.items():
         flow.tables[name] = None
         table = flow.recipe.data.get(name)
@@ -57,14 +72,15 @@ def _check_data(flow: Flow) -> None:
         if table is None:
             continue
         try:
-            columns = sources.columns(table, flow.recipe.folder)
+            seen = sources.look_at(loaded[name]) if name in loaded else sources.look_at_first(table, flow.recipe.folder)
         except (UserError, OSError) as error:
             what, expected, fix = _parts(_describe(error))
             at = next((field for field in ("path", "hub", "generator") if getattr(table, field)), "")
             at = "rename" if what.startswith("rename") else at
             flow.add(("data", name, at), f"data.{name}", what, expected, fix)
         else:
-            flow.tables[name] = None if columns is None else {*columns, "id"}
+            flow.tables[name] = None if seen is None else set(seen.columns)
+            flow.filled[name] = set() if seen is None else seen.filled
 
 
 def _describe(error: UserError | OSError) -> str:
@@ -125,6 +141,9 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
     recipe_columns.check(flow, planned, columns, named)
     recipe_columns.check_leaks(flow, planned)
     recipe_models.check_rows(flow, planned, columns if source not in flow.held_out else None, named)
+    recipe_learning.check_shown(flow, planned, source, columns, named)
+    if any(mention.kind == "student" for mention in named):
+        recipe_learning.check_answers(flow, planned, source, columns)
     recipe_reports.check(flow, planned, named)
     if planned.step.held_out and source in flow.deciding and planned.loop is None:
         loop = flow.deciding[str(source)]
@@ -212,6 +231,8 @@ def _write_columns(
     after = None
     if columns is not None:
         after = {*planned.config.columns_after(columns), *written, *(mention.value for mention in new)}
+    read = [source] if source is not None else getattr(planned.config, planned.step.merges or "")
+    recipe_learning.note_written(flow, planned, read, [*written, *(mention.value for mention in new)], after)
     _write_tables(flow, planned, source, after, named)
 
 

@@ -54,6 +54,9 @@ class Flow:
         secrets: columns that hold the right answer, or what was written with it in view; and why, in words.
         students: models that some step trains.
         writers: the steps that write each named table, in order.
+        filled: of each table of `data:`, the columns in which one of its first rows holds something.
+        written: of each table, the columns that steps have written into it.
+        texts: of those, the texts that a student is to learn.
     """
 
     recipe: Recipe
@@ -76,6 +79,9 @@ class Flow:
     secrets: dict[str, str] = field(default_factory=dict)
     students: set[str] = field(default_factory=set)
     writers: dict[str, list[PlannedStep]] = field(default_factory=dict)
+    filled: dict[str, set[str]] = field(default_factory=dict)
+    written: dict[str, set[str]] = field(default_factory=dict)
+    texts: dict[str, set[str]] = field(default_factory=dict)
 
     def names(self) -> str:
         """Tables that have a name, for messages."""
@@ -88,6 +94,10 @@ class Flow:
     def origins(self, names: Iterable[str]) -> set[str]:
         """Tables, and those that they were made of."""
         return {table for name in names for table in (name, *self.made_of.get(name, ()))}
+
+    def filled_of(self, name: str) -> set[str]:
+        """Columns in which the data that a table was made of holds something."""
+        return {column for table in self.origins([name]) for column in self.filled.get(table, ())}
 
     def skip(self, index: int | str, values: Any) -> None:
         """Passes a step that is wrong in itself: what it would write is unknown."""

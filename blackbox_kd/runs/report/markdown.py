@@ -152,6 +152,7 @@ def _training(report: Mapping[str, Any]) -> list[str]:
             text += f"{format_percent(accuracy['last'])} of the pairs in order; chosen texts "
             text += f"{entry['length_ratio']:.2f} times as long as rejected ones"
         lines += [text, *(f"  - warning: {escape_markdown(warning)}" for warning in entry.get("warnings", []))]
+        lines += [f"  - {escape_markdown(note)}" for note in entry.get("notes", [])]
     return ["## Training", "", *lines, ""] if lines else []
 
 

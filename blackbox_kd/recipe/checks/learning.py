@@ -1,0 +1,98 @@
+"""What a student would learn from a table: not the data's old answers where new ones were written, nor half a question.
+
+A training takes the columns that it knows by name (`formats`). Rows that came with them still have them after a model
+has answered anew; and of a row a prompt shows the columns that it names, and no others.
+"""
+
+from collections.abc import Container
+
+from blackbox_kd.errors import DataError
+from blackbox_kd.recipe.checks.flow import Columns, Flow
+from blackbox_kd.recipe.spec import PlannedStep
+from blackbox_kd.sdk.fields import Reference, references
+from blackbox_kd.tables import formats
+
+READY = ("preference", "preferred", "completion", "messages", "sharegpt")
+"""Shapes that whoever takes a data set would train on as they are; the others are columns beside what was written."""
+TEXTS = {"response", "better", "worse"}
+"""Columns that hold text to be learnt, whichever step writes them: those that `format` takes if it is told nothing."""
+
+
+def note_written(flow: Flow, planned: PlannedStep, read: list[str], new: list[str], after: Columns) -> None:
+    """Notes what steps have written into the tables of a step, and of that the texts that are to be learnt.
+
+    Args:
+        flow: the walk.
+        planned: the step.
+        read: tables that it reads.
+        new: columns that it writes.
+        after: columns that its rows have.
+    """
+    written = {name for table in read for name in flow.written.get(table, ())}.union(new)
+    texts = {name for table in read for name in flow.texts.get(table, ())}
+    texts |= planned.config.texts() | TEXTS.intersection(new)
+    tables = [mention.value for mention in references(planned.config) if mention.kind == "new table"]
+    for table in (*tables, planned.unnamed):
+        flow.written[table] = written if after is None else written & after
+        flow.texts[table] = texts if after is None else texts & after
+        flow.recipe.written[table] = frozenset(flow.written[table])
+
+
+def check_answers(flow: Flow, planned: PlannedStep, source: str | None, columns: Columns) -> None:
+    """Reports a training on answers that came with the data, though a step has written others."""
+    if source is not None and (found := _find_old_answers(flow, source, columns, formats.SHAPES)):
+        what = f"trains on {found[0]} as the data had it, not on {found[1]}, which an earlier step has written."
+        flow.report(planned, "step", what, "", f"put a step format before it, whose completion: names {found[1]}")
+
+
+def check_end(flow: Flow) -> None:
+    """Reports a recipe that trains nothing, and whose data set would hold answers that came with the data."""
+    steps = flow.recipe.steps
+    writers = [planned for planned in steps if not planned.step.aside]
+    trains = any(mention.kind == "student" for planned in steps for mention in references(planned.config))
+    if trains or not writers or flow.last is None:
+        return
+    if found := _find_old_answers(flow, flow.last, flow.tables.get(flow.last), READY):
+        what = f"the data set would hold {found[0]} as the data had it, not {found[1]}, which a step has written."
+        flow.report(writers[-1], "step", what, "", f"end with a step format, whose completion: names {found[1]}")
+
+
+def _find_old_answers(flow: Flow, table: str, columns: Columns, shapes: Container[str]) -> tuple[str, str] | None:
+    """The data's own answers that would be learnt from a table, and the texts that steps have written into it."""
+    texts = flow.texts.get(table)
+    if columns is None or not texts:
+        return None
+    try:
+        shape = formats.recognise(columns - {"id"})
+    except DataError:
+        return None
+    answers = formats.find_answers(shape)
+    if shape not in shapes or flow.written[table].intersection(answers):
+        return None
+    return " and ".join(map(repr, answers)), " and ".join(map(repr, sorted(texts)))
+
+
+def check_shown(flow: Flow, planned: PlannedStep, source: str | None, columns: Columns, named: list[Reference]) -> None:
+    """Reports columns of the data that belong to what is asked, and that no prompt of the student shows."""
+    names = [name for _, name, _ in planned.config.shown_to_student()]
+    prompts = [flow.recipe.prompts[name] for name in names if name in flow.recipe.prompts]
+    if source is None or columns is None or planned.step.held_out or not prompts:
+        return
+    shown = {name for prompt in prompts for name in prompt.names()}
+    shown |= {mention.value for mention in named if mention.kind == "column"}
+    at = planned.config.shown_to_student()[0][0]
+    for name in sorted((flow.filled_of(source) & columns) - flow.written.get(source, set()) - shown):
+        if name in (*formats.ASKED, *formats.UNUSABLE):
+            what = f"prompt {names[0]!r} does not show {name!r}, so the student would learn to answer without it."
+            fix = f"use a prompt that shows it, or drop_context: [{name}] if the student is to do without"
+            flow.report(planned, at, what, "", fix)
+        elif name in formats.THOUGHT and not _writes_anew(flow, planned, source):
+            what = f"{name!r} is the reasoning before an answer of the data, and would not be learnt."
+            flow.report(planned, "step", what, "", "train on the table as it is, or rename the column under data:")
+
+
+def _writes_anew(flow: Flow, planned: PlannedStep, source: str) -> bool:
+    """Whether the text that a step takes for the student's answer was written by a step."""
+    taken = {str(getattr(planned.config, name, None)) for name in ("completion", "chosen")}
+    taken |= {task.completion for task in getattr(planned.config, "tasks", ())}
+    return bool(taken & flow.written.get(source, set()))

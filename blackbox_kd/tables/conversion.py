@@ -1,0 +1,249 @@
+"""Rows of a known shape -> TRL's messages: what is asked, and the answer or the two answers that are learnt.
+
+What is learnt is the last turn of the assistant, and the prompt is all before it.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from blackbox_kd.errors import DataError
+from blackbox_kd.json_text import write_text
+from blackbox_kd.schema import Message
+from blackbox_kd.tables import rendered, turns
+from blackbox_kd.tables.formats import ASKED, LABELS, PAIRS, SHAPES, THOUGHT, UNUSABLE, find_answers, list_used
+from blackbox_kd.tables.turns import Notes, Turn
+
+_SPEAKERS = re.compile(r"(?:^|\n\n)(Human|Assistant):(.*?)(?=\n\n(?:Human|Assistant):|$)", re.DOTALL)
+"""The turns of a dialogue in one text, as HH-RLHF has them."""
+
+Converted = dict[str, Any]
+"""`prompt` and `completion` messages, or `prompt`, `chosen` and `rejected`; and the row's `weight` if it has one."""
+
+
+def convert(row: Mapping[str, Any], shape: str, notes: Notes | None = None) -> Converted:
+    """A row as `prompt` and `completion` messages (`prompt`, `chosen`, `rejected` for preferences).
+
+    Args:
+        row: the row, without the columns that are `beside` its conversation.
+        shape: its shape.
+        notes: is added to: what a person should know of the row though it is learnt from.
+
+    Raises:
+        DataError: there is nothing to learn from the row, or it holds what cannot be used; rows with the same fault
+            have the same message.
+    """
+    if shape not in SHAPES:
+        raise ValueError(f"unknown shape {shape!r}; known: {', '.join(SHAPES)}")
+    notes = Notes() if notes is None else notes
+    weight = _read_weight(row, shape)
+    _refuse(row, (name for name in (*ASKED, *THOUGHT, *UNUSABLE) if name not in list_used(shape)))
+    converted = _convert_pair(row, shape, notes) if shape in PAIRS else _convert_answer(row, shape, notes)
+    return {**converted, **weight}
+
+
+def _read_weight(row: Mapping[str, Any], shape: str) -> dict[str, float]:
+    """The weight of a row that has one.
+
+    Raises:
+        DataError: the row is one that must not be learnt, or the weight is no number.
+    """
+    for name, shapes in LABELS.items():
+        label = row.get(name)
+        if shape in shapes and (label is False or (isinstance(label, str) and label.strip().lower() == "false")):
+            raise DataError(f"column {name!r} is false: the answer is one that must not be learnt")
+    if _is_empty(row.get("weight")):
+        return {}
+    try:
+        weight = float(row["weight"])
+    except (TypeError, ValueError):
+        weight = -1.0
+    if not 0 <= weight < float("inf"):
+        raise DataError("column 'weight' holds something else than a number from 0 on")
+    if not weight:
+        raise DataError("column 'weight' is 0: the row is one that must not be learnt")
+    return {"weight": weight}
+
+
+def _refuse(row: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raises DataError if a column that the conversation has no place for holds something."""
+    for name in names:
+        if not _is_empty(row.get(name)):
+            fix = f"put its text into the prompt, or rename it to train without it: data.TABLE.rename.{name}=NAME"
+            what = "such as tools and images, cannot be learnt with" if name in UNUSABLE else "would be left out"
+            raise DataError(f"column {name!r} carries meaning that {what}; {fix}")
+
+
+def _convert_answer(row: Mapping[str, Any], shape: str, notes: Notes) -> Converted:
+    column = SHAPES[shape][0]
+    if shape == "completion":
+        row = _read_json(row, ("prompt", "completion"))
+        asked = _put_before(row, turns.read_column(row["prompt"], "prompt", "user", notes), notes)
+        said = turns.read_column(row["completion"], "completion", "assistant", notes)
+    elif shape in ("own", "alpaca"):
+        asked = _put_before(row, [Turn("user", _write_question(row))], notes)
+        said = turns.read_column(row[SHAPES[shape][1]], SHAPES[shape][1], "assistant", notes)
+    else:
+        whole = _read_rendered(row[column]) if shape == "text" else turns.read_conversation(row[column], column, notes)
+        asked, said = _last_turn(_put_before(row, whole, notes), notes)
+    reasoning = next((write_text(row[name]) for name in THOUGHT if not _is_empty(row.get(name))), "")
+    if reasoning and not said[-1].reasoning:
+        said = [*said[:-1], replace(said[-1], reasoning=reasoning)]
+    return {"prompt": _take_question(asked, notes), "completion": _take_reply(said)}
+
+
+def _write_question(row: Mapping[str, Any]) -> str:
+    """The instruction, and behind it the text that it is about."""
+    about = (write_text(row[name]) for name in ("context", "input") if not _is_empty(row.get(name)))
+    return "\n\n".join([turns.read_text(row["instruction"], "instruction"), *about])
+
+
+def _put_before(row: Mapping[str, Any], asked: list[Turn], notes: Notes) -> list[Turn]:
+    """Turns behind those of the columns `system` and `history`."""
+    asked = [*_read_history(row.get("history")), *asked]
+    system = next((row[name] for name in ("system", "system_prompt") if not _is_empty(row.get(name))), None)
+    if system is None:
+        return asked
+    if any(turn.role == "system" for turn in asked):
+        notes["the column 'system' is not used, as the conversation has a system message"] += 1
+        return asked
+    return [Turn("system", write_text(system)), *asked]
+
+
+def _read_history(value: Any) -> list[Turn]:
+    """Earlier questions and answers, as LLaMA-Factory has them: [[question, answer], ...].
+
+    Raises:
+        DataError: it is something else.
+    """
+    if _is_empty(value):
+        return []
+    pairs = turns.read_list(value) if isinstance(value, str) else value
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise DataError("column 'history' is no list of pairs: [[question, answer], ...]")
+    roles = ("user", "assistant")
+    return [Turn(role, write_text(text)) for pair in pairs for role, text in zip(roles, pair, strict=True)]
+
+
+def _read_rendered(text: Any) -> list[Turn]:
+    found = rendered.split_turns(turns.read_text(text, "text"))
+    if found is None:
+        raise DataError(
+            "column 'text' is no conversation with marks that are known (ChatML, [INST], ### Instruction:, Human: and "
+            "others), and plain text is not trained on; part it into prompt and completion"
+        )
+    return [Turn(*each) for each in found]
+
+
+def _read_json(row: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
+    """The row with turns in place of JSON texts of turns, as CSV has them, if all columns of `names` are such texts."""
+    texts = {name: row[name] for name in {"prompt", *names} if isinstance(row.get(name), str)}
+    read = {name: found for name, text in texts.items() if turns.is_list_of_turns(found := turns.read_list(text))}
+    return {**row, **read} if read.keys() >= set(names) else row
+
+
+def _convert_pair(row: Mapping[str, Any], shape: str, notes: Notes) -> Converted:
+    """A prompt with a better and a worse completion; either may repeat the prompt, as UltraFeedback's do."""
+    better, worse = find_answers(shape)
+    row = _read_json(row, (better, worse))
+    asked = _read_question(row, shape, notes)
+    if asked is None and isinstance(row[better], str) and isinstance(row[worse], str):
+        row = {**row, **_split_texts(row, better, worse)}
+        asked = [Turn("user", row["prompt"])] if row.get("prompt") is not None else None
+    sides = {name: turns.read_column(row[name], name, "assistant", notes) for name in (better, worse)}
+    replies = {name: _reply(found) for name, found in sides.items()}
+    before = [found[: len(found) - len(replies[name])] for name, found in sides.items()]
+    if before[0] != before[1]:
+        raise DataError(f"{better!r} and {worse!r} do not answer the same conversation")
+    if not (before[0] or asked):
+        turns.read_text(row.get("prompt"), "prompt")
+    chosen, rejected = _take_reply(replies[better], better), _take_reply(replies[worse], worse)
+    if chosen == rejected:
+        raise DataError(f"{better!r} and {worse!r} are the same")
+    prompt = _take_question(_put_before(row, before[0] or asked or [], notes), notes)
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+def _read_question(row: Mapping[str, Any], shape: str, notes: Notes) -> list[Turn] | None:
+    """What the two answers of a pair answer; None if they hold it themselves."""
+    if shape == "preferred":
+        given = row["input"]
+        if not isinstance(given, Mapping):
+            return turns.read_column(given, "input", "user", notes)
+        _refuse(given, UNUSABLE)
+        return turns.read_conversation(given.get("messages"), "input.messages", notes)
+    if row.get("instruction") is not None and row.get("prompt") is None:
+        return [Turn("user", _write_question(row))]
+    _refuse(row, ("context", "input"))
+    if row.get("prompt") is not None:
+        return turns.read_column(row["prompt"], "prompt", "user", notes)
+    column = next((name for name in ("conversations", "messages") if row.get(name) is not None), None)
+    return None if column is None else turns.read_conversation(row[column], column, notes)
+
+
+def _split_texts(row: Mapping[str, Any], better: str, worse: str) -> dict[str, Any]:
+    """Two texts without a prompt: turns where they are dialogues of HH-RLHF, else what they begin with alike.
+
+    TRL parts at the first character that differs; here the prompt ends with a whole word.
+    """
+    texts = {name: str(row[name]) for name in (better, worse)}
+    if all(text.lstrip().startswith("Human:") for text in texts.values()):
+        return {name: [_spoken(*turn) for turn in _SPEAKERS.findall(text)] for name, text in texts.items()}
+    if others := sorted(name for name, value in row.items() if isinstance(value, str) and name not in (*texts, "id")):
+        raise DataError(f"there is no column 'prompt'; is it one of {', '.join(others)}?")
+    prompt = os.path.commonprefix(list(texts.values())).rpartition(" ")[0]  # noqa: RUF071 - of texts, not of paths
+    if not prompt.strip():
+        raise DataError(f"there is no column 'prompt', and {better!r} and {worse!r} do not begin alike")
+    return {"prompt": prompt, **{name: text.removeprefix(prompt).strip() for name, text in texts.items()}}
+
+
+def _spoken(speaker: str, text: str) -> Message:
+    return {"role": {"Human": "user", "Assistant": "assistant"}[speaker], "content": text.strip()}
+
+
+def _reply(found: list[Turn]) -> list[Turn]:
+    """The assistant's turns at the end of a conversation."""
+    start = len(found)
+    while start and found[start - 1].role == "assistant":
+        start -= 1
+    return found[start:]
+
+
+def _last_turn(found: list[Turn], notes: Notes) -> tuple[list[Turn], list[Turn]]:
+    """The last turn of the assistant that says anything and may be learnt, and before it all that was asked."""
+    answers = [at for at, turn in enumerate(found) if turn.role == "assistant" and turn.says]
+    learnt = [at for at in answers if found[at].is_learnt]
+    if not learnt:
+        what = (
+            "has no turn of the assistant" if not answers else "has no turn of the assistant with another weight than 0"
+        )
+        raise DataError(f"the conversation {what}")
+    last = learnt[-1]
+    if last < len(found) - 1:
+        notes["what follows the last answer is left out"] += 1
+    if len(learnt) > 1:
+        notes["of several answers the last one is learnt, those before it are read"] += 1
+    return found[:last], [found[last]]
+
+
+def _take_question(found: list[Turn], notes: Notes) -> list[Message]:
+    if not any(turn.role == "user" and turn.says for turn in found):
+        raise DataError("the prompt has no turn of the user")
+    if any(turn.reasoning for turn in found):
+        notes["the reasoning of earlier answers is left out, as chat templates do"] += 1
+    return [turn.show() for turn in found]
+
+
+def _take_reply(found: list[Turn], column: str = "completion") -> list[Message]:
+    if not found or found[-1].role != "assistant" or not found[-1].says:
+        raise DataError("the completion does not end with a turn of the assistant")
+    if not found[-1].is_learnt:
+        raise DataError(f"column {column!r} ends with a turn of weight 0, which must not be learnt")
+    return [*(turn.show() for turn in found[:-1]), found[-1].teach()]
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether a column holds nothing, perhaps written as JSON."""
+    return value in (None, "", [], {}) or (isinstance(value, str) and value.strip() in ("", "[]", "{}", "null"))

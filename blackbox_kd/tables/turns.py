@@ -1,0 +1,174 @@
+"""Turns of a conversation, as OpenAI, ShareGPT and others write them -> messages of TRL.
+
+A turn is {role, content} or {from, value}. What else it holds is used, refused or told of: reasoning (`thinking`,
+`reasoning_content`) stands before the answer as `<think>...</think>`, a `weight` of 0 takes a turn from what is
+learnt, calls of tools and parts that are no text are refused, and other keys are counted as not used.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from blackbox_kd.errors import DataError
+from blackbox_kd.json_text import write_text
+from blackbox_kd.schema import Message
+from blackbox_kd.tables import rendered
+
+REASONING = ("reasoning_content", "thinking", "reasoning")
+"""What servers and data sets call the reasoning of a turn; the first one that holds text is taken."""
+_ROLES = {
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bing", "bard", "model"), "assistant"),
+    **dict.fromkeys(("system", "developer"), "system"),
+}
+"""What a speaker is called -> its role; ShareGPT's exports have names of their own."""
+_OF_TOOLS = {"tool", "function", "observation", "function_call", "tool_call", "tool_response", "ipython"}
+"""Speakers whose turns are calls of tools, or what tools answer."""
+_CALLS = ("tool_calls", "function_call", "tool_call_id")
+_READ = {"role", "from", "content", "value", "weight", *REASONING, *_CALLS}
+"""Keys of a turn that are read."""
+
+Notes = Counter[str]
+"""What became of rows that a person should know, and of how many: no row is lost by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn.
+
+    Args:
+        role: system, user or assistant.
+        content: its text.
+        reasoning: what the assistant thought before it.
+        is_learnt: whether its own weight lets it be learnt.
+    """
+
+    role: str
+    content: str
+    reasoning: str = ""
+    is_learnt: bool = True
+
+    @property
+    def says(self) -> bool:
+        """Whether there is any text in it."""
+        return bool(self.content.strip())
+
+    def show(self) -> Message:
+        """The turn where it is read."""
+        return {"role": self.role, "content": self.content}
+
+    def teach(self) -> Message:
+        """The turn where it is learnt: with its reasoning."""
+        return {"role": self.role, "content": put_reasoning_before(self.reasoning, self.content)}
+
+
+def put_reasoning_before(reasoning: str, answer: str) -> str:
+    """An answer behind the reasoning that led to it, as reasoning models write both."""
+    if not reasoning.strip() or answer.lstrip().startswith("<think>"):
+        return answer
+    return f"<think>\n{reasoning.strip()}\n</think>\n\n{answer}"
+
+
+def read_column(value: Any, column: str, role: str, notes: Notes) -> list[Turn]:
+    """A column as turns: a list of them, or a text, which is one turn of `role` or a conversation already rendered.
+
+    Raises:
+        DataError: it is empty, or a turn holds what cannot be used.
+    """
+    if is_list_of_turns(value):
+        return [_turn(turn, column, notes) for turn in value]
+    if isinstance(value, Mapping) and ("role" in value or "from" in value):
+        return [_turn(value, column, notes)]
+    text = read_text(value, column)
+    if rendered.is_marked(text) and (found := rendered.split_turns(text)):
+        whole = [Turn(*each) for each in found]
+        return whole[:-1] if role == "user" and not whole[-1].says else whole  # what asks the model to begin
+    return [Turn(role, text)]
+
+
+def read_conversation(value: Any, column: str, notes: Notes) -> list[Turn]:
+    """A column that holds a whole conversation, perhaps as JSON text.
+
+    Raises:
+        DataError: it is no list of turns.
+    """
+    if isinstance(value, str) and value.strip():
+        value = read_list(value)
+        if value is None:
+            raise DataError(f"column {column!r} holds text that is no JSON list of turns")
+    if not isinstance(value, list) or not value:
+        read_text(value, column)
+        raise DataError(f"column {column!r} is no list of turns")
+    return [_turn(turn, column, notes) for turn in value]
+
+
+def is_list_of_turns(value: Any) -> bool:
+    """Whether a value is a list of objects with a speaker each."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(turn, Mapping) and ("role" in turn or "from" in turn) for turn in value)
+    )
+
+
+def read_list(text: str) -> list[Any] | None:
+    """The list that a JSON text is; None if it is none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, list) else None
+
+
+def read_text(value: Any, column: str) -> str:
+    """The text of a column: JSON of what is none.
+
+    Raises:
+        DataError: it is empty.
+    """
+    if value is None or value == [] or (isinstance(value, str) and not value.strip()):
+        raise DataError(f"column {column!r} is empty")
+    return write_text(value)
+
+
+def _turn(turn: Any, column: str, notes: Notes) -> Turn:
+    if not isinstance(turn, Mapping):
+        raise DataError(f"column {column!r} has a turn that is no object")
+    speaker = turn.get("role", turn.get("from"))
+    named = speaker.strip().lower() if isinstance(speaker, str) else speaker
+    if named in _OF_TOOLS or any(turn.get(key) for key in _CALLS):
+        raise DataError(f"column {column!r} has tool calls, which messages of text cannot hold")
+    if not isinstance(named, str) or named not in _ROLES:
+        raise DataError(f"column {column!r} has a turn by {write_text(speaker)[:40]!r}; known: {', '.join(_ROLES)}")
+    for key in turn.keys() - _READ:
+        if turn[key] not in (None, "", [], {}):
+            notes[f"the key {key!r} of turns is not used"] += 1
+    content, thought = _content(turn.get("content", turn.get("value")), column)
+    reasoning = next((write_text(turn[key]) for key in REASONING if turn.get(key)), thought)
+    role = _ROLES[named]
+    return Turn(role, content, reasoning if role == "assistant" else "", _is_learnt(turn.get("weight"), column))
+
+
+def _is_learnt(weight: Any, column: str) -> bool:
+    """Whether a turn's weight lets it be learnt: OpenAI knows 0 and 1."""
+    if weight is None or (isinstance(weight, int | float) and weight in (0, 1)):
+        return weight is None or bool(weight)
+    raise DataError(f"column {column!r} has a turn of weight {write_text(weight)[:40]}; known: 0 and 1")
+
+
+def _content(content: Any, column: str) -> tuple[str, str]:
+    """The text of a turn, and the reasoning in it; OpenAI's lists of parts are joined."""
+    if isinstance(content, Mapping) and "type" in content:
+        content = [content]
+    if not isinstance(content, list):
+        return ("" if content is None else write_text(content)), ""
+    said: list[str] = []
+    thought: list[str] = []
+    for part in content:
+        kind = "text" if isinstance(part, Mapping) and isinstance(part.get("text"), str) else "thinking"
+        if not isinstance(part, Mapping) or not isinstance(part.get(kind), str):
+            raise DataError(f"column {column!r} has parts that are no text, such as images")
+        (said if kind == "text" else thought).append(part[kind])
+    return "".join(said), "".join(thought)

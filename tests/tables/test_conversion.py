@@ -1,0 +1,404 @@
+"""Rows of others -> prompt and completion."""
+
+import json
+from typing import Any
+
+import pytest
+
+from blackbox_kd.errors import DataError
+from blackbox_kd.tables.conversion import convert
+from blackbox_kd.tables.formats import list_ignored, recognise
+from blackbox_kd.tables.turns import Notes
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+def dialogue(*turns: str) -> str:
+    return "".join(f"\n\n{speaker}: {text}" for speaker, text in zip(["Human", "Assistant"] * 9, turns, strict=False))
+
+
+SYSTEM = {"role": "system", "content": "Be brief."}
+TAUGHT = {"prompt": [user("1 + 1?")], "completion": [assistant("2")]}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "1 + 1?", "completion": "2"},
+        {"prompt": [user("1 + 1?")], "completion": [assistant("2")]},
+        {"prompt": [user("1 + 1?")], "completion": "2"},
+        {"messages": [user("1 + 1?"), assistant("2")]},
+        {"messages": [user("1 + 1?"), assistant("2"), user("Thanks")]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "1 + 1?"}]}, assistant("2")]},
+        {"conversations": [{"from": "human", "value": "1 + 1?"}, {"from": "gpt", "value": "2"}]},
+        {"conversations": [user("1 + 1?"), assistant("2")]},
+        {"instruction": "1 + 1?", "output": "2", "input": ""},
+        {"instruction": "1 + 1?", "output": "2"},
+        {"instruction": "1 + 1?", "response": "2"},
+    ],
+)
+def test_every_shape_becomes_a_prompt_and_a_completion(row: dict[str, Any]) -> None:
+    assert convert(row, recognise(row)) == TAUGHT
+
+
+def test_the_input_of_alpaca_follows_the_instruction() -> None:
+    row = {"instruction": "Add.", "input": "1 + 1", "output": "2"}
+    assert convert(row, "alpaca")["prompt"] == [user("Add.\n\n1 + 1")]
+
+
+def test_the_last_turn_of_the_assistant_is_learnt_and_all_before_it_is_the_prompt() -> None:
+    turns = [SYSTEM, user("a"), assistant("b"), user("c"), assistant("d")]
+    assert convert({"messages": turns}, "messages") == {"prompt": turns[:4], "completion": turns[4:]}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"instruction": "1 + 1?", "response": "2"},
+        {"instruction": "1 + 1?", "output": "2"},
+        {"conversations": [{"from": "human", "value": "1 + 1?"}, {"from": "gpt", "value": "2"}]},
+    ],
+)
+def test_a_system_column_becomes_the_system_message(row: dict[str, Any]) -> None:
+    assert convert({**row, "system": "Be brief."}, recognise(row))["prompt"] == [SYSTEM, user("1 + 1?")]
+
+
+def test_a_conversation_keeps_its_own_system_message() -> None:
+    row = {"messages": [SYSTEM, user("a"), assistant("b")], "system": "Be long."}
+    assert convert(row, "messages")["prompt"] == [SYSTEM, user("a")]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "1 + 1?", "chosen": "2", "rejected": "3"},
+        {"prompt": [user("1 + 1?")], "chosen": [assistant("2")], "rejected": [assistant("3")]},
+        {
+            "prompt": "1 + 1?",
+            "chosen": [user("1 + 1?"), assistant("2")],
+            "rejected": [user("1 + 1?"), assistant("3")],
+        },
+        {"chosen": [user("1 + 1?"), assistant("2")], "rejected": [user("1 + 1?"), assistant("3")]},
+        {"chosen": dialogue("1 + 1?", "2"), "rejected": dialogue("1 + 1?", "3"), "source": "HH-RLHF"},
+        {"id": "r0", "chosen": "1 + 1? 2", "rejected": "1 + 1? 3", "score": 4},
+    ],
+)
+def test_preferences_become_a_prompt_and_two_completions(row: dict[str, Any]) -> None:
+    assert convert(row, recognise(row)) == {
+        "prompt": [user("1 + 1?")],
+        "chosen": [assistant("2")],
+        "rejected": [assistant("3")],
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"instruction": "a", "response": " "}, "column 'response' is empty"),
+        ({"instruction": None, "response": "b"}, "column 'instruction' is empty"),
+        ({"prompt": "a", "completion": []}, "column 'completion' is empty"),
+        ({"prompt": [SYSTEM], "completion": "b"}, "the prompt has no turn of the user"),
+        ({"prompt": "a", "completion": [user("b")]}, "the completion does not end with a turn of the assistant"),
+        ({"messages": [user("a")]}, "the conversation has no turn of the assistant"),
+        ({"messages": [user("a"), assistant("")]}, "the conversation has no turn of the assistant"),
+        ({"messages": [assistant("b")]}, "the prompt has no turn of the user"),
+        ({"messages": []}, "column 'messages' is empty"),
+        ({"messages": ["a"]}, "a turn that is no object"),
+        ({"messages": [user("a"), {"role": "bot", "content": "b"}]}, "a turn by 'bot'; known: user"),
+        ({"messages": [user("a"), {"role": "assistant", "tool_calls": [1]}]}, "tool calls"),
+        ({"messages": [user("a"), {"role": "tool", "content": "b"}]}, "tool calls"),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "parts that are no text"),
+        ({"prompt": "a", "chosen": "b", "rejected": "b"}, "'chosen' and 'rejected' are the same"),
+        ({"chosen": "b", "rejected": "c"}, "no column 'prompt', and 'chosen' and 'rejected' do not begin alike"),
+        ({"question": "a", "chosen": "It is b", "rejected": "It is c"}, "no column 'prompt'; is it one of question"),
+        ({"chosen": dialogue("a", "b"), "rejected": dialogue("x", "c")}, "do not answer the same conversation"),
+        (
+            {"chosen": [user("a"), assistant("b")], "rejected": [user("x"), assistant("c")]},
+            "do not answer the same conversation",
+        ),
+    ],
+)
+def test_a_row_with_nothing_to_learn_says_why(row: dict[str, Any], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        convert(row, recognise(row))
+
+
+def test_an_unknown_shape_is_the_callers_fault() -> None:
+    with pytest.raises(ValueError, match="unknown shape 'alpacca'; known: preference"):
+        convert({}, "alpacca")
+
+
+def test_a_dialogue_of_several_turns_is_answered_at_its_end() -> None:
+    before = ("Why: me?", "Because.\n\nReally.", "Human: that is no turn")
+    row = {"chosen": dialogue(*before, "Yes"), "rejected": dialogue(*before, "No")}
+    turns = [user(before[0]), assistant(before[1]), user(before[2])]
+    assert convert(row, "preference") == {"prompt": turns, "chosen": [assistant("Yes")], "rejected": [assistant("No")]}
+
+
+# What belongs to a question or an answer is used.
+
+TEXT = "Acme was founded in 1931."
+
+
+@pytest.mark.parametrize(
+    ("row", "question"),
+    [
+        ({"instruction": "Who?", "context": TEXT, "response": "Z."}, [user(f"Who?\n\n{TEXT}")]),
+        ({"instruction": "Who?", "input": TEXT, "response": "Z."}, [user(f"Who?\n\n{TEXT}")]),
+        ({"instruction": "Who?", "input": TEXT, "output": "Z."}, [user(f"Who?\n\n{TEXT}")]),
+        ({"instruction": "Who?", "context": "C", "input": "I", "output": "Z."}, [user("Who?\n\nC\n\nI")]),
+        (
+            {"instruction": "Who?", "output": "Z.", "history": [["Hi", "Hello"]], "system": "Be brief."},
+            [SYSTEM, user("Hi"), assistant("Hello"), user("Who?")],
+        ),
+        ({"prompt": "Who?", "completion": "Z.", "system": "Be brief."}, [SYSTEM, user("Who?")]),
+        ({"prompt": "Who?", "completion": "Z.", "history": '[["Hi", "Hello"]]'},
+         [user("Hi"), assistant("Hello"), user("Who?")]),
+        ({"messages": [user("Who?"), assistant("Z.")], "system_prompt": "Be brief."}, [SYSTEM, user("Who?")]),
+        ({"instruction": "Who?", "context": {"by": "Z"}, "response": "Z."}, [user('Who?\n\n{"by": "Z"}')]),
+        ({"instruction": 4, "response": "Z."}, [user("4")]),
+    ],
+    ids=["dolly", "input", "alpaca", "both", "history", "own_system", "own_history_as_json", "own_system_prompt",
+         "own_object", "own_number"],
+)  # fmt: skip
+def test_what_belongs_to_the_question_is_asked(row: dict[str, Any], question: list[dict[str, str]]) -> None:
+    assert convert(row, recognise(row)) == {"prompt": question, "completion": [assistant("Z.")]}
+
+
+THOUGHT = assistant("<think>\nThree and four.\n</think>\n\n7")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [user("3+4?"), {**assistant("7"), "reasoning_content": "Three and four."}]},
+        {"messages": [user("3+4?"), {**assistant("7"), "thinking": "Three and four.\n"}]},
+        {"conversations": [user("3+4?"), {**assistant("7"), "reasoning": "Three and four."}]},
+        {"prompt": "3+4?", "completion": [{**assistant("7"), "reasoning_content": "Three and four."}]},
+        {"instruction": "3+4?", "response": "7", "thinking": "Three and four."},
+        {"prompt": "3+4?", "completion": "7", "reasoning_content": "Three and four."},
+        {"messages": [user("3+4?"), assistant("7")], "thinking": "Three and four."},
+        {
+            "messages": [
+                user("3+4?"),
+                {"role": "assistant", "content": [{"type": "thinking", "thinking": "Three and four."}, {"text": "7"}]},
+            ]
+        },
+        {"messages": [user("3+4?"), {**assistant(THOUGHT["content"]), "thinking": "Three and four."}]},
+    ],
+    ids=["reasoning_content", "thinking", "own_reasoning", "completion", "column", "own_column", "own_beside_messages",
+         "own_part", "own_written_already"],
+)  # fmt: skip
+def test_reasoning_stands_before_the_answer_that_is_learnt(row: dict[str, Any]) -> None:
+    assert convert(row, recognise(row)) == {"prompt": [user("3+4?")], "completion": [THOUGHT]}
+
+
+def test_reasoning_of_earlier_answers_is_left_out_and_told() -> None:
+    notes = Notes()
+    turns = [user("a"), {**assistant("b"), "thinking": "c"}, user("d"), assistant("e")]
+    assert convert({"messages": turns}, "messages", notes)["prompt"] == [user("a"), assistant("b"), user("d")]
+    assert notes["the reasoning of earlier answers is left out, as chat templates do"] == 1
+
+
+@pytest.mark.parametrize(
+    ("turns", "learnt", "told"),
+    [
+        ([user("a"), assistant("b"), user("c")], "b", ["what follows the last answer is left out"]),
+        (
+            [user("a"), assistant("b"), user("c"), assistant("d")],
+            "d",
+            ["of several answers the last one is learnt, those before it are read"],
+        ),
+        (
+            [user("a"), assistant("b"), user("c"), {**assistant("d"), "weight": 0}],
+            "b",
+            ["what follows the last answer is left out"],
+        ),
+        ([user("a"), {**assistant("b"), "weight": 0}, user("c"), {**assistant("d"), "weight": 1}], "d", []),
+        ([{**user("a"), "name": "Ann"}, assistant("b")], "b", ["the key 'name' of turns is not used"]),
+        ([{"role": "Human", "content": "a"}, {"role": "GPT", "content": "b"}], "b", []),
+    ],
+    ids=["trailing question", "earlier answers", "weight 0", "own_weights", "own_name", "own_roles"],
+)
+def test_turns_that_are_not_learnt_are_told_of(turns: list[dict[str, Any]], learnt: str, told: list[str]) -> None:
+    notes = Notes()
+    assert convert({"messages": turns}, "messages", notes)["completion"] == [assistant(learnt)]
+    assert list(notes) == told
+
+
+def test_a_system_column_beside_a_system_message_is_told_of() -> None:
+    notes = Notes()
+    convert({"messages": [SYSTEM, user("a"), assistant("b")], "system": "Be long."}, "messages", notes)
+    assert list(notes) == ["the column 'system' is not used, as the conversation has a system message"]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"prompt": "a", "completion": "b", "label": False}, "column 'label' is false"),
+        ({"prompt": "a", "completion": "b", "label": "False"}, "column 'label' is false"),
+        ({"instruction": "a", "output": "b", "kto_tag": False}, "column 'kto_tag' is false"),
+        ({"messages": [user("a"), assistant("b")], "kto_tag": False}, "column 'kto_tag' is false"),
+        ({"prompt": "a", "completion": "b", "weight": 0}, "column 'weight' is 0"),
+        ({"prompt": "a", "completion": "b", "weight": "much"}, "column 'weight' holds something else than a number"),
+        ({"prompt": "a", "completion": "b", "weight": -1}, "column 'weight' holds something else than a number"),
+        ({"messages": [user("a"), {**assistant("b"), "weight": 0}]}, "no turn of the assistant with another weight"),
+        ({"messages": [user("a"), {**assistant("b"), "weight": 0.5}]}, "a turn of weight 0.5; known: 0 and 1"),
+        ({"prompt": "a", "completion": [{**assistant("b"), "weight": 0}]}, "ends with a turn of weight 0"),
+        ({"prompt": "a", "completion": "b", "context": TEXT}, "column 'context' carries meaning"),
+        ({"prompt": "a", "completion": "b", "input": TEXT}, "column 'input' carries meaning"),
+        ({"messages": [user("a"), assistant("b")], "context": TEXT}, "column 'context' carries meaning"),
+        ({"messages": [user("a"), assistant("b")], "history": [["q", "a"]]}, "column 'history' carries meaning"),
+        ({"messages": [user("a"), assistant("b")], "tools": [{"type": "function"}]}, "column 'tools' carries meaning"),
+        ({"instruction": "a", "output": "b", "images": ["a.png"]}, "column 'images' carries meaning"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "thinking": "t"}, "column 'thinking' carries meaning"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "context": TEXT}, "column 'context' carries meaning"),
+        ({"instruction": "a", "output": "b", "history": ["q", "a"]}, "no list of pairs"),
+        ({"messages": [user("a"), {"role": "assistant", "function_call": {"name": "f"}}]}, "tool calls"),
+        ({"conversations": [{"from": "function_call", "value": "{}"}]}, "tool calls"),
+        ({"text": "Once upon a time there was a king."}, "column 'text' is no conversation with marks"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_its_name(row: dict[str, Any], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        convert(row, recognise(row))
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"context": "", "input": None, "history": [], "tools": "[]", "images": []},
+        {"label": True},
+        {"label": 0},
+        {"weight": None},
+        {"own": TEXT},
+    ],
+    ids=["empty", "good label", "own_class_label", "own_no_weight", "own_other_name"],
+)
+def test_what_is_empty_or_means_nothing_stands_in_nobodys_way(extra: dict[str, Any]) -> None:
+    assert convert({"prompt": "1 + 1?", "completion": "2", **extra}, "completion") == TAUGHT
+
+
+def test_a_weight_is_the_rows() -> None:
+    assert convert({"prompt": "1 + 1?", "completion": "2", "weight": "0.5"}, "completion") == {**TAUGHT, "weight": 0.5}
+
+
+def test_what_is_said_of_the_datas_answer_is_not_said_of_the_one_in_its_place() -> None:
+    assert {"label", "kto_tag", "thinking"} <= list_ignored("own", {"response"})
+    assert "input" not in list_ignored("own", {"response"})
+    assert {"input", "label", "context", "tools"} <= list_ignored("completion", {"prompt", "completion"})
+    assert list_ignored("messages", set()) == set()
+
+
+# Preferences of other tools.
+
+PAIR = {"prompt": [user("1 + 1?")], "chosen": [assistant("2")], "rejected": [assistant("3")]}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {
+            "input": {"messages": [user("1 + 1?")], "tools": [], "parallel_tool_calls": True},
+            "preferred_output": [assistant("2")],
+            "non_preferred_output": [assistant("3")],
+        },
+        {
+            "conversations": [{"from": "human", "value": "1 + 1?"}],
+            "chosen": {"from": "gpt", "value": "2"},
+            "rejected": {"from": "gpt", "value": "3"},
+        },
+        {"messages": [user("1 + 1?")], "chosen": assistant("2"), "rejected": assistant("3")},
+        {"instruction": "1 + 1?", "chosen": "2", "rejected": "3"},
+        {"instruction": "1 +", "input": "1?", "chosen": "2", "rejected": "3"},
+        {"prompt": json.dumps([user("1 + 1?")]), **{side: json.dumps(PAIR[side]) for side in ("chosen", "rejected")}},
+    ],
+    ids=["OpenAI", "LLaMA-Factory", "own_messages", "alpaca", "alpaca with input", "own_csv"],
+)
+def test_preferences_of_other_tools_have_a_way_in(row: dict[str, Any]) -> None:
+    expected = PAIR if "input" not in row or "preferred_output" in row else {**PAIR, "prompt": [user("1 +\n\n1?")]}
+    assert convert(row, recognise(row)) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (
+            {
+                "input": {"messages": [user("a")], "tools": [{"type": "function"}]},
+                "preferred_output": [assistant("b")],
+                "non_preferred_output": [assistant("c")],
+            },
+            "column 'tools' carries meaning",
+        ),
+        (
+            {"input": {"messages": []}, "preferred_output": [assistant("b")], "non_preferred_output": []},
+            "column 'input.messages' is empty",
+        ),
+        (
+            {"conversations": [user("a")], "chosen": {"from": "gpt", "value": ""}, "rejected": assistant("c")},
+            "does not end with a turn of the assistant",
+        ),
+    ],
+)
+def test_a_preference_that_cannot_be_learnt_says_why(row: dict[str, Any], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        convert(row, recognise(row))
+
+
+# Conversations that are rendered already.
+
+TEXTS = {
+    "ChatML": (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n1 + 1?<|im_end|>\n"
+        "<|im_start|>assistant\n2<|im_end|>\n"
+    ),
+    "Llama 3": (
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\n1 + 1?<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n2<|eot_id|>"
+    ),
+    "Llama 2": "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\n1 + 1? [/INST] 2 </s>",
+    "Alpaca": "Be brief.\n\n### Instruction:\n1 + 1?\n\n### Response:\n2</s>",
+    "Guanaco": "### System: Be brief.\n### Human: 1 + 1?\n### Assistant: 2",
+    "own_Zephyr": "<|system|>\nBe brief.</s>\n<|user|>\n1 + 1?</s>\n<|assistant|>\n2</s>",
+    "own_Vicuna": "Be brief. USER: 1 + 1? ASSISTANT: 2</s>",
+    "own_HH": "\n\nSystem: Be brief.\n\nHuman: 1 + 1?\n\nAssistant: 2",
+}
+
+
+@pytest.mark.parametrize("form", TEXTS)
+def test_a_text_with_the_marks_of_a_template_is_a_conversation(form: str) -> None:
+    taught = {"prompt": [SYSTEM, user("1 + 1?")], "completion": [assistant("2")]}
+    assert convert({"text": TEXTS[form]}, recognise(["text"])) == taught
+
+
+def test_a_rendered_text_of_several_turns_is_learnt_at_its_end() -> None:
+    text = "<start_of_turn>user\na<end_of_turn>\n<start_of_turn>model\nb<end_of_turn>\n"
+    text += "<start_of_turn>user\nc<end_of_turn>\n<start_of_turn>model\nd<end_of_turn>\n"
+    assert convert({"text": text}, "text") == {
+        "prompt": [user("a"), assistant("b"), user("c")],
+        "completion": [assistant("d")],
+    }
+
+
+def test_the_input_of_a_rendered_instruction_belongs_to_it() -> None:
+    text = "### Instruction:\nAdd.\n\n### Input:\n1 + 1\n\n### Response:\n2"
+    assert convert({"text": text}, "text")["prompt"] == [user("Add.\n\n1 + 1")]
+
+
+def test_a_prompt_that_is_rendered_already_is_read_as_turns() -> None:
+    prompt = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n1 + 1?<|im_end|>\n<|im_start|>assistant\n"
+    taught = {"prompt": [SYSTEM, user("1 + 1?")], "completion": [assistant("2")]}
+    assert convert({"prompt": prompt, "completion": "2"}, "completion") == taught
+
+
+@pytest.mark.parametrize("text", ["What does <|im_start|> mean?", "### Instruction: is a heading", "Human: is a word"])
+def test_a_text_that_speaks_of_marks_is_a_text(text: str) -> None:
+    assert convert({"prompt": text, "completion": "2"}, "completion")["prompt"] == [user(text)]
