@@ -6,6 +6,7 @@ from typing import Any
 
 from blackbox_kd.analysis import statistics
 from blackbox_kd.errors import DataError
+from blackbox_kd.json_text import write_text
 from blackbox_kd.schema import AnswerKind, Row
 
 Answered = Mapping[str, Mapping[str, Row]]
@@ -27,7 +28,7 @@ def accuracy(rows: Sequence[Row], by: Sequence[str] = ()) -> dict[str, Any]:
     for column in by:
         groups: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
-            groups[str(row[column])].append(row)
+            groups[write_text(row[column])].append(row)
         slices = {value: accuracy(group) for value, group in sorted(groups.items())}
         found.setdefault("slices", {})[column] = slices
     return found

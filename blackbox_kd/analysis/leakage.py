@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from blackbox_kd.analysis.similarity import UNSPACED
+from blackbox_kd.json_text import write_text
 
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _LETTER = rf"[^\W{UNSPACED}]"
@@ -32,7 +33,7 @@ def texts(value: Any) -> list[str]:
         return [text for item in value.values() for text in texts(item)]
     if isinstance(value, list | tuple):
         return [text for item in value for text in texts(item)]
-    return [str(value)]
+    return [write_text(value)]
 
 
 def _plain(text: str) -> str:

@@ -53,8 +53,8 @@ class Comparison:
 
 async def judge(
     row: Row,
-    a: object,
-    b: object,
+    a: str,
+    b: str,
     ask: Ask,
     *,
     scale: verdicts.Scale = SCALE,
@@ -75,7 +75,7 @@ async def judge(
         found = verdicts.read_labelled(text, ANSWERS, scale)
         return found[ANSWERS[0]], found[ANSWERS[1]]
 
-    def show(first: object, second: object) -> Row:
+    def show(first: str, second: str) -> Row:
         return row | verdicts.show({"candidate_1": first, "candidate_2": second}, criteria or {}, scale)
 
     a_first, b_first = await all_of(ask(show(a, b), read), ask(show(b, a), read))

@@ -22,13 +22,13 @@ _MARKUP = str.maketrans({"*": None, "`": None, "#": None, ">": None, "_": " ", "
 SHOWN_CHARS = 80
 
 
-def show(texts: Mapping[str, object], criteria: Mapping[str, str], scale: Scale) -> dict[str, Any]:
+def show(texts: Mapping[str, str], criteria: Mapping[str, str], scale: Scale) -> dict[str, Any]:
     """What a judge's prompt gets to show texts, by their variables.
 
     `fence` is a code for the marks around each text: none of them can hold it, so none can end its own mark.
     """
     low, high = scale
-    fence = digest(sorted(map(str, texts.values())), 12)
+    fence = digest(sorted(texts.values()), 12)
     return {**texts, "criteria": criteria, "low": low, "high": high, "fence": fence}
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from blackbox_kd.errors import SetupError
+from blackbox_kd.json_text import write_text
 from blackbox_kd.schema import AnswerKind
 
 
@@ -43,7 +44,7 @@ def judge(name: str, text: str, reference: object, row: Mapping[str, Any]) -> tu
     """
     answer = kind(name).read(text, row)
     # Compared even if there is no answer: `same` is what finds a reference that cannot be read.
-    right = kind(name).same(answer or "", "" if reference is None else str(reference), row)
+    right = kind(name).same(answer or "", "" if reference is None else write_text(reference), row)
     return answer, right and answer is not None
 
 

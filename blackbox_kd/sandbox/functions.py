@@ -7,6 +7,8 @@ RE2's, whose time is linear in the text.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from blackbox_kd.json_text import write_text
+
 _LONGEST_REPETITION = 100_000
 _MOST_DIGITS = 15
 
@@ -126,11 +128,12 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "min": _smallest,
     "max": _largest,
     "sum": lambda numbers, /: sum(numbers),
-    "text": lambda value, /: str(value),
+    "text": lambda value, /: write_text(value),
 }
 """What an expression may call, besides column('name') for a column whose name is no word of Python's.
 
-`words` counts words; `matches` searches by an RE2 pattern; `number` turns text into a number.
+`words` counts words; `matches` searches by an RE2 pattern; `number` turns text into a number, `text` anything into
+text: JSON of all that is none.
 """
 HELPERS: dict[str, Callable[..., Any]] = {
     "<column>": _column,

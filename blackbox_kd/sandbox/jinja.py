@@ -13,16 +13,25 @@ from typing import Any
 import jinja2
 from jinja2 import nodes
 from jinja2.exceptions import SecurityError
+from jinja2.filters import make_attrgetter
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
+from blackbox_kd.json_text import write_json, write_text
 from blackbox_kd.sandbox.limits import LONGEST, MOST, MOST_OF_METHODS, bits, weight
 
 GLOBALS = ("range", "namespace", "joiner", "cycler", "dict")
 """Functions that templates may call. Jinja's `lipsum` is not among them: it makes text of any length."""
 NO_FILTERS = ("random", "pprint", "urlize", "xmlattr")
 """Filters that templates do not have: a prompt is the same each time it is rendered, and no page of HTML."""
+OF_TEXT = frozenset(
+    """
+    capitalize center e escape forceescape indent lower replace safe string striptags title trim truncate upper
+    wordcount wordwrap
+    """.split()  # noqa: SIM905 - as below
+)
+"""Filters that make a text of whatever they are given: it is the text that the value has in a prompt."""
 WORK = 5 * LONGEST
 """The most characters of all texts that one rendering makes on its way, what it throws away included."""
 SECONDS = 5.0
@@ -63,9 +72,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(["**", "*", "%", "+"])
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(undefined=jinja2.StrictUndefined, autoescape=False, **options)
+        super().__init__(undefined=jinja2.StrictUndefined, autoescape=False, finalize=_show, **options)
         self.globals = {name: self.globals[name] for name in GLOBALS} | {"namespace": _Namespace}
-        kept = {name: filter for name, filter in self.filters.items() if name not in NO_FILTERS}
+        own = {"join": _join_items, "tojson": write_json}
+        kept = {name: filter for name, filter in (self.filters | own).items() if name not in NO_FILTERS}
         self.filters = {name: self._counted(name, filter) for name, filter in kept.items()}
         self.filters |= {_PASSES: self._passes, _MADE: self._made, _JOINED: self._join}
         self._begin()
@@ -123,7 +133,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return value
 
     def _join(self, parts: Iterable[Any]) -> str:
-        return self.concat(map(str, parts))
+        return self.concat(write_text(_show(part)) for part in parts)
 
     def _counted(self, name: str, filter: Callable[..., Any]) -> Callable[..., Any]:
         """A filter that is looked at before it works, and its result after."""
@@ -133,6 +143,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         @functools.wraps(filter)
         def counted(*given: Any, **named: Any) -> Any:
             arguments = [list(arg) if isinstance(arg, Iterator) and most else arg for arg in given[passed:]]
+            if name in OF_TEXT and arguments:
+                arguments[0] = _show(arguments[0])
+            elif name == "format":
+                arguments[1:] = [_show_unless_number(value) for value in arguments[1:]]
+                named = {key: _show_unless_number(value) for key, value in named.items()}
             if most is not None:
                 self._count(most(*arguments, **named))
             return self._made(filter(*given[:passed], *arguments, **named))
@@ -168,6 +183,23 @@ class Sandbox(ImmutableSandboxedEnvironment):
             args = tuple(list(arg) if isinstance(arg, Iterator) else arg for arg in args)
             self._count(MOST_OF_METHODS[name](owner, *args, **kwargs))
         return self._made(super().call(context, obj, *args, **kwargs))
+
+
+def _show(value: Any) -> Any:
+    """What a template writes of a value: JSON of all that is no text. What is undefined still fails when it is used."""
+    return value if isinstance(value, str | jinja2.Undefined) else write_text(value)
+
+
+@jinja2.pass_environment
+def _join_items(environment: jinja2.Environment, items: Iterable[Any], between: str = "", attribute: Any = None) -> str:
+    """Jinja's filter, with items that are no text as JSON."""
+    of_item = make_attrgetter(environment, attribute) if attribute is not None else _show
+    return write_text(between).join(str(_show(of_item(item))) for item in items)
+
+
+def _show_unless_number(value: Any) -> Any:
+    """A number for `%d` as it is, what a template writes of anything else."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else _show(value)
 
 
 _PASSES, _MADE, _JOINED = "#passes", "#made", "#joined"

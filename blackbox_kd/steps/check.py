@@ -8,8 +8,7 @@ Source   Magister et al. 2023, arXiv:2212.08410 (only chains that end in the rig
 """
 
 from blackbox_kd import answers
-from blackbox_kd.analysis import equations
-from blackbox_kd.sdk import Answer, Column, Context, NewColumn, Row, StepConfig, row_step
+from blackbox_kd.sdk import Answer, Column, Context, NewColumn, Row, StepConfig, row_step, write_text
 
 
 class Config(StepConfig):
@@ -21,8 +20,6 @@ class Config(StepConfig):
     """Column with the right answer."""
     of: Column = "response"
     """Column with the text that states the answer."""
-    fix_arithmetic: bool = False
-    """Whether wrong results of equations in the text are mended by calculation before the answer is read."""
     answer_as: NewColumn = "answer"
     """Column that the answer is written to; give it a name where two texts of a row are checked."""
     correct_as: NewColumn = "correct"
@@ -31,7 +28,6 @@ class Config(StepConfig):
 
 @row_step(reads=["{of}", "{against}"], writes=["{answer_as}", "{correct_as}"])
 async def run(row: Row, config: Config, ctx: Context) -> Row:
-    if config.fix_arithmetic:
-        row = row | {config.of: equations.fix(str(row[config.of]))}
-    answer, correct = answers.judge(config.answer, str(row[config.of]), row[config.against], row)
+    text = "" if row[config.of] is None else write_text(row[config.of])
+    answer, correct = answers.judge(config.answer, text, row[config.against], row)
     return row | {config.answer_as: answer, config.correct_as: correct}

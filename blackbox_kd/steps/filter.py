@@ -33,6 +33,7 @@ from blackbox_kd.sdk import (
     expressions,
     row_step,
     table_step,
+    write_text,
 )
 
 FORMS = ("keep", "novelty", "well_formed", "leaks", "share")
@@ -155,13 +156,13 @@ async def run(row: Row, config: Config, ctx: Context) -> Row | Dropped:
     if config.keep is not None:
         return row if expressions.parse(config.keep)(row) else Dropped(row, f"not ({config.keep})")
     if config.leaks is not None:
-        text, answer = str(row[config.leaks.within]), str(_of(row, config.leaks.answer))
+        text, answer = _shown(row[config.leaks.within]), _shown(row[config.leaks.answer])
         return Dropped(row, "answer leaked") if leakage.holds(text, answer) else row
-    return _well_formed(row, str(row[str(config.well_formed)]).strip(), config)
+    return _well_formed(row, _shown(row[str(config.well_formed)]).strip(), config)
 
 
-def _of(row: Row, column: str) -> object:
-    return "" if row[column] is None else row[column]
+def _shown(value: object) -> str:
+    return "" if value is None else write_text(value)
 
 
 def _well_formed(row: Row, text: str, config: Config) -> Row | Dropped:
@@ -212,7 +213,7 @@ def _novel(table: Table, config: Novelty, ctx: Context) -> Iterator[Outcome]:
 
 def _text(row: Row, config: Novelty) -> str:
     """The text that is compared; "" if it is empty or missing."""
-    return str(row.get(config.column) or "").strip()
+    return _shown(row.get(config.column)).strip()
 
 
 def _others(name: str, config: Novelty, ctx: Context) -> list[Row]:
@@ -230,14 +231,14 @@ def _others(name: str, config: Novelty, ctx: Context) -> list[Row]:
 
 def _limit_share(table: Table, config: Share | None) -> Iterator[Outcome]:
     assert config is not None
-    sizes = Counter(str(row[config.of]) for row in table if config.of in row)
+    sizes = Counter(write_text(row[config.of]) for row in table if config.of in row)
     most = _cap(list(sizes.values()), config.max)
     kept: Counter[str] = Counter()
     for row in table:
         if config.of not in row:
             yield Failed(row, "data", f"column {config.of!r} is missing, which names the seed")
             continue
-        seed = str(row[config.of])
+        seed = write_text(row[config.of])
         kept[seed] += 1
         yield row if kept[seed] <= most else Dropped(row, "too many of a seed")
 

@@ -34,6 +34,7 @@ from blackbox_kd.sdk import (
     all_of,
     find_named_twice,
     row_step,
+    write_text,
 )
 
 QUALITY = {"quality": "how well the answer does what the task asks for"}
@@ -286,10 +287,10 @@ def _hinted(row: Row, config: Config) -> Row:
     return row | {"hint": row[config.hint]} if config.hint else row
 
 
-def _text(row: Row, column: str | None) -> object:
+def _text(row: Row, column: str | None) -> str:
     if row[str(column)] is None:
         raise DataError(f"column {column!r} is empty, so that there is nothing to judge")
-    return row[str(column)]
+    return write_text(row[str(column)])
 
 
 def _base(model: str) -> str:

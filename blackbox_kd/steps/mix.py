@@ -36,6 +36,7 @@ from blackbox_kd.sdk import (
     Table,
     TableName,
     table_step,
+    write_text,
 )
 from blackbox_kd.tables.sampling import Ids, share_out
 
@@ -194,8 +195,8 @@ def _by_gap(pools: Pools, rows: int | None, config: Gap, ctx: Context) -> Iterat
         row = candidate.row
         if config.by not in row:
             yield Failed(row, "data", f"column {config.by!r} is missing, by which rows are drawn")
-        elif str(row[config.by]) in gaps:
-            domains[str(row[config.by])].append(candidate)
+        elif (domain := write_text(row[config.by])) in gaps:
+            domains[domain].append(candidate)
         else:
             yield Dropped(row, "domain not evaluated")
     counts = share_out({domain: weights[domain] for domain in gaps if domain in domains}, rows or 0)

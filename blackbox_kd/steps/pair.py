@@ -30,6 +30,7 @@ from blackbox_kd.sdk import (
     Table,
     expressions,
     table_step,
+    write_text,
 )
 
 ROUNDING = 1e-9
@@ -156,7 +157,7 @@ def _of_groups(table: Table, config: Config) -> Iterator[Outcome]:
     groups: dict[str, list[Candidate]] = defaultdict(list)
     for row in table:
         try:
-            text, name = _text(row, config.of), str(_value(row, config.per))
+            text, name = _text(row, config.of), write_text(_value(row, config.per))
             if text:
                 groups[name].append(Candidate(row, text, _number(str(config.rank), row)))
             else:
@@ -219,7 +220,7 @@ def _columns(better: str, worse: str, gap: float | None) -> dict[str, str | floa
 
 def _text(row: Row, column: str | None) -> str:
     value = _value(row, column)
-    return "" if value is None else str(value).strip()
+    return "" if value is None else write_text(value).strip()
 
 
 def _value(row: Row, column: str | None) -> object:

@@ -30,6 +30,7 @@ from blackbox_kd.sdk import (
     StepConfig,
     all_of,
     row_step,
+    write_text,
 )
 
 
@@ -63,7 +64,7 @@ class Config(StepConfig):
 
 @row_step(reads=["{of}"], writes=["{into}", "{mean}", "{tokens}"])
 async def run(row: Row, config: Config, ctx: Context) -> Row | Failed:
-    text = str(row[config.of]).strip()
+    text = "" if row[config.of] is None else write_text(row[config.of]).strip()
     if not text:
         return Failed(row, "empty", f"column {config.of!r} holds no text")
     before = ctx.render(config.prompt, row)

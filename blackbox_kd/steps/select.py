@@ -31,6 +31,7 @@ from blackbox_kd.sdk import (
     Table,
     TableName,
     table_step,
+    write_text,
 )
 
 ONLY = {
@@ -168,7 +169,7 @@ def _is_point(value: Any, size: int) -> bool:
 
 
 def _is_empty(value: Any) -> bool:
-    return value is None or not str(value).strip()
+    return value is None or not write_text(value).strip()
 
 
 def _selected(rows: list[Row], config: Config, ctx: Context) -> Iterator[Outcome]:
@@ -177,7 +178,7 @@ def _selected(rows: list[Row], config: Config, ctx: Context) -> Iterator[Outcome
     if config.per is not None:
         groups: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
-            groups[str(row[config.per])].append(row)
+            groups[write_text(row[config.per])].append(row)
         # Votes are of a group, and so is what is picked by them: of its rows, the first stands for it.
         most = config.best or 1
         kept = {row.id for group in groups.values() for row in ranked(group, most)}
@@ -204,7 +205,7 @@ def _by_rank(config: Config, ctx: Context) -> Ranked:
         if config.by == "random":
             rows = sorted(rows, key=lambda row: ctx.rng("select", row.id).random())
         elif config.by in ("shortest", "longest"):
-            rows = sorted(rows, key=lambda row: len(str(row[column])), reverse=config.by == "longest")
+            rows = sorted(rows, key=lambda row: len(write_text(row[column])), reverse=config.by == "longest")
         elif config.by != "first":
             rows = sorted(rows, key=lambda row: float(row[column]), reverse=config.by == "top")
         return rows[:most]
@@ -218,7 +219,7 @@ def _k_center(rows: list[Row], config: Config, ctx: Context) -> Ranked:
     place = {row.id: number for number, row in enumerate(rows)}
 
     def ranked(within: list[Row], most: int) -> list[Row]:
-        if config.votes is not None and len({row[str(config.per)] for row in within}) == 1:
+        if config.votes is not None and len({write_text(row[str(config.per)]) for row in within}) == 1:
             return within[:most]
         numbers = [place[row.id] for row in within] + list(range(len(rows), len(rows) + len(labelled)))
         start = ctx.rng("kcenter", within[0].id).randrange(len(within))
@@ -257,25 +258,29 @@ def _points(rows: list[Row], config: Config) -> Any:
     if config.votes is not None:
         votes: dict[str, Counter[str]] = defaultdict(Counter)
         for row in rows:
-            votes[str(row[str(config.per)])][str(row[config.votes])] += 1
-        return distributions([votes[str(row[str(config.per)])] for row in rows])
+            votes[write_text(row[str(config.per)])][write_text(row[config.votes])] += 1
+        return distributions([votes[write_text(row[str(config.per)])] for row in rows])
     values = [row[str(config.column)] for row in rows]
     if values and isinstance(values[0], list):
         import numpy as np
 
         return np.array([[float(item) for item in value] for value in values])
-    return text_vectors([str(value) for value in values])
+    return text_vectors([write_text(value) for value in values])
+
+
+def _query(value: Any) -> str:
+    return "" if value is None else write_text(value)
 
 
 def _retrieved(rows: list[Row], config: Config, ctx: Context) -> Iterator[Row]:
     column, into = str(config.column), str(config.into)
     index = _usable(str(config.index), lambda row: column in row, f"the column {column!r}", ctx)
-    texts = [str(row[column] or "") for row in index]
+    texts = [_query(row[column]) for row in index]
     words = [set(tokens(text)) for text in texts]
     same = Counter(texts)
     found = Bm25(texts)
     for row in rows:
-        query = str(row[column] or "")
+        query = _query(row[column])
         asked = set(tokens(query))
         most = config.count or 3
         numbers = found.nearest(query, most if config.own else most + same[query])

@@ -274,9 +274,6 @@ CASES: dict[str, Case] = {
     "check.of": runs("check", column("answer"), ["0"] * 5, "steps.0.of=draft"),
     "check.answer_as": runs("check", lambda it: it.rows[0].get("said"), "1", "steps.0.answer_as=said"),
     "check.correct_as": runs("check", lambda it: it.rows[0].get("is_right"), True, "steps.0.correct_as=is_right"),
-    "check.fix_arithmetic": runs(
-        "check", lambda it: "1 + 1 = 2." in it.rows[0]["response"], True, "steps.0.fix_arithmetic=true"
-    ),
     "evaluate.models": runs("evaluate", count, 8, "models.other={provider: scripted}", "steps.0.models=[right, other]"),
     "evaluate.prompt": runs("evaluate asked", looks.asked, "In short: What is 40 + 1?", "steps.0.prompt=short"),
     "evaluate.answer": runs("evaluate", evaluation("right"), 0, "steps.0.answer=exact"),
@@ -357,10 +354,10 @@ CASES: dict[str, Case] = {
         before="steps.0.context={table: train}",
     ),
     "generate.context.evaluation": runs(
-        "told", looks.asked, lambda it: "'table': 'shots'" in it, "steps.2.context.evaluation=shots"
+        "told", looks.asked, lambda it: '"table": "shots"' in it, "steps.2.context.evaluation=shots"
     ),
     "generate.context.model": runs(
-        "told", looks.asked, lambda it: "'model': 'other'" in it, "steps.2.context.model=other"
+        "told", looks.asked, lambda it: '"model": "other"' in it, "steps.2.context.model=other"
     ),
     "generate.examples.choose": runs(
         "shown", lambda it: len(looks.shown(it)), lambda it: it > 1, "steps.0.examples.choose=random"

@@ -119,7 +119,7 @@ ORDINARY = {
     "{% for row in rows %}{{ loop.index }}/{{ loop.length }}{{ '' if loop.last else ' ' }}{% endfor %}": "1/2 2/2",
     "{% for key, value in rows[0].items() %}{{ key }}={{ value }}{% endfor %}": "a=1",
     "{% for row in rows if row.a > 1 %}{{ row.a }}{% else %}none{% endfor %}": "2",
-    "{{ text|replace('x', 'yz')|upper }} {{ text.replace('x', '') ~ 1 ~ none }}": "YZ 1None",
+    "{{ text|replace('x', 'yz')|upper }} {{ text.replace('x', '') ~ 1 ~ none }}": "YZ 1null",
     "{{ '%5.1f|%s'|format(2.25, text) }}": "  2.2|x",
     "{{ rows|tojson(2) }}": '[\n  {\n    "a": 1\n  },\n  {\n    "a": 2\n  }\n]',
     "{{ ('a' + 'b', 'c')|join }}{{ [1] + [2] }}{{ {'a': text}.a }}": "abc[1, 2]x",

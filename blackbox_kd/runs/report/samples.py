@@ -1,10 +1,10 @@
 """Rows of a run to read: a few of each table, in Markdown."""
 
-import json
 from collections.abc import Iterator, Mapping
 from itertools import islice, pairwise
 from typing import Any
 
+from blackbox_kd.json_text import write_text
 from blackbox_kd.printable import escape_markdown, escape_text, quote_code
 from blackbox_kd.schema import Row
 from blackbox_kd.tables.stored import StoredTable
@@ -98,5 +98,5 @@ def _text(value: Any) -> str:
         turns = [(turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))) for turn in value]
         text = "\n".join(f"{role}: {said}" for role, said in turns)
     else:
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        text = write_text(value)
     return text.strip() if len(text) <= LONGEST else f"{text[:LONGEST].strip()} [...]"

@@ -1,0 +1,246 @@
+"""A value that is no text is JSON wherever text is wanted of it: in every step, in prompts, in expressions, in rows."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blackbox_kd.analysis import leakage
+from blackbox_kd.analysis.accuracy import accuracy
+from blackbox_kd.runs.dataset import write_dataset
+from blackbox_kd.sandbox import expressions
+from blackbox_kd.sandbox.prompt import Prompt
+from blackbox_kd.schema import Dropped, Message, Row
+from blackbox_kd.sdk import few_shot
+from blackbox_kd.steps import check, evaluate, filter, generate, judge, mix, pair, score, select, split
+from blackbox_kd.steps import format as format_step
+from tests.support.fakes import FakeContext, outcomes, rows
+from tests.support.runs import rows_of
+
+OBJECT = {"total": 3, "paid": True, "note": None, "who": "Zoë's"}
+AS_JSON = '{"total": 3, "paid": true, "note": null, "who": "Zoë\'s"}'
+VALUES = [
+    pytest.param(OBJECT, AS_JSON, id="object"),
+    pytest.param([1, "a", None], '[1, "a", null]', id="list"),
+    pytest.param(3, "3", id="number"),
+    pytest.param(0.5, "0.5", id="fraction"),
+    pytest.param(False, "false", id="boolean"),
+    pytest.param([{"id": True}], '[{"id": true}]', id="own_objects_in_a_list"),
+    pytest.param({"deep": {"none": [None]}}, '{"deep": {"none": [null]}}', id="own_null_deep_inside"),
+]
+valued = pytest.mark.parametrize(("value", "text"), VALUES)
+
+
+class Shown(FakeContext):
+    """Prompts show one column of the row, as templates do."""
+
+    def __init__(self, folder: Path, template: str, **how: Any) -> None:
+        super().__init__(**how)
+        (folder / "ask.jinja").write_text(template)
+        self._prompt = Prompt("ask", folder / "ask.jinja")
+
+    def render(self, prompt: str, row: Any) -> list[Message]:
+        return self._prompt.render(row)
+
+
+def asked(ctx: FakeContext) -> list[str]:
+    return [messages[-1]["content"] for _, messages, _, _ in ctx.asked]
+
+
+def content(message: list[Message]) -> str:
+    return message[0]["content"]
+
+
+async def results(found: AsyncIterator[Any]) -> list[Any]:
+    return [item async for item in found]
+
+
+@valued
+async def test_format_teaches_it(value: Any, text: str) -> None:
+    [row] = rows({"instruction": "x", "response": value})
+    [found] = await results(format_step.run(row, format_step.Config(step="format"), FakeContext()))
+    assert content(found["completion"]) == text
+    tasks = format_step.Config.model_validate({"step": "format", "tasks": [{"name": "read"}]})
+    [found] = await results(format_step.run(row, tasks, FakeContext()))
+    assert content(found["completion"]) == text
+    pairs = format_step.Config(step="format", preference=True)
+    [found] = await results(format_step.run(row | {"better": value, "worse": [0]}, pairs, FakeContext()))
+    assert (content(found["chosen"]), content(found["rejected"])) == (text, "[0]")
+
+
+@valued
+async def test_generate_shows_it(tmp_path: Path, value: Any, text: str) -> None:
+    [row] = rows({"given": value})
+    ctx = Shown(tmp_path, "Read {{ given }}.", answer=lambda *_: "ok")
+    await results(generate.run(row, generate.Config(step="generate", model="m", prompt="ask"), ctx))
+    assert asked(ctx) == [f"Read {text}."]
+
+
+@valued
+async def test_worked_examples_show_it_and_are_found_by_it(tmp_path: Path, value: Any, text: str) -> None:
+    [row, twin, other] = rows({"instruction": value}, {"instruction": value}, {"instruction": "y"})
+    ctx = Shown(tmp_path, "{% for e in examples %}{{ e.instruction }}{% endfor %}", tables={"t": [twin, other]})
+    for choose in ("first", "nearest"):
+        wanted = few_shot.Examples.model_validate({"table": "t", "count": 1, "choose": choose})
+        assert [each["instruction"] for each in few_shot.choose_examples(wanted, row, 0, ctx)] == ["y"]
+    assert content(ctx.render("ask", {"examples": [twin]})) == text
+
+
+@valued
+async def test_check_reads_it_and_compares_with_it(value: Any, text: str) -> None:
+    exact = check.Config(step="check", answer="exact")
+    [row] = rows({"response": value, "reference": value})
+    found = await check.run(row, exact, FakeContext())
+    assert found["correct"] is True
+    assert (await check.run(row | {"response": text}, exact, FakeContext()))["correct"] is True
+    assert (await check.run(row | {"response": "nothing of it"}, exact, FakeContext()))["correct"] is False
+
+
+@valued
+async def test_judge_shows_it(tmp_path: Path, value: Any, text: str) -> None:
+    [row] = rows({"response": value, "other": "b"})
+    ctx = Shown(tmp_path, "{{ candidate }}", answer=lambda *_: "quality: 7")
+    await judge.run(row, judge.Config(step="judge", mode="scale", models=["m"]), ctx)
+    assert asked(ctx) == [text]
+    ctx = Shown(tmp_path, "{{ candidate_1 }}/{{ candidate_2 }}", answer=lambda *_: "Answer 1: 7\nAnswer 2: 6")
+    pairwise = judge.Config(step="judge", mode="pairwise", models=["m"], a="response", b="other")
+    await judge.run(row, pairwise, ctx)
+    assert asked(ctx) == [f"{text}/b", f"b/{text}"]
+
+
+@valued
+async def test_score_scores_it(value: Any, text: str) -> None:
+    [row] = rows({"instruction": "x", "response": value})
+    ctx = FakeContext()
+    with pytest.raises(Exception, match="cannot score"):
+        await score.run(row, score.Config(step="score", model="m"), ctx)
+    assert text in asked(ctx)
+
+
+@valued
+async def test_pair_pairs_it(value: Any, text: str) -> None:
+    [row] = rows({"instruction": "x", "good": value, "bad": "zzzz"})
+    columns = pair.Config(step="pair", better="good", worse="bad")
+    [found] = await outcomes(pair, [row], columns, FakeContext())
+    assert (found["better"], found["worse"]) == (text, "zzzz")
+    group = rows({"q": value, "response": "zzzz", "rate": 2}, {"q": value, "response": value, "rate": 1})
+    ranked = pair.Config(step="pair", per="q", rank="rate")
+    found, dropped = await outcomes(pair, group, ranked, FakeContext())
+    assert (found["worse"], dropped.reason) == (text, "the worse side of a pair")
+
+
+@valued
+async def test_select_groups_and_measures_by_it(value: Any, text: str) -> None:
+    table = rows({"q": value, "a": value}, {"q": value, "a": "x" * 99}, {"q": text, "a": "y"})
+    first = select.Config(step="select", per="q", best=1)
+    assert [row["id"] for row in await outcomes(select, table, first, FakeContext()) if isinstance(row, Row)] == ["r0"]
+    longest = select.Config(step="select", per="q", best=1, by="longest", column="a")
+    kept = [row["id"] for row in await outcomes(select, table[:2], longest, FakeContext()) if isinstance(row, Row)]
+    assert kept == ["r1"]
+    ctx = FakeContext(tables={"t": [Row({"id": "n", "instruction": value})]})
+    retrieve = select.Config(step="select", by="retrieve", index="t", own=True)
+    [found] = await outcomes(select, rows({"instruction": text}), retrieve, ctx)
+    assert [each["id"] for each in found["retrieved"]] == ["n"]
+
+
+@valued
+async def test_filter_compares_it(value: Any, text: str) -> None:
+    [row] = rows({"instruction": f"Is it {text} or not, my dear friend?", "reference": value})
+    leaky = filter.Config.model_validate({"step": "filter", "leaks": {"answer": "reference", "in": "instruction"}})
+    assert await filter.run(row, leaky, FakeContext()) == Dropped(row, "answer leaked")
+    novel = filter.Config.model_validate({"step": "filter", "novelty": {"column": "q", "max": 0.9}})
+    first, second = [o async for o in filter.run_table(rows({"q": value}, {"q": text}), novel, FakeContext())]
+    assert isinstance(first, Row)
+    assert isinstance(second, Dropped)
+    share = filter.Config.model_validate({"step": "filter", "share": {"of": "s", "max": 0.5}})
+    one, two, _ = [o async for o in filter.run_table(rows({"s": value}, {"s": text}, {"s": "z"}), share, FakeContext())]
+    assert isinstance(one, Row)
+    assert isinstance(two, Dropped)
+
+
+@valued
+async def test_mix_and_evaluate_name_a_domain_alike(value: Any, text: str) -> None:
+    judged = rows({"kind": value, "correct": True, "answer": "1", "finish_reason": "stop"})
+    found = accuracy(judged, ["kind"])
+    assert list(found["slices"]["kind"]) == [text]
+    ctx = FakeContext(tables={"t": rows({"kind": value})})
+    ctx.recorded["evaluations"] = [{"model": m, "table": "dev", **found} for m in ("big", "small")]
+    gap = {"by": "kind", "teacher": "big", "student": "small", "on": "dev"}
+    config = mix.Config.model_validate({"step": "mix", "tables": {"t": 1}, "rows": 1, "gap": gap})
+    assert [row["kind"] for row in await outcomes(mix, [], config, ctx)] == [value]
+
+
+@valued
+async def test_evaluate_asks_with_it_and_compares_with_it(tmp_path: Path, value: Any, text: str) -> None:
+    ctx = Shown(tmp_path, "Say {{ reference }}", answer=lambda model, messages, _: messages[0]["content"][4:])
+    config = evaluate.Config(step="evaluate", models=["m"], answer="exact")
+    [found] = await outcomes(evaluate, rows({"reference": value}), config, ctx)
+    assert (found["response"], found["correct"]) == (text, True)
+
+
+@valued
+async def test_expressions_turn_it_into_text_and_split_by_it(value: Any, text: str) -> None:
+    assert expressions.evaluate("text(x)", {"x": value}) == text
+    config = split.Config(step="split", outputs={"same": "text(x) == y"})
+    [(name, _)] = await outcomes(split, rows({"x": value, "y": text}), config, FakeContext())
+    assert name == "same"
+
+
+@valued
+def test_prompts_write_it(tmp_path: Path, value: Any, text: str) -> None:
+    def said(template: str) -> str:
+        (tmp_path / "p.jinja").write_text(template)
+        return content(Prompt("p", tmp_path / "p.jinja").render({"x": value, "xs": [{"x": value}, {"x": "b"}]}))
+
+    assert said("{{ x }}") == text
+    assert said("{{ 'It is ' ~ x }}") == f"It is {text}"
+    assert said("{{ x | string }}{{ x | trim }}") == text * 2
+    assert said("{{ x | replace('q', 'z') }}") == text
+    assert said("{{ 'It is %s' | format(x) }}") == f"It is {text}"
+    assert said("{{ xs | join(', ', attribute='x') }}") == f"{text}, b"
+    assert said("{{ xs | map(attribute='x') | join(', ') }}") == f"{text}, b"
+    assert said("{{ x | tojson }}") == text
+    assert said("{{ xs | map(attribute='x') }}") == f'[{text}, "b"]'
+    assert said("{% set y = x %}{% macro m(v) %}<{{ v }}>{% endmacro %}{{ m(y) }}") == f"<{text}>"
+
+
+@valued
+def test_a_prompt_that_must_not_hold_it_is_found_to_hold_it(value: Any, text: str) -> None:
+    assert all(leakage.holds(f"Read {text} now", part) for part in leakage.texts(value))
+
+
+@valued
+def test_rows_of_others_are_taught_it(tmp_path: Path, value: Any, text: str) -> None:
+    table = rows({"instruction": "x", "response": value}, {"instruction": "y", "response": "z"})
+    first, _ = rows_of(write_dataset(tmp_path, table, "sft"))
+    assert content(first["completion"]) == text
+
+
+def test_a_null_is_null_in_a_prompt_and_nothing_where_a_text_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "p.jinja").write_text("{{ x }}, {{ [x, 1] }}")
+    assert content(Prompt("p", tmp_path / "p.jinja").render({"x": None})) == "null, [null, 1]"
+    assert expressions.evaluate("text(x) if x is not None else '-'", {"x": None}) == "-"
+
+
+async def test_a_null_is_no_answer_no_completion_and_nothing_to_judge_or_compare() -> None:
+    ctx, [row] = FakeContext(), rows({"instruction": "x", "response": None, "reference": "none", "other": "b"})
+    checked = await check.run(row, check.Config(step="check", answer="exact"), ctx)
+    assert (checked["answer"], checked["correct"]) == (None, False)
+    [formatted] = await results(format_step.run(row, format_step.Config(step="format"), ctx))
+    assert formatted == Dropped(row, "empty completion")
+    [paired] = await outcomes(pair, [row], pair.Config(step="pair", better="response", worse="other"), ctx)
+    assert paired == Dropped(row, "empty text")
+    scored = await score.run(row, score.Config(step="score", model="m"), ctx)
+    assert scored.kind == "empty"  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="nothing to judge"):
+        await judge.run(row, judge.Config(step="judge", mode="scale", models=["m"]), ctx)
+    retrieve = select.Config(step="select", by="retrieve", index="t")
+    [found] = await outcomes(select, rows({"instruction": None}), retrieve, FakeContext(tables={"t": [row]}))
+    assert found["retrieved"] == []
+
+
+def test_what_json_has_no_form_for_is_null_or_text(tmp_path: Path) -> None:
+    (tmp_path / "p.jinja").write_text("{{ [x, 1.5] }} {{ {'a': x} }}")
+    values = {"x": float("nan")}
+    assert content(Prompt("p", tmp_path / "p.jinja").render(values)) == '[null, 1.5] {"a": null}'
