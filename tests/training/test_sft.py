@@ -29,13 +29,21 @@ def rows(count: int) -> list[tuple[str, str]]:
     return [(f"say {random.Random(n).choice('abc')} {n}", "yes yes yes") for n in range(count)]
 
 
-async def test_lora_training_lowers_the_loss_and_the_adapter_changes_what_the_model_says(tmp_path: Path) -> None:
-    result, events = await run(job(tmp_path, rows(48)))
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[dict[str, Any]]]:
+    """The folder of an adapter, what was told of its training, and the events under way."""
+    folder = tmp_path_factory.mktemp("learnt")
+    return (folder / "out", *asyncio.run(run(job(folder, rows(48)))))
+
+
+async def test_lora_training_lowers_the_loss_and_the_adapter_changes_what_the_model_says(
+    tmp_path: Path, learnt: tuple[Path, dict[str, Any], list[dict[str, Any]]]
+) -> None:
+    out, result, events = learnt
     assert result["last_loss"] < 0.8 * result["first_loss"]
     assert result["rows"] == 48
     assert result["steps"] == 60
     assert events[-1]["steps"] == 60
-    out = tmp_path / "out"
     assert {"adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "training_log.jsonl"} <= {
         path.name for path in out.iterdir()
     }
@@ -62,9 +70,11 @@ async def test_full_fine_tuning_writes_weights_that_load_by_themselves(tmp_path:
     assert await said(tmp_path, None, out) != await said(tmp_path, None)
 
 
-async def test_a_later_version_goes_on_from_an_earlier_adapter(tmp_path: Path) -> None:
-    first, _ = await run(job(tmp_path, rows(48)))
-    later, _ = await run(job(tmp_path, rows(48), "next", adapter_from=tmp_path / "out", max_steps=4))
+async def test_a_later_version_goes_on_from_an_earlier_adapter(
+    tmp_path: Path, learnt: tuple[Path, dict[str, Any], list[dict[str, Any]]]
+) -> None:
+    adapter, first, _ = learnt
+    later, _ = await run(job(tmp_path, rows(48), adapter_from=adapter, max_steps=4))
     assert later["first_loss"] < 0.8 * first["first_loss"]
 
 

