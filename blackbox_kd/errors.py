@@ -4,6 +4,7 @@ BlackboxError
 ├── UserError               the recipe, the command or the input is wrong      exit status 2
 │   ├── RecipeError         all problems of one recipe, each with file:line
 │   ├── DataError           rows that cannot be read (also a ValueError)
+│   │   └── MissingColumn   a row has no such column (also a KeyError)
 │   └── SetupError          a missing key, package or file of weights
 ├── CallError               one call brought no usable reply
 │   ├── RequestRejected     the request is wrong (400, 403, 413, 422); never retried
@@ -13,6 +14,7 @@ BlackboxError
 │   └── ReplyFault          cut off, refused, empty or unreadable; retried where a new sample can differ
 ├── BudgetReached           the next call could break the budget                exit status 3
 ├── StepError               a step cannot go on                                 exit status 1
+│   └── StepMistake         a step's code is wrong, whatever the row
 ├── TooManyFailed           more failed rows than max_failed_share              exit status 1
 ├── LedgerError             the ledger cannot be read or written                exit status 1
 ├── AskedElsewhere          another process has the same call in flight: its reply is waited for
@@ -91,6 +93,17 @@ class DataError(UserError, ValueError):
     """Rows that cannot be read or are not what they should be."""
 
 
+class MissingColumn(DataError, KeyError):
+    """A row was asked for a column that it does not have."""
+
+    def __init__(self, column: str) -> None:
+        super().__init__(column)
+        self.column = column
+
+    def __str__(self) -> str:
+        return f"column {self.column!r} is missing"
+
+
 class SetupError(UserError):
     """A key, a package or a file of weights is missing."""
 
@@ -136,6 +149,10 @@ class BudgetReached(BlackboxError):
 
 class StepError(BlackboxError):
     """A step cannot go on; the message names the step and what was kept."""
+
+
+class StepMistake(StepError):
+    """A step's code raised what no row is to blame for; the message has the line."""
 
 
 class TooManyFailed(BlackboxError):

@@ -5,11 +5,11 @@ import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, cast
+from typing import Any, Generic, NoReturn, Protocol, cast
 
 from typing_extensions import TypeVar
 
-from blackbox_kd.errors import UnusableText
+from blackbox_kd.errors import MissingColumn, UnusableText
 
 T = TypeVar("T", default=str)
 
@@ -53,6 +53,9 @@ class Row(dict[str, Any]):
         """What names the row in tables, the ledger and messages."""
         return str(self["id"])
 
+    def __missing__(self, column: str) -> NoReturn:
+        raise MissingColumn(column)
+
     def __or__(self, other: Mapping[str, Any]) -> "Row":  # type: ignore[override]
         return Row({**self, **other})
 
@@ -71,11 +74,12 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A row that could not be worked on; `kind` is the class of the error."""
+    """A row that could not be worked on; `kind` is the class of the error, `traceback` where a step raised it."""
 
     row: Row
     kind: str
     error: str
+    traceback: str = field(default="", compare=False)
 
 
 Outcome = Row | Dropped | Failed

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from typing import Any
 
 from blackbox_kd.concurrency import in_order
-from blackbox_kd.engine.row_errors import guard
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.engine.window import find_window
 from blackbox_kd.errors import DataError, EndpointRefused, QuotaSpent, SetupError, StepError
@@ -61,7 +60,10 @@ class RunContext:
         """See `schema.Context.each`."""
 
         async def safely(row: Row) -> list[Outcome]:
-            return await guard(row, work(row))
+            try:
+                return await work(row)
+            except Exception as error:
+                return [self._shared.mistakes.fail_row(self._planned, row, error)]
 
         async for outcomes in in_order(rows, safely, find_window([self._planned], self._shared.models)):
             for outcome in outcomes:

@@ -109,6 +109,7 @@ class Run:
             models = ModelPool(self.recipe, self.options.cache, self.options.env)
             self._shared = RunState(self.recipe, folder, models, caller)
             self._shared.on_event = self.options.view.training
+            self._shared.mistakes.on_mistake = self.stop
             part = None if shard is None else (shard, self._led)
             again = self.options.retry_failed
             self._work = StageRunner(self._shared, self.accounts, self.options.view, shard=part, retry_failed=again)

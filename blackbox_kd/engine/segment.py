@@ -2,12 +2,11 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from blackbox_kd.concurrency import run_all
 from blackbox_kd.engine.context import RunContext
-from blackbox_kd.engine.row_errors import OWN_ERRORS, fail_row
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.runs.accounts import Account
@@ -34,6 +33,7 @@ class Segment:
         books = zip(steps, accounts, strict=True)
         self._steps = [(planned, planned.step.run, RunContext(shared, planned, book)) for planned, book in books]
         self._fans_out = [inspect.isasyncgenfunction(planned.step.run) for planned in steps]
+        self._mistakes = shared.mistakes
         self._accounts = accounts
         self._sink = sink
         self._window = window
@@ -52,26 +52,24 @@ class Segment:
             planned, run, ctx = self._steps[position]
             try:
                 outcome = await run(row, planned.config, ctx)
-            except OWN_ERRORS as error:
-                outcome = fail_row(row, error)
-            if not self._book(number, outcome, position):
+            except Exception as error:
+                outcome = self._mistakes.fail_row(planned, row, error)
+            on = self._book(number, outcome, position)
+            if on is None:
                 return
-            row, position = outcome, position + 1
+            row, position = on, position + 1
 
     async def _fan_out(self, number: int, row: Row, position: int) -> None:
         """Takes each row that a step makes of `row` on through the later steps, as soon as it is there."""
-        planned, run, ctx = self._steps[position]
         is_last = position + 1 == len(self._steps)
         made = 0
         walks = _Walks(lambda row: self._walk(number, row, position + 1))
         try:
-            async for outcome in run(row, planned.config, ctx):
+            async for outcome in self._outcomes(row, position):
                 made += 1
-                if self._book(number, outcome, position) and not is_last:
-                    walks.begin(outcome)
-        except OWN_ERRORS as error:
-            made += 1
-            self._book(number, fail_row(row, error), position)
+                on = self._book(number, outcome, position)
+                if on is not None and not is_last:
+                    walks.begin(on)
         except BaseException:  # broken off: the row counts as one that is still worked on
             self._accounts[position].added += max(0, made - 1)
             await walks.finish()
@@ -79,16 +77,25 @@ class Segment:
         self._accounts[position].added += made - 1
         await walks.end()
 
-    def _book(self, number: int, outcome: Outcome, position: int) -> bool:
-        """Counts an outcome; whether it is a row that goes on, or left the last step."""
+    async def _outcomes(self, row: Row, position: int) -> AsyncIterator[Outcome]:
+        """What a step that fans out makes of a row, its failure if it breaks off."""
+        planned, run, ctx = self._steps[position]
+        try:
+            async for outcome in run(row, planned.config, ctx):
+                yield outcome
+        except Exception as error:
+            yield self._mistakes.fail_row(planned, row, error)
+
+    def _book(self, number: int, outcome: Outcome, position: int) -> Row | None:
+        """Counts an outcome; returns the row that goes on, or has left the last step."""
         self._accounts[position].count(outcome)
         label = self._steps[position][0].label
         if isinstance(outcome, Row):
             if position + 1 == len(self._steps):
                 self._sink(number, label, outcome)
-            return True
+            return outcome
         self._sink(number, label, outcome)
-        return False
+        return None
 
 
 class _Walks:

@@ -1,18 +1,19 @@
 """How a stage is run: a segment streams its rows, a table step is skipped if nothing about it has changed."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from blackbox_kd.engine.context import RunContext
 from blackbox_kd.engine.fingerprint import fingerprints
 from blackbox_kd.engine.plan import Stage, count_drawn
 from blackbox_kd.engine.progress import View
+from blackbox_kd.engine.row_errors import explain
 from blackbox_kd.engine.segment import Segment
 from blackbox_kd.engine.sharding.shard import Shard, ShardPlan, ShardTable
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.engine.window import find_window
-from blackbox_kd.errors import StepError, UserError
+from blackbox_kd.errors import BlackboxError, DataError, MissingColumn, StepError, Stopped, UserError
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.runs.stage_files import StageFiles
@@ -61,10 +62,16 @@ class StageRunner:
     async def run(self, stage: Stage) -> None:
         """Runs a stage; its tables, its account and what it reported are there when this returns."""
         self.names.append(stage.name)
-        if stage.kind == "row":
-            await self._segment(stage)
-        else:
-            await self._table_step(stage)
+        try:
+            if stage.kind == "row":
+                await self._segment(stage)
+            else:
+                await self._table_step(stage)
+        except Stopped:
+            # Rows that waited for a call when a step's mistake stopped them may be heard of before it.
+            if self._shared.mistakes.found is not None:
+                raise self._shared.mistakes.found from None
+            raise
         self._shared.folder.save()
 
     def _input(self, planned: PlannedStep) -> StoredTable | None:
@@ -114,7 +121,7 @@ class StageRunner:
         with StageFiles(shared.folder, stage.name, named or [planned.unnamed]) as outputs:
             context = RunContext(shared, planned, book)
             number = 0
-            async for item in planned.step.run(table, planned.config, context):
+            async for item in _items(planned, table, context):
                 name, outcome = item if isinstance(item, tuple) else (outputs.names[0], item)
                 book.count(outcome)
                 outputs.take(number, planned.label, outcome, name)
@@ -169,6 +176,23 @@ class StageRunner:
         for book in books:
             book.check()
             self._view.step_done(book)
+
+
+async def _items(planned: PlannedStep, table: StoredTable | None, context: RunContext) -> AsyncIterator[Any]:
+    """What a table step yields.
+
+    Raises:
+        StepMistake: it raised what is neither bad data nor an error of ours.
+    """
+    try:
+        async for item in planned.step.run(table, planned.config, context):
+            yield item
+    except MissingColumn as error:
+        raise DataError(f"{planned.label}: {error}") from error
+    except BlackboxError:
+        raise
+    except Exception as error:
+        raise explain(planned, error, "while it worked on the whole table") from error
 
 
 def _explain_change(planned: PlannedStep, table: StoredTable) -> str:

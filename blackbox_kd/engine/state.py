@@ -6,6 +6,7 @@ from typing import Any
 
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.engine.model_pool import ModelPool
+from blackbox_kd.engine.row_errors import Mistakes
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.tables.stored import StoredTable
@@ -22,6 +23,7 @@ class RunState:
         tables: tables by name; `#3` is what steps[3] wrote without giving it a name.
         report: lists of the report that steps append to.
         on_event: is told how training goes on.
+        mistakes: tells errors of rows from mistakes of steps.
         asking: calls to models of others that are under way and whose replies would be lost.
     """
 
@@ -33,5 +35,6 @@ class RunState:
         self.tables: dict[str, StoredTable] = {}
         self.report: dict[str, list[dict[str, Any]]] = {}
         self.trained: list[tuple[str, Path]] = []
+        self.mistakes = Mistakes()
         self.asking = 0
         self.on_event: Callable[[Mapping[str, Any]], None] = lambda event: None

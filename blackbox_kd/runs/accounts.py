@@ -119,8 +119,18 @@ def refuse_failures(accounts: Iterable[Account], limit: float, folder: Path) -> 
     """
     bad = [book for book in accounts if book.failed_share() > limit]
     if bad:
-        lines = [f"{book.step}: {book.failed.total()} of {book.ended} rows failed: {dict(book.failed)}" for book in bad]
+        again = any(_is_of_call(kind) for book in bad for kind in book.failed)
+        ask_anew = ", or run the same command with --retry-failed to ask anew" if again else ""
+        lines = []
+        for book in bad:
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in book.failed.items())
+            lines.append(f"{book.step}: {book.failed.total():,} of {book.ended:,} rows failed: {kinds}")
         raise TooManyFailed(
             "\n".join(lines) + f"\n  more than max_failed_share: {limit} of the rows; see {folder}/failed.jsonl"
-            "\n  fix: mend what the errors say, or run the same command with --retry-failed to ask anew"
+            f"\n  fix: mend what the errors say{ask_anew}"
         )
+
+
+def _is_of_call(kind: str) -> bool:
+    """Whether a call failed the row: bad data is `data`, and what a step raised has the name of Python's class."""
+    return kind != "data" and kind.islower()

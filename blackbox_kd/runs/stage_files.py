@@ -37,7 +37,9 @@ class StageFiles:
             entry = {**where, "reason": outcome.reason, "row": outcome.row}
             self._losses["dropped"].add(number, outcome.row.id, entry)
         else:
-            entry = {**where, "kind": outcome.kind, "error": outcome.error, "row": outcome.row}
+            told = {"kind": outcome.kind, "error": outcome.error}
+            told |= {"traceback": outcome.traceback} if outcome.traceback else {}
+            entry = {**where, **told, "row": outcome.row}
             self._losses["failed"].add(number, outcome.row.id, entry)
 
     def finish(self, label: str) -> list[StoredTable]:
@@ -51,6 +53,7 @@ class StageFiles:
         """
         for name, lines in self._tables.items():
             if (repeated := lines.find_repeated()) is not None:
+                self._abandon()
                 table = "its table" if name.startswith("#") else f"table {name!r}"
                 raise StepError(
                     f"{label}: two rows of {table} have the id {repeated!r}\n"
@@ -66,8 +69,11 @@ class StageFiles:
         for lines in self._losses.values():
             lines.finish()
         if kind is not None:
-            for lines in self._tables.values():
-                lines.abandon()
+            self._abandon()
+
+    def _abandon(self) -> None:
+        for lines in self._tables.values():
+            lines.abandon()
 
 
 def gather_losses(folder: Path, stages: Iterable[str]) -> None:

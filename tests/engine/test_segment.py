@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from blackbox_kd.engine.row_errors import guard
+from blackbox_kd.engine.context import RunContext
+from blackbox_kd.engine.row_errors import Mistakes
 from blackbox_kd.engine.segment import Segment
 from blackbox_kd.errors import CallError, DataError, StepError
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.schema import Dropped, Failed, Outcome, Row
+from blackbox_kd.sdk import StepConfig
 from tests.support.fakes import FakeTable
 
 Step = Callable[..., Any]
@@ -22,9 +25,17 @@ async def stream(
 ) -> tuple[list[tuple[int, str, Outcome]], list[Account]]:
     """What leaves a segment, in the order in which it does, and the accounts of its steps."""
     planned: list[Any] = [
-        SimpleNamespace(step=SimpleNamespace(run=step), config=None, label=step.__name__, round=0) for step in steps
+        SimpleNamespace(
+            step=SimpleNamespace(run=step, file=Path(__file__), code="a step of one's own"),
+            config=StepConfig(step=step.__name__),
+            label=step.__name__,
+            round=0,
+        )
+        for step in steps
     ]
-    shared: Any = SimpleNamespace(recipe=SimpleNamespace(head=SimpleNamespace(seed=7)))
+    shared: Any = SimpleNamespace(
+        recipe=SimpleNamespace(head=SimpleNamespace(seed=7)), mistakes=Mistakes(), models=None
+    )
     books = [] if books is None else books
     books += [Account(step.__name__) for step in steps]
     left: list[tuple[int, str, Outcome]] = []
@@ -139,8 +150,6 @@ async def test_rows_that_are_made_of_one_row_fan_out_again_and_can_be_dropped() 
     [
         (CallError("cut off", kind="truncated"), "truncated", "cut off"),
         (DataError("no number"), "data", "no number"),
-        (KeyError("score"), "data", "column 'score' is missing"),
-        (TypeError("not a text"), "TypeError", "not a text"),
         (ZeroDivisionError("division by zero"), "ZeroDivisionError", "division by zero"),
     ],
 )
@@ -150,17 +159,18 @@ async def test_an_error_of_a_row_fails_it_in_a_table_step_as_in_a_row_step(
     async def fails(row: Row, config: None, ctx: object) -> Row:
         raise error
 
-    async def work() -> list[Outcome]:
-        raise error
+    async def fails_later(row: Row, config: None, ctx: RunContext) -> AsyncIterator[Outcome]:
+        async for outcome in ctx.each([row], lambda row: fails(row, config, ctx)):  # type: ignore[arg-type, return-value]
+            yield outcome
 
-    left, _ = await stream(fails, rows=1)
-    row = Row(id="r0")
-    assert [outcome for _, _, outcome in left] == await guard(row, work()) == [Failed(row, kind, text)]
+    for step in (fails, fails_later):
+        left, _ = await stream(step, rows=1)
+        assert [outcome for _, _, outcome in left] == [Failed(Row(id="r0"), kind, text)]
 
 
 async def test_an_error_that_is_no_rows_own_ends_the_run() -> None:
-    async def work() -> list[Outcome]:
+    async def stops(row: Row, config: None, ctx: object) -> Row:
         raise StepError("the model is gone")
 
     with pytest.raises(StepError, match="the model is gone"):
-        await guard(Row(id="r0"), work())
+        await stream(stops, rows=1)

@@ -1,6 +1,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from pydantic import ValidationError
 
 from blackbox_kd import answers
 from blackbox_kd.analysis import accuracy
-from blackbox_kd.engine.row_errors import guard
+from blackbox_kd.engine.row_errors import Mistakes
 from blackbox_kd.errors import CallError, ReplyFault
 from blackbox_kd.schema import Failed, Message, Outcome, Reply, Row, Usage
 from blackbox_kd.steps import evaluate
@@ -102,6 +104,9 @@ def test_the_same_question_has_another_id_in_every_round_and_outside_of_a_loop_n
     assert [asyncio.run(ids(round)) for round in (0, 1, 2)] == [["r0.student"], ["r0.student.1"], ["r0.student.2"]]
 
 
+PLANNED: Any = SimpleNamespace(step=SimpleNamespace(file=Path(evaluate.__file__), code=""))
+
+
 class Guarding(FakeContext):
     """Errors of a row make it a failed row, as in a run."""
 
@@ -109,8 +114,11 @@ class Guarding(FakeContext):
         self, rows: Iterable[Row], work: Callable[[Row], Awaitable[list[Outcome]]]
     ) -> AsyncIterator[Outcome]:
         for row in rows:
-            for outcome in await guard(row, work(row)):
-                yield outcome
+            try:
+                for outcome in await work(row):
+                    yield outcome
+            except Exception as error:
+                yield Mistakes().fail_row(PLANNED, row, error)
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,11 @@ async def test_what_is_labelled_already_is_not_picked_again_nor_what_is_like_it(
     assert await kept(config(by="kcenter", column="v", rows=4, labelled="done"), table, ctx) == ["r0", "r1", "r2", "r3"]
 
 
+async def test_a_group_may_be_named_by_what_is_no_text() -> None:
+    table = rows(*({"q": [n // 3], "v": "ab"[n % 2]} for n in range(9)))
+    assert len(await kept(config(by="kcenter", per="q", votes="v", rows=2), table, FakeContext())) == 2
+
+
 async def test_groups_are_compared_by_the_shares_of_their_votes_and_one_row_stands_for_each() -> None:
     votes = {"sure": "4 4 4 4", "sure too": "4 4 4 4", "torn": "4 5 4 5", "wrong": "7 7 7 7"}
     table = rows(*({"instruction": name, "answer": a} for name, given in votes.items() for a in given.split()))

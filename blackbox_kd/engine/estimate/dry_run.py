@@ -6,7 +6,7 @@ calls of each step through; a run finds their replies in the ledger.
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,10 +17,10 @@ from blackbox_kd.concurrency import in_order
 from blackbox_kd.engine.context import RunContext
 from blackbox_kd.engine.estimate.dry_caller import NOT_BOUGHT, DryCall, Probed, Rehearsing
 from blackbox_kd.engine.model_pool import ModelPool
-from blackbox_kd.engine.row_errors import OWN_ERRORS, fail_row
+from blackbox_kd.engine.row_errors import Mistakes
 from blackbox_kd.engine.sharding.shard import sum_spent
 from blackbox_kd.engine.state import RunState
-from blackbox_kd.errors import CallError, SetupError, StepError
+from blackbox_kd.errors import BlackboxError, CallError, DataError, SetupError, StepError
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.models import Model, ModelConfig
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
@@ -155,6 +155,7 @@ class Rehearsal:
         self.caller = Rehearsing(ledger, self._budget)
         self.models = RehearsalModels(recipe, env)
         self._shared = RunState(recipe, folder, self.models, self.caller)
+        self._shared.mistakes = Mistakes(patience=None)  # a guess in a row is no reason to blame the step
 
     def spent(self) -> Spent:
         """What is gone of the budget."""
@@ -187,14 +188,18 @@ class Rehearsal:
         found = Rehearsed()
         if planned.step.kind == "table":
             name = planned.config.input or "table"
-            errors = OWN_ERRORS if planned.config.calls_per_row() else (*OWN_ERRORS, StepError, SetupError)
-            with suppress(*errors):  # what it asked until then is known
+            try:
                 async for item in planned.step.run(Memory(name, rows), planned.config, context):
                     table, outcome = item if isinstance(item, tuple) else ("", item)
                     found.count(outcome, table)
                 found.is_whole = not found.waiting
+            except Exception as error:  # what it asked until then is known
+                if _ends_estimate(error, asks=planned.config.calls_per_row() > 0):
+                    raise
         else:
-            async for outcomes in in_order(rows, lambda row: _outcomes(planned, row, context), WINDOW):
+            async for outcomes in in_order(
+                rows, lambda row: _outcomes(planned, row, context, self._shared.mistakes), WINDOW
+            ):
                 for outcome in sorted(outcomes, key=_place):
                     found.count(outcome)
             found.is_whole = not found.waiting
@@ -207,7 +212,13 @@ def _place(outcome: Outcome) -> bytes:
     return (outcome if isinstance(outcome, Row) else outcome.row).id.encode(errors="replace")
 
 
-async def _outcomes(planned: PlannedStep, row: Row, context: RunContext) -> list[Outcome]:
+def _ends_estimate(error: Exception, *, asks: bool) -> bool:
+    """Whether an error ends the estimate: guesses stand in rows, on which steps may break in any way."""
+    own = (CallError, DataError) if asks else (CallError, DataError, StepError, SetupError)
+    return isinstance(error, BlackboxError) and not isinstance(error, own)
+
+
+async def _outcomes(planned: PlannedStep, row: Row, context: RunContext, mistakes: Mistakes) -> list[Outcome]:
     """What a row step makes of a row, as `segment` has it."""
     outcomes: list[Outcome] = []
     try:
@@ -216,8 +227,8 @@ async def _outcomes(planned: PlannedStep, row: Row, context: RunContext) -> list
                 outcomes.append(outcome)
         else:
             outcomes.append(await planned.step.run(row, planned.config, context))
-    except OWN_ERRORS as error:
-        outcomes.append(fail_row(row, error))
+    except Exception as error:
+        outcomes.append(mistakes.fail_row(planned, row, error))
     return outcomes
 
 
