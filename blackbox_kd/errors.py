@@ -44,10 +44,13 @@ class BlackboxError(Exception):
     exit_status = 1
 
     def __init__(self, what: str = "", *, exists: str = "", fix: str = "") -> None:
-        super().__init__(write_message(what, exists, fix))
+        super().__init__(what)
         self.what = what
         self.exists = exists
         self.fix = fix
+
+    def __str__(self) -> str:
+        return write_message(self.what, self.exists, self.fix)
 
 
 class UserError(BlackboxError):
@@ -97,11 +100,8 @@ class MissingColumn(DataError, KeyError):
     """A row was asked for a column that it does not have."""
 
     def __init__(self, column: str) -> None:
-        super().__init__(column)
+        super().__init__(f"column {column!r} is missing")
         self.column = column
-
-    def __str__(self) -> str:
-        return f"column {self.column!r} is missing"
 
 
 class SetupError(UserError):

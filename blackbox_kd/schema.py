@@ -1,11 +1,10 @@
-"""The words that all parts share: rows, requests, replies, and what a step is given."""
+"""The words that all parts share: rows, models by their names, requests and replies."""
 
 import hashlib
 import json
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, NoReturn, Protocol, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, NoReturn, Protocol, Self, cast
 
 from typing_extensions import TypeVar
 
@@ -43,6 +42,38 @@ _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 def digest(value: object, length: int = 64) -> str:
     """The first `length` hex digits of the SHA-256 of a JSON value in canonical form."""
     return hashlib.sha256(_canonical(value).encode()).hexdigest()[:length]
+
+
+BASE = "base"
+"""The version that a model has before any training."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """A model as steps name it: `teacher`, or of one that is trained a version: `student@base`, `student@2`.
+
+    Args:
+        name: its name under `models:`.
+        version: `base` for the model as it came, or a training by its number, from 1; empty for the one that the bare
+            name means, which is the latest or the one that a loop has restored.
+    """
+
+    name: str
+    version: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The model of a name as it stands in a recipe or a report."""
+        name, _, version = text.partition("@")
+        return cls(name, version)
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}" if self.version else self.name
+
+    @property
+    def base(self) -> Self:
+        """The model as it came."""
+        return replace(self, version=BASE)
 
 
 class Row(dict[str, Any]):
@@ -240,59 +271,4 @@ class AnswerKind(Protocol):
 
     def same(self, answer: str, reference: str, row: Mapping[str, Any]) -> bool:
         """Whether a read answer is right."""
-        ...
-
-
-class Context(Protocol):
-    """What a step may use besides its row and its config."""
-
-    seed: int
-    step: str
-    """Name under which messages speak of this step, such as `steps[3] (train)`."""
-    round: int
-    """Round of the loop that the step is in, from 1; 0 outside of a loop."""
-
-    async def ask(self, model: str, ask: Ask[T]) -> Reply[T]:
-        """One reply of a model, from the ledger if it was paid for before, with what the step reads out of it.
-
-        Raises:
-            CallError: no usable reply could be had; the runner turns it into a failed row.
-            BudgetReached: the call does not fit into the budget.
-        """
-        ...
-
-    def render(self, prompt: str, row: Mapping[str, Any]) -> list[Message]:
-        """A prompt with a row's columns in it, as chat messages."""
-        ...
-
-    def table(self, name: str) -> Table:
-        """A table by name."""
-        ...
-
-    def rng(self, *parts: object) -> random.Random:
-        """A generator seeded by the run's seed, the step and `parts`: the same in every run and order."""
-        ...
-
-    def each(self, rows: Iterable[Row], work: "Callable[[Row], Awaitable[list[Outcome]]]") -> AsyncIterator[Outcome]:
-        """Work on rows side by side; outcomes come in the order of the rows; an error of a row fails it."""
-        ...
-
-    async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:
-        """Train the next version of a model in a process of its own.
-
-        Raises:
-            StepError: the training process ended with an error.
-        """
-        ...
-
-    def record(self, key: str, entries: list[dict[str, Any]]) -> None:
-        """Append entries to a list of the run's report, such as `evaluations`."""
-        ...
-
-    def reported(self, key: str) -> list[dict[str, Any]]:
-        """The entries that steps have appended to a list of the report so far, oldest first."""
-        ...
-
-    def count(self, **amounts: float) -> None:
-        """Add to the step's own counters, which the report shows."""
         ...

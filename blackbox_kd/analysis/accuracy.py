@@ -7,7 +7,7 @@ from typing import Any
 from blackbox_kd.analysis import statistics
 from blackbox_kd.errors import DataError
 from blackbox_kd.json_text import write_text
-from blackbox_kd.schema import AnswerKind, Row
+from blackbox_kd.schema import AnswerKind, ModelRef, Row
 
 Answered = Mapping[str, Mapping[str, Row]]
 """By model, in the recipe's order, and by question: the row with its `answer`, `correct` and `finish_reason`."""
@@ -37,7 +37,7 @@ def accuracy(rows: Sequence[Row], by: Sequence[str] = ()) -> dict[str, Any]:
 def gains(answered: Answered, seed: int) -> Iterator[dict[str, Any]]:
     """What each model is better by, on the questions that both answered, than its `@base`, or else the first model."""
     for model in answered:
-        base = f"{model.partition('@')[0]}@base"
+        base = str(ModelRef.parse(model).base)
         against = base if base in answered and base != model else next(iter(answered))
         both = _both(answered, model, against)
         if against == model or not both:

@@ -136,7 +136,7 @@ class Caller:
             patience_s = self._patience.longest_s
             limiter = Limiter(model.endpoint, config.max_concurrency, local=config.local, patience_s=patience_s)
             known = self._endpoints[model.endpoint] = EndpointState(limiter)
-        known.limiter.narrow(config.max_concurrency, getattr(config, "rpm", None), getattr(config, "tpm", None))
+        known.limiter.narrow(config.max_concurrency, *config.rate_limits)
         return known
 
     def _may_ask_anew(self, call: Call, fault: ReplyFault, bought: int) -> bool:

@@ -49,7 +49,7 @@ class Elsewhere:
             self._told = True
             logger.warning("another run asks the same at this moment: its replies are waited for, not bought again")
         config = call.asked.model.config
-        longest_s = BATCH_S if getattr(config, "batch", False) else getattr(config, "timeout_s", LONGEST_S)
+        longest_s = BATCH_S if config.is_batched else config.longest_call_s or LONGEST_S
         loop = asyncio.get_running_loop()
         began, pause_s = loop.time(), FIRST_LOOK_S
         while self._is_patient:

@@ -34,9 +34,8 @@ def price_of(config: ModelConfig, endpoint: str) -> Price | None:
     Returns:
         None when no price is known, which is not the same as 0.
     """
-    given: Price | None = getattr(config, "price", None)
-    if given is not None:
-        return given
+    if config.own_price is not None:
+        return config.own_price
     if config.local:
         return FREE
     return listed(endpoint.split(" ")[0], config.model)

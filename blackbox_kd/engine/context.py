@@ -1,4 +1,4 @@
-"""What a step is given by the runner: see `schema.Context`."""
+"""What a step is given by the runner: see `sdk.context.Context`."""
 
 import json
 import random
@@ -12,7 +12,7 @@ from blackbox_kd.errors import DataError, EndpointRefused, QuotaSpent, SetupErro
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.runs.accounts import Account
-from blackbox_kd.schema import Ask, Memory, Message, Outcome, Reply, Row, T, Table, digest
+from blackbox_kd.schema import Ask, Memory, Message, ModelRef, Outcome, Reply, Row, T, Table, digest
 
 
 class RunContext:
@@ -27,11 +27,11 @@ class RunContext:
         self.seed = shared.recipe.head.seed
 
     async def ask(self, model: str, ask: Ask[T]) -> Reply[T]:
-        """See `schema.Context.ask`."""
+        """See `sdk.context.Context.ask`."""
         shared = self._shared
         opened = shared.models.get(model)
         # A batch goes on at its endpoint, and the next run takes it up: nobody has to wait for it.
-        paid = 0 if opened.config.local or getattr(opened.config, "batch", False) else 1
+        paid = 0 if opened.config.local or opened.config.is_batched else 1
         shared.asking += paid
         try:
             return await shared.caller.ask(opened, ask, name=shared.models.exact(model), round=self.round)
@@ -43,21 +43,21 @@ class RunContext:
             shared.asking -= paid
 
     def render(self, prompt: str, row: Mapping[str, Any]) -> list[Message]:
-        """See `schema.Context.render`."""
+        """See `sdk.context.Context.render`."""
         return self._shared.recipe.prompts[prompt].render(row)
 
     def table(self, name: str) -> Table:
-        """See `schema.Context.table`."""
+        """See `sdk.context.Context.table`."""
         return self._shared.tables[name]
 
     def rng(self, *parts: object) -> random.Random:
-        """See `schema.Context.rng`."""
+        """See `sdk.context.Context.rng`."""
         return random.Random(digest([self.seed, *self._planned.place, *map(str, parts)], 16))
 
     async def each(
         self, rows: Iterable[Row], work: Callable[[Row], Awaitable[list[Outcome]]]
     ) -> AsyncIterator[Outcome]:
-        """See `schema.Context.each`."""
+        """See `sdk.context.Context.each`."""
 
         async def safely(row: Row) -> list[Outcome]:
             try:
@@ -70,7 +70,7 @@ class RunContext:
                 yield outcome
 
     async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:
-        """See `schema.Context.train`."""
+        """See `sdk.context.Context.train`."""
         from blackbox_kd.runs.dataset import left_out, write_dataset
         from blackbox_kd.training import launch
         from blackbox_kd.weights import load, locate
@@ -89,13 +89,12 @@ class RunContext:
             raise DataError(f"{self.step}: {error}") from error
         for text in notes:
             shared.on_event({"event": "warning", "warning": text})
-        config = shared.models.config(f"{model}@base" if settings["start"] == "base" else model)
+        config = shared.models.weights(f"{model}@base" if settings["start"] == "base" else model)
         setup = shared.models.setup(model)
-        adapter = getattr(config, "adapter", None)
         job = {
             "model": str(locate.resolve(config.model, setup.cache, setup.folder)),
-            "chat_template": load.template_text(getattr(config, "chat_template", None), setup.folder),
-            "adapter_from": str((setup.folder / adapter).resolve()) if adapter else None,
+            "chat_template": load.template_text(config.chat_template, setup.folder),
+            "adapter_from": str((setup.folder / config.adapter).resolve()) if config.adapter else None,
             "data": str(data),
             "output": str(output),
             "settings": {key: value for key, value in settings.items() if key != "start"},
@@ -126,20 +125,20 @@ class RunContext:
             raise DataError(f"{self.step}: {error}") from error
 
     def record(self, key: str, entries: list[dict[str, Any]]) -> None:
-        """See `schema.Context.record`."""
+        """See `sdk.context.Context.record`."""
         where: dict[str, Any] = {"step": self.step} | ({"round": self.round} if self.round else {})
         kept = self._shared.report.setdefault(key, [])
         for entry in entries:
-            model = str(entry.get("model", "")).partition("@")[0]
+            named = ModelRef.parse(str(entry.get("model", ""))).name
             exact = (
-                {"version": self._shared.models.exact(entry["model"])} if model in self._shared.recipe.models else {}
+                {"version": self._shared.models.exact(entry["model"])} if named in self._shared.recipe.models else {}
             )
             kept.append({**exact, **entry, **where})
 
     def reported(self, key: str) -> list[dict[str, Any]]:
-        """See `schema.Context.reported`."""
+        """See `sdk.context.Context.reported`."""
         return list(self._shared.report.get(key, []))
 
     def count(self, **amounts: float) -> None:
-        """See `schema.Context.count`."""
+        """See `sdk.context.Context.count`."""
         self._book.counts.update(amounts)

@@ -5,7 +5,6 @@ from typing import Any
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.schema import digest
-from blackbox_kd.sdk.fields import references
 from blackbox_kd.tables.stored import StoredTable
 
 FIELDS_OF_0_1: dict[str, dict[str, Any]] = {
@@ -68,14 +67,13 @@ def fingerprints(planned: PlannedStep, table: StoredTable | None, shared: RunSta
 
 def _inputs(planned: PlannedStep, table: StoredTable | None, shared: RunState) -> dict[str, Any]:
     """What a step reads besides its fields."""
-    named = list(references(planned.config))
-    shown = [m.value for m in named if m.kind == "reported table"]
+    shown = planned.list_names("reported table")
     return {
         "seed": shared.recipe.head.seed,
         "table": table and table.sha256,
-        "tables": {m.value: shared.tables[m.value].sha256 for m in named if m.kind == "table"},
-        "models": {m.value: shared.models.identity(m.value) for m in named if m.kind in ("model", "student")},
-        "prompts": {m.value: shared.recipe.prompts[m.value].source for m in named if m.kind == "prompt"},
+        "tables": {name: shared.tables[name].sha256 for name in planned.list_names("table")},
+        "models": {name: shared.models.identity(name) for name in planned.list_names("model", "student")},
+        "prompts": {name: shared.recipe.prompts[name].source for name in planned.list_names("prompt")},
         "reports": {
             key: [entry for entry in kept if entry.get("table") in shown]
             for key, kept in shared.report.items()

@@ -13,7 +13,7 @@ from blackbox_kd.engine.stage import StageRunner
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import StepError
 from blackbox_kd.recipe.spec import Loop, UntilMetric, UntilRows
-from blackbox_kd.sdk.fields import references
+from blackbox_kd.schema import ModelRef
 from blackbox_kd.tables.stored import StoredTable
 
 LISTS = {"accuracy": "evaluations", "win_rate": "win_rates"}
@@ -41,7 +41,7 @@ async def run(rounds: LoopStages, shared: RunState, work: StageRunner) -> None:
 
 def _make_empty(rounds: LoopStages, shared: RunState) -> None:
     """Makes the tables that steps name before round 1 has written them; `recipe.loops` has checked that it will."""
-    named = {m.value for s in rounds.stages for p in s.steps for m in references(p.config) if m.kind == "table"}
+    named = {name for stage in rounds.stages for planned in stage.steps for name in planned.list_names("table")}
     for name in sorted(named - set(shared.tables)):
         lines = shared.folder.table_lines(f"{rounds.loop.index + 1:02}_round0_{name}")
         shared.tables[name] = StoredTable(name, lines.path, *lines.finish())
@@ -130,9 +130,10 @@ class Watch:
         self._seen = len(entries)
 
 
-def _full(version: str) -> str:
-    """A version's name; a model that was never trained is its `@base`."""
-    return version if "@" in version else f"{version}@base"
+def _full(version: str) -> ModelRef:
+    """A version; that of a model which was never trained is its base."""
+    found = ModelRef.parse(version)
+    return found if found.version else found.base
 
 
 def _unmeasured(loop: Loop, number: int, until: UntilMetric) -> str:

@@ -1,13 +1,14 @@
 """Models by the names that steps use, versions included: `teacher`, `student`, `student@base`, `student@1`."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from blackbox_kd import models
 from blackbox_kd.errors import StepError
-from blackbox_kd.models import Model, ModelConfig, Setup
+from blackbox_kd.models import Model, ModelConfig, Setup, WeightsConfig
 from blackbox_kd.recipe.spec import Recipe
-from blackbox_kd.schema import digest
+from blackbox_kd.schema import BASE, ModelRef
 
 
 class ModelPool:
@@ -34,18 +35,18 @@ class ModelPool:
 
     def restore(self, version: str) -> None:
         """Makes an earlier version, such as `student@1` or `student@base`, the one that the bare name means."""
-        name, _, number = version.partition("@")
-        self._chosen[name] = int(number) if number.isdigit() else 0
+        ref = ModelRef.parse(version)
+        self._chosen[ref.name] = 0 if ref.version in ("", BASE) else int(ref.version)
 
     def exact(self, name: str) -> str:
         """A name with its version: `student` after two trainings is `student@2`; `teacher` stays `teacher`."""
-        base, _, version = name.partition("@")
-        trained = len(self.versions.get(base, []))
-        if version == "base" and not trained:
-            return base
-        if version or not trained:
-            return name
-        return f"{base}@{self._chosen.get(base, trained) or 'base'}"
+        ref = ModelRef.parse(name)
+        trained = len(self.versions.get(ref.name, []))
+        if not trained and ref.version in ("", BASE):
+            return ref.name
+        if not ref.version:
+            ref = replace(ref, version=str(self._chosen.get(ref.name, trained) or BASE))
+        return str(ref)
 
     def config(self, name: str) -> ModelConfig:
         """The config of a version: the recipe's, with the trained adapter or weights in it.
@@ -53,17 +54,26 @@ class ModelPool:
         Raises:
             StepError: no training has made that version yet.
         """
-        base, _, version = self.exact(name).partition("@")
-        config = self._recipe.models[base]
-        if version in ("", "base"):
+        ref = ModelRef.parse(self.exact(name))
+        config = self._recipe.models[ref.name]
+        if ref.version in ("", BASE):
             return config
-        folders = self.versions.get(base, [])
-        if int(version) > len(folders):
+        assert isinstance(config, WeightsConfig), "only what has weights has been trained"
+        folders = self.versions.get(ref.name, [])
+        if int(ref.version) > len(folders):
             raise StepError(f"model {name!r}: only {len(folders)} versions have been trained so far")
-        folder = folders[int(version) - 1].resolve()
-        if (folder / "adapter_config.json").exists():
-            return config.model_copy(update={"adapter": str(folder)})
-        return config.model_copy(update={"model": str(folder), "adapter": None})
+        return config.version_in(folders[int(ref.version) - 1].resolve())
+
+    def weights(self, name: str) -> WeightsConfig:
+        """The config of a version that is to be trained on.
+
+        Raises:
+            StepError: its provider has no weights, or see `config`.
+        """
+        config = self.config(name)
+        if not isinstance(config, WeightsConfig):
+            raise StepError(f"model {name!r} cannot be trained: provider {config.provider!r} has no weights to train")
+        return config
 
     def setup(self, name: str) -> Setup:
         """What a provider is given besides the config."""
@@ -84,11 +94,7 @@ class ModelPool:
 
     def identity(self, name: str) -> str:
         """What names a version in fingerprints: the hash of its weights, or how its endpoint is reached."""
-        config = self.config(name)
-        module = models.provider(config.provider)
-        if hasattr(module, "identity"):
-            return str(module.identity(config, self.setup(name)))
-        return digest(config.model_dump(exclude={"max_concurrency", "rpm", "tpm", "timeout_s", "price", "key_env"}))
+        return self.config(name).identity(self.setup(name))
 
     async def release_local(self) -> None:
         """Closes the models that hold weights in this process: training is about to need the memory."""

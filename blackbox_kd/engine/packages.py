@@ -3,10 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 
-from blackbox_kd import models
 from blackbox_kd.errors import Problem, RecipeError
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
-from blackbox_kd.sdk.fields import references
 
 
 def refuse_missing(recipe: Recipe, steps: Iterable[PlannedStep]) -> None:
@@ -41,10 +39,8 @@ def refuse_missing(recipe: Recipe, steps: Iterable[PlannedStep]) -> None:
 def _needs(recipe: Recipe, planned: PlannedStep) -> Iterator[tuple[str, Mapping[str, str]]]:
     """The step and the models that it asks, each with its packages and the extra that brings each."""
     yield "the step", planned.config.needs()
-    names = (m.value.partition("@")[0] for m in references(planned.config) if m.kind == "model")
-    for name in dict.fromkeys(names):
-        config = recipe.models[name]
-        yield f"model {name!r}", getattr(models.provider(config.provider), "needs", lambda config: {})(config)
+    for name in planned.list_models():
+        yield f"model {name!r}", recipe.models[name].needs()
 
 
 def is_installed(package: str) -> bool:

@@ -7,7 +7,6 @@ from typing import Self
 
 from blackbox_kd.errors import UserError
 from blackbox_kd.recipe.spec import Loop, PlannedStep, Recipe
-from blackbox_kd.sdk.fields import references
 
 
 @dataclass(slots=True)
@@ -30,8 +29,7 @@ class Stage:
     @property
     def outputs(self) -> list[str]:
         """Names of the tables that it writes; `#3` is what steps[3] writes without giving it a name."""
-        last = self.steps[-1]
-        return [m.value for m in references(last.config) if m.kind == "new table"] or [last.unnamed]
+        return self.steps[-1].outputs
 
     def in_round(self, number: int) -> Self:
         """The stage as a round of its loop runs it."""
@@ -81,7 +79,7 @@ def stages(steps: list[PlannedStep]) -> list[Stage]:
             and last.loop is planned.loop
             and last.config.output is None
             and planned.config.input is None
-            and count_drawn(planned) is None
+            and planned.config.rows_to_draw() is None
         )
         if joins:
             found[-1].steps.append(planned)
@@ -91,11 +89,6 @@ def stages(steps: list[PlannedStep]) -> list[Stage]:
         end = stage.steps[-1]
         stage.name = f"{end.index + 1:02}_{end.step.name}"
     return found
-
-
-def count_drawn(planned: PlannedStep) -> int | None:
-    """Rows that a row step has drawn from its table in place of taking each once."""
-    return getattr(planned.config, "rows", None) if planned.step.kind == "row" else None
 
 
 def plan_until(recipe: Recipe, until: str | None) -> list[PlannedStep]:

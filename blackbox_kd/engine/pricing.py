@@ -9,14 +9,13 @@ from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.errors import Problem, RecipeError
 from blackbox_kd.models import Price
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
-from blackbox_kd.sdk.fields import references
 
 
 def price_of(models: ModelPool, name: str) -> Price | None:
     """The price of a model; None when none is known. Models behind an endpoint are opened for it, nothing is sent."""
     config = models.config(name)
     endpoint = "" if config.local else models.get(name).endpoint
-    return (batch_price if getattr(config, "batch", False) else prices.price_of)(config, endpoint)
+    return (batch_price if config.is_batched else prices.price_of)(config, endpoint)
 
 
 def find_unpriced(recipe: Recipe, models: ModelPool, steps: list[PlannedStep]) -> list[Problem]:
@@ -24,7 +23,7 @@ def find_unpriced(recipe: Recipe, models: ModelPool, steps: list[PlannedStep]) -
     usd = recipe.head.budget.usd
     if usd is None:
         return []
-    named = {m.value.partition("@")[0] for step in steps for m in references(step.config) if m.kind == "model"}
+    named = {name for planned in steps for name in planned.list_models()}
     return [
         Problem(
             recipe.source.line(("models", name)),

@@ -31,7 +31,6 @@ from blackbox_kd.runs.accounts import Account, refuse_failures
 from blackbox_kd.runs.folder import RunFolder, identity
 from blackbox_kd.runs.report import build
 from blackbox_kd.runs.stage_files import gather_losses
-from blackbox_kd.sdk.fields import references
 from blackbox_kd.tables import sources
 from blackbox_kd.tables.stored import StoredTable
 
@@ -175,7 +174,7 @@ class Run:
             dataset.write_dataset(folder.path / "dataset", self._shared.tables[last], written=written, say=say)
 
     def _load_data(self) -> None:
-        read = {mention.value for planned in self._steps for mention in references(planned.config)}
+        read = {reference.value for planned in self._steps for reference in planned.references}
         for name, source in self.recipe.data.items():
             if self._work.last is None and not source.held_out:
                 self._work.last = name

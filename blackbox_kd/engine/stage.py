@@ -6,7 +6,7 @@ from typing import Any
 
 from blackbox_kd.engine.context import RunContext
 from blackbox_kd.engine.fingerprint import fingerprints
-from blackbox_kd.engine.plan import Stage, count_drawn
+from blackbox_kd.engine.plan import Stage
 from blackbox_kd.engine.progress import View
 from blackbox_kd.engine.row_errors import explain
 from blackbox_kd.engine.segment import Segment
@@ -18,7 +18,6 @@ from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.runs.stage_files import StageFiles
 from blackbox_kd.schema import Table
-from blackbox_kd.sdk.fields import references
 from blackbox_kd.tables.sampling import Drawn
 from blackbox_kd.tables.stored import StoredTable
 
@@ -89,7 +88,7 @@ class StageRunner:
         table: Table | None = self._input(stage.steps[0])
         assert table is not None
         first, last = stage.steps[0], stage.steps[-1]
-        if (rows := count_drawn(first)) is not None:
+        if (rows := first.config.rows_to_draw()) is not None:
             if not len(table):
                 self._view.say(f"{first.label}: table {table.name!r} has no rows, so none can be drawn from it")
             table = Drawn(table, rows, RunContext(self._shared, first).rng("rows"))
@@ -114,11 +113,10 @@ class StageRunner:
         book = Account(planned.label, round=planned.round)
         self._accounts.append(book)
         book.rows_in = len(table) if table is not None else self._merged_rows(planned)
-        self._view.begin([book], book.rows_in * len(getattr(planned.config, "models", "1")))
-        named = [m.value for m in references(planned.config) if m.kind == "new table"]
+        self._view.begin([book], book.rows_in * planned.config.outcomes_per_row())
         shared, before = self._shared, {key: len(entries) for key, entries in self._shared.report.items()}
         trained = len(shared.trained)
-        with StageFiles(shared.folder, stage.name, named or [planned.unnamed]) as outputs:
+        with StageFiles(shared.folder, stage.name, planned.outputs) as outputs:
             context = RunContext(shared, planned, book)
             number = 0
             async for item in _items(planned, table, context):
@@ -141,7 +139,7 @@ class StageRunner:
         }
 
     def _merged_rows(self, planned: PlannedStep) -> int:
-        return sum(len(self._shared.tables[name]) for name in getattr(planned.config, planned.step.merges or ""))
+        return sum(len(self._shared.tables[name]) for name in planned.merged)
 
     async def _skip(self, planned: PlannedStep, done: dict[str, Any]) -> None:
         """Takes over what an earlier run of the same step wrote.

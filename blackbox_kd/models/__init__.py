@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from blackbox_kd.errors import SetupError
-from blackbox_kd.schema import Request
+from blackbox_kd.schema import Request, digest
 
 
 class Price(BaseModel):
@@ -25,21 +25,6 @@ class Price(BaseModel):
     """USD for a million completion tokens, hidden reasoning included."""
     cached: float | None = Field(default=None, ge=0)
     """USD for a million prompt tokens that the endpoint had cached; without it they cost `input`."""
-
-
-class ModelConfig(BaseModel):
-    """Fields that every provider has."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-    local: ClassVar[bool] = False
-    """Whether the model runs in this process, free of charge."""
-
-    provider: str
-    """Name of a module of `models/`."""
-    model: str
-    """What the provider calls the model."""
-    max_concurrency: int = Field(default=64, ge=1)
-    """The most requests in flight at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +46,98 @@ class Setup:
     env: Mapping[str, str] = field(repr=False)
     allow_code: bool = False
     seed: int = 0
+
+
+class ModelConfig(BaseModel):
+    """Fields that every provider has, and what it can do; each says for itself what differs."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    local: ClassVar[bool] = False
+    """Whether the model runs in this process, free of charge."""
+    scores: ClassVar[bool] = False
+    """Whether it offers log-probabilities of given text."""
+    trainable: ClassVar[bool] = False
+    """Whether there are weights to train: see `WeightsConfig`."""
+
+    provider: str
+    """Name of a module of `models/`."""
+    model: str
+    """What the provider calls the model."""
+    max_concurrency: int = Field(default=64, ge=1)
+    """The most requests in flight at once."""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are worth having under way at once."""
+        return self.max_concurrency
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether requests are handed in as files, and replies come within a day."""
+        return False
+
+    @property
+    def rate_limits(self) -> tuple[float | None, float | None]:
+        """The most requests and the most tokens a minute, as far as the recipe says."""
+        return None, None
+
+    @property
+    def longest_call_s(self) -> float | None:
+        """The most seconds that a call may take, if there is such a limit."""
+        return None
+
+    @property
+    def own_price(self) -> Price | None:
+        """The price that the recipe gives."""
+        return None
+
+    @property
+    def key_variable(self) -> str | None:
+        """The variable that the recipe names for the key."""
+        return None
+
+    def needs(self) -> dict[str, str]:
+        """Packages beyond those that are always there, and the extra that brings each."""
+        return {}
+
+    def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
+        """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
+        return []
+
+    def refuse_missing(self, setup: Setup) -> None:
+        """Refuses a model that cannot be opened.
+
+        Raises:
+            SetupError: with the first thing that stands in the way.
+        """
+        for _, what, fix in self.missing(setup):
+            raise SetupError(f"model {setup.name!r}: {what}", fix=fix)
+
+    def key_goes_to(self, setup: Setup) -> tuple[str, str] | None:
+        """The variable that holds the key and the URL that it is sent to; None if no key is sent."""
+        return None
+
+    def identity(self, setup: Setup) -> str:
+        """What names a model in fingerprints: how it is reached, not how fast or at what price."""
+        return digest(self.model_dump(exclude={"max_concurrency", "rpm", "tpm", "timeout_s", "price", "key_env"}))
+
+
+class WeightsConfig(ModelConfig):
+    """Fields of a provider whose models have weights at hand, so that they can be trained."""
+
+    trainable: ClassVar[bool] = True
+
+    adapter: str | None = None
+    """Folder of a LoRA adapter."""
+    chat_template: str | None = None
+    """In place of the model's own, or for a base model that has none: `plain`, which writes `Question: ...` and
+    `Answer: ...`, or a .jinja file, relative to the recipe. What is trained from the model is saved with it."""
+
+    def version_in(self, folder: Path) -> Self:
+        """The config of a version that training has written: the weights there, or the adapter over these weights."""
+        if (folder / "adapter_config.json").exists():
+            return self.model_copy(update={"adapter": str(folder)})
+        return self.model_copy(update={"model": str(folder), "adapter": None})
 
 
 class Model(Protocol):
@@ -94,10 +171,6 @@ def providers() -> list[str]:
 
 def provider(name: str) -> ModuleType:
     """The module of a provider: it has `Config` (a ModelConfig) and `open_model(config, setup) -> Model`.
-
-    It may have, each with the arguments `(config, setup)`: `missing`, what stands in the way of opening a model;
-    `identity`, what names it in fingerprints; `key_goes_to`, the variable of its key and the URL that it is sent to.
-    And with the config alone `needs`: packages beyond those that are always there, and the extra that brings each.
 
     Raises:
         SetupError: there is no such provider.

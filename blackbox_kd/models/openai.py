@@ -5,7 +5,6 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, field_validator
 
-from blackbox_kd.errors import SetupError
 from blackbox_kd.models import Model, ModelConfig, Price, Setup
 from blackbox_kd.models.http import chat
 from blackbox_kd.models.http.batch_api import BATCH_LINES, BatchApi, BatchChat
@@ -41,7 +40,7 @@ class Config(ModelConfig):
 
     @property
     def in_flight(self) -> int:
-        """Requests that are worth having under way at once: as many as a file takes, or as the endpoint is sent."""
+        """As many as a file takes, or as the endpoint is sent."""
         return BATCH_LINES if self.batch else self.max_concurrency
 
     @field_validator("base_url")
@@ -49,33 +48,55 @@ class Config(ModelConfig):
     def _url(cls, value: str | None) -> str | None:
         return None if value is None else chat.checked_url(value)
 
+    @property
+    def is_batched(self) -> bool:
+        """See `batch`."""
+        return self.batch
 
-def missing(config: Config, setup: Setup) -> list[tuple[str, str, str]]:
-    """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
-    variable = _variable(config)
-    try:
-        base_url = _base_url(config, setup)
-    except ValueError as error:
-        return [("provider", f"the variable OPENAI_BASE_URL: {error}.", "export OPENAI_BASE_URL=https://...")]
-    try:
-        has_key = variable is None or chat.key_from(setup.env, variable) is not None
-    except ValueError as error:
-        return [("provider", str(error), f"export {variable}=...")]
-    if has_key or chat.is_loopback(base_url):
-        return []
-    fix = f"export {variable}=... or name the variable that holds the key: key_env: NAME"
-    return [("provider", f"{base_url} needs a key, and the variable {variable} is not set.", fix)]
+    @property
+    def rate_limits(self) -> tuple[float | None, float | None]:
+        """See `rpm` and `tpm`."""
+        return self.rpm, self.tpm
 
+    @property
+    def longest_call_s(self) -> float:
+        """See `timeout_s`."""
+        return self.timeout_s
 
-def key_goes_to(config: Config, setup: Setup) -> tuple[str, str] | None:
-    """The variable that holds the key and the URL that it is sent to; None if no key is sent."""
-    variable = _variable(config)
-    return None if variable is None else (variable, _base_url(config, setup))
+    @property
+    def own_price(self) -> Price | None:
+        """See `price`."""
+        return self.price
 
+    @property
+    def key_variable(self) -> str | None:
+        """See `key_env`."""
+        return self.key_env
 
-def identity(config: Config, setup: Setup) -> str:
-    """What names a model in fingerprints: how it is reached, not how fast or at what price."""
-    return digest([_base_url(config, setup), config.model, _max_tokens_field(config, setup), config.extra_body])
+    def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
+        """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
+        variable = _variable(self)
+        try:
+            base_url = _base_url(self, setup)
+        except ValueError as error:
+            return [("provider", f"the variable OPENAI_BASE_URL: {error}.", "export OPENAI_BASE_URL=https://...")]
+        try:
+            has_key = variable is None or chat.key_from(setup.env, variable) is not None
+        except ValueError as error:
+            return [("provider", str(error), f"export {variable}=...")]
+        if has_key or chat.is_loopback(base_url):
+            return []
+        fix = f"export {variable}=... or name the variable that holds the key: key_env: NAME"
+        return [("provider", f"{base_url} needs a key, and the variable {variable} is not set.", fix)]
+
+    def key_goes_to(self, setup: Setup) -> tuple[str, str] | None:
+        """The variable that holds the key and the URL that it is sent to; None if no key is sent."""
+        variable = _variable(self)
+        return None if variable is None else (variable, _base_url(self, setup))
+
+    def identity(self, setup: Setup) -> str:
+        """What names a model in fingerprints: how it is reached, not how fast or at what price."""
+        return digest([_base_url(self, setup), self.model, _max_tokens_field(self, setup), self.extra_body])
 
 
 def open_model(config: Config, setup: Setup) -> Model:
@@ -84,8 +105,7 @@ def open_model(config: Config, setup: Setup) -> Model:
     Raises:
         SetupError: the key is missing or cannot be one, or OPENAI_BASE_URL is no URL.
     """
-    for _, message, fix in missing(config, setup):
-        raise SetupError(f"model {setup.name!r}: {message}\n  fix: {fix}")
+    config.refuse_missing(setup)
     base_url = _base_url(config, setup)
     variable = _variable(config)
     key = chat.key_from(setup.env, variable) if variable else None

@@ -67,26 +67,29 @@ class Config(ModelConfig):
             raise ValueError("replies and function: only one of them can say what the reply is")
         return self
 
+    @property
+    def own_price(self) -> Price | None:
+        """See `price`."""
+        return self.price
 
-def missing(config: Config, setup: Setup) -> list[tuple[str, str, str]]:
-    """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
-    if config.function is None:
+    def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
+        """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
+        if self.function is None:
+            return []
+        file, _, name = self.function.rpartition(":")
+        if not file or not name.isidentifier():
+            return [("function", f"{self.function!r} does not name a function.", "write function: file.py:name")]
+        if not (setup.folder / file).is_file():
+            return [("function", f"{file!r} does not exist in {str(setup.folder)!r}.", "name a file beside the recipe")]
+        if not setup.allow_code:
+            what = f"{self.function!r} is Python code, which a recipe may not run by itself."
+            return [("function", what, "read the file, then add --allow-code")]
         return []
-    file, _, name = config.function.rpartition(":")
-    if not file or not name.isidentifier():
-        return [("function", f"{config.function!r} does not name a function.", "write function: file.py:name")]
-    if not (setup.folder / file).is_file():
-        return [("function", f"{file!r} does not exist in {str(setup.folder)!r}.", "name a file beside the recipe")]
-    if not setup.allow_code:
-        what = f"{config.function!r} is Python code, which a recipe may not run by itself."
-        return [("function", what, "read the file, then add --allow-code")]
-    return []
 
-
-def identity(config: Config, setup: Setup) -> str:
-    """What names a model in fingerprints: its script, a function's code included."""
-    code = _file(config, setup).read_text(encoding="utf-8") if config.function else ""
-    return digest([config.model_dump(exclude={"max_concurrency", "price"}), code])
+    def identity(self, setup: Setup) -> str:
+        """What names a model in fingerprints: its script, a function's code included."""
+        code = _file(self, setup).read_text(encoding="utf-8") if self.function else ""
+        return digest([self.model_dump(exclude={"max_concurrency", "price"}), code])
 
 
 def open_model(config: Config, setup: Setup) -> Model:
@@ -95,8 +98,7 @@ def open_model(config: Config, setup: Setup) -> Model:
     Raises:
         SetupError: a template cannot be compiled, or the function is not there or not allowed.
     """
-    for _, message, fix in missing(config, setup):
-        raise SetupError(f"model {setup.name!r}: {message}\n  fix: {fix}")
+    config.refuse_missing(setup)
     return ScriptedModel(config, setup)
 
 
@@ -107,7 +109,7 @@ class ScriptedModel:
         self.config: ModelConfig = config
         self._replies = config.replies
         self.endpoint = f"scripted {setup.name}"
-        self._identity = identity(config, setup)
+        self._identity = config.identity(setup)
         self._function = _load(config, setup) if config.function else None
         self._sandbox = env = Sandbox(keep_trailing_newline=True)
         script = config.replies or [DEFAULT]

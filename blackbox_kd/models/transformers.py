@@ -13,7 +13,7 @@ from pydantic import Field
 
 from blackbox_kd.errors import CallError, RequestRejected
 from blackbox_kd.logprobs import BEFORE_TEXT, LOGPROBS, TOKENS, TOKENS_TOLD, WITH_TEXT
-from blackbox_kd.models import Model, ModelConfig, Setup
+from blackbox_kd.models import Model, ModelConfig, Setup, WeightsConfig
 from blackbox_kd.models.local.engine import Engine, LocalRequest, Written, seed_of
 from blackbox_kd.schema import Request, digest
 from blackbox_kd.weights import load, locate
@@ -22,17 +22,14 @@ GATHER_S = 0.02
 """How long an idle engine waits for requests that come together with the first."""
 
 
-class Config(ModelConfig):
+class Config(WeightsConfig):
     """A model whose weights are on this machine, or on the Hub."""
 
     local: ClassVar[bool] = True
-    trainable: ClassVar[bool] = True
     scores: ClassVar[bool] = True
 
     model: str
     """Hub id, folder (relative to the recipe), `.gguf` file, or `package:NAME/FILE.gguf`."""
-    adapter: str | None = None
-    """Folder of a LoRA adapter."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision; `auto` is float32 on a CPU and bfloat16 on a GPU."""
     device: str = "auto"
@@ -41,36 +38,30 @@ class Config(ModelConfig):
     """The most replies written at once; 32 on a CPU and 128 on a GPU if left out."""
     max_concurrency: int = Field(default=96, ge=1)
     """Requests that may wait at once; more than `max_batch`, so that the next batch is always full."""
-    chat_template: str | None = None
-    """In place of the model's own, or for a base model that has none: `plain`, which writes `Question: ...` and
-    `Answer: ...`, or a .jinja file, relative to the recipe. What is trained from the model is saved with it."""
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Values for the chat template, such as `{enable_thinking: false}`."""
 
+    def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
+        """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
+        found = locate.problem(self.model, setup.folder)
+        problems = [("model", *found)] if found else []
+        if self.adapter is not None and not (setup.folder / self.adapter / "adapter_config.json").is_file():
+            what = f"{self.adapter!r} is no folder of an adapter: it has no adapter_config.json."
+            problems.append(("adapter", what, "name the folder that training wrote"))
+        template = load.template_problem(self.chat_template, setup.folder) if self.chat_template else None
+        if template is not None:
+            problems.append(("chat_template", *template))
+        return problems
 
-def missing(config: Config, setup: Setup) -> list[tuple[str, str, str]]:
-    """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
-    found = locate.problem(config.model, setup.folder)
-    problems = [("model", *found)] if found else []
-    if config.adapter is not None and not (setup.folder / config.adapter / "adapter_config.json").is_file():
-        what = f"{config.adapter!r} is no folder of an adapter: it has no adapter_config.json."
-        problems.append(("adapter", what, "name the folder that training wrote"))
-    template = load.template_problem(config.chat_template, setup.folder) if config.chat_template else None
-    if template is not None:
-        problems.append(("chat_template", *template))
-    return problems
+    def needs(self) -> dict[str, str]:
+        """Packages that loading the model takes, and the extra that brings each."""
+        also = ["gguf"] if self.model.endswith(".gguf") else []
+        also += ["peft"] if self.adapter is not None else []
+        return dict.fromkeys(["torch", "transformers", *also], "train")
 
-
-def needs(config: Config) -> dict[str, str]:
-    """Packages that loading the model takes, and the extra that brings each."""
-    also = ["gguf"] if config.model.endswith(".gguf") else []
-    also += ["peft"] if config.adapter is not None else []
-    return dict.fromkeys(["torch", "transformers", *also], "train")
-
-
-def identity(config: Config, setup: Setup) -> str:
-    """What names a model in fingerprints: the hashes of its weights and of its adapter, and how they are used."""
-    return digest(_weights(config, setup))
+    def identity(self, setup: Setup) -> str:
+        """What names a model in fingerprints: the hashes of its weights and of its adapter, and how they are used."""
+        return digest(_weights(self, setup))
 
 
 def open_model(config: Config, setup: Setup) -> Model:
@@ -97,7 +88,7 @@ class TransformersModel:
         self.config: ModelConfig = config
         self._config = config
         self._setup = setup
-        self._identity = identity(config, setup)
+        self._identity = config.identity(setup)
         self.endpoint = f"transformers {self._identity[:16]}"
         self._stops = [load.PLAIN_STOP] if config.chat_template == load.PLAIN else []
         self._engine: Engine | None = None

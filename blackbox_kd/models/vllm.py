@@ -10,12 +10,11 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, field_validator
 
-from blackbox_kd.errors import SetupError
 from blackbox_kd.models import Model, ModelConfig, Price, Setup
 from blackbox_kd.models.http import chat
 from blackbox_kd.schema import refuse_reserved
 
-OWN_FIELDS = ("top_k", "min_p", "repetition_penalty", "chat_template_kwargs")
+OWN_FIELDS = {"top_k", "min_p", "repetition_penalty", "chat_template_kwargs"}
 
 
 class Config(ModelConfig):
@@ -47,22 +46,35 @@ class Config(ModelConfig):
     def _url(cls, value: str) -> str:
         return chat.checked_url(value)
 
+    @property
+    def longest_call_s(self) -> float:
+        """See `timeout_s`."""
+        return self.timeout_s
 
-def missing(config: Config, setup: Setup) -> list[tuple[str, str, str]]:
-    """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
-    if config.key_env is None:
-        return []
-    try:
-        found = chat.key_from(setup.env, config.key_env)
-    except ValueError as error:
-        return [("key_env", str(error), f"export {config.key_env}=...")]
-    fix = f"export {config.key_env}=..., or leave key_env out if the server has no --api-key"
-    return [] if found else [("key_env", f"the variable {config.key_env} is not set.", fix)]
+    @property
+    def own_price(self) -> Price | None:
+        """See `price`."""
+        return self.price
 
+    @property
+    def key_variable(self) -> str | None:
+        """See `key_env`."""
+        return self.key_env
 
-def key_goes_to(config: Config, setup: Setup) -> tuple[str, str] | None:
-    """The variable that holds the key and the URL that it is sent to; None if no key is sent."""
-    return None if config.key_env is None else (config.key_env, config.base_url)
+    def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
+        """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
+        if self.key_env is None:
+            return []
+        try:
+            found = chat.key_from(setup.env, self.key_env)
+        except ValueError as error:
+            return [("key_env", str(error), f"export {self.key_env}=...")]
+        fix = f"export {self.key_env}=..., or leave key_env out if the server has no --api-key"
+        return [] if found else [("key_env", f"the variable {self.key_env} is not set.", fix)]
+
+    def key_goes_to(self, setup: Setup) -> tuple[str, str] | None:
+        """The variable that holds the key and the URL that it is sent to; None if no key is sent."""
+        return None if self.key_env is None else (self.key_env, self.base_url)
 
 
 def open_model(config: Config, setup: Setup) -> Model:
@@ -71,11 +83,10 @@ def open_model(config: Config, setup: Setup) -> Model:
     Raises:
         SetupError: the key is missing or cannot be one.
     """
-    for _, message, fix in missing(config, setup):
-        raise SetupError(f"model {setup.name!r}: {message}\n  fix: {fix}")
+    config.refuse_missing(setup)
     key = chat.key_from(setup.env, config.key_env) if config.key_env else None
     http = chat.HttpChat(chat.Address(config.base_url, key, config.max_concurrency, config.timeout_s))
-    own = {name: value for name in OWN_FIELDS if (value := getattr(config, name)) is not None}
+    own = config.model_dump(include=OWN_FIELDS, exclude_none=True)
     return chat.ChatModel(
         config,
         http,

@@ -12,9 +12,10 @@ from blackbox_kd.models import ModelConfig
 from blackbox_kd.recipe.spec import NAME, Loop, LoopConfig, PlannedStep, Recipe
 from blackbox_kd.recipe.validation import validate
 from blackbox_kd.recipe.yaml_source import Path, dotted, quote
-from blackbox_kd.sdk.fields import earlier
+from blackbox_kd.sdk.fields import earlier, read_field, references
 from blackbox_kd.sdk.moved import find_old_imports
-from blackbox_kd.sdk.registry import Step, StepConfig
+from blackbox_kd.sdk.registry import Step
+from blackbox_kd.sdk.step_config import StepConfig
 from blackbox_kd.tables.sources import TableSource
 
 
@@ -196,7 +197,8 @@ class _Steps:
             self.seen.append(_Seen(name, step, config, values))
             if config is not None:
                 index, inner = int(path[1]), int(path[-1]) if loop else 0
-                planned = PlannedStep(index, step.form(config), config, source.line(path), loop, inner)
+                named = tuple(references(config))
+                planned = PlannedStep(index, step.form(config), config, named, source.line(path), loop, inner)
                 self.recipe.steps.append(planned)
 
     def _refuse(self, path: Path, values: Any) -> None:
@@ -232,7 +234,7 @@ class _Steps:
                     suspect.add(key)
                     found |= {key: origin.values[key]} if key in origin.values else {}
                 else:
-                    found[key] = getattr(origin.config, name)
+                    found[key] = read_field(origin.config, name)
                 break
         return found, suspect
 

@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.recipe.yaml_source import Source
 from blackbox_kd.sandbox.prompt import Prompt
-from blackbox_kd.sdk.registry import Registry, Step, StepConfig
+from blackbox_kd.sdk.fields import Kind, Reference, resolve
+from blackbox_kd.sdk.registry import Registry, Step
+from blackbox_kd.sdk.step_config import StepConfig
 from blackbox_kd.tables.sources import TableSource
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
@@ -148,6 +150,7 @@ class PlannedStep:
         index: position in `steps:`, from 0; of a step in a loop, the loop's.
         step: the step.
         config: its checked config.
+        references: all that the config names.
         line: line in the recipe.
         loop: the loop that it is in.
         inner: position in the loop, from 0.
@@ -157,10 +160,35 @@ class PlannedStep:
     index: int
     step: Step
     config: StepConfig
+    references: tuple[Reference, ...]
     line: int
     loop: Loop | None = None
     inner: int = 0
     round: int = 0
+
+    def list_names(self, *kinds: Kind) -> list[str]:
+        """What the step names of some kinds, in the order of its fields."""
+        return [reference.value for reference in self.references if reference.kind in kinds]
+
+    def list_models(self) -> list[str]:
+        """The models that the step names, each once and without its version."""
+        models = (reference.model.name for reference in self.references if reference.kind == "model")
+        return list(dict.fromkeys(models))
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the tables that it writes; of one that it gives no name, `#3`."""
+        return self.list_names("new table") or [self.unnamed]
+
+    @property
+    def merged(self) -> list[str]:
+        """Names of the tables that it reads in place of one `input`; none of another step."""
+        return resolve([f"{{{self.step.merges}}}"], self.config) if self.step.merges else []
+
+    @property
+    def trains(self) -> bool:
+        """Whether it makes a new version of a model."""
+        return bool(self.list_names("student"))
 
     @property
     def at(self) -> tuple[str | int, ...]:

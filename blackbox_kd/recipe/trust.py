@@ -59,8 +59,7 @@ def routes(recipe: Recipe, env: Mapping[str, str]) -> list[Route]:
     own = host_of(env["OPENAI_BASE_URL"]) if env.get("OPENAI_BASE_URL") else ""
     found = []
     for name, config in recipe.models.items():
-        goes = getattr(models.provider(config.provider), "key_goes_to", None)
-        sent = goes(config, models.Setup(name, recipe.folder, Path(), env)) if goes else None
+        sent = config.key_goes_to(models.Setup(name, recipe.folder, Path(), env))
         if sent is None or is_loopback(sent[1]):
             continue
         variable, host = sent[0], host_of(sent[1])

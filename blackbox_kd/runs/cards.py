@@ -12,7 +12,7 @@ from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.dataset import LEFT_OUT
 from blackbox_kd.runs.report.format import format_interval, format_percent
 from blackbox_kd.runs.report.markdown import describe_comparison
-from blackbox_kd.sdk.fields import references
+from blackbox_kd.schema import ModelRef
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 """The Hub's size categories, each with the number of rows it ends below."""
@@ -97,11 +97,9 @@ def data_card(recipe: Recipe, report: Mapping[str, Any]) -> str:
 
 
 def _models(recipe: Recipe, report: Mapping[str, Any]) -> list[str]:
-    seen = {entry["name"].partition("@")[0]: entry.get("served", []) for entry in report["models"]}
+    seen = {ModelRef.parse(entry["name"]).name: entry.get("served", []) for entry in report["models"]}
     steps = [planned for planned in recipe.steps if not planned.step.aside]
-    asked = {
-        mention.value.partition("@")[0] for p in steps for mention in references(p.config) if mention.kind == "model"
-    }
+    asked = {name for planned in steps for name in planned.list_models()}
     lines = []
     for name, config in recipe.models.items():
         if name not in asked:
@@ -136,13 +134,13 @@ def model_card(recipe: Recipe, report: Mapping[str, Any], model: str, path: Path
             kept = {key: value for key, value in settings.items() if value is not None and key not in NOT_TOLD}
             lines += [f"| {escape_markdown(key)} | {escape_markdown(str(value))} |" for key, value in kept.items()]
             lines.append("")
-    results = [entry for entry in report["evaluations"] if entry["model"].partition("@")[0] == model]
+    results = [entry for entry in report["evaluations"] if ModelRef.parse(entry["model"]).name == model]
     if results:
         lines += ["## Evidence", "", "| model | table | rows | accuracy | 95 % interval |", "|---|---|---|---|---|"]
         for entry in results:
             cells = [entry["model"], entry["table"], f"{entry['n']:,}", format_percent(entry["accuracy"])]
             lines.append(f"| {' | '.join(cells)} | {format_interval(entry['ci95'])} |")
         lines.append("")
-        compared = [entry for entry in report["comparisons"] if entry["model"].partition("@")[0] == model]
+        compared = [entry for entry in report["comparisons"] if ModelRef.parse(entry["model"]).name == model]
         lines += [describe_comparison(entry, report["evaluations"]) + "\n" for entry in compared]
     return _front(front) + "\n" + "\n".join(lines).rstrip() + "\n"

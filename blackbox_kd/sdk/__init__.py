@@ -6,12 +6,13 @@ name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to 
 - The config: `StepConfig`, or `SamplingConfig` for a step that asks models; `Field` for limits and defaults, and on
   the fields what their text names, so that `check` finds what is wrong with it: `ModelName`, `ScoringModel`,
   `StudentName`, `TableName`, `ReportedTable`, `NewTable`, `PromptName`, `Column`, `NewColumn`, `Expression`, `Answer`.
-  `FromEarlier` takes the value of an earlier step; `find_named_twice` is for `problems()`. `Examples` and `Shown` say
-  what a prompt shows besides its row, `choose_examples` and `find_context` find it.
+  `FromEarlier` takes the value of an earlier step; `Examples` and `Shown` say what a prompt shows besides its row, and
+  `choose_examples` and `find_context` find it. The methods of `StepConfig` tell the check and the engine what no field
+  says: `problems()`, for which there is `find_named_twice`, `exam()`, which gives an `Exam`, and others.
 - What `run` gets: a `Row` or a `Table`, the config, and a `Context`, which asks models, renders prompts, reads tables
   and draws by the run's seed. An `Ask` is what a model is asked: each `Message` of the chat, the `Sampling`, and a
   function that reads what the step wants, such as a `Reading`; a `Reply` is what comes of it, and `all_of` waits for
-  several. `expressions` evaluates what an `Expression` says.
+  several. `expressions` evaluates what an `Expression` says; `write_text` makes a text of any value of a row.
 - What it makes (`Outcome`): a `Row`, a `Dropped` row with the reason, or a `Failed` one with the error.
 - What it raises: `DataError` for a row that cannot be worked on, `StepError` and `SetupError` for what ends the run. A
   call raises `CallError`; it is a `ReplyFault` where the text cannot be used.
@@ -23,7 +24,8 @@ from blackbox_kd.concurrency import all_of
 from blackbox_kd.errors import CallError, DataError, ReplyFault, SetupError, StepError
 from blackbox_kd.json_text import write_text
 from blackbox_kd.sandbox import expressions
-from blackbox_kd.schema import Ask, Context, Dropped, Failed, Message, Outcome, Reply, Row, Sampling, Table
+from blackbox_kd.schema import Ask, Dropped, Failed, Message, Outcome, Reply, Row, Sampling, Table
+from blackbox_kd.sdk.context import Context
 from blackbox_kd.sdk.few_shot import Examples, Shown, choose_examples, find_context
 from blackbox_kd.sdk.fields import (
     Answer,
@@ -40,8 +42,9 @@ from blackbox_kd.sdk.fields import (
     TableName,
 )
 from blackbox_kd.sdk.reading import Reading
-from blackbox_kd.sdk.registry import StepConfig, row_step, table_step
+from blackbox_kd.sdk.registry import row_step, table_step
 from blackbox_kd.sdk.sampling import SamplingConfig, find_named_twice
+from blackbox_kd.sdk.step_config import Exam, StepConfig
 
 __all__ = [
     "Answer",
@@ -51,6 +54,7 @@ __all__ = [
     "Context",
     "DataError",
     "Dropped",
+    "Exam",
     "Examples",
     "Expression",
     "Failed",

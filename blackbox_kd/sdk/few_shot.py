@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from blackbox_kd.analysis.bm25 import Bm25
 from blackbox_kd.errors import DataError
 from blackbox_kd.json_text import write_text
-from blackbox_kd.schema import Context, Row
+from blackbox_kd.schema import Row
+from blackbox_kd.sdk.context import Context
 from blackbox_kd.sdk.fields import ModelName, ReportedTable, TableName
 
 

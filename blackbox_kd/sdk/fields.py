@@ -1,31 +1,35 @@
 """Marks on the fields of a step's config: what a field's text names, and what it takes when it is left out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from blackbox_kd.schema import ModelRef
+
+Kind = Literal[
+    "model",
+    "student",
+    "table",
+    "reported table",
+    "new table",
+    "prompt",
+    "column",
+    "new column",
+    "expression",
+    "answer",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Refers:
     """A mark on a config field: its text names something of the recipe."""
 
-    kind: Literal[
-        "model",
-        "student",
-        "table",
-        "reported table",
-        "new table",
-        "prompt",
-        "column",
-        "new column",
-        "expression",
-        "answer",
-    ]
-    able: str = ""
-    """Of a model: what its provider's config must have set, such as `scores`."""
+    kind: Kind
+    scores: bool = False
+    """Of a model: whether its provider must offer log-probabilities of given text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class FromEarlier:
 
 StudentName = Annotated[str, Refers("student")]
 ModelName = Annotated[str, Refers("model")]
-ScoringModel = Annotated[str, Refers("model", able="scores")]
+ScoringModel = Annotated[str, Refers("model", scores=True)]
 """A model whose provider offers log-probabilities of given text."""
 TableName = Annotated[str, Refers("table")]
 ReportedTable = Annotated[str, Refers("reported table")]
@@ -62,20 +66,25 @@ class Reference:
         field: the field's path as the recipe writes it, such as `models[1]`, `outputs.wrong` or `as`.
         kind: what it names.
         value: the name.
-        able: of a model: what its provider must be able to do.
+        scores: of a model: whether its provider must offer log-probabilities of given text.
     """
 
     field: str
-    kind: str
+    kind: Kind
     value: str
-    able: str = ""
+    scores: bool = False
+
+    @property
+    def model(self) -> ModelRef:
+        """The name of a model, with its version."""
+        return ModelRef.parse(self.value)
 
 
 def references(config: BaseModel) -> Iterator[Reference]:
     """Every model, table, prompt, column, expression and answer that a config names, field by field."""
     for name, entry in type(config).model_fields.items():
         annotation: Any = Annotated[(entry.annotation, *entry.metadata)] if entry.metadata else entry.annotation
-        yield from _walk(annotation, getattr(config, name), entry.alias or name)
+        yield from _walk(annotation, read_field(config, name), entry.alias or name)
 
 
 def _walk(annotation: Any, value: Any, path: str) -> Iterator[Reference]:
@@ -86,7 +95,7 @@ def _walk(annotation: Any, value: Any, path: str) -> Iterator[Reference]:
     elif origin is Annotated:
         marks = [mark for mark in arguments[1:] if isinstance(mark, Refers)]
         if marks and isinstance(value, str):
-            yield Reference(path, marks[0].kind, value, marks[0].able)
+            yield Reference(path, marks[0].kind, value, marks[0].scores)
         else:
             yield from _walk(arguments[0], value, path)
     elif origin in (Union, UnionType):
@@ -110,6 +119,16 @@ def earlier(config: type[BaseModel]) -> dict[str, FromEarlier]:
     }
 
 
+def read_field(config: BaseModel, name: str) -> Any:
+    """The value of a field that only its name tells of."""
+    return getattr(config, name)
+
+
+def find_given(config: BaseModel, names: Iterable[str]) -> list[str]:
+    """Those of some fields that are not None."""
+    return [name for name in names if read_field(config, name) is not None]
+
+
 def resolve(patterns: Sequence[str], config: BaseModel) -> list[str]:
     """Names with `{field}` replaced by the config's value; a list gives several names, None gives none."""
     names: list[str] = []
@@ -117,6 +136,6 @@ def resolve(patterns: Sequence[str], config: BaseModel) -> list[str]:
         if not (pattern.startswith("{") and pattern.endswith("}")):
             names.append(pattern)
             continue
-        value = getattr(config, pattern[1:-1])
+        value = read_field(config, pattern[1:-1])
         names += [] if value is None else [value] if isinstance(value, str) else list(value)
     return names

@@ -11,7 +11,6 @@ PACKAGE = "blackbox_kd"
 MOVED = {
     "agreement": "analysis.judge_agreement",
     "agreement.entry": "analysis.judge_agreement.summarise",
-    "arithmetic": "analysis.equations",
     "asking": "sdk.sampling",
     "asking.AskingConfig": "sdk.sampling.SamplingConfig",
     "asking.Reading": "sdk.reading.Reading",
@@ -36,7 +35,9 @@ MOVED = {
     "overlap.asked": "analysis.contamination.take_question",
     "prompt": "sandbox.prompt",
     "registry": "sdk.registry",
+    "registry.StepConfig": "sdk.step_config.StepConfig",
     "sandbox.Sandbox": "sandbox.jinja.Sandbox",
+    "schema.Context": "sdk.context.Context",
     "shapes": "tables.formats",
     "shown_rows": "sdk.few_shot",
     "shown_rows.Pool": "sdk.few_shot.ExamplePool",
@@ -86,32 +87,41 @@ def find_old_imports(file: Path) -> list[OldImport]:
 
 def _rewrite(node: ast.Import | ast.ImportFrom) -> str:
     """What to write in place of an import; empty where it leads to what is there."""
-    module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-    if isinstance(node, ast.ImportFrom) and node.level:
+    if isinstance(node, ast.ImportFrom):
+        return "" if node.level else _rewrite_names(str(node.module), node.names)
+    places = [(alias, _find_place(alias.name) or alias.name) for alias in node.names]
+    if all(alias.name == place for alias, place in places):
         return ""
-    places = [(alias, f"{module}{alias.name}") for alias in node.names]
-    if not any(_find_place(path) for _, path in places):
+    return _write([("import", places)])
+
+
+def _rewrite_names(module: str, names: list[ast.alias]) -> str:
+    """The same for `from module import names`: what the face for authors has is taken from there."""
+    if not any(_find_place(f"{module}.{alias.name}") for alias in names):
         return ""
-    lines: dict[str, list[str]] = defaultdict(list)
-    renamed = []
-    for alias, path in places:
+    homes: dict[str, list[tuple[ast.alias, str]]] = defaultdict(list)
+    for alias in names:
+        path = f"{module}.{alias.name}"
         home, _, name = (_find_place(path) or path).rpartition(".")
-        if isinstance(node, ast.Import):
-            home, name = "", f"{home}.{name}".lstrip(".")
-        lines[home].append(f"{name} as {alias.asname}" if alias.asname else name)
-        if name != alias.name and not alias.asname:
-            renamed.append(f"{name} in place of {alias.name}")
-    new = "; ".join(f"{f'from {home} ' if home else ''}import {', '.join(names)}" for home, names in lines.items())
-    return f"{new}; and write {', '.join(renamed)}" if renamed else new
+        is_on_face = name in sdk.__all__ or (name == "*" and home.startswith(f"{PACKAGE}.sdk."))
+        homes[f"{PACKAGE}.sdk" if is_on_face else home].append((alias, name))
+    return _write([(f"from {home} import", found) for home, found in homes.items()])
+
+
+def _write(statements: list[tuple[str, list[tuple[ast.alias, str]]]]) -> str:
+    """Import statements on one line, and which names the rest of the file has to use now."""
+    lines, renamed = [], []
+    for start, names in statements:
+        lines.append(f"{start} {', '.join(f'{new} as {old.asname}' if old.asname else new for old, new in names)}")
+        renamed += [f"{new} in place of {old.name}" for old, new in names if new != old.name and not old.asname]
+    return "; ".join(lines) + (f"; and write {', '.join(renamed)}" if renamed else "")
 
 
 def _find_place(path: str) -> str | None:
-    """The path of a module or a name now, on the face for authors where it is there; None where it has not moved."""
+    """The path of a module or a name now; None where it has not moved."""
+    if not path.startswith(f"{PACKAGE}."):
+        return None
     old = path.removeprefix(f"{PACKAGE}.")
     module, _, name = old.rpartition(".")
     new = MOVED.get(old) or (f"{MOVED[module]}.{name}" if module in MOVED else None)
-    if old == path or new is None:
-        return None
-    name = new.rpartition(".")[2]
-    is_on_face = name in sdk.__all__ or (name == "*" and new.startswith("sdk."))
-    return f"{PACKAGE}.sdk.{name}" if is_on_face else f"{PACKAGE}.{new}"
+    return new and f"{PACKAGE}.{new}"

@@ -1,4 +1,4 @@
-"""Steps and how they are found: `@row_step`, `@table_step`, `StepConfig`, and the marks on its fields.
+"""Steps and how they are found: `@row_step` and `@table_step`, the registry, plugins.
 
 A step is a module of `steps/` (or a plugin of the recipe) with one decorated function `run`. Its name is the
 file's name, its config class is the annotation of `run`'s `config`, and a mark on a field of the config says what
@@ -11,84 +11,15 @@ import inspect
 import pkgutil
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict
-
 from blackbox_kd.errors import SetupError
 from blackbox_kd.schema import digest
-from blackbox_kd.sdk.fields import (
-    NewTable,
-    TableName,
-    references,
-)
-
-
-class StepConfig(BaseModel):
-    """Fields that every step has."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-    step: str
-    """Name of the step: a module of `steps/`, or a plugin's."""
-    input: TableName | None = None
-    """Table that the step reads; without it, the table the step before it wrote."""
-    output: NewTable | None = None
-    """Name under which later steps find what this step writes."""
-
-    def prompt_variables(self) -> set[str]:
-        """Variables that the step itself gives to its prompts, besides the row's columns."""
-        return set()
-
-    def expression_columns(self) -> set[str]:
-        """Columns of the step's own making that its expressions see, besides the row's."""
-        return set()
-
-    def columns_after(self, columns: set[str]) -> set[str]:
-        """Of the columns of the rows that the step reads, those that its own rows still have."""
-        return columns
-
-    def unwritten(self) -> set[str]:
-        """Of the columns that the step's decorator names, those that its rows do not get with these fields."""
-        return set()
-
-    def texts(self) -> set[str]:
-        """Columns with text that a student is to learn; `response`, `better` and `worse` always are."""
-        return set()
-
-    def problems(self) -> list[tuple[str, str, str]]:
-        """What is wrong between the fields: triples of a field, what is wrong, and the fix."""
-        return []
-
-    def shown_to_student(self) -> list[tuple[str, str, bool]]:
-        """Prompts whose text the student sees: triples of a field, the prompt, and whether it may show the answer."""
-        return []
-
-    def shown_to_asked(self) -> list[tuple[str, str, bool]]:
-        """Prompts whose text the models see that the step names, one of which may be a student; triples likewise."""
-        return []
-
-    def keeps_held_out(self) -> bool:
-        """Whether the step may read a held-out table: what it writes of one is held out, too."""
-        return False
-
-    def needs(self) -> dict[str, str]:
-        """Packages that the step needs beyond those that are always there, and the extra that brings each."""
-        return {}
-
-    def calls_by_model(self) -> Counter[str]:
-        """Calls that a row takes of each model, for the estimate: one of each that is named, times `samples`."""
-        models = [mention.value for mention in references(self) if mention.kind == "model"]
-        return Counter(models * int(getattr(self, "samples", 1)))
-
-    def calls_per_row(self) -> int:
-        """Calls that a row takes of all models together."""
-        return self.calls_by_model().total()
-
+from blackbox_kd.sdk.step_config import StepConfig
 
 StepKind = Literal["row", "table"]
 

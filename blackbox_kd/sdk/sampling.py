@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from blackbox_kd.schema import Sampling, refuse_reserved
-from blackbox_kd.sdk.registry import StepConfig
+from blackbox_kd.sdk.step_config import StepConfig
 
 
 class SamplingConfig(StepConfig):

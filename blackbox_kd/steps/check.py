@@ -25,6 +25,10 @@ class Config(StepConfig):
     correct_as: NewColumn = "correct"
     """Column that says whether the answer is right."""
 
+    def answer_columns(self) -> set[str]:
+        """The right answer."""
+        return {self.against}
+
 
 @row_step(reads=["{of}", "{against}"], writes=["{answer_as}", "{correct_as}"])
 async def run(row: Row, config: Config, ctx: Context) -> Row:

@@ -21,6 +21,7 @@ from blackbox_kd.sdk import (
     Ask,
     Column,
     Context,
+    Exam,
     Field,
     FromEarlier,
     ModelName,
@@ -90,11 +91,9 @@ class Config(SamplingConfig):
             what = f"against: {self.against!r} means nothing without answer:, which says how an answer is read."
             found.append(("against", what, "add answer: number, or take against: out"))
         if self.judge is None:
-            for name in _JUDGING:
-                if name in self.model_fields_set:
-                    found.append(
-                        (name, f"{name}: means nothing without judge:.", f"add judge: MODEL, or take {name}: out")
-                    )
+            given = [name for name in _JUDGING if name in self.model_fields_set]
+            what = "means nothing without judge:."
+            found += [(name, f"{name}: {what}", f"add judge: MODEL, or take {name}: out") for name in given]
         elif len(set(self.models)) < 2:
             what = f"judge: {self.judge!r} has nothing to compare: models: names one model."
             found.append(("judge", what, "name a second model"))
@@ -119,6 +118,19 @@ class Config(SamplingConfig):
         """One of each model; two of the judge for each but the one that it compares with."""
         judged = {} if self.judge is None else {self.judge: 2 * (len(self.models) - 1)}
         return Counter(self.models) + Counter(judged)
+
+    def answer_columns(self) -> set[str]:
+        """The right answer, where there is one."""
+        return {self.against} if self.against is not None else set()
+
+    def exam(self) -> Exam:
+        """Accuracies where answers are checked, win rates where a judge compares."""
+        against = self.against_model if self.judge is not None else None
+        return Exam(tuple(self.models), self.answer is not None, tuple(self.by), against)
+
+    def outcomes_per_row(self) -> int:
+        """One of each model."""
+        return len(self.models)
 
     def judging(self) -> Sampling:
         """How verdicts are drawn."""

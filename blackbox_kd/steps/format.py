@@ -110,6 +110,11 @@ class Config(StepConfig):
         found |= set() if self.tasks else {"task", "weight"}
         return found if self.teacher_prompt is not None else found | {"prompt_teacher"}
 
+    def said_by_student(self) -> set[str]:
+        """The completion, or that of each task; the better text of a pair."""
+        named = [self.completion, self.chosen, *(task.completion for task in self.tasks)]
+        return {name for name in named if name is not None}
+
     def shown_to_student(self) -> list[tuple[str, str, bool]]:
         """The prompts of all tasks."""
         if self.tasks:

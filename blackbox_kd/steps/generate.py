@@ -102,7 +102,7 @@ class Config(SamplingConfig):
 
     def prompt_variables(self) -> set[str]:
         """`examples` and `context`, when the step gives them."""
-        return {name for name in ("examples", "context") if getattr(self, name)}
+        return ({"examples"} if self.examples else set()) | ({"context"} if self.context else set())
 
     def expression_columns(self) -> set[str]:
         """Columns that `retry_until` sees besides those of the row."""
@@ -119,6 +119,10 @@ class Config(SamplingConfig):
     def shown_to_asked(self) -> list[tuple[str, str, bool]]:
         """The prompt."""
         return [("prompt", self.prompt, self.hint)]
+
+    def rows_to_draw(self) -> int | None:
+        """See `rows`."""
+        return self.rows
 
     def calls_by_model(self) -> Counter[str]:
         """A reply of each model that is asked, and as often as `samples`."""

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import model_validator
 
 from blackbox_kd.analysis import judge_agreement, pairwise, verdicts
-from blackbox_kd.schema import T
+from blackbox_kd.schema import ModelRef, T
 from blackbox_kd.sdk import (
     Ask,
     Column,
@@ -295,4 +295,4 @@ def _text(row: Row, column: str | None) -> str:
 
 def _base(model: str) -> str:
     """A model's name without its version."""
-    return model.partition("@")[0]
+    return ModelRef.parse(model).name

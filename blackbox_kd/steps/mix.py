@@ -110,6 +110,10 @@ class Config(StepConfig):
             return [("replay.table", what, "name an earlier table, or take it out of tables:")]
         return []
 
+    def most_rows(self) -> int | None:
+        """See `rows`."""
+        return self.rows
+
     def calls_by_model(self) -> Counter[str]:
         """None: the models that `gap` names were asked by `evaluate`."""
         return Counter()

@@ -94,6 +94,10 @@ class Config(StepConfig):
             raise ValueError(f"by: {self.by} {'looks at no column:' if self.column else 'needs column: NAME'}")
         return self
 
+    def most_rows(self) -> int | None:
+        """See `rows`."""
+        return self.rows
+
     def keeps_held_out(self) -> bool:
         """To `retrieve` adds something to each row, so that a student can be examined with it."""
         return self.by == "retrieve"

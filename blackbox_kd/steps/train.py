@@ -68,16 +68,13 @@ class Config(StepConfig):
     def problems(self) -> list[tuple[str, str, str]]:
         """Fields of the other method."""
         other = "sft" if self.method == "dpo" else "dpo"
-        given = [name for name in ONLY[other] if getattr(self, name) != type(self).model_fields[name].default]
-        what = "has no effect with method: {}, only with method: {}."
-        return [
-            (
-                name,
-                f"{name}: {getattr(self, name)} {what.format(self.method, other)}",
-                f"take it out, or method: {other}",
-            )
-            for name in given
-        ]
+        given = self.model_dump(include=set(ONLY[other]), exclude_defaults=True)
+        what = f"has no effect with method: {self.method}, only with method: {other}."
+        return [(name, f"{name}: {value} {what}", f"take it out, or method: {other}") for name, value in given.items()]
+
+    def learns_by(self) -> str:
+        """See `method`."""
+        return self.method
 
     def needs(self) -> dict[str, str]:
         """What the training process imports."""

@@ -71,9 +71,15 @@ class TableSource(BaseModel):
     limit: int | None = Field(default=None, ge=1)
     """At most so many rows, the first ones."""
 
+    @property
+    def origins(self) -> list[str]:
+        """Those of `path`, `hub` and `generator` that are given; of an entry that is right, one."""
+        known = {"path": self.path, "hub": self.hub, "generator": self.generator}
+        return [name for name, value in known.items() if value is not None]
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [name for name in ("path", "hub", "generator") if getattr(self, name) is not None]
+        given = self.origins
         if len(given) != 1:
             said = " and ".join(given) if given else "none of them"
             raise ValueError(f"give one of path:, hub:, generator:, not {said}")

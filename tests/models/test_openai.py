@@ -418,7 +418,7 @@ async def test_nothing_is_logged_about_a_call(caplog: pytest.LogCaptureFixture) 
 def test_identities_depend_on_where_a_model_is_and_not_on_how_fast_it_is_asked() -> None:
     def identity(env: str = "", **fields: Any) -> str:
         config = openai.Config.model_validate({"provider": "openai", "model": "m", **fields})
-        return openai.identity(config, setup(OPENAI_BASE_URL=env))
+        return config.identity(setup(OPENAI_BASE_URL=env))
 
     assert identity() == identity(max_concurrency=3, rpm=7, key_env="X", timeout_s=5, price={"input": 1, "output": 1})
     assert len({identity(), identity("http://127.0.0.1/v1"), identity(model="n"), identity(extra_body={"a": 1})}) == 4

@@ -160,7 +160,7 @@ async def slow(messages, row, sample):
     def test_other_code_is_another_model(self, folder: Path) -> None:
         config = scripted.Config(provider="scripted", function="my.py:reply")
         setup = Setup("teacher", folder, Path(), {}, allow_code=True)
-        before, wire = scripted.identity(config, setup), scripted.open_model(config, setup).wire(asked())
+        before, wire = config.identity(setup), scripted.open_model(config, setup).wire(asked())
         (folder / "my.py").write_text("def reply(messages, row, sample):\n    return 'another'\n")
-        assert scripted.identity(config, setup) != before
+        assert config.identity(setup) != before
         assert scripted.open_model(config, setup).wire(asked()) != wire

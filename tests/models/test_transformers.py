@@ -170,7 +170,7 @@ async def test_what_the_provider_would_not_heed_is_rejected(tmp_path: Path, extr
 def test_what_is_missing_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
     def missing(**fields: Any) -> str:
         config = transformers.Config(provider="transformers", **fields)
-        return " ".join(map(str, transformers.missing(config, Setup("m", tmp_path, tmp_path, {}))))
+        return " ".join(map(str, config.missing(Setup("m", tmp_path, tmp_path, {}))))
 
     assert "does not exist" in missing(model="./nowhere")
     assert "does not exist" in missing(model="weights.gguf")

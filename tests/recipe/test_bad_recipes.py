@@ -243,7 +243,7 @@ def test_the_recipe_passes_once_the_plugin_of_an_older_version_has_the_new_lines
     )
     text = plugin.read_text(encoding="utf-8").replace("AskingConfig):", "SamplingConfig):")
     for old, fix in zip(
-        re.findall(r"^from blackbox_kd\.(?:asking|registry) .*$", text, re.MULTILINE), fixes, strict=True
+        re.findall(r"^from blackbox_kd\.(?:asking|registry|schema) .*$", text, re.MULTILINE), fixes, strict=True
     ):
         text = text.replace(old, fix.partition("; and write")[0])
     plugin.write_text(text, encoding="utf-8")

@@ -268,8 +268,7 @@ def test_versions_of_a_model_exist_from_their_training_on(load: Load, version: s
 
 PLUGIN = '''"""Adds a mark."""
 
-from blackbox_kd.sdk import NewColumn, StepConfig, row_step
-from blackbox_kd.schema import Context, Row
+from blackbox_kd.sdk import Context, NewColumn, Row, StepConfig, row_step
 
 
 class Config(StepConfig):

@@ -8,7 +8,8 @@ import pytest
 from pydantic import BaseModel, Field
 
 from blackbox_kd.errors import SetupError
-from blackbox_kd.schema import Context, Row
+from blackbox_kd.schema import Row
+from blackbox_kd.sdk.context import Context
 from blackbox_kd.sdk.fields import (
     Answer,
     Column,
@@ -25,7 +26,8 @@ from blackbox_kd.sdk.fields import (
     references,
     resolve,
 )
-from blackbox_kd.sdk.registry import Registry, Step, StepConfig, row_step, table_step
+from blackbox_kd.sdk.registry import Registry, Step, row_step, table_step
+from blackbox_kd.sdk.step_config import StepConfig
 
 REGISTRY = Registry()
 NAMES = REGISTRY.names()
@@ -180,8 +182,7 @@ def test_patterns_stand_for_the_values_of_fields() -> None:
 
 PLUGIN = '''"""Keeps short replies."""
 
-from blackbox_kd.sdk import Column, StepConfig, row_step
-from blackbox_kd.schema import Context, Dropped, Row
+from blackbox_kd.sdk import Column, Context, Dropped, Row, StepConfig, row_step
 
 
 class Config(StepConfig):
@@ -235,22 +236,22 @@ def test_two_recipes_may_have_plugins_of_the_same_name(tmp_path: Path) -> None:
         (
             PLUGIN.replace("async def", "def"),
             "keep.py",
-            "cannot be loaded: line 12: TypeError: run() must be `async def`",
+            "cannot be loaded: line 11: TypeError: run() must be `async def`",
         ),
         (
             PLUGIN.replace("config: Config", "config: dict"),
             "keep.py",
-            "cannot be loaded: line 12: TypeError: run() must annotate `config` with a subclass of StepConfig",
+            "cannot be loaded: line 11: TypeError: run() must annotate `config` with a subclass of StepConfig",
         ),
         (
             PLUGIN.replace('"{of}"', '"{off}"'),
             "keep.py",
-            "cannot be loaded: line 12: TypeError: {off} names no field of Config",
+            "cannot be loaded: line 11: TypeError: {off} names no field of Config",
         ),
         (
             PLUGIN.replace("row_step", "table_step"),
             "keep.py",
-            "cannot be loaded: line 12: TypeError: run() of a table step must be `async def` and yield its outcomes",
+            "cannot be loaded: line 11: TypeError: run() of a table step must be `async def` and yield its outcomes",
         ),
     ],
 )

@@ -49,7 +49,7 @@ class BatchingCaller(Caller):
 
     def buy(self, call: Call) -> Coroutine[Any, Any, tuple[Completion, bool]]:
         """See `Caller.buy`."""
-        return self._await_batch(call) if getattr(call.asked.model.config, "batch", False) else super().buy(call)
+        return self._await_batch(call) if call.asked.model.config.is_batched else super().buy(call)
 
     async def _await_batch(self, call: Call) -> tuple[Completion, bool]:
         """A request waits here for hours, at no cost but its memory."""
@@ -99,6 +99,6 @@ class BatchingCaller(Caller):
     def _known(self, model: Model, name: str) -> ModelState:
         is_new = name not in self._asked
         asked = super()._known(model, name)
-        if is_new and getattr(model.config, "batch", False):
+        if is_new and model.config.is_batched:
             asked.price = batch_price(model.config, model.endpoint)
         return asked

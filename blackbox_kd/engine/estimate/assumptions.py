@@ -268,14 +268,13 @@ def _seconds(config: ModelConfig, calls: Span, tokens: Span, reply: Span, paid: 
     """How long calls take, as many at once as the recipe allows."""
     if config.local:
         return calls * reply / WEIGHTS_TOKENS_S if has_weights(config) else NOTHING
-    if getattr(config, "batch", False):
+    if config.is_batched:
         return BATCH_S if calls.high else NOTHING
     took = [asked.seconds for asked in paid if asked.seconds is not None]
     each = Span.of(fmean(took)) if took else LATENCY_S + reply / ENDPOINT_TOKENS_S
     rounds = calls.each(lambda count, at_once: math.ceil(count / at_once), config.max_concurrency)
     found = rounds * each
-    for limit, amount in (("rpm", calls), ("tpm", tokens)):
-        a_minute = getattr(config, limit, None)
+    for a_minute, amount in zip(config.rate_limits, (calls, tokens), strict=True):
         found = found.each(max, amount * 60 / a_minute) if a_minute else found
     return found
 

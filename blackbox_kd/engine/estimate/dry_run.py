@@ -25,7 +25,7 @@ from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.models import Model, ModelConfig
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.runs.folder import RunFolder
-from blackbox_kd.schema import Dropped, Memory, Outcome, Request, Row, Table
+from blackbox_kd.schema import Dropped, Memory, ModelRef, Outcome, Request, Row, Table
 
 Env = Mapping[str, str]
 Tables = Callable[[str], Table]
@@ -53,7 +53,7 @@ class Unopened:
 
 def has_weights(config: ModelConfig) -> bool:
     """Whether a model is computed in this process, at the speed of this machine."""
-    return config.local and bool(getattr(config, "trainable", False))
+    return config.local and config.trainable
 
 
 class RehearsalModels(ModelPool):
@@ -70,15 +70,15 @@ class RehearsalModels(ModelPool):
 
     def config(self, name: str) -> ModelConfig:
         """The config of the model that all versions begin from."""
-        return self._configs[name if name in self._configs else name.partition("@")[0]]
+        return self._configs[ModelRef.parse(name).name]
 
     def get(self, name: str) -> Model:
         """The model, open where that costs nothing."""
         config = self.config(name)
-        base, _, version = name.partition("@")
-        if has_weights(config) or (base in self.to_be_trained and version != "base"):
+        ref = ModelRef.parse(name)
+        if has_weights(config) or (ref.name in self.to_be_trained and ref != ref.base):
             return Unopened(config, name)
-        return super().get(name if name in self._configs else base)
+        return super().get(ref.name)
 
 
 @dataclass(slots=True)
@@ -127,7 +127,7 @@ class RehearsalContext(RunContext):
         self._tables = tables
 
     def table(self, name: str) -> Table:
-        """See `schema.Context.table`."""
+        """See `sdk.context.Context.table`."""
         return self._tables(name)
 
     async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:

@@ -12,7 +12,6 @@ from blackbox_kd.engine.estimate.dry_run import Env, Tables
 from blackbox_kd.errors import DataError
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.schema import Memory, Row
-from blackbox_kd.sdk.fields import references
 from blackbox_kd.tables import sources
 
 SAMPLE = 64
@@ -167,7 +166,7 @@ class Levels:
         texts = f"like those of {files[0]}" if files else f"with texts of {len(UNSEEN):,} characters"
         self.notes.append(f"data.{name}: out of reach, taken to have {rows:,} rows {texts}")
         variables = {variable for prompt in self._recipe.prompts.values() for variable in prompt.variables()}
-        columns = {m.value for p in self._recipe.steps for m in references(p.config) if m.kind == "column"}
+        columns = {name for planned in self._recipe.steps for name in planned.list_names("column")}
         return Level([], Span.of(rows), [Row(dict.fromkeys(variables | columns, UNSEEN)) | row for row in shown])
 
 

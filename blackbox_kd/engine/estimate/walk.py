@@ -19,10 +19,10 @@ from blackbox_kd.engine.estimate.tables import (
     tell_rows,
     write_guesses,
 )
-from blackbox_kd.engine.plan import Stage, count_drawn, plan
+from blackbox_kd.engine.plan import Stage, plan
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.schema import Memory, Row
-from blackbox_kd.sdk.fields import references, resolve
+from blackbox_kd.sdk.fields import resolve
 from blackbox_kd.sdk.reading import shorten
 from blackbox_kd.tables.sampling import Drawn
 
@@ -70,15 +70,14 @@ class Walk:
             self.notes.append(f"steps[{planned.index}] (loop): all rounds are run; the low estimate has the fewest")
 
     async def _step(self, planned: PlannedStep, probes: int) -> None:
-        named = list(references(planned.config))
-        students = {m.value for m in named if m.kind == "student"}
+        students = set(planned.list_names("student"))
         self._rehearsal.models.to_be_trained |= students
         self.notes += [f"{planned.label}: the time that training takes is not counted"] if students else []
         level = self._input(planned)
-        if (rows := count_drawn(planned)) is not None:
+        if (rows := planned.config.rows_to_draw()) is not None:
             level = self._drawn(planned, level, rows)
         asks = planned.config.calls_per_row() > 0
-        others = [m.value for m in named if m.kind == "table" and m.field != "input"]
+        others = [each.value for each in planned.references if each.kind == "table" and each.field != "input"]
         is_exact = all(self._levels.level(name).is_whole for name in others)
         found, reply = Rehearsed(), None
         if level.known and (asks or planned.step.kind == "row" or (level.is_whole and is_exact and _can_run(planned))):
@@ -162,15 +161,14 @@ class Walk:
         self, planned: PlannedStep, level: Level, found: Rehearsed, reply: Span | None, is_exact: bool
     ) -> None:
         """Notes what the step will write."""
-        config, step = planned.config, planned.step
-        names = [m.value for m in references(config) if m.kind == "new table"] or [planned.unnamed]
+        config, step, names = planned.config, planned.step, planned.outputs
         self._last = self._last if step.aside else names[0]
         if step.kind == "table" and level.is_whole and is_exact and found.is_whole:
             for name in names:
                 rows = [*found.named.get(name, []), *(found.named.get("", []) if name == names[0] else [])]
                 self._levels.write(name, Level(rows, NOTHING, sample_evenly(rows)))
             return
-        if level.is_whole and _trains(planned) and not (step.drops or step.writes):
+        if level.is_whole and planned.trains and not (step.drops or step.writes):
             self._levels.write(names[0], level)
             return
         kept, assumed = Span.of(1), level.assumed
@@ -184,15 +182,15 @@ class Walk:
         else:
             fan_out = max(1, config.calls_per_row()) if step.aside else 1
             known, rest = [], level.total() * kept * fan_out
-            most = getattr(config, "rows", None)
-            rest = rest.each(min, most) if isinstance(most, int) else rest
+            most = config.most_rows()
+            rest = rest if most is None else rest.each(min, most)
         passed = Level(known, rest, self._written(planned, level, found, reply), assumed)
         for name in names:
             self._levels.write(name, passed)
 
     def _written(self, planned: PlannedStep, level: Level, found: Rehearsed, reply: Span | None) -> list[Row]:
         """Rows like those that the step will write."""
-        new = [m.value for m in references(planned.config) if m.kind == "new column"]
+        new = planned.list_names("new column")
         columns = [*resolve(planned.step.writes, planned.config), *new]
         finished = found.rows or self._finished.get(planned.key, [])
         self._finished[planned.key] = sample_evenly(finished)
@@ -201,7 +199,7 @@ class Walk:
 
     def _input(self, planned: PlannedStep) -> Level:
         if planned.step.merges is not None:
-            return self._levels.merged(list(getattr(planned.config, planned.step.merges)))
+            return self._levels.merged(planned.merged)
         name = planned.config.input or self._last
         return self._levels.level(name) if name is not None else Level([], NOTHING, [])
 
@@ -216,13 +214,7 @@ class Walk:
 def _can_run(planned: PlannedStep) -> bool:
     """Whether a table step that asks no model only looks at rows.
 
-    One that trains does more, one that compares by an encoder would have to load it, and what one reads from the
-    report can be of a model that is not trained yet.
+    One that trains does more, one with packages of its own would load an encoder, and what one reads from the report
+    can be of a model that is not trained yet.
     """
-    is_encoding = getattr(getattr(planned.config, "novelty", None), "metric", None) == "embedding"
-    reads_report = any(m.kind == "reported table" for m in references(planned.config))
-    return not (is_encoding or reads_report or _trains(planned))
-
-
-def _trains(planned: PlannedStep) -> bool:
-    return any(m.kind == "student" for m in references(planned.config))
+    return not (planned.config.needs() or planned.list_names("reported table") or planned.trains)

@@ -18,14 +18,13 @@ from typing import Any, Self
 
 from blackbox_kd.engine.fingerprint import describe_step
 from blackbox_kd.engine.model_pool import ModelPool
-from blackbox_kd.engine.plan import LoopStages, Stage, count_drawn
+from blackbox_kd.engine.plan import LoopStages, Stage
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import BudgetReached, UserError
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.schema import Row, digest
-from blackbox_kd.sdk.fields import references
 from blackbox_kd.tables import sources
 from blackbox_kd.tables.stored import StoredTable
 
@@ -149,11 +148,11 @@ def plan_shards(recipe: Recipe, found: Iterable[Stage | LoopStages]) -> ShardPla
     whole = set(recipe.data)
     last = next((name for name, source in recipe.data.items() if not source.held_out), None)
     for stage in found:
-        if isinstance(stage, LoopStages) or count_drawn(stage.steps[0]) is not None:
+        if isinstance(stage, LoopStages) or stage.first.config.rows_to_draw() is not None:
             led.rest = led.rest or stage
             break
         first = stage.steps[0]
-        named = [mention for planned in stage.steps for mention in references(planned.config)]
+        named = [reference for planned in stage.steps for reference in planned.references]
         source = None if first.step.merges else first.config.input or last
         beside = {m.value for m in named if m.kind == "table" and m.field != "input"}
         if stage.kind == "row" and source in whole | led.parts and beside <= whole:
@@ -178,19 +177,21 @@ def plan_shards(recipe: Recipe, found: Iterable[Stage | LoopStages]) -> ShardPla
 
 def _needs_only(whole: set[str], source: str | None, beside: set[str], stage: Stage) -> bool:
     """Whether a table step reads only tables that every shard has whole, and asks no model."""
-    asks = any(m.kind in ("model", "student") for m in references(stage.steps[0].config))
-    return not asks and beside | ({source} if source is not None else set()) <= whole
+    return (
+        not stage.first.list_names("model", "student") and beside | ({source} if source is not None else set()) <= whole
+    )
 
 
 def describe_settings(recipe: Recipe, led: ShardPlan, limit: int | None, models: ModelPool) -> dict[str, Any]:
     """What must be the same in all shards, and in the run that they are merged into."""
     steps = [planned for stage in led.stages for planned in stage.steps]
-    named = [mention for planned in steps for mention in references(planned.config)]
+    prompts = {name for planned in steps for name in planned.list_names("prompt")}
+    asked = {name for planned in steps for name in planned.list_names("model")}
     return {
         "steps": digest([[*p.place, describe_step(p)] for p in steps]),
         "seed": recipe.head.seed,
-        "prompts": digest({m.value: recipe.prompts[m.value].source for m in named if m.kind == "prompt"}),
-        "models": digest({m.value: models.identity(m.value) for m in named if m.kind == "model"}),
+        "prompts": digest({name: recipe.prompts[name].source for name in prompts}),
+        "models": digest({name: models.identity(name) for name in asked}),
         "limit": limit,
     }
 

@@ -24,7 +24,7 @@ from blackbox_kd.recipe.yaml_source import Path as Place
 from blackbox_kd.recipe.yaml_source import quote
 from blackbox_kd.sandbox.prompt import from_here
 from blackbox_kd.schema import Row
-from blackbox_kd.sdk.fields import Reference, references, resolve
+from blackbox_kd.sdk.fields import Reference, resolve
 from blackbox_kd.tables import sources
 
 
@@ -45,7 +45,7 @@ def check(
     flow = Flow(recipe, problems)
     recipe_columns.find_secrets(flow)
     for step in recipe.steps:
-        for name in _outputs(step):
+        for name in step.list_names("new table"):
             flow.writers.setdefault(name, []).append(step)
     _check_data(flow, loaded or {})
     _check_models(flow, env)
@@ -75,8 +75,7 @@ def _check_data(flow: Flow, loaded: Mapping[str, Iterable[Row]]) -> None:
             seen = sources.look_at(loaded[name]) if name in loaded else sources.look_at_first(table, flow.recipe.folder)
         except (UserError, OSError) as error:
             what, expected, fix = _parts(_describe(error))
-            at = next((field for field in ("path", "hub", "generator") if getattr(table, field)), "")
-            at = "rename" if what.startswith("rename") else at
+            at = "rename" if what.startswith("rename") else table.origins[0]
             flow.add(("data", name, at), f"data.{name}", what, expected, fix)
         else:
             flow.tables[name] = None if seen is None else set(seen.columns)
@@ -96,10 +95,7 @@ def _parts(text: str) -> tuple[str, str, str]:
 
 def _check_models(flow: Flow, env: Mapping[str, str]) -> None:
     for name, config in flow.recipe.models.items():
-        missing = getattr(models.provider(config.provider), "missing", None)
-        if missing is None:
-            continue
-        variable = getattr(config, "key_env", None)
+        variable = config.key_variable
         if variable is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
             message = "field 'key_env' is no name of a variable (not shown: it may be the key itself)."
             fix = "keep the key in an environment variable and write key_env: VARIABLE"
@@ -107,7 +103,7 @@ def _check_models(flow: Flow, env: Mapping[str, str]) -> None:
             continue
         setup = models.Setup(name, from_here(flow.recipe.folder), Path(), env, flow.recipe.allow_code)
         try:
-            found = list(missing(config, setup))
+            found = config.missing(setup)
         except OSError as error:
             found = [("model", f"{quote(config.model)} {_describe(error)}.", "name a model, a folder or a file")]
         for at, message, fix in found:
@@ -115,10 +111,9 @@ def _check_models(flow: Flow, env: Mapping[str, str]) -> None:
 
 
 def _check_step(flow: Flow, planned: PlannedStep) -> None:
-    named = list(references(planned.config))
     for at, message, fix in planned.config.problems():
         flow.report(planned, at, message, "", fix)
-    for mention in named:
+    for mention in planned.references:
         if mention.kind in ("model", "student"):
             recipe_models.check_name(flow, planned, mention)
         elif mention.kind in ("table", "reported table"):
@@ -136,30 +131,30 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
             fix = "add input: NAME, or a table without held_out: true under data:"
             flow.report(planned, "step", "there is no table to read.", f"tables here: {flow.names()}", fix)
         return
-    _check_held_out(flow, planned, source, named)
+    _check_held_out(flow, planned, source)
     columns = recipe_columns.read_by(flow, planned, source)
-    recipe_columns.check(flow, planned, columns, named)
+    recipe_columns.check(flow, planned, columns)
     recipe_columns.check_leaks(flow, planned)
-    recipe_models.check_rows(flow, planned, columns if source not in flow.held_out else None, named)
-    recipe_learning.check_shown(flow, planned, source, columns, named)
-    if any(mention.kind == "student" for mention in named):
+    recipe_models.check_rows(flow, planned, columns if source not in flow.held_out else None)
+    recipe_learning.check_shown(flow, planned, source, columns)
+    if planned.trains:
         recipe_learning.check_answers(flow, planned, source, columns)
-    recipe_reports.check(flow, planned, named)
+    recipe_reports.check(flow, planned)
     if planned.step.held_out and source in flow.deciding and planned.loop is None:
         loop = flow.deciding[str(source)]
         message = f"table {source!r} decided what {loop} did: what is measured on it is no evidence."
         flow.report(planned, "input", message, "", "read a table that no earlier step was guided by")
-    for mention in named:
+    for mention in planned.references:
         if mention.kind == "reported table":
             flow.deciding.setdefault(mention.value, planned.label)
-    sources_read = flow.origins([source] if source is not None else getattr(planned.config, merges or ""))
-    for mention in named:
+    sources_read = flow.origins([source] if source is not None else planned.merged)
+    for mention in planned.references:
         if mention.kind == "student":
             flow.learnt.setdefault(mention.value, set()).update(sources_read)
     if planned.step.held_out and source is not None:
         flow.exams.append((planned, source))
-    _write_columns(flow, planned, source, columns, named)
-    for name in (*_outputs(planned), *([] if planned.step.aside else [planned.unnamed])):
+    _write_columns(flow, planned, source, columns)
+    for name in (*planned.list_names("new table"), *([] if planned.step.aside else [planned.unnamed])):
         flow.made_of[name] = sources_read
 
 
@@ -194,9 +189,9 @@ def _check_table_name(flow: Flow, planned: PlannedStep, mention: Reference) -> N
     flow.report(planned, mention.field, message, f"tables here: {flow.names()}", fix)
 
 
-def _check_held_out(flow: Flow, planned: PlannedStep, source: str | None, named: list[Reference]) -> None:
+def _check_held_out(flow: Flow, planned: PlannedStep, source: str | None) -> None:
     """Reports held-out tables that a step reads and may not."""
-    read = {mention.value: mention.field for mention in named if mention.kind == "table"}
+    read = {mention.value: mention.field for mention in planned.references if mention.kind == "table"}
     if source in flow.apart:
         read.setdefault(str(source), "step")
     for name, at in read.items():
@@ -208,17 +203,11 @@ def _check_held_out(flow: Flow, planned: PlannedStep, source: str | None, named:
         flow.report(planned, at, message, "", fix)
 
 
-def _outputs(planned: PlannedStep) -> list[str]:
-    return [mention.value for mention in references(planned.config) if mention.kind == "new table"]
-
-
-def _write_columns(
-    flow: Flow, planned: PlannedStep, source: str | None, columns: Columns, named: list[Reference]
-) -> None:
+def _write_columns(flow: Flow, planned: PlannedStep, source: str | None, columns: Columns) -> None:
     unwritten = planned.config.unwritten()
     written = [name for name in resolve(planned.step.writes, planned.config) if name not in unwritten]
     twice = [name for name, count in Counter(written).items() if count > 1]
-    new = [mention for mention in named if mention.kind == "new column"]
+    new = [mention for mention in planned.references if mention.kind == "new column"]
     for mention in new:
         at = mention.field
         if mention.value in twice:
@@ -231,15 +220,13 @@ def _write_columns(
     after = None
     if columns is not None:
         after = {*planned.config.columns_after(columns), *written, *(mention.value for mention in new)}
-    read = [source] if source is not None else getattr(planned.config, planned.step.merges or "")
+    read = [source] if source is not None else planned.merged
     recipe_learning.note_written(flow, planned, read, [*written, *(mention.value for mention in new)], after)
-    _write_tables(flow, planned, source, after, named)
+    _write_tables(flow, planned, source, after)
 
 
-def _write_tables(
-    flow: Flow, planned: PlannedStep, source: str | None, columns: Columns, named: list[Reference]
-) -> None:
-    names = {mention.field: mention.value for mention in named if mention.kind == "new table"}
+def _write_tables(flow: Flow, planned: PlannedStep, source: str | None, columns: Columns) -> None:
+    names = {mention.field: mention.value for mention in planned.references if mention.kind == "new table"}
     if "output" in names and len(names) > 1:
         branches = ", ".join(name for at, name in names.items() if at != "output")
         message = f"output: {names['output']} would stay empty: the step writes the tables {branches}."

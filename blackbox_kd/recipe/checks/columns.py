@@ -9,7 +9,7 @@ from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.recipe.yaml_source import quote
 from blackbox_kd.sandbox import expressions
 from blackbox_kd.sandbox.prompt import Prompt, find
-from blackbox_kd.sdk.fields import Reference, references, resolve
+from blackbox_kd.sdk.fields import Reference, resolve
 
 
 def prompt_places(folder: Path) -> list[Path]:
@@ -22,22 +22,21 @@ def read_by(flow: Flow, planned: PlannedStep, source: str | None) -> Columns:
     if source is not None:
         flow.used_tables.add(source)
         return flow.tables.get(source)
-    names = getattr(planned.config, planned.step.merges or "")
-    tables = [flow.tables.get(name) for name in names if not flow.is_empty(name)]
+    tables = [flow.tables.get(name) for name in planned.merged if not flow.is_empty(name)]
     known = [columns for columns in tables if columns is not None]
     return set.intersection(*known) if known and len(known) == len(tables) else None
 
 
-def check(flow: Flow, planned: PlannedStep, columns: Columns, named: list[Reference]) -> None:
+def check(flow: Flow, planned: PlannedStep, columns: Columns) -> None:
     """Reports the columns that a step reads and `columns` lacks, and prompts and expressions that are wrong."""
-    for mention in named:
+    for mention in planned.references:
         if mention.kind == "prompt":
             _check_prompt(flow, planned, mention, columns)
         elif mention.kind == "expression":
             _check_expression(flow, planned, mention, columns)
     if columns is None:
         return
-    fields = {mention.value: mention.field for mention in named if mention.kind == "column"}
+    fields = {mention.value: mention.field for mention in planned.references if mention.kind == "column"}
     for name in dict.fromkeys([*resolve(planned.step.reads, planned.config), *fields]):
         if name not in columns:
             flow.missing_column(planned, fields.get(name, "step"), f"reads column {name!r}", name, columns)
@@ -96,10 +95,10 @@ def find_secrets(flow: Flow) -> None:
     """Notes, before the walk, the columns that steps take for the right answer, and the models that are trained."""
     flow.secrets["reference"] = ""
     for planned in flow.recipe.steps:
-        against = getattr(planned.config, "against", None)
-        if isinstance(against, str):
-            flow.secrets.setdefault(against, f"{planned.label} says against: {against}")
-        flow.students |= {m.value for m in references(planned.config) if m.kind == "student"}
+        answers = planned.config.answer_columns()
+        for field, name in ((each.field, each.value) for each in planned.references if each.value in answers):
+            flow.secrets.setdefault(name, f"{planned.label} says {field}: {name}")
+        flow.students.update(planned.list_names("student"))
 
 
 def check_leaks(flow: Flow, planned: PlannedStep) -> None:
@@ -107,9 +106,8 @@ def check_leaks(flow: Flow, planned: PlannedStep) -> None:
 
     What a model wrote with the answer before it can hold the answer, too.
     """
-    named = list(references(planned.config))
-    shown_there = {m.value: _secrets(flow, m.value) for m in named if m.kind == "prompt"}
-    for at, name, is_declared in [*planned.config.shown_to_student(), *_shown_to_students(flow, planned, named)]:
+    shown_there = {name: _secrets(flow, name) for name in planned.list_names("prompt")}
+    for at, name, is_declared in [*planned.config.shown_to_student(), *_shown_to_students(flow, planned)]:
         if shown_there.get(name) and not is_declared:
             secret = shown_there[name][0]
             what = f"prompt {name!r} shows the student {secret!r}, which holds the right answer"
@@ -121,13 +119,12 @@ def check_leaks(flow: Flow, planned: PlannedStep) -> None:
     shown = [name for names in shown_there.values() for name in names]
     if shown:
         why = f"{planned.label} writes it with {shown[0]!r} in view"
-        flow.secrets = {m.value: why for m in named if m.kind == "new column"} | flow.secrets
+        flow.secrets = dict.fromkeys(planned.list_names("new column"), why) | flow.secrets
 
 
-def _shown_to_students(flow: Flow, planned: PlannedStep, named: list[Reference]) -> list[tuple[str, str, bool]]:
+def _shown_to_students(flow: Flow, planned: PlannedStep) -> list[tuple[str, str, bool]]:
     """What the step shows the models that it asks, if the recipe trains one of them."""
-    asked = {m.value.partition("@")[0] for m in named if m.kind == "model"}
-    return planned.config.shown_to_asked() if asked & flow.students else []
+    return planned.config.shown_to_asked() if flow.students.intersection(planned.list_models()) else []
 
 
 def _secrets(flow: Flow, name: str) -> list[str]:

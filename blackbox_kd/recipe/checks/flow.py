@@ -8,6 +8,7 @@ from blackbox_kd.errors import Problem, did_you_mean, list_names
 from blackbox_kd.recipe.entries import texts
 from blackbox_kd.recipe.spec import Loop, PlannedStep, Recipe
 from blackbox_kd.recipe.yaml_source import Path, keys
+from blackbox_kd.schema import ModelRef
 
 Columns = set[str] | None
 """Columns of a table; None when they are known only once it is loaded."""
@@ -103,7 +104,7 @@ class Flow:
         """Passes a step that is wrong in itself: what it would write is unknown."""
         if not isinstance(values, dict):
             self.unknown |= {"model", "table"}
-        self.broken |= {part for text in texts(values) for part in (text, text.partition("@")[0])}
+        self.broken |= {part for text in texts(values) for part in (text, ModelRef.parse(text).name)}
         self.used_tables |= {self.last} if self.last is not None else set()
         self.last = f"#{index}"
         self.tables[self.last] = None

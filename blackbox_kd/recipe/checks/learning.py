@@ -9,7 +9,6 @@ from collections.abc import Container
 from blackbox_kd.errors import DataError
 from blackbox_kd.recipe.checks.flow import Columns, Flow
 from blackbox_kd.recipe.spec import PlannedStep
-from blackbox_kd.sdk.fields import Reference, references
 from blackbox_kd.tables import formats
 
 READY = ("preference", "preferred", "completion", "messages", "sharegpt")
@@ -31,8 +30,7 @@ def note_written(flow: Flow, planned: PlannedStep, read: list[str], new: list[st
     written = {name for table in read for name in flow.written.get(table, ())}.union(new)
     texts = {name for table in read for name in flow.texts.get(table, ())}
     texts |= planned.config.texts() | TEXTS.intersection(new)
-    tables = [mention.value for mention in references(planned.config) if mention.kind == "new table"]
-    for table in (*tables, planned.unnamed):
+    for table in (*planned.list_names("new table"), planned.unnamed):
         flow.written[table] = written if after is None else written & after
         flow.texts[table] = texts if after is None else texts & after
         flow.recipe.written[table] = frozenset(flow.written[table])
@@ -49,8 +47,7 @@ def check_end(flow: Flow) -> None:
     """Reports a recipe that trains nothing, and whose data set would hold answers that came with the data."""
     steps = flow.recipe.steps
     writers = [planned for planned in steps if not planned.step.aside]
-    trains = any(mention.kind == "student" for planned in steps for mention in references(planned.config))
-    if trains or not writers or flow.last is None:
+    if any(planned.trains for planned in steps) or not writers or flow.last is None:
         return
     if found := _find_old_answers(flow, flow.last, flow.tables.get(flow.last), READY):
         what = f"the data set would hold {found[0]} as the data had it, not {found[1]}, which a step has written."
@@ -72,27 +69,20 @@ def _find_old_answers(flow: Flow, table: str, columns: Columns, shapes: Containe
     return " and ".join(map(repr, answers)), " and ".join(map(repr, sorted(texts)))
 
 
-def check_shown(flow: Flow, planned: PlannedStep, source: str | None, columns: Columns, named: list[Reference]) -> None:
+def check_shown(flow: Flow, planned: PlannedStep, source: str | None, columns: Columns) -> None:
     """Reports columns of the data that belong to what is asked, and that no prompt of the student shows."""
     names = [name for _, name, _ in planned.config.shown_to_student()]
     prompts = [flow.recipe.prompts[name] for name in names if name in flow.recipe.prompts]
     if source is None or columns is None or planned.step.held_out or not prompts:
         return
     shown = {name for prompt in prompts for name in prompt.names()}
-    shown |= {mention.value for mention in named if mention.kind == "column"}
+    shown.update(planned.list_names("column"))
     at = planned.config.shown_to_student()[0][0]
     for name in sorted((flow.filled_of(source) & columns) - flow.written.get(source, set()) - shown):
         if name in (*formats.ASKED, *formats.UNUSABLE):
             what = f"prompt {names[0]!r} does not show {name!r}, so the student would learn to answer without it."
             fix = f"use a prompt that shows it, or drop_context: [{name}] if the student is to do without"
             flow.report(planned, at, what, "", fix)
-        elif name in formats.THOUGHT and not _writes_anew(flow, planned, source):
+        elif name in formats.THOUGHT and not planned.config.said_by_student() & flow.written.get(source, set()):
             what = f"{name!r} is the reasoning before an answer of the data, and would not be learnt."
             flow.report(planned, "step", what, "", "train on the table as it is, or rename the column under data:")
-
-
-def _writes_anew(flow: Flow, planned: PlannedStep, source: str) -> bool:
-    """Whether the text that a step takes for the student's answer was written by a step."""
-    taken = {str(getattr(planned.config, name, None)) for name in ("completion", "chosen")}
-    taken |= {task.completion for task in getattr(planned.config, "tasks", ())}
-    return bool(taken & flow.written.get(source, set()))

@@ -5,11 +5,9 @@ from dataclasses import replace
 
 from blackbox_kd.errors import Problem, did_you_mean, list_names
 from blackbox_kd.recipe.checks import models as recipe_models
-from blackbox_kd.recipe.checks import reports as recipe_reports
 from blackbox_kd.recipe.checks.flow import Body, Flow
 from blackbox_kd.recipe.spec import Loop, PlannedStep, UntilMetric, UntilRows
 from blackbox_kd.recipe.yaml_source import Path, quote
-from blackbox_kd.sdk.fields import references
 
 
 def walk(
@@ -17,7 +15,7 @@ def walk(
 ) -> None:
     """Checks a loop's steps in both states of its tables, and what ends it."""
     body = [planned for planned in steps.values() if planned.loop is loop]
-    outputs = {m.value for planned in body for m in references(planned.config) if m.kind == "new table"}
+    outputs = {name for planned in body for name in planned.list_names("new table")}
     _check_first(flow, loop, body)
     found, before = flow.problems, dict(flow.trained)
     flow.loop = Body(set(flow.tables), outputs - set(flow.tables))
@@ -67,7 +65,7 @@ def _check_first(flow: Flow, loop: Loop, body: list[PlannedStep]) -> None:
 
 
 def _check_metric(flow: Flow, loop: Loop, until: UntilMetric, body: list[PlannedStep]) -> None:
-    students = {m.value for planned in body for m in references(planned.config) if m.kind == "student"}
+    students = {name for planned in body for name in planned.list_names("student")}
     if until.model not in students and not flow.broken & {until.model}:
         what = (
             f"until.model: {quote(until.model)} is trained by no step of the loop, so its {until.metric} cannot rise."
@@ -96,22 +94,24 @@ def _check_learnt(flow: Flow, loop: Loop, until: UntilMetric) -> None:
 def _check_exams(flow: Flow, loop: Loop, until: UntilMetric, body: list[PlannedStep]) -> None:
     """Reports a metric that no evaluate of the loop measures."""
     model, on = until.model, until.on
-    exams = [p for p in body if p.step.held_out and p.config.input == on and recipe_reports.asks(p, model)]
-    judged = [p for p in exams if getattr(p.config, "judge", None) is not None]
+    found = [(p, p.config.exam()) for p in body if p.step.held_out and p.config.input == on]
+    exams = [(planned, exam) for planned, exam in found if exam is not None and model in exam.models]
+    judged = [(planned, exam) for planned, exam in exams if exam.against is not None]
     what = fix = ""
     if not exams:
         what = f"no evaluate of the loop asks {model!r} about {on!r}, so its {until.metric} is not known."
         models, how = (model, "") if until.metric == "accuracy" else (f"{model}@base, {model}", ", judge: MODEL")
         fix = f"add to the loop: - {{step: evaluate, input: {on}, models: [{models}]{how}}}"
-    elif until.metric == "accuracy" and not any(map(recipe_reports.measures_accuracy, exams)):
-        what = f"metric: accuracy needs an evaluate with answer:, and {exams[0].label} has only a judge."
-        fix = f"give {exams[0].label} answer: KIND, or metric: win_rate"
+    elif until.metric == "accuracy" and not any(exam.is_checked for _, exam in exams):
+        what = f"metric: accuracy needs an evaluate with answer:, and {exams[0][0].label} has only a judge."
+        fix = f"give {exams[0][0].label} answer: KIND, or metric: win_rate"
     elif until.metric == "win_rate" and not judged:
         what = "metric: win_rate needs an evaluate with a judge."
-        fix = f"give {exams[0].label} judge: MODEL, or metric: accuracy"
-    elif until.metric == "win_rate" and all(getattr(p.config, "against_model", None) == model for p in judged):
-        what = f"{judged[0].label} compares the others with {model!r}, so {model!r} has no win rate of its own."
-        others = [name for name in getattr(judged[0].config, "models", []) if name != model]
+        fix = f"give {exams[0][0].label} judge: MODEL, or metric: accuracy"
+    elif until.metric == "win_rate" and all(exam.against == model for _, exam in judged):
+        planned, exam = judged[0]
+        what = f"{planned.label} compares the others with {model!r}, so {model!r} has no win rate of its own."
+        others = [name for name in exam.models if name != model]
         fix = f"write against_model: {others[0] if others else 'ANOTHER MODEL'} there"
     if what:
         flow.add(_at(loop, "metric"), loop.label, what, "", fix)

@@ -5,15 +5,16 @@ from blackbox_kd.errors import DataError, did_you_mean, list_names
 from blackbox_kd.recipe.checks.flow import Columns, Flow
 from blackbox_kd.recipe.spec import Loop, PlannedStep, UntilMetric
 from blackbox_kd.recipe.yaml_source import quote
+from blackbox_kd.schema import ModelRef
 from blackbox_kd.sdk.fields import Reference
 from blackbox_kd.tables import formats
 
 
 def check_name(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
     """Reports a model or a version that is not there, or cannot do what the step asks of it."""
-    name, _, version = mention.value.partition("@")
-    if mention.value in flow.recipe.head.models:
-        name, version = mention.value, ""
+    is_whole = mention.value in flow.recipe.head.models
+    ref = ModelRef(mention.value) if is_whole else mention.model
+    name = ref.name
     if name not in flow.recipe.head.models:
         flow.unknown.add("model")
         names = list(flow.recipe.head.models)
@@ -27,24 +28,24 @@ def check_name(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
         _check_student(flow, planned, mention)
         flow.trained[name] = flow.trained.get(name, 0) + 1
     elif name != mention.value and name not in flow.broken:
-        _check_version(flow, planned, mention, name, version)
+        _check_version(flow, planned, mention, ref)
     config = flow.recipe.models.get(name)
-    if mention.able and config is not None and not getattr(config, mention.able, False):
+    if mention.scores and config is not None and not config.scores:
         message = f"provider {config.provider!r} of model {name!r} offers no log-probabilities of given text."
-        able = [other for other in models.providers() if getattr(models.provider(other).Config, mention.able, False)]
+        able = [other for other in models.providers() if models.provider(other).Config.scores]
         flow.report(planned, mention.field, message, "", f"a model of another provider: {', '.join(able)}")
 
 
-def _check_version(flow: Flow, planned: PlannedStep, mention: Reference, name: str, version: str) -> None:
-    rounds = flow.trained.get(name, 0)
-    known = ["base", *(str(number + 1) for number in range(rounds))]
-    if version in known:
+def _check_version(flow: Flow, planned: PlannedStep, mention: Reference, ref: ModelRef) -> None:
+    name, rounds = ref.name, flow.trained.get(ref.name, 0)
+    known = [ref.base, *(ModelRef(name, str(number + 1)) for number in range(rounds))]
+    if ref in known:
         return
     message = f"model {mention.value!r} does not exist at this point of the chain."
-    expected = f"versions here: {', '.join(f'{name}@{each}' for each in known)}"
+    expected = f"versions here: {', '.join(map(str, known))}"
     fix = "name one of them, or train it before this step"
     more, loop = flow.unsure.get(name, (0, None))
-    if loop is not None and version in {str(rounds + number + 1) for number in range(more)}:
+    if loop is not None and ref.version in {str(rounds + number + 1) for number in range(more)}:
         message = f"model {mention.value!r} may not exist: {loop.label} can end before it is trained."
         fix = f"write {name}, which is then {_name_left(loop, name)}"
     flow.report(planned, mention.field, message, expected, fix)
@@ -58,14 +59,14 @@ def _name_left(loop: Loop, name: str) -> str:
 
 
 def _check_student(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
-    name = mention.value.partition("@")[0]
+    name = mention.model.name
     config = flow.recipe.models.get(name)
     if name != mention.value:
         message = f"{mention.value!r} is a version; training makes the next version of a model."
         flow.report(planned, mention.field, message, "", f"write {mention.field}: {name}")
-    elif config is not None and not getattr(config, "trainable", False):
+    elif config is not None and not config.trainable:
         message = f"model {name!r} cannot be trained: provider {config.provider!r} has no weights to train."
-        able = [other for other in models.providers() if getattr(models.provider(other).Config, "trainable", False)]
+        able = [other for other in models.providers() if models.provider(other).Config.trainable]
         fix = f"train a model of another provider: {', '.join(able)}"
         flow.report(planned, mention.field, message, "", fix)
 
@@ -86,19 +87,14 @@ def after_loop(flow: Flow, loop: Loop, before: dict[str, int], in_a_round: dict[
             flow.unsure[name] = (flow.unsure.get(name, (0, loop))[0] + number * (most - certain), loop)
 
 
-def check_rows(flow: Flow, planned: PlannedStep, columns: Columns, named: list[Reference]) -> None:
+def check_rows(flow: Flow, planned: PlannedStep, columns: Columns) -> None:
     """Reports a table that a step trains on, and whose columns its method cannot learn from.
 
     Where the chain begins with the training, it says so itself, before anything was paid.
     """
-    method = getattr(planned.config, "method", None)
+    method = planned.config.learns_by()
     begins = planned.at == ("steps", 0)
-    if (
-        columns is None
-        or begins
-        or method not in ("sft", "dpo")
-        or not any(mention.kind == "student" for mention in named)
-    ):
+    if columns is None or begins or method is None:
         return
     pairs = "put - {step: format, preference: true} before it, whose chosen: and rejected: name the two texts"
     plain = "put a step format before it, whose completion: names the text that is learnt"

@@ -455,7 +455,9 @@ class TestNumbers:
 
     def test_limits_of_the_endpoint_bound_the_time(self) -> None:
         class Limited(ModelConfig):
-            rpm: float = 6
+            @property
+            def rate_limits(self) -> tuple[float | None, float | None]:
+                return 6, None
 
         call = DryCall("m", 400, 1, 100, False)
         config = Limited(provider="openai", model="m")

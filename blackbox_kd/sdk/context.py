@@ -1,0 +1,62 @@
+"""What a step is given besides its row and its config."""
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from blackbox_kd.schema import Ask, Message, Outcome, Reply, Row, T, Table
+
+
+class Context(Protocol):
+    """What a step may use besides its row and its config."""
+
+    seed: int
+    step: str
+    """Name under which messages speak of this step, such as `steps[3] (train)`."""
+    round: int
+    """Round of the loop that the step is in, from 1; 0 outside of a loop."""
+
+    async def ask(self, model: str, ask: Ask[T]) -> Reply[T]:
+        """One reply of a model, from the ledger if it was paid for before, with what the step reads out of it.
+
+        Raises:
+            CallError: no usable reply could be had; the runner turns it into a failed row.
+            BudgetReached: the call does not fit into the budget.
+        """
+        ...
+
+    def render(self, prompt: str, row: Mapping[str, Any]) -> list[Message]:
+        """A prompt with a row's columns in it, as chat messages."""
+        ...
+
+    def table(self, name: str) -> Table:
+        """A table by name."""
+        ...
+
+    def rng(self, *parts: object) -> random.Random:
+        """A generator seeded by the run's seed, the step and `parts`: the same in every run and order."""
+        ...
+
+    def each(self, rows: Iterable[Row], work: "Callable[[Row], Awaitable[list[Outcome]]]") -> AsyncIterator[Outcome]:
+        """Work on rows side by side; outcomes come in the order of the rows; an error of a row fails it."""
+        ...
+
+    async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:
+        """Train the next version of a model in a process of its own.
+
+        Raises:
+            StepError: the training process ended with an error.
+        """
+        ...
+
+    def record(self, key: str, entries: list[dict[str, Any]]) -> None:
+        """Append entries to a list of the run's report, such as `evaluations`."""
+        ...
+
+    def reported(self, key: str) -> list[dict[str, Any]]:
+        """The entries that steps have appended to a list of the report so far, oldest first."""
+        ...
+
+    def count(self, **amounts: float) -> None:
+        """Add to the step's own counters, which the report shows."""
+        ...

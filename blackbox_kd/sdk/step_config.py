@@ -1,0 +1,113 @@
+"""The config of a step: the fields that every step has, and what the check and the engine ask it."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from blackbox_kd.sdk.fields import NewTable, TableName, references
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """What a step measures of models and reports, so that other steps and loops can go by it.
+
+    Args:
+        models: those that answer.
+        is_checked: whether answers are compared with the right ones: there is an accuracy.
+        by: columns by whose values the accuracy is told.
+        against: the model that a judge compares the others with: they have a win rate; None without a judge.
+    """
+
+    models: tuple[str, ...]
+    is_checked: bool
+    by: tuple[str, ...] = ()
+    against: str | None = None
+
+
+class StepConfig(BaseModel):
+    """Fields that every step has."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    step: str
+    """Name of the step: a module of `steps/`, or a plugin's."""
+    input: TableName | None = None
+    """Table that the step reads; without it, the table the step before it wrote."""
+    output: NewTable | None = None
+    """Name under which later steps find what this step writes."""
+
+    def prompt_variables(self) -> set[str]:
+        """Variables that the step itself gives to its prompts, besides the row's columns."""
+        return set()
+
+    def expression_columns(self) -> set[str]:
+        """Columns of the step's own making that its expressions see, besides the row's."""
+        return set()
+
+    def columns_after(self, columns: set[str]) -> set[str]:
+        """Of the columns of the rows that the step reads, those that its own rows still have."""
+        return columns
+
+    def unwritten(self) -> set[str]:
+        """Of the columns that the step's decorator names, those that its rows do not get with these fields."""
+        return set()
+
+    def texts(self) -> set[str]:
+        """Columns with text that a student is to learn; `response`, `better` and `worse` always are."""
+        return set()
+
+    def said_by_student(self) -> set[str]:
+        """Of the columns that the step reads, those with what the student shall say."""
+        return set()
+
+    def problems(self) -> list[tuple[str, str, str]]:
+        """What is wrong between the fields: triples of a field, what is wrong, and the fix."""
+        return []
+
+    def shown_to_student(self) -> list[tuple[str, str, bool]]:
+        """Prompts whose text the student sees: triples of a field, the prompt, and whether it may show the answer."""
+        return []
+
+    def shown_to_asked(self) -> list[tuple[str, str, bool]]:
+        """Prompts whose text the models see that the step names, one of which may be a student; triples likewise."""
+        return []
+
+    def keeps_held_out(self) -> bool:
+        """Whether the step may read a held-out table: what it writes of one is held out, too."""
+        return False
+
+    def needs(self) -> dict[str, str]:
+        """Packages that the step needs beyond those that are always there, and the extra that brings each."""
+        return {}
+
+    def rows_to_draw(self) -> int | None:
+        """Rows that are drawn from the step's table, with replacement; None for each of its rows once."""
+        return None
+
+    def most_rows(self) -> int | None:
+        """The most rows that the step writes, whatever it reads."""
+        return None
+
+    def outcomes_per_row(self) -> int:
+        """Outcomes that a table step gives for each row that it reads, for the display of its progress."""
+        return 1
+
+    def answer_columns(self) -> set[str]:
+        """Columns with a right answer, which no student may see."""
+        return set()
+
+    def learns_by(self) -> str | None:
+        """The method by which the step trains its model on its rows, `sft` or `dpo`, whose shape is checked then."""
+        return None
+
+    def exam(self) -> Exam | None:
+        """What the step measures of models and reports."""
+        return None
+
+    def calls_by_model(self) -> Counter[str]:
+        """Calls that a row takes of each model, for the estimate: one of each that is named."""
+        return Counter(mention.value for mention in references(self) if mention.kind == "model")
+
+    def calls_per_row(self) -> int:
+        """Calls that a row takes of all models together."""
+        return self.calls_by_model().total()
