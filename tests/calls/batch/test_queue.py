@@ -17,7 +17,7 @@ from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.prices import TieredPrice
 from blackbox_kd.errors import BudgetReached, EndpointRefused, QuotaSpent, RequestRejected, ServerFault, StepError
 from blackbox_kd.ledger.ledger import Ledger
-from blackbox_kd.models import Model, ModelConfig, Price, Setup, openai
+from blackbox_kd.models import Model, Price, Setup, openai
 from blackbox_kd.schema import Ask, Reply, Row, Sampling
 from tests.support.fake_batches import FakeBatches
 
@@ -216,16 +216,14 @@ class TestMoney:
             assert d.ledger.spent().requests == 5
 
     def test_all_parts_of_a_price_are_halved(self) -> None:
-        class Config(ModelConfig):
-            price: Price | None = None
-
         dear = Price(input=4, output=16, cached=2)
         tiered = TieredPrice(input=2, output=8, tiers=[(1000, dear)])
-        found = batch_price(Config(provider="p", model="m", price=tiered), "")
+        found = batch_price(openai.Config(provider="openai", model="m", price=tiered), "")
         assert isinstance(found, TieredPrice)
         assert (found.input, found.output, found.cached) == (1, 4, None)
         assert found.tiers == [(1000, Price(input=2, output=8, cached=1))]
-        assert batch_price(Config(provider="p", model="nobody-sells-this"), "https://nowhere.invalid") is None
+        unknown = openai.Config(provider="openai", model="nobody-sells-this")
+        assert batch_price(unknown, "https://nowhere.invalid") is None
 
 
 class TestEndings:
