@@ -101,8 +101,8 @@ class Config(SamplingConfig):
         return found
 
     def prompt_variables(self) -> set[str]:
-        """`examples` and `context`, when the step gives them."""
-        return ({"examples"} if self.examples else set()) | ({"context"} if self.context else set())
+        """`examples` and `context`: empty where the step gives none, so that one prompt serves with and without."""
+        return {"examples", "context"}
 
     def expression_columns(self) -> set[str]:
         """Columns that `retry_until` sees besides those of the row."""
@@ -151,7 +151,7 @@ async def run(row: Row, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
 async def _ask(row: Row, model: str, sample: int, config: Config, ctx: Context) -> Outcome:
     tag = f"{model}.{sample}" if config.models else str(sample)
     asked = {"model": model, "sample": sample}
-    values = dict(row)
+    values = {"examples": [], "context": "", **row}
     if config.examples is not None:
         values["examples"] = choose_examples(config.examples, row, sample, ctx)
     if config.context is not None:

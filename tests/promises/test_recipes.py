@@ -109,10 +109,27 @@ def replacements(recipe: Recipe, folder: Path) -> list[str]:
             found[f"{at}.max_tokens"] = 4
         elif planned.step.name == "generate" and planned.config.rows is not None:  # type: ignore[attr-defined]
             found[f"{at}.rows"] = 4
+        if getattr(planned.config, "examples", None) is not None:
+            found[f"{at}.examples.count"] = 1  # a tiny model reads letters, 512 of them
         if planned.step.name == "filter" and planned.loop is not None and recipe.name == "self_taught":
             found[f"{at}.keep"] = "True"  # a tiny model with random weights is never right
     found |= {f"steps.{index}.loop.rounds": 2 for index in recipe.loops}
     return [f"{path}={json.dumps(value)}" for path, value in found.items()]
+
+
+OFFERED = [
+    (path, found)
+    for path in RECIPES
+    for line in re.findall(r"^#.*", path.read_text(encoding="utf-8"), re.MULTILINE)
+    for found in re.findall(r"--set ([\w.]+=[\w./-]+)", line)
+]
+
+
+@pytest.mark.parametrize(("path", "change"), OFFERED, ids=[f"{path.stem}:{change}" for path, change in OFFERED])
+def test_what_a_recipes_header_offers_to_set_passes_the_check(path: Path, change: str, tmp_path: Path) -> None:
+    plain = load_recipe(path, env=ENV)
+    loaded = load_recipe(path, overrides=[*replacements(plain, tmp_path), change], env={})
+    assert loaded.source.values != plain.source.values
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)
@@ -129,6 +146,8 @@ def test_three_rows_of_a_recipe_run_to_the_end(path: Path, tmp_path: Path) -> No
     steps = [planned.step.name for planned in recipe.steps]
     rows = rows_of(tmp_path / "run/dataset/train.jsonl")
     assert rows
+    told = [{column: value for column, value in row.items() if column != "solution"} for row in rows]
+    assert "####" not in json.dumps(told), "what is taught holds the right result, never a worked solution of the seed"
     if "train" in steps or "format" in steps:
         assert {"prompt"} < set(rows[0])
         assert {"completion"} < set(rows[0]) or {"chosen", "rejected"} < set(rows[0])

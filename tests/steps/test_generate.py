@@ -70,6 +70,23 @@ async def test_examples_come_from_a_table_and_never_hold_the_row_itself() -> Non
     assert ctx.asked[0][1][0]["content"] == "p | q0 | q2 | q3 | q1"
 
 
+@pytest.mark.parametrize(("column", "shown"), [({}, ([], "")), ({"context": "of the row"}, ([], "of the row"))])
+async def test_a_prompt_may_name_examples_and_context_that_the_step_does_not_give(
+    column: dict[str, str], shown: tuple[list[Row], str]
+) -> None:
+    seen = []
+
+    class Rendering(FakeContext):
+        def render(self, prompt: str, row: Mapping[str, Any]) -> list[Message]:
+            seen.append((row["examples"], row["context"]))
+            return super().render(prompt, row)
+
+    config = generate.Config(step="generate", model="a", prompt="p")
+    await ask(config, Rendering(), rows({"instruction": "x", **column})[0])
+    assert seen == [shown]
+    assert config.prompt_variables() == {"examples", "context"}
+
+
 async def test_random_examples_are_the_same_in_every_run_and_differ_between_rows() -> None:
     pool = rows(*({"instruction": f"q{number}"} for number in range(50)))
     chosen = {"table": "shots", "count": 4, "choose": "random"}
