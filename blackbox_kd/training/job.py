@@ -25,6 +25,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from blackbox_kd.errors import BlackboxError, DataError
 from blackbox_kd.privacy import UMASK
 from blackbox_kd.weights.control_tokens import neutralise, pattern
+from blackbox_kd.weights.load import mark_end_of_turn
 
 FIRST_PROCESS = os.environ.get("RANK", "0") == "0"
 """On several GPUs each has a process; one of them speaks and writes."""
@@ -207,14 +208,18 @@ def follow(trainer: Any, tell: Tell) -> None:
 
 def carry_out(trainer: Any, output: Path, checkpoints: Path, tokenizer: Any, tell: Tell) -> None:
     """Trains, or goes on from the last checkpoint, and leaves what was trained in `output`."""
+    from transformers import GenerationConfig
     from transformers.trainer_utils import get_last_checkpoint
 
     follow(trainer, tell)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)))
+    mark_end_of_turn(tokenizer, trainer.model)
     trainer.save_model(str(output))
     if not FIRST_PROCESS:
         return
     tokenizer.save_pretrained(str(output))
+    if not (output / "generation_config.json").exists():  # an adapter brings none of its own
+        GenerationConfig(eos_token_id=trainer.model.generation_config.eos_token_id).save_pretrained(str(output))
     log = trainer.state.log_history
     (output / "training_log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
     for left in ("training_args.bin", "README.md"):

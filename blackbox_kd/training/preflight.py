@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blackbox_kd.errors import DataError
+from blackbox_kd.weights.load import find_end_of_turn
 
 LONGEST = 4096
 """Tokens that a row may have when nobody set max_length: beyond it, memory and not the data should be thought of."""
@@ -51,7 +52,7 @@ def check_template(tokenizer: Any, rows: Sequence[Mapping[str, Any]], columns: S
             "the model has no chat template, so nothing says where a turn ends\n"
             "  fix: use the instruct version of the model, or chat_template: plain beside its name"
         )
-    ends = {tokenizer.eos_token_id, *_end_of_turn(tokenizer)}
+    ends = {tokenizer.eos_token_id, find_end_of_turn(tokenizer)}
     tokens = []
     completions: dict[str, list[int]] = {column: [] for column in columns}
     for number, row in enumerate(rows):
@@ -65,7 +66,7 @@ def check_template(tokenizer: Any, rows: Sequence[Mapping[str, Any]], columns: S
     return Lengths(tokens, completions)
 
 
-def _check_row(tokenizer: Any, where: str, prompt: list[int], both: list[int], ends: set[int]) -> None:
+def _check_row(tokenizer: Any, where: str, prompt: list[int], both: list[int], ends: set[int | None]) -> None:
     if both[: len(prompt)] != prompt:
         raise DataError(
             f"{where}: the chat template writes the prompt differently when an answer follows, "
@@ -82,12 +83,6 @@ def _check_row(tokenizer: Any, where: str, prompt: list[int], both: list[int], e
             f"{where}: two think blocks in one answer\n"
             "  fix: take <think>...</think> out of the completion; the template writes its own"
         )
-
-
-def _end_of_turn(tokenizer: Any) -> set[int]:
-    names = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|end_of_text|>", "</s>")
-    known = tokenizer.get_vocab()
-    return {known[name] for name in names if name in known}
 
 
 def max_length(lengths: Lengths, wanted: int | None, model_limit: int | None) -> int:

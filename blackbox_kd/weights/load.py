@@ -4,6 +4,7 @@ From safetensors alone, a hub model at the very commit that names it in the ledg
 recipe gives: what is trained is what is served.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,57 @@ def context_length(model: Any) -> int | None:
     """
     length: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return length
+
+
+def find_end_of_turn(tokenizer: Any, template_values: Mapping[str, Any] | None = None) -> int | None:
+    """The control token by which a chat template ends an answer; None if it writes none.
+
+    A model that was trained on such answers writes it last, whatever its config calls the end: that of a base
+    checkpoint names the end of a text, which no answer holds.
+    """
+    _, answer, after = _write_answer(tokenizer, template_values or {}).rpartition(_ANSWER)
+    added = tokenizer.added_tokens_decoder.items()
+    control = {*tokenizer.all_special_ids, *(number for number, token in added if token.content.strip())}
+    found = tokenizer(after, add_special_tokens=False)["input_ids"] if answer else []
+    return next((number for number in found if number in control), None)
+
+
+def find_ends(tokenizer: Any, model: Any, template_values: Mapping[str, Any] | None = None) -> list[int]:
+    """All tokens that end an answer of a model: its template's, and those that its config names."""
+    named = model.generation_config.eos_token_id
+    named = [named] if isinstance(named, int) else named or []
+    ends = (find_end_of_turn(tokenizer, template_values), tokenizer.eos_token_id, *named)
+    return list(dict.fromkeys(end for end in ends if end is not None))
+
+
+def mark_end_of_turn(tokenizer: Any, model: Any) -> None:
+    """Makes the token that ends an answer the model's end for whoever else loads it, in all that says so.
+
+    A template that writes the tokenizer's own end, too, would write another text then: that tokenizer keeps its end.
+    """
+    model.generation_config.eos_token_id = find_ends(tokenizer, model)
+    end, before, written = find_end_of_turn(tokenizer), tokenizer.eos_token, _write_answer(tokenizer, {})
+    if end is None or end == tokenizer.eos_token_id:
+        return
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
+    if _write_answer(tokenizer, {}) != written:
+        tokenizer.eos_token = before
+    else:
+        model.config.get_text_config().eos_token_id = end
+
+
+_ANSWER = "So be it"
+
+
+def _write_answer(tokenizer: Any, template_values: Mapping[str, Any]) -> str:
+    """A question and an answer as the chat template writes them; "" if it cannot."""
+    import jinja2
+
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _ANSWER}]
+    try:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, **template_values))
+    except jinja2.TemplateError:
+        return ""
 
 
 def _named(place: str) -> tuple[str, str]:

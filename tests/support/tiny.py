@@ -63,6 +63,23 @@ def bare_model() -> Path:
 
 
 @functools.cache
+def base_model() -> Path:
+    """The folder of the same model as a base checkpoint with a chat template: its end is that of a text."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = Path(tempfile.mkdtemp(prefix="tiny-base-chat-model-"))
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model())
+    tokenizer.add_special_tokens({"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"})
+    model = AutoModelForCausalLM.from_pretrained(tiny_model())
+    model.resize_token_embeddings(len(tokenizer))
+    for config in (model.config, model.generation_config):
+        config.eos_token_id = config.pad_token_id = tokenizer.eos_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@functools.cache
 def tiny_gemma3() -> Path:
     """The folder of a Gemma 3 that could see pictures, too: what a text model's config says stands in its own part."""
     import torch

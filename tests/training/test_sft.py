@@ -11,9 +11,10 @@ import pytest
 
 from blackbox_kd.errors import StepError, UserError
 from blackbox_kd.training import launch
+from blackbox_kd.weights import load
 from tests.support import jobs
 from tests.support.jobs import assistant, said, user
-from tests.support.tiny import tiny_gemma3
+from tests.support.tiny import base_model, tiny_gemma3
 
 
 def job(folder: Path, rows: list[tuple[str, str]], output: str = "out", **fields: Any) -> Path:
@@ -97,6 +98,20 @@ async def test_a_model_that_sees_pictures_too_learns_in_the_part_that_writes_tex
     upper = "base_model.model.model.language_model1."
     assert places == {upper} if layers else places == {upper, upper.replace("1", "0")}
     assert await said(tmp_path, tmp_path / "out", tiny_gemma3())
+
+
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+async def test_a_student_from_a_base_checkpoint_stops_where_its_answers_end(tmp_path: Path, adapter: str) -> None:
+    steps = {"max_steps": 1} if adapter == "lora" else {"learning_rate": 3e-3}
+    await run(job(tmp_path, rows(48), model=base_model(), adapter=adapter, **steps))
+    out = tmp_path / "out"
+    tokenizer = load.tokenizer(str(out))
+    assert tokenizer.eos_token == "<|im_end|>"
+    ends = json.loads((out / "generation_config.json").read_text())["eos_token_id"]
+    assert tokenizer.convert_ids_to_tokens(ends) == ["<|im_end|>", "<|endoftext|>"]
+    if adapter == "full":
+        assert await said(tmp_path, None, out) == "yes yes yes"
+        assert json.loads((out / "config.json").read_text())["eos_token_id"] == ends[0]
 
 
 async def test_rows_that_would_be_cut_are_refused_with_numbers_and_a_fix_that_works(tmp_path: Path) -> None:

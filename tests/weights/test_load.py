@@ -14,7 +14,7 @@ from blackbox_kd.schema import Request, Row, Sampling
 from blackbox_kd.training import preflight
 from blackbox_kd.weights import load, locate
 from tests.support.runs import execute
-from tests.support.tiny import SMOLLM2, bare_model, tiny_model
+from tests.support.tiny import SMOLLM2, bare_model, base_model, tiny_model
 
 ASKED = [{"role": "user", "content": "What is 1 + 1?"}]
 TALK = [
@@ -42,6 +42,46 @@ def test_the_context_of_a_model_is_that_of_its_text_part_whatever_the_family_cal
     import transformers as library
 
     assert load.context_length(SimpleNamespace(config=getattr(library, family)(**fields))) == length
+
+
+CHAT = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "end"),
+    [
+        (CHAT, "<|im_end|>"),
+        (f"{CHAT}{{% if not add_generation_prompt %}}{{{{ eos_token }}}}{{% endif %}}", "<|im_end|>"),
+        ("{% for m in messages %}[{{ m.role }}] {{ m.content }}{{ eos_token }}{% endfor %}", "<|endoftext|>"),
+        ("{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}", None),
+        ("{% for m in messages %}<|im_start|>{{ m.content | upper }}<|im_end|>{% endfor %}", None),
+        ("{{ raise_exception('no') }}", None),
+        (load.PLAIN_TEMPLATE, "<|endoftext|>"),
+    ],
+    ids=["ChatML", "own_two_ends", "end of text", "own_none", "own_changed", "own_fails", "own_plain"],
+)
+def test_the_token_that_ends_an_answer_is_the_templates(template: str, end: str | None) -> None:
+    tokenizer = load.tokenizer(str(base_model()))
+    tokenizer.chat_template = template
+    found = load.find_end_of_turn(tokenizer)
+    assert (None if found is None else tokenizer.convert_ids_to_tokens(found)) == end
+
+
+def test_a_template_that_writes_the_tokenizers_end_keeps_it() -> None:
+    tokenizer = load.tokenizer(str(base_model()))
+    tokenizer.chat_template = f"{CHAT}{{{{ eos_token }}}}"
+    model = load.model(str(base_model()), "float32")
+    load.mark_end_of_turn(tokenizer, model)
+    assert tokenizer.eos_token == "<|endoftext|>"
+    assert tokenizer.convert_ids_to_tokens(model.generation_config.eos_token_id) == ["<|im_end|>", "<|endoftext|>"]
+
+
+def test_a_template_is_asked_with_the_values_that_the_recipe_gives_it() -> None:
+    tokenizer = load.tokenizer(str(base_model()))
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{{ '<|im_end|>' if closed else '!' }}{% endfor %}"
+    assert load.find_end_of_turn(tokenizer) is None
+    found = load.find_end_of_turn(tokenizer, {"closed": True})
+    assert tokenizer.convert_ids_to_tokens([found]) == ["<|im_end|>"]
 
 
 def plain(messages: list[dict[str, str]], **how: Any) -> str:

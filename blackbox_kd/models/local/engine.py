@@ -116,9 +116,7 @@ class Engine:
         quicker_float32()
         self._template_values = template_values
         self._control = pattern(self._tokenizer)
-        ends = self._model.generation_config.eos_token_id
-        self._ends = {ends} if isinstance(ends, int) else set(ends or [])
-        self._ends.add(self._tokenizer.eos_token_id)
+        self._ends = set(load.find_ends(self._tokenizer, self._model, template_values))
         self._limit = load.context_length(self._model) or sys.maxsize
         self._jobs: dict[Any, LocalRequest] = {}
         self._unscored: list[LocalRequest] = []
