@@ -1,8 +1,10 @@
 """A text: what follows the last answer phrase, or else the last line.
 
-Case, white space, and the punctuation and mark-up around the answer do not count; every other character does.
+Case, white space, and the punctuation and mark-up around the answer do not count; every other character does. An
+object or a list is read as JSON and compared value by value, in whatever form it is written.
 """
 
+import json
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -10,8 +12,13 @@ from typing import Any
 
 from blackbox_kd.answers._stated import affirmed, last_line, sentence, spoken
 from blackbox_kd.errors import DataError
+from blackbox_kd.json_text import write_text
 
 _STYLED = re.compile(r"^\\(?:text(?:bf|it|rm)?|mathrm|mathbf)\s?\{([^{}]*)\}$")
+_WHOLE = re.compile(r"^\s*(?=[{\[])")
+_LINE = re.compile(r"^[ \t]*(?=[{\[])", re.MULTILINE)
+_BEGIN = re.compile(r"(?=[{\[])")
+"""Where an object or a list begins: as the whole text, on a line of its own, or behind a phrase that announces it."""
 _AROUND = " \t\r\n.,;:!?*_`\"'“”‘’«»"
 _WRAPPED = (("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"), ("(", ")"), ("[", "]"), ("{", "}"))
 
@@ -19,21 +26,55 @@ _WRAPPED = (("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"), ("(", ")"), ("[", "]"), 
 def read(text: str, row: Mapping[str, Any]) -> str | None:
     """The last answer that the text states, else its last line; normalised."""
     text = spoken(text)
-    for statement in affirmed(text):
+    statements = affirmed(text)
+    value = _read_json(text[statements[0].start :], _BEGIN) if statements else _read_json(text, _LINE)
+    if value is not None:
+        return write_text(value)
+    for statement in statements:
         if answer := normal(sentence(statement.text)):
             return answer
     return normal(last_line(text)) or None
 
 
 def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
-    """Whether two texts are equal when normalised.
+    """Whether two texts are equal when normalised, or two objects or lists value by value.
 
     Raises:
         DataError: nothing is left of the reference.
     """
+    if (wanted_value := _read_json(str(reference), _WHOLE)) is not None:
+        given = _read_json(str(answer), _WHOLE)
+        return given is not None and _canonical(given) == _canonical(wanted_value)
     if not (wanted := normal(str(reference))):
         raise DataError(f"the reference {reference!r} holds no text; `answer: exact` compares texts")
     return normal(str(answer)) == wanted
+
+
+def _read_json(text: str, begin: re.Pattern[str]) -> dict[str, Any] | list[Any] | None:
+    """The object or list with which a text ends, from where a pattern finds its beginning; None if there is none."""
+    start = begin.search(text)
+    if start is None:
+        return None
+    try:
+        value, end = json.JSONDecoder().raw_decode(text, start.end())
+    except (ValueError, RecursionError):
+        return None
+    return value if not text[end:].strip(_AROUND) else None
+
+
+def _canonical(value: Any) -> str:
+    """A text that equal values have in common, whatever the order of their keys and the form of numbers and texts."""
+    return json.dumps(_plain(value), sort_keys=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return normal(value) if isinstance(value, str) else value
 
 
 def normal(text: str) -> str:

@@ -174,14 +174,16 @@ def _execute(
 
 
 def _conclude(job: Any) -> None:
+    from blackbox_kd.runs.report.comparisons import name_measured
     from blackbox_kd.runs.report.format import format_interval, format_percent
     from blackbox_kd.runs.report.markdown import describe_comparison
 
-    for entry in job.report.get("evaluations", []):
+    evaluations = job.report.get("evaluations", [])
+    for entry in evaluations:
         say(
-            f"{entry['model']} on {entry['table']}: {entry['right']} of {entry['n']} right "
+            f"{name_measured(entry, evaluations)} on {entry['table']}: {entry['right']} of {entry['n']} right "
             f"({format_percent(entry['accuracy'])}, 95 % interval {format_interval(entry['ci95'])})"
         )
     for entry in job.report.get("comparisons", []):
-        say(describe_comparison(entry, job.report["evaluations"]))
+        say(describe_comparison(entry, evaluations))
     say(f"report: {job.path / 'report.md'}")

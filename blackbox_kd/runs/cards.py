@@ -10,6 +10,7 @@ from blackbox_kd.printable import escape_markdown, escape_text, quote_code
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.dataset import LEFT_OUT
+from blackbox_kd.runs.report.comparisons import name_measured
 from blackbox_kd.runs.report.format import format_interval, format_percent
 from blackbox_kd.runs.report.markdown import describe_comparison
 from blackbox_kd.schema import ModelRef
@@ -138,7 +139,12 @@ def model_card(recipe: Recipe, report: Mapping[str, Any], model: str, path: Path
     if results:
         lines += ["## Evidence", "", "| model | table | rows | accuracy | 95 % interval |", "|---|---|---|---|---|"]
         for entry in results:
-            cells = [entry["model"], entry["table"], f"{entry['n']:,}", format_percent(entry["accuracy"])]
+            cells = [
+                name_measured(entry, report["evaluations"]),
+                entry["table"],
+                f"{entry['n']:,}",
+                format_percent(entry["accuracy"]),
+            ]
             lines.append(f"| {' | '.join(cells)} | {format_interval(entry['ci95'])} |")
         lines.append("")
         compared = [entry for entry in report["comparisons"] if ModelRef.parse(entry["model"]).name == model]

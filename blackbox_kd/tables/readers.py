@@ -2,19 +2,24 @@ r"""Rows of a file: JSON lines, JSON, CSV or Parquet, one at a time.
 
 Memory stays flat, but for a JSON array, which is read whole. A byte-order mark, Windows line ends and blank lines
 are fine. A lone surrogate (half of a character that was cut through, as `"\ud83d"`) becomes U+FFFD: no file, data
-base or request could carry it further.
+base or request could carry it further. NaN and infinities become null, as JSON has no others, and that is told.
 """
 
 import csv
 import json
+import logging
+import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
 
 from blackbox_kd.errors import DataError
+from blackbox_kd.json_text import write_text
+
+logger = logging.getLogger(__name__)
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -73,6 +78,40 @@ def plain(value: Any, column: str) -> Any:
     )
 
 
+_TOLD: set[tuple[str, str]] = set()
+"""Files and columns of which it was said that they hold NaN: once is enough, and a file is read more than once."""
+
+
+def tell_of_nan(row: Mapping[str, Any], where: str) -> None:
+    """Says of a row's columns that hold NaN or an infinity that the values are read as null."""
+    for column, value in row.items():
+        if isinstance(value, float | list | dict) and _holds_nan(value):
+            key = (where.partition(",")[0], column)
+            if key not in _TOLD:
+                _TOLD.add(key)
+                logger.warning(f"{where}: column {column!r} holds NaN or an infinity; such values are read as null")
+
+
+def _holds_nan(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(_holds_nan, inside))
+
+
+class _Twice(ValueError):
+    """An object names a key twice."""
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of some keys and values; the standard library would keep the last value of a key without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(next(name for name in names if names.count(name) > 1))
+    return found
+
+
 def _refuse(where: str, what: str, fix: str) -> NoReturn:
     raise DataError(f"{where}: {what}.\n  fix: {fix}")
 
@@ -85,13 +124,14 @@ class _Kinds:
 
     def check(self, row: dict[str, Any], where: str) -> None:
         """Raises DataError if a column holds another kind of value than in an earlier row."""
+        tell_of_nan(row, where)
         for column, value in row.items():
             if value is None:
                 continue
             kind = next(word for type_, word in _KINDS if isinstance(value, type_))
             first, place = self._seen.setdefault(column, (kind, where))
             if kind != first:
-                what = f"column {column!r} holds {kind} ({str(value)[:40]!r}), but {first} in {place}"
+                what = f"column {column!r} holds {kind} ({write_text(value)[:40]!r}), but {first} in {place}"
                 _refuse(where, what, f"write the same kind of value in every row of {column!r}")
 
 
@@ -121,7 +161,7 @@ def _json(path: Path) -> Iterator[dict[str, Any]]:
             _refuse(path.name, what, "write [{...}, {...}], or one object a line in a .jsonl file")
         value = value[lists[0]]
     if not isinstance(value, list):
-        _refuse(path.name, f"holds {str(value)[:60]!r}, not a list of rows", "write [{...}, {...}]")
+        _refuse(path.name, f"holds {write_text(value)[:60]!r}, not a list of rows", "write [{...}, {...}]")
     kinds = _Kinds()
     for number, item in enumerate(value, 1):
         where = f"{path.name}, row {number}"
@@ -139,7 +179,9 @@ def _is_object(line: str) -> bool:
 
 def _parsed(text: str, where: str) -> Any:
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_once_each)
+    except _Twice as twice:
+        _refuse(where, f"an object names {str(twice)[:60]!r} twice, with a value each", "keep one of them")
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, " if "\n" in text.strip() else ""
         near = text[max(0, error.pos - 10) : error.pos + 20].strip()
@@ -163,7 +205,7 @@ def _whole_characters(value: Any) -> Any:
 
 def _object(row: Any, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
-        _refuse(where, f"{str(row)[:60]!r} is not an object with columns", 'write {"column": value, ...}')
+        _refuse(where, f"{write_text(row)[:60]!r} is not an object with columns", 'write {"column": value, ...}')
     return row
 
 
@@ -210,9 +252,11 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
 
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1000):
-                for row in batch.to_pylist():
-                    yield {name: plain(value, name) for name, value in row.items()}
+            rows = (row for batch in file.iter_batches(batch_size=1000) for row in batch.to_pylist())
+            for number, row in enumerate(rows, 1):
+                found = {name: plain(value, name) for name, value in row.items()}
+                tell_of_nan(found, f"{path.name}, row {number}")
+                yield found
     except pa.ArrowException as error:
         _refuse(path.name, f"not Parquet: {str(error).splitlines()[0]}", "write the file anew")
 

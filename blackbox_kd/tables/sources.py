@@ -18,7 +18,7 @@ from blackbox_kd.errors import DataError, SetupError, did_you_mean
 from blackbox_kd.json_text import write_text
 from blackbox_kd.privacy import no_telemetry
 from blackbox_kd.schema import Row, digest
-from blackbox_kd.tables.readers import READERS, plain, read_file
+from blackbox_kd.tables.readers import READERS, plain, read_file, tell_of_nan
 
 PEEK = 50
 """Rows that are read to know a table's columns: a row need not have all of them."""
@@ -246,8 +246,10 @@ def _hub(source: TableSource) -> Iterator[dict[str, Any]]:
             rows = load(streaming=not config.HF_HUB_OFFLINE)
         except ConnectionError:
             rows = load(streaming=False)
-        for row in rows:
-            yield {name: plain(value, name) for name, value in row.items()}
+        for number, row in enumerate(rows, 1):
+            found = {name: plain(value, name) for name, value in row.items()}
+            tell_of_nan(found, f"hub {source.hub}, row {number}")
+            yield found
     except DataError:
         raise
     except Exception as error:  # datasets passes on what its readers and HTTP clients raise, whatever that is

@@ -57,6 +57,44 @@ def test_parquet_dates_and_decimals_become_json(tmp_path: Path) -> None:
     assert list(read_file(tmp_path / "a.parquet")) == [{"day": "2026-01-02", "cost": 1.5, "turns": [{"role": "user"}]}]
 
 
+def parquet(path: Path, columns: dict[str, list[Any]]) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e999", '{"deep": [NaN]}', "[1, Infinity]"])
+def test_what_becomes_null_is_told_once_with_its_place(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, value: str
+) -> None:
+    file = tmp_path / f"{value[:2].encode().hex()}.jsonl"
+    lines = f'{{"x": 1, "score": null}}\n{{"x": 2, "score": {value}}}\n{{"x": 3, "score": {value}}}\n'
+    assert [row["x"] for row in rows(file, lines) + list(read_file(file))] == [1, 2, 3] * 2
+    told = f"{file.name}, line 2: column 'score' holds NaN or an infinity; such values are read as null"
+    assert [record.getMessage() for record in caplog.records] == [told]
+
+
+def test_nan_in_parquet_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert len(list(read_file(parquet(tmp_path / "odd.parquet", {"score": [0.5, float("nan"), None]})))) == 3
+    assert "odd.parquet, row 2: column 'score' holds NaN" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.jsonl", '{"x": 1}\n{"x": 1, "y": 2, "x": 3}\n', "a.jsonl, line 2: an object names 'x' twice"),
+        ("a.jsonl", '{"x": {"y": 1, "y": 1}}\n', "a.jsonl, line 1: an object names 'y' twice"),
+        ("a.json", '[{"x": 1, "x": 2}]', "a.json: an object names 'x' twice"),
+    ],
+    ids=["line", "own_nested", "own_array"],
+)
+def test_a_key_that_stands_twice_in_an_object_is_refused(tmp_path: Path, name: str, content: str, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        rows(tmp_path / name, content)
+
+
 def test_bytes_are_no_text() -> None:
     with pytest.raises(DataError, match="column 'image' holds bytes"):
         plain({"bytes": b"\x89PNG"}, "image")

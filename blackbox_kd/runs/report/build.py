@@ -51,6 +51,7 @@ class Facts:
 
 def write(folder: Path, facts: Facts) -> dict[str, Any]:
     """Writes both reports and returns what `report.json` holds."""
+    lists = comparisons.name_prompts(facts.lists, facts.recipe)
     found: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "recipe": facts.recipe.name,
@@ -63,11 +64,11 @@ def write(folder: Path, facts: Facts) -> dict[str, Any]:
         "dataset": _dataset(folder / "dataset", facts),
         "models": facts.models,
         "spent": facts.spent,
-        "evaluations": facts.lists.get("evaluations", []),
-        "comparisons": comparisons.price_gains(facts.lists.get("comparisons", []), facts.spent),
+        "evaluations": lists.get("evaluations", []),
+        "comparisons": comparisons.price_gains(lists.get("comparisons", []), facts.spent),
         "contamination": facts.contamination,
         "judges": judges.entries(account.entry() for account in facts.accounts),
-        **{k: v for k, v in facts.lists.items() if k not in ("evaluations", "comparisons")},
+        **{k: v for k, v in lists.items() if k not in ("evaluations", "comparisons")},
         "environment": environment(),
     }
     write_whole(folder / "report.json", json.dumps(found, indent=1, ensure_ascii=False, default=str) + "\n")

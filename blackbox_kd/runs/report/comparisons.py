@@ -1,9 +1,48 @@
 """The parts of a report that stand beside accuracy: agreement with the teacher, win rates, the price of a gain."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from blackbox_kd.printable import quote_code
+from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.report.format import format_interval, format_percent
+
+MEASURED = ("evaluations", "comparisons", "agreements", "win_rates")
+"""Lists of the report whose entries are what a step has measured with a prompt."""
+_ABOUT = ("model", "version", "against", "judge", "table", "round")
+"""What an entry is about; `prompt` and `step` say how and where it was measured."""
+
+
+def name_prompts(lists: Mapping[str, list[dict[str, Any]]], recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
+    """The lists, each entry of what was measured with the `prompt` that its step has asked with."""
+    prompts = {planned.label: getattr(planned.config, "prompt", None) for planned in recipe.steps}
+    return {
+        key: [{**entry, "prompt": prompts.get(entry["step"].partition(", round ")[0])} for entry in entries]
+        if key in MEASURED
+        else entries
+        for key, entries in lists.items()
+    }
+
+
+def tell_apart(entry: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> str:
+    """What sets an entry apart from others about the same: its prompt, or else its step; "" where nothing has to.
+
+    The same measured again, with the same result, is no other thing.
+    """
+    about = [other for other in entries if all(other.get(key) == entry.get(key) for key in _ABOUT)]
+    here = {**entry, "step": None}
+    others = [other for other in about if {**other, "step": None} != here]
+    if not others:
+        return ""
+    if entry.get("prompt") and all(other.get("prompt") != entry["prompt"] for other in others):
+        return f"prompt {quote_code(entry['prompt'])}"
+    return str(entry["step"])
+
+
+def name_measured(entry: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """The model of an evaluation, and how it was asked where it was asked in several ways."""
+    apart = tell_apart(entry, evaluations)
+    return f"{entry['model']} ({apart})" if apart else str(entry["model"])
 
 
 def price_gains(comparisons: Iterable[Mapping[str, Any]], spent: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -21,23 +60,24 @@ def price_gains(comparisons: Iterable[Mapping[str, Any]], spent: Mapping[str, An
 
 def describe(report: Mapping[str, Any]) -> list[str]:
     """The sections of `report.md`; no lines where there is nothing to say."""
-    agreements = [f"- {_agreement(entry)}" for entry in report.get("agreements", [])]
-    win_rates = [f"- {_win_rate(entry)}" for entry in report.get("win_rates", [])]
+    entries, rates = report.get("agreements", []), report.get("win_rates", [])
+    agreements = [f"- {_agreement(entry, _where(entry, entries))}" for entry in entries]
+    win_rates = [f"- {_win_rate(entry, _where(entry, rates))}" for entry in rates]
     lines = ["## Agreement", "", *agreements, ""] if agreements else []
     return [*lines, "## Win rates", "", *win_rates, ""] if win_rates else lines
 
 
-def _agreement(entry: Mapping[str, Any]) -> str:
+def _agreement(entry: Mapping[str, Any], where: str) -> str:
     wrong = f" Of these {entry['same']:,} answers, {entry['same_wrong']:,} are wrong." if entry["same"] else ""
     return (
-        f"On the same {entry['n']:,} rows of `{entry['table']}`{_when(entry)}, `{entry['model']}` gives the answer of "
+        f"On the same {entry['n']:,} rows of `{entry['table']}`{where}, `{entry['model']}` gives the answer of "
         f"`{entry['against']}` in {format_percent(entry['agreement'])} (95 % interval "
         f"{format_interval(entry['ci95'])}).{wrong}"
     )
 
 
-def _win_rate(entry: Mapping[str, Any]) -> str:
-    who = f"`{entry['model']}` against `{entry['against']}` on `{entry['table']}`{_when(entry)}"
+def _win_rate(entry: Mapping[str, Any], where: str) -> str:
+    who = f"`{entry['model']}` against `{entry['against']}` on `{entry['table']}`{where}"
     if not entry["n"]:
         return f"{who}: `{entry['judge']}` gave no verdict."
     return (
@@ -48,5 +88,7 @@ def _win_rate(entry: Mapping[str, Any]) -> str:
     )
 
 
-def _when(entry: Mapping[str, Any]) -> str:
-    return f", round {entry['round']}" if entry.get("round") else ""
+def _where(entry: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> str:
+    """In what round an entry was measured, and what sets it apart from others."""
+    parts = [f"round {entry['round']}" if entry.get("round") else "", tell_apart(entry, entries)]
+    return "".join(f", {part}" for part in parts if part)

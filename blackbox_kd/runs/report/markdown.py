@@ -1,6 +1,6 @@
 """Writes `report.md`: the report in words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blackbox_kd.printable import escape_markdown, quote_code
@@ -63,7 +63,7 @@ def _evidence(report: Mapping[str, Any]) -> list[str]:
     ]
     for entry in report["evaluations"]:
         cells = [
-            _describe_measured(entry),
+            _describe_measured(entry, report["evaluations"]),
             entry["table"],
             f"{entry['n']:,}",
             _right(entry),
@@ -76,7 +76,9 @@ def _evidence(report: Mapping[str, Any]) -> list[str]:
             told = "; ".join(
                 f"{escape_markdown(value)}: {_right(group)} of {group['n']:,}" for value, group in groups.items()
             )
-            lines += ["", f"`{entry['model']}` on `{entry['table']}` by {quote_code(column)}: {told}."]
+            apart = comparisons.tell_apart(entry, report["evaluations"])
+            where = f"`{entry['table']}`" + (f", {apart}," if apart else "")
+            lines += ["", f"`{entry['model']}` on {where} by {quote_code(column)}: {told}."]
     lines.append("")
     for entry in report["comparisons"]:
         lines += [describe_comparison(entry, report["evaluations"]) + _tell_price(entry, report["spent"]), ""]
@@ -89,11 +91,12 @@ def _evidence(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _describe_measured(entry: Mapping[str, Any]) -> str:
-    """The model of an evaluation, which one it was just then, and in what round."""
+def _describe_measured(entry: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """The model of an evaluation, which one it was just then, in what round, and how it was asked if that matters."""
     version = entry.get("version", entry["model"])
     about = [version] if version != entry["model"] else []
     about += [f"round {entry['round']}"] if entry.get("round") else []
+    about += filter(None, [comparisons.tell_apart(entry, evaluations)])
     return f"{entry['model']} ({', '.join(about)})" if about else str(entry["model"])
 
 
@@ -119,15 +122,22 @@ def describe_comparison(entry: Mapping[str, Any], evaluations: list[dict[str, An
         if high < 0
         else "The interval holds 0: these rows do not tell which one is better."
     )
+    by_model = {e["model"]: e for e in evaluations if e["table"] == entry["table"] and e["step"] == entry["step"]}
+    after, before = by_model.get(entry["model"]), by_model.get(entry["against"])
+    apart = comparisons.tell_apart(after, evaluations) if after else ""
+    rows = f"the same {entry['n']:,} rows of `{entry['table']}`" + (f" ({apart})" if apart else "")
+    if after and before and after["right"] == before["right"] == 0:
+        return (
+            f"Of {rows}, neither {model} nor {against} has one right: that does not tell which one is better. An "
+            f"answer could be read in {after['read']:,} of its {after['n']:,} replies ({against}: {before['read']:,})."
+        )
     points = f"{abs(100 * entry['gain']):.1f} points {'better' if entry['gain'] > 0 else 'worse'} than"
     points = points if entry["gain"] else "as good as"
     text = (
-        f"On the same {entry['n']:,} rows of `{entry['table']}`, {model} is {points} {against} "
+        f"On {rows}, {model} is {points} {against} "
         f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f}; {entry['gained']:,} rows gained, "
         f"{entry['lost']:,} lost, McNemar p = {entry['p_value']:.2g}). {verdict}"
     )
-    by_model = {e["model"]: e for e in evaluations if e["table"] == entry["table"] and e["step"] == entry["step"]}
-    after, before = by_model.get(entry["model"]), by_model.get(entry["against"])
     if after and before and after["read"] and before["read"]:
         text += (
             f" An answer could be read in {after['read']:,} of its {after['n']:,} replies ({against}: "

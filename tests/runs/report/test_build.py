@@ -201,3 +201,16 @@ class TestOfARunThatTrains:
         shown = section(text, "5 of 6 questions")
         for name in ("student@base", "student"):
             assert shown.count(f"- `{name}` (wrong: no answer can be read, cut off)") == 5
+
+
+def test_one_model_under_two_prompts_is_told_apart_in_both_reports(tmp_path: Path) -> None:
+    (tmp_path / "short.jinja").write_text("In short: {{ instruction }}")
+    replies = {"In short": "The answer is {{ reference }}.", "And": "The answer is 0."}
+    ask = {"step": "evaluate", "input": "test", "models": ["weak"], "answer": "number"}
+    recipe = values(models={"teacher": TEACHER, "weak": {"provider": "scripted", "replies": replies}})
+    recipe["steps"][3:] = [ask, ask | {"prompt": "short"}]
+    text, found = report_of(tmp_path, recipe)
+    assert [entry["prompt"] for entry in found["evaluations"]] == ["student/plain", "short"]
+    assert [entry["right"] for entry in found["evaluations"]] == [0, 6]
+    assert "| weak (prompt `student/plain`) | test | 6 | 0 (0.0 %) |" in text
+    assert "| weak (prompt `short`) | test | 6 | 6 (100.0 %) |" in text

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.runs.report import comparisons
+from blackbox_kd.runs.report import comparisons, markdown
 
 GAIN = {"model": "student", "against": "student@base", "gain": 0.05, "ci95": [0.01, 0.09]}
 PAID = {"usd": 2.0, "usd_unknown": 0}
@@ -60,3 +60,64 @@ def test_a_judge_without_a_verdict_is_said_to_have_given_none() -> None:
 
 def test_nothing_to_say_makes_no_section() -> None:
     assert comparisons.describe({"agreements": [], "win_rates": []}) == []
+
+
+def evaluation(model: str, right: int, step: int = 5, *, prompt: str = "exam/plain", read: int = 30) -> dict[str, Any]:
+    shares = {"n": 30, "right": right, "read": read, "truncated": 0, "accuracy": right / 30, "ci95": [0.0, 0.1]}
+    return {"model": model, "table": "test", "step": f"steps[{step}] (evaluate)", "prompt": prompt, **shares}
+
+
+def comparison(gained: int = 0, lost: int = 0) -> dict[str, Any]:
+    gain = (gained - lost) / 30
+    about = {"model": "student", "against": "base", "table": "test", "step": "steps[5] (evaluate)", "n": 30}
+    return {**about, "gain": gain, "ci95": [gain, gain], "gained": gained, "lost": lost, "p_value": 1.0}
+
+
+def test_two_models_that_have_none_right_are_not_called_as_good_as_each_other() -> None:
+    entries = [evaluation("base", 0, read=2), evaluation("student", 0)]
+    assert markdown.describe_comparison(comparison(), entries) == (
+        "Of the same 30 rows of `test`, neither `student` nor `base` has one right: that does not tell which one is "
+        "better. An answer could be read in 30 of its 30 replies (`base`: 2)."
+    )
+
+
+def test_own_two_models_with_other_rows_right_are_compared() -> None:
+    entries = [evaluation("base", 1), evaluation("student", 1)]
+    assert "`student` is as good as `base`" in markdown.describe_comparison(comparison(1, 1), entries)
+
+
+def test_one_model_under_two_prompts_is_told_apart_by_them() -> None:
+    entries = [evaluation("student", 12), evaluation("student", 20, 6, prompt="mine"), evaluation("base", 12)]
+    assert [comparisons.name_measured(entry, entries) for entry in entries] == [
+        "student (prompt `exam/plain`)",
+        "student (prompt `mine`)",
+        "base",
+    ]
+    said = markdown.describe_comparison(comparison(), entries)
+    assert said.startswith("On the same 30 rows of `test` (prompt `exam/plain`), `student` is as good as `base`")
+
+
+def test_own_one_model_asked_in_two_other_ways_is_told_apart_by_its_steps() -> None:
+    entries = [evaluation("student", 12), evaluation("student", 20, 6)]
+    assert [comparisons.tell_apart(entry, entries) for entry in entries] == [
+        "steps[5] (evaluate)",
+        "steps[6] (evaluate)",
+    ]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [evaluation("student", 12, 6), {**evaluation("student", 20, 6), "round": 2}, evaluation("base", 20, 6)],
+    ids=["the same again", "another round", "another model"],
+)
+def test_what_needs_no_telling_apart_is_called_by_its_name(other: dict[str, Any]) -> None:
+    first = evaluation("student", 12)
+    assert comparisons.tell_apart(first, [first, other]) == ""
+
+
+def test_win_rates_under_two_prompts_are_told_apart() -> None:
+    entry = {"model": "student", "against": "teacher", "judge": "referee", "table": "test", "n": 0, "win_rate": None}
+    entries = [{**entry, "step": f"s{n}", "prompt": f"p{n}", "ties": n} for n in range(2)]
+    said = comparisons.describe({"win_rates": entries})
+    assert said[2].startswith("- `student` against `teacher` on `test`, prompt `p0`: ")
+    assert said[3].startswith("- `student` against `teacher` on `test`, prompt `p1`: ")
