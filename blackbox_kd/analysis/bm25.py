@@ -3,7 +3,7 @@
 import heapq
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from blackbox_kd.analysis.similarity import tokens
 
@@ -45,3 +45,22 @@ class Bm25:
         """Positions of the `count` texts with the highest scores, best first; of equal ones, the first."""
         scores = self.scores(query)
         return heapq.nsmallest(count, range(self._size), key=lambda number: (-scores[number], number))
+
+
+def find_similar(texts: Sequence[str], queries: Iterable[str], count: int, *, own: bool) -> Iterator[list[int]]:
+    """The texts that are most like each query and share a word with it, by their numbers, best first.
+
+    Args:
+        texts: those that are looked through.
+        queries: what is looked for.
+        count: the most texts for a query.
+        own: whether a text that is the query itself may be among them.
+    """
+    words = [set(tokens(text)) for text in texts]
+    same = Counter(texts)
+    index = Bm25(texts)
+    for query in queries:
+        asked = set(tokens(query))
+        numbers = index.nearest(query, count if own else count + same[query])
+        near = [number for number in numbers if words[number] & asked and (own or texts[number] != query)]
+        yield near[:count]

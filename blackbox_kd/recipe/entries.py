@@ -9,6 +9,7 @@ from typing import Any
 from blackbox_kd import models
 from blackbox_kd.errors import Problem, SetupError, did_you_mean
 from blackbox_kd.models import ModelConfig
+from blackbox_kd.recipe.forms import StepEntry, choose_form
 from blackbox_kd.recipe.spec import NAME, Loop, LoopConfig, PlannedStep, Recipe
 from blackbox_kd.recipe.validation import validate
 from blackbox_kd.recipe.yaml_source import Path, dotted, quote
@@ -189,17 +190,15 @@ class _Steps:
             self.seen.append(_Seen(name, None, None, values))
         else:
             step = self.recipe.registry.get(name)
-            inherited, suspect = self._inherited(step, values)
-            source = self.recipe.source
+            inherited, suspect = self._inherited(choose_form(step.all_forms, values), values)
             label = f"{dotted(path)} ({name})"
-            filled = {**inherited, **values}
-            config = validate(step.config, filled, path, label, source, self.problems, suspect)
+            entry = StepEntry({**inherited, **values}, path, label, self.recipe.source, self.problems)
+            config = entry.read(step.all_forms, suspect)
             self.seen.append(_Seen(name, step, config, values))
             if config is not None:
                 index, inner = int(path[1]), int(path[-1]) if loop else 0
-                named = tuple(references(config))
-                planned = PlannedStep(index, step.form(config), config, named, source.line(path), loop, inner)
-                self.recipe.steps.append(planned)
+                named, line = tuple(references(config)), self.recipe.source.line(path)
+                self.recipe.steps.append(PlannedStep(index, step.of(config), config, named, line, loop, inner))
 
     def _refuse(self, path: Path, values: Any) -> None:
         fix = "write '- step: NAME' and its fields below"
@@ -219,12 +218,11 @@ class _Steps:
         expected = f"steps: {', '.join(names)}"
         _add(self.recipe, self.problems, (*path, "step"), f"unknown step {quote(name)}.", fix, expected=expected)
 
-    def _inherited(self, step: Step, values: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    def _inherited(self, form: type[StepConfig] | None, values: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
         """Values that a step takes from earlier ones, and those of its fields whose origin is itself wrong."""
         found: dict[str, Any] = {}
         suspect: set[str] = set()
-        for name, mark in earlier(step.config).items():
-            key = step.config.model_fields[name].alias or name
+        for name, (key, mark) in (earlier(form) if form is not None else {}).items():
             if key in values:
                 continue
             for origin in reversed(self.seen):
@@ -242,7 +240,8 @@ class _Steps:
 def _has(origin: _Seen, name: str, key: str) -> bool:
     if origin.step is None:
         return key in origin.values
-    return name in origin.step.config.model_fields
+    forms = origin.step.all_forms if origin.config is None else [type(origin.config)]
+    return any(name in form.model_fields for form in forms)
 
 
 def texts(values: Any) -> Iterable[str]:

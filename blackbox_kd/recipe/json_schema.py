@@ -6,6 +6,7 @@ from blackbox_kd import models
 from blackbox_kd.recipe.spec import LoopConfig, RecipeFile
 from blackbox_kd.sdk.fields import earlier
 from blackbox_kd.sdk.registry import Registry
+from blackbox_kd.sdk.step_config import StepConfig
 from blackbox_kd.tables.sources import TableSource
 
 
@@ -17,10 +18,11 @@ def recipe_schema() -> dict[str, Any]:
     steps = []
     for name in registry.names():
         step = registry.get(name)
-        part = _part(step.config.model_json_schema(by_alias=True), definitions)
-        part["required"] = [field for field in part["required"] if field not in earlier(step.config)]
-        part["properties"]["step"] = {"const": name, "description": step.doc.split("\n")[0]}
-        steps.append(_named(f"step_{name}", part, definitions))
+        for form in step.all_forms:
+            part = _part(form.model_json_schema(by_alias=True), definitions)
+            part["required"] = [field for field in part["required"] if field not in earlier(form)]
+            part["properties"]["step"] = {"const": name, "description": step.doc.split("\n")[0]}
+            steps.append(_named("_".join(filter(None, ("step", name, _name(form)))), part, definitions))
     providers = []
     for name in models.providers():
         part = _part(models.provider(name).Config.model_json_schema(by_alias=True), definitions)
@@ -39,6 +41,11 @@ def recipe_schema() -> dict[str, Any]:
         **{key: value for key, value in schema.items() if key != "title"},
         "$defs": definitions,
     }
+
+
+def _name(form: type[StepConfig]) -> str:
+    """What sets the forms of a step apart; empty for a step with one."""
+    return form.__name__ if form.told_by else ""
 
 
 def _part(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

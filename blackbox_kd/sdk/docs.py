@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from pydantic.json_schema import models_json_schema
+
 from blackbox_kd.errors import UserError, did_you_mean
 from blackbox_kd.sdk.registry import Registry, Step
+from blackbox_kd.sdk.step_config import StepConfig
 
 
 def _step(name: str) -> Step:
@@ -24,14 +27,27 @@ def list_steps() -> str:
 
 
 def describe_step(name: str) -> str:
-    """What a step does, and each of its fields."""
+    """What a step does, and each of its fields; of a step with several forms, first those that all forms have."""
     step = _step(name)
-    lines = [f"{step.name} ({step.kind} step)", "", step.doc.strip(), "", "Fields"]
-    for field, entry in step.config.model_fields.items():
-        default = "required" if entry.is_required() else f"default {entry.get_default(call_default_factory=True)!r}"
-        lines.append(f"  {entry.alias or field} ({default})")
-        lines.append(f"      {' '.join((entry.description or '').split())}")
+    lines = [f"{step.name} ({step.kind} step)", "", step.doc.strip()]
+    fields = {form: _fields(form) for form in step.all_forms}
+    first, *others = fields.values()
+    common = {name: text for name, text in first.items() if all(other.get(name) == text for other in others)}
+    lines += ["", "Fields", *common.values()]
+    for form, own in fields.items() if others else ():
+        how = f"{form.told_by}: {' or '.join(map(str, form.told_values()))}".rstrip(" ")
+        lines += ["", f"With {how}", *(text for name, text in own.items() if name not in common)]
     return "\n".join(lines)
+
+
+def _fields(form: type[StepConfig]) -> dict[str, str]:
+    """What is said of each field, by its name."""
+    found = {}
+    for name, entry in form.model_fields.items():
+        default = "required" if entry.is_required() else f"default {entry.get_default(call_default_factory=True)!r}"
+        about = " ".join((entry.description or "").split())
+        found[name] = f"  {entry.alias or name} ({default})\n      {about}"
+    return found
 
 
 def document_steps(name: str | None) -> list[dict[str, Any]]:
@@ -43,10 +59,18 @@ def document_steps(name: str | None) -> list[dict[str, Any]]:
             "name": step.name,
             "kind": step.kind,
             "about": step.doc.splitlines()[0],
-            "reads": list(step.reads),
-            "writes": list(step.writes),
-            "drops": list(step.drops),
-            "schema": step.config.model_json_schema(by_alias=True),
+            "reads": list(dict.fromkeys(name for kind in step.kinds for name in kind.reads)),
+            "writes": list(dict.fromkeys(name for kind in step.kinds for name in kind.writes)),
+            "drops": list(dict.fromkeys(reason for kind in step.kinds for reason in kind.drops)),
+            "schema": _schema(step.all_forms),
         }
         for step in chosen
     ]
+
+
+def _schema(forms: list[type[StepConfig]]) -> dict[str, Any]:
+    """The JSON Schema of a step's fields."""
+    if len(forms) == 1:
+        return forms[0].model_json_schema(by_alias=True)
+    parts, definitions = models_json_schema([(form, "validation") for form in forms], by_alias=True)
+    return {"oneOf": list(parts.values()), **definitions}

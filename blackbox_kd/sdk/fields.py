@@ -1,6 +1,6 @@
 """Marks on the fields of a step's config: what a field's text names, and what it takes when it is left out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -109,10 +109,10 @@ def _walk(annotation: Any, value: Any, path: str) -> Iterator[Reference]:
             yield from _walk(arguments[1], item, f"{path}.{key}")
 
 
-def earlier(config: type[BaseModel]) -> dict[str, FromEarlier]:
-    """Fields of a config class that take an earlier step's value when they are left out."""
+def earlier(config: type[BaseModel]) -> dict[str, tuple[str, FromEarlier]]:
+    """Fields of a config class that take an earlier step's value when they are left out, and what recipes call them."""
     return {
-        name: mark
+        name: (entry.alias or name, mark)
         for name, entry in config.model_fields.items()
         for mark in entry.metadata
         if isinstance(mark, FromEarlier)
@@ -124,18 +124,16 @@ def read_field(config: BaseModel, name: str) -> Any:
     return getattr(config, name)
 
 
-def find_given(config: BaseModel, names: Iterable[str]) -> list[str]:
-    """Those of some fields that are not None."""
-    return [name for name in names if read_field(config, name) is not None]
-
-
 def resolve(patterns: Sequence[str], config: BaseModel) -> list[str]:
-    """Names with `{field}` replaced by the config's value; a list gives several names, None gives none."""
+    """Names with `{field}` replaced by the config's value; a list gives several names, None gives none.
+
+    A form of a step that lacks a field has no such name.
+    """
     names: list[str] = []
     for pattern in patterns:
         if not (pattern.startswith("{") and pattern.endswith("}")):
             names.append(pattern)
             continue
-        value = read_field(config, pattern[1:-1])
+        value = read_field(config, pattern[1:-1]) if pattern[1:-1] in type(config).model_fields else None
         names += [] if value is None else [value] if isinstance(value, str) else list(value)
     return names

@@ -2,7 +2,8 @@
 
 A step is a module of `steps/` (or a plugin of the recipe) with one decorated function `run`. Its name is the
 file's name, its config class is the annotation of `run`'s `config`, and a mark on a field of the config says what
-the field names (`ModelName`, `TableName`, ...), so that a recipe is checked without knowing any step.
+the field names (`ModelName`, `TableName`, ...), so that a recipe is checked without knowing any step. A step with
+several forms has a config class for each: the annotation is their union.
 """
 
 import importlib
@@ -14,8 +15,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal, get_type_hints
+from types import ModuleType, UnionType
+from typing import Any, Literal, get_args, get_type_hints
 
 from blackbox_kd.errors import SetupError
 from blackbox_kd.schema import digest
@@ -31,14 +32,13 @@ class Step:
     Args:
         name: its name in a recipe.
         kind: `row` steps see one row at a time and stream; `table` steps see whole tables.
-        config: its config class.
+        forms: its config class, or one for each of its forms.
         reads: columns it reads; `{field}` stands for the value of a config field.
         writes: columns it writes, likewise.
         drops: reasons for which it drops rows; `{field}` likewise.
         merges: a field with names of tables that the step reads instead of `input`.
         aside: whether the step stands aside of the flow: what it writes is found by its `output` name alone.
         held_out: whether it may read held-out tables.
-        when: fields; the step has this form when one of them is given.
         version: of the rows that it writes: raised by hand when the same input comes to give other rows.
         run: the function itself.
         doc: the module's docstring.
@@ -47,14 +47,13 @@ class Step:
 
     name: str
     kind: StepKind
-    config: type[StepConfig]
+    forms: tuple[type[StepConfig], ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     drops: tuple[str, ...]
     merges: str | None
     aside: bool
     held_out: bool
-    when: tuple[str, ...]
     version: int
     run: Callable[..., Any]
     doc: str
@@ -67,17 +66,19 @@ class Step:
         return "" if is_ours else self.file.read_text(encoding="utf-8")
 
     @property
-    def forms(self) -> list["Step"]:
-        """The step in all its forms: as a row step, and as the table step that it is `when` a field is given."""
+    def kinds(self) -> list["Step"]:
+        """The step as `run` declares it, and as `run_table` does for those of its forms that look at tables."""
         second = getattr(sys.modules[self.run.__module__], "run_table", None)
         return [self] if second is None or second is self.run else [self, second.step]
 
-    def form(self, config: StepConfig) -> "Step":
-        """The form that the step takes with a config."""
-        for form in self.forms[1:]:
-            if any(getattr(config, name) is not None for name in form.when):
-                return form
-        return self
+    @property
+    def all_forms(self) -> list[type[StepConfig]]:
+        """The config classes of all its kinds."""
+        return [form for kind in self.kinds for form in kind.forms]
+
+    def of(self, config: StepConfig) -> "Step":
+        """The kind that the step is of with a config."""
+        return next(kind for kind in self.kinds if isinstance(config, kind.forms))
 
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -98,17 +99,15 @@ def table_step(
     merges: str | None = None,
     aside: bool = False,
     held_out: bool = False,
-    when: str | Sequence[str] = (),
     version: int = 1,
 ) -> Decorator:
     """Declares `async def run(table, config, ctx)`: it yields outcomes, or pairs of a table's name and an outcome.
 
     A finished table step is not run again while its `version`, its fields and its inputs are the same.
 
-    With `when` it declares `run_table`, the form that a row step takes when one of those fields is given.
+    Beside a row step it declares `run_table`, for forms of the step that look at whole tables.
     """
-    fields = (when,) if isinstance(when, str) else tuple(when)
-    how = {"merges": merges, "aside": aside, "held_out": held_out, "when": fields, "version": version}
+    how = {"merges": merges, "aside": aside, "held_out": held_out, "version": version}
     return _declare("table", reads, writes, drops, **how)
 
 
@@ -123,22 +122,22 @@ def _declare(
         if not (inspect.iscoroutinefunction(run) or inspect.isasyncgenfunction(run)):
             raise TypeError("run() must be `async def`")
         config = get_type_hints(run).get("config")
-        if not (inspect.isclass(config) and issubclass(config, StepConfig)):
+        forms = get_args(config) if isinstance(config, UnionType) else (config,)
+        if not all(inspect.isclass(form) and issubclass(form, StepConfig) for form in forms):
             raise TypeError("run() must annotate `config` with a subclass of StepConfig")
         for pattern in (*reads, *writes):
-            if pattern.startswith("{") and pattern[1:-1] not in config.model_fields:
-                raise TypeError(f"{pattern} names no field of {config.__name__}")
+            if pattern.startswith("{") and not any(pattern[1:-1] in form.model_fields for form in forms):
+                raise TypeError(f"{pattern} names no field of {' or '.join(form.__name__ for form in forms)}")
         run.__dict__["step"] = Step(
             name=file.stem,
             kind=kind,
-            config=config,
+            forms=forms,
             reads=tuple(reads),
             writes=tuple(writes),
             drops=tuple(drops),
             merges=how.get("merges"),
             aside=how.get("aside", False),
             held_out=how.get("held_out", False),
-            when=how.get("when", ()),
             version=how["version"],
             run=run,
             doc=module.__doc__ or "",

@@ -1,7 +1,9 @@
 """The config of a step: the fields that every step has, and what the check and the engine ask it."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
 
@@ -29,12 +31,31 @@ class StepConfig(BaseModel):
     """Fields that every step has."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    told_by: ClassVar[str] = ""
+    """Of a step with several forms, a config class for each: the field by which a recipe says that it means this one.
+    By its value, where it can be one of a few only (`mode: panel`); otherwise by being there (`novelty: {...}`)."""
+
     step: str
     """Name of the step: a module of `steps/`, or a plugin's."""
     input: TableName | None = None
     """Table that the step reads; without it, the table the step before it wrote."""
     output: NewTable | None = None
     """Name under which later steps find what this step writes."""
+
+    @classmethod
+    def told_values(cls) -> tuple[Any, ...]:
+        """The values of `told_by` that mean this form; none where it only has to be there."""
+        annotation = cls.model_fields[cls.told_by].annotation
+        return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+    @classmethod
+    def is_meant(cls, values: Mapping[str, Any]) -> bool:
+        """Whether the fields of a recipe mean this form."""
+        if not cls.told_by:
+            return True
+        if told := cls.told_values():
+            return values.get(cls.told_by, cls.model_fields[cls.told_by].default) in told
+        return values.get(cls.told_by) is not None
 
     def prompt_variables(self) -> set[str]:
         """Variables that the step itself gives to its prompts, besides the row's columns."""

@@ -9,7 +9,7 @@ Source   Jiang et al. 2023, arXiv:2305.12870 (novelty, well-formed instructions)
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -35,8 +35,6 @@ from blackbox_kd.sdk import (
     table_step,
     write_text,
 )
-
-FORMS = ("keep", "novelty", "well_formed", "leaks", "share")
 
 
 class Novelty(BaseModel):
@@ -94,51 +92,73 @@ class Share(BaseModel):
     """Largest share of one seed; one row of each seed is kept in any case, and the first ones of the table."""
 
 
-class Config(StepConfig):
-    """Fields of `filter`: one of keep, novelty, well_formed, leaks and share."""
+class Keep(StepConfig):
+    """Fields of `filter` with `keep`."""
 
-    keep: Expression | None = None
+    told_by: ClassVar[str] = "keep"
+
+    keep: Expression
     """Rows for which this is true stay: `correct`, `score >= 4 and len(response) < 2000`."""
-    novelty: Novelty | None = None
-    """Rows that are not too similar to others stay; `nearest` and `similarity` say to which, and how much."""
-    well_formed: Column | None = None
+
+
+class WellFormed(StepConfig):
+    """Fields of `filter` with `well_formed`."""
+
+    told_by: ClassVar[str] = "well_formed"
+
+    well_formed: Column
     """Column with a generated instruction: it stays if it has more than three words, begins with neither punctuation
     nor, if `paper_faithful`, a character beyond ASCII, and does not speak of an `instruction`."""
-    leaks: Leaks | None = None
-    """Rows whose text does not hold the answer stay: `{answer: reference, in: instruction}`."""
-    share: Share | None = None
-    """As many rows stay as leave no seed more than its share: `{of: seed_id, max: 0.05}`."""
     paper_faithful: bool = False
-    """`well_formed` as in the paper: without the rows that begin with a character beyond ASCII, which leaves few
-    languages but English."""
+    """As in the paper: without the rows that begin with a character beyond ASCII, which leaves few languages but
+    English."""
 
-    @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        given = [name for name in FORMS if getattr(self, name) is not None]
-        if not given:
-            raise ValueError(f"give one of {', '.join(f'{name}:' for name in FORMS)}")
-        if len(given) > 1:
-            both = " and ".join(f"{name}:" for name in given)
-            raise ValueError(f"{both} stand in one filter; write a step for each")
-        if self.paper_faithful and self.well_formed is None:
-            raise ValueError("paper_faithful: changes nothing but well_formed; take it out")
-        return self
+
+class WithoutAnswer(StepConfig):
+    """Fields of `filter` with `leaks`."""
+
+    told_by: ClassVar[str] = "leaks"
+
+    leaks: Leaks
+    """Rows whose text does not hold the answer stay: `{answer: reference, in: instruction}`."""
+
+
+class New(StepConfig):
+    """Fields of `filter` with `novelty`."""
+
+    told_by: ClassVar[str] = "novelty"
+
+    novelty: Novelty
+    """Rows that are not too similar to others stay; `nearest` and `similarity` say to which, and how much."""
 
     def problems(self) -> list[tuple[str, str, str]]:
         """Rows compared with themselves."""
-        if self.novelty is None:
+        if self.input not in self.novelty.against:
             return []
-        found = []
-        if self.input in self.novelty.against:
-            at = f"novelty.against[{self.novelty.against.index(self.input)}]"
-            what = f"every row of {self.input!r} would be compared with itself, and dropped."
-            found.append((at, what, f"take {self.input} out: rows are compared with each other as it is"))
-        return found
+        at = f"novelty.against[{self.novelty.against.index(self.input)}]"
+        what = f"every row of {self.input!r} would be compared with itself, and dropped."
+        return [(at, what, f"take {self.input} out: rows are compared with each other as it is")]
 
     def needs(self) -> dict[str, str]:
         """What loads an encoder."""
-        is_encoded = self.novelty is not None and self.novelty.metric == "embedding"
+        is_encoded = self.novelty.metric == "embedding"
         return dict.fromkeys(("torch", "transformers"), "embeddings") if is_encoded else {}
+
+
+class OfManySeeds(StepConfig):
+    """Fields of `filter` with `share`."""
+
+    told_by: ClassVar[str] = "share"
+
+    share: Share
+    """As many rows stay as leave no seed more than its share: `{of: seed_id, max: 0.05}`."""
+
+    def unwritten(self) -> set[str]:
+        """What is written where rows are compared."""
+        return set(COMPARED)
+
+
+COMPARED = ("similarity", "nearest", "nearest_id")
 
 
 @row_step(
@@ -152,20 +172,22 @@ class Config(StepConfig):
         "answer leaked",
     ],
 )
-async def run(row: Row, config: Config, ctx: Context) -> Row | Dropped:
-    if config.keep is not None:
-        return row if expressions.parse(config.keep)(row) else Dropped(row, f"not ({config.keep})")
-    if config.leaks is not None:
-        text, answer = _shown(row[config.leaks.within]), _shown(row[config.leaks.answer])
-        return Dropped(row, "answer leaked") if leakage.holds(text, answer) else row
-    return _well_formed(row, _shown(row[str(config.well_formed)]).strip(), config)
+async def run(row: Row, config: Keep | WellFormed | WithoutAnswer, ctx: Context) -> Row | Dropped:
+    match config:
+        case Keep(keep=keep):
+            return row if expressions.parse(keep)(row) else Dropped(row, f"not ({keep})")
+        case WithoutAnswer(leaks=leaks):
+            holds = leakage.holds(_read_text(row[leaks.within]), _read_text(row[leaks.answer]))
+            return Dropped(row, "answer leaked") if holds else row
+        case WellFormed(well_formed=column):
+            return _check_form(row, _read_text(row[column]).strip(), config)
 
 
-def _shown(value: object) -> str:
+def _read_text(value: object) -> str:
     return "" if value is None else write_text(value)
 
 
-def _well_formed(row: Row, text: str, config: Config) -> Row | Dropped:
+def _check_form(row: Row, text: str, config: WellFormed) -> Row | Dropped:
     """Lion's list for generated instructions; truncated ones have failed before."""
     if "instruction" in tokens(text):
         return Dropped(row, "says instruction")
@@ -178,17 +200,14 @@ def _well_formed(row: Row, text: str, config: Config) -> Row | Dropped:
     return row
 
 
-@table_step(
-    when=("novelty", "share"),
-    writes=["similarity", "nearest", "nearest_id"],
-    drops=["too similar", "too many of a seed"],
-)
-async def run_table(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
-    for outcome in _novel(table, config.novelty, ctx) if config.novelty else _limit_share(table, config.share):
+@table_step(writes=COMPARED, drops=["too similar", "too many of a seed"])
+async def run_table(table: Table, config: New | OfManySeeds, ctx: Context) -> AsyncIterator[Outcome]:
+    outcomes = _find_new(table, config.novelty, ctx) if isinstance(config, New) else _limit_share(table, config.share)
+    for outcome in outcomes:
         yield outcome
 
 
-def _novel(table: Table, config: Novelty, ctx: Context) -> Iterator[Outcome]:
+def _find_new(table: Table, config: Novelty, ctx: Context) -> Iterator[Outcome]:
     pool = config.pool()
     others = [row for name in config.against for row in _others(name, config, ctx)]
     known = [(row.id, text) for row in others if (text := _text(row, config))]
@@ -213,7 +232,7 @@ def _novel(table: Table, config: Novelty, ctx: Context) -> Iterator[Outcome]:
 
 def _text(row: Row, config: Novelty) -> str:
     """The text that is compared; "" if it is empty or missing."""
-    return _shown(row.get(config.column)).strip()
+    return _read_text(row.get(config.column)).strip()
 
 
 def _others(name: str, config: Novelty, ctx: Context) -> list[Row]:
@@ -229,8 +248,7 @@ def _others(name: str, config: Novelty, ctx: Context) -> list[Row]:
     return rows
 
 
-def _limit_share(table: Table, config: Share | None) -> Iterator[Outcome]:
-    assert config is not None
+def _limit_share(table: Table, config: Share) -> Iterator[Outcome]:
     sizes = Counter(write_text(row[config.of]) for row in table if config.of in row)
     most = _cap(list(sizes.values()), config.max)
     kept: Counter[str] = Counter()

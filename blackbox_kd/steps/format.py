@@ -86,9 +86,9 @@ class Config(StepConfig):
         if self.preference and (self.tasks or self.completion is not None):
             other = "tasks" if self.tasks else "completion"
             raise ValueError(f"preference: writes pairs, which have no {other}; take one of them out")
-        pair = [name for name in ("chosen", "rejected") if getattr(self, name) is not None]
+        pair = self.model_dump(include={"chosen", "rejected"}, exclude_none=True)
         if pair and not self.preference:
-            raise ValueError(f"{pair[0]}: is read for pairs only; add preference: true")
+            raise ValueError(f"{next(iter(pair))}: is read for pairs only; add preference: true")
         names = [task.name for task in self.tasks]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"tasks: two are called {twice[0]!r}; give each a name of its own")

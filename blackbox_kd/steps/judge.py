@@ -10,9 +10,7 @@ Source   Jiang et al. 2023, arXiv:2305.12870 (both orders, gap); Li et al. 2024,
 from collections import Counter
 from collections.abc import Callable, Mapping
 from statistics import fmean
-from typing import Any, Literal, Self
-
-from pydantic import model_validator
+from typing import Any, ClassVar, Literal
 
 from blackbox_kd.analysis import judge_agreement, pairwise, verdicts
 from blackbox_kd.schema import ModelRef, T
@@ -38,92 +36,72 @@ from blackbox_kd.sdk import (
 )
 
 QUALITY = {"quality": "how well the answer does what the task asks for"}
-ONLY_IN = {
-    "of": ("scale", "panel"),
-    "a": ("pairwise",),
-    "b": ("pairwise",),
-    "author": ("panel",),
-    "min_reviews": ("panel",),
-    "accept_above": ("scale", "panel"),
-    "score": ("scale", "panel"),
-    "score_a": ("pairwise",),
-    "score_b": ("pairwise",),
-    "gap": ("pairwise",),
-}
-"""Modes in which a field has a meaning."""
-DEFAULTS = {"of": "response", "author": "model", **{name: name for name in ("score", "score_a", "score_b", "gap")}}
-"""Columns that are taken if a field is left out, in its modes."""
 
 
-class Config(SamplingConfig):
-    """Fields of `judge`. A verdict that cannot be read is asked for anew, then fails the row; it is never a score."""
+class Judging(SamplingConfig):
+    """Fields of `judge` in every mode. A verdict that cannot be read is asked for anew, then fails the row."""
 
-    mode: Literal["scale", "pairwise", "panel"]
-    """`scale`: numbers by criteria. `pairwise`: two texts, always shown in both orders. `panel`: whole numbers by
-    reviewers, of whom the author of the row is none."""
+    told_by: ClassVar[str] = "mode"
+
     models: list[ModelName] = Field(min_length=1)
     """The judges or reviewers. Versions of one model count as the same author."""
-    prompt: PromptName | None = None
-    """Template of the messages; `judge/scale`, `judge/pairwise` or `judge/panel` if left out."""
-    of: Column | None = None
-    """Column with the text that is judged; `response` if left out. Not in mode pairwise."""
-    a: Column | None = None
-    """Column with the first of two texts, in mode pairwise."""
-    b: Column | None = None
-    """Column with the second of two texts, in mode pairwise."""
-    author: Column | None = None
-    """Column with the name of the model that wrote the text, in mode panel; `model` if left out."""
+    prompt: PromptName
+    """Template of the messages."""
     hint: Column | None = None
     """Column with the right answer, to show it to the judges. They favour whatever ends in it: `check` as well."""
     criteria: dict[str, str] = Field(default_factory=dict)
-    """What counts: meanings by name. In mode scale each gets a number, and without any there is one, `quality`."""
-    scale: list[int] = Field(default_factory=list)
-    """The worst and the best number; [1, 5] in mode panel and else [1, 10] if left out."""
-    accept_above: int | float | None = None
-    """Rows whose score is not above it are dropped; a row with just this score is, too. Changing it needs no call."""
-    min_reviews: int | None = Field(default=None, ge=1)
-    """How many reviews of a panel must be readable, or else the row fails; all if left out, 1 in the paper."""
-    score: NewColumn | None = None
-    """Column for the mean of all numbers; `score` if left out. Not in mode pairwise."""
-    score_a: NewColumn | None = None
-    """Column for the mean score of `a` over judges and orders, in mode pairwise; `score_a` if left out."""
-    score_b: NewColumn | None = None
-    """Column for the mean score of `b`; `score_b` if left out."""
-    gap: NewColumn | None = None
-    """Column for `score_a - score_b`, below 0 where `b` is better; `gap` if left out."""
+    """What counts: meanings by name."""
+    scale: list[int]
+    """The worst and the best number."""
     temperature: float | None = Field(default=0.2, ge=0, le=2)
     """Sampling temperature. Above 0.2 judges contradict themselves; at 0 an unreadable verdict stays unreadable."""
     max_tokens: int | None = Field(default=512, ge=1)
     """The most tokens of a verdict; one that is cut off is not read."""
 
-    @model_validator(mode="after")
-    def _of_its_mode(self) -> Self:
-        self.prompt = self.prompt or f"judge/{self.mode}"
-        self.scale = self.scale or ([1, 5] if self.mode == "panel" else [1, 10])
-        if self.mode == "scale":
-            self.criteria = self.criteria or QUALITY
-        for name, column in DEFAULTS.items():
-            if self.mode in ONLY_IN[name]:
-                setattr(self, name, getattr(self, name) or column)
-        return self
-
     def problems(self) -> list[tuple[str, str, str]]:
-        """Fields of other modes, and combinations that no row could pass."""
-        return [*_stray_fields(self), *_wrong_columns(self), *_wrong_judges(self), *_wrong_numbers(self)]
+        """Judges named twice, a scale that is none, and criteria that a verdict could not tell apart."""
+        found = find_named_twice(self.models)
+        if len(self.scale) != 2:
+            found.append(("scale", f"scale: {self.scale} is not two numbers.", "write the worst and the best: [1, 10]"))
+        elif not self.ends[0] < self.ends[1]:
+            found.append(("scale", f"scale: {self.scale} does not go up.", "write the worst number first: [1, 10]"))
+        labels = [verdicts.plain(name) for name in self.criteria]
+        if len(set(labels)) < len(labels) or not all(labels):
+            what = f"criteria: {', '.join(map(repr, self.criteria))} cannot be told apart in a verdict."
+            found.append(("criteria", what, "give each a name of its own, of letters and digits"))
+        return found
 
     def prompt_variables(self) -> set[str]:
         """What the step shows besides the row's columns."""
-        shown = pairwise.SHOWN if self.mode == "pairwise" else {"candidate", *verdicts.SHOWN}
-        return shown | ({"hint"} if self.hint else set())
-
-    def calls_by_model(self) -> Counter[str]:
-        """Two of each judge in mode pairwise, else one."""
-        return Counter(self.models * (2 if self.mode == "pairwise" else 1))
+        return {"candidate", *verdicts.SHOWN} | ({"hint"} if self.hint else set())
 
     @property
     def ends(self) -> verdicts.Scale:
         """The worst and the best number."""
         return self.scale[0], self.scale[1]
+
+
+class OfOneText(Judging):
+    """Fields of the modes that judge a text by itself."""
+
+    of: Column = "response"
+    """Column with the text that is judged."""
+    accept_above: int | float | None = None
+    """Rows whose score is not above it are dropped; a row with just this score is, too. Changing it needs no call."""
+    score: NewColumn = "score"
+    """Column for the mean of all numbers."""
+
+    def problems(self) -> list[tuple[str, str, str]]:
+        """A threshold that no row, or every row, could pass."""
+        found = super().problems()
+        if self.accept_above is None or any(field == "scale" for field, _, _ in found):
+            return found
+        low, high = self.ends
+        if not low <= self.accept_above < high:
+            verb = "drop" if self.accept_above >= high else "keep"
+            what = f"accept_above: {self.accept_above} would {verb} every row on a scale from {low} to {high}."
+            found.append(("accept_above", what, f"a number from {low} to below {high}"))
+        return found
 
     @property
     def threshold(self) -> float:
@@ -131,57 +109,79 @@ class Config(SamplingConfig):
         return sum(self.scale) / 2 if self.accept_above is None else self.accept_above
 
 
-def _stray_fields(config: Config) -> list[tuple[str, str, str]]:
-    return [
-        (name, f"{name}: means nothing in mode: {config.mode}.", f"take {name}: out, or mode: {' or '.join(modes)}")
-        for name, modes in ONLY_IN.items()
-        if config.mode not in modes and getattr(config, name) is not None
-    ]
+class Scale(OfOneText):
+    """Fields of `judge` with `mode: scale`."""
+
+    mode: Literal["scale"]
+    """`scale`: numbers by criteria."""
+    prompt: PromptName = "judge/scale"
+    """Template of the messages."""
+    criteria: dict[str, str] = Field(default=QUALITY, min_length=1)
+    """What counts: meanings by name. Each gets a number."""
+    scale: list[int] = Field(default=[1, 10])
+    """The worst and the best number."""
 
 
-def _wrong_columns(config: Config) -> list[tuple[str, str, str]]:
-    if config.mode != "pairwise":
-        return []
-    missing = [name for name in ("a", "b") if getattr(config, name) is None]
-    if missing:
-        verb = "is" if len(missing) == 1 else "are"
-        what = f"mode: pairwise compares two columns, and {' and '.join(missing)} {verb} not named."
-        return [("mode", what, "add a: COLUMN and b: COLUMN")]
-    same = f"a and b name the same column {config.a!r}, so that there is nothing to compare."
-    return [("b", same, "name the column with the other text")] if config.a == config.b else []
+class Pairwise(Judging):
+    """Fields of `judge` with `mode: pairwise`."""
+
+    mode: Literal["pairwise"]
+    """`pairwise`: two texts, always shown in both orders."""
+    prompt: PromptName = "judge/pairwise"
+    """Template of the messages."""
+    scale: list[int] = Field(default=[1, 10])
+    """The worst and the best number."""
+    a: Column
+    """Column with the first of two texts."""
+    b: Column
+    """Column with the second of two texts."""
+    score_a: NewColumn = "score_a"
+    """Column for the mean score of `a` over judges and orders."""
+    score_b: NewColumn = "score_b"
+    """Column for the mean score of `b`."""
+    gap: NewColumn = "gap"
+    """Column for `score_a - score_b`, below 0 where `b` is better."""
+
+    def problems(self) -> list[tuple[str, str, str]]:
+        """One text twice."""
+        what = f"a and b name the same column {self.a!r}, so that there is nothing to compare."
+        same = [("b", what, "name the column with the other text")] if self.a == self.b else []
+        return [*super().problems(), *same]
+
+    def prompt_variables(self) -> set[str]:
+        """What the step shows besides the row's columns."""
+        return pairwise.SHOWN | ({"hint"} if self.hint else set())
+
+    def calls_by_model(self) -> Counter[str]:
+        """Two of each judge."""
+        return Counter(self.models * 2)
 
 
-def _wrong_judges(config: Config) -> list[tuple[str, str, str]]:
-    if twice := find_named_twice(config.models):
-        return twice
-    if config.mode != "panel":
-        return []
-    others = len({_base(name) for name in config.models}) - 1
-    if others < 1:
-        what = f"a panel of {_base(config.models[0])!r} alone has no reviewer for what it wrote itself."
-        return [("models", what, "name a second model, or mode: scale")]
-    if (config.min_reviews or 1) > others:
-        what = f"min_reviews: {config.min_reviews}, but a text by one of the panel has only {others} to review it."
-        return [("min_reviews", what, f"min_reviews: {others}, or more models")]
-    return []
+class Panel(OfOneText):
+    """Fields of `judge` with `mode: panel`."""
 
+    mode: Literal["panel"]
+    """`panel`: whole numbers by reviewers, of whom the author of the row is none."""
+    prompt: PromptName = "judge/panel"
+    """Template of the messages."""
+    scale: list[int] = Field(default=[1, 5])
+    """The worst and the best number."""
+    author: Column = "model"
+    """Column with the name of the model that wrote the text."""
+    min_reviews: int | None = Field(default=None, ge=1)
+    """How many reviews must be readable, or else the row fails; all if left out, 1 in the paper."""
 
-def _wrong_numbers(config: Config) -> list[tuple[str, str, str]]:
-    if len(config.scale) != 2:
-        return [("scale", f"scale: {config.scale} is not two numbers.", "write the worst and the best: [1, 10]")]
-    low, high = config.ends
-    found = []
-    if not low < high:
-        found.append(("scale", f"scale: {config.scale} does not go up.", "write the worst number first: [1, 10]"))
-    elif config.accept_above is not None and not low <= config.accept_above < high:
-        verb = "drop" if config.accept_above >= high else "keep"
-        what = f"accept_above: {config.accept_above} would {verb} every row on a scale from {low} to {high}."
-        found.append(("accept_above", what, f"a number from {low} to below {high}"))
-    labels = [verdicts.plain(name) for name in config.criteria]
-    if len(set(labels)) < len(labels) or not all(labels):
-        what = f"criteria: {', '.join(map(repr, config.criteria))} cannot be told apart in a verdict."
-        found.append(("criteria", what, "give each a name of its own, of letters and digits"))
-    return found
+    def problems(self) -> list[tuple[str, str, str]]:
+        """Too few reviewers for what one of them wrote."""
+        found = super().problems()
+        others = len({_base(name) for name in self.models}) - 1
+        if others < 1 and not find_named_twice(self.models):
+            what = f"a panel of {_base(self.models[0])!r} alone has no reviewer for what it wrote itself."
+            found.append(("models", what, "name a second model, or mode: scale"))
+        elif (self.min_reviews or 1) > others > 0:
+            what = f"min_reviews: {self.min_reviews}, but a text by one of the panel has only {others} to review it."
+            found.append(("min_reviews", what, f"min_reviews: {others}, or more models"))
+        return found
 
 
 @row_step(
@@ -189,17 +189,16 @@ def _wrong_numbers(config: Config) -> list[tuple[str, str, str]]:
     writes=["scores", "verdicts", "{score}", "{score_a}", "{score_b}", "{gap}"],
     drops=["not above {accept_above}"],
 )
-async def run(row: Row, config: Config, ctx: Context) -> Row | Dropped | Failed:
-    if config.mode == "pairwise":
+async def run(row: Row, config: Scale | Pairwise | Panel, ctx: Context) -> Row | Dropped | Failed:
+    if isinstance(config, Pairwise):
         return await _compare(row, config, ctx)
-    judged = await (_reviewed if config.mode == "panel" else _graded)(row, config, ctx)
+    judged = await (_review(row, config, ctx) if isinstance(config, Panel) else _grade(row, config, ctx))
     if isinstance(judged, Failed) or config.accept_above is None:
         return judged
-    accepted = judged[str(config.score)] > config.accept_above
-    return judged if accepted else Dropped(judged, f"not above {config.accept_above}")
+    return judged if judged[config.score] > config.accept_above else Dropped(judged, f"not above {config.accept_above}")
 
 
-async def _graded(row: Row, config: Config, ctx: Context) -> Row:
+async def _grade(row: Row, config: Scale, ctx: Context) -> Row:
     """Every judge gives every criterion a number; the score is the mean of all."""
     values = _values(row, config)
 
@@ -208,13 +207,13 @@ async def _graded(row: Row, config: Config, ctx: Context) -> Row:
 
     replies = await all_of(*(_verdict(model, values, read, row, config, ctx) for model in config.models))
     said = dict(zip(config.models, replies, strict=True))
-    return _scored(row, config, ctx, {model: fmean(reply.value.values()) for model, reply in said.items()}, said)
+    return _score(row, config, ctx, {model: fmean(reply.value.values()) for model, reply in said.items()}, said)
 
 
-async def _reviewed(row: Row, config: Config, ctx: Context) -> Row | Failed:
+async def _review(row: Row, config: Panel, ctx: Context) -> Row | Failed:
     """Everybody but the author gives a whole number; the score is the mean of those that can be read."""
     values = _values(row, config)
-    author = _base(str(row[str(config.author)]))
+    author = _base(str(row[config.author]))
     reviewers = [model for model in config.models if _base(model) != author]
 
     def read(text: str) -> int:
@@ -236,12 +235,12 @@ async def _reviewed(row: Row, config: Config, ctx: Context) -> Row | Failed:
     if len(scores) < (config.min_reviews or 1):
         what = f"{len(scores)} of {len(reviewers)} reviews could be read, min_reviews is {config.min_reviews}"
         return Failed(row, "unreadable", f"{what}: {'; '.join(faults)}")
-    return _scored(row, config, ctx, scores, said)
+    return _score(row, config, ctx, scores, said)
 
 
-async def _compare(row: Row, config: Config, ctx: Context) -> Row:
+async def _compare(row: Row, config: Pairwise, ctx: Context) -> Row:
     """Every judge sees both orders; a side's score is its mean over them and over the judges."""
-    shown, a, b = _hinted(row, config), _text(row, config.a), _text(row, config.b)
+    shown, a, b = _add_hint(row, config), _text(row, config.a), _text(row, config.b)
 
     async def compare(model: str) -> pairwise.Comparison:
         async def ask(values: Row, read: Callable[[str], pairwise.Pair]) -> Reply[pairwise.Pair]:
@@ -254,45 +253,44 @@ async def _compare(row: Row, config: Config, ctx: Context) -> Row:
     return row | {
         "scores": {model: {"a": list(found.a), "b": list(found.b)} for model, found in said.items()},
         "verdicts": {model: list(found.replies) for model, found in said.items()},
-        str(config.score_a): fmean(score for found in said.values() for score in found.a),
-        str(config.score_b): fmean(score for found in said.values() for score in found.b),
-        str(config.gap): round(fmean(gap for found in said.values() for gap in found.gaps), 9),
+        config.score_a: fmean(score for found in said.values() for score in found.a),
+        config.score_b: fmean(score for found in said.values() for score in found.b),
+        config.gap: round(fmean(gap for found in said.values() for gap in found.gaps), 9),
     }
 
 
-def _scored(
-    row: Row, config: Config, ctx: Context, numbers: Mapping[str, float], said: Mapping[str, Reply[Any] | None]
+def _score(
+    row: Row, config: OfOneText, ctx: Context, numbers: Mapping[str, float], said: Mapping[str, Reply[Any] | None]
 ) -> Row:
     """The row with its score, the mean of the judges' numbers; what they agree on is counted."""
     correct = row.get("correct")
     ctx.count(**judge_agreement.of_numbers(numbers, config.threshold, correct if isinstance(correct, bool) else None))
     scores = {model: reply and reply.value for model, reply in said.items()}
     texts = {model: reply and reply.text for model, reply in said.items()}
-    return row | {"scores": scores, "verdicts": texts, str(config.score): fmean(numbers.values())}
+    return row | {"scores": scores, "verdicts": texts, config.score: fmean(numbers.values())}
 
 
 async def _verdict(
-    model: str, values: Row, read: Callable[[str], T], row: Row, config: Config, ctx: Context
+    model: str, values: Row, read: Callable[[str], T], row: Row, config: Judging, ctx: Context
 ) -> Reply[T]:
     """What a judge wrote, and what `read` makes of it."""
-    return await ctx.ask(model, Ask(ctx.render(str(config.prompt), values), config.sampling(), row, read=read))
+    return await ctx.ask(model, Ask(ctx.render(config.prompt, values), config.sampling(), row, read=read))
 
 
-def _values(row: Row, config: Config) -> Row:
+def _values(row: Row, config: OfOneText) -> Row:
     """What a prompt shows of a row whose one text is judged."""
-    return _hinted(row, config) | verdicts.show({"candidate": _text(row, config.of)}, config.criteria, config.ends)
+    return _add_hint(row, config) | verdicts.show({"candidate": _text(row, config.of)}, config.criteria, config.ends)
 
 
-def _hinted(row: Row, config: Config) -> Row:
+def _add_hint(row: Row, config: Judging) -> Row:
     return row | {"hint": row[config.hint]} if config.hint else row
 
 
-def _text(row: Row, column: str | None) -> str:
-    if row[str(column)] is None:
+def _text(row: Row, column: str) -> str:
+    if row[column] is None:
         raise DataError(f"column {column!r} is empty, so that there is nothing to judge")
-    return write_text(row[str(column)])
+    return write_text(row[column])
 
 
 def _base(model: str) -> str:
-    """A model's name without its version."""
     return ModelRef.parse(model).name

@@ -71,21 +71,24 @@ class Config(StepConfig):
 
     def problems(self) -> list[tuple[str, str, str]]:
         """Fields of two kinds of pairs, or too few of one."""
-        columns = [name for name in ("better", "worse") if getattr(self, name) is not None]
-        groups = [name for name in ("per", "rank") if getattr(self, name) is not None]
+        given = self.model_dump(exclude_none=True)
+        columns = [name for name in ("better", "worse") if name in given]
+        groups = [name for name in ("per", "rank") if name in given]
         if columns and groups:
             what = f"{columns[0]}: pairs the columns of a row, but {groups[0]}: the rows of a group."
             return [(columns[0], what, f"take {columns[0]}: out, or {groups[0]}:")]
         if not columns and not groups:
             return [("step", "nothing says what is paired.", "give better: and worse:, or per: and rank:")]
-        pair, given = (("better", "worse"), columns) if columns else (("per", "rank"), groups)
-        if len(given) == 1:
-            other = next(name for name in pair if name not in given)
-            what = f"{given[0]}: {getattr(self, given[0])!r} stands without {other}:."
-            return [(given[0], what, f"add {other}: {'COLUMN' if other != 'rank' else 'EXPRESSION'}")]
-        beside = [name for name in (("of", "max_pairs") if columns else ("gap",)) if getattr(self, name) is not None]
+        pair, have = (("better", "worse"), columns) if columns else (("per", "rank"), groups)
+        if len(have) == 1:
+            other = next(name for name in pair if name not in have)
+            what = f"{have[0]}: {given[have[0]]!r} stands without {other}:."
+            return [(have[0], what, f"add {other}: {'COLUMN' if other != 'rank' else 'EXPRESSION'}")]
+        beside = [name for name in (("of", "max_pairs") if columns else ("gap",)) if name in given]
         what = f"has no effect beside {pair[0]}: and {pair[1]}:."
-        found = [(name, f"{name}: {getattr(self, name)!r} {what}", "take it out") for name in beside]
+        found: list[tuple[str, str, str]] = [
+            (name, f"{name}: {given[name]!r} {what}", "take it out") for name in beside
+        ]
         if columns and self.min_gap is not None and self.gap is None:
             found.append(("min_gap", f"min_gap: {self.min_gap:g} has no gap: to look at.", "add gap: EXPRESSION"))
         return found

@@ -10,13 +10,12 @@ Source   Kim and Rush 2016, arXiv:1606.07947 (best of k); Kang et al. 2025, arXi
 import math
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from blackbox_kd.analysis.bm25 import Bm25
+from blackbox_kd.analysis.bm25 import find_similar
 from blackbox_kd.analysis.kcenter import distributions, farthest_first, text_vectors
-from blackbox_kd.analysis.similarity import tokens
 from blackbox_kd.sdk import (
     Column,
     Context,
@@ -34,19 +33,11 @@ from blackbox_kd.sdk import (
     write_text,
 )
 
-ONLY = {
-    "votes": ("kcenter",),
-    "labelled": ("kcenter",),
-    "index": ("retrieve",),
-    "count": ("retrieve",),
-    "own": ("retrieve",),
-    "into": ("retrieve",),
-}
-"""Fields that are read with some values of `by` only."""
 
+class Kept(StepConfig):
+    """Fields of `select` where it keeps some of the rows."""
 
-class Config(StepConfig):
-    """Fields of `select`."""
+    told_by: ClassVar[str] = "by"
 
     per: Column | None = None
     """Rows with the same value of this column are a group."""
@@ -54,64 +45,61 @@ class Config(StepConfig):
     """Rows kept of each group."""
     rows: int | None = Field(default=None, ge=1)
     """Rows kept in all, after `best`."""
-    by: Literal["first", "random", "shortest", "longest", "top", "bottom", "kcenter", "retrieve"] = "first"
-    """What is best: the order of the table, chance, the length of `column`, or its value as a number. `kcenter`: rows
-    far from each other (L2) in `column`, a text or a list of numbers, or in `votes`. `retrieve` drops nothing: it puts
-    the rows of `index` that are nearest in `column` (BM25) into each row."""
-    column: Column | None = None
-    """Column that `by` looks at; `response` for lengths, `instruction` for `retrieve`, in both tables."""
-    votes: Column | None = None
-    """Column whose values are counted among the rows with the same `per`; `kcenter` compares their shares."""
-    labelled: TableName | None = None
-    """Table of rows that `kcenter` takes for picked already: it looks for what is far from them."""
-    index: TableName | None = None
-    """Table in which `retrieve` looks."""
-    count: int | None = Field(default=None, ge=1, le=100)
-    """Rows that `retrieve` finds for each row, 3 if left out; fewer where fewer share a word with it."""
-    own: bool | None = None
-    """Whether `retrieve` may find a row with the same text; if left out it may not."""
-    into: NewColumn | None = Field(default=None, alias="as")
-    """Column for the rows that were found, best first, each a mapping of its columns; `retrieved` if left out."""
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
-        for name, ways in ONLY.items():
-            if getattr(self, name) is not None and self.by not in ways:
-                shown = type(self).model_fields[name].alias or name
-                raise ValueError(f"{shown}: is read with by: {ways[0]} only; take it out, or write by: {ways[0]}")
-        if self.by == "retrieve":
-            return self._filled_for_retrieval()
         if self.best is None and self.rows is None:
             raise ValueError("give best: N (with per:), rows: N, or both")
-        if (self.best is None) != (self.per is None) and self.votes is None:
-            known, wanted = ("best", "per: COLUMN") if self.per is None else ("per", "best: N")
-            raise ValueError(f"{known}: needs {wanted.partition(':')[0]}:; add {wanted}")
-        if self.by in ("shortest", "longest") and self.column is None:
-            self.column = "response"
-        if self.by == "kcenter":
-            return self._with_points()
-        if (self.by in ("first", "random")) != (self.column is None):
-            raise ValueError(f"by: {self.by} {'looks at no column:' if self.column else 'needs column: NAME'}")
+        if self.best is not None and self.per is None:
+            raise ValueError("best: needs per:; add per: COLUMN")
+        if self.per is not None and self.best is None and "votes" not in self.model_fields_set:
+            raise ValueError("per: needs best:; add best: N")
         return self
 
     def most_rows(self) -> int | None:
         """See `rows`."""
         return self.rows
 
-    def keeps_held_out(self) -> bool:
-        """To `retrieve` adds something to each row, so that a student can be examined with it."""
-        return self.by == "retrieve"
 
-    def _filled_for_retrieval(self) -> Self:
-        if self.index is None:
-            raise ValueError("by: retrieve needs index:; add index: TABLE")
-        beside = next((name for name in ("per", "best", "rows") if getattr(self, name) is not None), None)
-        if beside is not None:
-            raise ValueError(f"{beside}: says what is kept, but by: retrieve drops no row; take it out")
-        self.column, self.into = self.column or "instruction", self.into or "retrieved"
-        return self
+class InOrder(Kept):
+    """Fields of `select` with `by: first` or `by: random`."""
 
-    def _with_points(self) -> Self:
+    by: Literal["first", "random"] = "first"
+    """`first` and `random`: the order of the table, or chance, says what is best."""
+
+
+class ByLength(Kept):
+    """Fields of `select` with `by: shortest` or `by: longest`."""
+
+    by: Literal["shortest", "longest"]
+    """`shortest` and `longest`: the length of the text in `column`."""
+    column: Column = "response"
+    """Column with the text."""
+
+
+class ByValue(Kept):
+    """Fields of `select` with `by: top` or `by: bottom`."""
+
+    by: Literal["top", "bottom"]
+    """`top` and `bottom`: the value of `column`, as a number."""
+    column: Column
+    """Column with the number."""
+
+
+class KCenter(Kept):
+    """Fields of `select` with `by: kcenter`."""
+
+    by: Literal["kcenter"]
+    """`kcenter`: rows far from each other (L2) in `column`, a text or a list of numbers, or in `votes`."""
+    column: Column | None = None
+    """Column with the text or the numbers."""
+    votes: Column | None = None
+    """Column whose values are counted among the rows with the same `per`; their shares are compared."""
+    labelled: TableName | None = None
+    """Table of rows that are taken for picked already: what is far from them is looked for."""
+
+    @model_validator(mode="after")
+    def _points(self) -> Self:
         if (self.column is None) == (self.votes is None):
             raise ValueError("give either column: NAME or votes: NAME with by: kcenter")
         if self.votes is not None and self.per is None:
@@ -119,45 +107,76 @@ class Config(StepConfig):
         return self
 
 
+class Retrieve(StepConfig):
+    """Fields of `select` with `by: retrieve`."""
+
+    told_by: ClassVar[str] = "by"
+
+    by: Literal["retrieve"]
+    """`retrieve`: drops nothing; puts the rows of `index` that are nearest in `column` (BM25) into each row."""
+    index: TableName
+    """Table in which is looked."""
+    column: Column = "instruction"
+    """Column with the text, in both tables."""
+    count: int = Field(default=3, ge=1, le=100)
+    """Rows that are found for each row; fewer where fewer share a word with it."""
+    own: bool = False
+    """Whether a row with the same text may be found."""
+    into: NewColumn = Field(default="retrieved", alias="as")
+    """Column for the rows that were found, best first, each a mapping of its columns."""
+
+    def keeps_held_out(self) -> bool:
+        """It adds something to each row, so that a student can be examined with it."""
+        return True
+
+
+Form = InOrder | ByLength | ByValue | KCenter
+
+
 @table_step(reads=["{per}", "{column}", "{votes}"], writes=["{into}"], drops=["not the best", "beyond the budget"])
-async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
-    size = _size(table, config)
+async def run(table: Table, config: Form | Retrieve, ctx: Context) -> AsyncIterator[Outcome]:
+    find_fault = _find_faults(table, config)
     rows: list[Row] = []
     for row in table:
-        fault = _fault(row, size, config)
-        if fault is None:
+        if (fault := find_fault(row)) is None:
             rows.append(row)
         else:
             yield Failed(row, "data", fault)
-    for outcome in _retrieved(rows, config, ctx) if config.by == "retrieve" else _selected(rows, config, ctx):
+    for outcome in _retrieve(rows, config, ctx) if isinstance(config, Retrieve) else _select(rows, config, ctx):
         yield outcome
 
 
-def _size(rows: Iterable[Row], config: Config) -> int | None:
-    """The length of most lists of numbers that `kcenter` compares; None where it compares texts or votes."""
-    if config.by != "kcenter" or config.column is None:
+def _find_faults(table: Table, config: Form | Retrieve) -> Callable[[Row], str | None]:
+    """Says of a row why it cannot be compared with the others; None if it can."""
+    size = _size(table, config.column) if isinstance(config, KCenter) and config.column is not None else None
+    columns = config.model_dump(include={"per", "column", "votes"}, exclude_none=True).values()
+
+    def find_fault(row: Row) -> str | None:
+        if missing := [name for name in columns if name not in row]:
+            return f"column {missing[0]!r} is missing"
+        match config:
+            case ByValue(column=str(column)) if math.isnan(_number(row[column])):
+                return f"{_quote(row, column)}, not a number"
+            case KCenter(column=str(column)) if size is not None and not _is_point(row[column], size):
+                return f"{_quote(row, column)}, not a list of {size} numbers"
+            case ByLength(column=str(column)) | KCenter(column=str(column)) if _is_empty(row[column]):
+                return f"column {column!r} is empty"
+            case KCenter(column=str(column)) if size is None and isinstance(row[column], list):
+                return f"{_quote(row, column)}, not a text as in other rows"
         return None
-    values = [row[config.column] for row in rows if not _is_empty(row.get(config.column))]
+
+    return find_fault
+
+
+def _quote(row: Row, column: str) -> str:
+    return f"column {column!r} is {row[column]!r:.80}"
+
+
+def _size(rows: Iterable[Row], column: str) -> int | None:
+    """The length of most lists of numbers in a column; None where most are texts."""
+    values = [row[column] for row in rows if not _is_empty(row.get(column))]
     sizes = Counter(len(value) if isinstance(value, list) else None for value in values)
     return sizes.most_common(1)[0][0] if sizes else None
-
-
-def _fault(row: Row, size: int | None, config: Config) -> str | None:
-    """Why a row cannot be compared with the others; None if it can."""
-    missing = [name for name in (config.per, config.column, config.votes) if name is not None and name not in row]
-    if missing:
-        return f"column {missing[0]!r} is missing"
-    if config.column is None or config.by == "retrieve":
-        return None
-    value = row[config.column]
-    shown = f"column {config.column!r} is {value!r:.80}"
-    if config.by in ("top", "bottom"):
-        return f"{shown}, not a number" if math.isnan(_number(value)) else None
-    if size is not None:
-        return None if _is_point(value, size) else f"{shown}, not a list of {size} numbers"
-    if _is_empty(value):
-        return f"column {config.column!r} is empty"
-    return f"{shown}, not a text as in other rows" if config.by == "kcenter" and isinstance(value, list) else None
 
 
 def _number(value: Any) -> float:
@@ -176,20 +195,19 @@ def _is_empty(value: Any) -> bool:
     return value is None or not write_text(value).strip()
 
 
-def _selected(rows: list[Row], config: Config, ctx: Context) -> Iterator[Outcome]:
-    ranked = _k_center(rows, config, ctx) if config.by == "kcenter" else _by_rank(config, ctx)
+def _select(rows: list[Row], config: Form, ctx: Context) -> Iterator[Outcome]:
+    rank = _rank_by_distance(rows, config, ctx) if isinstance(config, KCenter) else _rank_by_value(config, ctx)
     within = rows
     if config.per is not None:
         groups: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
             groups[write_text(row[config.per])].append(row)
         # Votes are of a group, and so is what is picked by them: of its rows, the first stands for it.
-        most = config.best or 1
-        kept = {row.id for group in groups.values() for row in ranked(group, most)}
+        kept = {row.id for group in groups.values() for row in rank(group, config.best or 1)}
         within = [row for row in rows if row.id in kept]
     best = {row.id for row in within}
     if config.rows is not None and len(within) > config.rows:
-        within = ranked(within, config.rows)
+        within = rank(within, config.rows)
     chosen = {row.id for row in within}
     for row in rows:
         if row.id in chosen:
@@ -198,46 +216,45 @@ def _selected(rows: list[Row], config: Config, ctx: Context) -> Iterator[Outcome
             yield Dropped(row, "beyond the budget" if row.id in best else "not the best")
 
 
-Ranked = Callable[[list[Row], int], list[Row]]
+Rank = Callable[[list[Row], int], list[Row]]
 """The best N of some rows."""
 
 
-def _by_rank(config: Config, ctx: Context) -> Ranked:
-    column = str(config.column)
+def _rank_by_value(config: InOrder | ByLength | ByValue, ctx: Context) -> Rank:
+    def value(row: Row) -> float:
+        match config:
+            case InOrder(by="random"):
+                return ctx.rng("select", row.id).random()
+            case ByLength(column=column):
+                return len(write_text(row[column]))
+            case ByValue(column=column):
+                return float(row[column])
+        return 0  # the order of the table
 
-    def ranked(rows: list[Row], most: int) -> list[Row]:
-        if config.by == "random":
-            rows = sorted(rows, key=lambda row: ctx.rng("select", row.id).random())
-        elif config.by in ("shortest", "longest"):
-            rows = sorted(rows, key=lambda row: len(write_text(row[column])), reverse=config.by == "longest")
-        elif config.by != "first":
-            rows = sorted(rows, key=lambda row: float(row[column]), reverse=config.by == "top")
-        return rows[:most]
-
-    return ranked
+    return lambda rows, most: sorted(rows, key=value, reverse=config.by in ("longest", "top"))[:most]
 
 
-def _k_center(rows: list[Row], config: Config, ctx: Context) -> Ranked:
-    labelled = _label(config.labelled, _size(rows, config), config, ctx) if config.labelled and rows else []
+def _rank_by_distance(rows: list[Row], config: KCenter, ctx: Context) -> Rank:
+    labelled = _labelled(config.labelled, rows, config, ctx) if config.labelled and rows else []
     points = _points([*rows, *labelled], config)
     place = {row.id: number for number, row in enumerate(rows)}
 
-    def ranked(within: list[Row], most: int) -> list[Row]:
+    def rank(within: list[Row], most: int) -> list[Row]:
         if config.votes is not None and len({write_text(row[str(config.per)]) for row in within}) == 1:
             return within[:most]
-        numbers = [place[row.id] for row in within] + list(range(len(rows), len(rows) + len(labelled)))
-        start = ctx.rng("kcenter", within[0].id).randrange(len(within))
-        centers = range(len(within), len(numbers))
+        numbers = [*(place[row.id] for row in within), *range(len(rows), len(rows) + len(labelled))]
+        start, centers = ctx.rng("kcenter", within[0].id).randrange(len(within)), range(len(within), len(numbers))
         return [within[at] for at in farthest_first(points[numbers], most, start=start, centers=centers)]
 
-    return ranked
+    return rank
 
 
-def _label(name: str, size: int | None, config: Config, ctx: Context) -> list[Row]:
-    if config.votes is not None:
-        wanted = {config.per, config.votes}
-        return _usable(name, lambda row: wanted <= row.keys(), " and ".join(map(repr, sorted(map(str, wanted)))), ctx)
-    column = str(config.column)
+def _labelled(name: str, rows: list[Row], config: KCenter, ctx: Context) -> list[Row]:
+    """The rows of the labelled table that can be compared with the others."""
+    if config.column is None:
+        wanted = {str(config.per), str(config.votes)}
+        return _usable(name, lambda row: wanted <= row.keys(), " and ".join(map(repr, sorted(wanted))), ctx)
+    column, size = config.column, _size(rows, config.column)
     if size is not None:
         fits = f"a list of {size} numbers in {column!r}, as the rows have that are picked from,"
         return _usable(name, lambda row: _is_point(row.get(column), size), fits, ctx)
@@ -250,21 +267,20 @@ def _usable(name: str, fits: Callable[[Row], bool], what: str, ctx: Context) -> 
     Raises:
         DataError: there are rows, and none of them can be.
     """
-    rows = list(ctx.table(name))
-    usable = [row for row in rows if fits(row)]
-    if rows and not usable:
-        raise DataError(f"select: no row of table {name!r} has {what}\n  fix: name a table whose rows do")
+    usable = [row for row in ctx.table(name) if fits(row)]
+    if len(ctx.table(name)) and not usable:
+        raise DataError(f"select: no row of table {name!r} has {what}", fix="name a table whose rows do")
     return usable
 
 
-def _points(rows: list[Row], config: Config) -> Any:
+def _points(rows: list[Row], config: KCenter) -> Any:
     """The rows as points, [N, D]: their groups' shares of votes, their numbers, or the n-grams of their texts."""
-    if config.votes is not None:
+    if config.column is None:
         votes: dict[str, Counter[str]] = defaultdict(Counter)
         for row in rows:
-            votes[write_text(row[str(config.per)])][write_text(row[config.votes])] += 1
+            votes[write_text(row[str(config.per)])][write_text(row[str(config.votes)])] += 1
         return distributions([votes[write_text(row[str(config.per)])] for row in rows])
-    values = [row[str(config.column)] for row in rows]
+    values = [row[config.column] for row in rows]
     if values and isinstance(values[0], list):
         import numpy as np
 
@@ -272,21 +288,12 @@ def _points(rows: list[Row], config: Config) -> Any:
     return text_vectors([write_text(value) for value in values])
 
 
+def _retrieve(rows: list[Row], config: Retrieve, ctx: Context) -> Iterator[Row]:
+    index = _usable(config.index, lambda row: config.column in row, f"the column {config.column!r}", ctx)
+    texts, queries = ([_query(row[config.column]) for row in table] for table in (index, rows))
+    for row, numbers in zip(rows, find_similar(texts, queries, config.count, own=config.own), strict=True):
+        yield row | {config.into: [dict(index[number]) for number in numbers]}
+
+
 def _query(value: Any) -> str:
     return "" if value is None else write_text(value)
-
-
-def _retrieved(rows: list[Row], config: Config, ctx: Context) -> Iterator[Row]:
-    column, into = str(config.column), str(config.into)
-    index = _usable(str(config.index), lambda row: column in row, f"the column {column!r}", ctx)
-    texts = [_query(row[column]) for row in index]
-    words = [set(tokens(text)) for text in texts]
-    same = Counter(texts)
-    found = Bm25(texts)
-    for row in rows:
-        query = _query(row[column])
-        asked = set(tokens(query))
-        most = config.count or 3
-        numbers = found.nearest(query, most if config.own else most + same[query])
-        near = [n for n in numbers if words[n] & asked and (config.own or texts[n] != query)]
-        yield row | {into: [dict(index[n]) for n in near[:most]]}

@@ -22,6 +22,7 @@ from blackbox_kd.tables.sources import TableSource
 from tests.support import looks
 from tests.support.fakes import FakeContext, FakeTable
 from tests.support.looks import HUB, SERVER, Seen, body, card, column, count, error, evaluation, report, rows_in, said
+from tests.support.steps import config_of
 from tests.support.tiny import tiny_model
 
 
@@ -47,8 +48,9 @@ def all_fields() -> list[str]:
     for name in models.providers():
         found += fields_of(models.provider(name).Config, name)
     for name in registry.names():
-        found += fields_of(registry.get(name).config, name)
-    return found
+        for form in registry.get(name).all_forms:
+            found += fields_of(form, name)
+    return list(dict.fromkeys(found))
 
 
 Case = tuple[Callable[[], Any], Callable[[], Any], Any]
@@ -561,7 +563,7 @@ def new(**novelty: Any) -> dict[str, Any]:
 
 
 async def _formed(text: str, fields: Mapping[str, Any]) -> str:
-    config = filter_step.Config.model_validate({"step": "filter", "well_formed": "instruction", **fields})
+    config = config_of("filter", {"well_formed": "instruction", **fields})
     return type(await filter_step.run(Row(id="r", instruction=text), config, FakeContext())).__name__
 
 
@@ -572,7 +574,7 @@ def formed(text: str, becomes: str, **fields: Any) -> Case:
 
 async def _likeness(model: Any) -> float:
     novelty = {"metric": "embedding", "model": str(model()), "max": 1.0}
-    config = filter_step.Config.model_validate({"step": "filter", "novelty": novelty})
+    config = config_of("filter", {"novelty": novelty})
     table = FakeTable("t", [Row(id=text, instruction=text) for text in ("How many are left?", "A poem about the sea")])
     return float([row["similarity"] async for row in filter_step.run_table(table, config, FakeContext())][1])
 

@@ -17,6 +17,7 @@ from blackbox_kd.steps import check, evaluate, filter, generate, judge, mix, pai
 from blackbox_kd.steps import format as format_step
 from tests.support.fakes import FakeContext, outcomes, rows
 from tests.support.runs import rows_of
+from tests.support.steps import config_of
 
 OBJECT = {"total": 3, "paid": True, "note": None, "who": "Zoë's"}
 AS_JSON = '{"total": 3, "paid": true, "note": null, "who": "Zoë\'s"}'
@@ -101,10 +102,10 @@ async def test_check_reads_it_and_compares_with_it(value: Any, text: str) -> Non
 async def test_judge_shows_it(tmp_path: Path, value: Any, text: str) -> None:
     [row] = rows({"response": value, "other": "b"})
     ctx = Shown(tmp_path, "{{ candidate }}", answer=lambda *_: "quality: 7")
-    await judge.run(row, judge.Config(step="judge", mode="scale", models=["m"]), ctx)
+    await judge.run(row, config_of("judge", {"mode": "scale", "models": ["m"]}), ctx)
     assert asked(ctx) == [text]
     ctx = Shown(tmp_path, "{{ candidate_1 }}/{{ candidate_2 }}", answer=lambda *_: "Answer 1: 7\nAnswer 2: 6")
-    pairwise = judge.Config(step="judge", mode="pairwise", models=["m"], a="response", b="other")
+    pairwise = config_of("judge", {"mode": "pairwise", "models": ["m"], "a": "response", "b": "other"})
     await judge.run(row, pairwise, ctx)
     assert asked(ctx) == [f"{text}/b", f"b/{text}"]
 
@@ -133,13 +134,13 @@ async def test_pair_pairs_it(value: Any, text: str) -> None:
 @valued
 async def test_select_groups_and_measures_by_it(value: Any, text: str) -> None:
     table = rows({"q": value, "a": value}, {"q": value, "a": "x" * 99}, {"q": text, "a": "y"})
-    first = select.Config(step="select", per="q", best=1)
+    first = config_of("select", {"per": "q", "best": 1})
     assert [row["id"] for row in await outcomes(select, table, first, FakeContext()) if isinstance(row, Row)] == ["r0"]
-    longest = select.Config(step="select", per="q", best=1, by="longest", column="a")
+    longest = config_of("select", {"per": "q", "best": 1, "by": "longest", "column": "a"})
     kept = [row["id"] for row in await outcomes(select, table[:2], longest, FakeContext()) if isinstance(row, Row)]
     assert kept == ["r1"]
     ctx = FakeContext(tables={"t": [Row({"id": "n", "instruction": value})]})
-    retrieve = select.Config(step="select", by="retrieve", index="t", own=True)
+    retrieve = config_of("select", {"by": "retrieve", "index": "t", "own": True})
     [found] = await outcomes(select, rows({"instruction": text}), retrieve, ctx)
     assert [each["id"] for each in found["retrieved"]] == ["n"]
 
@@ -147,13 +148,13 @@ async def test_select_groups_and_measures_by_it(value: Any, text: str) -> None:
 @valued
 async def test_filter_compares_it(value: Any, text: str) -> None:
     [row] = rows({"instruction": f"Is it {text} or not, my dear friend?", "reference": value})
-    leaky = filter.Config.model_validate({"step": "filter", "leaks": {"answer": "reference", "in": "instruction"}})
+    leaky = config_of("filter", {"leaks": {"answer": "reference", "in": "instruction"}})
     assert await filter.run(row, leaky, FakeContext()) == Dropped(row, "answer leaked")
-    novel = filter.Config.model_validate({"step": "filter", "novelty": {"column": "q", "max": 0.9}})
+    novel = config_of("filter", {"novelty": {"column": "q", "max": 0.9}})
     first, second = [o async for o in filter.run_table(rows({"q": value}, {"q": text}), novel, FakeContext())]
     assert isinstance(first, Row)
     assert isinstance(second, Dropped)
-    share = filter.Config.model_validate({"step": "filter", "share": {"of": "s", "max": 0.5}})
+    share = config_of("filter", {"share": {"of": "s", "max": 0.5}})
     one, two, _ = [o async for o in filter.run_table(rows({"s": value}, {"s": text}, {"s": "z"}), share, FakeContext())]
     assert isinstance(one, Row)
     assert isinstance(two, Dropped)
@@ -234,8 +235,8 @@ async def test_a_null_is_no_answer_no_completion_and_nothing_to_judge_or_compare
     scored = await score.run(row, score.Config(step="score", model="m"), ctx)
     assert scored.kind == "empty"  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="nothing to judge"):
-        await judge.run(row, judge.Config(step="judge", mode="scale", models=["m"]), ctx)
-    retrieve = select.Config(step="select", by="retrieve", index="t")
+        await judge.run(row, config_of("judge", {"mode": "scale", "models": ["m"]}), ctx)
+    retrieve = config_of("select", {"by": "retrieve", "index": "t"})
     [found] = await outcomes(select, rows({"instruction": None}), retrieve, FakeContext(tables={"t": [row]}))
     assert found["retrieved"] == []
 

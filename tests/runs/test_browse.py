@@ -59,11 +59,13 @@ def test_a_step_is_told_with_all_its_fields(name: str) -> None:
     step = Registry().get(name)
     text = docs.describe_step(name)
     assert text.startswith(f"{name} ({step.kind} step)\n")
-    for field, entry in step.config.model_fields.items():
-        assert f"\n  {entry.alias or field} (" in text
-        assert entry.description
+    fields = {form: {e.alias or f for f, e in form.model_fields.items()} for form in step.all_forms}
+    for field in set().union(*fields.values()):
+        assert f"\n  {field} (" in text
     [told] = docs.document_steps(name)
-    assert told["schema"]["properties"].keys() == {e.alias or f for f, e in step.config.model_fields.items()}
+    schema = told["schema"]
+    schemas = [schema["$defs"][part["$ref"].rpartition("/")[2]] for part in schema.get("oneOf", ())] or [schema]
+    assert [part["properties"].keys() for part in schemas] == list(fields.values())
     json.dumps(told)
 
 

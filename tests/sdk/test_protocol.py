@@ -8,8 +8,8 @@ import pytest
 
 from blackbox_kd.errors import RecipeError
 from blackbox_kd.recipe.load import load_recipe
-from blackbox_kd.sdk.registry import Registry
 from tests.support.runs import execute, rows_of
+from tests.support.steps import config_of
 
 ROW_STEP = """
 from blackbox_kd.sdk import Context, Row, StepConfig, row_step
@@ -82,12 +82,9 @@ def test_a_table_step_with_a_field_called_models_that_is_no_list_runs(folder: Pa
 
 
 def test_a_field_called_samples_makes_no_calls_of_itself() -> None:
-    registry = Registry()
-    config = registry.get("split").config.model_validate({"step": "split", "outputs": {"a": "1 == 1"}})
-    assert config.calls_per_row() == 0
-    assert registry.get("generate").config.model_validate(
-        {"step": "generate", "model": "m", "prompt": "p", "samples": 3}
-    ).calls_by_model() == {"m": 3}
+    assert config_of("split", {"outputs": {"a": "1 == 1"}}).calls_per_row() == 0
+    asked = config_of("generate", {"model": "m", "prompt": "p", "samples": 3}).calls_by_model()
+    assert asked == {"m": 3}
 
 
 def problems(folder: Path, values: dict[str, Any]) -> list[str]:

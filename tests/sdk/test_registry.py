@@ -45,7 +45,7 @@ def entries(text: str) -> list[str]:
 
 def kinds(step: Step) -> set[str]:
     """What the fields of a step's config name."""
-    return {mark.kind for mark in _marks(step.config)}
+    return {mark.kind for form in step.all_forms for mark in _marks(form)}
 
 
 def _marks(annotation: object) -> list[object]:
@@ -59,8 +59,8 @@ def _marks(annotation: object) -> list[object]:
 
 
 def declared(step: Step, what: str) -> list[str]:
-    """What the decorators of a step declare, of all its forms together."""
-    return list(dict.fromkeys(each for form in step.forms for each in getattr(form, what)))
+    """What the decorators of a step declare, of all its kinds together."""
+    return list(dict.fromkeys(each for kind in step.kinds for each in getattr(kind, what)))
 
 
 def reasons(step: Step) -> set[str]:
@@ -97,8 +97,9 @@ def test_a_step_drops_rows_for_declared_reasons_only(name: str) -> None:
 def test_a_step_opens_with_one_sentence_and_explains_each_of_its_fields(name: str) -> None:
     step = REGISTRY.get(name)
     assert re.fullmatch(r"[A-Z][^.]+(\.[^.\s][^.]*)*\.", step.doc.split("\n\n")[0].replace("\n", " "))
-    for field, entry in step.config.model_fields.items():
-        assert entry.description, f"{name}.{field} has no docstring"
+    for form in step.all_forms:
+        for field, entry in form.model_fields.items():
+            assert entry.description, f"{name}.{field} has no docstring"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -172,7 +173,7 @@ def test_everything_that_a_config_names_is_found_where_it_stands(fields: dict[st
 
 
 def test_fields_that_take_an_earlier_steps_value_are_marked() -> None:
-    assert earlier(Config) == {"prompt": FromEarlier(("format",)), "kind": FromEarlier()}
+    assert earlier(Config) == {"prompt": ("prompt", FromEarlier(("format",))), "kind": ("kind", FromEarlier())}
 
 
 def test_patterns_stand_for_the_values_of_fields() -> None:
@@ -207,7 +208,7 @@ def test_a_plugin_is_a_step_like_any_other(tmp_path: Path) -> None:
     assert registry.get("keep_short") is step
     assert (step.name, step.kind, step.reads, step.drops) == ("keep_short", "row", ("{of}",), ("too long",))
     assert step.doc == "Keeps short replies."
-    assert step.config.model_fields["of"].description == "Column that is measured."
+    assert step.forms[0].model_fields["of"].description == "Column that is measured."
     assert "keep_short" not in Registry().names(), "a plugin belongs to one recipe"
 
 

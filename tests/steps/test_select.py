@@ -2,12 +2,13 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from blackbox_kd.errors import DataError
 from blackbox_kd.schema import Dropped, Failed, Row
+from blackbox_kd.sdk import StepConfig
 from blackbox_kd.steps import select
 from tests.support.fakes import FakeContext, outcomes, rows
+from tests.support.steps import config_of, messages_of
 
 TABLE = rows(
     {"instruction": "a", "response": "long one", "score": 1},
@@ -17,11 +18,11 @@ TABLE = rows(
 )
 
 
-def config(**fields: Any) -> select.Config:
-    return select.Config.model_validate({"step": "select", **fields})
+def config(**fields: Any) -> StepConfig:
+    return config_of("select", fields)
 
 
-async def kept(chosen: select.Config, table: list[Row] = TABLE, ctx: FakeContext | None = None) -> list[str]:
+async def kept(chosen: StepConfig, table: list[Row] = TABLE, ctx: FakeContext | None = None) -> list[str]:
     found = await outcomes(select, table, chosen, ctx or FakeContext())
     assert len(found) == len(table)
     return [row.id for row in found if isinstance(row, Row)]
@@ -214,19 +215,31 @@ async def test_rows_that_share_no_word_are_not_retrieved_and_an_empty_table_give
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "give best"),
-        ({"best": 1}, "best: needs per:; add per: COLUMN"),
-        ({"rows": 1, "by": "top"}, "needs column"),
-        ({"rows": 1, "by": "random", "column": "score"}, "looks at no column"),
-        ({"rows": 1, "by": "kcenter"}, "give either column: NAME or votes: NAME"),
-        ({"rows": 1, "by": "kcenter", "column": "a", "votes": "b", "per": "c"}, "give either column: NAME or votes"),
-        ({"rows": 1, "by": "kcenter", "votes": "b"}, "votes: needs per:"),
-        ({"rows": 1, "labelled": "t"}, "labelled: is read with by: kcenter only"),
-        ({"rows": 1, "as": "x"}, "as: is read with by: retrieve only"),
-        ({"by": "retrieve"}, "by: retrieve needs index:"),
-        ({"by": "retrieve", "index": "t", "rows": 3}, "rows: says what is kept"),
+        ({}, "a field is missing.; give best: N (with per:), rows: N, or both"),
+        ({"best": 1}, "best: needs per:.; add per: COLUMN"),
+        ({"per": "a", "rows": 1}, "per: needs best:.; add best: N"),
+        ({"rows": 1, "by": "top"}, "field 'column' is missing.; add column: NAME"),
+        (
+            {"rows": 1, "by": "random", "column": "score"},
+            "column: means nothing with by: random.; take column: out, or write by: shortest or longest or top or "
+            "bottom or kcenter or retrieve",
+        ),
+        ({"rows": 1, "by": "kcenter"}, "by: 'kcenter' is not enough.; give either column: NAME or votes: NAME"),
+        (
+            {"rows": 1, "by": "kcenter", "column": "a", "votes": "b", "per": "c"},
+            "give either column: NAME or votes: NAME with by: kcenter",
+        ),
+        ({"rows": 1, "by": "kcenter", "votes": "b"}, "votes: needs per:.; add per: COLUMN"),
+        (
+            {"rows": 1, "labelled": "t"},
+            "labelled: means nothing with by: first.; take labelled: out, or write by: kcenter",
+        ),
+        ({"rows": 1, "as": "x"}, "as: means nothing with by: first.; take as: out, or write by: retrieve"),
+        ({"by": "retrieve"}, "field 'index' is missing.; add index: NAME"),
+        ({"by": "retrieve", "index": "t", "rows": 3}, "rows: means nothing with by: retrieve.; take rows: out"),
+        ({"rows": 1, "by": "shortst"}, "'kcenter' or 'retrieve', not 'shortst'.; did you mean 'shortest'?"),
     ],
 )
-def test_fields_that_do_not_fit_together_are_refused(fields: dict[str, object], message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        select.Config.model_validate({"step": "select", **fields})
+def test_fields_that_do_not_fit_together_are_refused(fields: dict[str, Any], message: str) -> None:
+    [found] = messages_of("select", fields)
+    assert message in found

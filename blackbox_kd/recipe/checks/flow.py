@@ -144,7 +144,7 @@ class Flow:
         """Steps that write a column, or do so if left to their defaults."""
         registry = self.recipe.registry
         for step in map(registry.get, registry.names()):
-            fields = step.config.model_fields
-            written = (fields[w[1:-1]].default if w.startswith("{") else w for w in step.writes)
-            if name in written and not step.aside:
+            patterns = [pattern for kind in step.kinds if not kind.aside for pattern in kind.writes]
+            fields = {f"{{{field}}}": entry for form in step.all_forms for field, entry in form.model_fields.items()}
+            if name in (fields[each].default if each in fields else each for each in patterns):
                 yield step.name
