@@ -50,7 +50,7 @@ class Budget:
         before = spent or Spent()
         limits = {"usd": usd, "requests": requests, "tokens": tokens}
         self._limits = {name: limit for name, limit in limits.items() if limit is not None}
-        self._spent = before.taken()
+        self._spent = before.by_limit()
         self._doubtful = before.doubtful
         self._open: set[Reservation] = set()
         self._reserved: dict[str, float] = {"usd": 0.0, "requests": 0, "tokens": 0}

@@ -212,7 +212,7 @@ class Run:
         folder.save()
         gather_losses(folder.path, self._work.names)
         spent = ledger.spent(lost=True)
-        bill = {**asdict(spent), "repeated": ledger.repeated()}
+        bill = {**asdict(spent), "repeated": ledger.count_repeated()}
         tables = self._shared.tables
         shown = [tables[name] for name in dict.fromkeys([self._work.last, *self._work.asides]) if name in tables]
         lists, models = self._shared.report, caller.summary()

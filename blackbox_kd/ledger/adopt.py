@@ -64,7 +64,7 @@ def adopt(ledger: Path, source: Path, old: str, new: str) -> None:
             raise fault(error, ledger) from error
 
 
-def overruled(ledger: Path, run: str) -> int:
+def count_overruled(ledger: Path, run: str) -> int:
     """How many replies of a run will not be found, since an older one, with other text, answers the same call.
 
     Raises:

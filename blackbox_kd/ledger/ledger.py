@@ -55,7 +55,7 @@ class Spent:
     def __add__(self, other: "Spent") -> "Spent":
         return Spent(*(mine + others for mine, others in zip(astuple(self), astuple(other), strict=True)))
 
-    def taken(self) -> dict[str, float]:
+    def by_limit(self) -> dict[str, float]:
         """What it takes of each limit of a budget, with the most that doubtful calls can have used."""
         return {
             "usd": self.usd + self.doubtful_usd,
@@ -167,9 +167,9 @@ class Ledger:
         """The runs that have opened the ledger, by their names."""
         return self._file.runs()
 
-    def repeated(self) -> int:
+    def count_repeated(self) -> int:
         """Calls that this run has sent again because an earlier process ended with them in flight."""
-        return self._file.repeated()
+        return self._file.count_repeated()
 
     def close(self) -> None:
         """Commits what waits and closes the file; calls still in flight count as in flight at a crash."""

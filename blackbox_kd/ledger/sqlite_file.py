@@ -125,7 +125,7 @@ class LedgerFile:
         except sqlite3.Error as error:
             raise fault(error, self.path) from error
 
-    def repeated(self) -> int:
+    def count_repeated(self) -> int:
         """How many calls this run has sent again."""
         return int(self._read(REPEATED, self._run)[0])
 

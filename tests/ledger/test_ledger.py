@@ -250,7 +250,7 @@ class TestIntents:
         with Ledger.open(path, "other") as other:
             assert not other.in_flight_elsewhere("k")
             await intend(other, "k", yields=True)
-            assert other.repeated() == 1
+            assert other.count_repeated() == 1
 
     async def test_one_key_can_be_in_flight_twice_in_one_process(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
@@ -278,7 +278,7 @@ class TestIntents:
         with Ledger.open(path, "demo") as ledger:
             assert ledger.spent().doubtful == 0
             await buy(ledger, "k")
-            assert ledger.repeated() == 0
+            assert ledger.count_repeated() == 0
 
     async def test_a_reply_is_stored_even_if_nobody_waits_for_it_any_more(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
@@ -350,20 +350,20 @@ class TestRepeated:
             await intend(ledger, "k")
             await intend(ledger, "never asked again")
         with Ledger.open(path, "demo") as ledger:
-            assert ledger.repeated() == 0
+            assert ledger.count_repeated() == 0
             await buy(ledger, "k")
             await buy(ledger, "new")
-            assert ledger.repeated() == 1
+            assert ledger.count_repeated() == 1
         with Ledger.open(path, "demo") as ledger:
-            assert ledger.repeated() == 1
+            assert ledger.count_repeated() == 1
         with Ledger.open(path, "other") as ledger:
-            assert ledger.repeated() == 0
+            assert ledger.count_repeated() == 0
 
     async def test_a_retry_within_one_process_is_not_a_repetition(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
             await intend(ledger, "timed out")
             await buy(ledger, "timed out")
-            assert ledger.repeated() == 0
+            assert ledger.count_repeated() == 0
 
     async def test_several_tries_of_one_process_are_one_call(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
@@ -371,17 +371,17 @@ class TestRepeated:
             await intend(ledger, "k")
         with Ledger.open(path, "demo") as ledger:
             await buy(ledger, "k")
-            assert ledger.repeated() == 1
+            assert ledger.count_repeated() == 1
             assert ledger.spent().doubtful == 2
 
     async def test_a_live_process_keeps_its_intents_and_a_killed_one_does_not(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger, in_other_process(leave_in_flight, path) as other:
             intent = await intend(ledger, "k")
             await intent.abandon("rate_limited")
-            assert ledger.repeated() == 0
+            assert ledger.count_repeated() == 0
             other.kill()
             await intend(ledger, "k")
-            assert ledger.repeated() == 1
+            assert ledger.count_repeated() == 1
 
     async def test_a_pid_that_was_handed_out_again_is_not_mistaken_for_the_dead_process(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
@@ -391,7 +391,7 @@ class TestRepeated:
         assert query(path, "SELECT pid FROM processes") == [(os.getpid(),)]
         with Ledger.open(path, "demo") as ledger:
             await intend(ledger, "k")
-            assert ledger.repeated() == 1
+            assert ledger.count_repeated() == 1
 
 
 def leave_in_flight(path: Path, ready: Any) -> None:

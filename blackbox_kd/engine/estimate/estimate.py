@@ -77,7 +77,7 @@ def _seconds(steps: list[PlannedStep], lines: list[Line]) -> Span:
 
 def _budget(recipe: Recipe, spent: Spent, total: dict[str, Any], unpriced: list[Problem]) -> Iterator[dict[str, Any]]:
     """Each limit, and which estimate breaks it."""
-    before = spent.taken()
+    before = spent.by_limit()
     needed = {"usd": total["usd_known"], "requests": total["calls"], "tokens": total["tokens"]}
     for name, limit in recipe.head.budget.model_dump().items():
         if limit is None:

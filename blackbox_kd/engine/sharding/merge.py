@@ -66,7 +66,7 @@ def merge(
         folder.save()
         facts = _facts(recipe, found, folder, accounts, joined.last)
         with Ledger.open(ledger, run=folder.identity) as opened:
-            facts.spent = {**asdict(opened.spent()), "repeated": opened.repeated()}
+            facts.spent = {**asdict(opened.spent()), "repeated": opened.count_repeated()}
         write_recipe(run / "recipe.yaml", recipe)
         gather_losses(run, [stage.name for stage in found.led.stages])
         if found.led.rest is None:
@@ -200,7 +200,7 @@ def _take_over(ledger: Path, found: Found, name: str, say: Callable[[str], None]
     """Makes what the shards paid for the run's."""
     for entry, shard in zip(found.entries, found.folders, strict=True):
         ledger_adopt.adopt(ledger, ledger_of(entry, shard.path), entry["run"], name)
-    count = ledger_adopt.overruled(ledger, name)
+    count = ledger_adopt.count_overruled(ledger, name)
     if count:
         say(
             f"note: {count:,} replies of the shards have another text than older replies to the same calls in "

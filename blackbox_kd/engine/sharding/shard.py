@@ -67,7 +67,7 @@ class Shard:
         The shares of all shards together are at most what the merged run has not `spent` of the budget. Where there is
         a budget, the rows are read for it once more.
         """
-        gone = spent.taken()
+        gone = spent.by_limit()
         limits = {
             name: None if most is None else max(0, most - gone[name])
             for name, most in recipe.head.budget.model_dump().items()

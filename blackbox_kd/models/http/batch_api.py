@@ -73,7 +73,7 @@ class BatchApi:
         """Uploads a file of requests; returns its id."""
         try:
             with self._faults("/files"), path.open("rb") as file:
-                made = await self._opened().files.create(file=(path.name, file), purpose="batch")
+                made = await self._connect().files.create(file=(path.name, file), purpose="batch")
                 return self._text(made, "id")
         except EndpointRefused as error:
             hint = "; or take out batch: true, if the endpoint has no Batch API"
@@ -85,7 +85,7 @@ class BatchApi:
         Never sent a second time by itself: after a fault the batch can be there all the same.
         """
         with self._faults("/batches"):
-            made = await self._opened().batches.create(
+            made = await self._connect().batches.create(
                 input_file_id=file_id, endpoint=ENDPOINT, completion_window="24h", metadata={MARK: mark}
             )
             return self._text(made, "id")
@@ -99,7 +99,7 @@ class BatchApi:
             since: Unix time before which it cannot have been created.
         """
         with self._faults("/batches"):
-            async for batch in self._opened().batches.list(limit=100):
+            async for batch in self._connect().batches.list(limit=100):
                 if (batch.metadata or {}).get(MARK) == mark or batch.input_file_id == file_id:
                     return self._text(batch, "id")
                 if batch.created_at < since - CLOCKS_DIFFER_S:  # the newest come first
@@ -109,7 +109,7 @@ class BatchApi:
     async def look(self, batch_id: str) -> Batch:
         """How a batch stands."""
         with self._faults(f"/batches/{batch_id}"):
-            found = await self._opened().batches.retrieve(batch_id)
+            found = await self._connect().batches.retrieve(batch_id)
             status = self._text(found, "status").lower()
         errors = getattr(found.errors, "data", None) or []
         return Batch(
@@ -123,7 +123,7 @@ class BatchApi:
     async def lines(self, file_id: str) -> AsyncGenerator[dict[str, Any], None]:
         """The lines of a file of results, as they arrive; those that are no JSON objects are left out."""
         with self._faults(f"/files/{file_id}/content"):
-            async with self._opened().files.with_streaming_response.content(file_id) as response:
+            async with self._connect().files.with_streaming_response.content(file_id) as response:
                 rest = b""
                 async for part in response.iter_bytes():
                     *whole, rest = (rest + part).split(b"\n")
@@ -166,7 +166,7 @@ class BatchApi:
         kind = "queue_full" if code == QUEUE_FULL else "batch_failed"
         return ServerFault(f"{self._requests_url()}: {said['message']}", kind=kind)
 
-    def _opened(self) -> Any:
+    def _connect(self) -> Any:
         from openai import AsyncOpenAI
 
         if self._client is None:

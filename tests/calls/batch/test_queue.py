@@ -384,7 +384,7 @@ class TestTakingUp:
             assert (later.ledger.spent().doubtful, len(later.records())) == (6, 1)
             assert await later.batches.take_up(lambda name: later.model)
             spent = later.ledger.spent()
-            assert (spent.requests, spent.doubtful, later.ledger.repeated()) == (6, 0, 0)
+            assert (spent.requests, spent.doubtful, later.ledger.count_repeated()) == (6, 0, 0)
             replies = await later.ask_many(6)
             assert all(reply.replayed for reply in replies)
             assert d.server.sizes() == [6]
@@ -401,7 +401,7 @@ class TestTakingUp:
             assert (spent.requests, spent.doubtful) == (0, 0)
             assert all(isinstance(reply, Reply) for reply in await later.ask_many(6))
             assert d.server.sizes() == [6]
-            assert later.ledger.repeated() == 0
+            assert later.ledger.count_repeated() == 0
             await later.close()
 
     async def test_what_a_taken_up_batch_leaves_unanswered_is_asked_again(self, desk: Opener) -> None:
