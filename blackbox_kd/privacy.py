@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import BinaryIO
@@ -69,6 +70,19 @@ def _encoded(key: str) -> re.Pattern[str]:
         ]
         ways.append(f"(?:{'|'.join([plain, *escaped])})")
     return re.compile("".join(ways))
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Puts a file at a second place, in place of what is there: as a hard link, or as a copy where there are none."""
+    part = target.with_name(f"{target.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(source, part)
+    except OSError:  # another file system, or one without hard links
+        with source.open("rb") as whole, open_anew(part) as copy:
+            shutil.copyfileobj(whole, copy)
+    part.replace(target)
+    part.unlink(missing_ok=True)  # where both were links to one file already, replacing does nothing
 
 
 KEPT = "; what the ledger holds is kept\n  fix: make room, or the folder writable, and run the same command: it goes on"

@@ -26,9 +26,18 @@ def merge(recipe: str, run_dir: Path | None, ledger: Path | None, as_json: bool,
     found = load_recipe(find_recipe(recipe), **how)
     run = run_dir or Path("runs") / found.name
     models = ModelPool(found, find_cache_folder(), os.environ)
-    report = join(found, run, ledger or Path("runs") / "ledger.sqlite", models, lambda text: say(text, err=True))
+    places = [run]
+    report = join(
+        found,
+        run,
+        ledger or Path("runs") / "ledger.sqlite",
+        models,
+        lambda text: say(text, err=True),
+        is_named=run_dir is not None,
+        on_place=places.append,
+    )
     if as_json:
         print_json(report)
     else:
-        say(f"report: {run / 'report.md'}")
+        say(f"report: {places[-1] / 'report.md'}")
     return 0

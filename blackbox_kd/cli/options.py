@@ -74,7 +74,11 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option("--run-dir", type=file, help="The run's folder; runs/NAME if left out."),
         click.option("--ledger", type=file, help="The ledger of paid replies; runs/ledger.sqlite if left out."),
-        click.option("--limit", type=click.IntRange(min=1), help="At most so many rows of each table."),
+        click.option(
+            "--limit",
+            type=click.IntRange(min=1),
+            help="At most so many rows of each table; a run works in trial/ then.",
+        ),
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
     ]
     for option in reversed(options):

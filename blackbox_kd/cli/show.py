@@ -1,6 +1,7 @@
 """The commands that only read: show, report, steps, schema, path."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,7 +25,7 @@ def show(run_dir: Path, table: str | None, count: int, as_json: bool) -> int:
         if as_json:
             print_json({"run": str(run_dir), "tables": tables, "dataset": dataset})
         else:
-            for entry in [*tables, *([{**dataset, "table": "dataset/"}] if dataset else [])]:
+            for entry in [*tables, *_list_configs(dataset)]:
                 earlier = "" if entry["current"] else "   of an earlier run"
                 say(f"{entry['rows']:>8,}  {entry['table']}{earlier}")
     else:
@@ -37,11 +38,25 @@ def show(run_dir: Path, table: str | None, count: int, as_json: bool) -> int:
     return 0
 
 
+def _list_configs(dataset: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The lines of a data set: one, or one for each of its configs."""
+    if dataset is None:
+        return []
+    configs = dataset.get("configs", [])
+    if len(configs) < 2:
+        return [{**dataset, "table": "dataset/"}]
+    return [{**config, "table": f"dataset/ {config['name']}", "current": dataset["current"]} for config in configs]
+
+
 def _run_folder(path: Path) -> Path:
     for candidate in (path, Path("runs") / path):
         if (candidate / "manifest.json").is_file():
             return candidate
-    here = sorted(p.parent.name for p in Path("runs").glob("*/manifest.json"))
+    root = Path("runs")
+    manifests = [
+        manifest for pattern in ("*", "*/trial", "*/until_*") for manifest in root.glob(f"{pattern}/manifest.json")
+    ]
+    here = sorted(manifest.parent.relative_to(root).as_posix() for manifest in manifests)
     raise UserError(f"{path}: not a run folder\n  runs here: {', '.join(here) or 'none'}\n  fix: name one of them")
 
 

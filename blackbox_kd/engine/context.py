@@ -71,7 +71,7 @@ class RunContext:
 
     async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:
         """See `sdk.context.Context.train`."""
-        from blackbox_kd.runs.dataset import left_out, write_dataset
+        from blackbox_kd.runs.dataset import left_out, write_rows
         from blackbox_kd.training import launch
         from blackbox_kd.weights import load, locate
 
@@ -82,9 +82,9 @@ class RunContext:
         version = len(shared.models.versions.get(model, [])) + 1
         work = shared.folder.path / "work"
         output = shared.folder.path / "models" / f"{model}@{version}"
-        dataset = shared.folder.path / "dataset"
+        dataset = work / f"train_{model}@{version}" / "dataset"
         try:
-            data = write_dataset(dataset, rows, method, written=written, say=notes.append)
+            data, _ = write_rows(dataset, rows, method, written=written, say=notes.append)
         except DataError as error:
             raise DataError(f"{self.step}: {error}") from error
         for text in notes:

@@ -3,7 +3,7 @@
 import gc
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,24 @@ from blackbox_kd.calls.batch.queue import Batches
 from blackbox_kd.calls.batch.store import Store
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
-from blackbox_kd.engine import loop, packages, pricing
+from blackbox_kd.engine import loop, packages, pricing, product
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import LoopStages, Stage, plan, plan_until
 from blackbox_kd.engine.progress import View
 from blackbox_kd.engine.sharding.shard import Shard, ShardPlan, ShardResult, finish_shard, plan_shards, sum_spent
 from blackbox_kd.engine.stage import StageRunner
 from blackbox_kd.engine.state import RunState
-from blackbox_kd.errors import Problem, RecipeError
+from blackbox_kd.errors import BlackboxError, Problem, RecipeError
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.recipe.checks import chain
-from blackbox_kd.recipe.load import write_recipe
 from blackbox_kd.recipe.spec import Recipe
-from blackbox_kd.runs import cards, dataset
+from blackbox_kd.runs import carried
 from blackbox_kd.runs.accounts import Account, refuse_failures
+from blackbox_kd.runs.delivery import Delivery
 from blackbox_kd.runs.folder import RunFolder, identity
 from blackbox_kd.runs.report import build
 from blackbox_kd.runs.stage_files import gather_losses
+from blackbox_kd.runs.workplace import Reach, Workplace, find_workplace
 from blackbox_kd.tables import sources
 from blackbox_kd.tables.stored import StoredTable
 
@@ -40,7 +41,7 @@ class RunOptions:
     """How a recipe is run.
 
     Args:
-        run_dir: the run folder; `runs/<name>` if left out.
+        run_dir: the run's folder; `runs/<name>` if left out, where a run with a limit works in `trial/`.
         ledger: the ledger's file; `runs/ledger.sqlite` if left out, so that all runs started here share it.
         limit: at most so many rows of each data table.
         until: name or position of the last step that is run.
@@ -68,16 +69,21 @@ class Run:
     def __init__(self, recipe: Recipe, options: RunOptions) -> None:
         self.recipe = recipe
         self.options = options
-        self.path = options.run_dir or Path("runs") / recipe.name
         self.accounts: list[Account] = []
         self.report: dict[str, Any] = {}
         self._steps = plan_until(recipe, options.until)
         self._program: list[Stage | LoopStages] = list(plan(recipe, self._steps))
         self._led = ShardPlan()
-        if options.shard is not None:
-            self.path = options.run_dir or options.shard.folder(self.path)
+        self._reach = Reach.of(self._steps, options.limit)
+        run = options.run_dir or Path("runs") / recipe.name
+        if options.shard is None:
+            self._place = find_workplace(run, self._reach, is_named=options.run_dir is not None, until=options.until)
+        else:
+            run = options.run_dir or options.shard.folder(run)
+            self._place = Workplace(run, run)
             self._led = plan_shards(recipe, self._program)
             self._program = [*self._led.stages]
+        self.path = self._place.path
         self._budget: Budget | None = None
         self._contamination: list[dict[str, Any]] = []
 
@@ -91,7 +97,7 @@ class Run:
         ledger_file = self.options.ledger or Path("runs") / "ledger.sqlite"
         with ExitStack() as stack:
             shard = self.options.shard
-            folder = stack.enter_context(RunFolder(self.path, numbered=shard is not None))
+            folder = stack.enter_context(self._open_folder())
             ledger = Ledger.open(ledger_file, run=folder.identity)
             stack.callback(ledger.close)
             limits = self._limits(ledger)
@@ -105,13 +111,7 @@ class Run:
                 retry_failed=self.options.retry_failed,
                 may_all_fail=self.recipe.head.max_failed_share >= 1,
             )
-            models = ModelPool(self.recipe, self.options.cache, self.options.env)
-            self._shared = RunState(self.recipe, folder, models, caller)
-            self._shared.on_event = self.options.view.training
-            self._shared.mistakes.on_mistake = self.stop
-            part = None if shard is None else (shard, self._led)
-            again = self.options.retry_failed
-            self._work = StageRunner(self._shared, self.accounts, self.options.view, shard=part, retry_failed=again)
+            models = self._prepare(folder, caller)
             status = "complete"
             try:
                 if await batches.take_up(lambda name: models.get(name) if name in self.recipe.models else None):
@@ -130,6 +130,33 @@ class Run:
                 await models.close()
                 self._write_report(caller, ledger, status)
         refuse_failures(self.accounts, self.recipe.head.max_failed_share, self.path)
+
+    def _open_folder(self) -> RunFolder:
+        place = self._place
+        folder = RunFolder(place.path, numbered=self.options.shard is not None, run=place.run, longer=place.longer)
+        if (there := Reach.told(place.path)) is not None:
+            there.note(folder.manifest)
+        if place.why:
+            self.options.view.say(place.why)
+        return folder
+
+    def _prepare(self, folder: RunFolder, caller: Caller) -> ModelPool:
+        """Makes what the steps of the run share, and what runs them."""
+        options = self.options
+        models = ModelPool(self.recipe, options.cache, options.env)
+        self._delivery = Delivery(folder, self.recipe, carried.format_options(options.limit, options.until))
+        self._shared = RunState(self.recipe, folder, models, caller)
+        self._shared.on_event = options.view.training
+        self._shared.mistakes.on_mistake = self.stop
+        part = None if options.shard is None else (options.shard, self._led)
+        again = options.retry_failed
+        self._work = StageRunner(self._shared, self.accounts, options.view, shard=part, retry_failed=again)
+        self._work.on_stage = self._reached
+        return models
+
+    def _reached(self, stage: Stage) -> None:
+        if self.options.shard is None:
+            Reach.of(stage.steps, self.options.limit).note(self._shared.folder.manifest)
 
     def _limits(self, ledger: Ledger) -> dict[str, Any]:
         """The recipe's budget, or a shard's share of what is left of it."""
@@ -154,12 +181,11 @@ class Run:
         return self._shared.asking > 0
 
     async def _run_all(self) -> None:
-        folder = self._shared.folder
         done = [stage for part in self._program for stage in (part.stages if isinstance(part, LoopStages) else [part])]
         packages.refuse_missing(self.recipe, [planned for stage in done for planned in stage.steps])
         pricing.refuse_unpriced(self.recipe, self._shared.models, [p for stage in done for p in stage.steps])
-        write_recipe(folder.path / "recipe.yaml", self.recipe)
         self._load_data()
+        self._delivery.write_recipe()
         self._check_loaded()
         self._contamination = self._check_overlap()
         with _seldom_collected(), self.options.view.showing(self.accounts, self._shared.caller):
@@ -168,10 +194,9 @@ class Run:
                     await loop.run(part, self._shared, self._work)
                 else:
                     await self._work.run(part)
-        last = self._work.last
-        if last is not None and not self._shared.trained and self.options.shard is None:
-            written, say = self.recipe.written.get(last, frozenset()), self.options.view.say
-            dataset.write_dataset(folder.path / "dataset", self._shared.tables[last], written=written, say=say)
+        if self.options.shard is None:
+            self._shared.folder.manifest["reached"] = self._reach.entry()
+            self._deliver(is_complete=True)
 
     def _load_data(self) -> None:
         read = {reference.value for planned in self._steps for reference in planned.references}
@@ -179,12 +204,16 @@ class Run:
             if self._work.last is None and not source.held_out:
                 self._work.last = name
             elif name not in read:
+                carried.keep(self.path, self.recipe, name)
                 continue
             lines = self._shared.folder.table_lines(f"00_{name}")
-            rows = sources.read(source, self.recipe.folder, self.options.limit)
+            rows = carried.read_and_keep(self.path, self.recipe, name, self.options.limit)
             for number, row in enumerate(sources.make_rows(rows, source.rename)):
                 lines.add(number, row.id, row)
-            self._shared.tables[name] = StoredTable(name, lines.path, *lines.finish())
+            table = StoredTable(name, lines.path, *lines.finish())
+            self._shared.tables[name] = table
+            self._shared.lineage.start(table)
+            self._shared.folder.note_names([table])
             self._work.written.append(lines.path.stem)
 
     def _check_loaded(self) -> None:
@@ -207,28 +236,37 @@ class Run:
         training = [table for name, table in tables.items() if not data[name].held_out]
         return contamination.refuse(held_out, training)
 
+    def _deliver(self, *, is_complete: bool) -> None:
+        shared = self._shared
+        tables = product.choose_tables(self.recipe, shared.lineage, shared.tables, shared.taught, shared.models)
+        say = self.options.view.say if not shared.taught else lambda text: None  # or else the training has said it
+        self._delivery.write_dataset(tables, shared.lineage, is_complete=is_complete, say=say)
+
     def _write_report(self, caller: Caller, ledger: Ledger, status: str) -> None:
-        folder = self._shared.folder
+        folder, shared = self._shared.folder, self._shared
+        if status != "complete" and shared.taught:
+            with suppress(BlackboxError, OSError):  # the run has ended already, and says why
+                self._deliver(is_complete=False)
         folder.save()
         gather_losses(folder.path, self._work.names)
         spent = ledger.spent(lost=True)
         bill = {**asdict(spent), "repeated": ledger.count_repeated()}
-        tables = self._shared.tables
+        tables = shared.tables
         shown = [tables[name] for name in dict.fromkeys([self._work.last, *self._work.asides]) if name in tables]
-        lists, models = self._shared.report, caller.summary()
         facts = build.Facts(
             self.recipe,
             status,
             self.accounts,
-            lists,
-            models,
+            shared.report,
+            caller.summary(),
             bill,
             self._contamination,
             [table for table in shown if len(table)],
             self._work.written,
+            self._delivery.summary(),
         )
         self.report = build.write(folder.path, facts)
-        cards.write(folder.path, self.recipe, self.report, self._shared.trained)
+        self._delivery.write_cards(self.report, shared.trained)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """How a stage is run: a segment streams its rows, a table step is skipped if nothing about it has changed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from blackbox_kd.engine.context import RunContext
@@ -16,8 +16,9 @@ from blackbox_kd.engine.window import find_window
 from blackbox_kd.errors import BlackboxError, DataError, MissingColumn, StepError, Stopped, UserError
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.runs.accounts import Account
+from blackbox_kd.runs.folder import Finished
 from blackbox_kd.runs.stage_files import StageFiles
-from blackbox_kd.schema import Table
+from blackbox_kd.schema import ModelRef, Table
 from blackbox_kd.tables.sampling import Drawn
 from blackbox_kd.tables.stored import StoredTable
 
@@ -37,6 +38,7 @@ class StageRunner:
         asides: tables of the steps that stand aside of the flow.
         names: names of the stages that were run.
         written: files of the tables that are this run's, without their ending.
+        on_stage: is told of each stage that has ended well.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class StageRunner:
         self.asides: list[str] = []
         self.names: list[str] = []
         self.written: list[str] = []
+        self.on_stage: Callable[[Stage], None] = lambda stage: None
         self._shared = shared
         self._accounts = accounts
         self._view = view
@@ -65,13 +68,21 @@ class StageRunner:
             if stage.kind == "row":
                 await self._segment(stage)
             else:
-                await self._table_step(stage)
+                await self._learn_from(stage)
         except Stopped:
             # Rows that waited for a call when a step's mistake stopped them may be heard of before it.
             if self._shared.mistakes.found is not None:
                 raise self._shared.mistakes.found from None
             raise
+        self.on_stage(stage)
         self._shared.folder.save()
+
+    async def _learn_from(self, stage: Stage) -> None:
+        """Runs a table step; a model that it trains has learnt from the table that it reads."""
+        trained, table = len(self._shared.trained), self._input(stage.first)
+        await self._table_step(stage, table)
+        if table is not None:
+            self._shared.taught.update({path.name: table for _, path in self._shared.trained[trained:]})
 
     def _input(self, planned: PlannedStep) -> StoredTable | None:
         if planned.step.merges is not None:
@@ -99,16 +110,15 @@ class StageRunner:
             window = find_window(stage.steps, self._shared.models)
             await Segment(stage.steps, books, self._shared, outputs.take, window).run(table)
         self._close(books)
-        self._publish(last, outputs.finish(_describe_steps(stage)))
+        self._publish(stage, outputs.finish(_describe_steps(stage)))
 
-    async def _table_step(self, stage: Stage) -> None:
-        planned = stage.steps[0]
-        table = self._input(planned)
+    async def _table_step(self, stage: Stage, table: StoredTable | None) -> None:
+        planned = stage.first
         fingerprint, *earlier = fingerprints(planned, table, self._shared)
         done = self._shared.folder.finished(stage.name, [fingerprint, *earlier])
-        if done is not None and not (self._retry_failed and done["account"]["failed"]):
-            done["fingerprint"] = fingerprint
-            await self._skip(planned, done)
+        if done is not None and not (self._retry_failed and done.entry["account"]["failed"]):
+            done.entry["fingerprint"] = fingerprint
+            await self._skip(stage, done)
             return
         book = Account(planned.label, round=planned.round)
         self._accounts.append(book)
@@ -127,7 +137,7 @@ class StageRunner:
         book.added = max(0, book.ended - book.rows_in)
         self._close([book])
         tables = outputs.finish(planned.label)
-        self._publish(planned, tables)
+        self._publish(stage, tables)
         folder = shared.folder
         folder.manifest["stages"][stage.name] = {
             "fingerprint": fingerprint,
@@ -141,31 +151,34 @@ class StageRunner:
     def _merged_rows(self, planned: PlannedStep) -> int:
         return sum(len(self._shared.tables[name]) for name in planned.merged)
 
-    async def _skip(self, planned: PlannedStep, done: dict[str, Any]) -> None:
+    async def _skip(self, stage: Stage, done: Finished) -> None:
         """Takes over what an earlier run of the same step wrote.
 
         Raises:
             UserError: somebody has changed a table since.
         """
-        shared, folder = self._shared, self._shared.folder
-        tables = [folder.stored(entry) for entry in done["tables"]]
+        shared, entry, tables = self._shared, done.entry, done.tables()
         for table in tables:
             if await asyncio.to_thread(table.has_changed):
-                raise UserError(_explain_change(planned, table))
-        self._accounts.append(Account.of(done["account"]))
-        for key, entries in done["report"].items():
+                raise UserError(_explain_change(stage.first, table))
+        self._accounts.append(Account.of(entry["account"]))
+        for key, entries in entry["report"].items():
             shared.report.setdefault(key, []).extend(entries)
-        for model, path in done["trained"]:
-            shared.models.add_version(model, folder.path / path)
-            shared.trained.append((model, folder.path / path))
-        self._publish(planned, tables)
-        self._view.say(f"{planned.label}: unchanged since the last run, taken from there")
+        for model, path in entry["trained"]:
+            shared.models.add_version(model, done.folder / path)
+            shared.trained.append((model, done.folder / path))
+        self._publish(stage, tables)
+        self._view.say(f"{stage.first.label}: unchanged since the last run, taken from there")
 
-    def _publish(self, planned: PlannedStep, tables: Sequence[StoredTable]) -> None:
+    def _publish(self, stage: Stage, tables: Sequence[StoredTable]) -> None:
+        shared = self._shared
+        taught = {ModelRef.parse(version).name: table for version, table in shared.taught.items()}
+        shared.lineage.add(stage.steps, self.last, shared.tables, taught, tables)
+        shared.folder.note_names(tables)
         for table in tables:
-            self._shared.tables[table.name] = table
+            shared.tables[table.name] = table
             self.written.append(table.path.stem)
-        if planned.step.aside:
+        if stage.first.step.aside:
             self.asides = [*(name for name in self.asides if name != tables[0].name), tables[0].name]
         else:
             self.last = tables[0].name

@@ -56,10 +56,18 @@ class RecipeFile(BaseModel):
     """A run ends with exit status 1 when a larger share of a step's rows failed."""
     plugins: list[str] = Field(default_factory=list)
     """Files with steps of your own, relative to the recipe; they run only with `--allow-code`."""
+    dataset: str | dict[str, str] | None = Field(default=None, examples=["TABLE"])
+    """What the data set holds: a table, or several by the names of the configs that they become. Left out, the table
+    that trained the model which the last `evaluate` is about; without training, what `format` wrote last."""
     steps: list[Any] = Field(
         min_length=1, examples=[[{"step": "generate", "model": "teacher", "prompt": "rationale/cot"}]]
     )
     """The chain."""
+
+    @property
+    def product(self) -> dict[str, str]:
+        """The tables of `dataset:` by the names of their configs."""
+        return {self.dataset: self.dataset} if isinstance(self.dataset, str) else self.dataset or {}
 
 
 class UntilMetric(BaseModel):

@@ -1,4 +1,4 @@
-"""What `show` and `steps` tell."""
+"""What `show` tells of a run."""
 
 import json
 from collections.abc import Iterator
@@ -34,30 +34,41 @@ def list_tables(run: Path) -> list[dict[str, Any]]:
 
 
 def find_dataset(run: Path) -> dict[str, Any] | None:
-    """The data set of a run, as `list_tables` describes tables; None if there is none."""
-    path, told = run / "dataset" / "train.jsonl", _report(run)
-    if not path.exists():
+    """The data set of a run, as `list_tables` describes tables, with its configs; None if there is none."""
+    path, told = run / "dataset", _read_object(run / "manifest.json").get("dataset")
+    current = bool(_report(run).get("dataset", True))
+    if told is not None and all((path / name).exists() for config in told["configs"] for name in config["files"]):
+        configs = [{name: config[name] for name in ("name", "table", "rows")} for config in told["configs"]]
+        rows = sum(config["rows"] for config in configs)
+        return {"path": str(path), "rows": rows, "current": current, "configs": configs}
+    if not (path / "train.jsonl").exists():
         return None
-    return {"path": str(path.parent), "rows": rows_in(path.parent), "current": bool(told.get("dataset", True))}
+    return {"path": str(path), "rows": rows_in(path), "current": current}
 
 
 def _report(run: Path) -> dict[str, Any]:
     """The report of the latest run in a folder; empty if it has not ended."""
+    return _read_object(run / "report.json")
+
+
+def _read_object(path: Path) -> dict[str, Any]:
     try:
-        told = json.loads((run / "report.json").read_text(encoding="utf-8"))
+        told = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}
 
 
 def read_rows(run: Path, table: str, count: int) -> list[dict[str, Any]]:
-    """The first rows of a table, named by its file or a part of it.
+    """The first rows of a table, by the name that the recipe gives it, its file, or a part of that.
 
     Raises:
         UserError: the run has no such table.
     """
     files = dict(_list_files(run))
-    name = table if table in files else next((name for name in reversed(files) if table in name), None)
+    named = _read_object(run / "manifest.json").get("tables", {}).get(table)
+    name = next((name for name in (table, named) if name in files), None)
+    name = name or next((name for name in reversed(files) if table in name), None)
     if name is None:
         fix = did_you_mean(table, list(files)) or "name one of them"
         raise UserError(f"{run} has no table {table!r}\n  tables: {', '.join(files)}\n  fix: {fix}")

@@ -1,6 +1,7 @@
 """The data card and the model cards, with the front matter that the Hub reads."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 from blackbox_kd.printable import escape_markdown, escape_text, quote_code
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import Recipe
+from blackbox_kd.runs.carried import INPUTS
 from blackbox_kd.runs.dataset import LEFT_OUT
 from blackbox_kd.runs.report.comparisons import name_measured
 from blackbox_kd.runs.report.format import format_interval, format_percent
@@ -23,12 +25,25 @@ NOT_TOLD = ("job", "step")
 """What a training's entry in the report holds and a card need not."""
 
 
-def write(folder: Path, recipe: Recipe, report: Mapping[str, Any], trained: list[tuple[str, Path]]) -> None:
-    """Writes `dataset/README.md` and a README for each trained model: for what this run made, not an earlier one."""
-    if report["dataset"]:
-        write_whole(folder / "dataset" / "README.md", data_card(recipe, report))
-        recipe_text = (folder / "recipe.yaml").read_text(encoding="utf-8")
-        write_whole(folder / "dataset" / "recipe.yaml", recipe_text)
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A data set that a run has just written.
+
+    Args:
+        configs: what the manifest holds of each of its tables.
+        steps: labels of the steps that the rows went through, rounds included.
+        models: models that wrote or judged them.
+        inputs: tables to start from whose rows stand beside the recipe.
+    """
+
+    configs: Sequence[Mapping[str, Any]]
+    steps: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+    inputs: Sequence[str] = ()
+
+
+def write_models(recipe: Recipe, report: Mapping[str, Any], trained: Iterable[tuple[str, Path]]) -> None:
+    """Writes a README for each trained model, and a link to its latest version."""
     for model, path in trained:
         if path.is_dir():
             write_whole(path / "README.md", model_card(recipe, report, model, path))
@@ -60,15 +75,15 @@ def _served_name(model: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
 
 
-def data_card(recipe: Recipe, report: Mapping[str, Any]) -> str:
+def data_card(recipe: Recipe, report: Mapping[str, Any], made: Made) -> str:
     """The card of the data set: what made it, from what, with which losses on the way."""
-    rows = report["dataset"]["rows"]
+    rows = sum(config["rows"] for config in made.configs)
     size = next((name for below, name in SIZES if rows < below), "n>1M")
     front = {
         "license": recipe.head.license or "other",
         "tags": ["synthetic", "blackbox-kd"],
         "size_categories": [size],
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}]}],
+        "configs": _configs(made),
     }
     lines = [f"# {recipe.name}", ""]
     lines += [escape_markdown(recipe.head.description.strip()), ""] if recipe.head.description.strip() else []
@@ -76,9 +91,10 @@ def data_card(recipe: Recipe, report: Mapping[str, Any]) -> str:
         f"{rows:,} rows made by [blackbox-kd](https://pypi.org/project/blackbox-kd/) with the recipe `recipe.yaml` "
         "beside this file.",
         "",
+        *_tables(made),
         "## Models that wrote or judged it",
         "",
-        *_models(recipe, report),
+        *_models(recipe, report, made),
         "",
         "The terms of these models may limit what the rows may be used for; read them before you publish.",
         "",
@@ -88,22 +104,50 @@ def data_card(recipe: Recipe, report: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for entry in report["funnel"]:
-        lost = [sum(entry[kind].values()) for kind in ("dropped", "failed")]
-        lines.append(f"| {entry['step']} | {entry['in']} | {entry['added']} | {entry['out']} | {lost[0]} | {lost[1]} |")
-    if lost := sum(report["dataset"]["left_out"].values()):
-        lines += ["", f"{lost:,} rows more are in `{LEFT_OUT}` alone, as nothing can be learnt from them."]
+        if entry["step"] in made.steps:
+            lost = [sum(entry[kind].values()) for kind in ("dropped", "failed")]
+            cells = [entry["step"], entry["in"], entry["added"], entry["out"], *lost]
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+    if left := sum(sum(config["left_out"].values()) for config in made.configs):
+        files = [name for config in made.configs for name in config["files"] if name.endswith(LEFT_OUT)]
+        lines += ["", f"{left:,} rows more are in `{'`, `'.join(files)}` alone, as nothing can be learnt from them."]
     for check in report["contamination"]:
         lines += ["", f"Overlap with held-out `{check['table']}`: {check['exact']} exact, {check['near']} near."]
     return _front(front) + "\n" + "\n".join(lines) + "\n"
 
 
-def _models(recipe: Recipe, report: Mapping[str, Any]) -> list[str]:
+def _configs(made: Made) -> list[dict[str, Any]]:
+    """The tables as the Hub's readers are told of them: by a name that changes with the content."""
+    found: list[dict[str, Any]] = [
+        {"config_name": config["name"], "data_files": [{"split": "train", "path": config["parquet"]}]}
+        for config in made.configs
+    ]
+    return [{**found[0], "default": True}, *found[1:]] if len(found) > 1 else found
+
+
+def _tables(made: Made) -> list[str]:
+    """What the rows are called in the run, and what stands beside them."""
+    lines: list[str] = []
+    if len(made.configs) > 1:
+        lines += ["| config | rows | table of the run |", "|---|---|---|"]
+        lines += [f"| `{c['name']}` | {c['rows']:,} | `{c['table']}` |" for c in made.configs] + [""]
+    elif not made.configs[0]["table"].startswith("#"):
+        lines += [f"They are the table `{made.configs[0]['table']}` of its run.", ""]
+    if made.inputs:
+        names = ", ".join(f"`{name}`" for name in made.inputs)
+        lines += [
+            f"`{INPUTS}/` has the rows that the recipe starts from ({names}), those of exams included. They are no "
+            "part of the data set: take the folder out before you publish what is not yours to publish.",
+            "",
+        ]
+    return lines
+
+
+def _models(recipe: Recipe, report: Mapping[str, Any], made: Made) -> list[str]:
     seen = {ModelRef.parse(entry["name"]).name: entry.get("served", []) for entry in report["models"]}
-    steps = [planned for planned in recipe.steps if not planned.step.aside]
-    asked = {name for planned in steps for name in planned.list_models()}
     lines = []
     for name, config in recipe.models.items():
-        if name not in asked:
+        if name not in made.models:
             continue
         served = [_served_name(model) for model in seen.get(name, []) if model != config.model]
         also = f" (the server said {', '.join(map(quote_code, served))})" if served else ""

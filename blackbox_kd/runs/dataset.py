@@ -1,6 +1,8 @@
 """The data set that a run leaves: TRL's columns, as JSON lines and Parquet."""
 
+import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import ExitStack
@@ -10,10 +12,12 @@ from typing import Any
 
 from blackbox_kd import json_text
 from blackbox_kd.errors import DataError
-from blackbox_kd.privacy import open_anew
+from blackbox_kd.privacy import link_or_copy, open_anew
+from blackbox_kd.runs.parquet import join_kinds, write_parquet
 from blackbox_kd.schema import Row
 from blackbox_kd.tables import conversion, formats
 from blackbox_kd.tables.sources import PEEK
+from blackbox_kd.tables.stored import StoredTable
 from blackbox_kd.tables.turns import Notes
 
 LEFT_OUT = "left_out.jsonl"
@@ -21,8 +25,48 @@ LEFT_OUT = "left_out.jsonl"
 TRL_COLUMNS = ("prompt", "completion", "chosen", "rejected", "messages")
 HELD_BACK = {"input_ids", "labels", "seq_lengths", "image", "images", "tools", "chat_template_kwargs", "text"}
 """Names that TRL gives a meaning of its own (trl 1.16, SFTTrainer): columns called so do not stand beside its own."""
-BATCH = 1000
-INT64 = range(-(2**63), 2**63)
+ONLY = "train"
+"""What the files of a data set of one table are called; of several, each table has files of its own name."""
+HASHED = re.compile(r"(.+)-[0-9a-f]{8}\.parquet")
+"""Files that are named by their content, too: what `datasets` has cached of a folder it knows by the card alone."""
+
+
+def write_tables(
+    folder: Path,
+    tables: Mapping[str, StoredTable],
+    written: Mapping[str, Set[str]],
+    say: Callable[[str], None] = lambda text: None,
+) -> list[dict[str, Any]]:
+    """Writes a data set of one or several tables; returns what the manifest holds of each.
+
+    Args:
+        folder: of the data set.
+        tables: by the name of the config that each becomes.
+        written: columns that steps have written, by the name of the table.
+        say: is told what a user should know of the rows.
+    """
+    found = []
+    for name, table in tables.items():
+        stem, of_steps = ONLY if len(tables) == 1 else name, written.get(table.name, frozenset())
+        path = write_dataset(folder, table, name=stem, written=of_steps, say=say).with_suffix(".parquet")
+        with path.open("rb") as file:
+            sha = hashlib.file_digest(file, "sha256").hexdigest()
+        hashed = f"{stem}-{sha[:8]}.parquet"
+        link_or_copy(path, folder / hashed)
+        lost = left_out(folder, stem)
+        files = [f"{stem}.jsonl", path.name, hashed, *([_name_left_out(folder, stem).name] if lost else [])]
+        entry = {"name": name, "table": table.name, "source": table.sha256, "rows": rows_in(folder, stem)}
+        found.append({**entry, "left_out": dict(lost), "parquet": hashed, "sha256": sha, "files": files})
+    return found
+
+
+def remove_stale(folder: Path, before: Iterable[str], now: Iterable[str]) -> None:
+    """Removes the files that an earlier data set of the folder had, and those that are named by another content."""
+    now = set(now)
+    tables = {name.removesuffix(".jsonl") for name in now}
+    named = [(match[1], match[0]) for path in folder.iterdir() if (match := HASHED.fullmatch(path.name))]
+    for name in {*before, *(file for table, file in named if table in tables)} - now:
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_dataset(
@@ -30,10 +74,29 @@ def write_dataset(
     rows: Iterable[Row],
     method: str | None = None,
     *,
+    name: str = ONLY,
     written: Set[str] = frozenset(),
     say: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Writes `train.jsonl` and `train.parquet`; returns the path of the first.
+
+    Arguments and errors as of `write_rows`.
+    """
+    target, kinds = write_rows(folder, rows, method, name=name, written=written, say=say)
+    write_parquet(target, target.with_suffix(".parquet"), kinds)
+    return target
+
+
+def write_rows(
+    folder: Path,
+    rows: Iterable[Row],
+    method: str | None = None,
+    *,
+    name: str = ONLY,
+    written: Set[str] = frozenset(),
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[Path, dict[str, str]]:
+    """Writes the JSON lines of a data set; returns their path, and the Parquet kind of each column.
 
     Rows of a known shape get TRL's columns; columns beside TRL's stay when their values are plain. Those from which
     nothing can be learnt go to `left_out.jsonl`, each with its reason. Rows of no known shape stay as they are.
@@ -42,6 +105,7 @@ def write_dataset(
         folder: of the data set.
         rows: N rows of one shape.
         method: how a model is about to be trained on them, such as `sft`; None if none is.
+        name: what the file is called, without its ending.
         written: columns that steps have written; what is said of other rows is said by whoever made them.
         say: is told what a user should know: rows that are left out, parts of rows and columns that are not used.
 
@@ -52,8 +116,8 @@ def write_dataset(
     first = list(islice(iterator, PEEK))
     seen = _Seen(_shape(first, method), written)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target = folder / "train.jsonl"
-    part, refused = folder / "train.jsonl.part", folder / f"{LEFT_OUT}.part"
+    target, left = folder / f"{name}.jsonl", _name_left_out(folder, name)
+    part, refused = (path.with_name(f"{path.name}.part") for path in (target, left))
     with ExitStack() as files:
         kept = files.enter_context(open_anew(part))
         lost = files.enter_context(open_anew(refused))
@@ -63,15 +127,14 @@ def write_dataset(
             except DataError as error:
                 lost.write(_line({"id": row.id, "reason": str(error), "row": row}))
     part.replace(target)
-    refused.replace(folder / LEFT_OUT)
-    if not (folder / LEFT_OUT).stat().st_size:
-        (folder / LEFT_OUT).unlink()
+    refused.replace(left)
+    if not left.stat().st_size:
+        left.unlink()
     if method is not None and not seen.kinds:
         raise _nothing_to_learn(folder)
-    _write_parquet(target, folder / "train.parquet", seen.kinds)
-    for line in seen.describe(folder):
+    for line in seen.describe(left_out(folder, name), rows_in(folder, name)):
         say(line)
-    return target
+    return target, seen.kinds
 
 
 class _Seen:
@@ -102,7 +165,7 @@ class _Seen:
         self._columns |= dict.fromkeys(name for name, value in row.items() if value not in (None, ""))
         made = dict(row) if self._shape is None else self._as_messages(row, self._shape)
         for name, value in made.items():
-            self.kinds[name] = _join(self.kinds.get(name), value)
+            self.kinds[name] = join_kinds(self.kinds.get(name), value)
         return made
 
     def _as_messages(self, row: Row, shape: str) -> dict[str, Any]:
@@ -114,10 +177,9 @@ class _Seen:
         not_beside = {*HELD_BACK, *TRL_COLUMNS, *made}
         return made | {name: value for name, value in row.items() if _is_plain(value) and name not in not_beside}
 
-    def describe(self, folder: Path) -> list[str]:
+    def describe(self, lost: Counter[str], kept: int) -> list[str]:
         """What a user should know of the rows, once they are written."""
-        lost = left_out(folder)
-        total = rows_in(folder) + lost.total()
+        total = kept + lost.total()
         counts = [(f"left out: {reason}", count) for reason, count in lost.most_common()]
         told = [f"{count:,} of {total:,} rows: {what}" for what, count in counts + self._notes.most_common()]
         if self._shape is None or self._written:
@@ -128,17 +190,22 @@ class _Seen:
         return told + ([f"columns that are not used: {', '.join(unused)}"] if unused else [])
 
 
-def left_out(folder: Path) -> Counter[str]:
+def _name_left_out(folder: Path, name: str) -> Path:
+    return folder / (LEFT_OUT if name == ONLY else f"{name}.{LEFT_OUT}")
+
+
+def left_out(folder: Path, name: str = ONLY) -> Counter[str]:
     """How many rows a data set lacks because nothing can be learnt from them, by reason."""
-    if not (folder / LEFT_OUT).exists():
+    path = _name_left_out(folder, name)
+    if not path.exists():
         return Counter()
-    with (folder / LEFT_OUT).open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8") as file:
         return Counter(json.loads(line)["reason"] for line in file)
 
 
-def rows_in(folder: Path) -> int:
+def rows_in(folder: Path, name: str = ONLY) -> int:
     """How many rows a data set has."""
-    with (folder / "train.jsonl").open("rb") as file:
+    with (folder / f"{name}.jsonl").open("rb") as file:
         return sum(1 for _ in file)
 
 
@@ -175,59 +242,3 @@ def _line(value: Mapping[str, Any]) -> bytes:
 
 def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, str | int | float | bool)
-
-
-def _join(kind: str | None, value: object) -> str:
-    """The Parquet kind that holds all values of a column so far: mixed columns become text."""
-    if value is None:
-        return kind or "null"
-    if isinstance(value, list) and all(map(_is_message, value)):
-        new = "messages"
-    elif isinstance(value, int) and value not in INT64:
-        new = "str"
-    else:
-        new = {bool: "bool", int: "int", float: "float", str: "str"}.get(type(value), "json")
-    if kind in (None, "null", new):
-        return new
-    return "float" if {kind, new} == {"int", "float"} else "json" if "json" in (kind, new) else "str"
-
-
-def _is_message(item: object) -> bool:
-    return (
-        isinstance(item, Mapping)
-        and set(item) == {"role", "content"}
-        and all(isinstance(text, str) for text in item.values())
-    )
-
-
-def _write_parquet(source: Path, target: Path, kinds: dict[str, str]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    message = pa.struct([("role", pa.string()), ("content", pa.string())])
-    types = {
-        "bool": pa.bool_(),
-        "int": pa.int64(),
-        "float": pa.float64(),
-        "messages": pa.list_(message),
-    }
-    schema = pa.schema([(name, types.get(kind, pa.string())) for name, kind in kinds.items()])
-    part = target.with_suffix(".part")
-    with open_anew(part) as out, pq.ParquetWriter(out, schema) as writer, source.open(encoding="utf-8") as file:
-        while batch := [json.loads(line) for line in islice(file, BATCH)]:
-            columns = [_as_kind([row.get(name) for row in batch], kind) for name, kind in kinds.items()]
-            arrays = [pa.array(cells, kind) for cells, kind in zip(columns, schema.types, strict=True)]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-    part.replace(target)
-
-
-def _as_kind(values: list[Any], kind: str) -> list[Any]:
-    """The values of a column as its Parquet kind holds them."""
-    if kind == "float":
-        return [None if value is None else float(value) for value in values]
-    if kind == "json":
-        return [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
-    if kind == "str":
-        texts = (str, type(None))
-        return [value if isinstance(value, texts) else json.dumps(value, ensure_ascii=False) for value in values]
-    return values

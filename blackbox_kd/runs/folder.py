@@ -2,9 +2,11 @@
 
 import json
 import os
-from collections.abc import Container
+from collections.abc import Container, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from blackbox_kd import __version__
 from blackbox_kd.errors import UserError
@@ -12,6 +14,8 @@ from blackbox_kd.privacy import open_shared, write_whole
 from blackbox_kd.tables.ordered_writer import OrderedLines
 from blackbox_kd.tables.stored import StoredTable
 
+FOLDERS = ("work", "tables", "models")
+"""Of a run folder; the first one has its lock."""
 IDENTITY = Path("work") / "run"
 """File of a run folder that holds its name in the ledger."""
 
@@ -25,85 +29,74 @@ def identity(path: Path) -> str:
     return kept or str(path.resolve())
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A stage that has finished before.
+
+    Args:
+        entry: what the manifest says of it.
+        folder: the run folder whose files it names.
+    """
+
+    entry: dict[str, Any]
+    folder: Path
+
+    def tables(self) -> list[StoredTable]:
+        """What it wrote."""
+        return [StoredTable(e["name"], self.folder / e["path"], e["rows"], e["sha256"]) for e in self.entry["tables"]]
+
+
 class RunFolder:
     """One run's folder, held by one process at a time.
 
     Args:
         path: the folder.
         numbered: whether its files say which input rows their lines come from, see `OrderedLines`.
+        run: the folder of the run that works in this one: it has one name in the ledger wherever it works, and it is
+            held, too, as two processes with one budget would both take all that is left of it.
+        longer: the folder of a longer run, whose finished stages count and where nothing is written.
 
     Raises:
         UserError: the folder cannot be written, leads elsewhere, or another process runs in it.
     """
 
-    def __init__(self, path: Path, numbered: bool = False) -> None:
+    def __init__(
+        self, path: Path, numbered: bool = False, *, run: Path | None = None, longer: Path | None = None
+    ) -> None:
         self.path = path
         self._numbered = numbered
-        self._refuse_links()
-        try:
-            for folder in (path, path / "tables", path / "models", path / "work"):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = open_shared(path / "work" / "lock")
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {error}\n  fix: --run-dir names another folder") from error
-        self._take_lock()
-        self.identity = identity(path)
-        if not (path / IDENTITY).exists():
-            write_whole(path / IDENTITY, self.identity + "\n")
-        self.manifest: dict[str, Any] = self._read_manifest()
-
-    def _refuse_links(self) -> None:
-        """A folder that came with a stranger's recipe must not lead what the run writes elsewhere.
-
-        Links within it are fine, and shards may lie anywhere: they are only read.
-        """
-        inside = [Path(at) / name for at, folders, files in os.walk(self.path) for name in (*folders, *files)]
-        shards, home = self.path / "shards", self.path.resolve()
-        for path in [self.path, *(path for path in inside if not path.is_relative_to(shards))]:
-            if path.is_symlink() and (path == self.path or not path.resolve().is_relative_to(home)):
-                message = f"{path} is a link to {path.resolve()}, and a run writes into its own folder only"
-                raise UserError(f"{message}\n  fix: remove the link, or give --run-dir the folder itself")
-
-    def _take_lock(self) -> None:
-        try:
-            import fcntl
-        except ImportError:  # not a POSIX system: the lock is a courtesy there
-            return
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            message = f"{self.path}: another process runs in this folder\n  fix: wait for it, or use --run-dir"
-            raise UserError(message) from error
-
-    def _read_manifest(self) -> dict[str, Any]:
-        file = self.path / "manifest.json"
-        fresh: dict[str, Any] = {"blackbox_kd": __version__, "stages": {}}
-        if not file.exists():
-            return fresh
-        try:
-            manifest: Any = json.loads(file.read_text())
-        except ValueError:
-            return fresh
-        # What an earlier version has finished counts: fingerprints say whether this one would write the same.
-        return {**fresh, **manifest, "blackbox_kd": __version__} if isinstance(manifest, dict) else fresh
+        self._longer = longer
+        run = path if run is None else run
+        with ExitStack() as stack:
+            for place in dict.fromkeys((run, path)):
+                _refuse_links(place)
+                stack.callback(_lock(place, FOLDERS if place == path else FOLDERS[:1]).close)
+            self._locks = stack.pop_all()
+        self.identity = identity(run)
+        for place in (run, path):
+            if not (place / IDENTITY).exists():
+                write_whole(place / IDENTITY, self.identity + "\n")
+        self.manifest: dict[str, Any] = _read_manifest(path)
 
     def save(self) -> None:
         """Writes the manifest; a kill leaves the old one or the new one."""
         write_whole(self.path / "manifest.json", json.dumps(self.manifest, indent=1, ensure_ascii=False))
 
-    def finished(self, stage: str, fingerprints: Container[str]) -> dict[str, Any] | None:
-        """What the manifest says of a stage, if it finished with one of the fingerprints and its files are there."""
-        entry: dict[str, Any] | None = self.manifest["stages"].get(stage)
-        if entry is None or entry["fingerprint"] not in fingerprints:
-            return None
-        files = [*(table["path"] for table in entry["tables"]), *entry.get("files", [])]
-        return entry if all(self._has(file) for file in files) else None
+    def finished(self, stage: str, fingerprints: Container[str]) -> Finished | None:
+        """A stage that finished with one of the fingerprints, and whose files are there."""
+        manifests = [(self.path, self.manifest)]
+        manifests += [(self._longer, _read_manifest(self._longer))] if self._longer is not None else []
+        for folder, manifest in manifests:
+            entry = manifest["stages"].get(stage)
+            if entry is not None and entry["fingerprint"] in fingerprints:
+                files = [*(table["path"] for table in entry["tables"]), *entry.get("files", [])]
+                if all(_has(folder, file) for file in files):
+                    return Finished(entry, folder)
+        return None
 
-    def _has(self, file: str) -> bool:
-        """Whether the folder has a file, and has it inside."""
-        path = self.path / file
-        return path.exists() and path.resolve().is_relative_to(self.path.resolve())
+    def owns(self, path: Path) -> bool:
+        """Whether a file is this run's own, not one of a longer run that was taken over."""
+        return path.is_relative_to(self.path)
 
     def table_lines(self, stage: str) -> OrderedLines:
         """Where a stage writes a table."""
@@ -113,21 +106,73 @@ class RunFolder:
         """Where a stage writes its `dropped` or `failed` rows: by stage, so that a skipped stage keeps its own."""
         return OrderedLines(self.path / "work" / f"{stage}.{kind}.jsonl", self._numbered)
 
-    def stored(self, entry: dict[str, Any]) -> StoredTable:
-        """A table that the manifest describes."""
-        return StoredTable(entry["name"], self.path / entry["path"], entry["rows"], entry["sha256"])
-
     def described(self, table: StoredTable) -> dict[str, Any]:
         """What the manifest keeps of a table."""
         path = str(table.path.relative_to(self.path))
         return {"name": table.name, "path": path, "rows": table.rows, "sha256": table.sha256}
 
+    def note_names(self, tables: Iterable[StoredTable]) -> None:
+        """Keeps which file holds a table that has a name: the last one that was written under it."""
+        known = self.manifest.setdefault("tables", {})
+        known.update({t.name: t.path.stem for t in tables if not t.name.startswith("#") and self.owns(t.path)})
+
     def close(self) -> None:
         """Lets another process use the folder."""
-        self._lock.close()
+        self._locks.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _refuse_links(run: Path) -> None:
+    """A folder that came with a stranger's recipe must not lead what the run writes elsewhere.
+
+    Links within it are fine, and shards may lie anywhere: they are only read.
+    """
+    inside = [Path(at) / name for at, folders, files in os.walk(run) for name in (*folders, *files)]
+    shards, home = run / "shards", run.resolve()
+    for path in [run, *(path for path in inside if not path.is_relative_to(shards))]:
+        if path.is_symlink() and (path == run or not path.resolve().is_relative_to(home)):
+            message = f"{path} is a link to {path.resolve()}, and a run writes into its own folder only"
+            raise UserError(f"{message}\n  fix: remove the link, or give --run-dir the folder itself")
+
+
+def _lock(run: Path, folders: Sequence[str]) -> BinaryIO:
+    """The lock of a run folder, which has these folders then; whoever closes it gives the folder free."""
+    try:
+        for folder in (run, *(run / name for name in folders)):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = open_shared(run / "work" / "lock")
+    except OSError as error:
+        raise UserError(f"{run}: cannot be written: {error}\n  fix: --run-dir names another folder") from error
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system: the lock is a courtesy there
+        return lock
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        message = f"{run}: another process runs in this folder\n  fix: wait for it, or use --run-dir"
+        raise UserError(message) from error
+    return lock
+
+
+def _read_manifest(run: Path) -> dict[str, Any]:
+    """What a run folder says of itself."""
+    fresh: dict[str, Any] = {"blackbox_kd": __version__, "stages": {}}
+    try:
+        manifest: Any = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return fresh
+    # What an earlier version has finished counts: fingerprints say whether this one would write the same.
+    return {**fresh, **manifest, "blackbox_kd": __version__} if isinstance(manifest, dict) else fresh
+
+
+def _has(run: Path, file: str) -> bool:
+    """Whether a folder has a file, and has it inside."""
+    path = run / file
+    return path.exists() and path.resolve().is_relative_to(run.resolve())

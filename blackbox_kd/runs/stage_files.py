@@ -7,8 +7,17 @@ from blackbox_kd.errors import StepError
 from blackbox_kd.privacy import open_anew
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.schema import Dropped, Outcome, Row
-from blackbox_kd.tables.ordered_writer import OrderedLines
 from blackbox_kd.tables.stored import StoredTable
+
+
+def name_table_file(stage: str, name: str) -> str:
+    """What the file of a table is called, without its ending: by its stage, and by its own name if it has one.
+
+    Args:
+        stage: name of the stage.
+        name: of the table; `#3` is no name.
+    """
+    return stage if name.startswith("#") else f"{stage}_{name}"
 
 
 class StageFiles:
@@ -16,10 +25,7 @@ class StageFiles:
 
     def __init__(self, folder: RunFolder, stage: str, names: list[str]) -> None:
         self.names = names
-        self._tables: dict[str, OrderedLines] = {}
-        for name in names:
-            suffix = f"_{name}" if len(names) > 1 else ""
-            self._tables[name] = folder.table_lines(f"{stage}{suffix}")
+        self._tables = {name: folder.table_lines(name_table_file(stage, name)) for name in names}
         self._losses = {kind: folder.loss_lines(stage, kind) for kind in ("dropped", "failed")}
 
     def take(self, number: int, label: str, outcome: Outcome, name: str | None = None) -> None:

@@ -97,6 +97,8 @@ class Prompt:
 
     Attributes:
         source: the text of the template and of all that it includes.
+        text: that of the template alone.
+        included: the text of each template that it includes, imports or extends, by the name that it calls it.
 
     Raises:
         UserError: the template cannot be read or compiled; the message has the file and the line.
@@ -107,13 +109,14 @@ class Prompt:
         self.path = path
         self._shown = from_here(path)
         self._environment = environment([path.parent, *folders])
+        self.included: dict[str, str] = {}
         try:
             if path.stat().st_size > MOST_BYTES:
                 raise UserError(f"{self._shown}: a template of more than {MOST_BYTES // 2**20} MB is not read")
-            text = path.read_text(encoding="utf-8")
-            self._template = self._environment.from_string(text)
+            self.text = path.read_text(encoding="utf-8")
+            self._template = self._environment.from_string(self.text)
             self._template.globals = dict(self._template.globals)  # a plain one: it is copied for each row
-            self._sources = list(self._read_all(text))
+            self._sources = list(self._read_all(self.text))
         except jinja2.TemplateError as error:
             raise UserError(_located(error, path)) from error
         except (OSError, UnicodeDecodeError, RecursionError, SyntaxError, MemoryError) as error:
@@ -138,7 +141,8 @@ class Prompt:
                     if _is_required(name, tree):
                         raise
                 else:
-                    waiting.append(Path(str(found.filename)).read_text(encoding="utf-8"))
+                    self.included[name] = Path(str(found.filename)).read_text(encoding="utf-8")
+                    waiting.append(self.included[name])
 
     def variables(self) -> frozenset[str]:
         """Names that the template, and what it includes, needs from outside.

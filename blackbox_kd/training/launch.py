@@ -82,9 +82,10 @@ async def run_training(method: str, job: Path, on_event: Callable[[Mapping[str, 
         log = job.with_suffix(".log")
         with open_anew(log) as file:
             file.write(("\n".join(messages) + "\n").encode())
+        data = Path(json.loads(job.read_text())["data"])
         raise StepError(
-            f"train ({method}): the training process ended with status {process.returncode}; the rows are in "
-            f"dataset/, a later run goes on from its last checkpoint\n  last messages:\n    " + "\n    ".join(messages)
+            f"train ({method}): the training process ended with status {process.returncode}; the rows are in {data}, "
+            f"a later run goes on from its last checkpoint\n  last messages:\n    " + "\n    ".join(messages)
         )
     output = Path(json.loads(job.read_text())["output"])
     result: dict[str, Any] = json.loads((output / "training.json").read_text())

@@ -50,7 +50,25 @@ def stages(folder: Path) -> dict[str, dict[str, Any]]:
 
 def rows(folder: Path) -> dict[str, list[bytes]]:
     files = [*(folder / "run" / "tables").glob("*.jsonl"), *(folder / "run").glob("*.jsonl")]
-    return {file.name: file.read_bytes().splitlines() for file in [*files, folder / "run" / "dataset" / "train.jsonl"]}
+    return {file.name: file.read_bytes().splitlines() for file in files}
+
+
+def assert_same_rows(before: Path, folder: Path) -> None:
+    """All files hold what they held; what a step has written anew under a table's name holds what the old file did."""
+    old, new = rows(before), rows(folder)
+    assert {name: new[name] for name in old} == old
+    for name in new.keys() - old.keys():
+        [unnamed] = [other for other in old if name.startswith(f"{other.removesuffix('.jsonl')}_")]
+        assert new[name] == old[unnamed]
+
+
+def assert_data_set_trained_the_student(folder: Path) -> None:
+    """The data set is what trained the version that the loop restored, also where the last training wrote another."""
+    [loop] = report(folder)["loops"]
+    assert (loop["restored"], loop["best_round"]) == ("student@3", 1)
+    taught = rows(folder)["17_round1_03_mix.jsonl"]
+    written = (folder / "run" / "dataset" / "train.jsonl").read_bytes().splitlines()
+    assert [json.loads(line)["id"] for line in written] == [json.loads(line)["id"] for line in taught]
 
 
 def bytes_of_models(folder: Path) -> dict[str, bytes]:
@@ -81,7 +99,8 @@ def calls(folder: Path) -> dict[str, tuple[int, int]]:
 def assert_nothing_changed(before: Path, folder: Path) -> None:
     """What a resumed run leaves as it was."""
     assert report(folder)["status"] == report(before)["status"] == "complete"
-    assert rows(folder) == rows(before)
+    assert_same_rows(before, folder)
+    assert_data_set_trained_the_student(folder)
     assert bytes_of_models(folder) == bytes_of_models(before)
     for told in (trainings, evidence, balances):
         assert len(told(before)) > 0

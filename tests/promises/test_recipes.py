@@ -7,6 +7,7 @@ Tables of the Hub become small files of the same columns.
 import asyncio
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,13 @@ RECIPES = sorted(find_bundled("recipes").glob("*.yaml"))
 PROMPTS = sorted(find_bundled("prompts").glob("**/*.jinja"))
 ENV = {"OPENAI_API_KEY": "sk-of-nobody"}
 MODELINE = r"# yaml-language-server: \$schema=\S*recipe\.schema\.json"
+WRONG = "The answer is 0."
 SCRIPT = (
     "{% if instruction is defined %}{{ instruction }}{% endif %}\n"
-    "{% if reference is defined %}The answer is {{ reference }}.{% endif %}"
+    "{% if reference is defined %}"
+    "{% if ' 2 ' in instruction %}" + WRONG + "{% else %}The answer is {{ reference }}.{% endif %}{% endif %}"
 )
+"""Right, but for one row in three."""
 SCRIPTS = {
     "your score in square brackets": "Every step follows.\n[5]",
     "Answer 2: NUMBER": "The first is longer.\nAnswer 1: 8\nAnswer 2: 3",
@@ -52,6 +56,21 @@ HUB = {
     "HuggingFaceH4/instruction-dataset": lambda n: {"prompt": f"Name {n} trees of the north.", "completion": "Oak."},
 }
 """A row of each data set of the Hub that a recipe reads, with the columns that it has there."""
+
+
+WRITERS = {
+    "adversarial_loop": {"teacher", "student"},
+    "cot_rationales": {"teacher"},
+    "iterative_refinement": {"teacher", "student"},
+    "many_teachers": {"first", "second"},
+    "mentor": {"teacher", "mentor"},
+    "mistake_feedback": {"student", "first", "second", "third"},
+    "preference_pairs": {"teacher", "student"},
+    "quickstart": {"teacher"},
+    "rationales_only": {"teacher"},
+    "self_taught": {"student"},
+}
+"""Who wrote or judged the rows of a recipe's data set, as its description says."""
 
 
 def name_of(path: Path) -> str:
@@ -159,6 +178,27 @@ def test_three_rows_of_a_recipe_run_to_the_end(path: Path, tmp_path: Path) -> No
     assert bool(measured) == ("evaluate" in steps)
     assert bool(job.report["comparisons"]) == ("evaluate" in steps and recipe.name != "adversarial_loop")
     assert [loop["most"] for loop in job.report.get("loops", [])] == [2] * len(recipe.loops)
+    assert_data_set_is_what_the_card_says(recipe, job.path)
+
+
+def assert_data_set_is_what_the_card_says(recipe: Recipe, run: Path) -> None:
+    """Its rows are those that the student learnt from: accepted by the recipe's own checks, and none a control's."""
+    [config] = json.loads((run / "manifest.json").read_text())["dataset"]["configs"]
+    pairs = list(pairwise(recipe.steps))
+    learnt = [p for p, after in pairs if after.step.name == "train" and getattr(after.config, "model", "") == "student"]
+    assert config["table"] in {p.config.output or p.unnamed for p in learnt or recipe.steps[-1:]}
+    rows = rows_of(run / "dataset/train.jsonl")
+    if recipe.name != "self_taught":  # what its tiny student writes is never right, and was let pass
+        assert all(row["correct"] for row in rows if "correct" in row)
+    if "correct" in rows[0] and recipe.name != "self_taught":
+        assert all(WRONG not in turn["content"] for row in rows for turn in row["completion"])
+        assert any(WRONG in line for line in (run / "dropped.jsonl").read_text().splitlines()), "there were wrong ones"
+    card = (run / "dataset/README.md").read_text()
+    assert f"{recipe.head.description}\n\n{len(rows):,} rows made by" in card
+    writers = set(re.findall(r"^- `(\w+)`: ", card, flags=re.M))
+    loops = json.loads((run / "report.json").read_text()).get("loops", [])
+    is_first = any(loop.get("best_round") == 0 for loop in loops)  # what was taught before the loop was the best
+    assert writers == ({"teacher"} if is_first else WRITERS[recipe.name])
 
 
 @pytest.mark.parametrize("path", PROMPTS, ids=lambda path: path.relative_to(find_bundled("prompts")).as_posix())

@@ -25,7 +25,10 @@ def test_the_data_card_is_read_by_the_hubs_reader(folder: Path) -> None:
     assert card.data.license == "apache-2.0"
     assert card.data.size_categories == ["n<1K"]
     assert card.data.tags == ["synthetic", "blackbox-kd"]
-    assert card.data.to_dict()["configs"][0]["data_files"] == [{"split": "train", "path": "train.parquet"}]
+    [config] = card.data.to_dict()["configs"]
+    [file] = config["data_files"]
+    assert (config["config_name"], file["split"]) == ("default", "train")
+    assert (folder / "dataset" / file["path"]).samefile(folder / "dataset" / "train.parquet")
 
 
 def test_the_data_card_tells_who_wrote_the_rows_and_how_many_were_lost(folder: Path) -> None:

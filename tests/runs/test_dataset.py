@@ -1,6 +1,8 @@
 """The data set of a run: TRL's columns, what a column of mixed values becomes, and rows that teach nothing."""
 
 import json
+import os
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.errors import DataError
+from blackbox_kd.privacy import link_or_copy
 from blackbox_kd.runs import dataset
 from tests.support.fakes import rows
 
@@ -167,3 +170,19 @@ def test_a_completion_that_is_json_is_text_all_the_same(tmp_path: Path) -> None:
     say = json.dumps([{"role": "user", "content": "a"}])
     [row] = written(tmp_path, {"prompt": "Write JSON.", "completion": say}, method="sft")
     assert row["completion"] == [{"role": "assistant", "content": say}]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["a link", "own_ a copy where there are no links"])
+def test_a_file_stands_at_a_second_place_and_replaces_what_was_there(tmp_path: Path, elsewhere: bool) -> None:
+    source = (Path(tempfile.mkdtemp(dir="/dev/shm")) if elsewhere else tmp_path) / "source"
+    if elsewhere and source.parent.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is one file system")
+    source.write_text("new")
+    (tmp_path / "kept").write_text("old")
+    os.link(tmp_path / "kept", tmp_path / "target")
+    for _ in range(2):
+        link_or_copy(source, tmp_path / "target")
+    assert (tmp_path / "target").read_text() == "new"
+    assert (tmp_path / "target").samefile(source) != elsewhere
+    assert (tmp_path / "kept").read_text() == "old"
+    assert {path.name for path in tmp_path.iterdir()} <= {"kept", "target", "source"}

@@ -83,7 +83,7 @@ def test_a_stage_is_finished_only_with_the_same_fingerprint_and_its_files(tmp_pa
     with RunFolder(tmp_path / "run") as folder:
         found = folder.finished("01_select", ["f"])
         assert found is not None
-        assert list(folder.stored(found["tables"][0])) == [Row(id="a")]
+        assert list(found.tables()[0]) == [Row(id="a")]
         assert folder.finished("01_select", ["other"]) is None
         lines.path.unlink()
         assert folder.finished("01_select", ["f"]) is None

@@ -23,6 +23,7 @@ from blackbox_kd.engine.sharding.shard import (
 from blackbox_kd.errors import UserError
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.folder import RunFolder
+from blackbox_kd.runs.workplace import Reach
 
 
 @dataclass(slots=True)
@@ -38,6 +39,17 @@ class Found:
     folders: list[RunFolder]
     entries: list[dict[str, Any]]
     led: ShardPlan
+
+    @property
+    def until(self) -> str | None:
+        """Name or position of the last step that they were to run; None for all."""
+        until: str | None = self.entries[0]["until"]
+        return until
+
+    @property
+    def reach(self) -> Reach:
+        """How far they have come."""
+        return Reach.of([planned for stage in self.led.stages for planned in stage.steps], self.entries[0]["limit"])
 
     @property
     def whole(self) -> list[str]:

@@ -16,6 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
+from blackbox_kd.engine import product
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import Stage
 from blackbox_kd.engine.progress import account_line
@@ -25,13 +26,15 @@ from blackbox_kd.errors import BlackboxError
 from blackbox_kd.ledger import adopt as ledger_adopt
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.privacy import open_anew
-from blackbox_kd.recipe.load import write_recipe
 from blackbox_kd.recipe.spec import Recipe
-from blackbox_kd.runs import cards, dataset
+from blackbox_kd.runs import carried
 from blackbox_kd.runs.accounts import Account, refuse_failures, sum_accounts
+from blackbox_kd.runs.delivery import Delivery
 from blackbox_kd.runs.folder import RunFolder
+from blackbox_kd.runs.lineage import Lineage
 from blackbox_kd.runs.report import build
 from blackbox_kd.runs.stage_files import gather_losses
+from blackbox_kd.runs.workplace import Reach, find_workplace
 from blackbox_kd.tables.stored import StoredTable
 
 Places: TypeAlias = "list[array[int]]"
@@ -39,7 +42,14 @@ Places: TypeAlias = "list[array[int]]"
 
 
 def merge(
-    recipe: Recipe, run: Path, ledger: Path, models: ModelPool, say: Callable[[str], None] = lambda text: None
+    recipe: Recipe,
+    run: Path,
+    ledger: Path,
+    models: ModelPool,
+    say: Callable[[str], None] = lambda text: None,
+    *,
+    is_named: bool = True,
+    on_place: Callable[[Path], None] = lambda path: None,
 ) -> dict[str, Any]:
     """Joins the shards in `run/shards`; returns what `report.json` holds.
 
@@ -49,6 +59,8 @@ def merge(
         ledger: the run's ledger; what the shards paid for is in it afterwards.
         models: for their identities; none is asked.
         say: is told what the user should know.
+        is_named: whether the user has named the folder: shards with a limit are joined in its `trial/` otherwise.
+        on_place: is told in which folder they are joined.
 
     Raises:
         UserError: a shard is missing, has not finished, or is not one of this run.
@@ -57,28 +69,26 @@ def merge(
     """
     with ExitStack() as stack:
         found = find(stack, recipe, run, models)
-        folder = stack.enter_context(RunFolder(run))
-        joined = _Joined(folder, found)
+        place = find_workplace(run, found.reach, is_named=is_named, until=found.until)
+        folder = stack.enter_context(RunFolder(place.path, run=place.run))
+        on_place(place.path)
+        (Reach.told(place.path) or found.reach).note(folder.manifest)
+        joined = _Joined(recipe, folder, found)
         accounts = joined.join()
-        for account in accounts:
-            say(account_line(account))
+        for line in [*map(account_line, accounts), *filter(None, [place.why])]:
+            say(line)
         _take_over(ledger, found, folder.identity, say)
+        found.reach.note(folder.manifest)
         folder.save()
         facts = _facts(recipe, found, folder, accounts, joined.last)
         with Ledger.open(ledger, run=folder.identity) as opened:
             facts.spent = {**asdict(opened.spent()), "repeated": opened.count_repeated()}
-        write_recipe(run / "recipe.yaml", recipe)
-        gather_losses(run, [stage.name for stage in found.led.stages])
-        if found.led.rest is None:
-            of_steps = recipe.written.get(joined.last.name, frozenset())
-            dataset.write_dataset(run / "dataset", joined.last, written=of_steps, say=say)
-        written = build.write(run, facts)
-        cards.write(run, recipe, written, [])
-        if found.led.rest is not None:
-            limit = found.entries[0]["limit"]
-            same_rows = "" if limit is None else f", and --limit {limit}"
-            say(f"next: the same command with run in place of merge{same_rows}; it asks nothing again")
-    refuse_failures(accounts, recipe.head.max_failed_share, run)
+        gather_losses(folder.path, [stage.name for stage in found.led.stages])
+        options = carried.format_options(found.reach.limit, found.until)
+        written = _deliver(Delivery(folder, recipe, options), joined, facts, models, say)
+        if not joined.is_whole:
+            say(_describe_next(found))
+    refuse_failures(accounts, recipe.head.max_failed_share, folder.path)
     return written
 
 
@@ -86,42 +96,57 @@ class _Joined:
     """The tables and lost rows of a run, put together from those of N shards.
 
     Args:
+        recipe: the recipe that they ran.
         folder: the run folder, which they are written to.
         found: the shards.
+
+    Attributes:
+        tables: those of the run by name.
+        lineage: of these tables.
+        is_whole: whether no step is left to the merged run.
     """
 
-    def __init__(self, folder: RunFolder, found: Found) -> None:
-        self._folder = folder
+    def __init__(self, recipe: Recipe, folder: RunFolder, found: Found) -> None:
+        self.folder = folder
         self._found = found
         self._shards = [shard.path for shard in found.folders]
-        self._tables: dict[str, StoredTable] = {}
+        self.tables: dict[str, StoredTable] = {}
+        self.lineage = Lineage(recipe)
+        self.is_whole = found.led.rest is None
         self._places: dict[str, Places] = {}
 
     def join(self) -> list[Account]:
         """Writes all files; returns the balances of the steps."""
         accounts: list[Account] = []
         for name in self._found.entries[0]["tables"]:
-            self._tables[name] = self._copied(name, f"tables/00_{name}")
+            self.tables[name] = self._copied(name, f"tables/00_{name}")
+            self.lineage.start(self.tables[name])
+        last = next(iter(self.tables), None)
         for stage in self._found.led.stages:
+            before = dict(self.tables)
             if stage.kind == "row":
                 self._join(stage)
             else:
                 self._copy(stage)
+            self.lineage.add(stage.steps, last, before, {}, [self.tables[name] for name in stage.outputs])
+            last = stage.outputs[0]
             accounts += self._accounts(stage)
+        self.folder.note_names(self.tables.values())
+        carried.take_over(self._shards[0], self.folder.path)
         return accounts
 
     @property
     def last(self) -> StoredTable:
         """The table that the last segment wrote."""
-        return self._tables[self._found.led.stages[-1].outputs[0]]
+        return self.tables[self._found.led.stages[-1].outputs[0]]
 
     def _copy(self, stage: Stage) -> None:
         """Takes over a table step that every shard has run on the whole."""
         for name, file in zip([*stage.outputs, None, None], list_stage_files(stage), strict=True):
             table = self._copied(name or file, file)
             if name is not None:
-                self._tables[name] = table
-        self._folder.manifest["stages"][stage.name] = self._found.folders[0].manifest["stages"][stage.name]
+                self.tables[name] = table
+        self.folder.manifest["stages"][stage.name] = self._found.folders[0].manifest["stages"][stage.name]
 
     def _copied(self, name: str, file: str) -> StoredTable:
         with (self._shards[0] / f"{file}.jsonl").open("rb") as lines:
@@ -132,7 +157,7 @@ class _Joined:
         places = self._places_in(self._found.led.reads[stage.name])
         table, *losses = list_stage_files(stage)
         name, ends = stage.outputs[0], self._no_places()
-        self._tables[name] = self._written(name, table, self._merged(table, places, ends))
+        self.tables[name] = self._written(name, table, self._merged(table, places, ends))
         self._places[name] = ends
         for file in losses:
             self._written(file, file, self._merged(file, places, self._no_places()))
@@ -148,7 +173,7 @@ class _Joined:
         """For each shard, where its rows stand in a whole table."""
         if table not in self._places:
             places = self._places[table] = self._no_places()
-            for at, row in enumerate(self._tables[table]):
+            for at, row in enumerate(self.tables[table]):
                 places[find_owner(row.id, len(places)) - 1].append(at)
         return self._places[table]
 
@@ -156,7 +181,7 @@ class _Joined:
         return [array("q") for _ in self._shards]
 
     def _written(self, name: str, file: str, lines: Iterable[bytes]) -> StoredTable:
-        path, sha, rows = self._folder.path / f"{file}.jsonl", hashlib.sha256(), 0
+        path, sha, rows = self.folder.path / f"{file}.jsonl", hashlib.sha256(), 0
         with _whole_file(path) as target:
             for line in lines:
                 sha.update(line)
@@ -171,7 +196,7 @@ class _Joined:
             entries = [e for shard in self._found.entries for e in shard["accounts"] if e["step"] == planned.label]
             found.append(sum_accounts(map(Account.of, entries if stage.kind == "row" else entries[:1])))
             found[-1].check()
-        read = self._tables[self._found.led.reads[stage.name]].rows if stage.kind == "row" else found[0].rows_in
+        read = self.tables[self._found.led.reads[stage.name]].rows if stage.kind == "row" else found[0].rows_in
         if found[0].rows_in != read:
             step = found[0].step
             raise BlackboxError(f"{step}: the shards were given {found[0].rows_in} rows of {read}. This is a bug.")
@@ -194,6 +219,25 @@ def _whole_file(path: Path) -> Iterator[BinaryIO]:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def _describe_next(found: Found) -> str:
+    same_rows = "" if found.reach.limit is None else f", and --limit {found.reach.limit}"
+    return f"next: the same command with run in place of merge{same_rows}; it asks nothing again"
+
+
+def _deliver(
+    delivery: Delivery, joined: _Joined, facts: build.Facts, models: ModelPool, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Writes the recipe, the report and, if no step is left to the merged run, the data set; returns the report."""
+    delivery.write_recipe()
+    if joined.is_whole:
+        tables = product.choose_tables(facts.recipe, joined.lineage, joined.tables, {}, models)
+        delivery.write_dataset(tables, joined.lineage, say=say)
+    facts.dataset = delivery.summary()
+    written = build.write(joined.folder.path, facts)
+    delivery.write_cards(written)
+    return written
 
 
 def _take_over(ledger: Path, found: Found, name: str, say: Callable[[str], None]) -> None:

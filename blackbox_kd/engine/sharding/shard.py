@@ -24,6 +24,7 @@ from blackbox_kd.errors import BudgetReached, UserError
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.runs.accounts import Account
+from blackbox_kd.runs.stage_files import name_table_file
 from blackbox_kd.schema import Row, digest
 from blackbox_kd.tables import sources
 from blackbox_kd.tables.stored import StoredTable
@@ -213,8 +214,7 @@ def list_files(led: ShardPlan, tables: Iterable[str]) -> list[str]:
 
 def list_stage_files(stage: Stage) -> list[str]:
     """The files of a stage, its tables first, relative to the run folder and without their ending."""
-    several = len(stage.outputs) > 1
-    tables = [f"tables/{stage.name}_{name}" if several else f"tables/{stage.name}" for name in stage.outputs]
+    tables = [f"tables/{name_table_file(stage.name, name)}" for name in stage.outputs]
     return tables + [f"work/{stage.name}.{kind}" for kind in LOSSES]
 
 

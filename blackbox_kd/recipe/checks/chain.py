@@ -13,6 +13,7 @@ from pathlib import Path
 from blackbox_kd import answers, models
 from blackbox_kd.errors import Problem, UserError, did_you_mean
 from blackbox_kd.recipe.checks import columns as recipe_columns
+from blackbox_kd.recipe.checks import dataset as recipe_dataset
 from blackbox_kd.recipe.checks import learning as recipe_learning
 from blackbox_kd.recipe.checks import loops as recipe_loops
 from blackbox_kd.recipe.checks import models as recipe_models
@@ -58,6 +59,7 @@ def check(
         else:
             flow.skip(index, values)
     recipe_learning.check_end(flow)
+    recipe_dataset.check(flow)
     _check_unused(flow)
 
 

@@ -49,7 +49,8 @@ def check_end(flow: Flow) -> None:
     writers = [planned for planned in steps if not planned.step.aside]
     if any(planned.trains for planned in steps) or not writers or flow.last is None:
         return
-    if found := _find_old_answers(flow, flow.last, flow.tables.get(flow.last), READY):
+    ends = list(flow.recipe.head.product.values()) or [flow.last]
+    if found := next(filter(None, (_find_old_answers(flow, t, flow.tables.get(t), READY) for t in ends)), None):
         what = f"the data set would hold {found[0]} as the data had it, not {found[1]}, which a step has written."
         flow.report(writers[-1], "step", what, "", f"end with a step format, whose completion: names {found[1]}")
 

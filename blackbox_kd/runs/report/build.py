@@ -10,7 +10,6 @@ from typing import Any
 
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import Recipe
-from blackbox_kd.runs import dataset
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.runs.report import comparisons, judges
 from blackbox_kd.runs.report.markdown import write_markdown
@@ -36,6 +35,8 @@ class Facts:
         samples: tables of which the report shows a few rows.
         tables: files in `tables/`, without their ending, that this run has written or taken over; the others there are
             an earlier run's. Empty if all are this run's.
+        dataset: rows of the data set, and those that it lacks; None if this run has not written it, and what is there
+            is an earlier run's.
     """
 
     recipe: Recipe
@@ -47,6 +48,7 @@ class Facts:
     contamination: list[dict[str, Any]]
     samples: list[StoredTable]
     tables: list[str] = field(default_factory=list)
+    dataset: dict[str, Any] | None = None
 
 
 def write(folder: Path, facts: Facts) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def write(folder: Path, facts: Facts) -> dict[str, Any]:
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "funnel": [account.entry() for account in facts.accounts],
         "tables": facts.tables,
-        "dataset": _dataset(folder / "dataset", facts),
+        "dataset": facts.dataset,
         "models": facts.models,
         "spent": facts.spent,
         "evaluations": lists.get("evaluations", []),
@@ -74,13 +76,6 @@ def write(folder: Path, facts: Facts) -> dict[str, Any]:
     write_whole(folder / "report.json", json.dumps(found, indent=1, ensure_ascii=False, default=str) + "\n")
     write_whole(folder / "report.md", write_markdown(found, facts.samples))
     return found
-
-
-def _dataset(folder: Path, facts: Facts) -> dict[str, Any] | None:
-    """What the data set holds; None if this run has not written it, and what is there is an earlier run's."""
-    if not (facts.status == "complete" or facts.lists.get("trainings")) or not (folder / "train.jsonl").exists():
-        return None
-    return {"rows": dataset.rows_in(folder), "left_out": dict(dataset.left_out(folder))}
 
 
 def environment() -> dict[str, str]:

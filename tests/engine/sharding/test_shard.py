@@ -18,7 +18,7 @@ from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import stages
 from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.engine.sharding.merge import merge
-from blackbox_kd.engine.sharding.shard import Shard, explain_errors, find_owner, jobs, plan_shards
+from blackbox_kd.engine.sharding.shard import Shard, explain_errors, find_owner, jobs, list_stage_files, plan_shards
 from blackbox_kd.errors import BudgetReached, LedgerError, TooManyFailed, UserError
 from blackbox_kd.ledger.connection import open_file
 from blackbox_kd.ledger.ledger import Spent
@@ -135,7 +135,7 @@ def test_three_shards_and_a_merge_make_the_run_that_one_process_makes(plan: str,
 
     led = plan_shards(found, stages(found.steps))
     whole, joined = contents(Path("alone")), contents(Path("runs/demo"))
-    assert joined.keys() >= {f"tables/{stage.name}.jsonl" for stage in led.stages}
+    assert joined.keys() >= {f"{list_stage_files(stage)[0]}.jsonl" for stage in led.stages}
     assert {name: whole[name] for name in joined if "/" in name} == {n: b for n, b in joined.items() if "/" in n}
     labels = {planned.label for stage in led.stages for planned in stage.steps}
     assert report["funnel"] == [entry for entry in alone.report["funnel"] if entry["step"] in labels]
