@@ -155,7 +155,7 @@ def _is_learnt(weight: Any, column: str) -> bool:
     """Whether a turn's weight lets it be learnt: OpenAI knows 0 and 1."""
     if weight is None or (isinstance(weight, int | float) and weight in (0, 1)):
         return weight is None or bool(weight)
-    raise DataError(f"column {column!r} has a turn of weight {write_text(weight)[:40]}; known: 0 and 1")
+    raise DataError(f"column {column!r} has a turn of weight {write_text(weight)[:40]!r}; known: 0 and 1")
 
 
 def _content(content: Any, column: str) -> tuple[str, str]:

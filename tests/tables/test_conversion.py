@@ -249,7 +249,7 @@ def test_a_system_column_beside_a_system_message_is_told_of() -> None:
         ({"prompt": "a", "completion": "b", "weight": "much"}, "column 'weight' holds something else than a number"),
         ({"prompt": "a", "completion": "b", "weight": -1}, "column 'weight' holds something else than a number"),
         ({"messages": [user("a"), {**assistant("b"), "weight": 0}]}, "no turn of the assistant with another weight"),
-        ({"messages": [user("a"), {**assistant("b"), "weight": 0.5}]}, "a turn of weight 0.5; known: 0 and 1"),
+        ({"messages": [user("a"), {**assistant("b"), "weight": 0.5}]}, "a turn of weight '0.5'; known: 0 and 1"),
         ({"prompt": "a", "completion": [{**assistant("b"), "weight": 0}]}, "ends with a turn of weight 0"),
         ({"prompt": "a", "completion": "b", "context": TEXT}, "column 'context' carries meaning"),
         ({"prompt": "a", "completion": "b", "input": TEXT}, "column 'input' carries meaning"),
