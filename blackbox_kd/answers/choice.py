@@ -14,6 +14,7 @@ from blackbox_kd.answers._plain import plain
 from blackbox_kd.answers._stated import affirmed, spoken
 from blackbox_kd.answers.exact import normal
 from blackbox_kd.errors import DataError
+from blackbox_kd.json_text import write_text
 
 _LABEL = re.compile(r"\W{0,4}(?:(?:option|choice|letter)\s\W{0,3})?(?P<label>\w{1,3})(?![\w'’])", re.IGNORECASE)
 _CLOSED = re.compile(r"[)\]:*,]|\.(?!\d)|\s[-–—:=]|[\s.)\]}*:\"']*$")
@@ -77,10 +78,10 @@ def choices(row: Mapping[str, Any]) -> dict[str, str]:
         given = dict(zip(string.ascii_uppercase, given, strict=False))
     if not isinstance(given, Mapping) or not given:
         raise DataError(
-            f"column 'choices' holds {given!r:.80}; expected a list of at most 26 texts, or an object from "
-            "label to text"
+            f"column 'choices' holds {write_text(given)[:80]!r}; expected a list of at most 26 texts, or an object "
+            "from label to text"
         )
-    return {str(name): str(text) for name, text in given.items()}
+    return {write_text(name): write_text(text) for name, text in given.items()}
 
 
 def label(text: str, options: Mapping[str, str]) -> str | None:

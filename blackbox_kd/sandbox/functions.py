@@ -27,9 +27,9 @@ def _item(container: Any, key: Any, none_ok: bool) -> Any:
     try:
         value = container[key]
     except (KeyError, IndexError):
-        raise LookupError(f"there is no {key!r} in {container!r:.80}") from None
+        raise LookupError(f"there is no {key!r} in {write_text(container):.80}") from None
     if value is None and not none_ok:
-        raise ValueError(f"{key!r} in {container!r:.80} is None; to allow for it, compare it with None first")
+        raise ValueError(f"{key!r} in {write_text(container):.80} is None; to allow for it, compare it with None first")
     return value
 
 

@@ -107,3 +107,9 @@ def test_a_reference_that_is_no_option_is_the_rows_fault() -> None:
 def test_choices_of_another_form_are_the_rows_fault() -> None:
     with pytest.raises(DataError, match="column 'choices' holds 'a, b'"):
         choice.read("A", {"choices": "a, b"})
+
+
+def test_options_that_are_no_text_are_read_as_json() -> None:
+    row = {"choices": [True, 3, {"a": 1}]}
+    assert choice.choices(row) == {"A": "true", "B": "3", "C": '{"a": 1}'}
+    assert choice.same("C", '{"a": 1}', row) is True

@@ -77,6 +77,15 @@ def test_a_data_set_of_answers_that_the_data_had_is_refused_where_others_were_wr
     assert end == f"steps[1] (check): {what} -> end with a step format, whose completion: names 'response'"
 
 
+def test_a_table_that_dataset_names_is_held_to_the_same(tmp_path: Path) -> None:
+    rows = [{"instruction": "a", "messages": TURNS}]
+    chain = values(GENERATE | {"output": "raw"}, FORMAT, TRAIN) | {"dataset": "raw"}
+    write_rows(tmp_path / "rows.jsonl", rows)
+    (tmp_path / "recipe.yaml").write_text(json.dumps(chain))
+    with pytest.raises(RecipeError, match="the data set would hold 'messages' as the data had it, not 'response'"):
+        load_recipe(tmp_path / "recipe.yaml", env={})
+
+
 @pytest.mark.parametrize(
     ("row", "steps"),
     [

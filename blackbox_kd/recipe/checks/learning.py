@@ -44,12 +44,12 @@ def check_answers(flow: Flow, planned: PlannedStep, source: str | None, columns:
 
 
 def check_end(flow: Flow) -> None:
-    """Reports a recipe that trains nothing, and whose data set would hold answers that came with the data."""
-    steps = flow.recipe.steps
+    """Reports a data set that would hold answers that came with the data; what trains a model was looked at before."""
+    steps, product = flow.recipe.steps, flow.recipe.head.product
     writers = [planned for planned in steps if not planned.step.aside]
-    if any(planned.trains for planned in steps) or not writers or flow.last is None:
+    if not writers or flow.last is None or (any(planned.trains for planned in steps) and not product):
         return
-    ends = list(flow.recipe.head.product.values()) or [flow.last]
+    ends = list(product.values()) or [flow.last]
     if found := next(filter(None, (_find_old_answers(flow, t, flow.tables.get(t), READY) for t in ends)), None):
         what = f"the data set would hold {found[0]} as the data had it, not {found[1]}, which a step has written."
         flow.report(writers[-1], "step", what, "", f"end with a step format, whose completion: names {found[1]}")
