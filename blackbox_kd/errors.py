@@ -111,10 +111,12 @@ class SetupError(UserError):
 class CallError(BlackboxError):
     """One call brought no usable reply. `kind` is the class under which the row is counted."""
 
-    def __init__(self, message: str, *, kind: str, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, *, kind: str, retry_after_s: float | None = None, said: str = "") -> None:
         super().__init__(message)
         self.kind = kind
         self.retry_after_s = retry_after_s
+        self.said = said
+        """The endpoint's own words."""
 
 
 class RequestRejected(CallError):
@@ -134,7 +136,7 @@ class ServerFault(CallError):
 
 
 class ReplyFault(CallError):
-    """A paid reply that cannot be used: `truncated`, `refused`, `empty`, `unreadable`."""
+    """A paid reply that cannot be used: `truncated`, `refused`, `empty`, `markup`, `unreadable`."""
 
 
 class UnusableText(ReplyFault):

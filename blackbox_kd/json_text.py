@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import orjson
 
+LONGEST_INTEGER = 19
+"""Characters of integers that have 64 bits at most."""
 OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
@@ -54,7 +56,12 @@ def decode(text: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:  # or it has half of a surrogate pair, or NaN, which the standard library lets pass
-        return json.loads(text)
+        return json.loads(text, parse_int=_integer)
+
+
+def _integer(digits: str) -> int | float:
+    """As orjson reads it; Python refuses integers of more than 4,300 digits."""
+    return int(digits) if len(digits) <= LONGEST_INTEGER else float(digits)
 
 
 def _listed(value: object) -> Any:

@@ -185,6 +185,9 @@ class Request:
     row: Row
     sample: int = 0
     attempt: int = 0
+    cap: int | None = None
+    """The most tokens that the endpoint is told to let through where `sampling` says nothing. It keeps a budget, and is
+    no part of the question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +223,7 @@ class Reply(Generic[T]):
 
     Args:
         text: what the model wrote, without its hidden reasoning.
-        finish_reason: `stop`, `length`, ... as the endpoint said it.
+        finish_reason: `stop`, or `length` for a reply that was cut, whatever the endpoint calls it.
         usage: tokens.
         model: the model string that the server returned, which may be a dated snapshot.
         cost_usd: None when no price is known; never 0 for unknown.

@@ -26,6 +26,7 @@ class Reservation:
 
     usd: float
     tokens: int
+    model: str = ""
     is_open: bool = True
 
 
@@ -57,6 +58,11 @@ class Budget:
         self._changed = asyncio.Event()
         self._stopped = False
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether it limits what single calls can take: dollars or tokens."""
+        return "usd" in self._limits or "tokens" in self._limits
+
     def reserve(self, usd: float | None, tokens: int, *, model: str = "the model") -> Reservation:
         """Sets aside the most that a call can cost.
 
@@ -75,7 +81,7 @@ class Budget:
         call = self._most(usd, tokens, model)
         if (limit := self._broken(call, self._reserved)) is not None:
             raise BudgetReached(self._message(limit, call[limit]))
-        return self._set_aside(call)
+        return self._set_aside(call, model)
 
     async def wait(self, usd: float | None, tokens: int, *, model: str = "the model") -> Reservation:
         """Like `reserve`, but while calls in flight could still leave room, waits for them to settle.
@@ -106,6 +112,15 @@ class Budget:
         self._spent["requests"] += 1
         self._spent["tokens"] += used or reservation.tokens
 
+    def widen(self, model: str, usd: float, tokens: int) -> None:
+        """Sets so much more aside for each call of a model under way, as its replies take more than they were to."""
+        for reservation in self._open:
+            if reservation.model == model:
+                reservation.usd += usd
+                reservation.tokens += tokens
+                self._reserved["usd"] += usd
+                self._reserved["tokens"] += tokens
+
     def lose(self, reservation: Reservation) -> None:
         """Books the most that a call can have cost which was sent and brought no reply."""
         self._close(reservation)
@@ -135,8 +150,8 @@ class Budget:
                 return name
         return None
 
-    def _set_aside(self, call: dict[str, float]) -> Reservation:
-        reservation = Reservation(call["usd"], int(call["tokens"]))
+    def _set_aside(self, call: dict[str, float], model: str) -> Reservation:
+        reservation = Reservation(call["usd"], int(call["tokens"]), model)
         self._open.add(reservation)
         self._reserved["usd"] += reservation.usd
         self._reserved["requests"] += 1

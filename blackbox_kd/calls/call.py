@@ -1,18 +1,33 @@
 """One call: what is asked, of which model, and what is said of it when nothing usable came."""
 
+import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from blackbox_kd.calls import prices
+from blackbox_kd.calls.budget import Budget, Reservation
+from blackbox_kd.calls.completion import Completion
 from blackbox_kd.calls.retries import EndpointState, Tries
 from blackbox_kd.calls.usage import Counts
-from blackbox_kd.errors import QuotaSpent, ReplyFault, UnusableText
+from blackbox_kd.errors import QuotaSpent, ReplyFault, RequestRejected, UnusableText
 from blackbox_kd.ledger.ledger import key_of
 from blackbox_kd.models import Model, Price
-from blackbox_kd.schema import Ask, Reply, Request, T
+from blackbox_kd.schema import Ask, Reply, Request, T, Usage
 
 HOPELESS = 50
 """So many replies of a model of which none can be used, all for the same reason, end a run."""
+
+LEAST_CAP = 256
+"""The smallest cap that is tried: replies cut so early are of no use."""
+_CAP_REFUSED = re.compile(
+    r"max_(?:completion_|output_|new_)?tokens|context length|context window|too large", re.IGNORECASE
+)
+"""What endpoints say of a `max_tokens` above what they let through; then their limit, and the tokens of the prompt."""
+_LIMIT = re.compile(
+    r"(?:at most|less than or equal to|<=|maximum \D{0,40}?(?:is|of)|limit \D{0,20}?) ?(\d[\d,]*)", re.IGNORECASE
+)
+_PROMPT = re.compile(r"(\d[\d,]*) (?:input tokens|prompt tokens|in the messages|of text input)", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -25,6 +40,11 @@ class ModelState:
     counts: Counts
     unusable: Counter[str] | None
     """Replies that could not be used, by kind; None once there was one that could, or if all may be so."""
+    cap: int = prices.UNBOUNDED_TOKENS
+    """`max_tokens` of requests that have none of their own, under a budget."""
+    beyond_prompt: int = 0
+    beyond_reply: int = 0
+    """The most tokens that a call has used beyond what it was to use at most; later ones are reserved with them."""
 
     def count_usable(self, reply: Reply[T]) -> Reply[T]:
         """The reply, counted as one that can be used."""
@@ -52,6 +72,47 @@ class ModelState:
 
 
 @dataclass(slots=True)
+class Attempts:
+    """How asking for a usable reply goes, over several replies to one question.
+
+    Args:
+        tries: the most replies that are bought.
+        varies: whether asking again can bring another reply.
+        retry_failed: whether so many are bought beyond those of the ledger.
+        bought: replies that were no replays.
+        cut: replies that were cut off.
+        fault: what is wrong with the latest one.
+    """
+
+    tries: int
+    varies: bool
+    retry_failed: bool
+    bought: int = 0
+    cut: int = 0
+    fault: ReplyFault | None = None
+
+    def count_fault(self, fault: ReplyFault, is_replayed: bool) -> None:
+        """Counts a reply that cannot be used."""
+        self.fault = fault
+        self.cut += fault.kind == "truncated" and not (self.retry_failed and is_replayed)
+
+    def may_go_on(self, attempt: int) -> bool:
+        """Whether another reply may be bought, after `attempt` others.
+
+        A reply that was cut at its limit is most likely cut there again: it is asked for once more, not `tries` times.
+        """
+        fault = self.fault
+        assert fault is not None
+        # A gateway's page instead of a reply is chance, however greedily the model decodes.
+        can_differ = self.varies or (fault.kind == "unreadable" and not isinstance(fault, UnusableText))
+        if fault.kind == "truncated" and self.cut > 1:
+            return False
+        if self.retry_failed:
+            return not self.bought or (can_differ and self.bought < self.tries)
+        return can_differ and attempt < self.tries
+
+
+@dataclass(slots=True)
 class Call:
     """One call, through all its sends."""
 
@@ -61,14 +122,90 @@ class Call:
     request: Request
     ask: Ask[Any]
     """What the call is made for."""
+    prompt: int
+    """The most tokens that its messages can be."""
     tries: Tries = field(default_factory=Tries)
     has_waited: bool = False
     """Whether another run had it in flight, and its reply was waited for in vain."""
     fault: ReplyFault | None = None
     """Why the reply that came could not be used."""
 
+    def read(self, completion: Completion, ask: Ask[T], *, is_replayed: bool) -> Reply[T]:
+        """The reply that came; see `completion.parse`."""
+        self.asked.counts.count_end(completion.ended)
+        return completion.reply(
+            self.asked.price,
+            ask.value_of,
+            accept_truncated=ask.accept_truncated,
+            replayed=is_replayed,
+            question=self.request.messages,
+            has_tools=bool(self.wire.get("body", {}).get("tools")),
+        )
 
-def make_call(asked: ModelState, ask: Ask[Any], attempt: int, round: int) -> Call:
+    def bounds(self) -> tuple[int, int]:
+        """The most tokens that its prompt can be, and that its reply may be told to be."""
+        sampling, cap = self.request.sampling, self.request.cap
+        reply = next((most for most in (sampling.max_tokens, cap) if most is not None), prices.UNBOUNDED_TOKENS)
+        return self.prompt, reply
+
+    @property
+    def size(self) -> int:
+        """Bytes of UTF-8 in its messages."""
+        return self.prompt - prices.MESSAGE_TOKENS * len(self.request.messages)
+
+    def reservation(self) -> tuple[int, float | None]:
+        """The most tokens and USD that it can cost, by what calls to its model have used so far."""
+        prompt, reply = self.bounds()
+        prompt, reply = prompt + self.asked.beyond_prompt, reply + self.asked.beyond_reply
+        return prompt + reply, prices.most(self.asked.price, prompt, reply)
+
+    def lower_cap(self, error: RequestRejected) -> bool:
+        """Lowers the cap of a call that may have been refused for it; whether there was a lower one to try."""
+        cap, text = self.request.cap, error.said
+        if cap is None or cap <= LEAST_CAP or not _CAP_REFUSED.search(text):
+            return False
+        limits = [_number(found) for found in _LIMIT.findall(text)]
+        limit = min((each for each in limits if LEAST_CAP <= each <= cap), default=cap)
+        self.asked.cap = min(self.asked.cap, limit)
+        lower = limit - sum(map(_number, _PROMPT.findall(text)[:1]))
+        self.request = replace(self.request, cap=lower if LEAST_CAP <= lower < cap else max(LEAST_CAP, cap // 2))
+        return True
+
+    async def set_aside(self, budget: Budget) -> tuple[Reservation, float | None]:
+        """Waits for room in the budget; returns the reservation and its USD, None if no price is known."""
+        while True:
+            tokens, usd = self.reservation()
+            reservation = await budget.wait(usd, tokens, model=self.asked.counts.name)
+            if self.reservation() == (tokens, usd):
+                return reservation, usd
+            budget.release(reservation)  # in the meantime other replies have shown that calls to the model take more
+
+    def _is_above(self, used: Usage, prompt: int, reply: int) -> bool:
+        most, cost = prices.most(self.asked.price, prompt, reply), prices.cost(self.asked.price, used)
+        return used.prompt_tokens + used.completion_tokens > prompt + reply or (cost or 0.0) > (most or 0.0)
+
+    def compare(self, completion: Completion, budget: Budget) -> None:
+        """Looks at what a reply has used; more than it could makes all later calls of the model be reserved with more.
+
+        A reply from the ledger tells as much as one that came now.
+        """
+        asked, used = self.asked, completion.usage
+        if used is None or not budget.is_limited:
+            return
+        prompt, reply = self.bounds()
+        over_prompt, over_reply = max(0, used.prompt_tokens - prompt), max(0, used.completion_tokens - reply)
+        if not over_prompt + over_reply:
+            return
+        # A chat template may put more around a short prompt than we know of, which a reply far from its limit makes up
+        # for: it is told only of replies that did take more than was set aside.
+        if self._is_above(used, prompt + asked.beyond_prompt, reply):
+            asked.counts.count_beyond(used, prompt, reply)
+        more = max(0, over_prompt - asked.beyond_prompt), max(0, over_reply - asked.beyond_reply)
+        asked.beyond_prompt, asked.beyond_reply = asked.beyond_prompt + more[0], asked.beyond_reply + more[1]
+        budget.widen(asked.counts.name, prices.most(asked.price, *more) or 0.0, sum(more))
+
+
+def make_call(asked: ModelState, ask: Ask[Any], attempt: int, round: int, cap: int | None = None) -> Call:
     """A call, with its key in the ledger.
 
     Args:
@@ -76,12 +213,17 @@ def make_call(asked: ModelState, ask: Ask[Any], attempt: int, round: int) -> Cal
         ask: what is asked.
         attempt: how many replies to it could not be used before.
         round: of the loop; it counts where another reply can come.
+        cap: see `Request.cap`.
     """
-    request = Request(ask.messages, ask.sampling, ask.row, ask.sample, attempt)
+    request = Request(ask.messages, ask.sampling, ask.row, ask.sample, attempt, cap)
     wire = asked.model.wire(request)
     round = round if ask.sampling.varies else 0  # asked again, it would say the same
     key = key_of(wire, row_id=ask.row.id, sample=ask.sample, attempt=attempt, round=round)
-    return Call(asked, key, wire, request, ask)
+    return Call(asked, key, wire, request, ask, prices.most_prompt_tokens(ask.messages))
+
+
+def _number(digits: str) -> int:
+    return int(digits.replace(",", ""))
 
 
 def describe(fault: ReplyFault, name: str, request: Request) -> ReplyFault:

@@ -16,16 +16,17 @@ from typing import Any
 
 from blackbox_kd.calls import prices
 from blackbox_kd.calls.budget import Budget, Reservation
-from blackbox_kd.calls.call import Call, ModelState, describe, make_call
+from blackbox_kd.calls.call import Attempts, Call, ModelState, describe, make_call
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.calls.in_flight import Elsewhere
 from blackbox_kd.calls.limits.limiter import Limiter, Slot
 from blackbox_kd.calls.retries import EndpointState, Patience
 from blackbox_kd.calls.usage import Counts
-from blackbox_kd.errors import AskedElsewhere, CallError, ReplyFault, ServerFault, Stopped, UnusableText
+from blackbox_kd.errors import AskedElsewhere, CallError, ReplyFault, RequestRejected, ServerFault, Stopped
 from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model
+from blackbox_kd.models.http.status import UNNAMED
 from blackbox_kd.schema import Ask, Reply, T, Usage
 
 LOST = ("timeout", "connection", "too_large")
@@ -83,23 +84,22 @@ class Caller:
             round: round of the loop, from 1; 0 outside of a loop.
         """
         asked = self._known(model, name or model.config.model)
-        fault: ReplyFault | None = None
-        bought = 0
+        cap = asked.cap if ask.sampling.max_tokens is None and self._budget.is_limited else None
+        tried = Attempts(ask.tries, ask.sampling.varies, self._retry_failed)
         for attempt in itertools.count():  # ends by a return or an error
-            call = make_call(asked, ask, attempt, round)
-            if fault is not None:
-                if not self._may_ask_anew(call, fault, bought):
-                    raise describe(fault, asked.counts.name, call.request) from fault
+            call = make_call(asked, ask, attempt, round, cap)
+            if tried.fault is not None:
+                if self._ledger.get(call.key) is None and not tried.may_go_on(attempt):
+                    raise describe(tried.fault, asked.counts.name, call.request) from tried.fault
                 asked.counts.retried += 1
             came, is_replayed = await self.completion(call)
-            bought += not is_replayed
+            tried.bought += not is_replayed
             try:
-                cut = ask.accept_truncated
-                reply = came.reply(asked.price, ask.value_of, accept_truncated=cut, replayed=is_replayed)
-                return asked.count_usable(reply)
+                return asked.count_usable(call.read(came, ask, is_replayed=is_replayed))
             except ReplyFault as error:
-                fault = call.fault = error
-                asked.refuse_hopeless(fault, is_replayed)
+                call.fault = error
+                tried.count_fault(error, is_replayed)
+                asked.refuse_hopeless(error, is_replayed)
         raise AssertionError("the loop has no end")
 
     def stop(self) -> None:
@@ -139,17 +139,6 @@ class Caller:
         known.limiter.narrow(config.max_concurrency, *config.rate_limits)
         return known
 
-    def _may_ask_anew(self, call: Call, fault: ReplyFault, bought: int) -> bool:
-        """Whether, after a reply that cannot be used, the next one may be asked for, or is there already."""
-        if self._ledger.get(call.key) is not None:
-            return True
-        # A gateway's page instead of a reply is chance, however greedily the model decodes.
-        is_chance = fault.kind == "unreadable" and not isinstance(fault, UnusableText)
-        can_differ = call.request.sampling.varies or is_chance
-        if self._retry_failed:
-            return not bought or (can_differ and bought < call.ask.tries)
-        return can_differ and call.request.attempt < call.ask.tries
-
     async def completion(self, call: Call) -> tuple[Completion, bool]:
         """What came, and whether from the ledger. Who asks what is being asked already waits for that reply."""
         while True:
@@ -160,7 +149,9 @@ class Caller:
                 self._looking -= 1
             if body is not None:
                 call.asked.counts.replayed += 1
-                return Completion(body), True
+                found = Completion(body)
+                call.compare(found, self._budget)
+                return found, True
             if call.key not in self._running:
                 break
             done = self._running[call.key] or asyncio.get_running_loop().create_future()
@@ -176,10 +167,14 @@ class Caller:
     async def buy(self, call: Call) -> tuple[Completion, bool]:
         """Sends a call, again after faults; what came is in the ledger then. Whether another process had bought it."""
         self._patience.begin()
-        try:
-            return await self._send(call)
-        except ServerFault as fault:  # seldom: tenacity, which takes a tenth of a call's CPU, only from here on
-            return await self._patience.send_again(call.tries, fault, lambda: self._send(call))
+        while True:
+            try:
+                return await self._send(call)
+            except ServerFault as fault:  # seldom: tenacity, which takes a tenth of a call's CPU, only from here on
+                return await self._patience.send_again(call.tries, fault, lambda: self._send(call))
+            except RequestRejected as error:
+                if not call.lower_cap(error):
+                    raise
 
     async def _send(self, call: Call) -> tuple[Completion, bool]:
         """One send, with what has to happen before and after."""
@@ -198,21 +193,18 @@ class Caller:
 
     async def _intend(self, call: Call) -> _Leave | str | None:
         """Leave to send, with the intent in the ledger; or the reply after all; or None: wait once more."""
-        asked, request = call.asked, call.request
-        limiter, name, max_tokens = asked.endpoint.limiter, asked.counts.name, request.sampling.max_tokens
-        prompt = prices.most_prompt_tokens(request.messages)
-        tokens, usd = prices.most_tokens(prompt, max_tokens), prices.most(asked.price, prompt, max_tokens)
-        slot = await limiter.acquire(tokens, again=call.tries.sends > 0)
+        limiter, name = call.asked.endpoint.limiter, call.asked.counts.name
+        slot = await limiter.acquire(call.reservation()[0], again=call.tries.sends > 0)
         reservation: Reservation | None = None
         try:
-            reservation = await self._budget.wait(usd, tokens, model=name)
+            reservation, usd = await call.set_aside(self._budget)
             intent = await self._ledger.intend(
                 call.key,
                 call.wire,
                 model=name,
-                row_id=request.row.id,
+                row_id=call.request.row.id,
                 reserved_usd=usd,
-                reserved_tokens=tokens,
+                reserved_tokens=reservation.tokens,
                 yields=self._elsewhere.waits(call),
             )
             if isinstance(intent, Intent) and not limiter.is_held_back(slot):
@@ -254,8 +246,10 @@ class Caller:
         cost_usd = prices.cost(asked.price, completion.usage)
         asked.endpoint.limiter.note_reply(leave.slot, headers, used.prompt_tokens + used.completion_tokens)
         asked.endpoint.note_reply()
+        call.compare(completion, self._budget)
         self._budget.settle(leave.reservation, used, cost_usd)
         asked.counts.paid(used, cost_usd)
+        asked.counts.check_prompt(call.size, used)
         await leave.intent.settle(body, usage=used, cost_usd=cost_usd)
         return completion
 
@@ -268,6 +262,9 @@ class Caller:
             limiter.note_rejection(slot)
         elif error.kind == "rate_limit":
             limiter.note_refusal(slot, error.retry_after_s)
+        elif error.kind == UNNAMED:
+            tries.faults += 1
+            limiter.note_rejection(slot)
         else:
             tries.faults += 1
             tries.is_out = limiter.note_fault(slot, error.retry_after_s)

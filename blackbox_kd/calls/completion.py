@@ -1,19 +1,19 @@
 """Reads the raw body of a chat completion: a usable reply, or the fault that makes it unusable."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from blackbox_kd import json_text
-from blackbox_kd.calls import prices
+from blackbox_kd.calls import ends, markup, prices
+from blackbox_kd.calls.ends import End
 from blackbox_kd.errors import ReplyFault
 from blackbox_kd.logprobs import Scored, prompt_of
 from blackbox_kd.models import Price
+from blackbox_kd.models.http import error_body
 from blackbox_kd.models.http.status import quote
-from blackbox_kd.schema import Reply, T, Usage
+from blackbox_kd.schema import Message, Reply, T, Usage
 
-OPEN, CLOSE = "<think>", "</think>"
-MOST_TOKENS = 2**40
-"""A count above it is nonsense (JSON knows Infinity)."""
+MOST_TOKENS = 10**8
+"""A count above it is nonsense: no context holds so many. Sums and costs of such counts would be, too."""
 
 
 class Completion:
@@ -26,64 +26,97 @@ class Completion:
     def __init__(self, body: str) -> None:
         self._body = body
         try:
-            self._value: Any = json_text.decode(body)
+            self._value: Any = error_body.decode(body)
         except (ValueError, RecursionError):
             self._value = None
         self.usage = _usage(self._value)
         """Its tokens; None if it does not say."""
+        choice = _first_choice(self._value) if isinstance(self._value, dict) else None
+        self.ended = "" if choice is None else ends.read_word(choice)
+        """Why it ended, see `ends.read_word`; "" where there is no choice."""
 
     def reply(
-        self, price: Price | None, read: Callable[[str], T], *, accept_truncated: bool = False, replayed: bool = False
+        self,
+        price: Price | None,
+        read: Callable[[str], T],
+        *,
+        accept_truncated: bool = False,
+        replayed: bool = False,
+        question: Sequence[Message] = (),
+        has_tools: bool = False,
     ) -> Reply[T]:
         """The reply, and what `read` makes of its text; see `parse`."""
         choice = self._choice()
-        message = choice["message"]
-        finish_reason = str(choice.get("finish_reason") or "stop")
-        if finish_reason == "content_filter":
-            raise ReplyFault("a content filter of the endpoint withheld the reply", kind="refused")
-        if message.get("refusal"):
-            raise ReplyFault(f"the model refused: {quote(str(message['refusal']))}", kind="refused")
-        text, reasoning, closed = _without_reasoning(_text(message.get("content")))
-        cut = finish_reason == "length" or not closed
+        end = ends.classify(self.ended)
+        message = self._message(choice, end, has_tools=has_tools)
+        parts = markup.split(_text(message.get("content")))
+        reasoning = parts.reasoning or _text(message.get("reasoning") or message.get("reasoning_content"))
+        cut = end is End.CUT or not parts.is_whole
         if cut and not accept_truncated:
-            raise ReplyFault(self._cut_off(finish_reason), kind="truncated")
+            raise ReplyFault(self._cut_off(end, parts.text), kind="truncated")
         prompt = prompt_of(self._value) if accept_truncated else None
-        if not text and not cut and prompt is None:
-            raise ReplyFault(f"the reply has no text (finish_reason {finish_reason!r})", kind="empty")
+        if not parts.text and not cut and prompt is None:
+            where = f", but {len(reasoning):,} characters of reasoning" if reasoning else ""
+            raise ReplyFault(f"the reply has no text{where} (finish_reason {self.ended!r})", kind="empty")
+        if not accept_truncated:
+            _refuse_markup(parts.text, question)
         reply = Reply(
-            text=text,
-            finish_reason=finish_reason,
+            text=parts.text,
+            finish_reason="length" if end is End.CUT else "stop" if end is End.GOOD else self.ended,
             usage=self.usage or Usage(),
             model=str(self._value.get("model") or ""),
             cost_usd=prices.cost(price, self.usage),
-            reasoning=reasoning or _text(message.get("reasoning") or message.get("reasoning_content")),
+            reasoning=reasoning,
             replayed=replayed,
-            value=read(text),
+            value=read(parts.text),
         )
         return reply if prompt is None else Scored.of(reply, *prompt)
 
     def _choice(self) -> dict[str, Any]:
-        """The first choice, which has a message."""
+        """The first choice."""
+        if not isinstance(self._value, dict) and error_body.is_stream(self._body):
+            raise self._unreadable("the endpoint streams its reply, which it was not asked to")
         if not isinstance(self._value, dict):
             raise self._unreadable("the body is not a chat completion")
-        choices = self._value.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        if not isinstance(choice, dict):
+        choice = _first_choice(self._value)
+        if choice is None and (reason := _blocked(self._value)):
+            raise ReplyFault(f"the endpoint withheld the reply: it blocks the prompt ({reason})", kind="refused")
+        if choice is None:
             raise self._unreadable("the body has no choices")
-        if not isinstance(choice.get("message"), dict):
-            raise self._unreadable("the first choice has no message")
-        if choice.get("finish_reason") in ("error", "abort"):
-            raise self._unreadable("the endpoint broke the reply off")
         return choice
+
+    def _message(self, choice: dict[str, Any], end: End, *, has_tools: bool) -> dict[str, Any]:
+        """The message of a choice that ended well, or was cut."""
+        if error := choice.get("error") or self._value.get("error"):
+            raise self._unreadable(f"the endpoint broke the reply off ({quote(error_body.describe(error))})")
+        if end is End.WITHHELD:
+            who = "the model refused" if self.ended == "refusal" else "a content filter of the endpoint withheld it"
+            raise ReplyFault(f"there is no reply: {who} (finish_reason {self.ended!r})", kind="refused")
+        if end is End.BROKEN:
+            raise self._unreadable(f"the endpoint broke the reply off (finish_reason {self.ended!r})")
+        if end is End.UNKNOWN:
+            raise self._unreadable(f"how the reply ended is {_unknown(self.ended)}, so it may not be whole")
+        if end is End.TOOL and not has_tools:
+            raise self._unreadable(f"the reply calls a tool, and none was offered (finish_reason {self.ended!r})")
+        message = choice.get("message")
+        if not isinstance(message, dict):
+            raise self._unreadable("the first choice has no message")
+        if message.get("refusal"):
+            raise ReplyFault(f"the model refused: {quote(str(message['refusal']))}", kind="refused")
+        return message
 
     def _unreadable(self, what: str) -> ReplyFault:
         return ReplyFault(f"{what}: {quote(self._body)!r}", kind="unreadable")
 
-    def _cut_off(self, finish_reason: str) -> str:
+    def _cut_off(self, end: End, text: str) -> str:
         after = f" after {self.usage.completion_tokens:,} tokens" if self.usage else ""
-        if finish_reason == "length":
-            return f"the reply was cut off{after}; raise max_tokens or ask for shorter replies"
-        return f"the reasoning of the reply never ends{after}"
+        if end is not End.CUT:
+            return f"the reasoning of the reply never ends{after}"
+        if self.ended in ends.CONTEXT_FULL:
+            return f"the reply was cut off{after}, as the context of the model is full; ask with a shorter prompt"
+        if not text and self.usage and self.usage.reasoning_tokens:
+            return f"the reply was cut off{after}, all of them hidden reasoning; raise max_tokens"
+        return f"the reply was cut off{after}; raise max_tokens or ask for shorter replies"
 
 
 def parse(body: str, price: Price | None, *, accept_truncated: bool = False) -> Reply:
@@ -96,8 +129,9 @@ def parse(body: str, price: Price | None, *, accept_truncated: bool = False) -> 
             the reply was asked for what it tells about its prompt.
 
     Raises:
-        ReplyFault: of kind `unreadable` (not a chat completion), `refused` (by the model or a content filter),
-            `truncated` (cut off, or reasoning that never ends) or `empty`.
+        ReplyFault: of kind `unreadable` (not a chat completion, broken off, or ended for an unknown reason), `refused`
+            (by the model or a content filter), `truncated` (cut off, or reasoning that never ends), `empty`, or
+            `markup` (a chat template's is left in the text).
     """
     return Completion(body).reply(price, str, accept_truncated=accept_truncated)
 
@@ -116,20 +150,34 @@ def _text(content: Any) -> str:
     return content
 
 
-def _without_reasoning(content: str) -> tuple[str, str, bool]:
-    """Text, reasoning, and whether the reasoning came to its end.
+def _refuse_markup(text: str, question: Sequence[Message]) -> None:
+    """Raises ReplyFault if a text has markup in it of which the question does not speak."""
+    for found in markup.find_left(text):
+        if not any(found in message["content"] for message in question):
+            at = text.find(found)
+            around = quote(text[max(0, at - 40) : at + 80])
+            raise ReplyFault(
+                f"the reply has {found!r} in it, which is markup of a chat template ({around!r}); the server's parser "
+                "for the reasoning or the tools of this model is off, or wrong",
+                kind="markup",
+            )
 
-    A server without a reasoning parser leaves the reasoning in the content. Where the chat template has
-    opened the block already, only its end can be seen.
-    """
-    text = content.strip()
-    opened = text.startswith(OPEN)
-    head, found, tail = text.partition(CLOSE)
-    if found and (opened or OPEN not in head):
-        return tail.strip(), head.removeprefix(OPEN).strip(), True
-    if opened:
-        return "", text.removeprefix(OPEN).strip(), False
-    return text, "", True
+
+def _unknown(word: str) -> str:
+    return "not said (finish_reason is missing)" if word == ends.NOT_SAID else f"not known (finish_reason {word!r})"
+
+
+def _first_choice(completion: Mapping[str, Any]) -> dict[str, Any] | None:
+    choices = completion.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    return choice if isinstance(choice, dict) else None
+
+
+def _blocked(completion: Mapping[str, Any]) -> str:
+    """Why a Gemini endpoint gave no candidate at all, or ""."""
+    feedback = completion.get("promptFeedback") or completion.get("prompt_feedback")
+    reason = (feedback.get("blockReason") or feedback.get("block_reason")) if isinstance(feedback, dict) else None
+    return quote(str(reason)) if reason else ""
 
 
 def _usage(completion: Any) -> Usage | None:
@@ -142,6 +190,8 @@ def _usage(completion: Any) -> Usage | None:
         return None
     prompt = _count(found, "prompt_tokens")
     if not prompt or not _is_count(found.get("completion_tokens")):
+        return None
+    if found.get("completion_tokens") is None and not _count(found, "total_tokens"):
         return None
     completed = max(_count(found, "completion_tokens"), _count(found, "total_tokens") - prompt)
     return Usage(
@@ -159,4 +209,7 @@ def _count(found: Any, name: str) -> int:
 
 def _is_count(value: Any) -> bool:
     """Whether it is a number of tokens, or left out."""
-    return value is None or (isinstance(value, (int, float)) and 0 <= value < MOST_TOKENS)
+    if value is None:
+        return True
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and 0 <= value < MOST_TOKENS and value == int(value)

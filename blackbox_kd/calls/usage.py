@@ -5,9 +5,16 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from blackbox_kd.calls import ends
 from blackbox_kd.schema import Usage
 
 logger = logging.getLogger(__name__)
+
+MOST_ENDS = 20
+"""Reasons that are told apart: an endpoint may say another one each time."""
+SIZE_OF_PROMPT = 1000
+BYTES_OF_TOKEN = 8
+"""Bytes of UTF-8 that a token stands for at most in a text of some length: about 4 in English, fewer in all else."""
 
 
 @dataclass(slots=True)
@@ -24,6 +31,10 @@ class Counts:
         usage: tokens of `calls`.
         served: the model strings that the endpoint returned, and how often.
         faults: answers that were no reply, by kind.
+        ends: why replies ended, those from the ledger too, by `ends.read_word`.
+        short_prompts: of `calls`, those whose prompt the endpoint counted far too few tokens of.
+        beyond: replies that used more tokens than was set aside for them, while a budget limits that.
+        beyond_tokens: the tokens that they used beyond.
     """
 
     name: str
@@ -35,6 +46,46 @@ class Counts:
     usage: Usage = field(default_factory=Usage)
     served: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    ends: Counter[str] = field(default_factory=Counter)
+    short_prompts: int = 0
+    beyond: int = 0
+    beyond_tokens: int = 0
+
+    def count_end(self, word: str) -> None:
+        """Counts why a reply ended, and tells of a reason that nobody knows: such replies are not used."""
+        if len(self.ends) >= MOST_ENDS and word not in self.ends:
+            word = word and "others"
+        if word and word not in self.ends and ends.classify(word) is ends.End.UNKNOWN:
+            said = "do not say how they ended" if word == ends.NOT_SAID else f"end for an unknown reason, {word!r}"
+            logger.warning("model %r: replies %s; they are not used", self.name, said)
+        if word:
+            self.ends[word] += 1
+
+    def check_prompt(self, size: int, usage: Usage) -> None:
+        """Compares the tokens of a prompt with its size in bytes: some servers cut long prompts without a word."""
+        if not (size >= SIZE_OF_PROMPT and usage.prompt_tokens and size > BYTES_OF_TOKEN * usage.prompt_tokens):
+            return
+        if not self.short_prompts:
+            logger.warning(
+                "model %r: the endpoint counts %s tokens in a prompt of %s bytes: it may have cut the prompt without a "
+                "word, as Ollama does at OLLAMA_CONTEXT_LENGTH",
+                self.name,
+                f"{usage.prompt_tokens:,}",
+                f"{size:,}",
+            )
+        self.short_prompts += 1
+
+    def count_beyond(self, used: Usage, prompt: int, reply: int) -> None:
+        """Counts a reply that used more than the `prompt` and `reply` tokens that its call could, and tells of it."""
+        if not self.beyond:
+            logger.warning(
+                "model %r: the endpoint bills more than it was asked for (%s prompt and %s completion tokens, where %s "
+                "and %s were the most): calls in flight may pass the budget by as much; later ones have more set aside",
+                self.name,
+                *(f"{count:,}" for count in (used.prompt_tokens, used.completion_tokens, prompt, reply)),
+            )
+        self.beyond += 1
+        self.beyond_tokens += max(0, used.prompt_tokens - prompt) + max(0, used.completion_tokens - reply)
 
     def paid(self, usage: Usage, cost_usd: float | None) -> None:
         """Counts a reply that came over the wire."""
@@ -87,5 +138,9 @@ class Counts:
             "unknown_cost": self.unknown_cost,
             "retried": self.retried,
             "faults": dict(sorted(self.faults.items())),
+            "ends": ends.describe_counts(self.ends.items()),
+            "short_prompts": self.short_prompts,
+            "beyond": self.beyond,
+            "beyond_tokens": self.beyond_tokens,
             "served": sorted(self.served),
         }

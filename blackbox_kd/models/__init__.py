@@ -6,12 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Protocol, Self
+from typing import Annotated, Any, ClassVar, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from blackbox_kd.errors import SetupError
 from blackbox_kd.schema import Request, digest
+
+MOST_USD = 1_000_000
+"""A dollar for a token. What no model costs is a slip, and sums of it would overflow."""
+
+
+def _refuse_switch(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("it is no amount of dollars; write a number")
+    return value
+
+
+Usd = Annotated[float, BeforeValidator(_refuse_switch), Field(ge=0, le=MOST_USD)]
 
 
 class Price(BaseModel):
@@ -19,11 +31,11 @@ class Price(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    input: float = Field(ge=0)
+    input: Usd
     """USD for a million prompt tokens."""
-    output: float = Field(ge=0)
+    output: Usd
     """USD for a million completion tokens, hidden reasoning included."""
-    cached: float | None = Field(default=None, ge=0)
+    cached: Usd | None = None
     """USD for a million prompt tokens that the endpoint had cached; without it they cost `input`."""
 
 

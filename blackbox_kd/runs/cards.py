@@ -13,7 +13,7 @@ from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.carried import INPUTS
 from blackbox_kd.runs.dataset import LEFT_OUT
 from blackbox_kd.runs.report.comparisons import name_measured
-from blackbox_kd.runs.report.format import format_interval, format_percent
+from blackbox_kd.runs.report.format import count_up, format_interval, format_percent
 from blackbox_kd.runs.report.markdown import describe_comparison
 from blackbox_kd.schema import ModelRef
 
@@ -144,15 +144,17 @@ def _tables(made: Made) -> list[str]:
 
 
 def _models(recipe: Recipe, report: Mapping[str, Any], made: Made) -> list[str]:
-    seen = {ModelRef.parse(entry["name"]).name: entry.get("served", []) for entry in report["models"]}
+    seen = {ModelRef.parse(entry["name"]).name: entry for entry in report["models"]}
     lines = []
     for name, config in recipe.models.items():
         if name not in made.models:
             continue
-        served = [_served_name(model) for model in seen.get(name, []) if model != config.model]
+        counts = seen.get(name, {})
+        served = [_served_name(model) for model in counts.get("served", []) if model != config.model]
         also = f" (the server said {', '.join(map(quote_code, served))})" if served else ""
         made_by = quote_code(public_name(config.model, recipe.folder))
-        lines.append(f"- `{name}`: {made_by} through `{config.provider}`{also}")
+        ends = f"; its replies, also to evaluations: {count_up(counts['ends'], ', ')}" if counts.get("ends") else ""
+        lines.append(f"- `{name}`: {made_by} through `{config.provider}`{also}{ends}")
     return lines or ["- none: the rows were there before"]
 
 

@@ -236,7 +236,7 @@ class TestTwoRuns:
 
 
 class TestUnusableReplies:
-    @pytest.mark.parametrize("action", ["cut_off", "refusal", "filtered", "empty", "html", "null", "error"])
+    @pytest.mark.parametrize("action", ["refusal", "filtered", "empty", "html", "null", "error"])
     async def test_a_reply_that_cannot_be_used_is_asked_for_anew(self, desk: Opener, action: str) -> None:
         async with desk(action, action) as d:
             reply = await d.ask()
@@ -245,7 +245,7 @@ class TestUnusableReplies:
 
     @pytest.mark.parametrize(
         ("action", "kind"),
-        [("cut_off", "truncated"), ("refusal", "refused"), ("empty", "empty"), ("text", "unreadable")],
+        [("filtered", "refused"), ("refusal", "refused"), ("empty", "empty"), ("text", "unreadable")],
     )
     async def test_after_three_of_them_the_row_fails_and_the_error_says_all(
         self, desk: Opener, action: str, kind: str
@@ -257,6 +257,33 @@ class TestUnusableReplies:
                 await d.ask()
             assert caught.value.kind == kind
             assert d.server.stats()["requests"] == 3
+
+    async def test_a_reply_that_was_cut_off_is_asked_for_once_more_at_the_same_limit(self, desk: Opener) -> None:
+        async with desk("cut_off") as d:
+            assert (await d.ask()).text.startswith("The answer is ")
+        async with desk(always="cut_off") as d:
+            with pytest.raises(ReplyFault, match=r"raise max_tokens .*2 attempts; what came is kept") as caught:
+                await d.ask("r2", tries=10)
+            assert caught.value.kind == "truncated"
+            assert d.server.stats()["requests"] == 2
+
+    async def test_other_replies_between_do_not_make_it_more(self, desk: Opener) -> None:
+        async with desk("empty", "cut_off", "empty", "cut_off", "ok") as d:
+            with pytest.raises(ReplyFault, match="4 attempts"):
+                await d.ask(tries=10)
+
+    async def test_asked_anew_for_failed_rows_it_is_bought_twice_again(self, desk: Opener) -> None:
+        async with desk(always="cut_off") as d:
+            with pytest.raises(ReplyFault):
+                await d.ask()
+            d.caller = Caller(d.ledger, d.budget, retry_failed=True)
+            with pytest.raises(ReplyFault, match="4 attempts"):
+                await d.ask()
+            assert d.counts()["replayed"] == d.counts()["calls"] == 2
+            d.caller = Caller(d.ledger, Budget(requests=0))
+            with pytest.raises(ReplyFault, match="4 attempts"):
+                await d.ask()
+            assert d.counts()["replayed"] == 4, "what is bought is looked at, however often it was cut"
 
     async def test_a_model_that_cannot_differ_is_not_asked_again(self, desk: Opener) -> None:
         async with desk(always="cut_off") as d:
@@ -285,7 +312,7 @@ class TestUnusableReplies:
             assert d.server.stats()["requests"] == 1
 
     async def test_they_cost_what_they_cost(self, desk: Opener) -> None:
-        async with desk("cut_off", "cut_off") as d:
+        async with desk("empty", "cut_off") as d:
             reply = await d.ask()
             assert d.counts()["cost_usd"] == pytest.approx(3 * reply.cost_usd)
 

@@ -88,17 +88,35 @@ class TestUsableReplies:
         usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 420}
         assert parse(body(usage=usage), PRICE).usage.completion_tokens == 320
 
-    @pytest.mark.parametrize("nonsense", ["ten", "10", None, 0, -5, float("inf"), 10**20, [1]])
+    @pytest.mark.parametrize(
+        "nonsense",
+        ["ten", "10", None, 0, -5, float("inf"), float("nan"), 1e308, 10**20, 10**400, 10**9, True, 0.5, [1]],
+    )
     def test_a_usage_that_cannot_be_is_unknown_and_so_is_the_cost(self, nonsense: Any) -> None:
         reply = parse(body(usage={"prompt_tokens": nonsense, "completion_tokens": 20}), PRICE)
         assert (reply.usage, reply.cost_usd) == (Usage(), None)
 
-    @pytest.mark.parametrize("nonsense", ["ten", -5, float("inf"), 10**20, [1]])
+    @pytest.mark.parametrize(
+        "nonsense", ["ten", None, -5, float("inf"), float("nan"), 1e308, 10**20, 10**9, False, 20.5, [1]]
+    )
     def test_so_is_one_whose_count_of_the_reply_cannot_be(self, nonsense: Any) -> None:
         reply = parse(body(usage={"prompt_tokens": 100, "completion_tokens": nonsense}), PRICE)
         assert (reply.usage, reply.cost_usd) == (Usage(), None)
 
-    @pytest.mark.parametrize("nonsense", ["ten", None, -5, float("inf"), [1]])
+    def test_a_count_of_five_thousand_digits_costs_no_reply(self) -> None:
+        text = body(usage={"prompt_tokens": 100, "completion_tokens": 7}).replace(" 7}", f" {'7' * 5000}}}")
+        reply = parse(text, PRICE)
+        assert (reply.text, reply.usage, reply.cost_usd) == ("The answer is 4.", Usage(), None)
+
+    def test_whole_numbers_may_be_written_with_a_point(self) -> None:
+        usage = {"prompt_tokens": 100.0, "completion_tokens": 20.0}
+        assert parse(body(usage=usage), PRICE).usage == Usage(100, 20)
+
+    @pytest.mark.parametrize("before", ["\ufeff", ": keep-alive\n\n", "\ufeff: own\n: twice\n"])
+    def test_what_stands_before_a_body_is_no_part_of_it(self, before: str) -> None:
+        assert parse(before + body(), PRICE).text == "The answer is 4."
+
+    @pytest.mark.parametrize("nonsense", ["ten", None, -5, float("inf"), True, [1]])
     def test_details_that_are_no_numbers_count_as_none(self, nonsense: Any) -> None:
         usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": nonsense}
         details = {"prompt_tokens_details": nonsense, "completion_tokens_details": {"reasoning_tokens": nonsense}}
@@ -119,6 +137,18 @@ class TestReasoning:
         reply = parse(body("2 and 2</think>The answer is 4."), PRICE)
         assert (reply.text, reply.reasoning) == ("The answer is 4.", "2 and 2")
 
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "[THINK]2 and 2[/THINK]The answer is 4.</s>",
+            "<|channel|>analysis<|message|>2 and 2<|end|><|start|>assistant<|channel|>final<|message|>The answer is 4.",
+            "<|channel>thought\n2 and 2<channel|>The answer is 4.<turn|>",
+        ],
+    )
+    def test_so_is_reasoning_in_other_markup(self, content: str) -> None:
+        reply = parse(body(content), PRICE)
+        assert (reply.text, reply.reasoning) == ("The answer is 4.", "2 and 2")
+
     def test_tags_that_a_text_speaks_of_stay(self) -> None:
         text = "Write <think> before and </think> after."
         assert parse(body(text), PRICE).text == text
@@ -130,6 +160,41 @@ class TestReasoning:
 
     def test_reasoning_without_an_answer_is_empty(self) -> None:
         assert fault_of(body("<think>2 and 2</think>")).kind == "empty"
+        beside = fault_of(body(None, reasoning_content="It is 4."))
+        assert beside.kind == "empty"
+        assert "no text, but 8 characters of reasoning" in str(beside)
+
+    def test_a_limit_that_reasoning_used_up_is_to_be_raised(self) -> None:
+        usage = {
+            "prompt_tokens": 40,
+            "completion_tokens": 1024,
+            "completion_tokens_details": {"reasoning_tokens": 1024},
+        }
+        fault = fault_of(body("", "length", usage))
+        assert fault.kind == "truncated"
+        assert "after 1,024 tokens, all of them hidden reasoning; raise max_tokens" in str(fault)
+
+
+class TestMarkup:
+    LEFT = "It is 4.<|im_end|>\n<|im_start|>user\nAnd 3 + 3?"
+
+    def test_the_end_of_a_turn_is_cut_off_and_what_the_ledger_keeps_is_not_touched(self) -> None:
+        assert parse(body("It is 4.<|im_end|>"), PRICE).text == "It is 4."
+
+    def test_markup_that_is_left_makes_a_reply_unusable_and_is_quoted(self) -> None:
+        fault = fault_of(body(self.LEFT))
+        assert fault.kind == "markup"
+        assert "'<|im_end|>'" in str(fault)
+        assert "And 3 + 3?" in str(fault)
+
+    def test_a_reply_may_speak_of_what_the_question_speaks_of(self) -> None:
+        question = [{"role": "user", "content": "What do <|im_start|> and <|im_end|> do?"}]
+        text = "They begin and end turns: <|im_start|> first, <|im_end|> last."
+        assert Completion(body(text)).reply(PRICE, str, question=question).text == text
+        assert fault_of(body(text)).kind == "markup"
+
+    def test_an_answer_in_an_exam_is_an_answer_all_the_same(self) -> None:
+        assert parse(body(self.LEFT), PRICE, accept_truncated=True).text == self.LEFT
 
 
 class TestUnusableReplies:
@@ -143,6 +208,64 @@ class TestUnusableReplies:
         assert parse(body("", finish_reason="length"), PRICE, accept_truncated=True).text == ""
         unfinished = parse(body("<think>2 and", finish_reason="length"), PRICE, accept_truncated=True)
         assert (unfinished.text, unfinished.reasoning) == ("", "2 and")
+
+    @pytest.mark.parametrize("reason", ["max_tokens", "MAX_TOKENS", "max_output_tokens", "model_length", "own_steered"])
+    def test_a_cut_off_reply_is_one_in_any_word(self, reason: str) -> None:
+        reason = reason.removeprefix("own_")
+        assert fault_of(body(finish_reason=reason)).kind == "truncated"
+        assert parse(body(finish_reason=reason), PRICE, accept_truncated=True).finish_reason == "length"
+
+    def test_a_context_that_is_full_wants_a_shorter_prompt_and_no_larger_limit(self) -> None:
+        assert "raise max_tokens" not in str(fault_of(body(finish_reason="model_context_window_exceeded")))
+
+    @pytest.mark.parametrize("reason", ["end_turn", "STOP", "eos"])
+    def test_a_good_end_is_called_stop(self, reason: str) -> None:
+        assert parse(body(finish_reason=reason), PRICE).finish_reason == "stop"
+
+    @pytest.mark.parametrize("reason", ["SAFETY", "refusal", "RECITATION", "own_image_style"])
+    def test_a_withheld_reply_is_a_refusal_in_any_word(self, reason: str) -> None:
+        for accept in (False, True):
+            fault = fault_of(body("half a", reason.removeprefix("own_")), accept_truncated=accept)
+            assert fault.kind == "refused"
+            assert "there is no reply" in str(fault)
+
+    @pytest.mark.parametrize(
+        ("reason", "told"),
+        [
+            ("network_error", "the endpoint broke the reply off (finish_reason 'network_error')"),
+            ("MALFORMED_RESPONSE", "the endpoint broke the reply off (finish_reason 'malformed_response')"),
+            ("finito", "how the reply ended is not known (finish_reason 'finito')"),
+            (None, "how the reply ended is not said (finish_reason is missing)"),
+            ("tool_calls", "the reply calls a tool, and none was offered"),
+        ],
+    )
+    def test_a_broken_or_unknown_end_is_never_a_good_one(self, reason: str | None, told: str) -> None:
+        for accept in (False, True):
+            fault = fault_of(body("half a", reason), accept_truncated=accept)
+            assert fault.kind == "unreadable"
+            assert told in str(fault)
+
+    def test_where_tools_were_offered_their_call_is_an_end(self) -> None:
+        assert Completion(body("I ask.", "tool_calls")).reply(PRICE, str, has_tools=True).text == "I ask."
+
+    @pytest.mark.parametrize("where", ["choice", "beside"])
+    def test_an_error_in_a_reply_breaks_it_off_whatever_its_end(self, where: str) -> None:
+        value = json.loads(body("half a"))
+        (value["choices"][0] if where == "choice" else value)["error"] = {"message": "gone", "code": 502}
+        fault = fault_of(json.dumps(value))
+        assert fault.kind == "unreadable"
+        assert "the endpoint broke the reply off (gone)" in str(fault)
+
+    @pytest.mark.parametrize("names", [("promptFeedback", "blockReason"), ("prompt_feedback", "block_reason")])
+    def test_a_blocked_prompt_is_a_refusal(self, names: tuple[str, str]) -> None:
+        fault = fault_of(json.dumps({"choices": [], names[0]: {names[1]: "PROHIBITED_CONTENT"}}))
+        assert fault.kind == "refused"
+        assert "it blocks the prompt (PROHIBITED_CONTENT)" in str(fault)
+
+    def test_a_stream_is_named_as_what_it_is(self) -> None:
+        fault = fault_of('data: {"choices": [{"delta": {"content": "hi"}}]}\n\ndata: [DONE]\n\n')
+        assert fault.kind == "unreadable"
+        assert "the endpoint streams its reply" in str(fault)
 
     def test_a_content_filter_is_a_refusal(self) -> None:
         assert fault_of(body("half a", finish_reason="content_filter")).kind == "refused"

@@ -116,6 +116,7 @@ BASES: dict[str, dict[str, Any]] = {
     "ranked": recipe({"step": "pair", "per": "kind", "rank": "score", "max_similarity": 1}),
     "groups": recipe({"step": "select", "per": "kind", "best": 1}),
     "cut off": recipe(ASK, models=CUT_OFF),
+    "empty": recipe(ASK, models={"teacher": {"provider": "scripted", "replies": [""]}}),
     "shout": recipe({"step": "shout"}),
     "train": recipe(STEPS["train"], data={"train": MUTE["train"]}),
     "hub": recipe(STEPS["filter"]),
@@ -328,7 +329,7 @@ CASES: dict[str, Case] = {
     "generate.retry_until": runs(
         "generate", report("funnel"), lambda it: it[0]["failed"] == {"retry_until": 5}, "steps.0.retry_until=1 > 2"
     ),
-    "generate.tries": runs("cut off", lambda it: it.report["models"][0]["calls"], 25, "steps.0.tries=5"),
+    "generate.tries": runs("empty", lambda it: it.report["models"][0]["calls"], 25, "steps.0.tries=5"),
     "generate.accept_truncated": runs("cut off", column("response"), ["It"] * 5, "steps.0.accept_truncated=true"),
     "generate.hint": checked(SHOWN_TO_ASKED, "shows the student 'instruction'", False, "steps.1.hint=true"),
     "generate.keep": runs(

@@ -86,17 +86,17 @@ async def test_a_plain_run_replays_what_failed_and_a_retry_buys_only_that(tmp_pa
 async def test_each_retry_buys_as_many_replies_as_a_first_try_and_all_are_kept(
     tmp_path: Path, server: FakeServer
 ) -> None:
-    server.always = "cut_off"
+    server.always = "refusal"
     recipe = values(behind(server), temperature=1.0)
-    assert failed(await run(tmp_path, recipe)) == {"truncated": 6}
+    assert failed(await run(tmp_path, recipe)) == {"refused": 6}
     assert server.stats()["requests"] == 6 * 3
 
     again = await run(tmp_path, recipe, retry_failed=True)
-    assert (calls(again), failed(again)) == ((6 * 3, 6 * 3), {"truncated": 6})
+    assert (calls(again), failed(again)) == ((6 * 3, 6 * 3), {"refused": 6})
     assert "6 attempts" in rows_of(tmp_path / "run" / "failed.jsonl")[0]["error"]
 
     plain = await run(tmp_path, recipe)
-    assert (calls(plain), failed(plain)) == ((0, 6 * 6), {"truncated": 6})
+    assert (calls(plain), failed(plain)) == ((0, 6 * 6), {"refused": 6})
 
     server.always = "ok"
     assert (calls(await run(tmp_path, recipe, retry_failed=True)), len(table(tmp_path))) == ((6, 6 * 6), 6)

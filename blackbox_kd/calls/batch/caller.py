@@ -3,7 +3,6 @@
 from collections.abc import Coroutine
 from typing import Any
 
-from blackbox_kd.calls import prices
 from blackbox_kd.calls.batch.jobs import BatchItem
 from blackbox_kd.calls.batch.queue import Batches, batch_price
 from blackbox_kd.calls.batch.store import Noted
@@ -72,10 +71,10 @@ class BatchingCaller(Caller):
     async def _in_next_batch(self, call: Call) -> tuple[Completion, bool]:
         """See `buy`; AskedElsewhere: another run has it in flight, so it was not handed in."""
         asked, request = call.asked, call.request
-        prompt, max_tokens = prices.most_prompt_tokens(request.messages), request.sampling.max_tokens
-        tokens, usd = prices.most_tokens(prompt, max_tokens), prices.most(asked.price, prompt, max_tokens)
-        reservation = await self._budget.wait(usd, tokens, model=asked.counts.name)
-        job = BatchItem(call.key, call.wire, Noted(request.row.id, usd, tokens), yields=self._elsewhere.waits(call))
+        reservation, usd = await call.set_aside(self._budget)
+        noted = Noted(request.row.id, usd, reservation.tokens, request.cap is not None)
+        body = asked.model.body(call.wire, request)  # type: ignore[attr-defined]
+        job = BatchItem(call.key, call.wire, noted, yields=self._elsewhere.waits(call), body=body)
         try:
             result = await self._batches.ask(asked.model, asked.counts.name, job)
         except (CallError, AskedElsewhere):
@@ -92,6 +91,8 @@ class BatchingCaller(Caller):
             asked.counts.replayed += 1
             return result.completion, True
         used = result.completion.usage or Usage()
+        call.compare(result.completion, self._budget)
+        asked.counts.check_prompt(call.size, used)
         self._budget.settle(reservation, used, result.cost_usd)
         asked.counts.paid(used, result.cost_usd)
         return result.completion, False

@@ -69,6 +69,7 @@ class BatchItem:
         wire: what is asked.
         noted: what the ledger is told beside it.
         yields: whether it is not handed in while another run has it in flight; AskedElsewhere is its result then.
+        body: what is handed in, if it is not that of `wire`.
         line: of the file; empty once it is written.
         result: resolved with what came, or the error of the row.
         handed_in: how often it was.
@@ -80,6 +81,7 @@ class BatchItem:
     wire: Mapping[str, Any]
     noted: Noted
     yields: bool = False
+    body: dict[str, Any] | None = None
     line: bytes = b""
     result: "asyncio.Future[Result]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     handed_in: int = 0
@@ -93,7 +95,7 @@ class BatchItem:
 
     def write(self) -> bytes:
         """Its line."""
-        self.line = self.line or line_of(self.key, self.wire["body"])
+        self.line = self.line or line_of(self.key, self.wire["body"] if self.body is None else self.body)
         return self.line
 
     def came(self, result: Result) -> None:

@@ -21,6 +21,8 @@ from blackbox_kd.ledger import reclaim as ledger_left
 from blackbox_kd.models.http.batch_api import ENDPOINT
 from blackbox_kd.privacy import KEPT, open_anew
 
+CAPS = ("max_tokens", "max_completion_tokens")
+
 
 class Noted(NamedTuple):
     """What a record says of one call, beside its request."""
@@ -28,6 +30,8 @@ class Noted(NamedTuple):
     row_id: str
     reserved_usd: float | None
     reserved_tokens: int
+    is_capped: bool = False
+    """Whether the request was given a `max_tokens` that its key does not know of, see `schema.Request.cap`."""
 
 
 @dataclass(slots=True)
@@ -106,8 +110,12 @@ class Store:
         """The requests of a record by key, as the ledger keeps them."""
         path = self.path(record).with_suffix(".jsonl")
         with _say_errors(path), path.open("rb") as file:
-            lines = map(json.loads, file)
-            return {line["custom_id"]: {"url": record.wire_url, "body": line["body"]} for line in lines}
+            bodies = {line["custom_id"]: line["body"] for line in map(json.loads, file)}
+        for key, body in bodies.items():
+            if key in record.calls and record.calls[key].is_capped:
+                for name in CAPS:
+                    body.pop(name, None)
+        return {key: {"url": record.wire_url, "body": body} for key, body in bodies.items()}
 
     def records(self) -> list[Record]:
         """The records of this run, the oldest first."""

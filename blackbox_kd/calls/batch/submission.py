@@ -116,15 +116,15 @@ class BatchWork:
         """Intents for all in the ledger; returns, by key, those that nobody has bought or asks for in the meantime."""
 
         async def intend(job: BatchItem) -> Intent | str | AskedElsewhere:
-            row_id, usd, tokens = job.noted
+            noted = job.noted
             try:
                 return await self._ledger.intend(
                     job.key,
                     job.wire,
                     model=self._name,
-                    row_id=row_id,
-                    reserved_usd=usd,
-                    reserved_tokens=tokens,
+                    row_id=noted.row_id,
+                    reserved_usd=noted.reserved_usd,
+                    reserved_tokens=noted.reserved_tokens,
                     yields=job.yields,
                 )
             except AskedElsewhere as error:

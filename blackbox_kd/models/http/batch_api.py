@@ -15,7 +15,7 @@ from typing import Any
 
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, ServerFault
 from blackbox_kd.models.http.chat import ChatModel, without_secret
-from blackbox_kd.models.http.status import fault_of_status, quote, quote_error
+from blackbox_kd.models.http.status import fault_of_status, find_fault, quote, quote_error
 from blackbox_kd.privacy import hide_key, tell_cause
 
 ENDPOINT = "/v1/chat/completions"
@@ -146,7 +146,8 @@ class BatchApi:
             text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
             if isinstance(status, int):
                 if 200 <= status < 300:
-                    return without_secret(text, self._key)
+                    fault = find_fault(self._requests_url(), {}, text, self._key)
+                    return without_secret(text, self._key) if fault is None else fault
                 return fault_of_status(self._requests_url(), status, {}, text, self._key)
         said = error if isinstance(error, dict) else {}
         message = quote(self._hide(str(said.get("message") or line)))

@@ -9,13 +9,13 @@ import urllib.request
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from blackbox_kd import __version__, json_text
 from blackbox_kd.errors import CallError, ServerFault
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.models.http.deadlines import Deadlines
-from blackbox_kd.models.http.status import fault_of_status, quote, quote_error
+from blackbox_kd.models.http.status import fault_of_status, find_fault, quote, quote_error
 from blackbox_kd.privacy import hide_key, tell_cause
 from blackbox_kd.schema import Request
 
@@ -28,6 +28,7 @@ KEEP_IDLE_S = 4.0
 MAX_BODY_BYTES = 32 * 2**20
 SECRET_CHARS = 16
 """Keys of vendors are longer; shorter ones are those of servers that ask for any."""
+_EXPECTED = "expected something like https://api.openai.com/v1"
 SEED_STRIDE = 1_000_003
 """Apart from what numbers of samples are: no two attempts of any samples of a row share a seed."""
 
@@ -57,15 +58,30 @@ def checked_url(base_url: str) -> str:
     Raises:
         ValueError: it is no URL of an endpoint, or has a password or key in it, which would be stored.
     """
-    parts = urlsplit(base_url)
+    parts = _split(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"base_url: {base_url!r} is not a URL; expected something like https://api.openai.com/v1")
+        raise ValueError(f"base_url: {base_url!r} is not a URL; {_EXPECTED}")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError(
             f"base_url: {parts.scheme}://{parts.hostname}... has a user, a password or a query in it; name the "
             "environment variable that holds the key with `key_env` instead"
         )
     return base_url.rstrip("/").removesuffix("/chat/completions")
+
+
+def _split(base_url: str) -> SplitResult:
+    """The parts of a URL that something can be sent to."""
+    if unsuited := next((char for char in base_url if char.isspace() or not char.isprintable() or char == "\\"), None):
+        what = "a blank" if unsuited.isspace() else f"the character {unsuited!r}"
+        raise ValueError(f"base_url: {base_url!r} has {what} in it, which no URL has; {_EXPECTED}")
+    try:
+        parts = urlsplit(base_url)
+        if parts.port == 0:
+            raise ValueError("port 0 is none that anything listens on")
+        (parts.hostname or "").encode("idna")
+    except ValueError as error:  # UnicodeError, of a host's name, is one
+        raise ValueError(f"base_url: {base_url!r} is not a URL: {error}; {_EXPECTED}") from error
+    return parts
 
 
 def is_loopback(base_url: str) -> bool:
@@ -145,6 +161,8 @@ class HttpChat:
             async with session.post(self.url, data=data, allow_redirects=False) as response:
                 text = await self._read(response)
                 if 200 <= response.status < 300:
+                    if (fault := find_fault(self.url, response.headers, text, self._endpoint.key)) is not None:
+                        raise fault
                     return without_secret(text, self._endpoint.key), response.headers
                 raise fault_of_status(self.url, response.status, response.headers, text, self._endpoint.key)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -238,9 +256,14 @@ class ChatModel:
         body = chat_body(self.config.model, request, self._max_tokens_field, self._extra)
         return {"url": self._http.url, "body": body}
 
+    def body(self, wire: dict[str, Any], request: Request) -> dict[str, Any]:
+        """What is sent: the body, with the cap of a request that has none of its own."""
+        body: dict[str, Any] = wire["body"]
+        return body if request.cap is None else {**body, self._max_tokens_field: request.cap}
+
     def send(self, wire: dict[str, Any], request: Request) -> Coroutine[Any, Any, tuple[str, Mapping[str, str]]]:
         """See `models.Model.send`."""
-        return self._http.post(wire["body"])
+        return self._http.post(self.body(wire, request))
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -21,6 +21,8 @@ _NAMES = {
     )
     for what in ("requests", "tokens")
 }
+LONGEST_S = 366 * 86400.0
+"""A pause of a year is as good as any longer one, and no clock overflows."""
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -41,20 +43,33 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Seconds until a server wants to be asked again; None if it does not say."""
     exact = _number(headers.get("retry-after-ms"))
     if exact is not None:
-        return max(0.0, exact / 1000)
+        return _pause_s(exact / 1000)
     text = headers.get("retry-after")
-    seconds = _number(text)
-    if seconds is not None:
-        return max(0.0, seconds)
+    number = _number(text)
+    if number is not None:
+        return _pause_s(number)
     if not text:
         return None
     try:
-        when = parsedate_to_datetime(text)
-    except ValueError:
+        return _pause_s(_from_now_s(parsedate_to_datetime(text)))
+    except (ValueError, OverflowError):  # also a date beyond the calendar
         return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return max(0.0, when.timestamp() - time.time())
+
+
+def read_seconds(text: str | None) -> float | None:
+    """Seconds of `250ms`, `1m30s`, a plain number, or the time until an RFC 3339 date; None for any other text."""
+    if not text:
+        return None
+    parts = _PARTS.findall(text)
+    if parts and "".join(number + unit for number, unit in parts) == text.strip():
+        return _pause_s(sum(float(number) * _SECONDS[unit] for number, unit in parts))
+    plain = _number(text)
+    if plain is not None:
+        return _pause_s(plain)
+    try:
+        return _pause_s(_from_now_s(datetime.fromisoformat(text)))
+    except (ValueError, OverflowError):
+        return None
 
 
 def quota(headers: Mapping[str, str], what: str) -> Quota | None:
@@ -62,7 +77,7 @@ def quota(headers: Mapping[str, str], what: str) -> Quota | None:
     for limit_name, remaining_name, reset_name in _NAMES[what]:
         limit = _number(headers.get(limit_name))
         if limit:
-            remaining, reset_s = _number(headers.get(remaining_name)), _until(headers.get(reset_name))
+            remaining, reset_s = _number(headers.get(remaining_name)), read_seconds(headers.get(reset_name))
             return None if remaining is None or reset_s is None else Quota(limit, remaining, reset_s)
     return None
 
@@ -77,18 +92,9 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _until(text: str | None) -> float | None:
-    """Seconds of `250ms`, `1m30s`, a plain number, or the time until an RFC 3339 date."""
-    if not text:
-        return None
-    parts = _PARTS.findall(text)
-    if parts and "".join(number + unit for number, unit in parts) == text.strip():
-        return sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    plain = _number(text)
-    if plain is not None:
-        return max(0.0, plain)
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time())
+def _from_now_s(when: datetime) -> float:
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time()
+
+
+def _pause_s(seconds: float) -> float:
+    return min(max(0.0, seconds), LONGEST_S)

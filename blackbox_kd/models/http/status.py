@@ -1,19 +1,23 @@
 """What a status that is no success means: the error's class, its message, and when to come back."""
 
-import json
 import os
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, RequestRejected, ServerFault
+from blackbox_kd.models.http import error_body
+from blackbox_kd.models.http.error_body import Said
 from blackbox_kd.models.http.rate_limit_headers import retry_after_s
 from blackbox_kd.privacy import hide_key
 
 MESSAGE_CHARS = 300
-NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
-"""Codes with which endpoints say that the account is empty, whatever the status."""
+UNNAMED = "unnamed_error"
+"""Kind of an error that came in place of a reply and names no status."""
+CLOSED = "PUP_LIMITED_DISABLED"
+_SUSPECT = ('"error', CLOSED, CLOSED.lower())
 CHECKS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "check the key in the variable that the model's `key_env` names",
     HTTPStatus.NOT_FOUND: "check `model` and `base_url`",
@@ -30,10 +34,50 @@ def fault_of_status(url: str, status: int, headers: Mapping[str, str], body: str
         body: of the response.
         key: that was sent, and is not shown.
     """
-    message, codes = _read_error(hide_key(body, key), key)
-    text = f"{url}: {status} {_phrase(status)}" + (f": {message}" if message else "")
+    said = _read(body, key)
+    text = _tell(f"{url}: {status} {_phrase(status)}", said, key)
+    if 300 <= status < 400:
+        target = _cut_query(hide_key(headers.get("location", ""), key))
+        return EndpointRefused(f"{text}\n  fix: base_url leads elsewhere, to {target!r}", kind="endpoint_refused")
+    return _classify(status, text, said, headers)
+
+
+def find_fault(url: str, headers: Mapping[str, str], body: str, key: str | None = None) -> CallError | None:
+    """The error that a body stands for which came with status 200; None if it is none.
+
+    It is read as the status that it names. One that names none has the patience of a call, but says nothing about the
+    endpoint as a whole.
+
+    Args:
+        url: where the request was sent.
+        headers: of the response, in which names have no case.
+        body: of the response.
+        key: that was sent, and is not shown.
+    """
+    if body.startswith("{") and '"choices"' in body and not any(sign in body for sign in _SUSPECT):
+        return None  # as nearly all are: not to decode each of them twice
+    error = error_body.find_error(hide_key(body, key))
+    if error is None:
+        return _closed_account(url, body)
+    said = error_body.read(error)
+    what = f"{url}: 200 OK, but what came is an error"
+    if said.status is None:
+        return ServerFault(_tell(what, said, key), kind=UNNAMED)
+    return _classify(said.status, _tell(f"{what}: {said.status} {_phrase(said.status)}", said, key), said, headers)
+
+
+def _closed_account(url: str, body: str) -> CallError | None:
+    """Gemini ends replies so where it has limited the account: it answers nothing from then on."""
+    if not re.search(rf'"(?:native_)?finish_?reason"\s*:\s*"{CLOSED}"', body, re.IGNORECASE):
+        return None
+    text = f"{url}: the endpoint has limited this account ({CLOSED})\n  fix: see what the vendor has to say about it"
+    return QuotaSpent(text, kind="quota")
+
+
+def _classify(status: int, text: str, said: Said, headers: Mapping[str, str]) -> CallError:
     after = retry_after_s(headers)
-    if status == HTTPStatus.PAYMENT_REQUIRED or codes.intersection(NO_MONEY):
+    after = said.retry_after_s if after is None else after
+    if status == HTTPStatus.PAYMENT_REQUIRED or said.codes.intersection(error_body.NO_MONEY):
         return QuotaSpent(f"{text}\n  fix: add credit to the account, then run the same command", kind="quota")
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return ServerFault(text, kind="rate_limit", retry_after_s=after)
@@ -41,10 +85,7 @@ def fault_of_status(url: str, status: int, headers: Mapping[str, str], body: str
         return ServerFault(text, kind="server_error", retry_after_s=after)
     if status in CHECKS:
         return EndpointRefused(f"{text}\n  fix: {CHECKS[status]}", kind="endpoint_refused")
-    if 300 <= status < 400:
-        target = _cut_query(hide_key(headers.get("location", ""), key))
-        return EndpointRefused(f"{text}\n  fix: base_url leads elsewhere, to {target!r}", kind="endpoint_refused")
-    return RequestRejected(text, kind="rejected")
+    return RequestRejected(text, kind="refused" if said.is_filtered else "rejected", said=said.message)
 
 
 def quote_error(error: BaseException, key: str | None = None) -> str:
@@ -70,21 +111,20 @@ def _cut_query(location: str) -> str:
         return "no URL"
 
 
-def _read_error(body: str, key: str | None) -> tuple[str, set[str]]:
-    """The message and the codes of an error's body: OpenAI's form, its relatives, or any text."""
+def _tell(what: str, said: Said, key: str | None) -> str:
+    message = hide_key(said.message, key)
+    short = message if len(message) <= MESSAGE_CHARS else message[:MESSAGE_CHARS] + " [...]"
+    return f"{what}: {short}" if short else what
+
+
+def _read(body: str, key: str | None) -> Said:
+    """What an error's body says; any text is its message."""
+    body = hide_key(body, key)
     try:
-        found: Any = json.loads(body)
+        found: Any = error_body.decode(body)
     except (ValueError, RecursionError):
         found = body
-    codes: set[str] = set()
-    if isinstance(found, dict):
-        error = found.get("error", found)
-        if isinstance(error, dict):
-            codes = {str(error.get("code")), str(error.get("type"))}
-            error = error.get("message") or error.get("detail") or error
-        found = error if isinstance(error, str) else json.dumps(error)
-    message = hide_key(" ".join((found if isinstance(found, str) else str(found)).split()), key)
-    return message if len(message) <= MESSAGE_CHARS else message[:MESSAGE_CHARS] + " [...]", codes
+    return error_body.read(found)
 
 
 SHOWN_CHARS = 200

@@ -1,6 +1,7 @@
 """Numbers as a person reads them: shares, intervals, dollars."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from blackbox_kd.printable import escape_markdown
 
@@ -23,3 +24,12 @@ def format_interval(ci95: list[float] | None) -> str:
 def format_dollars(usd: float) -> str:
     """A sum of money: to the cent from a dollar on, finer below."""
     return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"
+
+
+def format_bill(spent: Mapping[str, Any]) -> str:
+    """What calls cost; a cost that is not known is not 0."""
+    if not spent["usd_unknown"]:
+        return format_dollars(spent["usd"])
+    return (
+        f"{format_dollars(spent['usd'])} and more that is not known" if spent["usd"] else "at a cost that is not known"
+    )

@@ -6,7 +6,7 @@ from typing import Any
 from blackbox_kd.printable import escape_markdown, quote_code
 from blackbox_kd.runs import dataset
 from blackbox_kd.runs.report import comparisons, judges, loops, samples
-from blackbox_kd.runs.report.format import count_up, format_dollars, format_interval, format_percent
+from blackbox_kd.runs.report.format import count_up, format_bill, format_dollars, format_interval, format_percent
 from blackbox_kd.tables.stored import StoredTable
 
 
@@ -22,7 +22,7 @@ def write_markdown(report: Mapping[str, Any], tables: list[StoredTable]) -> str:
 
 def _status(report: Mapping[str, Any]) -> str:
     spent = report["spent"]
-    bill = f"{spent['requests']:,} calls, {spent['tokens']:,} tokens, {format_dollars(spent['usd'])}"
+    bill = f"{spent['requests']:,} calls, {spent['tokens']:,} tokens, {format_bill(spent)}"
     if report["status"] != "complete":
         what = escape_markdown(report["status"].rstrip("."))
         return f"**The run is not complete: {what}.** What is paid for is kept; the same command goes on from here."
@@ -169,7 +169,7 @@ def _training(report: Mapping[str, Any]) -> list[str]:
 def _costs(report: Mapping[str, Any]) -> list[str]:
     spent = report["spent"]
     text = f"This run, all its invocations together: {spent['requests']:,} calls, {spent['tokens']:,} tokens, "
-    text += f"{format_dollars(spent['usd'])}."
+    text += f"{format_dollars(spent['usd']) if spent['usd'] else format_bill(spent)}."
     if spent["usd_unknown"]:
         text += f" What {spent['usd_unknown']:,} of the calls cost is not known and not in the sum."
     if spent["doubtful"]:
@@ -182,4 +182,20 @@ def _costs(report: Mapping[str, Any]) -> list[str]:
             f"- `{entry['name']}`: {entry['calls']:,} calls now, {entry['replayed']:,} replies from the ledger; "
             f"{entry['prompt_tokens']:,} prompt and {entry['completion_tokens']:,} completion tokens; {cost}"
         )
+        lines += [f"  - {line}" for line in _remarks(entry)]
     return [*lines, ""]
+
+
+def _remarks(entry: Mapping[str, Any]) -> list[str]:
+    """How the replies of a model ended, and what is odd about its endpoint."""
+    lines = []
+    if ends := entry.get("ends"):
+        lines.append(f"its replies, by how they ended: {count_up(ends, ', ')}")
+    if cut := entry.get("short_prompts"):
+        lines.append(f"warning: for {cut:,} prompts the endpoint counted far too few tokens: it may have cut them")
+    if beyond := entry.get("beyond"):
+        lines.append(
+            f"warning: {beyond:,} replies were billed with {entry['beyond_tokens']:,} tokens more than the most that "
+            "was asked for; calls in flight at the first of them can have passed the budget by as much"
+        )
+    return lines

@@ -1,0 +1,82 @@
+"""Why replies ended: the words of all endpoints in one table.
+
+An endpoint may say any word. One that is not in the table is never a good end: a reply that was cut or withheld
+would pass as finished.
+
+Source   the values of `finish_reason`, `stop_reason` and `finishReason` in the SDKs of OpenAI, Anthropic, Google,
+         Mistral and OpenRouter, and in vLLM and Ollama; text-generation-inference, Cohere and Bedrock by their manuals
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Any
+
+
+class End(StrEnum):
+    """What an end says about the reply."""
+
+    GOOD = "good"
+    CUT = "cut"
+    WITHHELD = "withheld"
+    TOOL = "tool call"
+    BROKEN = "broken"
+    UNKNOWN = "unknown"
+
+
+_WORDS: Mapping[End, str] = {
+    End.GOOD: "stop end_turn stop_sequence eos eos_token complete completed",
+    End.CUT: """length max_tokens max_output_tokens model_length max_length model_context_window_exceeded
+        continuation max_messages steered incomplete""",
+    End.WITHHELD: """content_filter content_filtered guardrail_intervened refusal safety recitation blocklist
+        prohibited_content spii model_armor escalation language bio_policy misalignment_policy_violation
+        invalid_prompt sensitive error_toxic""",
+    End.TOOL: "tool_calls tool_call tool_use function_call pause_turn",
+    End.BROKEN: """error abort aborted cancelled canceled user_cancel failed repetition network_error
+        insufficient_system_resource server_error rate_limit_exceeded other malformed_function_call
+        unexpected_tool_call too_many_tool_calls malformed_response missing_thought_signature unspecified
+        finish_reason_unspecified pup_limited_disabled error_limit""",
+}
+_ENDS = {word: end for end, words in _WORDS.items() for word in words.split()}
+_NAMES_OF_TYPES = ("finishreason.", "finish_reason_", "stopreason.")
+"""What gateways written in typed languages leave in front of a value."""
+CONTEXT_FULL = ("model_length", "model_context_window_exceeded")
+"""Cut ends that no larger `max_tokens` would move."""
+LONGEST = 60
+NOT_SAID = "not said"
+"""Stands for a reason that is missing."""
+
+
+def read_word(choice: Mapping[str, Any]) -> str:
+    """The reason of a choice, without case; the vendor's own (`native_finish_reason`) where a gateway gives a better
+    one, or none itself.
+    """
+    said = _folded(choice.get("finish_reason"))
+    native = _folded(choice.get("native_finish_reason"))
+    if said == NOT_SAID:
+        return native
+    is_worse = classify(said) is End.GOOD and classify(native) not in (End.GOOD, End.TOOL, End.UNKNOWN)
+    return native if is_worse else said
+
+
+def classify(word: str) -> End:
+    """What a reason means; UNKNOWN for any that is not in the table, and for none at all."""
+    return _ENDS.get(word) or (End.WITHHELD if word.startswith("image_") else End.UNKNOWN)
+
+
+def describe_counts(words: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Counts by what a person reads: `good (stop)`, `cut (length)`; good ones first."""
+    order = list(End)
+    found = sorted(words, key=lambda pair: (order.index(classify(pair[0])), pair[0]))
+    return {f"{classify(word)} ({word})": count for word, count in found}
+
+
+def _folded(value: Any) -> str:
+    if value is None or value == "":
+        return NOT_SAID
+    word = value.strip().casefold() if isinstance(value, str) else repr(value)
+    if len(word) > LONGEST:
+        word = f"{word[:LONGEST]}..."
+    for prefix in _NAMES_OF_TYPES:
+        if word not in _ENDS:
+            word = word.removeprefix(prefix)
+    return word

@@ -1,0 +1,164 @@
+"""Markup of chat templates in a reply: what a server without the right parser leaves in the text.
+
+The reasoning is taken out, ends and heads of turns are cut off, and what is left makes the reply unusable: a student
+would learn to write it. Text that only speaks of such markup stays as it is: HTML's `<s>`, and whatever stands in
+code, in quotes, or in the question.
+
+Source   the chat templates of ChatML (Qwen, SmolLM, Yi), Llama 2 to 4, Mistral, Gemma 1 to 4, Phi, DeepSeek, harmony
+         (gpt-oss), Command, GLM, Granite, EXAONE, Kimi, Seed, InternLM and Nemotron
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+PAIRS = (
+    ("<think>", "</think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|channel>thought", "<channel|>"),
+    ("<unused94>thought", "<unused95>"),
+    ("<seed:think>", "</seed:think>"),
+    ("◁think▷", "◁/think▷"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+)
+"""What reasoning stands between."""
+_ROLES = "(?:assistant|model|user|system|tool|developer)"
+_NAME = r"[\w.:/▁-]"
+_LAST = re.compile(
+    rf"""(?:
+      <\|{_NAME}*(?:end|END|eot|EOT|eos|EOS|eom|EOM|eod|return|stop|pad){_NAME}*\|>   # <|im_end|>, <|eot_id|>, ...
+    | <[|｜][^<>|｜\n]*(?:end|END|EOT)[^<>|｜\n]*[|｜]>                                 # DeepSeek
+    | <\|(?:im_start|start_header_id|start|turn)\|?>{_ROLES}?                           # the next turn was begun
+    | <start_of_turn>{_ROLES}? | <\|(?:user|observation|assistant|system)\|>
+    | <end_of_turn> | <turn\|> | <eos> | <EOS> | <eo[tad]> | <pad> | <end_of_utterance> | <seed:eos>
+    | \[EO[ST]\] | \[\|endofturn\|\] | \[e~\[ | <extra_id_1> | (?P<html></s>)
+    )\Z""",
+    re.VERBOSE,
+)
+_LAST_CHARS = 80
+_HEAD = re.compile(
+    r"""\A(?:<s>\s+)?(?:<\|begin_of_text\|>\s*)?(?:
+      <\|im_start\|>\s*assistant | <\|start_header_id\|>assistant<\|end_header_id\|>
+    | <\|header_start\|>assistant<\|header_end\|> | <\|start_of_role\|>assistant<\|end_of_role\|>
+    | <start_of_turn>model | <\|turn>model | <\|assistant\|> | <[|｜]Assistant[|｜]> | \[\|assistant\|\]
+    | (?:<\|START_OF_TURN_TOKEN\|>)?<\|CHATBOT_TOKEN\|> | \[/INST\]
+    )\s*""",
+    re.VERBOSE,
+)
+_WRAPPERS = ("<|START_RESPONSE|>", "<|begin_of_solution|>", "<|START_TEXT|>")
+_MARKUP = re.compile(
+    rf"""<\|[A-Za-z]{_NAME}{{2,40}}\|> | <[|｜][^<>|｜\n]{{1,40}}｜> | <\|"\|>
+    | <\|(?:turn|channel|tool|tool_call|tool_response|image|audio)> | <(?:turn|channel|tool|tool_call|tool_response)\|>
+    | <(?:start|end)_of_turn> | \[/?INST\] | <</?SYS>> | \[/?THINK\] | \[TOOL_CALLS\] | \[\|(?:end|assist)\w*\|\]
+    | (?<=\S)</s>(?P<html>) | ◁/?think▷ | </?seed:think>""",
+    re.VERBOSE,
+)
+_CODE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|``[^`]*``|`[^`\n]*`", re.DOTALL)
+_QUOTES = ("\"'“‘„«「『(", "\"'”’“»」』)")
+_STRUCK = re.compile(r"<s(?:\s[^<>]*)?>")
+_HARMONY = re.compile(
+    r"(?:<\|start\|>(?P<role>[^<]*))?<\|channel\|>(?P<channel>\w*)(?P<header>[^<]*(?:<\|constrain\|>[^<]*)?)<\|message\|>"
+)
+_HARMONY_ENDS = re.compile(r"<\|(?:end|return|call)\|>")
+_BARE_HARMONY = re.compile(r"\Aanalysis(?=\S)(.*?)assistantfinal(?=\S)(.*)\Z", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A reply, taken apart.
+
+    Args:
+        text: what the model says, without blanks around it.
+        reasoning: what stood before it; "" if there is none.
+        is_whole: whether the reasoning came to its end.
+    """
+
+    text: str
+    reasoning: str = ""
+    is_whole: bool = True
+
+
+def split(content: str) -> Parts:
+    """Text and reasoning of a reply, without the ends and heads of turns."""
+    text = content.strip()
+    if "<" not in text and "[" not in text and "◁" not in text:
+        bare = _BARE_HARMONY.match(text)  # a server that leaves special tokens out leaves this of harmony
+        return Parts(bare[2].strip(), bare[1].strip()) if bare else Parts(text)
+    if "<|channel|>" in text and "<|message|>" in text:
+        return _of_channels(text)
+    text = _without_head(_without_ends(text))
+    for opening, closing in PAIRS:
+        opened = text.startswith(opening)
+        head, found, tail = text.partition(closing)
+        if found and (opened or opening not in head):  # the chat template may have opened the block
+            return Parts(_without_wrapper(tail.strip()), head.removeprefix(opening).strip())
+        if opened:
+            return Parts("", text.removeprefix(opening).strip(), is_whole=False)
+    return Parts(_without_wrapper(text))
+
+
+def find_left(text: str) -> Iterator[str]:
+    """The pieces of markup in a text of `split` that are no part of code, of a quotation, or of HTML."""
+    if "<" not in text and "[" not in text and "◁" not in text:
+        return
+    plain = _CODE.sub(lambda code: " " * len(code[0]), text)
+    is_struck = plain.count("</s>") <= len(_STRUCK.findall(plain))
+    for found in _MARKUP.finditer(plain):
+        if not (_is_quoted(plain, found.start(), found.end()) or (is_struck and found["html"] is not None)):
+            yield found[0]
+
+
+def _without_ends(text: str) -> str:
+    """A text without the tokens that end a turn; `</s>` counts as HTML where a tag before it opens it."""
+    unopened = text.count("</s>") - len(_STRUCK.findall(text)) if text.endswith(("</s>", ">", "]", "[")) else 0
+    end = len(text)
+    while found := _LAST.search(text[max(0, end - _LAST_CHARS) : end]):
+        if found["html"] is not None:
+            if unopened <= 0:
+                break
+            unopened -= 1
+        end -= len(found[0])
+        while end and text[end - 1].isspace():
+            end -= 1
+    return text[:end]
+
+
+def _without_head(text: str) -> str:
+    found = _HEAD.match(text)
+    return text[found.end() :] if found else text
+
+
+def _without_wrapper(text: str) -> str:
+    for wrapper in _WRAPPERS:
+        text = text.removeprefix(wrapper).lstrip()
+    return text
+
+
+def _of_channels(text: str) -> Parts:
+    """The parts of a reply in harmony: what stands in the channel `final` is its text, all else is reasoning.
+
+    A call of a tool, or text between the channels, leaves it as it is: its markup then makes it unusable.
+    """
+    heads = list(_HARMONY.finditer(text))
+    if not heads:
+        return Parts(_without_ends(text))
+    begun, ended, loose = text[: heads[0].start()].partition("<|end|>")  # the chat template may have opened a channel
+    if loose.strip() or (begun.strip() and not ended):
+        return Parts(text)
+    said: list[str] = []
+    thought = [begun.strip()] if begun.strip() else []
+    for head, after in zip(heads, [*heads[1:], None], strict=True):
+        content = text[head.end() : after.start() if after else len(text)]
+        end = _HARMONY_ENDS.search(content)
+        is_call = " to=" in f" {head['role'] or ''} {head['header']}" or (end is not None and end[0] == "<|call|>")
+        if is_call or (end is not None and content[end.end() :].strip()):
+            return Parts(text)
+        where = said if head["channel"] == "final" else thought
+        where.append(content[: end.start() if end else len(content)].strip())
+    return Parts("\n".join(said), "\n".join(thought), is_whole=bool(said))
+
+
+def _is_quoted(text: str, start: int, end: int) -> bool:
+    before, after = text[start - 1 : start], text[end : end + 1]
+    return bool(before and after) and before in _QUOTES[0] and after in _QUOTES[1]

@@ -1,0 +1,194 @@
+"""What the body of an error says, in OpenAI's form or any of its relatives: message, codes, status, when to come back.
+
+    {"error": {"message": ..., "code": 429}}    OpenAI, OpenRouter, Anthropic, Mistral, DeepSeek
+    [{"error": {..., "details": [...]}}]        Gemini
+    {"error": "..."}  {"detail": ...}           Ollama, FastAPI
+    {"message": ..., "code": ...}               Mistral, vLLM, gateways
+    data: {"error": ...}                        any of them, as an event of a stream
+
+Gateways send such bodies with the status 200, too.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from blackbox_kd import json_text
+from blackbox_kd.models.http import rate_limit_headers
+
+_MESSAGES = ("message", "detail", "msg", "error_msg", "error_message", "errorMessage")
+_CODES = ("code", "type", "status", "error_code", "status_code", "statusCode", "errorCode")
+_NESTED = ("error", "errors", "innererror", "details", "detail")
+NO_MONEY = frozenset(
+    {
+        *("insufficient_quota", "insufficient_balance", "insufficient_credits", "credit_balance_exhausted"),
+        *("billing_hard_limit_reached", "billing_not_active", "billing_error", "budget_exceeded"),
+        *("organization_spend_limit_exceeded", "project_spend_limit_exceeded", "organization_usage_limit_exceeded"),
+        *("enforced_spend_limit_reached", "payment_required", "payment_required_error"),
+    }
+)
+"""Codes with which endpoints say that the account is empty, whatever the status."""
+FILTERED = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation", "invalid_prompt"})
+"""Codes with which endpoints withhold a reply to a prompt, whatever the status."""
+_STATUS_OF_CODE = {
+    **dict.fromkeys(NO_MONEY, 402),
+    **dict.fromkeys(["rate_limit_exceeded", "rate_limit_error", "rate_limited", "too_many_requests"], 429),
+    **dict.fromkeys(["resource_exhausted", "slow_down", "toomanyrequests", "throttlingexception"], 429),
+    **dict.fromkeys(["invalid_api_key", "authentication_error", "unauthenticated", "unauthorized"], 401),
+    **dict.fromkeys(["permission_denied", "permission_error", "forbidden"], 403),
+    **dict.fromkeys(["model_not_found", "not_found_error", "not_found", "notfounderror"], 404),
+    **dict.fromkeys(["invalid_request_error", "invalid_argument", "bad_request", "badrequesterror"], 400),
+    **dict.fromkeys(["context_length_exceeded", "failed_precondition", *FILTERED], 400),
+    **dict.fromkeys(["request_too_large"], 413),
+    **dict.fromkeys(["api_error", "server_error", "internal", "internal_error", "internal_server_error"], 500),
+    **dict.fromkeys(["overloaded_error", "overloaded", "server_is_overloaded", "unavailable"], 503),
+    **dict.fromkeys(["service_unavailable", "bad_gateway", "upstream_error", "provider_error"], 503),
+    **dict.fromkeys(["timeout", "timeout_error", "deadline_exceeded", "gateway_timeout"], 504),
+}
+_STATUS_OF_WORDS = (
+    (402, r"insufficient (?:credit|balance|fund|quota)|out of credit|payment required|add (?:more )?credit"),
+    (429, r"rate.?limit|too many requests|slow down|quota"),
+    (401, r"unauthori[sz]ed|(?:invalid|incorrect|missing|no) (?:api.?)?key|authentication"),
+    (404, r"not found|does not exist|no such model"),
+    (503, r"overload|unavailable|at capacity|busy|try again|loading|bad gateway|upstream"),
+    (504, r"time(?:d)?.?out"),
+    (500, r"internal (?:server )?error"),
+)
+_WAIT = re.compile(r"(?:retry|try again)(?: after| in)? ((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)(?![a-z])", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an error says.
+
+    Args:
+        message: in words, on one line.
+        codes: names of the error, without case.
+        status: the HTTP status that it names, by number, by a code, or in words; None if it names none.
+        retry_after_s: when the endpoint wants to be asked again; None if it does not say.
+        is_filtered: whether it withholds a reply for what the prompt says.
+    """
+
+    message: str
+    codes: frozenset[str]
+    status: int | None
+    retry_after_s: float | None
+    is_filtered: bool
+
+
+def decode(body: str) -> Any:
+    """The value of a JSON body, also behind a byte order mark or the comments that keep a connection open.
+
+    Raises:
+        ValueError, RecursionError: there is none.
+    """
+    try:
+        return json_text.decode(body)
+    except ValueError:
+        lines = body.removeprefix("\ufeff").splitlines()
+        kept = "\n".join(line for line in lines if not line.startswith(":")).strip()
+        if kept == body:
+            raise
+        return json_text.decode(kept)
+
+
+def is_stream(body: str) -> bool:
+    """Whether a body is a stream of events."""
+    return body.lstrip("\ufeff \r\n").startswith(("data:", "event:"))
+
+
+def find_error(body: str) -> Any:
+    """The error that stands in a body where a completion should be; None if there is none, or a completion."""
+    try:
+        value = decode(body)
+    except (ValueError, RecursionError):
+        events = _events(body) if is_stream(body) else ()
+        return next((error for event in events if (error := _find_error(event)) is not None), None)
+    return _find_error(value)
+
+
+def read(error: Any) -> Said:
+    """What an error says; it may be any decoded JSON value."""
+    parts = list(_parts(error))
+    codes = frozenset(str(part[name]).casefold() for part in parts for name in _CODES if _is_code(part.get(name)))
+    message = describe(error)
+    return Said(message, codes, _status(codes, message), _retry_after_s(parts, message), _is_filtered(parts, codes))
+
+
+def describe(error: Any) -> str:
+    """An error in words, on one line."""
+    return " ".join(_tell(error).split())
+
+
+def _find_error(value: Any) -> Any:
+    if isinstance(value, list):
+        return next((error for item in value if (error := _find_error(item)) is not None), None)
+    if not isinstance(value, dict) or value.get("choices"):
+        return None
+    if value.get("error") or value.get("errors"):
+        return value
+    if "choices" in value:
+        return None
+    is_said = any(value.get(name) and isinstance(value[name], str | list) for name in _MESSAGES)
+    return value if is_said or isinstance(value.get("detail"), dict) else None
+
+
+def _events(body: str) -> Iterator[Any]:
+    for line in body.splitlines():
+        if line.startswith("data:"):
+            try:
+                yield json_text.decode(line.removeprefix("data:").strip())
+            except (ValueError, RecursionError):
+                continue
+
+
+def _parts(error: Any, depth: int = 4) -> Iterator[Mapping[str, Any]]:
+    """An error and the objects in it that say more about it."""
+    if isinstance(error, Mapping):
+        yield error
+        for name in _NESTED if depth else ():
+            yield from _parts(error.get(name), depth - 1)
+    elif isinstance(error, list):
+        for item in error[:20]:
+            yield from _parts(item, depth - 1) if depth else ()
+
+
+def _tell(error: Any, depth: int = 5) -> str:
+    if isinstance(error, str):
+        return error
+    if isinstance(error, list) and depth:
+        return "; ".join(_tell(item, depth - 1) for item in error[:5])
+    if isinstance(error, Mapping) and depth:
+        inner = error.get("error") or error.get("errors") or next(filter(None, map(error.get, _MESSAGES)), None)
+        if inner:
+            where = ".".join(map(str, error["loc"])) if isinstance(error.get("loc"), list) else ""
+            raw = error["metadata"].get("raw") if isinstance(error.get("metadata"), Mapping) else None
+            told = [where, _tell(inner, depth - 1), raw if isinstance(raw, str) else ""]
+            return ": ".join(filter(None, told))
+    return json.dumps(error, ensure_ascii=False)
+
+
+def _is_code(value: Any) -> bool:
+    return isinstance(value, str) or type(value) is int
+
+
+def _status(codes: frozenset[str], message: str) -> int | None:
+    numbers = sorted(int(code) for code in codes if code.isascii() and code.isdigit() and 400 <= int(code[:9]) <= 599)
+    named = [_STATUS_OF_CODE[code] for code in sorted(codes) if code in _STATUS_OF_CODE]
+    if numbers or named:
+        return (numbers or named)[0]
+    return next((status for status, words in _STATUS_OF_WORDS if re.search(words, message, re.IGNORECASE)), None)
+
+
+def _retry_after_s(parts: list[Mapping[str, Any]], message: str) -> float | None:
+    """Of Google's RetryInfo, or of the message."""
+    told = [part["retryDelay"] for part in parts if isinstance(part.get("retryDelay"), str)]
+    found = _WAIT.search(message)
+    return rate_limit_headers.read_seconds(told[0] if told else found[1] if found else None)
+
+
+def _is_filtered(parts: list[Mapping[str, Any]], codes: frozenset[str]) -> bool:
+    metadata = [part["metadata"] for part in parts if isinstance(part.get("metadata"), Mapping)]
+    return not FILTERED.isdisjoint(codes) or any("flagged_input" in each for each in metadata)

@@ -1,0 +1,180 @@
+"""Bodies of errors as endpoints send them, with a status of their own or with 200, and what each means for a run."""
+
+import json
+from typing import Any
+
+import pytest
+
+from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, RequestRejected, ServerFault
+from blackbox_kd.models.http.status import UNNAMED, fault_of_status, find_fault
+
+URL = "http://127.0.0.1/v1/chat/completions"
+OVER = {"message": "rate limited upstream", "code": 429}
+
+
+def fault(body: Any, **headers: str) -> CallError:
+    found = find_fault(URL, headers, body if isinstance(body, str) else json.dumps(body))
+    assert found is not None
+    return found
+
+
+WAITS: dict[str, Any] = {
+    "openrouter": {"error": OVER},
+    "list": [{"error": OVER}],
+    "code_as_text": {"error": {"message": "slow", "code": "429"}},
+    "named": {"error": {"message": "slow", "code": "rate_limit_exceeded"}},
+    "anthropic": {"type": "error", "error": {"type": "rate_limit_error", "message": "slow"}},
+    "gemini": [{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Quota exceeded"}}],
+    "text": {"error": "Rate limit reached for requests"},
+    "detail": {"detail": "Too Many Requests"},
+    "message_and_code": {"message": "Service tier capacity exceeded", "code": 429},
+    "with_empty_choices": {"choices": [], "error": OVER},
+    "with_null_choices": {"choices": None, "error": OVER},
+    "event": f"data: {json.dumps({'error': OVER})}\n\ndata: [DONE]\n\n",
+    "own_event_with_a_name": f"event: error\ndata: {json.dumps({'error': OVER})}\n\n",
+    "own_bom": "\ufeff" + json.dumps({"error": OVER}),
+    "own_keep_alive": ": keep-alive\n\n: keep-alive\n\n" + json.dumps({"error": OVER}),
+    "own_errors": {"errors": [{"code": 429, "message": "slow"}], "success": False},
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_a_rate_limit_is_one_with_status_200_too(name: str) -> None:
+    found = fault(WAITS[name])
+    assert isinstance(found, ServerFault)
+    assert found.kind == "rate_limit"
+    assert "200 OK, but what came is an error: 429 Too Many Requests" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "error"),
+    [
+        ({"error": {"message": "Insufficient credits. Add more.", "code": 402}}, "quota", QuotaSpent),
+        ({"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}, "quota", QuotaSpent),
+        ({"error": {"message": "No", "type": "billing_error"}}, "quota", QuotaSpent),
+        ({"error": "insufficient balance"}, "quota", QuotaSpent),
+        ({"detail": {"error": {"code": 402}}}, "quota", QuotaSpent),
+        ({"error": {"message": "No auth credentials found", "code": 401}}, "endpoint_refused", EndpointRefused),
+        ({"error": {"message": "bad key", "code": "invalid_api_key"}}, "endpoint_refused", EndpointRefused),
+        ({"message": "Unauthorized"}, "endpoint_refused", EndpointRefused),
+        ({"error": "model 'x' not found"}, "endpoint_refused", EndpointRefused),
+        ({"detail": "Not Found"}, "endpoint_refused", EndpointRefused),
+        ({"error": {"message": "Bad gateway", "code": 502}}, "server_error", ServerFault),
+        ({"error": {"message": "Overloaded", "type": "overloaded_error"}}, "server_error", ServerFault),
+        ({"error": {"message": "no", "code": 529}}, "server_error", ServerFault),
+        ({"error": "Internal server error"}, "server_error", ServerFault),
+        (
+            {"object": "error", "message": "too long", "type": "BadRequestError", "code": 400},
+            "rejected",
+            RequestRejected,
+        ),
+        ({"detail": [{"loc": ["body", "n"], "msg": "bad"}], "code": 422}, "rejected", RequestRejected),
+        ({"error": {"message": "no", "code": "content_filter"}}, "refused", RequestRejected),
+        ({"error": {"code": 403, "metadata": {"reasons": ["x"], "flagged_input": "y"}}}, "refused", RequestRejected),
+        ({"error": "own: it did not work"}, UNNAMED, ServerFault),
+        ({"error": {"code": 1302}}, UNNAMED, ServerFault),
+        ({"error": True}, UNNAMED, ServerFault),
+    ],
+)
+def test_any_error_is_read_as_the_status_that_it_names(body: Any, kind: str, error: type[CallError]) -> None:
+    found = fault(body)
+    assert (found.kind, type(found)) == (kind, error)
+
+
+@pytest.mark.parametrize("field", ["finish_reason", "native_finish_reason"])
+def test_an_account_that_was_limited_ends_the_run(field: str) -> None:
+    choice = {"message": {"content": ""}, "finish_reason": "content_filter", field: "PUP_LIMITED_DISABLED"}
+    assert isinstance(fault({"choices": [choice]}), QuotaSpent)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps({"choices": [{"message": {"content": "7"}, "finish_reason": "stop"}], "error": None}),
+        json.dumps({"choices": [{"message": {"content": '{"error": {"code": 402}}'}}]}),
+        json.dumps({"choices": [{"message": {"content": "7"}, "error": {"code": 502}}]}),
+        json.dumps({"choices": []}),
+        json.dumps({"choices": [], "promptFeedback": {"blockReason": "SAFETY"}}),
+        json.dumps({"choices": [{"message": {"content": "Gemini's PUP_LIMITED_DISABLED"}, "finish_reason": "stop"}]}),
+        json.dumps({"message": {"role": "assistant", "content": "7"}, "done": True}),
+        'data: {"choices": [{"delta": {"content": "7"}}]}\n\ndata: [DONE]\n\n',
+        "<html>502 Bad Gateway</html>",
+        "[" * 100_000,
+        "",
+    ],
+)
+def test_a_reply_and_what_is_neither_are_no_error(body: str) -> None:
+    assert find_fault(URL, {}, body) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"error": {"message": "no", "code": 429, "metadata": {"raw": "of the provider"}}}, "no: of the provider"),
+        ({"detail": [{"loc": ["body", "n"], "msg": "not allowed"}]}, "body.n: not allowed"),
+        ([{"error": {"message": "a\n  b"}}], "a b"),
+        ({"error": {"odd": "form"}}, '{"odd": "form"}'),
+        ({"errors": [{"message": "one"}, {"message": "two"}]}, "one; two"),
+    ],
+)
+def test_the_message_is_told_without_brackets(body: Any, said: str) -> None:
+    assert str(fault_of_status(URL, 400, {}, json.dumps(body))).endswith(f"400 Bad Request: {said}")
+
+
+def test_a_long_message_is_cut() -> None:
+    assert len(str(fault_of_status(URL, 400, {}, json.dumps({"error": "too long " * 1000})))) < 500
+
+
+RETRY_INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "3.5s"}
+
+
+@pytest.mark.parametrize(
+    ("error", "headers", "seconds"),
+    [
+        ({"code": 429, "message": "Quota", "details": [{"@type": "x"}, RETRY_INFO]}, {}, 3.5),
+        ({"code": 429, "message": "Quota", "details": [RETRY_INFO]}, {"retry-after": "9"}, 9),
+        ({"code": 429, "message": "Please retry in 3.2s."}, {}, 3.2),
+        ({"code": 429, "message": "Please try again in 6m0s."}, {}, 360),
+        ({"code": 429, "message": "own: try again in 250ms"}, {}, 0.25),
+        ({"code": 429, "message": "try again in a while"}, {}, None),
+        ({"code": 429, "message": "Quota", "details": [{"retryDelay": "1" * 400 + "s"}]}, {}, 366 * 86400),
+    ],
+)
+def test_when_to_come_back_stands_in_the_header_or_in_the_body(
+    error: dict[str, Any], headers: dict[str, str], seconds: float | None
+) -> None:
+    body = json.dumps([{"error": error}])
+    for found in (fault_of_status(URL, 429, headers, body), find_fault(URL, headers, body)):
+        assert found is not None
+        assert found.retry_after_s == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        ("Fri, 31 Dec 99999 23:59:59 GMT", None),
+        ("Fri, 31 Dec 99999999999999999999 23:59:59 GMT", None),
+        ("Mon, 01 Jan 2030 00:00:00 +99999999999999", None),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 366 * 86400),
+        ("Mon, 01 Jan 0001 00:00:00 GMT", 0),
+        ("1e308", 366 * 86400),
+        ("-5", 0),
+        ("nan", None),
+        ("own: soon", None),
+    ],
+)
+def test_a_pause_that_no_clock_can_hold_overflows_nothing(text: str, most: float | None) -> None:
+    assert fault_of_status(URL, 429, {"retry-after": text}, "").retry_after_s == most
+
+
+def test_azures_filter_withholds_and_is_not_a_wrong_request() -> None:
+    error = {"message": "filtered", "code": "content_filter", "innererror": {"code": "ResponsibleAIPolicyViolation"}}
+    found = fault_of_status(URL, 400, {}, json.dumps({"error": error}))
+    assert (type(found), found.kind) == (RequestRejected, "refused")
+
+
+@pytest.mark.parametrize("code", ["budget_exceeded", "credit_balance_exhausted", "enforced_spend_limit_reached"])
+def test_an_empty_account_ends_the_run_whatever_the_status(code: str) -> None:
+    for status in (400, 403, 429):
+        body = {"error": {"message": "no", "type": "x", "details": {"error_code": code}}}
+        assert isinstance(fault_of_status(URL, status, {}, json.dumps(body)), QuotaSpent)
