@@ -26,7 +26,7 @@ from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.recipe.checks import chain
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs import carried
-from blackbox_kd.runs.accounts import Account, refuse_failures
+from blackbox_kd.runs.accounts import Account, refuse_failures, refuse_loss
 from blackbox_kd.runs.delivery import Delivery
 from blackbox_kd.runs.folder import RunFolder, identity
 from blackbox_kd.runs.report import build
@@ -116,7 +116,7 @@ class Run:
             try:
                 if await batches.take_up(lambda name: models.get(name) if name in self.recipe.models else None):
                     caller.limit(Budget(**limits, spent=self._spent(ledger)))
-                await self._run_all()
+                status = await self._run_all()
                 if shard is not None:
                     done = ShardResult(
                         self.accounts, self._contamination, ledger_file, self.options.limit, self.options.until
@@ -180,7 +180,8 @@ class Run:
         self._shared.caller.stop()
         return self._shared.asking > 0
 
-    async def _run_all(self) -> None:
+    async def _run_all(self) -> str:
+        """Runs all stages; returns how the run ended."""
         done = [stage for part in self._program for stage in (part.stages if isinstance(part, LoopStages) else [part])]
         packages.refuse_missing(self.recipe, [planned for stage in done for planned in stage.steps])
         pricing.refuse_unpriced(self.recipe, self._shared.models, [p for stage in done for p in stage.steps])
@@ -194,9 +195,18 @@ class Run:
                     await loop.run(part, self._shared, self._work)
                 else:
                     await self._work.run(part)
-        if self.options.shard is None:
-            self._shared.folder.manifest["reached"] = self._reach.entry()
-            self._deliver(is_complete=True)
+        if self.options.shard is not None:
+            return "complete"
+        self._shared.folder.manifest["reached"] = self._reach.entry()
+        tables = self._choose_tables()
+        if (rows := self._count_seeds()) and tables and not (self._shared.taught or any(map(len, tables.values()))):
+            return refuse_loss(self.accounts, self.recipe.head.max_failed_share, rows, self.path)
+        self._deliver(is_complete=True)
+        return "complete"
+
+    def _count_seeds(self) -> int:
+        tables = [self._shared.tables.get(name) for name, source in self.recipe.data.items() if not source.held_out]
+        return next((len(table) for table in tables if table is not None), 0)
 
     def _load_data(self) -> None:
         read = {reference.value for planned in self._steps for reference in planned.references}
@@ -236,11 +246,14 @@ class Run:
         training = [table for name, table in tables.items() if not data[name].held_out]
         return contamination.refuse(held_out, training)
 
+    def _choose_tables(self) -> Mapping[str, StoredTable]:
+        shared = self._shared
+        return product.choose_tables(self.recipe, shared.lineage, shared.tables, shared.taught, shared.models)
+
     def _deliver(self, *, is_complete: bool) -> None:
         shared = self._shared
-        tables = product.choose_tables(self.recipe, shared.lineage, shared.tables, shared.taught, shared.models)
         say = self.options.view.say if not shared.taught else lambda text: None  # or else the training has said it
-        self._delivery.write_dataset(tables, shared.lineage, is_complete=is_complete, say=say)
+        self._delivery.write_dataset(self._choose_tables(), shared.lineage, is_complete=is_complete, say=say)
 
     def _write_report(self, caller: Caller, ledger: Ledger, status: str) -> None:
         folder, shared = self._shared.folder, self._shared

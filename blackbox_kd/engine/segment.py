@@ -9,8 +9,8 @@ from blackbox_kd.concurrency import run_all
 from blackbox_kd.engine.context import RunContext
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.recipe.spec import PlannedStep
-from blackbox_kd.runs.accounts import Account
-from blackbox_kd.schema import Outcome, Row, Table
+from blackbox_kd.runs.accounts import Account, refuse_failures
+from blackbox_kd.schema import Failed, Outcome, Row, Table
 
 Sink = Callable[[int, str, Outcome], None]
 """Is given the number of the input row, the step's label, and what became of a row; rows of the last step only."""
@@ -25,10 +25,17 @@ class Segment:
         shared: what the steps of the run share.
         sink: takes rows that leave the last step, and rows dropped or failed anywhere.
         window: rows in flight at once.
+        limit: the share of failed rows of a step from which on no more rows are begun.
     """
 
     def __init__(
-        self, steps: list[PlannedStep], accounts: list[Account], shared: RunState, sink: Sink, window: int
+        self,
+        steps: list[PlannedStep],
+        accounts: list[Account],
+        shared: RunState,
+        sink: Sink,
+        window: int,
+        limit: float = 1.0,
     ) -> None:
         books = zip(steps, accounts, strict=True)
         self._steps = [(planned, planned.step.run, RunContext(shared, planned, book)) for planned, book in books]
@@ -37,9 +44,15 @@ class Segment:
         self._accounts = accounts
         self._sink = sink
         self._window = window
+        self._shared = shared
+        self._limit = limit
 
     async def run(self, table: Table) -> None:
-        """Takes every row through the steps; returns when all have ended."""
+        """Takes every row through the steps; returns when all have ended.
+
+        Raises:
+            TooManyFailed: too large a share of a step's rows has failed; those that were begun have ended.
+        """
         await run_all(table, self._walk, self._window)
 
     async def _walk(self, number: int, row: Row, position: int = 0) -> None:
@@ -95,6 +108,8 @@ class Segment:
                 self._sink(number, label, outcome)
             return outcome
         self._sink(number, label, outcome)
+        if isinstance(outcome, Failed) and self._accounts[position].has_failed(self._limit):
+            refuse_failures([self._accounts[position]], self._limit, self._shared.folder.path)
         return None
 
 

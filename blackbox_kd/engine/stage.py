@@ -15,7 +15,7 @@ from blackbox_kd.engine.state import RunState
 from blackbox_kd.engine.window import find_window
 from blackbox_kd.errors import BlackboxError, DataError, MissingColumn, StepError, Stopped, UserError
 from blackbox_kd.recipe.spec import PlannedStep
-from blackbox_kd.runs.accounts import Account
+from blackbox_kd.runs.accounts import Account, refuse_failures
 from blackbox_kd.runs.folder import Finished
 from blackbox_kd.runs.stage_files import StageFiles
 from blackbox_kd.schema import ModelRef, Table
@@ -60,9 +60,16 @@ class StageRunner:
         self._view = view
         self._shard = shard
         self._retry_failed = retry_failed
+        # A part of the rows may have all the failures of the whole, which `merge` looks at.
+        self._limit = 1.0 if shard is not None else shared.recipe.head.max_failed_share
 
     async def run(self, stage: Stage) -> None:
-        """Runs a stage; its tables, its account and what it reported are there when this returns."""
+        """Runs a stage; its tables, its account and what it reported are there when this returns.
+
+        Raises:
+            TooManyFailed: too large a share of the rows of an earlier step, or of a row step of this stage, failed.
+        """
+        refuse_failures(self._accounts, self._limit, self._shared.folder.path)
         self.names.append(stage.name)
         try:
             if stage.kind == "row":
@@ -108,7 +115,7 @@ class StageRunner:
         self._view.begin(books, len(table))
         with StageFiles(self._shared.folder, stage.name, [last.config.output or last.unnamed]) as outputs:
             window = find_window(stage.steps, self._shared.models)
-            await Segment(stage.steps, books, self._shared, outputs.take, window).run(table)
+            await Segment(stage.steps, books, self._shared, outputs.take, window, self._limit).run(table)
         self._close(books)
         self._publish(stage, outputs.finish(_describe_steps(stage)))
 

@@ -1,13 +1,41 @@
 """The balance of every step: rows in + added = rows out + dropped + failed."""
 
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import BlackboxError, StepError, TooManyFailed
 from blackbox_kd.schema import Dropped, Failed, Outcome, Row
+
+FIRST_LOOK = 200
+"""Rows of a step that must have begun before its failures end a run in the middle of it."""
+FORMS = 100
+COMMONEST = 3
+_DIGITS = re.compile(r"\d+")
+_ROW = re.compile(r""", row (?:'[^']*'|"[^"]*")""")
+
+
+@dataclass(slots=True)
+class Errors:
+    """The errors of failed rows, counted by form: alike but for numbers and the row's id."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, failed: Failed) -> None:
+        """Counts an error; of a form that is one too many, nothing is kept."""
+        text = _ROW.sub("", failed.error.split("\n")[0])
+        form = _DIGITS.sub("0", text)
+        if form in self.examples or len(self.examples) < FORMS:
+            self.examples.setdefault(form, text)
+            self.counts[form] += 1
+
+    def list_commonest(self) -> list[str]:
+        """The commonest ones, each with its count."""
+        return [f"{count:,} times: {self.examples[form]}" for form, count in self.counts.most_common(COMMONEST)]
 
 
 @dataclass(slots=True)
@@ -23,6 +51,7 @@ class Account:
         failed: rows that it could not work on, by class of error.
         counts: what the step itself counted.
         round: round of the loop that it was in, from 1; 0 outside of a loop.
+        errors: of `failed`, in this process.
     """
 
     step: str
@@ -33,6 +62,7 @@ class Account:
     failed: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     round: int = 0
+    errors: Errors = field(default_factory=Errors, compare=False)
 
     def count(self, outcome: Outcome) -> None:
         """Books what became of a row.
@@ -50,6 +80,7 @@ class Account:
             self.dropped[outcome.reason] += 1
         elif isinstance(outcome, Failed):
             self.failed[outcome.kind] += 1
+            self.errors.add(outcome)
         else:
             raise self._refuse(type(outcome).__name__, "end `run` with a row: return row | {...}")
 
@@ -72,6 +103,11 @@ class Account:
     def failed_share(self) -> float:
         """Share of the rows that failed."""
         return self.failed.total() / self.ended if self.ended else 0.0
+
+    def has_failed(self, limit: float) -> bool:
+        """Whether, in the middle of the step, a larger share than `limit` has failed of the rows that have begun."""
+        begun = max(self.rows_in, self.ended)
+        return begun >= FIRST_LOOK and self.failed.total() > limit * begun
 
     def entry(self) -> dict[str, Any]:
         """The account as `report.json` and the manifest hold it."""
@@ -121,16 +157,45 @@ def refuse_failures(accounts: Iterable[Account], limit: float, folder: Path) -> 
     if bad:
         again = any(_is_of_call(kind) for book in bad for kind in book.failed)
         ask_anew = ", or run the same command with --retry-failed to ask anew" if again else ""
-        lines = []
-        for book in bad:
-            kinds = ", ".join(f"{count:,} {kind}" for kind, count in book.failed.items())
-            lines.append(f"{book.step}: {book.failed.total():,} of {book.ended:,} rows failed: {kinds}")
+        lines = [line for book in bad for line in _describe_failures(book)]
         raise TooManyFailed(
             "\n".join(lines) + f"\n  more than max_failed_share: {limit} of the rows; see {folder}/failed.jsonl"
             f"\n  fix: mend what the errors say{ask_anew}"
         )
 
 
+def refuse_loss(accounts: Sequence[Account], limit: float, rows: int, folder: Path) -> str:
+    """Ends a run of whose rows none is left; returns that, and where they went, if the recipe lets all of them fail.
+
+    Args:
+        accounts: of the steps.
+        limit: the recipe's `max_failed_share`.
+        rows: that the run began with.
+        folder: the run's, for the message.
+
+    Raises:
+        StepError, TooManyFailed: no row is left.
+    """
+    refuse_failures(accounts, limit, folder)
+    gone = [
+        f"{counts.total():,} {what} at {book.step} ({', '.join(f'{count:,} {reason}' for reason, count in shown)})"
+        for book in accounts
+        for what, counts in (("dropped", book.dropped), ("failed", book.failed))
+        if (shown := counts.most_common(COMMONEST))
+    ]
+    text = f"no row is left of {rows:,}: {'; '.join(gone) or 'no step made any'}"
+    if limit >= 1 and not any(book.dropped for book in accounts):
+        return text
+    raise StepError(f"{text}\n  fix: see {folder}/dropped.jsonl and failed.jsonl, and mend what took them out")
+
+
 def _is_of_call(kind: str) -> bool:
     """Whether a call failed the row: bad data is `data`, and what a step raised has the name of Python's class."""
     return kind != "data" and kind.islower()
+
+
+def _describe_failures(book: Account) -> list[str]:
+    """How many rows of a step failed, and of what."""
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in book.failed.most_common())
+    head = f"{book.step}: {book.failed.total():,} of {book.ended:,} rows failed: {kinds}"
+    return [head, *(f"    {line}" for line in book.errors.list_commonest())]

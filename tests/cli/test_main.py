@@ -206,7 +206,8 @@ def test_a_run_under_nohup_heeds_kill_alone(
     with serving("1") as url:
         teacher = {"provider": "openai", "model": "m", "base_url": url, "max_concurrency": 2}
         write(folder, models={"teacher": teacher})
-        ended, said = signalled(folder, [*in_background, *SCRIPT, "run", "recipe.yaml"], url, *numbers)
+        run = [*SCRIPT, "run", "recipe.yaml", "--set", "steps.2.keep=len(response) > 0"]
+        ended, said = signalled(folder, [*in_background, *run], url, *numbers)
     assert ended == status, said
     assert ("waiting up to 30 s for the calls under way" in said) == (status == 130)
     assert least <= replies(folder / "runs" / "ledger.sqlite") <= 6

