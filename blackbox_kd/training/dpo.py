@@ -1,6 +1,6 @@
 """Direct preference optimisation with TRL: `python -m blackbox_kd.training.dpo JOB.json`. Read it from top to bottom.
 
-The rows are {prompt, chosen, rejected} in messages; `job.py` says what a job is and what is left behind. The
+The rows are {prompt, chosen, rejected} in messages; `artefacts.py` says what a job is and what is left behind. The
 reference is the model as the job found it: for an adapter that is there already TRL keeps a frozen copy of it beside
 the one that learns, for a new adapter the base without it, and for all weights a second copy of the model.
 
@@ -15,6 +15,7 @@ from typing import Any
 
 from blackbox_kd.training import job as jobs
 from blackbox_kd.training import preflight
+from blackbox_kd.training.artefacts import Job, Result, Settings
 from blackbox_kd.training.model import load_model, load_tokenizer, new_lora
 from blackbox_kd.weights.load import context_length
 
@@ -26,55 +27,51 @@ UNTRAINED = (
 UNWEIGHTED = "column 'weight' is not looked at: every pair counts the same in method dpo"
 
 
-def train(job: jobs.Job, output: Path, name: str, tell: jobs.Tell) -> dict[str, Any]:
+def train(job: Job, name: str, tell: jobs.Tell) -> Result:
     """Loads, checks, trains and saves; returns what training.json holds."""
     import torch
-    from transformers import set_seed
     from trl import DPOTrainer
 
-    from blackbox_kd.weights.precision import quicker_float32
-
-    began, settings = time.monotonic(), job["settings"]
-    jobs.quiet()
-    quicker_float32()
-    set_seed(settings["seed"])
+    began, settings, output = time.monotonic(), job.settings, Path(job.output)
+    jobs.prepare_process(settings.seed)
     tokenizer = load_tokenizer(job)
-    rows = jobs.read_rows(Path(job["data"]), tokenizer, ["prompt", *SIDES])
+    rows = jobs.read_rows(Path(job.data), tokenizer, ["prompt", *SIDES])
     lengths = preflight.check_template(tokenizer, rows, SIDES)
     warnings = find_warnings(job, rows)
     for warning in warnings:
         tell({"event": "warning", "warning": warning})
     on_gpu = torch.cuda.is_available()
     model = load_model(job, on_gpu)
-    limit = preflight.max_length(lengths, settings["max_length"], context_length(model))
-    fit = preflight.long_rows(lengths, limit, drop=settings["long_rows"] == "drop")
+    limit = preflight.max_length(lengths, settings.max_length, context_length(model))
+    fit = preflight.long_rows(lengths, limit, drop=settings.long_rows == "drop")
     parts = jobs.split_rows([{name: rows[n][name] for name in ("prompt", *SIDES)} for n in fit], settings)
     checkpoints = jobs.prepare_folder(output, name, on_gpu)
     trainer = DPOTrainer(
         model=model,
         # TRL would load its own from the model's folder, and so without an adapter that was merged into it.
-        ref_model=load_model(job, on_gpu).eval() if settings["adapter"] == "full" else None,
+        ref_model=load_model(job, on_gpu).eval() if settings.adapter == "full" else None,
         args=arguments(settings, checkpoints, parts, limit, on_gpu),
         train_dataset=parts["train"],
         eval_dataset=parts.get("test"),
         processing_class=tokenizer,
         peft_config=new_lora(job, model),
     )
-    if settings["adapter"] == "lora":
+    if settings.adapter == "lora":
         save_one_adapter(trainer.model)
     jobs.carry_out(trainer, output, checkpoints, tokenizer, tell)
-    facts = {
-        "rows": len(parts["train"]),
-        "rows_left_out": len(rows) - len(fit),
-        "rows_for_evaluation_loss": len(parts.get("test", [])),
+    return Result(
+        job=name,
+        rows=len(parts["train"]),
+        rows_left_out=len(rows) - len(fit),
+        rows_for_evaluation_loss=len(parts.get("test", [])),
         **measure_lengths(lengths, fit),
-        "max_length": limit,
-        "fine_tuned_before": is_fine_tuned(job),
-        "warnings": warnings,
-        "seconds": round(time.monotonic() - began, 1),
-    }
-    preferences = preferred(trainer.state.log_history)
-    return {**facts, **jobs.describe(trainer, on_gpu), "preferences": preferences, "settings": settings}
+        max_length=limit,
+        fine_tuned_before=is_fine_tuned(job),
+        warnings=warnings,
+        **jobs.describe(trainer, began, on_gpu),
+        preferences=read_preferences(trainer.state.log_history),
+        settings=settings,
+    )
 
 
 def measure_lengths(lengths: preflight.Lengths, fit: list[int]) -> dict[str, Any]:
@@ -87,12 +84,12 @@ def measure_lengths(lengths: preflight.Lengths, fit: list[int]) -> dict[str, Any
     }
 
 
-def is_fine_tuned(job: jobs.Job) -> bool:
+def is_fine_tuned(job: Job) -> bool:
     """Whether the model that preferences are taught to comes from a training of ours, or has an adapter."""
-    return job["adapter_from"] is not None or jobs.made_by(Path(job["model"])) is not None
+    return job.adapter_from is not None or jobs.made_by(Path(job.model)) is not None
 
 
-def find_warnings(job: jobs.Job, rows: list[dict[str, Any]]) -> list[str]:
+def find_warnings(job: Job, rows: list[dict[str, Any]]) -> list[str]:
     """What is odd about a job, but no reason to refuse it."""
     unweighted = any(row.get("weight", 1.0) != 1.0 for row in rows)
     return [text for text, holds in ((UNTRAINED, not is_fine_tuned(job)), (UNWEIGHTED, unweighted)) if holds]
@@ -107,16 +104,16 @@ def save_one_adapter(model: Any) -> None:
     model.save_pretrained = functools.partial(model.save_pretrained, selected_adapters=["default"])
 
 
-def arguments(settings: dict[str, Any], checkpoints: Path, parts: Any, limit: int, on_gpu: bool) -> Any:
+def arguments(settings: Settings, checkpoints: Path, parts: Any, limit: int, on_gpu: bool) -> Any:
     """TRL's arguments; those it does not know in this version are an error of ours, not of the user."""
     from trl import DPOConfig
 
     shared = jobs.arguments(settings, checkpoints, parts, limit, on_gpu, texts=len(SIDES))
-    losses = {"sigmoid": 1.0} | ({"sft": settings["sft_weight"]} if settings["sft_weight"] else {})
-    return DPOConfig(**shared, beta=settings["beta"], loss_type=list(losses), loss_weights=list(losses.values()))
+    losses = {"sigmoid": 1.0} | ({"sft": settings.sft_weight} if settings.sft_weight else {})
+    return DPOConfig(**shared, beta=settings.beta, loss_type=list(losses), loss_weights=list(losses.values()))
 
 
-def preferred(log: list[dict[str, Any]]) -> dict[str, Any]:
+def read_preferences(log: list[dict[str, Any]]) -> dict[str, Any]:
     """How the preferences were learnt: first and last values of what TRL logs, rewards in units of beta times nats."""
     names = {
         "margin": "rewards/margins",

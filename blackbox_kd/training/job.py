@@ -1,8 +1,6 @@
 """What every training stage does around its training: the job, its rows, checkpoints, events, and what it leaves.
 
-A job is {model, adapter_from, chat_template, data, output, settings}; `steps/train.py` says what each setting means.
-Events go to stdout as JSON lines, everything else to stderr. What is left in `output`: the adapter or the weights with
-tokenizer and chat template, training_log.jsonl, and, written last, training.json.
+`artefacts.py` says what a job and its result are. Events go to stdout as JSON lines, everything else to stderr.
 """
 
 import hashlib
@@ -12,6 +10,7 @@ import os
 import resource
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -24,8 +23,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from blackbox_kd.errors import BlackboxError, DataError
 from blackbox_kd.privacy import UMASK
+from blackbox_kd.training.artefacts import Job, Result, Settings
 from blackbox_kd.weights.control_tokens import neutralise, pattern
 from blackbox_kd.weights.load import mark_end_of_turn
+from blackbox_kd.weights.precision import quicker_float32
 
 FIRST_PROCESS = os.environ.get("RANK", "0") == "0"
 """On several GPUs each has a process; one of them speaks and writes."""
@@ -35,10 +36,9 @@ CPU_TOKENS = 1_024
 GPU_TOKENS = 16_384
 """Tokens of one forward pass on a GPU; a 7B model with LoRA in bfloat16 fits into 24 GB with them."""
 
-Job = dict[str, Any]
 Tell = Callable[[Mapping[str, Any]], None]
-Train = Callable[[Job, Path, str, Tell], dict[str, Any]]
-"""Trains a job into its folder, under the job's name; returns what training.json holds."""
+Train = Callable[[Job, str, Tell], Result]
+"""Trains a job, under its name; returns what training.json holds."""
 
 
 def main(method: str, train: Train) -> None:
@@ -59,21 +59,21 @@ def main(method: str, train: Train) -> None:
 
 def _work(method: str, job_file: Path, train: Train, tell: Tell) -> None:
     """Trains what a job says; a job that is finished already is left as it is."""
-    job = json.loads(job_file.read_text())
-    output, name = Path(job["output"]), job_hash(method, job)
+    job = Job.model_validate_json(job_file.read_text())
+    output, name = Path(job.output), job_hash(method, job)
     if made_by(output) == name:
         return
-    result = train(job, output, name, tell)
+    result = train(job, name, tell)
     if FIRST_PROCESS:
-        (output / "training.json").write_text(json.dumps({"job": name, **result}, indent=1))
+        (output / "training.json").write_text(json.dumps(result.write(), indent=1))
 
 
 def job_hash(method: str, job: Job) -> str:
     """Names a job by all that decides its result: a checkpoint of another job is never gone on with."""
-    data = hashlib.sha256(Path(job["data"]).read_bytes()).hexdigest()
-    parts = {key: value for key, value in job.items() if key not in ("data", "output")}
+    data = hashlib.sha256(Path(job.data).read_bytes()).hexdigest()
+    parts = {key: value for key, value in job.write().items() if key not in ("data", "output")}
     # What a later version starts from stands under the same path after it was trained anew.
-    before = [made_by(Path(place)) for place in (job["model"], job["adapter_from"]) if place]
+    before = [made_by(Path(place)) for place in (job.model, job.adapter_from) if place]
     return hashlib.sha256(json.dumps([method, parts, before, data], sort_keys=True).encode()).hexdigest()
 
 
@@ -83,13 +83,16 @@ def made_by(folder: Path) -> str | None:
     return str(json.loads(done.read_text()).get("job")) if done.exists() else None
 
 
-def quiet() -> None:
-    """Switches the libraries' progress bars off: events say how far training is."""
+def prepare_process(seed: int) -> None:
+    """Seeds all generators, and switches the libraries' progress bars off: events say how far training is."""
     import datasets
+    from transformers import set_seed
     from transformers.utils import logging
 
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
+    quicker_float32()
+    set_seed(seed)
 
 
 def read_rows(data: Path, tokenizer: Any, columns: Iterable[str]) -> list[dict[str, Any]]:
@@ -102,17 +105,17 @@ def read_rows(data: Path, tokenizer: Any, columns: Iterable[str]) -> list[dict[s
     return [row | {name: neutralise(row[name], control) for name in columns} for row in rows]
 
 
-def split_rows(rows: list[dict[str, Any]], settings: Mapping[str, Any]) -> dict[str, Any]:
+def split_rows(rows: list[dict[str, Any]], settings: Settings) -> dict[str, Any]:
     """The rows to train on, under `train`, and those that are kept back for the evaluation loss, under `test`."""
     from datasets import Dataset
 
     dataset = Dataset.from_list(rows)
-    held = round(settings["eval_share"] * len(rows))
-    return dict(dataset.train_test_split(held, seed=settings["seed"])) if held else {"train": dataset}
+    held = round(settings.eval_share * len(rows))
+    return dict(dataset.train_test_split(held, seed=settings.seed)) if held else {"train": dataset}
 
 
 def arguments(
-    settings: dict[str, Any], checkpoints: Path, parts: Mapping[str, Any], limit: int, on_gpu: bool, texts: int = 1
+    settings: Settings, checkpoints: Path, parts: Mapping[str, Any], limit: int, on_gpu: bool, texts: int = 1
 ) -> dict[str, Any]:
     """The arguments that TRL's trainers share.
 
@@ -124,21 +127,21 @@ def arguments(
         on_gpu: whether there is one.
         texts: how many texts a row is, each a sequence of its own in a forward pass.
     """
-    evaluates, wanted = "test" in parts, max(1, settings["batch_size"] // int(os.environ.get("WORLD_SIZE", "1")))
+    evaluates, wanted = "test" in parts, max(1, settings.batch_size // int(os.environ.get("WORLD_SIZE", "1")))
     room = max(1, (GPU_TOKENS if on_gpu else CPU_TOKENS) // (limit * texts))
     per_pass = max(size for size in range(1, min(wanted, room) + 1) if wanted % size == 0)
-    an_epoch = math.ceil(len(parts["train"]) / settings["batch_size"])
-    steps = settings["max_steps"] or math.ceil(an_epoch * settings["epochs"])
+    an_epoch = math.ceil(len(parts["train"]) / settings.batch_size)
+    steps = settings.max_steps or math.ceil(an_epoch * settings.epochs)
     every = max(10, steps // 10)
     return {
         "output_dir": str(checkpoints),
-        "num_train_epochs": settings["epochs"],
-        "max_steps": settings["max_steps"] or -1,
-        "learning_rate": settings["learning_rate"],
+        "num_train_epochs": settings.epochs,
+        "max_steps": settings.max_steps or -1,
+        "learning_rate": settings.learning_rate,
         "lr_scheduler_type": "cosine",
-        "warmup_steps": settings["warmup"] if settings["warmup"] > 0 else 0,
-        "weight_decay": settings["weight_decay"],
-        "max_grad_norm": settings["max_grad_norm"],
+        "warmup_steps": settings.warmup if settings.warmup > 0 else 0,
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.max_grad_norm,
         "per_device_train_batch_size": per_pass,
         "per_device_eval_batch_size": per_pass,
         "gradient_accumulation_steps": wanted // per_pass,
@@ -152,7 +155,7 @@ def arguments(
         "load_best_model_at_end": evaluates,
         "metric_for_best_model": "eval_loss" if evaluates else None,
         "logging_steps": max(1, steps // 50),
-        "seed": settings["seed"],
+        "seed": settings.seed,
         "bf16": on_gpu,
         "use_cpu": not on_gpu,
         "report_to": "none",
@@ -233,12 +236,13 @@ def first_and_last(log: list[dict[str, Any]], key: str) -> tuple[float | None, f
     return (values[0], values[-1]) if values else (None, None)
 
 
-def describe(trainer: Any, on_gpu: bool) -> dict[str, Any]:
-    """How training went, and on what."""
+def describe(trainer: Any, began: float, on_gpu: bool) -> dict[str, Any]:
+    """How training went since `began`, by the monotonic clock, and on what."""
     import torch
 
     first, last = first_and_last(trainer.state.log_history, "loss")
     return {
+        "seconds": round(time.monotonic() - began, 1),
         "steps": trainer.state.global_step,
         "first_loss": first,
         "last_loss": last,

@@ -14,6 +14,7 @@ from typing import Any
 
 from blackbox_kd.errors import StepError, UserError
 from blackbox_kd.privacy import open_anew
+from blackbox_kd.training.artefacts import Job, Result
 
 NO_CODE_FROM_HERE = {"PYTHONSAFEPATH": "1"}
 """`python -m` looks for modules in the working directory first: a stranger's `torch.py` there would be run."""
@@ -43,7 +44,7 @@ def launch_command(method: str, job: Path) -> list[str]:
     return [sys.executable, "-m", module, str(job)]
 
 
-async def run_training(method: str, job: Path, on_event: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
+async def run_training(method: str, job: Path, on_event: Callable[[Mapping[str, Any]], None]) -> Result:
     """Runs a job to its end.
 
     Args:
@@ -87,9 +88,8 @@ async def run_training(method: str, job: Path, on_event: Callable[[Mapping[str, 
             f"train ({method}): the training process ended with status {process.returncode}; the rows are in {data}, "
             f"a later run goes on from its last checkpoint\n  last messages:\n    " + "\n    ".join(messages)
         )
-    output = Path(json.loads(job.read_text())["output"])
-    result: dict[str, Any] = json.loads((output / "training.json").read_text())
-    return result
+    output = Path(Job.model_validate_json(job.read_text()).output)
+    return Result.model_validate_json((output / "training.json").read_text())
 
 
 async def _follow(stream: asyncio.StreamReader, on_event: Callable[[Mapping[str, Any]], None]) -> None:

@@ -3,46 +3,47 @@
 import re
 from typing import Any
 
+from blackbox_kd.training.artefacts import Job, Settings
 from blackbox_kd.weights import load
 
 
-def load_tokenizer(job: dict[str, Any]) -> Any:
+def load_tokenizer(job: Job) -> Any:
     """The tokenizer of the model to train, with the chat template that it is asked with."""
-    return load.tokenizer(job["adapter_from"] or job["model"], job.get("chat_template"))
+    return load.tokenizer(job.adapter_from or job.model, job.chat_template)
 
 
-def load_model(job: dict[str, Any], on_gpu: bool) -> Any:
+def load_model(job: Job, on_gpu: bool) -> Any:
     """The model to train: bfloat16 for LoRA on a GPU, float32 master weights everywhere else."""
     from peft import PeftModel
 
-    adapter = job["settings"]["adapter"]
+    adapter = job.settings.adapter
     dtype = "bfloat16" if on_gpu and adapter == "lora" else "float32"
-    model = load.model(job["model"], dtype)
-    if job["adapter_from"] is None:
+    model = load.model(job.model, dtype)
+    if job.adapter_from is None:
         return model
     if adapter == "full":
-        merged = PeftModel.from_pretrained(model, job["adapter_from"]).merge_and_unload(safe_merge=True)
+        merged = PeftModel.from_pretrained(model, job.adapter_from).merge_and_unload(safe_merge=True)
         return merged.requires_grad_(True)  # peft had frozen the weights under the adapter
-    return PeftModel.from_pretrained(model, job["adapter_from"], is_trainable=True)
+    return PeftModel.from_pretrained(model, job.adapter_from, is_trainable=True)
 
 
-def new_lora(job: dict[str, Any], model: Any) -> Any:
+def new_lora(job: Job, model: Any) -> Any:
     """LoRA as the settings say; None where all weights are trained, or an adapter that is there already."""
-    return lora(job["settings"], model) if job["settings"]["adapter"] == "lora" and not job["adapter_from"] else None
+    return lora(job.settings, model) if job.settings.adapter == "lora" and not job.adapter_from else None
 
 
-def lora(settings: dict[str, Any], model: Any) -> Any:
+def lora(settings: Settings, model: Any) -> Any:
     """LoRA on all linear layers of the part that writes text, or on those of its upper layers."""
     from peft import LoraConfig
 
     text = model.config.get_text_config()
     total = text.num_hidden_layers
-    upper = None if settings["layers"] is None else range(total - max(1, round(settings["layers"] * total)), total)
+    upper = None if settings.layers is None else range(total - max(1, round(settings.layers * total)), total)
     linear = sorted({name.rsplit(".", 1)[-1] for name, module in model.named_modules() if is_linear(name, module)})
     return LoraConfig(
-        r=settings["r"],
-        lora_alpha=settings["alpha"] or 2 * settings["r"],
-        lora_dropout=settings["dropout"],
+        r=settings.r,
+        lora_alpha=settings.alpha or 2 * settings.r,
+        lora_dropout=settings.dropout,
         # peft takes "all-linear" only without a choice of layers.
         target_modules="all-linear" if upper is None else linear,
         # Rows have no pictures: an adapter on what reads them would learn nothing, and its layers are numbered anew.

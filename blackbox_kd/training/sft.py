@@ -1,7 +1,7 @@
 """Supervised fine-tuning with TRL: `python -m blackbox_kd.training.sft JOB.json`. Read it from top to bottom.
 
-The rows are {prompt, completion} in messages, and perhaps `weight` and `task`; `job.py` says what a job is and
-what is left behind.
+The rows are {prompt, completion} in messages, and perhaps `weight` and `task`; `artefacts.py` says what a
+job is and what is left behind.
 
 Source: TRL 1.16 SFTTrainer, peft 0.21; the loss is on the completion only because rows have prompt and completion.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 from blackbox_kd.training import job as jobs
 from blackbox_kd.training import preflight
+from blackbox_kd.training.artefacts import Job, Result, Settings
 from blackbox_kd.training.model import load_model, load_tokenizer, new_lora
 from blackbox_kd.weights.load import context_length
 
@@ -19,25 +20,21 @@ NO_TASK = "(none)"
 """What the rows without a task are called beside rows of tasks."""
 
 
-def train(job: jobs.Job, output: Path, name: str, tell: jobs.Tell) -> dict[str, Any]:
+def train(job: Job, name: str, tell: jobs.Tell) -> Result:
     """Loads, checks, trains and saves; returns what training.json holds."""
     import torch
-    from transformers import set_seed
 
     from blackbox_kd.training.sft_trainer import CompletionTrainer
-    from blackbox_kd.weights.precision import quicker_float32
 
-    began, settings = time.monotonic(), job["settings"]
-    jobs.quiet()
-    quicker_float32()
-    set_seed(settings["seed"])
+    began, settings, output = time.monotonic(), job.settings, Path(job.output)
+    jobs.prepare_process(settings.seed)
     tokenizer = load_tokenizer(job)
-    rows = jobs.read_rows(Path(job["data"]), tokenizer, ["prompt", "completion"])
+    rows = jobs.read_rows(Path(job.data), tokenizer, ["prompt", "completion"])
     lengths = preflight.check_template(tokenizer, rows, ["completion"])
     on_gpu = torch.cuda.is_available()
     model = load_model(job, on_gpu)
-    limit = preflight.max_length(lengths, settings["max_length"], context_length(model))
-    fit = preflight.long_rows(lengths, limit, drop=settings["long_rows"] == "drop")
+    limit = preflight.max_length(lengths, settings.max_length, context_length(model))
+    fit = preflight.long_rows(lengths, limit, drop=settings.long_rows == "drop")
     columns = row_weights([rows[n] for n in fit], [lengths.completions["completion"][n] for n in fit])
     parts, tasks = number_tasks(jobs.split_rows(columns, settings))
     checkpoints = jobs.prepare_folder(output, name, on_gpu)
@@ -52,17 +49,18 @@ def train(job: jobs.Job, output: Path, name: str, tell: jobs.Tell) -> dict[str, 
     )
     jobs.carry_out(trainer, output, checkpoints, tokenizer, tell)
     used = [lengths.tokens[number] for number in fit]
-    facts = {
-        "rows": len(parts["train"]),
-        "rows_left_out": len(rows) - len(fit),
-        "rows_for_evaluation_loss": len(parts.get("test", [])),
-        "tokens": sum(used),
-        "longest_row_tokens": max(used),
-        "max_length": limit,
+    return Result(
+        job=name,
+        rows=len(parts["train"]),
+        rows_left_out=len(rows) - len(fit),
+        rows_for_evaluation_loss=len(parts.get("test", [])),
+        tokens=sum(used),
+        longest_row_tokens=max(used),
+        max_length=limit,
         **({"tasks": tasks} if tasks else {}),
-        "seconds": round(time.monotonic() - began, 1),
-    }
-    return {**facts, **jobs.describe(trainer, on_gpu), "settings": settings}
+        **jobs.describe(trainer, began, on_gpu),
+        settings=settings,
+    )
 
 
 def row_weights(rows: list[dict[str, Any]], tokens: list[int]) -> list[dict[str, Any]]:
@@ -113,12 +111,12 @@ def number_tasks(parts: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return scaled, tasks
 
 
-def arguments(settings: dict[str, Any], checkpoints: Path, parts: Any, limit: int, on_gpu: bool) -> Any:
+def arguments(settings: Settings, checkpoints: Path, parts: Any, limit: int, on_gpu: bool) -> Any:
     """TRL's arguments; those it does not know in this version are an error of ours, not of the user."""
     from trl import SFTConfig
 
     rows, weighted = len(parts["train"]), "weight" in parts["train"].column_names
-    packing = settings["packing"] if settings["packing"] is not None else on_gpu and rows >= 1000 and not weighted
+    packing = settings.packing if settings.packing is not None else on_gpu and rows >= 1000 and not weighted
     shared = jobs.arguments(settings, checkpoints, parts, limit, on_gpu)
     return SFTConfig(**shared, packing=packing, eval_packing=False)
 

@@ -60,7 +60,7 @@ async def run(method: str, path: Path) -> tuple[dict[str, Any], list[dict[str, A
     """What training.json holds in the end, and the events under way."""
     events: list[dict[str, Any]] = []
     result = await launch.run_training(method, path, lambda event: events.append(dict(event)))
-    return result, events
+    return result.write(), events
 
 
 def kill_at(step: int, method: str, path: Path) -> None:

@@ -26,6 +26,7 @@ from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.schema import Ask, Request, Row, Sampling, Usage
 from blackbox_kd.steps import train
 from blackbox_kd.training import dpo, launch, model, sft
+from blackbox_kd.training.artefacts import Settings
 from tests.calls.test_caller import MemoryLedger
 from tests.support.fake_batches import FakeBatches
 from tests.support.fake_server import FakeServer
@@ -402,19 +403,19 @@ def _parts() -> dict[str, Any]:
 
 def arguments(chosen: dict[str, Any]) -> Any:
     """TRL's arguments for 160 rows."""
-    return sft.arguments(chosen, Path("out"), _parts(), 512, on_gpu=False)
+    return sft.arguments(Settings.model_validate(chosen), Path("out"), _parts(), 512, on_gpu=False)
 
 
 def preference_arguments(chosen: dict[str, Any]) -> Any:
     """TRL's arguments for 160 pairs."""
-    return dpo.arguments(chosen, Path("out"), _parts(), 512, on_gpu=False)
+    return dpo.arguments(Settings.model_validate(chosen), Path("out"), _parts(), 512, on_gpu=False)
 
 
 def lora(chosen: dict[str, Any]) -> Any:
     """Peft's config for the tiny model."""
     from transformers import AutoModelForCausalLM
 
-    return model.lora(chosen, AutoModelForCausalLM.from_pretrained(tiny_model()))
+    return model.lora(Settings.model_validate(chosen), AutoModelForCausalLM.from_pretrained(tiny_model()))
 
 
 @functools.cache
@@ -430,7 +431,7 @@ def training(changed: bool) -> dict[str, Any]:
     del chosen["start"]
     job = {"model": str(tiny_model()), "adapter_from": None, "data": str(folder / "rows.jsonl")}
     (folder / "job.json").write_text(json.dumps({**job, "output": str(folder / "out"), "settings": chosen}))
-    return asyncio.run(launch.run_training("sft", folder / "job.json", lambda event: None))
+    return asyncio.run(launch.run_training("sft", folder / "job.json", lambda event: None)).write()
 
 
 def _turn(role: str, content: str) -> dict[str, str]:

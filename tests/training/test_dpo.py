@@ -10,6 +10,7 @@ import pytest
 
 from blackbox_kd.errors import UserError
 from blackbox_kd.training import dpo, job, preflight
+from blackbox_kd.training.artefacts import Job
 from tests.support import jobs
 from tests.support.jobs import assistant, said, user
 from tests.support.runs import rows_of
@@ -131,7 +132,7 @@ async def test_all_weights_are_measured_against_the_model_with_its_adapter_merge
     assert result["preferences"]["evaluation_margin"]["last"] > 0
     assert await said(tmp_path, None, tmp_path / "out") != await said(tmp_path, fine_tuned)
     again = json.loads((tmp_path / "out.json").read_text()) | {"model": str(tmp_path / "out"), "adapter_from": None}
-    assert dpo.is_fine_tuned(again)
+    assert dpo.is_fine_tuned(Job.model_validate(again))
 
 
 async def test_a_pair_whose_worse_text_would_be_cut_is_refused(tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ def test_control_tokens_in_any_text_of_a_pair_are_made_harmless(tmp_path: Path) 
 
 def test_a_job_has_another_name_once_what_it_starts_from_was_trained_anew(tmp_path: Path) -> None:
     path = jobs.write_job(tmp_path, "dpo", pairs(1), adapter_from=tmp_path)
-    values = json.loads(path.read_text())
+    values = Job.model_validate_json(path.read_text())
     names = [job.job_hash("dpo", values), job.job_hash("sft", values)]
     for made in ("first", "second"):
         (tmp_path / "training.json").write_text(json.dumps({"job": made}))

@@ -1,0 +1,80 @@
+"""Trains the next version of a model: its rows, its weights, the job, the process, and the version that it leaves."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from blackbox_kd.analysis import contamination
+from blackbox_kd.engine.state import RunState
+from blackbox_kd.errors import DataError
+from blackbox_kd.privacy import write_whole
+from blackbox_kd.runs.dataset import left_out, write_rows
+from blackbox_kd.schema import Memory, Row
+from blackbox_kd.training import launch
+from blackbox_kd.training.artefacts import Job
+from blackbox_kd.weights import load, locate
+
+
+async def train(
+    shared: RunState, step: str, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]
+) -> dict[str, Any]:
+    """Trains a model in a process of its own; returns what the report says of it.
+
+    Args:
+        shared: is given the new version.
+        step: how messages name the step.
+        model: name of the model in the recipe.
+        method: a module of `training`.
+        settings: those of the job, and `start`: the version that it starts from, `latest` or `base`.
+        rows: N rows of a shape that the method reads.
+
+    Raises:
+        DataError: a row is held out, or nothing can be learnt from the rows.
+        SetupError: the weights are missing.
+        UserError: the process refused the rows or the settings.
+        StepError: the process failed.
+    """
+    written = shared.recipe.written.get(getattr(rows, "name", ""), frozenset[str]())
+    rows, notes = list(rows), list[str]()
+    version = f"{model}@{len(shared.models.versions.get(model, [])) + 1}"
+    work, output = shared.folder.path / "work", shared.folder.path / "models" / version
+    dataset = work / f"train_{version}" / "dataset"
+    try:
+        _refuse_held_out(shared, rows)
+        data, _ = write_rows(dataset, rows, method, written=written, say=notes.append)
+    except DataError as error:
+        raise DataError(f"{step}: {error}") from error
+    for text in notes:
+        shared.on_event({"event": "warning", "warning": text})
+    job = _make_job(shared, model, settings, data=str(data), output=str(output))
+    job_file = work / f"train_{version}.json"
+    write_whole(job_file, json.dumps(job.write(), indent=1))
+    await shared.models.release_local()
+    result = await launch.run_training(method, job_file, shared.on_event)
+    shared.models.add_version(model, output)
+    shared.trained.append((model, output))
+    told = {"left_out": dict(left_out(dataset)), "notes": notes}
+    return {"model": version, "method": method, **result.write(), **told}
+
+
+def _make_job(shared: RunState, model: str, settings: Mapping[str, Any], *, data: str, output: str) -> Job:
+    own = {name: value for name, value in settings.items() if name != "start"}
+    config = shared.models.weights(f"{model}@base" if settings["start"] == "base" else model)
+    setup = shared.models.setup(model)
+    return Job.model_validate(
+        {
+            "model": str(locate.resolve(config.model, setup.cache, setup.folder)),
+            "chat_template": load.template_text(config.chat_template, setup.folder),
+            "adapter_from": str((setup.folder / config.adapter).resolve()) if config.adapter else None,
+            "data": data,
+            "output": output,
+            "settings": own,
+        }
+    )
+
+
+def _refuse_held_out(shared: RunState, rows: Sequence[Row]) -> None:
+    """Refuses rows to be trained on that are among the held-out ones: generated questions can be."""
+    held_out = [name for name, source in shared.recipe.data.items() if source.held_out]
+    known = [shared.tables[name] for name in held_out if name in shared.tables]
+    contamination.refuse(known, [Memory("training", rows)])

@@ -1,0 +1,125 @@
+"""What goes into a training process and what comes out, as types: the job, and what training.json holds.
+
+What an earlier version wrote loads, and what a later one has added is kept: neither a job nor a result is another one
+for it. Fields that were not set are not written, so that a job keeps the hash that names it.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ARTEFACT = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+
+
+class Settings(BaseModel):
+    """How a model is trained; `steps/train.py` says what each setting means."""
+
+    model_config = ARTEFACT
+
+    adapter: Literal["lora", "full"]
+    r: int
+    alpha: int | None
+    dropout: float
+    layers: float | None
+    learning_rate: float
+    epochs: float
+    max_steps: int | None
+    batch_size: int
+    max_length: int | None
+    long_rows: Literal["error", "drop"]
+    packing: bool | None
+    eval_share: float
+    warmup: float
+    weight_decay: float
+    max_grad_norm: float
+    beta: float | None
+    sft_weight: float | None
+    seed: int
+
+
+class Job(BaseModel):
+    """One training."""
+
+    model_config = ARTEFACT
+
+    model: str
+    """Folder of the weights, or a hub id and its commit: `ID@COMMIT`."""
+    chat_template: str | None = None
+    """Text of a template in place of the model's own."""
+    adapter_from: str | None = None
+    """Folder of the adapter that training goes on from."""
+    data: str
+    """JSON lines: rows of the columns that the method reads."""
+    output: str
+    """Folder of what is left: the adapter or the weights, training_log.jsonl, and last of all training.json."""
+    settings: Settings
+
+    def write(self) -> dict[str, Any]:
+        """The job as its file holds it."""
+        return self.model_dump(exclude_unset=True)
+
+
+class Task(BaseModel):
+    """Rows of one task among several."""
+
+    model_config = ARTEFACT
+
+    rows: int
+    completion_tokens: int
+    mean_weight: float
+
+
+class Course(BaseModel):
+    """A number at the start of a training and at its end."""
+
+    model_config = ARTEFACT
+
+    first: float
+    last: float
+
+
+class Result(BaseModel):
+    """What a finished training has left in training.json. Losses are means over tokens, in nats."""
+
+    model_config = ARTEFACT
+
+    job: str
+    """Hash of the job: by it a later run knows that nothing is left to do."""
+    rows: int
+    """Rows that were trained on."""
+    rows_left_out: int
+    """Rows longer than `max_length`."""
+    rows_for_evaluation_loss: int
+    longest_row_tokens: int
+    max_length: int
+    """Most tokens of a row."""
+    seconds: float
+    steps: int
+    """Optimizer steps."""
+    first_loss: float | None
+    last_loss: float | None
+    best_evaluation_loss: float | None
+    peak_memory_mb: int
+    """Of the GPU, or of the process."""
+    device: str
+    versions: dict[str, str]
+    """Of the packages that decide what is trained."""
+    settings: Settings
+    tokens: int = 0
+    """Of all rows, prompts included; of `sft`."""
+    tasks: dict[str, Task] = Field(default_factory=dict)
+    """Where rows have tasks, by their names; of `sft`."""
+    completion_tokens: dict[str, int] = Field(default_factory=dict)
+    """Tokens of the texts on the two sides; of `dpo`."""
+    length_ratio: float | None = None
+    """Mean length of a chosen text as a share of the rejected one's; of `dpo`."""
+    fine_tuned_before: bool | None = None
+    """Whether the model came from a training; of `dpo`."""
+    warnings: list[str] = Field(default_factory=list)
+    """What was odd, but no reason to refuse the job; of `dpo`."""
+    preferences: dict[str, Course] = Field(default_factory=dict)
+    """How they were learnt; rewards in units of beta times nats; of `dpo`."""
+
+    def write(self) -> dict[str, Any]:
+        """The result as training.json holds it."""
+        return self.model_dump(exclude_unset=True)
