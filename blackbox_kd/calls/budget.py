@@ -48,15 +48,18 @@ class Budget:
         tokens: int | None = None,
         spent: Spent | None = None,
     ) -> None:
-        before = spent or Spent()
         limits = {"usd": usd, "requests": requests, "tokens": tokens}
         self._limits = {name: limit for name, limit in limits.items() if limit is not None}
-        self._spent = before.by_limit()
-        self._doubtful = before.doubtful
+        self.recount(spent or Spent())
         self._open: set[Reservation] = set()
         self._reserved: dict[str, float] = {"usd": 0.0, "requests": 0, "tokens": 0}
         self._changed = asyncio.Event()
         self._stopped = False
+
+    def recount(self, spent: Spent) -> None:
+        """Takes what the run has spent in its earlier invocations from a new count; only before the first call."""
+        self._spent = spent.by_limit()
+        self._doubtful = spent.doubtful
 
     @property
     def is_limited(self) -> bool:

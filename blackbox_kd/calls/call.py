@@ -38,10 +38,10 @@ class ModelState:
     price: Price | None
     endpoint: EndpointState
     counts: Counts
-    unusable: Counter[str] | None
+    cap: int | None = None
+    """`max_tokens` of requests that have none of their own, under a budget; None without one."""
+    unusable: Counter[str] | None = field(default_factory=Counter)
     """Replies that could not be used, by kind; None once there was one that could, or if all may be so."""
-    cap: int = prices.UNBOUNDED_TOKENS
-    """`max_tokens` of requests that have none of their own, under a budget."""
     beyond_prompt: int = 0
     beyond_reply: int = 0
     """The most tokens that a call has used beyond what it was to use at most; later ones are reserved with them."""
@@ -116,7 +116,7 @@ class Attempts:
 class Call:
     """One call, through all its sends."""
 
-    asked: ModelState
+    state: ModelState
     key: str
     wire: dict[str, Any]
     request: Request
@@ -132,9 +132,9 @@ class Call:
 
     def read(self, completion: Completion, ask: Ask[T], *, is_replayed: bool) -> Reply[T]:
         """The reply that came; see `completion.parse`."""
-        self.asked.counts.count_end(completion.ended)
+        self.state.counts.count_end(completion.ended)
         return completion.reply(
-            self.asked.price,
+            self.state.price,
             ask.value_of,
             accept_truncated=ask.accept_truncated,
             replayed=is_replayed,
@@ -156,8 +156,8 @@ class Call:
     def reservation(self) -> tuple[int, float | None]:
         """The most tokens and USD that it can cost, by what calls to its model have used so far."""
         prompt, reply = self.bounds()
-        prompt, reply = prompt + self.asked.beyond_prompt, reply + self.asked.beyond_reply
-        return prompt + reply, prices.most(self.asked.price, prompt, reply)
+        prompt, reply = prompt + self.state.beyond_prompt, reply + self.state.beyond_reply
+        return prompt + reply, prices.most(self.state.price, prompt, reply)
 
     def lower_cap(self, error: RequestRejected) -> bool:
         """Lowers the cap of a call that may have been refused for it; whether there was a lower one to try."""
@@ -166,7 +166,7 @@ class Call:
             return False
         limits = [_number(found) for found in _LIMIT.findall(text)]
         limit = min((each for each in limits if LEAST_CAP <= each <= cap), default=cap)
-        self.asked.cap = min(self.asked.cap, limit)
+        self.state.cap = min(self.state.cap or cap, limit)
         lower = limit - sum(map(_number, _PROMPT.findall(text)[:1]))
         self.request = replace(self.request, cap=lower if LEAST_CAP <= lower < cap else max(LEAST_CAP, cap // 2))
         return True
@@ -175,13 +175,13 @@ class Call:
         """Waits for room in the budget; returns the reservation and its USD, None if no price is known."""
         while True:
             tokens, usd = self.reservation()
-            reservation = await budget.wait(usd, tokens, model=self.asked.counts.name)
+            reservation = await budget.wait(usd, tokens, model=self.state.counts.name)
             if self.reservation() == (tokens, usd):
                 return reservation, usd
             budget.release(reservation)  # in the meantime other replies have shown that calls to the model take more
 
     def _is_above(self, used: Usage, prompt: int, reply: int) -> bool:
-        most, cost = prices.most(self.asked.price, prompt, reply), prices.cost(self.asked.price, used)
+        most, cost = prices.most(self.state.price, prompt, reply), prices.cost(self.state.price, used)
         return used.prompt_tokens + used.completion_tokens > prompt + reply or (cost or 0.0) > (most or 0.0)
 
     def compare(self, completion: Completion, budget: Budget) -> None:
@@ -189,7 +189,7 @@ class Call:
 
         A reply from the ledger tells as much as one that came now.
         """
-        asked, used = self.asked, completion.usage
+        state, used = self.state, completion.usage
         if used is None or not budget.is_limited:
             return
         prompt, reply = self.bounds()
@@ -198,28 +198,28 @@ class Call:
             return
         # A chat template may put more around a short prompt than we know of, which a reply far from its limit makes up
         # for: it is told only of replies that did take more than was set aside.
-        if self._is_above(used, prompt + asked.beyond_prompt, reply):
-            asked.counts.count_beyond(used, prompt, reply)
-        more = max(0, over_prompt - asked.beyond_prompt), max(0, over_reply - asked.beyond_reply)
-        asked.beyond_prompt, asked.beyond_reply = asked.beyond_prompt + more[0], asked.beyond_reply + more[1]
-        budget.widen(asked.counts.name, prices.most(asked.price, *more) or 0.0, sum(more))
+        if self._is_above(used, prompt + state.beyond_prompt, reply):
+            state.counts.count_beyond(used, prompt, reply)
+        more = max(0, over_prompt - state.beyond_prompt), max(0, over_reply - state.beyond_reply)
+        state.beyond_prompt, state.beyond_reply = state.beyond_prompt + more[0], state.beyond_reply + more[1]
+        budget.widen(state.counts.name, prices.most(state.price, *more) or 0.0, sum(more))
 
 
-def make_call(asked: ModelState, ask: Ask[Any], attempt: int, round: int, cap: int | None = None) -> Call:
+def make_call(state: ModelState, ask: Ask[Any], attempt: int, round: int) -> Call:
     """A call, with its key in the ledger.
 
     Args:
-        asked: the model.
+        state: the model.
         ask: what is asked.
         attempt: how many replies to it could not be used before.
         round: of the loop; it counts where another reply can come.
-        cap: see `Request.cap`.
     """
+    cap = state.cap if ask.sampling.max_tokens is None else None
     request = Request(ask.messages, ask.sampling, ask.row, ask.sample, attempt, cap)
-    wire = asked.model.wire(request)
+    wire = state.model.wire(request)
     round = round if ask.sampling.varies else 0  # asked again, it would say the same
     key = key_of(wire, row_id=ask.row.id, sample=ask.sample, attempt=attempt, round=round)
-    return Call(asked, key, wire, request, ask, prices.most_prompt_tokens(ask.messages))
+    return Call(state, key, wire, request, ask, prices.most_prompt_tokens(ask.messages))
 
 
 def _number(digits: str) -> int:

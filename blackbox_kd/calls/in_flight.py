@@ -22,22 +22,26 @@ BATCH_S = 25 * 3600.0
 
 
 class Elsewhere:
-    """What other runs of a ledger ask. For one event loop."""
+    """What other runs of a ledger ask. For one event loop.
+
+    Attributes:
+        is_patient: whether calls still wait for other runs.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._stopped = False
-        self._told = False
-        self._is_patient = True
+        self._has_told = False
+        self.is_patient = True
         self._latest = 0.0
 
-    def waits(self, call: Call) -> bool:
-        """Whether a call waits where another run has it in flight.
+    def may_wait(self, call: Call) -> bool:
+        """Whether a call may wait where another run has it in flight.
 
         Not once it has waited in vain for as long as it may take itself; nor any other one, if nothing at all came from
         elsewhere in that time: the other run is stuck, or has handed in a batch.
         """
-        return self._is_patient and not call.has_waited
+        return self.is_patient and not call.has_waited
 
     async def reply_to(self, call: Call) -> str | None:
         """The body of the reply to a call that is in flight elsewhere; None if none came.
@@ -45,14 +49,14 @@ class Elsewhere:
         Raises:
             Stopped: `stop` was called.
         """
-        if not self._told:
-            self._told = True
+        if not self._has_told:
+            self._has_told = True
             logger.warning("another run asks the same at this moment: its replies are waited for, not bought again")
-        config = call.asked.model.config
+        config = call.state.model.config
         longest_s = BATCH_S if config.is_batched else config.longest_call_s or LONGEST_S
         loop = asyncio.get_running_loop()
         began, pause_s = loop.time(), FIRST_LOOK_S
-        while self._is_patient:
+        while self.is_patient:
             await asyncio.sleep(pause_s)
             pause_s = min(LONGEST_LOOK_S, GROWTH * pause_s)
             if self._stopped:
@@ -64,7 +68,7 @@ class Elsewhere:
                 return body
             if loop.time() > began + longest_s:
                 call.has_waited = True
-                self._is_patient = self._latest > began
+                self.is_patient = self._latest > began
                 return None
         return None
 

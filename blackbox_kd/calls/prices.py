@@ -15,6 +15,8 @@ by default. A longer reply can exceed its reservation; what it did cost is booke
 MESSAGE_TOKENS = 16
 """Bound on the tokens that a chat template puts around one message."""
 FREE = Price(input=0, output=0)
+BATCH_SHARE = 0.5
+"""Of the ordinary price, for prompts, cached prompts and replies alike (OpenAI's price list, section "Batch")."""
 
 
 class TieredPrice(Price):
@@ -38,11 +40,22 @@ def price_of(config: ModelConfig, endpoint: str) -> Price | None:
         return config.own_price
     if config.local:
         return FREE
-    return listed(endpoint.split(" ")[0], config.model)
+    return find_listed(endpoint.split(" ")[0], config.model)
+
+
+def batch_price(config: ModelConfig, endpoint: str) -> Price | None:
+    """What a model costs in a batch; None when no price is known. See `price_of`."""
+    price = price_of(config, endpoint)
+    return price and _scale(price, BATCH_SHARE)
+
+
+def price_paid(config: ModelConfig, endpoint: str) -> Price | None:
+    """What a run pays for a model: the price in a batch where its recipe says so. See `price_of`."""
+    return (batch_price if config.is_batched else price_of)(config, endpoint)
 
 
 @cache
-def listed(base_url: str, model: str) -> Price | None:
+def find_listed(base_url: str, model: str) -> Price | None:
     """The list price of a model at an endpoint, from the data that genai-prices brings along; no network.
 
     Where a price depends on the time of day, it is the dearest of the next 24 hours, so that a run that goes
@@ -55,7 +68,7 @@ def listed(base_url: str, model: str) -> Price | None:
     except LookupError:
         return None
     now = datetime.now(UTC)
-    prices = [_converted(found.get_prices(now + timedelta(hours=hour))) for hour in range(24)]
+    prices = [_convert(found.get_prices(now + timedelta(hours=hour))) for hour in range(24)]
     return max((price for price in prices if price), key=lambda price: (price.output, price.input), default=None)
 
 
@@ -97,6 +110,17 @@ def cost(price: Price | None, usage: Usage | None) -> float | None:
     return (prompt + usage.completion_tokens * price.output) / MILLION
 
 
+def _scale(price: Price, share: float) -> Price:
+    fields: dict[str, Any] = {
+        "input": price.input * share,
+        "output": price.output * share,
+        "cached": None if price.cached is None else price.cached * share,
+    }
+    if not isinstance(price, TieredPrice):
+        return Price(**fields)
+    return TieredPrice(**fields, tiers=[(start, _scale(tier, share)) for start, tier in price.tiers])
+
+
 def _for_prompt(price: Price, prompt_tokens: int) -> Price:
     if not isinstance(price, TieredPrice):
         return price
@@ -104,7 +128,7 @@ def _for_prompt(price: Price, prompt_tokens: int) -> Price:
     return reached[-1] if reached else price
 
 
-def _converted(found: Any) -> Price | None:
+def _convert(found: Any) -> Price | None:
     """A price of genai-prices as ours; None for a model that is not sold by the token of text."""
     fields = (found.input_mtok, found.output_mtok, found.cache_read_mtok)
     if fields[0] is None or fields[1] is None:

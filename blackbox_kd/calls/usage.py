@@ -87,7 +87,7 @@ class Counts:
         self.beyond += 1
         self.beyond_tokens += max(0, used.prompt_tokens - prompt) + max(0, used.completion_tokens - reply)
 
-    def paid(self, usage: Usage, cost_usd: float | None) -> None:
+    def count_bought(self, usage: Usage, cost_usd: float | None) -> None:
         """Counts a reply that came over the wire."""
         self.calls += 1
         self.usage += usage

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from blackbox_kd.calls import prices
-from blackbox_kd.calls.batch.queue import batch_price
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.errors import Problem, RecipeError
 from blackbox_kd.models import Price
@@ -15,7 +14,7 @@ def price_of(models: ModelPool, name: str) -> Price | None:
     """The price of a model; None when none is known. Models behind an endpoint are opened for it, nothing is sent."""
     config = models.config(name)
     endpoint = "" if config.local else models.get(name).endpoint
-    return (batch_price if config.is_batched else prices.price_of)(config, endpoint)
+    return prices.price_paid(config, endpoint)
 
 
 def find_unpriced(recipe: Recipe, models: ModelPool, steps: list[PlannedStep]) -> list[Problem]:

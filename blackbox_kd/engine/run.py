@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.analysis import contamination
-from blackbox_kd.calls.batch.caller import BatchingCaller
 from blackbox_kd.calls.batch.queue import Batches
 from blackbox_kd.calls.batch.store import Store
+from blackbox_kd.calls.batch.transport import BatchTransport
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
+from blackbox_kd.calls.transport import DirectTransport
 from blackbox_kd.engine import loop, packages, pricing, product
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import LoopStages, Stage, plan, plan_until
@@ -100,22 +101,20 @@ class Run:
             folder = stack.enter_context(self._open_folder())
             ledger = Ledger.open(ledger_file, run=folder.identity)
             stack.callback(ledger.close)
-            limits = self._limits(ledger)
-            budget = self._budget = Budget(**limits, spent=self._spent(ledger))
+            budget = self._budget = Budget(**self._limits(ledger), spent=self._spent(ledger))
             store = Store(ledger_file, folder.identity)
             batches = Batches(ledger, store, say=self.options.view.say)
-            caller = BatchingCaller(
-                ledger,
-                budget,
-                batches,
+            caller = Caller(
+                BatchTransport(DirectTransport(ledger, budget), batches),
                 retry_failed=self.options.retry_failed,
                 may_all_fail=self.recipe.head.max_failed_share >= 1,
             )
+            batches.is_busy = caller.is_busy
             models = self._prepare(folder, caller)
             status = "complete"
             try:
                 if await batches.take_up(lambda name: models.get(name) if name in self.recipe.models else None):
-                    caller.limit(Budget(**limits, spent=self._spent(ledger)))
+                    budget.recount(self._spent(ledger))
                 status = await self._run_all()
                 if shard is not None:
                     done = ShardResult(

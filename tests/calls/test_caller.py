@@ -15,6 +15,7 @@ import pytest
 
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
+from blackbox_kd.calls.transport import DirectTransport
 from blackbox_kd.errors import (
     BudgetReached,
     EndpointRefused,
@@ -44,7 +45,8 @@ class Desk:
         self.server = server
         self.ledger = Ledger.open(path / "ledger.sqlite", run="test")
         self.budget = budget or Budget()
-        self.caller = Caller(self.ledger, self.budget)
+        self.transport = DirectTransport(self.ledger, self.budget)
+        self.caller = Caller(self.transport)
         self.model = self.open(**fields)
 
     def open(self, **fields: Any) -> Model:
@@ -114,7 +116,7 @@ class TestBuyingOnce:
     async def test_a_replay_needs_neither_server_nor_money(self, desk: Opener) -> None:
         async with desk() as d:
             await d.ask()
-            poor = Caller(d.ledger, Budget(usd=0.0))
+            poor = Caller(DirectTransport(d.ledger, Budget(usd=0.0)))
             await d.server.__aexit__()
             messages = [{"role": "user", "content": "What is r1?"}]
             assert (await poor.ask(d.model, Ask(messages, WARM, Row(id="r1")))).replayed
@@ -157,7 +159,7 @@ class TestBuyingOnce:
             await d.ask()
             late = Late.open(d.ledger._file.path, run="another run")
             messages = [{"role": "user", "content": "What is r1?"}]
-            caller = Caller(late, Budget(requests=1))
+            caller = Caller(DirectTransport(late, Budget(requests=1)))
             assert (await caller.ask(d.model, Ask(messages, WARM, Row(id="r1")))).replayed
             assert (await caller.ask(d.model, Ask(messages, WARM, Row(id="r1")))).replayed
             late.close()
@@ -172,7 +174,9 @@ class TestTwoRuns:
     async def beside(d: Desk, **fields: Any) -> AsyncIterator[Desk]:
         ledger = Ledger.open(d.ledger._file.path, run="another run")
         other = copy.copy(d)
-        other.ledger, other.caller, other.model = ledger, Caller(ledger, Budget()), d.open(**fields)
+        other.ledger, other.model = ledger, d.open(**fields)
+        other.transport = DirectTransport(ledger, Budget())
+        other.caller = Caller(other.transport)
         try:
             yield other
         finally:
@@ -205,7 +209,7 @@ class TestTwoRuns:
             stuck = asyncio.ensure_future(d.ask())
             await asyncio.sleep(0.05)
             assert not (await e.ask()).replayed
-            assert not e.caller._elsewhere._is_patient, "nor is it for the next call"
+            assert not e.transport.elsewhere.is_patient, "nor is it for the next call"
             stuck.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await stuck
@@ -215,7 +219,7 @@ class TestTwoRuns:
             mine = asyncio.ensure_future(d.ask_many(20))
             await asyncio.sleep(0.1)
             assert all(isinstance(reply, Reply) for reply in await e.ask_many(20))
-            assert e.caller._elsewhere._is_patient
+            assert e.transport.elsewhere.is_patient
             assert d.server.stats()["answered"] <= 21
             mine.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -276,11 +280,11 @@ class TestUnusableReplies:
         async with desk(always="cut_off") as d:
             with pytest.raises(ReplyFault):
                 await d.ask()
-            d.caller = Caller(d.ledger, d.budget, retry_failed=True)
+            d.caller = Caller(DirectTransport(d.ledger, d.budget), retry_failed=True)
             with pytest.raises(ReplyFault, match="4 attempts"):
                 await d.ask()
             assert d.counts()["replayed"] == d.counts()["calls"] == 2
-            d.caller = Caller(d.ledger, Budget(requests=0))
+            d.caller = Caller(DirectTransport(d.ledger, Budget(requests=0)))
             with pytest.raises(ReplyFault, match="4 attempts"):
                 await d.ask()
             assert d.counts()["replayed"] == 4, "what is bought is looked at, however often it was cut"
@@ -298,7 +302,7 @@ class TestUnusableReplies:
     async def test_unusable_replies_are_replayed_too_and_never_bought_again(self, desk: Opener) -> None:
         async with desk("cut_off", "empty", "ok") as d:
             await d.ask()
-            again = Caller(d.ledger, Budget())
+            again = Caller(DirectTransport(d.ledger, Budget()))
             messages = [{"role": "user", "content": "What is r1?"}]
             reply = await again.ask(d.model, Ask(messages, WARM, Row(id="r1")))
             assert reply.replayed
@@ -448,7 +452,7 @@ class TestEndings:
             await d.ask("first")
             errors = await d.ask_many(40)
             assert all(isinstance(error, ReplyFault) for error in errors)
-            d.caller = Caller(d.ledger, d.budget, may_all_fail=True)
+            d.caller = Caller(DirectTransport(d.ledger, d.budget), may_all_fail=True)
             errors = await d.ask_many(60, sampling=COLD)
             assert all(isinstance(error, ReplyFault) for error in errors)
 
@@ -638,7 +642,7 @@ class TestOutages:
 
     @staticmethod
     async def outcomes(model: Model, rows: int = 200, patience_s: float = 600.0) -> list[Reply | BaseException]:
-        caller = Caller(MemoryLedger(), Budget(), patience_s=patience_s)  # type: ignore[arg-type]
+        caller = Caller(DirectTransport(MemoryLedger(), Budget(), patience_s=patience_s))  # type: ignore[arg-type]
         messages = [{"role": "user", "content": "Hello"}]
         asking = (caller.ask(model, Ask(messages, WARM, Row(id=str(number)))) for number in range(rows))
         return await asyncio.gather(*asking, return_exceptions=True)

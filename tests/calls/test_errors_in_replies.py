@@ -11,6 +11,7 @@ import pytest
 
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
+from blackbox_kd.calls.transport import DirectTransport
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, ReplyFault, RequestRejected, ServerFault
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Setup, openai
@@ -30,7 +31,7 @@ class Desk:
         config = openai.Config.model_validate(values)
         self.model = openai.open_model(config, Setup("teacher", Path(), Path(), {}))
         self.ledger = Ledger.open(path / "ledger.sqlite", run="test")
-        self.caller = Caller(self.ledger, Budget(usd=1.0))
+        self.caller = Caller(DirectTransport(self.ledger, Budget(usd=1.0)))
 
     async def ask(self, row: str = "r1", sampling: Sampling = WARM) -> Reply[Any]:
         ask: Ask[str] = Ask(
@@ -142,7 +143,7 @@ class TestEnds:
             await desk.ask()
             await desk.ask("r2")
             assert desk.counts()["ends"] == {"good (stop)": 2}
-            desk.caller = Caller(desk.ledger, Budget(requests=0))
+            desk.caller = Caller(DirectTransport(desk.ledger, Budget(requests=0)))
             await desk.ask()
             assert desk.counts()["ends"] == {"good (stop)": 1}
 

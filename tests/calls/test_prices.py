@@ -48,11 +48,11 @@ class TestKnownPrices:
         for model in models:
             listed = [model.prices] if not isinstance(model.prices, list) else [each.prices for each in model.prices]
             for each in listed:
-                price = prices._converted(each)
+                price = prices._convert(each)
                 assert price is None or price.input >= 0
 
     def test_a_model_sold_without_a_price_for_text_is_unknown(self) -> None:
-        assert prices.listed("https://openrouter.ai/api/v1", "deepseek/deepseek-r1:free") is None
+        assert prices.find_listed("https://openrouter.ai/api/v1", "deepseek/deepseek-r1:free") is None
 
     def test_looking_a_price_up_opens_no_connection(self) -> None:
         code = (
@@ -61,7 +61,7 @@ class TestKnownPrices:
             "    if event in ('socket.connect', 'socket.getaddrinfo'): raise SystemExit(event)\n"
             "sys.addaudithook(refuse)\n"
             "from blackbox_kd.calls import prices\n"
-            f"assert prices.listed({OPENAI!r}, 'gpt-5-mini')"
+            f"assert prices.find_listed({OPENAI!r}, 'gpt-5-mini')"
         )
         done = run([sys.executable, "-c", code], capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")

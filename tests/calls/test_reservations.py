@@ -13,6 +13,7 @@ from blackbox_kd.calls import prices
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.call import make_call
 from blackbox_kd.calls.caller import Caller
+from blackbox_kd.calls.transport import DirectTransport
 from blackbox_kd.errors import BudgetReached, RequestRejected
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model, Setup, openai
@@ -38,7 +39,7 @@ class Desk:
 
     def use(self, budget: Budget) -> None:
         self.budget = budget
-        self.caller = Caller(self.ledger, budget)
+        self.caller = Caller(DirectTransport(self.ledger, budget))
 
     def model(self, name: str, **fields: Any) -> Model:
         values = {"provider": "openai", "model": name, "base_url": self.server.url, "price": PRICE, **fields}
@@ -138,8 +139,8 @@ class TestCaps:
     ) -> None:
         async with opened(tmp_path, Budget(usd=100.0)) as desk:
             await desk.ask("good")
-            asked = desk.caller._asked["teacher"]
-            call = make_call(asked, Ask([{"role": "user", "content": QUESTION}], FREE, Row(id="r1")), 0, 0, 16_384)
+            asked = desk.caller._states["teacher"]
+            call = make_call(asked, Ask([{"role": "user", "content": QUESTION}], FREE, Row(id="r1")), 0, 0)
             assert call.lower_cap(RequestRejected("400", kind="rejected", said=said))
             assert call.request.cap == cap
             for _ in range(10):
@@ -199,13 +200,13 @@ class TestOverruns:
             await desk.ask("overbill:30000")
             ask: Ask[str] = Ask([{"role": "user", "content": QUESTION}], FREE, Row(id="r1"))
             await desk.caller.ask(desk.model("good"), ask, name="other")
-            beyond = {name: asked.beyond_reply for name, asked in desk.caller._asked.items()}
+            beyond = {name: asked.beyond_reply for name, asked in desk.caller._states.items()}
             assert beyond == {"teacher": 30_000 - 16_384, "other": 0}
 
     async def test_own_a_prompt_that_is_billed_for_more_than_it_is_counts_too(self, tmp_path: Path) -> None:
         async with opened(tmp_path, Budget(tokens=10**6)) as desk:
             await desk.ask("good", text="?")
-            asked = desk.caller._asked["teacher"]
+            asked = desk.caller._states["teacher"]
             assert (asked.beyond_prompt, asked.beyond_reply) == (40 - 17, 0)
             assert desk.caller.summary()[0]["beyond"] == 0, "the reply took far less than it could have"
 

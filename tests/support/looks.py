@@ -14,6 +14,7 @@ from blackbox_kd import models
 from blackbox_kd.calls import prices
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
+from blackbox_kd.calls.transport import DirectTransport
 from blackbox_kd.engine.context import RunContext
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.run import Run, RunOptions
@@ -279,7 +280,7 @@ class _Slow(scripted.ScriptedModel):
 
 async def _thirty_calls(config: ModelConfig) -> tuple[int, float]:
     model, began = _Slow(config), asyncio.get_running_loop().time()
-    caller = Caller(MemoryLedger(), Budget())  # type: ignore[arg-type]
+    caller = Caller(DirectTransport(MemoryLedger(), Budget()))  # type: ignore[arg-type]
     rows = [Row({"id": str(number), "reference": "4"}) for number in range(30)]
     await asyncio.gather(*(caller.ask(model, Ask(MESSAGES, Sampling(), row)) for row in rows))
     return model.most, asyncio.get_running_loop().time() - began

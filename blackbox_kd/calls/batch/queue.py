@@ -1,11 +1,11 @@
 """Requests of models with `batch: true`: gathered into files, handed in together, answered at half the price.
 
-    batch_caller    the caller of a run: sends some calls one by one, and others through here
-    batches         gathers requests, and hands in again what came to nothing
-    batch_work      one batch, from its requests to results in the ledger
-    batch_store     what is noted of it on disk, for the next process
-    batch_api       the endpoint's side
-    batch_jobs      requests, results, limits
+    transport       of a run: sends some calls one by one, and others through here
+    queue           gathers requests, and hands in again what came to nothing
+    submission      one batch, from its requests to results in the ledger
+    store           what is noted of it on disk, for the next process
+    jobs            requests, results, limits
+    models/http/batch_api    the endpoint's side
 
 A batch outlives its process: the next one takes it up before it asks anything.
 """
@@ -14,27 +14,17 @@ import asyncio
 import copy
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
 
 from blackbox_kd.calls import prices
 from blackbox_kd.calls.batch.jobs import BatchItem, Limits, Result
 from blackbox_kd.calls.batch.store import Record, Store
 from blackbox_kd.calls.batch.submission import BatchWork
-from blackbox_kd.calls.prices import TieredPrice
 from blackbox_kd.errors import CallError, ServerFault
 from blackbox_kd.ledger.ledger import Ledger
-from blackbox_kd.models import Model, ModelConfig, Price
+from blackbox_kd.models import Model
 from blackbox_kd.models.http.batch_api import BatchApi
 
-PRICE_SHARE = 0.5
-"""Of the ordinary price, for prompts, cached prompts and replies alike (OpenAI's price list, section "Batch")."""
 REFUSED_AS_A_WHOLE = ("queue_full", "batch_failed")
-
-
-def batch_price(config: ModelConfig, endpoint: str) -> Price | None:
-    """What a model costs in a batch; None when no price is known. See `prices.price_of`."""
-    price = prices.price_of(config, endpoint)
-    return price and _scaled(price, PRICE_SHARE)
 
 
 class Batches:
@@ -110,7 +100,7 @@ class Batches:
 
     def _work(self, model: Model, name: str) -> BatchWork:
         api: BatchApi = model.batch_api  # type: ignore[attr-defined]
-        price = batch_price(model.config, model.endpoint)
+        price = prices.batch_price(model.config, model.endpoint)
         return BatchWork(api, name, price, ledger=self._ledger, store=self._store, limits=self._limits, say=self._say)
 
     async def _take_up(self, record: Record, model: Model | None) -> None:
@@ -230,14 +220,3 @@ class _Collector:
             else:
                 job.failed(error)
         return again
-
-
-def _scaled(price: Price, share: float) -> Price:
-    fields: dict[str, Any] = {
-        "input": price.input * share,
-        "output": price.output * share,
-        "cached": None if price.cached is None else price.cached * share,
-    }
-    if not isinstance(price, TieredPrice):
-        return Price(**fields)
-    return TieredPrice(**fields, tiers=[(start, _scaled(tier, share)) for start, tier in price.tiers])

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from blackbox_kd.analysis.statistics import wilson
 from blackbox_kd.calls import prices
-from blackbox_kd.engine.estimate.dry_caller import DryCall
 from blackbox_kd.engine.estimate.dry_run import has_weights
+from blackbox_kd.engine.estimate.dry_transport import DryCall
 from blackbox_kd.models import ModelConfig, Price
 from blackbox_kd.schema import Usage
 

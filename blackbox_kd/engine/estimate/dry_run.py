@@ -13,9 +13,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from blackbox_kd.calls.budget import Budget
+from blackbox_kd.calls.caller import Caller
+from blackbox_kd.calls.transport import DirectTransport
 from blackbox_kd.concurrency import in_order
 from blackbox_kd.engine.context import RunContext
-from blackbox_kd.engine.estimate.dry_caller import NOT_BOUGHT, DryCall, Probed, Rehearsing
+from blackbox_kd.engine.estimate.dry_transport import NOT_BOUGHT, PATIENCE_S, DryCall, DryTransport, Probed
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.row_errors import Mistakes
 from blackbox_kd.engine.sharding.shard import sum_spent
@@ -152,7 +154,8 @@ class Rehearsal:
     def __init__(self, recipe: Recipe, ledger: Ledger, env: Env, folder: RunFolder) -> None:
         self.ledger = ledger
         self._budget = Budget(**recipe.head.budget.model_dump(), spent=self.spent())
-        self.caller = Rehearsing(ledger, self._budget)
+        self._transport = DryTransport(DirectTransport(ledger, self._budget, patience_s=PATIENCE_S))
+        self.caller = Caller(self._transport, may_all_fail=True)
         self.models = RehearsalModels(recipe, env)
         self._shared = RunState(recipe, folder, self.models, self.caller)
         self._shared.mistakes = Mistakes(patience=None)  # a guess in a row is no reason to blame the step
@@ -184,7 +187,7 @@ class Rehearsal:
             looks_up: whether replies are looked up in the ledger.
         """
         context = self.context(planned, tables)
-        self.caller.begin(probes=probes, looks_up=looks_up)
+        self._transport.begin(probes=probes, looks_up=looks_up)
         found = Rehearsed()
         if planned.step.kind == "table":
             name = planned.config.input or "table"
@@ -203,7 +206,7 @@ class Rehearsal:
                 for outcome in sorted(outcomes, key=_place):
                     found.count(outcome)
             found.is_whole = not found.waiting
-        found.asked, found.probed = self.caller.asked, self.caller.probed
+        found.asked, found.probed = self._transport.asked, self._transport.probed
         return found
 
 

@@ -8,8 +8,8 @@ from statistics import fmean
 
 from blackbox_kd.engine import pricing
 from blackbox_kd.engine.estimate.assumptions import CASES, KEPT, NOTHING, REPLY_SHARE, Asking, Line, Span, share
-from blackbox_kd.engine.estimate.dry_caller import DryCall, Probed
 from blackbox_kd.engine.estimate.dry_run import Rehearsal, Rehearsed
+from blackbox_kd.engine.estimate.dry_transport import DryCall, Probed
 from blackbox_kd.engine.estimate.tables import (
     EstimateOptions,
     Level,

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.calls.batch.caller import BatchingCaller
 from blackbox_kd.calls.batch.jobs import Limits
-from blackbox_kd.calls.batch.queue import Batches, batch_price
+from blackbox_kd.calls.batch.queue import Batches
 from blackbox_kd.calls.batch.store import Store
+from blackbox_kd.calls.batch.transport import BatchTransport
 from blackbox_kd.calls.budget import Budget
-from blackbox_kd.calls.prices import TieredPrice
+from blackbox_kd.calls.caller import Caller
+from blackbox_kd.calls.prices import TieredPrice, batch_price
+from blackbox_kd.calls.transport import DirectTransport
 from blackbox_kd.errors import BudgetReached, EndpointRefused, QuotaSpent, RequestRejected, ServerFault, StepError
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model, Price, Setup, openai
@@ -48,7 +50,8 @@ class Desk:
         self.store = Store(path / "ledger.sqlite", run)
         self.batches = Batches(self.ledger, self.store, limits=Limits(**(QUICK | limits)), say=self.said.append)
         self.budget = budget or Budget()
-        self.caller = BatchingCaller(self.ledger, self.budget, self.batches)
+        self.caller = Caller(BatchTransport(DirectTransport(self.ledger, self.budget), self.batches))
+        self.batches.is_busy = self.caller.is_busy
         self.model = self.open(batch=True)
 
     def open(self, **fields: Any) -> Model:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.engine.estimate.assumptions import KEPT, NOTHING, Asking, Span, share
-from blackbox_kd.engine.estimate.dry_caller import DryCall
+from blackbox_kd.engine.estimate.dry_transport import DryCall
 from blackbox_kd.engine.estimate.estimate import estimate as estimate_run
 from blackbox_kd.engine.estimate.tables import EstimateOptions
 from blackbox_kd.engine.run import Run, RunOptions

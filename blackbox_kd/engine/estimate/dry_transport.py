@@ -3,12 +3,10 @@
 import time
 from dataclasses import dataclass
 
-from blackbox_kd.calls.budget import Budget
-from blackbox_kd.calls.call import Call
-from blackbox_kd.calls.caller import Caller
-from blackbox_kd.calls.completion import Completion
+from blackbox_kd.calls.call import Call, ModelState
+from blackbox_kd.calls.transport import Came, DirectTransport
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent
-from blackbox_kd.ledger.ledger import Ledger
+from blackbox_kd.models import Model
 from blackbox_kd.schema import Usage
 
 NOT_BOUGHT = "not bought"
@@ -72,15 +70,19 @@ class _Noted:
     error: CallError | None = None
 
 
-class Rehearsing(Caller):
-    """A caller that buys nothing but its probes: a call whose reply is not in the ledger fails its row.
+class DryTransport:
+    """Buys nothing but probes: a call whose reply is not in the ledger fails its row.
 
     Probes of a model with `batch: true` are calls like any other, at the ordinary price: batches take hours.
+
+    Args:
+        direct: finds replies, and sends the probes.
     """
 
-    def __init__(self, ledger: Ledger, budget: Budget) -> None:
-        super().__init__(ledger, budget, patience_s=PATIENCE_S, may_all_fail=True)
-        self._replies = ledger
+    waiting = 0
+
+    def __init__(self, direct: DirectTransport) -> None:
+        self._direct = direct
         self.begin(probes=0, looks_up=True)
 
     def begin(self, *, probes: int, looks_up: bool) -> None:
@@ -103,43 +105,61 @@ class Rehearsing(Caller):
     def probed(self) -> list[Probed]:
         """The probes that were sent since then."""
         return [
-            Probed(noted.call.asked.counts.name, noted.error or noted.call.fault)
+            Probed(noted.call.state.counts.name, noted.error or noted.call.fault)
             for noted in self._noted
             if noted.is_probe
         ]
 
-    async def completion(self, call: Call) -> tuple[Completion, bool]:
-        """The reply of the ledger, or of a probe.
+    def open(self, model: Model, name: str) -> ModelState:
+        """See `Transport.open`."""
+        return self._direct.open(model, name)
+
+    def has(self, call: Call) -> bool:
+        """See `Transport.has`."""
+        return self._direct.has(call)
+
+    async def find(self, call: Call) -> Came | None:
+        """See `Transport.find`."""
+        found = await self._direct.find(call) if self._looks_up else None
+        if found is not None:
+            self._noted.append(_Noted(call, found.completion.usage or Usage()))
+        return found
+
+    async def buy(self, call: Call) -> Came:
+        """The reply to a probe.
 
         Raises:
-            CallError: there is none; the call is among those `asked`.
+            CallError: of kind `not bought`; the call is among those `asked`.
         """
-        is_paid = self._looks_up and self._replies.get(call.key) is not None
-        is_probe = not is_paid and self._looks_up and self._probes > 0 and not call.asked.model.config.local
+        is_probe = self._looks_up and self._probes > 0 and not call.state.model.config.local
         noted = _Noted(call, is_probe=is_probe)
-        if not is_paid and not is_probe:
+        if not is_probe:
             self._noted.append(noted)
             raise CallError("the reply is not in the ledger", kind=NOT_BOUGHT)
-        self._probes -= is_probe
+        self._probes -= 1
         began = time.monotonic()
         try:
-            came, is_replayed = await super().completion(call)
+            came = await self._direct.buy(call)
         except (EndpointRefused, QuotaSpent):
             raise
         except CallError as error:  # nothing was paid: a run makes the call again
             noted.error = error
             self._noted.append(noted)
             raise CallError("the probe brought no reply", kind=NOT_BOUGHT) from error
-        noted.usage = came.usage or Usage()
-        noted.seconds = None if is_replayed else time.monotonic() - began
+        noted.usage = came.completion.usage or Usage()
+        noted.seconds = None if came.is_replayed else time.monotonic() - began
         self._noted.append(noted)
-        return came, is_replayed
+        return came
+
+    def stop(self) -> None:
+        """See `Transport.stop`."""
+        self._direct.stop()
 
 
 def _dry_call(noted: _Noted) -> DryCall:
     ask, call = noted.call.ask, noted.call
     return DryCall(
-        call.asked.counts.name,
+        call.state.counts.name,
         sum(len(message["content"].encode(errors="replace")) for message in ask.messages),
         len(ask.messages),
         ask.sampling.max_tokens,

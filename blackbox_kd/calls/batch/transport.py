@@ -1,0 +1,90 @@
+"""The transport of a run: models with `batch: true` are asked through batches, all others one call at a time."""
+
+from collections.abc import Coroutine
+from typing import Any
+
+from blackbox_kd.calls import prices
+from blackbox_kd.calls.batch.jobs import BatchItem
+from blackbox_kd.calls.batch.queue import Batches
+from blackbox_kd.calls.batch.store import Noted
+from blackbox_kd.calls.call import Call, ModelState
+from blackbox_kd.calls.completion import Completion
+from blackbox_kd.calls.transport import Came, DirectTransport
+from blackbox_kd.errors import AskedElsewhere, CallError
+from blackbox_kd.models import Model
+
+
+class BatchTransport:
+    """A transport that has batches.
+
+    Keys are those of ordinary calls: a reply that was bought one way is found the other way.
+
+    Args:
+        direct: for the models that are not asked in batches; its ledger and its budget are those of both.
+        batches: the batches of the run.
+    """
+
+    def __init__(self, direct: DirectTransport, batches: Batches) -> None:
+        self._direct = direct
+        self._batches = batches
+        self.waiting = 0
+
+    def open(self, model: Model, name: str) -> ModelState:
+        """See `Transport.open`."""
+        state = self._direct.open(model, name)
+        state.price = prices.price_paid(model.config, model.endpoint)
+        return state
+
+    def has(self, call: Call) -> bool:
+        """See `Transport.has`."""
+        return self._direct.has(call)
+
+    def find(self, call: Call) -> Coroutine[Any, Any, Came | None]:
+        """See `Transport.find`."""
+        return self._direct.find(call)
+
+    def buy(self, call: Call) -> Coroutine[Any, Any, Came]:
+        """See `Transport.buy`."""
+        return self._await_batch(call) if call.state.model.config.is_batched else self._direct.buy(call)
+
+    def stop(self) -> None:
+        """See `Transport.stop`."""
+        self._direct.stop()
+
+    async def _await_batch(self, call: Call) -> Came:
+        """A request waits here for hours, at no cost but its memory."""
+        self.waiting += 1
+        try:
+            while True:
+                try:
+                    return await self._buy(call)
+                except AskedElsewhere:
+                    body = await self._direct.elsewhere.reply_to(call)
+                if body is not None:
+                    return self._direct.replay(call, Completion(body))
+        finally:
+            self.waiting -= 1
+
+    async def _buy(self, call: Call) -> Came:
+        """See `buy`; AskedElsewhere: another run has it in flight, so it was not handed in."""
+        state, request, budget = call.state, call.request, self._direct.budget
+        reservation, usd = await call.set_aside(budget)
+        noted = Noted(request.row.id, usd, reservation.tokens, request.cap is not None)
+        body = state.model.body(call.wire, request)  # type: ignore[attr-defined]
+        job = BatchItem(call.key, call.wire, noted, yields=self._direct.elsewhere.may_wait(call), body=body)
+        try:
+            result = await self._batches.ask(state.model, state.counts.name, job)
+        except (CallError, AskedElsewhere):
+            budget.release(reservation)
+            raise
+        except BaseException:  # the batch may go on: the most that it can cost is booked
+            budget.lose(reservation)
+            raise
+        finally:
+            state.counts.faults.update(job.faults)
+            state.counts.retried += max(0, job.handed_in - 1)
+        if result.is_replayed:
+            budget.release(reservation)
+            return self._direct.replay(call, result.completion)
+        self._direct.book(call, reservation, result.completion, result.cost_usd)
+        return Came(result.completion, is_replayed=False)

@@ -1,0 +1,251 @@
+"""How the reply to a call is had: from the ledger, or by a request to the endpoint, with limits, money and patience."""
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from blackbox_kd.calls import prices
+from blackbox_kd.calls.budget import Budget, Reservation
+from blackbox_kd.calls.call import Call, ModelState
+from blackbox_kd.calls.completion import Completion
+from blackbox_kd.calls.in_flight import Elsewhere
+from blackbox_kd.calls.limits.limiter import Limiter, Slot
+from blackbox_kd.calls.retries import EndpointState, Patience
+from blackbox_kd.calls.usage import Counts
+from blackbox_kd.errors import AskedElsewhere, CallError, RequestRejected, ServerFault, Stopped
+from blackbox_kd.ledger.intent import Intent
+from blackbox_kd.ledger.ledger import Ledger
+from blackbox_kd.models import Model
+from blackbox_kd.models.http.status import UNNAMED
+from blackbox_kd.schema import Usage
+
+LOST = ("timeout", "connection", "too_large")
+"""Faults after which the endpoint may charge for a reply that never arrived whole."""
+
+
+class Came(NamedTuple):
+    """What came for a call."""
+
+    completion: Completion
+    is_replayed: bool
+    """Whether it was in the ledger, so that nothing was paid for it now."""
+
+
+class Transport(Protocol):
+    """What a `Caller` has replies through."""
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for hours, and keep nobody else from being asked."""
+        ...
+
+    def open(self, model: Model, name: str) -> ModelState:
+        """What is known of a model (`name` in the recipe) before its first call."""
+        ...
+
+    def has(self, call: Call) -> bool:
+        """Whether the reply to a call is in the ledger."""
+        ...
+
+    def find(self, call: Call) -> Coroutine[Any, Any, Came | None]:
+        """What the ledger has for a call."""
+        ...
+
+    def buy(self, call: Call) -> Coroutine[Any, Any, Came]:
+        """What comes for a call that the ledger has no reply to; it is there when this returns.
+
+        Raises:
+            CallError: no reply could be had.
+            BudgetReached: the call does not fit into the budget.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Lets nobody wait any more for leave to send, or for what another run asks."""
+        ...
+
+
+@dataclass(slots=True)
+class _Leave:
+    """What one send holds until it has ended: a place at the endpoint, money, and its intent in the ledger."""
+
+    slot: Slot
+    reservation: Reservation
+    intent: Intent
+
+
+class DirectTransport:
+    """Sends each call by itself. For one event loop.
+
+    Args:
+        ledger: where replies are kept.
+        budget: what the run may spend.
+        patience_s: how long an endpoint that is out, or only refuses, is waited for.
+    """
+
+    waiting = 0
+
+    def __init__(self, ledger: Ledger, budget: Budget, *, patience_s: float = 600.0) -> None:
+        self.budget = budget
+        self.elsewhere = Elsewhere(ledger)
+        self._ledger = ledger
+        self._patience = Patience(patience_s)
+        self._endpoints: dict[str, EndpointState] = {}
+
+    def open(self, model: Model, name: str) -> ModelState:
+        """See `Transport.open`."""
+        config = model.config
+        known = self._endpoints.get(model.endpoint)
+        if known is None:
+            patience_s = self._patience.longest_s
+            limiter = Limiter(model.endpoint, config.max_concurrency, local=config.local, patience_s=patience_s)
+            known = self._endpoints[model.endpoint] = EndpointState(limiter)
+        known.limiter.narrow(config.max_concurrency, *config.rate_limits)
+        cap = prices.UNBOUNDED_TOKENS if self.budget.is_limited else None
+        return ModelState(model, prices.price_of(config, model.endpoint), known, Counts(name), cap)
+
+    def has(self, call: Call) -> bool:
+        """See `Transport.has`."""
+        return self._ledger.get(call.key) is not None
+
+    async def find(self, call: Call) -> Came | None:
+        """See `Transport.find`."""
+        body = await self._ledger.fetch(call.key)
+        return None if body is None else self.replay(call, Completion(body))
+
+    def replay(self, call: Call, completion: Completion) -> Came:
+        """A reply that was paid for before, or by another run in the meantime, as what came for a call."""
+        call.state.counts.replayed += 1
+        call.compare(completion, self.budget)
+        return Came(completion, is_replayed=True)
+
+    def book(self, call: Call, reservation: Reservation, completion: Completion, cost_usd: float | None) -> None:
+        """Counts a reply that was bought, and what it did cost in place of what was set aside for it."""
+        used = completion.usage or Usage()
+        call.compare(completion, self.budget)
+        self.budget.settle(reservation, used, cost_usd)
+        call.state.counts.count_bought(used, cost_usd)
+        call.state.counts.check_prompt(call.size, used)
+
+    async def buy(self, call: Call) -> Came:
+        """See `Transport.buy`; sends a call, and again after faults."""
+        self._patience.begin()
+        while True:
+            try:
+                return await self._send(call)
+            except ServerFault as fault:  # seldom: tenacity, which takes a tenth of a call's CPU, only from here on
+                return await self._patience.send_again(call.tries, fault, lambda: self._send(call))
+            except RequestRejected as error:
+                if not call.lower_cap(error):
+                    raise
+
+    def stop(self) -> None:
+        """See `Transport.stop`."""
+        self.elsewhere.stop()
+        for endpoint in self._endpoints.values():
+            endpoint.limiter.stop(Stopped())
+
+    async def _send(self, call: Call) -> Came:
+        """One send, with what has to happen before and after."""
+        leave: _Leave | str | None = None
+        while leave is None:
+            try:
+                leave = await self._intend(call)
+            except AskedElsewhere:
+                leave = await self.elsewhere.reply_to(call)
+        if isinstance(leave, str):
+            return self.replay(call, Completion(leave))
+        call.state.counts.retried += 1 if call.tries.sends else 0
+        call.tries.sends += 1
+        return Came(await self._exchange(call, leave), is_replayed=False)
+
+    async def _intend(self, call: Call) -> _Leave | str | None:
+        """Leave to send, with the intent in the ledger; or the reply, bought by another run; or None: ask once more.
+
+        The place at the endpoint comes first, as it is what most calls wait for: money that waited along with them
+        would end a run that has enough of it. The intent comes last, as each one that is on disk when the process is
+        killed counts as a call that may be on the bill. Whatever ends this in between gives back what was taken so far.
+
+        Raises:
+            AskedElsewhere: another run has the call in flight.
+        """
+        limiter, name = call.state.endpoint.limiter, call.state.counts.name
+        slot = await limiter.acquire(call.reservation()[0], again=call.tries.sends > 0)
+        reservation: Reservation | None = None
+        try:
+            reservation, usd = await call.set_aside(self.budget)
+            intent = await self._ledger.intend(
+                call.key,
+                call.wire,
+                model=name,
+                row_id=call.request.row.id,
+                reserved_usd=usd,
+                reserved_tokens=reservation.tokens,
+                yields=self.elsewhere.may_wait(call),
+            )
+            if isinstance(intent, Intent) and not limiter.is_held_back(slot):
+                return _Leave(slot, reservation, intent)
+            if isinstance(
+                intent, Intent
+            ):  # while it was written the endpoint refused others, and would refuse this one
+                await intent.abandon("held_back")
+        except BaseException:  # nothing was sent
+            self._take_back(limiter, slot, reservation)
+            raise
+        self._take_back(limiter, slot, reservation)
+        return None if isinstance(intent, Intent) else intent
+
+    def _take_back(self, limiter: Limiter, slot: Slot, reservation: Reservation | None) -> None:
+        limiter.withdraw(slot)
+        if reservation is not None:
+            self.budget.release(reservation)
+
+    async def _exchange(self, call: Call, leave: _Leave) -> Completion:
+        """Sends what was intended; what came is in the ledger when this returns."""
+        state, endpoint = call.state, call.state.endpoint
+        try:
+            body, headers = await state.model.send(call.wire, call.request)
+        except CallError as error:
+            await self._give_up(call, leave, error)
+            graded = self._patience.grade(endpoint, call.tries, error)
+            if graded is error:
+                raise
+            raise graded from error
+        except BaseException:
+            if state.model.config.local:  # nothing was sent to anybody
+                self._take_back(endpoint.limiter, leave.slot, leave.reservation)
+                await leave.intent.abandon("not_sent")
+            else:  # it may have been sent: the intent stays, and the most that it can cost is booked
+                endpoint.limiter.withdraw(leave.slot)
+                self.budget.lose(leave.reservation)
+            raise
+        completion = Completion(body)
+        used = completion.usage or Usage()
+        cost_usd = prices.cost(state.price, completion.usage)
+        endpoint.limiter.note_reply(leave.slot, headers, used.prompt_tokens + used.completion_tokens)
+        endpoint.note_reply()
+        self.book(call, leave.reservation, completion, cost_usd)
+        await leave.intent.settle(body, usage=used, cost_usd=cost_usd)
+        return completion
+
+    async def _give_up(self, call: Call, leave: _Leave, error: CallError) -> None:
+        """Tells the limiter, the budget and the ledger of a send that came to nothing."""
+        limiter, tries, slot = call.state.endpoint.limiter, call.tries, leave.slot
+        call.state.counts.faults[error.kind] += 1
+        tries.is_out = False
+        if not isinstance(error, ServerFault):
+            limiter.note_rejection(slot)
+        elif error.kind == "rate_limit":
+            limiter.note_refusal(slot, error.retry_after_s)
+        elif error.kind == UNNAMED:
+            tries.faults += 1
+            limiter.note_rejection(slot)
+        else:
+            tries.faults += 1
+            tries.is_out = limiter.note_fault(slot, error.retry_after_s)
+        if error.kind in LOST:
+            self.budget.lose(leave.reservation)
+            await leave.intent.lose()
+        else:
+            self.budget.release(leave.reservation)
+            await leave.intent.abandon(error.kind)
