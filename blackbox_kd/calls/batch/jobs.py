@@ -98,18 +98,18 @@ class BatchItem:
         self.line = self.line or line_of(self.key, self.wire["body"] if self.body is None else self.body)
         return self.line
 
-    def came(self, result: Result) -> None:
+    def succeed(self, result: Result) -> None:
         """Tells who waits."""
         if not self.result.done():
             self.result.set_result(result)
 
-    def failed(self, error: CallError) -> None:
+    def fail(self, error: CallError) -> None:
         """Tells who waits; each raises an error of its own, or their tracebacks would mix."""
         if not self.result.done():
             own = type(error)(str(error), kind=error.kind, retry_after_s=error.retry_after_s)
             self.result.set_exception(own)
 
-    def broken(self, error: Exception) -> None:
+    def break_off(self, error: Exception) -> None:
         """Tells who waits that the run cannot go on."""
         if not self.result.done():
             self.result.set_exception(error)

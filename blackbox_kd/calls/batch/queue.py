@@ -187,7 +187,7 @@ class _Collector:
                 for job in wanted[self._most_lines :]:  # the queue was found to be full in the meantime
                     self.add(job)
                 left = await self._work.run(mine) if mine else {}
-                again = self._sorted(left, len(mine))
+                again = self._sort_out(left, len(mine))
                 if again and any(error.kind in REFUSED_AS_A_WHOLE for error in left.values()):
                     pause_s = self._limits.pause_s * 2.0 ** (self._refusals - 1)
                     await asyncio.sleep(min(self._limits.longest_pause_s, pause_s))
@@ -196,12 +196,12 @@ class _Collector:
         except CallError as error:
             for job in mine:
                 job.faults.append(error.kind)
-                job.failed(error)
+                job.fail(error)
         except Exception as error:  # whatever it is, rows wait for it
             for job in mine:
-                job.broken(copy.copy(error))
+                job.break_off(copy.copy(error))
 
-    def _sorted(self, left: dict[BatchItem, CallError], handed_in: int) -> list[BatchItem]:
+    def _sort_out(self, left: dict[BatchItem, CallError], handed_in: int) -> list[BatchItem]:
         """Those requests that are worth another try; the others are told why."""
         kinds = {error.kind for error in left.values()}
         if kinds.intersection(REFUSED_AS_A_WHOLE):
@@ -218,5 +218,5 @@ class _Collector:
             if isinstance(error, ServerFault) and len(job.faults) < self._limits.submissions:
                 again.append(job)
             else:
-                job.failed(error)
+                job.fail(error)
         return again

@@ -77,6 +77,7 @@ class BatchWork:
             CallError: nothing was handed in.
             StepError, LedgerError: it is not known how the batch ends; its record stays.
         """
+        # The record is on disk before the first intent: intents that no record names count as calls that are lost.
         noted = {job.key: job.noted for job in jobs}
         wire_url = str(jobs[0].wire["url"])
         record = await asyncio.to_thread(self._store.note, self._name, self._api.base_url, wire_url, noted)
@@ -85,11 +86,11 @@ class BatchWork:
         if waiting:
             try:
                 await self._hand_in(record, list(waiting.values()))
-            except CallError as error:
+            except CallError as error:  # no StepError: it is certain that there is no batch
                 await self._abandon(dict.fromkeys(waiting.values(), error))
                 await asyncio.to_thread(self._store.remove, record)
                 raise
-            left = await self._results(record, await self._ended(record), waiting)
+            left = await self._take_results(record, await self._wait_for_end(record), waiting)
             await self._abandon(left)
         await asyncio.to_thread(self._store.remove, record)
         return left
@@ -99,15 +100,16 @@ class BatchWork:
 
         Requests without a reply are not handed in again here: who needs them asks.
         """
-        if record.batch_id is None and record.creating_at is not None:
-            record.batch_id = await self._found(record)
+        if record.batch_id is None and record.creating_at is not None:  # killed before the id was written down
+            record.batch_id = await self._find(record)
         if record.batch_id is not None:
             self._say(f"{self._name}: batch {record.batch_id}, handed in by an earlier process, is taken up")
-            batch = await self._ended(record)
+            batch = await self._wait_for_end(record)
             wires = await asyncio.to_thread(self._store.wires, record)
+            # Each result is settled by an intent of this process; what the ended one has left of intents goes below.
             known = [key for key in wires if key in record.calls and self._ledger.get(key) is None]
             waiting = await self._intend([BatchItem(key, wires[key], record.calls[key]) for key in known])
-            left = await self._results(record, batch, waiting)
+            left = await self._take_results(record, batch, waiting)
             await self._abandon(left)
         await asyncio.to_thread(self._store.take_back, record, was_charged=record.batch_id is not None)
         await asyncio.to_thread(self._store.remove, record)
@@ -138,9 +140,9 @@ class BatchWork:
                     job.intent = found
                     left[job.key] = job
                 elif isinstance(found, AskedElsewhere):
-                    job.broken(found)
+                    job.break_off(found)
                 else:
-                    job.came(Result(Completion(found), is_replayed=True))
+                    job.succeed(Result(Completion(found), is_replayed=True))
         return left
 
     async def _abandon(self, errors: Mapping[BatchItem, CallError]) -> None:
@@ -150,59 +152,62 @@ class BatchWork:
     async def _hand_in(self, record: Record, jobs: list[BatchItem]) -> None:
         path = await asyncio.to_thread(self._store.write_requests, record, map(BatchItem.write, jobs))
         for job in jobs:
-            job.line = b""
+            job.line = b""  # a hundred thousand of them wait for a day: what is on disk is not kept in memory
             job.handed_in += 1
-        record.file_id = await self._patiently(lambda: self._api.upload(path))
+        record.file_id = await self._ask_patiently(lambda: self._api.upload(path))
         await asyncio.to_thread(self._store.save, record)
-        record.batch_id = await self._created(record, record.file_id)
+        record.batch_id = await self._create(record, record.file_id)
         await asyncio.to_thread(self._store.save, record)
         self._say(f"{self._name}: batch {record.batch_id} handed in, {len(jobs):,} requests")
 
-    async def _created(self, record: Record, file_id: str) -> str:
+    async def _create(self, record: Record, file_id: str) -> str:
         """Creates the batch; after a fault it can be there all the same, and is looked for first."""
         until = time.monotonic() + self._limits.patience_s
         while True:
             record.creating_at = time.time()
-            await asyncio.to_thread(self._store.save, record)
+            await asyncio.to_thread(self._store.save, record)  # a kill from here on leaves a batch that is looked for
             try:
                 return await self._api.create(file_id, record.mark)
-            except ServerFault as fault:
-                found = None if fault.kind == "rate_limit" else await self._found(record)
+            except ServerFault as fault:  # it may be there all the same: a blind repeat would buy all twice
+                found = None if fault.kind == "rate_limit" else await self._find(record)
                 if found is not None:
                     return found
                 if time.monotonic() > until:
                     raise
                 await asyncio.sleep(fault.retry_after_s or self._limits.fault_s)
 
-    async def _found(self, record: Record) -> str | None:
+    async def _find(self, record: Record) -> str | None:
         """The id of a batch that may have been created; None if it was not."""
         assert record.file_id is not None
         assert record.creating_at is not None
         find = partial(self._api.find, record.file_id, record.mark, record.since)
-        found = await self._surely(find, record)
+        found = await self._ask_surely(find, record)
+        # What was created a moment ago may not be listed yet; what is not after `doubt_s` was not created.
         doubt_s = min(self._limits.doubt_s, record.creating_at + self._limits.doubt_s - time.time())
         if found is None and doubt_s > 0:
             await asyncio.sleep(doubt_s)
-            found = await self._surely(find, record)
+            found = await self._ask_surely(find, record)
         return found
 
-    async def _ended(self, record: Record) -> Batch:
+    async def _wait_for_end(self, record: Record) -> Batch:
         """Waits for the end of a batch, with longer and longer pauses."""
         assert record.batch_id is not None
         pause_s = self._limits.first_look_s
         while True:
             await asyncio.sleep(pause_s)
-            batch = await self._surely(partial(self._api.look, record.batch_id), record)
+            batch = await self._ask_surely(partial(self._api.look, record.batch_id), record)
             if batch.status in ENDED:
                 self._say(f"{self._name}: batch {batch.id} {batch.status}, {batch.done:,} requests done")
                 return batch
             pause_s = min(self._limits.longest_look_s, GROWTH * pause_s)
 
-    async def _results(self, record: Record, batch: Batch, waiting: dict[str, BatchItem]) -> dict[BatchItem, CallError]:
+    async def _take_results(
+        self, record: Record, batch: Batch, waiting: dict[str, BatchItem]
+    ) -> dict[BatchItem, CallError]:
         """Stores the results of requests that wait; returns those without one, and why."""
         asked = len(waiting)
         errors: dict[str, CallError] = {}
-        await self._surely(partial(self._read, batch, waiting, errors), record)
+        await self._ask_surely(partial(self._read, batch, waiting, errors), record)
         why = self._api.unanswered(batch)
         left = {job: errors.get(key, why) for key, job in waiting.items()}
         if len(left) == asked:
@@ -248,16 +253,16 @@ class BatchWork:
             completion = Completion(body)
             cost_usd = prices.cost(self._price, completion.usage)
             await job.intent.settle(body, usage=completion.usage or Usage(), cost_usd=cost_usd)
-            job.came(Result(completion, cost_usd))
+            job.succeed(Result(completion, cost_usd))
 
         await asyncio.gather(*(settle(waiting[key], body) for key, body in bodies.items()))
         for key in bodies:
             del waiting[key]
 
-    async def _surely(self, ask: Callable[[], Awaitable[T]], record: Record) -> T:
+    async def _ask_surely(self, ask: Callable[[], Awaitable[T]], record: Record) -> T:
         """An answer about a batch that is, or may be, there: without it nobody knows what was bought."""
         try:
-            return await self._patiently(ask)
+            return await self._ask_patiently(ask)
         except CallError as error:
             batch = f"batch {record.batch_id}" if record.batch_id else "a batch that may have been handed in"
             raise StepError(
@@ -266,7 +271,7 @@ class BatchWork:
                 f"  to give the batch up, remove {self._store.path(record)}: its requests are then bought again"
             ) from error
 
-    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _ask_patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """An answer, asked for again after faults of the server for as long as there is patience."""
 
         async def asked() -> T:

@@ -1,4 +1,8 @@
-"""Writes many replies at once: rows come and go at each token, and no reply depends on who is beside it."""
+"""Writes many replies at once: rows come and go at each token, and no reply depends on who is beside it.
+
+Replies are of very different lengths. A batch that is filled once waits for its longest one with ever fewer rows; here
+a row that is done makes room at once (continuous batching: Yu et al. 2022, Orca, OSDI).
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +51,8 @@ class Decoder:
         self._model = model
         self._rows = rows
         self._slots = Slots(model.config, rows)
+        # The tokens whose keys and values a slot holds. They stay when its text has left: the next prompt often begins
+        # with the same instructions or examples, and copies them.
         self._known: list[list[int]] = [[] for _ in range(rows)]
         self._active: list[Generation] = []
         self.waiting: list[Generation] = []
@@ -62,6 +68,8 @@ class Decoder:
         self._admit()
         if not self._active:
             return []
+        # One token goes in for each text, the last one of its prompt or of its reply: whether a text is new does not
+        # matter, and all are one forward pass. That is why a prefill leaves the last token of a prompt out.
         logits = self._forward(
             list(range(len(self._active))),
             [[(text.prompt + text.tokens)[-1]] for text in self._active],
@@ -81,7 +89,10 @@ class Decoder:
         return ended
 
     def _leave(self, row: int) -> None:
-        """Frees a slot; the last text moves into it, so that those in use stay side by side."""
+        """Frees a slot; the last text moves into it.
+
+        Those in use stay side by side, so that a forward pass reads the cache as a slice and copies nothing.
+        """
         last = len(self._active) - 1
         if row != last:
             self._slots.copy(last, row, len(self._known[last]))
@@ -90,18 +101,25 @@ class Decoder:
         self._active.pop()
 
     def _admit(self) -> None:
-        """Takes waiting texts in, when enough slots are free for a forward pass to be worth it."""
+        """Takes waiting texts in, when enough slots are free for a forward pass to be worth it.
+
+        A prefill holds up all that are being written; for one text at a time that costs more than empty slots do.
+        """
         self.waiting = [text for text in self.waiting if not text.dropped]
         free = self._rows - len(self._active)
         if not self.waiting or (self._active and free < self._rows // 8):
             return
         taken, self.waiting = self.waiting[:free], self.waiting[free:]
-        taken.sort(key=lambda text: text.prompt)
+        taken.sort(key=lambda text: text.prompt)  # texts that begin alike come one after the other
         while taken:
             taken = self._wave(taken)
 
     def _wave(self, texts: list[Generation]) -> list[Generation]:
-        """Takes in those of `texts` (sorted) that gain nothing by waiting for another; returns the others."""
+        """Takes in those of `texts` (sorted) that gain nothing by waiting for another; returns the others.
+
+        Prompts of one recipe share long beginnings, and in one pass each would compute its own: so the first of those
+        that begin alike goes ahead, and the others copy from its slot in the next wave.
+        """
         later: list[Generation] = []
         now: list[tuple[int, Generation]] = []
         before: list[int] = []
@@ -129,7 +147,7 @@ class Decoder:
         missing = [(row, text.prompt[len(self._known[row]) : -1]) for row, text in taken]
         missing = sorted((pair for pair in missing if pair[1]), key=lambda pair: len(pair[1]))
         while missing:
-            width = len(missing[-1][1])
+            width = len(missing[-1][1])  # the longest ones together: padding is computed as well
             count = max(1, WAVE_TOKENS // width)
             group, missing = missing[-count:], missing[:-count]
             # Padding on the right is written over by the row's own tokens before it is ever attended to.
@@ -167,6 +185,7 @@ def fits(model: Any) -> bool:
             start = [len(decoder._active[row].prompt) - 1 for row in range(2)]
             found = decoder._forward([0, 1], last, start, head=True)
             true = [model(torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1] for ids in texts]
+        # In half precision the order of sums differs by so much; a wrong mask or position differs by far more.
         far = max(float((found[row, -1] - want).norm() / want.norm()) for row, want in zip(rows, true, strict=True))
     except Exception:  # whatever a foreign architecture makes of the cache: then `generate` it is
         return False
