@@ -23,8 +23,11 @@ BlackboxError
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self, TypeVar
 
 from blackbox_kd.printable import escape_line
+
+E = TypeVar("E", bound="CallError")
 
 
 def write_message(what: str, exists: str = "", fix: str = "") -> str:
@@ -109,14 +112,30 @@ class SetupError(UserError):
 
 
 class CallError(BlackboxError):
-    """One call brought no usable reply. `kind` is the class under which the row is counted."""
+    """One call brought no usable reply.
 
-    def __init__(self, message: str, *, kind: str, retry_after_s: float | None = None, said: str = "") -> None:
-        super().__init__(message)
+    Args:
+        what: what is wrong.
+        kind: the class under which the row is counted.
+        retry_after_s: seconds until the endpoint wants to be asked again; None if it does not say.
+        fix: what mends it.
+        said: the endpoint's own words.
+    """
+
+    def __init__(
+        self, what: str, *, kind: str, retry_after_s: float | None = None, fix: str = "", said: str = ""
+    ) -> None:
+        super().__init__(what, fix=fix)
         self.kind = kind
         self.retry_after_s = retry_after_s
         self.said = said
-        """The endpoint's own words."""
+
+    def __copy__(self) -> Self:
+        return self.recast(type(self))
+
+    def recast(self, to: type[E]) -> E:
+        """The same error as one of another class: what it means for the run depends on what else is known."""
+        return to(self.what, kind=self.kind, retry_after_s=self.retry_after_s, fix=self.fix, said=self.said)
 
 
 class RequestRejected(CallError):

@@ -83,7 +83,7 @@ class Budget:
             raise Stopped
         call = self._most(usd, tokens, model)
         if (limit := self._broken(call, self._reserved)) is not None:
-            raise BudgetReached(self._message(limit, call[limit]))
+            raise self._refusal(limit, call[limit])
         return self._set_aside(call, model)
 
     async def wait(self, usd: float | None, tokens: int, *, model: str = "the model") -> Reservation:
@@ -139,9 +139,9 @@ class Budget:
         """What a call takes of each limit at most."""
         if usd is None and "usd" in self._limits:
             raise SetupError(
-                f"budget.usd = {self._limits['usd']!r} cannot be kept: no price is known for model {model!r}.\n"
-                f"  fix: price: {{input: ..., output: ...}} (USD for a million tokens) under models.{model}, or "
-                "limit `requests` or `tokens` instead of `usd`"
+                f"budget.usd = {self._limits['usd']!r} cannot be kept: no price is known for model {model!r}.",
+                fix=f"price: {{input: ..., output: ...}} (USD for a million tokens) under models.{model}, or "
+                "limit `requests` or `tokens` instead of `usd`",
             )
         return {"usd": usd or 0.0, "requests": 1, "tokens": tokens}
 
@@ -171,24 +171,27 @@ class Budget:
         self._reserved["tokens"] -= reservation.tokens
         self._changed.set()
 
-    def _message(self, name: str, most: float) -> str:
+    def _refusal(self, name: str, most: float) -> BudgetReached:
         """What is spent, what the next call can cost, the limit, and how to go on."""
         limit, spent, reserved = self._limits[name], self._spent[name], self._reserved[name]
         shown = f"budget reached: {_amount(name, spent)} of budget.{name} = {_short(limit)} spent"
         if self._open:
             shown += f", {_amount(name, reserved)} set aside for {len(self._open)} calls in flight"
         shown += f"; the next call can take up to {_amount(name, most)}."
+        doubt = ""
         if self._doubtful and name != "requests":
-            shown += (
-                f"\n  {self._doubtful} calls that were in flight when an earlier process ended count as spent, with "
+            doubt = (
+                f"{self._doubtful} calls that were in flight when an earlier process ended count as spent, with "
                 "the most that they can have taken"
             )
         needed = spent + reserved + most
         enough = f"{math.ceil(needed * 100) / 100:.2f}" if name == "usd" else f"{math.ceil(needed)}"
-        return (
-            f"{shown}\n  fix: raise budget.{name} to {enough} or more, in the recipe or with "
+        return BudgetReached(
+            shown,
+            exists=doubt,
+            fix=f"raise budget.{name} to {enough} or more, in the recipe or with "
             f"--set budget.{name}={enough}, and run the same command: replies paid for are not bought again; "
-            "blackbox-kd estimate says what all of the rest takes"
+            "blackbox-kd estimate says what all of the rest takes",
         )
 
 

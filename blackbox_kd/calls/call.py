@@ -63,8 +63,8 @@ class ModelState:
         self.unusable[fault.kind] += 1
         if self.unusable.total() >= HOPELESS and len(self.unusable) == 1:
             error = QuotaSpent(
-                f"none of its first {self.unusable.total()} replies can be used: {fault}\n  fix: mend the step or the "
-                "model; to go on all the same, max_failed_share: 1.0",
+                f"none of its first {self.unusable.total()} replies can be used: {fault.what}",
+                fix="mend the step or the model; to go on all the same, max_failed_share: 1.0",
                 kind="unusable",
             )
             self.endpoint.limiter.stop(error)
@@ -229,5 +229,5 @@ def _number(digits: str) -> int:
 def describe(fault: ReplyFault, name: str, request: Request) -> ReplyFault:
     """The fault in full; `request` is the one that is not made any more."""
     attempts = f"{request.attempt} attempts" if request.attempt > 1 else "1 attempt"
-    text = f"model {name!r}, row {request.row.id!r}: {fault} ({attempts}; what came is kept in the ledger)"
-    return ReplyFault(text, kind=fault.kind)
+    what = f"model {name!r}, row {request.row.id!r}: {fault.what} ({attempts}; what came is kept in the ledger)"
+    return ReplyFault(what, kind=fault.kind)

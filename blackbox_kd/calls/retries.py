@@ -91,14 +91,14 @@ class Patience:
         """The error as it concerns the run; EndpointRefused and QuotaSpent end it, and stop the endpoint's calls."""
         pause_s = error.retry_after_s or 0
         if isinstance(error, ServerFault) and pause_s > self.longest_s:
-            error = QuotaSpent(f"{error}\n  fix: it asks for a pause of {pause_s:,.0f} s; run again then", kind="quota")
+            error = QuotaSpent(error.what, fix=f"it asks for a pause of {pause_s:,.0f} s; run again then", kind="quota")
         if error.kind == "unreachable" and not endpoint.has_replied and tries.faults >= REACH_FAULTS:
             fix = "check base_url, and that the server is running"
-            error = EndpointRefused(f"{error}\n  fix: {fix}", kind="unreachable")
+            error = EndpointRefused(error.what, fix=fix, kind="unreachable")
         if isinstance(error, EndpointRefused):
             endpoint.refused_in_a_row += 1
             if endpoint.has_replied and endpoint.refused_in_a_row < REFUSED_IN_A_ROW:
-                return RequestRejected(str(error), kind=error.kind)
+                return error.recast(RequestRejected)
         if isinstance(error, (EndpointRefused, QuotaSpent)):
             endpoint.limiter.stop(error)
         return error

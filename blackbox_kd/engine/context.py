@@ -35,9 +35,10 @@ class RunContext:
         try:
             return await shared.caller.ask(opened, ask, name=shared.models.exact(model), round=self.round)
         except EndpointRefused as error:
-            raise SetupError(f"model {model!r}: {error}") from error
+            raise SetupError(f"model {model!r}: {error.what}", fix=error.fix) from error
         except QuotaSpent as error:
-            raise StepError(f"{self.step}: model {model!r}: {error}; everything paid for is kept") from error
+            what = f"{self.step}: model {model!r}: {error.what}; everything paid for is kept"
+            raise StepError(what, fix=error.fix) from error
         finally:
             shared.asking -= paid
 

@@ -143,11 +143,10 @@ class TestCaps:
             call = make_call(asked, Ask([{"role": "user", "content": QUESTION}], FREE, Row(id="r1")), 0, 0)
             assert call.lower_cap(RequestRejected("400", kind="rejected", said=said))
             assert call.request.cap == cap
+            refusal = RequestRejected("400", kind="rejected", said="max_tokens is too large")
             for _ in range(10):
-                call.lower_cap(RequestRejected("400", kind="rejected", said="max_tokens is too large"))
-            assert not call.lower_cap(RequestRejected("400", kind="rejected", said="max_tokens is too large")), (
-                "it has an end"
-            )
+                call.lower_cap(refusal)
+            assert not call.lower_cap(refusal), "it has an end"
 
 
 class TestOverruns:

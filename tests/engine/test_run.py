@@ -11,6 +11,7 @@ import yaml
 from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.errors import BudgetReached, DataError, StepError, TooManyFailed, UserError
 from blackbox_kd.recipe.load import load_recipe
+from tests.support.fake_server import FakeServer
 
 QUESTIONS = [{"question": f"What is {number} + 1?", "gold": str(number + 1)} for number in range(10)]
 
@@ -276,3 +277,16 @@ async def test_a_table_of_a_finished_step_that_was_edited_is_neither_taken_nor_w
     again = await run(tmp_path, recipe_values(tmp_path))
     assert table.read_text() == whole
     assert again.report["funnel"] == first.report["funnel"]
+
+
+async def test_an_account_without_money_ends_the_run_and_the_fix_is_its_last_line(tmp_path: Path) -> None:
+    async with FakeServer(always="402") as server:
+        teacher = {"provider": "openai", "model": "m", "base_url": server.url}
+        with pytest.raises(StepError) as caught:
+            await run(tmp_path, recipe_values(tmp_path, models={"teacher": teacher}))
+    first, last = str(caught.value).splitlines()
+    assert first.startswith(
+        f"steps[0] (generate): model 'teacher': {server.url}/chat/completions: 402 Payment Required"
+    )
+    assert first.endswith("; everything paid for is kept")
+    assert last == "  fix: add credit to the account, then run the same command"

@@ -1,6 +1,7 @@
 """Requests that go through batches, what comes of them, and the limits that they are kept to."""
 
 import asyncio
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,8 +107,7 @@ class BatchItem:
     def fail(self, error: CallError) -> None:
         """Tells who waits; each raises an error of its own, or their tracebacks would mix."""
         if not self.result.done():
-            own = type(error)(str(error), kind=error.kind, retry_after_s=error.retry_after_s)
-            self.result.set_exception(own)
+            self.result.set_exception(copy.copy(error))
 
     def break_off(self, error: Exception) -> None:
         """Tells who waits that the run cannot go on."""

@@ -214,7 +214,7 @@ class BatchWork:
             return left
         # where others have a reply, the key and the model are well: it is the request
         return {
-            job: RequestRejected(str(error), kind=error.kind) if isinstance(error, EndpointRefused) else error
+            job: error.recast(RequestRejected) if isinstance(error, EndpointRefused) else error
             for job, error in left.items()
         }
 

@@ -6,6 +6,7 @@ asked for, which holds for all of its models, and whether it answers at all (`ci
 """
 
 import asyncio
+import copy
 import logging
 import math
 import random
@@ -107,7 +108,7 @@ class Limiter:
         loop = asyncio.get_running_loop()
         now = loop.time()
         if self._stopped is not None:
-            raise _copy(self._stopped)
+            raise copy.copy(self._stopped)  # each has its own, or their tracebacks would mix
         if not self._waiting and self._due() <= now and self._has_room(now):
             return self._take(now, tokens)
         if self._breaker.has_given_up and not self._breaker.may_probe(now):
@@ -204,7 +205,7 @@ class Limiter:
         while self._waiting:
             leave, _ = self._waiting.popleft()
             if not leave.done():
-                leave.set_exception(_copy(error))
+                leave.set_exception(copy.copy(error))
 
     def _has_room(self, now: float) -> bool:
         if self._breaker.is_open:
@@ -276,10 +277,3 @@ class Limiter:
             f"{self._endpoint}: no reply for more than {self._patience_s:g} s; not asked any more for now",
             kind="outage",
         )
-
-
-def _copy(error: CallError | Stopped) -> CallError | Stopped:
-    """Each waiter raises its own, or their tracebacks would mix."""
-    if isinstance(error, Stopped):
-        return Stopped(str(error))
-    return type(error)(str(error), kind=error.kind, retry_after_s=error.retry_after_s)

@@ -273,10 +273,10 @@ def explain_errors(shard: Shard | None) -> Iterator[None]:
     except BudgetReached as error:
         if shard is None:
             raise
-        said = str(error).partition("\n  fix:")[0]
         raise BudgetReached(
-            f"{said}\n  that limit is the share of shard {shard}: a budget is shared out in proportion to the rows"
-            "\n  fix: raise the budget of the recipe, which is that of all shards together, and run the same command"
+            error.what,
+            exists=f"that limit is the share of shard {shard}: a budget is shared out in proportion to the rows",
+            fix="raise the budget of the recipe, which is that of all shards together, and run the same command",
         ) from error
 
 

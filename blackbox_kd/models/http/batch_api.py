@@ -76,8 +76,8 @@ class BatchApi:
                 made = await self._connect().files.create(file=(path.name, file), purpose="batch")
                 return self._text(made, "id")
         except EndpointRefused as error:
-            hint = "; or take out batch: true, if the endpoint has no Batch API"
-            raise EndpointRefused(f"{error}{hint}", kind=error.kind) from error
+            fix = f"{error.fix}; or take out batch: true, if the endpoint has no Batch API"
+            raise EndpointRefused(error.what, fix=fix, kind=error.kind) from error
 
     async def create(self, file_id: str, mark: str) -> str:
         """Hands an uploaded file in as a batch that carries `mark`; returns the batch's id.

@@ -38,7 +38,7 @@ def fault_of_status(url: str, status: int, headers: Mapping[str, str], body: str
     text = _tell(f"{url}: {status} {_phrase(status)}", said, key)
     if 300 <= status < 400:
         target = _cut_query(hide_key(headers.get("location", ""), key))
-        return EndpointRefused(f"{text}\n  fix: base_url leads elsewhere, to {target!r}", kind="endpoint_refused")
+        return EndpointRefused(text, fix=f"base_url leads elsewhere, to {target!r}", kind="endpoint_refused")
     return _classify(status, text, said, headers)
 
 
@@ -70,21 +70,21 @@ def _closed_account(url: str, body: str) -> CallError | None:
     """Gemini ends replies so where it has limited the account: it answers nothing from then on."""
     if not re.search(rf'"(?:native_)?finish_?reason"\s*:\s*"{CLOSED}"', body, re.IGNORECASE):
         return None
-    text = f"{url}: the endpoint has limited this account ({CLOSED})\n  fix: see what the vendor has to say about it"
-    return QuotaSpent(text, kind="quota")
+    what = f"{url}: the endpoint has limited this account ({CLOSED})"
+    return QuotaSpent(what, fix="see what the vendor has to say about it", kind="quota")
 
 
 def _classify(status: int, text: str, said: Said, headers: Mapping[str, str]) -> CallError:
     after = retry_after_s(headers)
     after = said.retry_after_s if after is None else after
     if status == HTTPStatus.PAYMENT_REQUIRED or said.codes.intersection(error_body.NO_MONEY):
-        return QuotaSpent(f"{text}\n  fix: add credit to the account, then run the same command", kind="quota")
+        return QuotaSpent(text, fix="add credit to the account, then run the same command", kind="quota")
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return ServerFault(text, kind="rate_limit", retry_after_s=after)
     if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT) or status >= 500:
         return ServerFault(text, kind="server_error", retry_after_s=after)
     if status in CHECKS:
-        return EndpointRefused(f"{text}\n  fix: {CHECKS[status]}", kind="endpoint_refused")
+        return EndpointRefused(text, fix=CHECKS[status], kind="endpoint_refused")
     return RequestRejected(text, kind="refused" if said.is_filtered else "rejected", said=said.message)
 
 
