@@ -42,9 +42,9 @@ class ModelState:
     """`max_tokens` of requests that have none of their own, under a budget; None without one."""
     unusable: Counter[str] | None = field(default_factory=Counter)
     """Replies that could not be used, by kind; None once there was one that could, or if all may be so."""
-    beyond_prompt: int = 0
-    beyond_reply: int = 0
-    """The most tokens that a call has used beyond what it was to use at most; later ones are reserved with them."""
+    beyond: tuple[int, int] = (0, 0)
+    """The most tokens of a prompt and of a reply that a call has used beyond what it was to use at most; later ones are
+    reserved with them."""
 
     def count_usable(self, reply: Reply[T]) -> Reply[T]:
         """The reply, counted as one that can be used."""
@@ -144,9 +144,10 @@ class Call:
 
     def bounds(self) -> tuple[int, int]:
         """The most tokens that its prompt can be, and that its reply may be told to be."""
-        sampling, cap = self.request.sampling, self.request.cap
-        reply = next((most for most in (sampling.max_tokens, cap) if most is not None), prices.UNBOUNDED_TOKENS)
-        return self.prompt, reply
+        most = self.request.sampling.max_tokens
+        if most is None:
+            most = prices.UNBOUNDED_TOKENS if self.request.cap is None else self.request.cap
+        return self.prompt, most
 
     @property
     def size(self) -> int:
@@ -156,7 +157,8 @@ class Call:
     def reservation(self) -> tuple[int, float | None]:
         """The most tokens and USD that it can cost, by what calls to its model have used so far."""
         prompt, reply = self.bounds()
-        prompt, reply = prompt + self.state.beyond_prompt, reply + self.state.beyond_reply
+        beyond_prompt, beyond_reply = self.state.beyond
+        prompt, reply = prompt + beyond_prompt, reply + beyond_reply
         return prompt + reply, prices.most(self.state.price, prompt, reply)
 
     def lower_cap(self, error: RequestRejected) -> bool:
@@ -174,9 +176,10 @@ class Call:
     async def set_aside(self, budget: Budget) -> tuple[Reservation, float | None]:
         """Waits for room in the budget; returns the reservation and its USD, None if no price is known."""
         while True:
+            beyond = self.state.beyond
             tokens, usd = self.reservation()
             reservation = await budget.wait(usd, tokens, model=self.state.counts.name)
-            if self.reservation() == (tokens, usd):
+            if self.state.beyond == beyond:
                 return reservation, usd
             budget.release(reservation)  # in the meantime other replies have shown that calls to the model take more
 
@@ -193,15 +196,15 @@ class Call:
         if used is None or not budget.is_limited:
             return
         prompt, reply = self.bounds()
-        over_prompt, over_reply = max(0, used.prompt_tokens - prompt), max(0, used.completion_tokens - reply)
-        if not over_prompt + over_reply:
+        if used.prompt_tokens <= prompt and used.completion_tokens <= reply:
             return
+        before = state.beyond
         # A chat template may put more around a short prompt than we know of, which a reply far from its limit makes up
         # for: it is told only of replies that did take more than was set aside.
-        if self._is_above(used, prompt + state.beyond_prompt, reply):
+        if self._is_above(used, prompt + before[0], reply):
             state.counts.count_beyond(used, prompt, reply)
-        more = max(0, over_prompt - state.beyond_prompt), max(0, over_reply - state.beyond_reply)
-        state.beyond_prompt, state.beyond_reply = state.beyond_prompt + more[0], state.beyond_reply + more[1]
+        state.beyond = max(before[0], used.prompt_tokens - prompt), max(before[1], used.completion_tokens - reply)
+        more = state.beyond[0] - before[0], state.beyond[1] - before[1]
         budget.widen(state.counts.name, prices.most(state.price, *more) or 0.0, sum(more))
 
 

@@ -199,14 +199,14 @@ class TestOverruns:
             await desk.ask("overbill:30000")
             ask: Ask[str] = Ask([{"role": "user", "content": QUESTION}], FREE, Row(id="r1"))
             await desk.caller.ask(desk.model("good"), ask, name="other")
-            beyond = {name: asked.beyond_reply for name, asked in desk.caller._states.items()}
+            beyond = {name: asked.beyond[1] for name, asked in desk.caller._states.items()}
             assert beyond == {"teacher": 30_000 - 16_384, "other": 0}
 
     async def test_own_a_prompt_that_is_billed_for_more_than_it_is_counts_too(self, tmp_path: Path) -> None:
         async with opened(tmp_path, Budget(tokens=10**6)) as desk:
             await desk.ask("good", text="?")
             asked = desk.caller._states["teacher"]
-            assert (asked.beyond_prompt, asked.beyond_reply) == (40 - 17, 0)
+            assert asked.beyond == (40 - 17, 0)
             assert desk.caller.summary()[0]["beyond"] == 0, "the reply took far less than it could have"
 
 
