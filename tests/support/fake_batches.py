@@ -10,6 +10,7 @@ A plan names how the first batch ends, the second, and so on; all later ones are
     cancel:N            likewise, cancelled from outside
     missing:N           complete, but only N lines are in any file
     lines:429,400,...   complete, but the first lines come back with these statuses
+    inside:429,400,...  likewise, but as errors with status 200
     garbled             complete, with lines that are no JSON, of strangers, and twice the same
     fail:CODE           not begun, for this reason
     never               in progress until `release` is set
@@ -269,7 +270,7 @@ class FakeBatches:
             batch.errors = [{"code": argument, "message": f"it is {argument}", "line": None, "param": None}]
             return
         batch.status = {"expire": "expired", "cancel": "cancelled"}.get(name, "completed")
-        statuses = [int(status) for status in argument.split(",")] if name == "lines" else []
+        statuses = [int(status) for status in argument.split(",")] if name in ("lines", "inside") else []
         most = int(argument) if name in ("expire", "cancel", "missing") else len(batch.lines)
         output: list[Any] = []
         errors: list[Any] = []
@@ -281,6 +282,8 @@ class FakeBatches:
             elif status == 200:
                 output.append(_answered(line, completion_of("ok", line["body"], self.rule)))
                 self.answered[line["custom_id"]] += 1
+            elif name == "inside":
+                output.append(_answered(line, {"error": {"message": f"this is a {status}", "code": status}}))
             else:
                 message = {"message": f"this is a {status}", "code": "fake"}
                 errors.append(_answered(line, {"error": message}, status))

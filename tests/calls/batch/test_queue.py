@@ -59,8 +59,10 @@ class Desk:
         config = openai.Config.model_validate(values | fields)
         return openai.open_model(config, Setup("teacher", Path(), Path(), {"KEY": "sk-secret"}))
 
-    async def ask(self, row: str, model: Model | None = None, name: str = "teacher") -> Reply:
-        ask = Ask([{"role": "user", "content": f"What is {row}?"}], WARM, Row(id=row))
+    async def ask(
+        self, row: str, model: Model | None = None, name: str = "teacher", sampling: Sampling = WARM
+    ) -> Reply:
+        ask = Ask([{"role": "user", "content": f"What is {row}?"}], sampling, Row(id=row))
         return await self.caller.ask(model or self.model, ask, name=name)
 
     async def ask_many(self, rows: int, **options: Any) -> list[Any]:
@@ -128,6 +130,22 @@ class TestHandingIn:
                 "max_tokens": 64,
             }
             assert d.server.keys == {"Bearer sk-secret"}
+
+    async def test_under_a_budget_a_line_has_a_cap_that_the_ledger_does_not_know_of(self, desk: Opener) -> None:
+        async with desk("never", budget=Budget(usd=10.0)) as d:
+            asking = asyncio.ensure_future(d.ask("r1", sampling=Sampling(0.7)))
+            await d.server.until("look")
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            line = json.loads(d.server.files[d.server.uploads[0]])
+            assert line["body"]["max_tokens"] == 16_384
+            later = await next_process(d)
+            d.server.release.set()
+            assert await later.batches.take_up(lambda name: later.model)
+            [wire] = later.ledger._file._read("SELECT wire FROM replies")
+            assert json.loads(wire)["body"].keys() == {"model", "messages", "temperature"}
+            assert (await later.ask("r1", sampling=Sampling(0.7))).replayed
+            await later.close()
 
     async def test_a_reply_bought_in_a_batch_is_found_without_it_and_the_other_way_round(self, desk: Opener) -> None:
         async with desk() as d:
@@ -264,6 +282,21 @@ class TestEndings:
             assert "400 Bad Request: this is a 400" in str(wrong)
             faults = d.caller.summary()[0]["faults"]
             assert faults == {"rate_limit": 1, "rejected": 1, "server_error": 1}
+
+    async def test_errors_with_status_200_are_those_that_they_name_and_cost_nothing(self, desk: Opener) -> None:
+        async with desk("inside:429,500,400,200") as d:
+            replies = await d.ask_many(6)
+            assert d.server.sizes() == [6, 2]
+            (wrong,) = [reply for reply in replies if isinstance(reply, Exception)]
+            assert isinstance(wrong, RequestRejected)
+            assert "200 OK, but what came is an error: 400 Bad Request: this is a 400" in str(wrong)
+            spent = d.ledger.spent()
+            assert (spent.requests, spent.doubtful) == (5, 0)
+            assert d.caller.summary()[0]["faults"] == {"rate_limit": 1, "rejected": 1, "server_error": 1}
+
+    async def test_an_empty_account_in_a_line_is_told_as_one(self, desk: Opener) -> None:
+        async with desk("inside:402,402") as d:
+            assert [type(reply) for reply in await d.ask_many(2)] == [QuotaSpent, QuotaSpent]
 
     async def test_404_of_one_line_fails_its_row_and_404_of_all_ends_the_run(self, desk: Opener) -> None:
         async with desk("lines:404", "lines:404,404") as d:
