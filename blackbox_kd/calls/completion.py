@@ -1,7 +1,7 @@
 """Reads the raw body of a chat completion: a usable reply, or the fault that makes it unusable."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from blackbox_kd.calls import ends, markup, prices
 from blackbox_kd.calls.ends import End
@@ -31,8 +31,8 @@ class Completion:
             self._value = None
         self.usage = _usage(self._value)
         """Its tokens; None if it does not say."""
-        choice = _first_choice(self._value) if isinstance(self._value, dict) else None
-        self.ended = "" if choice is None else ends.read_word(choice)
+        self._choice = _first_choice(self._value) if isinstance(self._value, dict) else None
+        self.ended = "" if self._choice is None else ends.read_word(self._choice)
         """Why it ended, see `ends.read_word`; "" where there is no choice."""
 
     def reply(
@@ -46,7 +46,7 @@ class Completion:
         has_tools: bool = False,
     ) -> Reply[T]:
         """The reply, and what `read` makes of its text; see `parse`."""
-        choice = self._choice()
+        choice = self._choice or self._refuse_body()
         end = ends.classify(self.ended)
         message = self._message(choice, end, has_tools=has_tools)
         parts = markup.split(_text(message.get("content")))
@@ -72,18 +72,15 @@ class Completion:
         )
         return reply if prompt is None else Scored.of(reply, *prompt)
 
-    def _choice(self) -> dict[str, Any]:
-        """The first choice."""
+    def _refuse_body(self) -> NoReturn:
+        """Raises ReplyFault, as the body has no choice."""
         if not isinstance(self._value, dict) and error_body.is_stream(self._body):
             raise self._unreadable("the endpoint streams its reply, which it was not asked to")
         if not isinstance(self._value, dict):
             raise self._unreadable("the body is not a chat completion")
-        choice = _first_choice(self._value)
-        if choice is None and (reason := _blocked(self._value)):
+        if reason := _blocked(self._value):
             raise ReplyFault(f"the endpoint withheld the reply: it blocks the prompt ({reason})", kind="refused")
-        if choice is None:
-            raise self._unreadable("the body has no choices")
-        return choice
+        raise self._unreadable("the body has no choices")
 
     def _message(self, choice: dict[str, Any], end: End, *, has_tools: bool) -> dict[str, Any]:
         """The message of a choice that ended well, or was cut."""

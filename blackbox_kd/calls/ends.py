@@ -50,8 +50,10 @@ def read_word(choice: Mapping[str, Any]) -> str:
     """The reason of a choice, without case; the vendor's own (`native_finish_reason`) where a gateway gives a better
     one, or none itself.
     """
-    said = _folded(choice.get("finish_reason"))
-    native = _folded(choice.get("native_finish_reason"))
+    said = _fold(choice.get("finish_reason"))
+    if "native_finish_reason" not in choice:
+        return said
+    native = _fold(choice["native_finish_reason"])
     if said == NOT_SAID:
         return native
     is_worse = classify(said) is End.GOOD and classify(native) not in (End.GOOD, End.TOOL, End.UNKNOWN)
@@ -70,7 +72,9 @@ def describe_counts(words: Iterable[tuple[str, int]]) -> dict[str, int]:
     return {f"{classify(word)} ({word})": count for word, count in found}
 
 
-def _folded(value: Any) -> str:
+def _fold(value: Any) -> str:
+    if isinstance(value, str) and value in _ENDS:
+        return value
     if value is None or value == "":
         return NOT_SAID
     word = value.strip().casefold() if isinstance(value, str) else repr(value)

@@ -23,6 +23,8 @@ PAIRS = (
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
 )
 """What reasoning stands between."""
+_ANGLED = re.compile(r"<(?:/?(?:think>|seed:|SYS>>|s>)|<|/<|(?:start|end)_of_|eo[tads]>|EOS>|pad>|extra_id_1>|unused9)")
+_BRACKETED = re.compile(r"\[(?:/?(?:THINK|INST)\]|EO[ST]\]|TOOL_CALLS\]|e~\[)")
 _ROLES = "(?:assistant|model|user|system|tool|developer)"
 _NAME = r"[\w.:/▁-]"
 _LAST = re.compile(
@@ -82,7 +84,7 @@ class Parts:
 def split(content: str) -> Parts:
     """Text and reasoning of a reply, without the ends and heads of turns."""
     text = content.strip()
-    if "<" not in text and "[" not in text and "◁" not in text:
+    if not _may_have_markup(text):
         bare = _BARE_HARMONY.match(text)  # a server that leaves special tokens out leaves this of harmony
         return Parts(bare[2].strip(), bare[1].strip()) if bare else Parts(text)
     if "<|channel|>" in text and "<|message|>" in text:
@@ -100,13 +102,24 @@ def split(content: str) -> Parts:
 
 def find_left(text: str) -> Iterator[str]:
     """The pieces of markup in a text of `split` that are no part of code, of a quotation, or of HTML."""
-    if "<" not in text and "[" not in text and "◁" not in text:
+    if not _may_have_markup(text):
         return
     plain = _CODE.sub(lambda code: " " * len(code[0]), text)
     is_struck = plain.count("</s>") <= len(_STRUCK.findall(plain))
     for found in _MARKUP.finditer(plain):
         if not (_is_quoted(plain, found.start(), found.end()) or (is_struck and found["html"] is not None)):
             yield found[0]
+
+
+def _may_have_markup(text: str) -> bool:
+    """Whether a text has to be looked at closely. It is asked of every reply: single characters are found at once."""
+    return (
+        "|" in text
+        or "｜" in text
+        or "◁" in text
+        or ("<" in text and ">" in text and _ANGLED.search(text) is not None)
+        or ("[" in text and _BRACKETED.search(text) is not None)
+    )
 
 
 def _without_ends(text: str) -> str:
