@@ -1,5 +1,6 @@
 """The commands, and what each of their errors ends in. Data goes to stdout, all else to stderr."""
 
+import errno
 import logging
 import os
 import sys
@@ -10,6 +11,7 @@ import click
 from blackbox_kd import __version__
 from blackbox_kd.cli import estimate, ledger, merge, run, show
 from blackbox_kd.cli.output import say
+from blackbox_kd.engine.descriptors import raise_limit
 from blackbox_kd.errors import BlackboxError
 from blackbox_kd.printable import escape_text
 from blackbox_kd.privacy import UMASK, no_telemetry
@@ -59,6 +61,7 @@ def run_command() -> int:
     # soon as another process wants the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     no_telemetry()
+    raise_limit()
     try:
         return int(app.main(standalone_mode=False) or 0)
     except click.exceptions.Abort:
@@ -76,7 +79,35 @@ def run_command() -> int:
     except Exception as error:
         if debug:
             say(traceback.format_exc(), err=True)
-        return _fail(f"{type(error).__name__}: {error}\n  this is a bug; --debug shows where it happened", 1)
+        return _fail(_describe(error), 1)
+
+
+FIXES = {
+    errno.EMFILE: "raise the limit (ulimit -n 1024) and run the same command: it goes on",
+    errno.ENFILE: "close other programs, or raise the system's limit, and run the same command: it goes on",
+    errno.ENOSPC: "make room and run the same command: it goes on",
+    errno.EDQUOT: "make room and run the same command: it goes on",
+    errno.EACCES: "give yourself the right to it, or name another place (--run-dir, --ledger)",
+    errno.EPERM: "give yourself the right to it, or name another place (--run-dir, --ledger)",
+    errno.EROFS: "name another place (--run-dir, --ledger)",
+    errno.ENAMETOOLONG: "give it a shorter name",
+}
+"""What is done about a machine that says no."""
+
+
+def _describe(error: Exception) -> str:
+    """What ended a command that nobody expected to end so: the machine that it runs on, or a mistake of ours."""
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        fix = FIXES.get(error.errno or 0, "mend it and run the same command: it goes on")
+        return f"{place}{error.strerror or error}\n  fix: {fix}"
+    if isinstance(error, ImportError):
+        if "too many open files" in str(error).lower():
+            return f"{error}\n  fix: {FIXES[errno.EMFILE]}"
+        return f"a package cannot be loaded: {error}\n  fix: install it anew, in the environment of this command"
+    if isinstance(error, MemoryError):
+        return "out of memory\n  fix: close other programs, or work on fewer rows at once (--limit, --shard)"
+    return f"{type(error).__name__}: {error}\n  this is a bug; --debug shows where it happened"
 
 
 def _fail(message: str, status: int) -> int:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from blackbox_kd import models
+from blackbox_kd.engine.descriptors import count_connections
 from blackbox_kd.errors import StepError
 from blackbox_kd.models import Model, ModelConfig, Setup, WeightsConfig
 from blackbox_kd.recipe.spec import Recipe
@@ -27,6 +28,18 @@ class ModelPool:
         self._open: dict[str, Model] = {}
         self.versions: dict[str, list[Path]] = {}
         self._chosen: dict[str, int] = {}
+        self._most = count_connections(sum(not config.local for config in recipe.models.values()))
+
+    def describe_narrowed(self) -> str:
+        """What is said of models that are asked less at once than they may, for want of connections; or nothing."""
+        narrowed = [name for name, config in self._recipe.models.items() if self._narrow(config) is not config]
+        what = f"at most {self._most} requests at once, as this process can open few files; raise ulimit -n for more"
+        return f"{', '.join(narrowed)}: {what}" if narrowed else ""
+
+    def _narrow(self, config: ModelConfig) -> ModelConfig:
+        if config.local or self._most is None or config.max_concurrency <= self._most:
+            return config
+        return config.model_copy(update={"max_concurrency": self._most})
 
     def add_version(self, name: str, folder: Path) -> None:
         """Notes the next version of a model; it is the latest one from now on."""
@@ -55,7 +68,7 @@ class ModelPool:
             StepError: no training has made that version yet.
         """
         ref = ModelRef.parse(self.exact(name))
-        config = self._recipe.models[ref.name]
+        config = self._narrow(self._recipe.models[ref.name])
         if ref.version in ("", BASE):
             return config
         assert isinstance(config, WeightsConfig), "only what has weights has been trained"

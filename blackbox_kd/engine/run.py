@@ -143,6 +143,8 @@ class Run:
         """Makes what the steps of the run share, and what runs them."""
         options = self.options
         models = ModelPool(self.recipe, options.cache, options.env)
+        if narrowed := models.describe_narrowed():
+            options.view.say(narrowed)
         self._delivery = Delivery(folder, self.recipe, carried.format_options(options.limit, options.until))
         self._shared = RunState(self.recipe, folder, models, caller)
         self._shared.on_event = options.view.training

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, ClassVar, Protocol, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from blackbox_kd.errors import SetupError
 from blackbox_kd.schema import Request, digest
@@ -17,13 +17,7 @@ MOST_USD = 1_000_000
 """A dollar for a token. What no model costs is a slip, and sums of it would overflow."""
 
 
-def _refuse_switch(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("it is no amount of dollars; write a number")
-    return value
-
-
-Usd = Annotated[float, BeforeValidator(_refuse_switch), Field(ge=0, le=MOST_USD)]
+Usd = Annotated[float, Field(ge=0, le=MOST_USD)]
 
 
 class Price(BaseModel):
@@ -73,7 +67,7 @@ class ModelConfig(BaseModel):
 
     provider: str
     """Name of a module of `models/`."""
-    model: str
+    model: str = Field(min_length=1)
     """What the provider calls the model."""
     max_concurrency: int = Field(default=64, ge=1)
     """The most requests in flight at once."""

@@ -119,7 +119,7 @@ class ScriptedModel:
             entry = reply if isinstance(reply, Entry) else Entry(text=reply)
             try:
                 self._entries.append((piece, entry, env.from_string(entry.text)))
-            except (jinja2.TemplateSyntaxError, RecursionError, SyntaxError, MemoryError) as error:
+            except (jinja2.TemplateError, ValueError, RecursionError, SyntaxError, MemoryError) as error:
                 raise SetupError(f"model {setup.name!r}: the reply {entry.text!r}: {error}") from error
         self._default = env.from_string(DEFAULT)
 
@@ -149,7 +149,8 @@ class ScriptedModel:
             if inspect.isawaitable(reply):
                 reply = await reply
         entry = Entry.model_validate(reply) if isinstance(reply, Mapping) else Entry(text=str(reply))
-        return json.dumps(_completion(self.config.model, entry, request), ensure_ascii=False), {}
+        is_stand_in = self._replies is None and self._function is None
+        return json.dumps(_completion(self.config.model, entry, request, is_stand_in), ensure_ascii=False), {}
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -176,14 +177,17 @@ class ScriptedModel:
         return entry, template
 
 
-def _completion(model: str, entry: Entry, request: Request) -> dict[str, Any]:
-    """A chat completion in OpenAI's form; tokens are counted in words, and `max_tokens` holds."""
+def _completion(model: str, entry: Entry, request: Request, is_stand_in: bool) -> dict[str, Any]:
+    """A chat completion in OpenAI's form; tokens are counted in words.
+
+    A reply that nobody wrote is not cut at `max_tokens`, which suits the model that it stands in for.
+    """
     limit = request.sampling.max_tokens
     text, finish_reason = entry.text, entry.finish_reason or "stop"
-    if limit is not None and len(text.split()) > limit and entry.finish_reason is None:
+    if limit is not None and len(text.split()) > limit and entry.finish_reason is None and not is_stand_in:
         text, finish_reason = " ".join(text.split()[:limit]), "length"
     asked = [word for message in request.messages for word in message["content"].split()]
-    completed = len(text.split())
+    completed = min(len(text.split()), limit or len(text.split()))
     words = {"prompt_tokens": len(asked), "completion_tokens": completed, "total_tokens": len(asked) + completed}
     return {
         **_about_prompt(asked, request),

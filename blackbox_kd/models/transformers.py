@@ -28,7 +28,7 @@ class Config(WeightsConfig):
     local: ClassVar[bool] = True
     scores: ClassVar[bool] = True
 
-    model: str
+    model: str = Field(min_length=1)
     """Hub id, folder (relative to the recipe), `.gguf` file, or `package:NAME/FILE.gguf`."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision; `auto` is float32 on a CPU and bfloat16 on a GPU."""

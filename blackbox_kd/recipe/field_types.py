@@ -86,6 +86,14 @@ def is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
+def inner_models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a value, or a part of it, may be of."""
+    if is_model(annotation):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from inner_models(inner)
+
+
 def _branches(annotation: Any) -> Iterator[Any]:
     """An annotation without its marks; of a union, each of its branches."""
     if get_origin(annotation) is Annotated:
@@ -95,6 +103,12 @@ def _branches(annotation: Any) -> Iterator[Any]:
             yield from _branches(branch)
     else:
         yield annotation
+
+
+def takes_numbers(annotation: Any) -> bool:
+    """Whether a value may be a number and may not be true or false."""
+    kinds = list(_branches(annotation))
+    return not {int, float}.isdisjoint(kinds) and bool not in kinds and Any not in kinds
 
 
 def model_at(kind: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:

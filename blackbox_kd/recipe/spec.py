@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.recipe.yaml_source import Source
@@ -63,6 +63,17 @@ class RecipeFile(BaseModel):
         min_length=1, examples=[[{"step": "generate", "model": "teacher", "prompt": "rationale/cot"}]]
     )
     """The chain."""
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _limits_something(cls, value: Any) -> Any:
+        if (
+            isinstance(value, dict)
+            and value.keys() <= BudgetConfig.model_fields.keys()
+            and not any(limit is not None for limit in value.values())
+        ):
+            raise ValueError("it limits nothing; write a number, such as usd: 5, or take budget: out")
+        return value
 
     @property
     def product(self) -> dict[str, str]:

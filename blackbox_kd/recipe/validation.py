@@ -3,13 +3,13 @@
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from blackbox_kd.errors import Problem, did_you_mean
-from blackbox_kd.recipe import field_types
+from blackbox_kd.recipe import field_types, misplaced
 from blackbox_kd.recipe.yaml_source import Path, Source, dotted, quote
 
 M = TypeVar("M", bound=BaseModel)
@@ -35,13 +35,16 @@ def validate(
         problems: is added to.
         inherited: fields whose values were taken from a step that is itself wrong; it says so already.
     """
+    entry = _Entry(kind, values, path, label, source)
+    flags = list(entry.flags(values))
+    problems += flags
     try:
-        return kind.model_validate(values)
+        found = kind.model_validate(values)
     except ValidationError as error:
-        entry = _Entry(kind, values, path, label, source)
         details = error.errors(include_url=False)
         problems += entry.problems([d for d in details if not (d["loc"] and d["loc"][0] in inherited)])
         return None
+    return None if flags else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,14 @@ class _Entry:
     path: Path
     label: str
     source: Source
+
+    def flags(self, value: Any, place: Path = ()) -> Iterator[Problem]:
+        """Problems of `true` and `false` where a number should be, which Python takes for 1 and 0."""
+        parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, part in parts:
+            yield from self.flags(part, (*place, key))
+        if isinstance(value, bool) and field_types.takes_numbers(field_types.spot(self.kind, place).annotation):
+            yield self._wrong(place, {"type": "int_type", "loc": place, "msg": "", "input": value})
 
     def problems(self, details: list[ErrorDetails]) -> list[Problem]:
         """One problem for each place; the branches of a union fail at the same place."""
@@ -93,14 +104,30 @@ class _Entry:
         return self._problem(place, f"field {dotted((*place, name))!r} is missing.", at.about, fix)
 
     def _unknown(self, place: Path, location: tuple[int | str, ...]) -> Problem:
-        branches = list(_models(field_types.spot(self.kind, place[:-1]).annotation))
+        branches = list(field_types.inner_models(field_types.spot(self.kind, place[:-1]).annotation))
         meant = [branch for branch in branches if branch.__name__ in location]
         model = next(iter(meant or branches), None)
         names = sorted(field_types.fields(model)) if model else []
-        fix = did_you_mean(str(place[-1]), names) or "remove the field"
+        name = str(place[-1])
+        if rest := self._rest_of_a_value(place):
+            message = f"field {name!r} is the rest of a value: inside of {{ }} a comma ends it."
+            return self._problem(place, message, "", f"put the whole value into quotes: {rest}")
+        fix = did_you_mean(name, names) or misplaced.find_place(name, names) or "take it out"
         if "key_env" in names and re.search("key|token|secret", str(place[-1])):
             fix = "keep the key in an environment variable and write key_env: VARIABLE"
         return self._problem(place, f"unknown field {dotted(place)!r}.", f"fields here: {', '.join(names)}", fix)
+
+    def _rest_of_a_value(self, place: Path) -> str:
+        """The value that a comma has cut in two, as it should stand, where a field is the second half of one."""
+        around: Any = self.values
+        for part in place[:-1]:
+            around = around[part]
+        names = list(around)
+        at = names.index(place[-1])
+        if around[place[-1]] is not None or not at or not re.search(r"[()\[\]\"']", str(place[-1])):
+            return ""
+        whole = f"{around[names[at - 1]]}, {place[-1]}".replace("'", "''")
+        return f"{names[at - 1]}: '{whole}'"
 
     def _wrong(self, place: Path, detail: ErrorDetails) -> Problem:
         if detail["type"] in ("value_error", "assertion_error"):
@@ -144,14 +171,6 @@ class _Entry:
         return self._problem(
             (last,) if last else (), f"{what}.", "", fix or _fix(given, [n for n in named if n not in given])
         )
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models that a value may be of: one, or each branch of a union."""
-    if field_types.is_model(annotation):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models(inner)
 
 
 def _quote(place: Path, value: Any) -> str:

@@ -4,6 +4,7 @@ Safe values only, at most 1 MB, no aliases (308 bytes of them can become 269 MB)
 those of YAML 1.2: `no` and `12:30` are text. `--set` changes values before anything is checked.
 """
 
+import json
 import math
 import re
 from dataclasses import dataclass, field
@@ -206,9 +207,17 @@ def dotted(path: Path) -> str:
 
 
 def quote(value: object) -> str:
-    """A value as messages show it: in full if it is short."""
-    text = repr(value)
+    """A value as messages show it, as a recipe would write it: in full if it is short."""
+    text = _flow(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _flow(value: object) -> str:
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_flow(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_flow, value))}]"
+    return json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
 
 
 def keys(text: str, values: Any) -> Path:

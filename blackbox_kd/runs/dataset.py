@@ -232,7 +232,7 @@ def _nothing_to_learn(folder: Path) -> DataError:
     listed = "; ".join(f"{count:,} times: {reason}" for reason, count in reasons.most_common())
     return DataError(
         f"nothing can be learnt from any of the {reasons.total():,} rows\n"
-        f"  {listed}\n  fix: mend the rows; {folder / LEFT_OUT} has each with its reason"
+        f"  {listed}\n  fix: name other columns in a step format, or mend the rows; they are in {folder / LEFT_OUT}"
     )
 
 

@@ -51,10 +51,7 @@ class Expression:
         try:
             return self._run(row)
         except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError, MemoryError) as error:
-            reason = str(error)
-            if "'str'" in reason and ("'int'" in reason or "'float'" in reason):
-                reason += "; number(...) turns text into a number"
-            raise DataError(f"expression {self.text!r}: {reason}") from error
+            raise DataError(f"expression {self.text!r}: {_say_plainly(error)}") from error
 
 
 def evaluate(text: str, row: Mapping[str, Any]) -> Any:
@@ -179,6 +176,42 @@ class _Builder:
         return repr(ast.get_source_segment(self.source.strip(), node) or self.source)
 
 
+_KINDS = {
+    "str": "text",
+    "int": "a number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "dict": "an object",
+    "NoneType": "nothing",
+}
+_PYTHON = (
+    (r"'(.+)' not supported between instances of '(\w+)' and '(\w+)'", "{0} does not go between {1} and {2}"),
+    (r"unsupported operand type\(s\) for (.+): '(\w+)' and '(\w+)'", "{0} does not go between {1} and {2}"),
+    (r"can only concatenate (\w+) \(not \"(\w+)\"\) to \w+", "+ does not go between {0} and {1}"),
+    (r"bad operand type for (?:unary )?(.+): '(\w+)'", "{0} does not go before {1}"),
+    (r"object of type '(\w+)' has no len\(\)", "len() takes text or a list, not {0}"),
+    (r"argument of type '(\w+)' is not .*", "in looks into text or a list, not into {0}"),
+    (r"'in <string>' requires string as left operand, not (\w+)", "in looks for text in text, not for {0}"),
+    (r"'(\w+)' object is not (?:subscriptable|iterable)", "{0} has no parts"),
+    (r".*argument must be .*, not '(\w+)'", "{0} cannot be made a number"),
+    (r"could not convert string to float: (.+)", "{0} is no number"),
+)
+"""What Python says of values that do not fit, and what it means."""
+
+
+def _say_plainly(error: BaseException) -> str:
+    """What is wrong with the values of an expression, in words of recipes."""
+    said = str(error)
+    for pattern, text in _PYTHON:
+        found = re.fullmatch(pattern, said)
+        if found:
+            parts = [_KINDS.get(part, part) for part in found.groups()]
+            is_mixed = {"text", "a number"} <= set(parts)
+            return text.format(*parts) + ("; number(...) turns text into a number" if is_mixed else "")
+    return said
+
+
 def _helper(name: str, *arguments: ast.expr) -> ast.expr:
     return ast.Call(ast.Name(name, ast.Load()), list(arguments), [])
 
@@ -214,7 +247,36 @@ def _name_of(node: ast.expr) -> str:
 
 
 def _mistake(text: str, error: SyntaxError) -> str:
-    bare = re.sub(r"[=!<>]=", "", text)
-    hints = {"&&": "write and", "||": "write or", "!": "write not", "=": "to compare, write =="}
-    hint = next((hint for sign, hint in hints.items() if sign in bare), "a column with such a name is column('name')")
-    return f"not an expression: {error.msg}, at character {error.offset}; {hint}"
+    text = text.strip()
+    if not text:
+        return "it is empty; write what must hold, such as score >= 4"
+    rest = text[error.offset - 1 :] if error.offset and error.msg != "invalid decimal literal" else ""
+    where = f"at {rest[:20]!r}" if rest else "at its end" if not error.offset else f"in {text[:20]!r}"
+    said = "" if error.msg == "invalid syntax" else f": {error.msg.partition(' (')[0]}"
+    bare = re.sub(r"'[^']*'|\"[^\"]*\"|[=!<>]=", "", text)
+    hint = next((hint for sign, hint in _SIGNS.items() if sign in bare), "")
+    if "never closed" in error.msg or "unterminated" in error.msg:
+        hint = "inside of { } a comma ends a value; put the whole expression into quotes there"
+    if not rest and not error.offset:
+        hint = "write what it is compared with, or take the last word out"
+    return f"it goes wrong {where}{said}; {hint or _BETWEEN}"
+
+
+_BETWEEN = "write and, or, or a comparison between; a column whose name is no word is column('NAME')"
+_SIGNS = {
+    "&&": "write and",
+    "||": "write or",
+    "=>": "write >=",
+    "=<": "write <=",
+    "<>": "write !=",
+    "!": "write not",
+    "=": "to compare, write ==",
+    "≥": "write >=",
+    "≤": "write <=",
+    "≠": "write !=",
+    "“": "write plain quotes",
+    "„": "write plain quotes",
+    "‘": "write plain quotes",
+    ";": "take the semicolon out",
+}
+"""Signs of other languages and of word processors, and what is written here."""

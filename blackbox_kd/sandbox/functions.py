@@ -39,9 +39,10 @@ def _equal(left: Any, right: Any) -> bool:
         and isinstance(left, str | int | float)
         and isinstance(right, str | int | float)
     ):
-        raise TypeError(
-            f"{left!r:.80} and {right!r:.80} are never equal, one is text; number(...) turns text into a number"
-        )
+        hint = "number(...) turns text into a number"
+        if isinstance(left, bool) or isinstance(right, bool):
+            hint = "a column of true and false stands alone: write correct, or not correct"
+        raise TypeError(f"{left!r:.80} and {right!r:.80} are never equal, one is text; {hint}")
     return bool(left == right)
 
 

@@ -72,13 +72,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(["**", "*", "%", "+"])
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(undefined=jinja2.StrictUndefined, autoescape=False, finalize=_show, **options)
+        strict = {"undefined": jinja2.StrictUndefined, "finalize": _show}
+        super().__init__(autoescape=False, **(strict | options))
         self.globals = {name: self.globals[name] for name in GLOBALS} | {"namespace": _Namespace}
         own = {"join": _join_items, "tojson": write_json}
         kept = {name: filter for name, filter in (self.filters | own).items() if name not in NO_FILTERS}
         self.filters = {name: self._counted(name, filter) for name, filter in kept.items()}
         self.filters |= {_PASSES: self._passes, _MADE: self._made, _JOINED: self._join}
-        self._begin()
+        self.begin()
 
     def render(self, template: jinja2.Template, values: Mapping[str, Any]) -> str:
         """The text of a template.
@@ -87,15 +88,16 @@ class Sandbox(ImmutableSandboxedEnvironment):
             SecurityError: it does what templates may not, or grows too large.
             Exception: whatever else a template can raise.
         """
-        self._begin()
+        self.begin()
         return template.render(values)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Counts anew: a rendering begins."""
         self._left = WORK
         self._looked_at = WORK
         self._until: float | None = None  # the clock costs a system call, and most templates are done before a look
 
-    def _count(self, size: int) -> None:
+    def count(self, size: int) -> None:
         """Counts what is about to be made or has been, in characters."""
         self._left -= size
         if size > LONGEST:
@@ -109,6 +111,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
             if now > self._until:
                 raise SecurityError(f"it takes more than {SECONDS:g} s")
 
+    def count_text(self, text: str) -> str:
+        """The text, counted."""
+        self.count(len(text))
+        return text
+
     def concat(self, parts: Iterable[str]) -> str:
         """The text of a template, or of a block in it."""
         kept, size = [], 0
@@ -117,7 +124,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             size += len(part)
             if size > LONGEST:
                 break
-        self._count(size)
+        self.count(size)
         return "".join(kept)
 
     def _generate(self, source: nodes.Template, *how: Any, **more: Any) -> str:
@@ -125,11 +132,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def _passes(self, items: Iterable[Any]) -> Iterator[Any]:
         for item in items:
-            self._count(PASS)
+            self.count(PASS)
             yield item
 
     def _made(self, value: Any) -> Any:
-        self._count(weight(value))
+        self.count(weight(value))
         return value
 
     def _join(self, parts: Iterable[Any]) -> str:
@@ -149,7 +156,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 arguments[1:] = [_show_unless_number(value) for value in arguments[1:]]
                 named = {key: _show_unless_number(value) for key, value in named.items()}
             if most is not None:
-                self._count(most(*arguments, **named))
+                self.count(most(*arguments, **named))
             return self._made(filter(*given[:passed], *arguments, **named))
 
         return counted
@@ -164,7 +171,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         elif operator != "+":
             raise SecurityError(f"operator {operator!r} takes numbers only")
         else:
-            self._count(weight([left, right]))
+            self.count(weight([left, right]))
         return super().call_binop(context, operator, left, right)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
@@ -177,11 +184,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def call(self, context: jinja2.runtime.Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Calls a macro, a global function or a method of a value."""
-        self._count(CALL)
+        self.count(CALL)
         owner, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
         if isinstance(owner, str) and name in MOST_OF_METHODS:
             args = tuple(list(arg) if isinstance(arg, Iterator) else arg for arg in args)
-            self._count(MOST_OF_METHODS[name](owner, *args, **kwargs))
+            self.count(MOST_OF_METHODS[name](owner, *args, **kwargs))
         return self._made(super().call(context, obj, *args, **kwargs))
 
 

@@ -119,8 +119,9 @@ class Prompt:
             self._sources = list(self._read_all(self.text))
         except jinja2.TemplateError as error:
             raise UserError(_located(error, path)) from error
-        except (OSError, UnicodeDecodeError, RecursionError, SyntaxError, MemoryError) as error:
-            raise UserError(f"{self._shown}: cannot be read: {error}") from error
+        except (OSError, ValueError, RecursionError, SyntaxError, MemoryError) as error:
+            reason = "a number has too many digits" if "digits" in str(error) else error
+            raise UserError(f"{self._shown}: cannot be read: {reason}") from error
         self.source = "\n".join(self._sources)
         self._variables: frozenset[str] | None = None
 

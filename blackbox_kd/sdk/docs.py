@@ -1,10 +1,13 @@
 """The texts of `blackbox-kd steps NAME`: what a step reads, writes and takes, from its docstring and its config."""
 
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any, get_args
 
 from pydantic.json_schema import models_json_schema
 
 from blackbox_kd.errors import UserError, did_you_mean
+from blackbox_kd.sdk.fields import Refers
 from blackbox_kd.sdk.registry import Registry, Step
 from blackbox_kd.sdk.step_config import StepConfig
 
@@ -26,11 +29,16 @@ def list_steps() -> str:
     return "\n".join(f"{step.name:<10} {step.kind:<6} {step.doc.splitlines()[0]}" for step in found)
 
 
-def describe_step(name: str) -> str:
-    """What a step does, and each of its fields; of a step with several forms, first those that all forms have."""
+def describe_step(name: str, choices: Mapping[str, Sequence[str]] = MappingProxyType({})) -> str:
+    """What a step does, and each of its fields; of a step with several forms, first those that all forms have.
+
+    Args:
+        name: of the step.
+        choices: what there is of the kinds of things that fields refer to, such as `answer`.
+    """
     step = _step(name)
     lines = [f"{step.name} ({step.kind} step)", "", step.doc.strip()]
-    fields = {form: _fields(form) for form in step.all_forms}
+    fields = {form: _fields(form, choices) for form in step.all_forms}
     first, *others = fields.values()
     common = {name: text for name, text in first.items() if all(other.get(name) == text for other in others)}
     lines += ["", "Fields", *common.values()]
@@ -40,14 +48,33 @@ def describe_step(name: str) -> str:
     return "\n".join(lines)
 
 
-def _fields(form: type[StepConfig]) -> dict[str, str]:
+def _fields(form: type[StepConfig], choices: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """What is said of each field, by its name."""
     found = {}
     for name, entry in form.model_fields.items():
-        default = "required" if entry.is_required() else f"default {entry.get_default(call_default_factory=True)!r}"
-        about = " ".join((entry.description or "").split())
-        found[name] = f"  {entry.alias or name} ({default})\n      {about}"
+        default = "required" if entry.is_required() else _default(entry.get_default(call_default_factory=True))
+        lines = [f"  {entry.alias or name} ({default})", f"      {' '.join((entry.description or '').split())}"]
+        annotation = Annotated[(entry.annotation, *entry.metadata)] if entry.metadata else entry.annotation
+        kinds = dict.fromkeys(_kinds(annotation))
+        lines += [f"      {kind}s: {', '.join(choices[kind])}" for kind in kinds if kind in choices]
+        found[name] = "\n".join(lines)
     return found
+
+
+def _default(value: Any) -> str:
+    """What a field is when it is left out, as a recipe would write it."""
+    if value is None:
+        return "may be left out"
+    return f"default {str(value).lower() if isinstance(value, bool) else repr(value)}"
+
+
+def _kinds(annotation: Any) -> Iterator[str]:
+    """The kinds of things that the values of a field refer to."""
+    for part in get_args(annotation):
+        if isinstance(part, Refers):
+            yield part.kind
+        else:
+            yield from _kinds(part)
 
 
 def document_steps(name: str | None) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ class SamplingConfig(StepConfig):
     """Nucleus sampling: the share of the probability that is drawn from."""
     max_tokens: int | None = Field(default=1024, ge=1)
     """The most tokens of a reply; one that reaches it is cut off."""
-    stop: list[str] = Field(default_factory=list, max_length=16)
+    stop: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list, max_length=16)
     """Texts that end a reply."""
     sampling_seed: int | None = None
     """Seed that is sent to the endpoint, where it takes one."""

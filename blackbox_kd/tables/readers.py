@@ -252,13 +252,28 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
 
     try:
         with pq.ParquetFile(path) as file:
-            rows = (row for batch in file.iter_batches(batch_size=1000) for row in batch.to_pylist())
+            rows = (row for batch in file.iter_batches(batch_size=1000) for row in _rows_of(batch, path))
             for number, row in enumerate(rows, 1):
                 found = {name: plain(value, name) for name, value in row.items()}
                 tell_of_nan(found, f"{path.name}, row {number}")
                 yield found
     except pa.ArrowException as error:
         _refuse(path.name, f"not Parquet: {str(error).splitlines()[0]}", "write the file anew")
+
+
+def _rows_of(batch: Any, path: Path) -> list[dict[str, Any]]:
+    """The rows of an Arrow batch; it may hold values that Python does not know, such as dates after the year 9999."""
+    try:
+        rows: list[dict[str, Any]] = batch.to_pylist()
+    except (OverflowError, ValueError) as error:
+        for name in batch.schema.names:
+            try:
+                batch.column(name).to_pylist()
+            except (OverflowError, ValueError):
+                what = f"column {name!r} of type {batch.schema.field(name).type} holds a value out of range: {error}"
+                _refuse(path.name, what, "write the column as text")
+        raise
+    return rows
 
 
 READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {

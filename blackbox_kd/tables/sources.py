@@ -6,6 +6,7 @@ that replies paid for are found again.
 
 import glob
 import importlib.util
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -35,10 +36,12 @@ class Look:
     Args:
         columns: names, `id` first.
         filled: of these, the columns in which a row holds something.
+        rows: the rows themselves; placeholders where a generator makes them.
     """
 
     columns: list[str]
     filled: set[str]
+    rows: list[Row]
 
 
 class TableSource(BaseModel):
@@ -110,8 +113,8 @@ def read(source: TableSource, folder: Path, limit: int | None = None) -> Iterato
         DataError: a file does not exist, is empty, or a line of it cannot be read.
         SetupError: a package for the source is not installed.
     """
-    limits = [number for number in (source.limit, limit) if number is not None]
-    return islice(_all(source, folder), min(limits, default=None))
+    limits = [number for number in (source.limit, limit, sys.maxsize) if number is not None]
+    return islice(_all(source, folder), min(limits))
 
 
 def columns(source: TableSource, folder: Path) -> list[str] | None:
@@ -143,7 +146,8 @@ def look_at(rows: Iterable[Row]) -> Look:
     """What a table's first rows tell, as steps see them."""
     first = list(islice(rows, PEEK))
     names = dict.fromkeys(["id", *(name for row in first for name in row)])
-    return Look(list(names), {name for row in first for name, value in row.items() if value not in (None, "", [], {})})
+    filled = {name for row in first for name, value in row.items() if value not in (None, "", [], {})}
+    return Look(list(names), filled, first)
 
 
 def make_rows(rows: Iterable[Mapping[str, Any]], rename: Mapping[str, str]) -> Iterator[Row]:

@@ -138,7 +138,7 @@ def _turn(turn: Any, column: str, notes: Notes) -> Turn:
         raise DataError(f"column {column!r} has a turn that is no object")
     speaker = turn.get("role", turn.get("from"))
     named = speaker.strip().lower() if isinstance(speaker, str) else speaker
-    if named in _OF_TOOLS or any(turn.get(key) for key in _CALLS):
+    if (isinstance(named, str) and named in _OF_TOOLS) or any(turn.get(key) for key in _CALLS):
         raise DataError(f"column {column!r} has tool calls, which messages of text cannot hold")
     if not isinstance(named, str) or named not in _ROLES:
         raise DataError(f"column {column!r} has a turn by {write_text(speaker)[:40]!r}; known: {', '.join(_ROLES)}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blackbox_kd.errors import DataError
-from blackbox_kd.weights.load import find_end_of_turn
+from blackbox_kd.weights.load import explain_refusal, find_end_of_turn
 
 LONGEST = 4096
 """Tokens that a row may have when nobody set max_length: beyond it, memory and not the data should be thought of."""
@@ -58,7 +58,10 @@ def check_template(tokenizer: Any, rows: Sequence[Mapping[str, Any]], columns: S
     for number, row in enumerate(rows):
         longest = 0
         for column in columns:
-            prompt, both = rendered(tokenizer, row, column)
+            try:
+                prompt, both = rendered(tokenizer, row, column)
+            except Exception as error:  # a template is code of its own and can raise anything
+                raise DataError(f"row {number} ({column}): {explain_refusal(error, row['prompt'])}") from error
             _check_row(tokenizer, f"row {number} ({column})", prompt, both, ends)
             completions[column].append(len(both) - len(prompt))
             longest = max(longest, len(both))

@@ -4,12 +4,15 @@ From safetensors alone, a hub model at the very commit that names it in the ledg
 recipe gives: what is trained is what is served.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jinja2.exceptions import SecurityError
+
 from blackbox_kd.errors import SetupError
 from blackbox_kd.privacy import no_telemetry
+from blackbox_kd.sandbox import chat_template as chat_template_sandbox
 
 PLAIN = "plain"
 PLAIN_TEMPLATE = """\
@@ -63,9 +66,9 @@ def tokenizer(place: str, chat_template: str | None = None, **how: Any) -> Any:
         OSError, ValueError: there is no tokenizer.
     """
     no_telemetry()
-    import jinja2
     from transformers import AutoTokenizer
 
+    chat_template_sandbox.install()
     name, revision = _named(place)
     loaded = AutoTokenizer.from_pretrained(name, revision=revision, **how)
     if chat_template is None:
@@ -73,10 +76,21 @@ def tokenizer(place: str, chat_template: str | None = None, **how: Any) -> Any:
     loaded.chat_template = chat_template
     try:
         loaded.apply_chat_template([{"role": "user", "content": "?"}], add_generation_prompt=True, tokenize=False)
-    except jinja2.TemplateError as error:
-        fix = "mend the template, or chat_template: plain"
-        raise SetupError(f"model {name!r}: its chat_template fails: {error.message}\n  fix: {fix}") from error
+    except Exception as error:  # a template is code of its own and can raise anything
+        raise SetupError(f"model {name!r}: {explain_refusal(error, [])}") from error
     return loaded
+
+
+def explain_refusal(error: Exception, messages: Sequence[Mapping[str, Any]]) -> str:
+    """What a chat template has against messages, and what to do about it."""
+    reason = str(error).rstrip(".")
+    fix = "mend the template, or write chat_template: plain"
+    if "system" in reason.lower() and any(message["role"] == "system" for message in messages):
+        fix = "begin the user's turn with the system text, in a prompt without {% system %}"
+    elif "alternate" in reason.lower():
+        fix = "let user and assistant take turns, the user first"
+    what = "the sandbox stops it" if isinstance(error, SecurityError) else "it says no"
+    return f"the chat template cannot write these messages, {what}: {reason}\n  fix: {fix}"
 
 
 def model(place: str, dtype: str) -> Any:

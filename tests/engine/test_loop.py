@@ -12,7 +12,7 @@ from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.errors import RecipeError, StepError
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Loop, LoopConfig, UntilRows
-from tests.support.runs import QUESTIONS, execute, rows_of, write_rows
+from tests.support.runs import HELD_OUT, QUESTIONS, execute, rows_of, write_rows
 from tests.support.tiny import tiny_model
 
 DEV = [{"instruction": f"Say {n} + 3.", "reference": str(n + 3)} for n in range(60, 64)]
@@ -202,7 +202,12 @@ def judged(*models: str, by: str) -> list[dict[str, Any]]:
         ([{**COLLECT[0], "input": "pool"}, *COLLECT[1:]], (), {}, "table 'pool' is read here, but written only by"),
         ([*COLLECT, {"loop": {"steps": COLLECT}}], (), {}, "a loop cannot hold another loop"),
         ([*COLLECT[:2], {"step": "filter", "keep": "corect"}], (), {}, "expression 'corect' uses 'corect'"),
-        ([*COLLECT, {"step": "filter", "keep": "True", "output": "pool"}], (), {}, "table 'pool' exists already"),
+        (
+            [*COLLECT, {"step": "filter", "keep": "instruction != ''", "output": "pool"}],
+            (),
+            {},
+            "table 'pool' exists already",
+        ),
         (
             judged("teacher", "student@base", by="student"),
             (),
@@ -245,7 +250,7 @@ def checked(
     used = json.dumps(values["steps"])
     values = {**values, "data": {name: BASE["data"][name] for name in BASE["data"] if f'"{name}"' in used}}
     values["models"] = {name: model for name, model in values["models"].items() if f'"{name}' in used}
-    for name, rows in (("train", QUESTIONS), ("dev", DEV), ("test", QUESTIONS)):
+    for name, rows in (("train", QUESTIONS), ("dev", DEV), ("test", HELD_OUT)):
         write_rows(folder / f"{name}.jsonl", rows)
     (folder / "recipe.yaml").write_text(json.dumps(values))
     try:

@@ -327,7 +327,7 @@ CASES: dict[str, Case] = {
     "generate.rows": runs("generate", count, 3, "steps.0.rows=3"),
     "generate.after": runs("generate", lambda it: it.rows[0]["response"], "1.0.", "steps.0.after=The answer is"),
     "generate.retry_until": runs(
-        "generate", report("funnel"), lambda it: it[0]["failed"] == {"retry_until": 5}, "steps.0.retry_until=1 > 2"
+        "generate", report("funnel"), lambda it: it[0]["failed"] == {"retry_until": 5}, "steps.0.retry_until=sample > 1"
     ),
     "generate.tries": runs("empty", lambda it: it.report["models"][0]["calls"], 25, "steps.0.tries=5"),
     "generate.accept_truncated": runs("cut off", column("response"), ["It"] * 5, "steps.0.accept_truncated=true"),
@@ -687,7 +687,7 @@ BOTH = {"step": "mix", "tables": {"train": 1, "extra": 1}, "output": "both"}
 BASES["train on both"] = recipe(BOTH, STEPS["train"], data=MUTE)
 for _name, _step in STEPS.items():
     CASES[f"{_name}.step"] = checked(recipe(_step), "unknown step 'nonsense'", True, "steps.0.step=nonsense")
-    _chain = recipe(_step, {"step": "filter", "keep": "1 == 1", "input": "named"})
+    _chain = recipe(_step, {"step": "filter", "keep": "len(instruction) > 0", "input": "named"})
     CASES.setdefault(f"{_name}.output", checked(_chain, "unknown table 'named'", False, "steps.0.output=named"))
     BASES[f"{_name} on both"] = recipe(BOTH, _step, data=MUTE if _name == "train" else TWO)
     CASES.setdefault(f"{_name}.input", runs(f"{_name} on both", rows_in, 2, "steps.1.input=extra"))
@@ -712,6 +712,6 @@ async def test_a_named_output_holds_the_rows_of_its_step() -> None:
     values = recipe(
         {**STEPS["filter"], "output": "named"},
         {"step": "mix", "tables": {"train": 1}},
-        {"step": "filter", "keep": "1 == 1", "input": "named"},
+        {"step": "filter", "keep": "len(instruction) > 0", "input": "named"},
     )
     assert rows_in(await looks.ran(values)) == 4

@@ -131,7 +131,7 @@ def replacements(recipe: Recipe, folder: Path) -> list[str]:
         if getattr(planned.config, "examples", None) is not None:
             found[f"{at}.examples.count"] = 1  # a tiny model reads letters, 512 of them
         if planned.step.name == "filter" and planned.loop is not None and recipe.name == "self_taught":
-            found[f"{at}.keep"] = "True"  # a tiny model with random weights is never right
+            found[f"{at}.keep"] = "len(response) >= 0"  # a tiny model with random weights is never right
     found |= {f"steps.{index}.loop.rounds": 2 for index in recipe.loops}
     return [f"{path}={json.dumps(value)}" for path, value in found.items()]
 

@@ -14,7 +14,7 @@ HEAD = """\
 name: demo
 data:
   train: {path: rows.jsonl}
-  test: {path: rows.jsonl, held_out: true}
+  test: {path: held.jsonl, held_out: true}
 models:
   teacher: {provider: scripted}
 steps:
@@ -30,6 +30,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     """Loads a recipe's text, beside a table with the columns `instruction`, `reference` and `topic`."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text('{"instruction": "What is 2 + 3?", "reference": "5", "topic": "sums"}\n')
+    (tmp_path / "held.jsonl").write_text('{"instruction": "And 3 + 4?", "reference": "7", "topic": "sums"}\n')
 
     def loaded(text: str, *overrides: str, **how: object) -> Recipe:
         Path("demo.yaml").write_text(text, encoding="utf-8")
@@ -364,7 +365,7 @@ WHOLE = {
     "seed": 1,
     "data": {
         "train": {"path": "rows.jsonl", "rename": {"topic": "level"}, "limit": 3},
-        "test": {"path": "rows.jsonl", "held_out": True},
+        "test": {"path": "held.jsonl", "held_out": True},
     },
     "models": {
         "teacher": {"provider": "scripted", "replies": ["a"], "price": {"input": 1, "output": 2}},

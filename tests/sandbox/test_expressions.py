@@ -141,7 +141,7 @@ def test_what_is_not_allowed_is_named(expression: str, says: str) -> None:
         ("[0] * 100000000", "a repetition is at most 100,000 long"),
         ("round(5, -1000000000)", "at most 15 digits"),
         ("lower(score)", r"lower\(\) takes text, got 4"),
-        ("number('many')", "could not convert"),
+        ("number('many')", "'many' is no number"),
     ],
 )
 def test_a_row_that_does_not_fit_is_an_error_and_not_false(expression: str, says: str) -> None:

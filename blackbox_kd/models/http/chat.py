@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from blackbox_kd import __version__, json_text
 from blackbox_kd.errors import CallError, ServerFault
@@ -61,12 +61,24 @@ def checked_url(base_url: str) -> str:
     parts = _split(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"base_url: {base_url!r} is not a URL; {_EXPECTED}")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError(
-            f"base_url: {parts.scheme}://{parts.hostname}... has a user, a password or a query in it; name the "
-            "environment variable that holds the key with `key_env` instead"
-        )
+    place = f"base_url: {parts.scheme}://{parts.hostname}{'/...' if parts.path else ''}"
+    if parts.username or parts.password:
+        what = "has a user or a password in it, which would be stored"
+        raise ValueError(f"{place} {what}; keep it in an environment variable and write key_env: VARIABLE")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{place}{_refuse_query(parts)}")
     return base_url.rstrip("/").removesuffix("/chat/completions")
+
+
+def _refuse_query(parts: SplitResult) -> str:
+    """What is wrong with a URL that goes on after its path; only names are shown, as values may be secrets."""
+    if "api-version" in parse_qs(parts.query):
+        url = f"{parts.scheme}://{parts.hostname}/openai/v1"
+        what = "?api-version=... names a version of Azure's API, which is not sent"
+        return f"{what}; write {url}, and the deployment in model:"
+    names = ", ".join(parse_qs(parts.query, keep_blank_values=True)) or "#"
+    what = f" goes on after its path ({names}), which is not sent"
+    return f"{what}; end it in /v1; a key stands in the variable that key_env: names"
 
 
 def _split(base_url: str) -> SplitResult:

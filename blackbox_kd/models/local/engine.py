@@ -138,14 +138,17 @@ class Engine:
 
     def tokens_of(self, messages: list[Message], *, is_open: bool = False) -> list[int]:
         """The prompt that the chat template makes of messages, as token ids; `is_open`: it ends within the last one."""
-        found = self._tokenizer.apply_chat_template(
-            neutralise(messages, self._control),
-            add_generation_prompt=not is_open,
-            continue_final_message=is_open,
-            tokenize=True,
-            return_dict=False,
-            **self._template_values,
-        )
+        try:
+            found = self._tokenizer.apply_chat_template(
+                neutralise(messages, self._control),
+                add_generation_prompt=not is_open,
+                continue_final_message=is_open,
+                tokenize=True,
+                return_dict=False,
+                **self._template_values,
+            )
+        except Exception as error:  # a template is code of its own and can raise anything
+            raise RequestRejected(load.explain_refusal(error, messages), kind="chat_template") from error
         if len(found) >= self._limit:
             raise RequestRejected(f"the prompt has {len(found)} tokens, the model takes {self._limit}", kind="too_long")
         return list(found)

@@ -14,10 +14,12 @@ from blackbox_kd import answers, models
 from blackbox_kd.errors import Problem, UserError, did_you_mean
 from blackbox_kd.recipe.checks import columns as recipe_columns
 from blackbox_kd.recipe.checks import dataset as recipe_dataset
+from blackbox_kd.recipe.checks import held_out as recipe_held_out
 from blackbox_kd.recipe.checks import learning as recipe_learning
 from blackbox_kd.recipe.checks import loops as recipe_loops
 from blackbox_kd.recipe.checks import models as recipe_models
 from blackbox_kd.recipe.checks import reports as recipe_reports
+from blackbox_kd.recipe.checks import values as recipe_values
 from blackbox_kd.recipe.checks.flow import Columns, Flow
 from blackbox_kd.recipe.entries import bad_name
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
@@ -49,6 +51,7 @@ def check(
         for name in step.list_names("new table"):
             flow.writers.setdefault(name, []).append(step)
     _check_data(flow, loaded or {})
+    recipe_held_out.check(flow)
     _check_models(flow, env)
     planned: dict[Place, PlannedStep] = {step.at: step for step in recipe.steps}
     for index, values in enumerate(recipe.head.steps):
@@ -82,6 +85,7 @@ def _check_data(flow: Flow, loaded: Mapping[str, Iterable[Row]]) -> None:
         else:
             flow.tables[name] = None if seen is None else set(seen.columns)
             flow.filled[name] = set() if seen is None else seen.filled
+            flow.examples[name] = [] if seen is None or table.generator else [dict(row) for row in seen.rows]
 
 
 def _describe(error: UserError | OSError) -> str:
@@ -135,7 +139,10 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
         return
     _check_held_out(flow, planned, source)
     columns = recipe_columns.read_by(flow, planned, source)
-    recipe_columns.check(flow, planned, columns)
+    tables = [source] if source is not None else planned.merged
+    rows = recipe_values.join(flow.examples.get(name, []) for name in tables)
+    made = recipe_values.write(planned, rows)
+    recipe_columns.check(flow, planned, columns, recipe_values.seen_by_expressions(planned, rows, made))
     recipe_columns.check_leaks(flow, planned)
     recipe_models.check_rows(flow, planned, columns if source not in flow.held_out else None)
     recipe_learning.check_shown(flow, planned, source, columns)
@@ -149,7 +156,7 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
     for mention in planned.references:
         if mention.kind == "reported table":
             flow.deciding.setdefault(mention.value, planned.label)
-    sources_read = flow.origins([source] if source is not None else planned.merged)
+    sources_read = flow.origins(tables)
     for mention in planned.references:
         if mention.kind == "student":
             flow.learnt.setdefault(mention.value, set()).update(sources_read)
@@ -158,6 +165,7 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
     _write_columns(flow, planned, source, columns)
     for name in (*planned.list_names("new table"), *([] if planned.step.aside else [planned.unnamed])):
         flow.made_of[name] = sources_read
+        flow.examples[name] = made
 
 
 def _check_answer(flow: Flow, planned: PlannedStep, mention: Reference) -> None:

@@ -1,9 +1,11 @@
 """Columns: those that a step reads must be there, by name, in its prompts and in its expressions."""
 
 from pathlib import Path
+from typing import Any
 
 from blackbox_kd.errors import UserError, did_you_mean
 from blackbox_kd.paths import find_bundled
+from blackbox_kd.recipe.checks import values as recipe_values
 from blackbox_kd.recipe.checks.flow import Columns, Flow
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.recipe.yaml_source import quote
@@ -27,13 +29,20 @@ def read_by(flow: Flow, planned: PlannedStep, source: str | None) -> Columns:
     return set.intersection(*known) if known and len(known) == len(tables) else None
 
 
-def check(flow: Flow, planned: PlannedStep, columns: Columns) -> None:
-    """Reports the columns that a step reads and `columns` lacks, and prompts and expressions that are wrong."""
+def check(flow: Flow, planned: PlannedStep, columns: Columns, rows: list[dict[str, Any]]) -> None:
+    """Reports the columns that a step reads and `columns` lacks, and prompts and expressions that are wrong.
+
+    Args:
+        flow: the walk.
+        planned: the step.
+        columns: of the rows that it reads.
+        rows: a few of them, as its expressions see them.
+    """
     for mention in planned.references:
         if mention.kind == "prompt":
             _check_prompt(flow, planned, mention, columns)
         elif mention.kind == "expression":
-            _check_expression(flow, planned, mention, columns)
+            _check_expression(flow, planned, mention, columns, rows)
     if columns is None:
         return
     fields = {mention.value: mention.field for mention in planned.references if mention.kind == "column"}
@@ -76,19 +85,27 @@ def _missing_prompt(flow: Flow, planned: PlannedStep, mention: Reference, places
     flow.report(planned, mention.field, message, f"prompts: {', '.join(known)}", fix)
 
 
-def _check_expression(flow: Flow, planned: PlannedStep, mention: Reference, columns: Columns) -> None:
+def _check_expression(
+    flow: Flow, planned: PlannedStep, mention: Reference, columns: Columns, rows: list[dict[str, Any]]
+) -> None:
     try:
-        names = expressions.parse(mention.value).names
+        expression = expressions.parse(mention.value)
     except ValueError as error:
         what, _, hint = str(error).rstrip(".").partition("; ")
         message = f"expression {quote(mention.value)} cannot be used: {what}."
         expected, fix = (hint, "") if hint.startswith(("allowed:", "a ")) else ("", hint)
         flow.report(planned, mention.field, message, expected, fix or "mend the expression")
         return
+    names = expression.names
+    if not names and "." not in mention.field:
+        message = f"expression {quote(mention.value)} reads no column, so it says the same of every row."
+        fix = f"compare a column: {mention.field}: score >= 4"
+        flow.report(planned, mention.field, message, "", fix)
     if columns is not None:
         for name in sorted(names - columns - planned.config.expression_columns()):
             what = f"expression {quote(mention.value)} uses {name!r}"
             flow.missing_column(planned, mention.field, what, name, columns)
+    recipe_values.check(flow, planned, mention.field, expression, rows)
 
 
 def find_secrets(flow: Flow) -> None:
@@ -115,7 +132,8 @@ def check_leaks(flow: Flow, planned: PlannedStep) -> None:
             who = "a task" if at.startswith("tasks") else "a step"
             may = who == "a task" or "hint" in type(planned.config).model_fields
             fix = f"; {who} that means to show it says hint: true" if may else ""
-            flow.report(planned, at, what, "", f"use a prompt without it{fix}")
+            other = "; or compare with another column there" if "says against:" in what else ""
+            flow.report(planned, at, what, "", f"use a prompt without it{fix}{other}")
     shown = [name for names in shown_there.values() for name in names]
     if shown:
         why = f"{planned.label} writes it with {shown[0]!r} in view"

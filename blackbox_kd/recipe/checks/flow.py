@@ -58,6 +58,7 @@ class Flow:
         filled: of each table of `data:`, the columns in which one of its first rows holds something.
         written: of each table, the columns that steps have written into it.
         texts: of those, the texts that a student is to learn.
+        examples: a few rows of each table, as they could be; columns of which nothing is known are left out.
     """
 
     recipe: Recipe
@@ -83,6 +84,7 @@ class Flow:
     filled: dict[str, set[str]] = field(default_factory=dict)
     written: dict[str, set[str]] = field(default_factory=dict)
     texts: dict[str, set[str]] = field(default_factory=dict)
+    examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def names(self) -> str:
         """Tables that have a name, for messages."""
@@ -136,7 +138,7 @@ class Flow:
             fix = f"give the step {name}: ..., or use another prompt"
         elif not fix and writers:
             fix = f"put a step that writes {name!r} before it ({', '.join(writers)})"
-        fix = fix or f"rename a column of the data (rename: {{COLUMN: {name}}}), or write it with as: {name}"
+        fix = fix or f"rename a column of the data (rename: {{COLUMN: {name}}}), or name another one"
         expected = f"columns here: {list_names(sorted(columns - {'id'}))}"
         self.report(planned, at, f"{what}, which no earlier step writes.", expected, fix)
 

@@ -209,7 +209,7 @@ class TestTheLedger:
         values = recipe_values(models=behind(server), budget={"requests": 8})
         with pytest.raises(BudgetReached):
             await run(tmp_path, values)
-        found = await estimate(tmp_path, values | {"budget": {}})
+        found = await estimate(tmp_path, values | {"budget": {"requests": 1000}})
         generate, evaluate = found["steps"]
         assert (generate["paid"], generate["calls"]["likely"]) == (8, 2)
         assert generate["completion_tokens"] == {"low": 8, "likely": 8, "high": 9}

@@ -1,0 +1,52 @@
+"""Held-out tables that are the training rows under another name, told before anything is loaded."""
+
+import filecmp
+import glob
+from pathlib import Path
+
+from blackbox_kd.recipe.checks.flow import Flow
+from blackbox_kd.tables.sources import TableSource
+
+
+def check(flow: Flow) -> None:
+    """Reports held-out tables that read what a table to train on reads, too."""
+    data = flow.recipe.data
+    for name, table in data.items():
+        for other, source in data.items():
+            same = _same(table, source, flow.recipe.folder) if table.held_out and not source.held_out else ""
+            if same:
+                message = f"table {name!r} is held out, and {other!r} reads the same rows: {same}."
+                fix = "give each table rows of its own: what was learnt by heart proves nothing"
+                flow.add(("data", name), f"data.{name}", message, "", fix)
+                break
+
+
+def _same(one: TableSource, other: TableSource, folder: Path) -> str:
+    """What two tables both read, in words; empty if nothing is found at a glance."""
+    if one.hub is not None and (one.hub, one.name, one.split) == (other.hub, other.name, other.split):
+        return f"{one.hub}, split {one.split}"
+    if one.generator is not None and _made(one) == _made(other):
+        return f"task {one.task}, seed {one.seed}"
+    if one.path is None or other.path is None:
+        return ""
+    for file in _files(one.path, folder):
+        for twin in _files(other.path, folder):
+            if file.samefile(twin):
+                return file.name
+            if file.stat().st_size == twin.stat().st_size and filecmp.cmp(file, twin, shallow=False):
+                return f"{file.name} and {twin.name} are alike, byte by byte"
+    return ""
+
+
+def _made(source: TableSource) -> tuple[object, ...]:
+    return source.generator, source.task, source.seed, source.options
+
+
+def _files(pattern: str, folder: Path) -> list[Path]:
+    """The files of a table; none where the check has told already what is wrong with them."""
+    try:
+        whole = folder / Path(pattern).expanduser()
+        found = [whole] if whole.is_file() else map(Path, glob.glob(str(whole), recursive=True))  # noqa: PTH207
+        return [path for path in found if path.is_file() and path.stat().st_size]
+    except (OSError, ValueError, RuntimeError):
+        return []

@@ -1,0 +1,84 @@
+"""What columns hold, by example: expressions that can never be computed are found before anything is paid."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from blackbox_kd.errors import DataError
+from blackbox_kd.recipe.checks.flow import Flow
+from blackbox_kd.recipe.spec import PlannedStep
+from blackbox_kd.recipe.yaml_source import quote
+from blackbox_kd.sandbox.expressions import Expression
+from blackbox_kd.sdk.fields import resolve
+
+Examples = list[dict[str, Any]]
+"""Rows as they could be; columns of which nothing is known are left out."""
+MOST = 20
+"""Rows that are kept of a table."""
+HELD: Mapping[str, Any] = {
+    **dict.fromkeys(("response", "rationale", "answer", "model", "finish_reason", "nearest", "nearest_id"), "text"),
+    **dict.fromkeys(("sample", "tokens"), 1),
+    **dict.fromkeys(("score", "score_a", "score_b", "gap", "cost_usd", "logprob", "mean", "similarity"), 0.5),
+    "length_ratio": 0.5,
+    "correct": True,
+}
+"""An example of what a step writes under each of the column words."""
+
+
+def join(examples: Iterable[Examples]) -> Examples:
+    """Rows of several tables."""
+    return [row for rows in examples for row in rows][:MOST] or [{}]
+
+
+def write(planned: PlannedStep, rows: Examples) -> Examples:
+    """The rows that a step would make of `rows`, one of each."""
+    made: dict[str, Any] = {}
+    unknown = set(planned.list_names("new column"))
+    for pattern in planned.step.writes:
+        word = pattern
+        if pattern.startswith("{"):
+            entry = type(planned.config).model_fields.get(pattern[1:-1])
+            word = entry.default if entry is not None and isinstance(entry.default, str) else pattern[1:-1]
+        for column in resolve([pattern], planned.config):
+            unknown.add(column)
+            if word in HELD:
+                made[column] = HELD[word]
+    left = planned.config.columns_after(set().union(*rows)) - unknown
+    return [{name: value for name, value in row.items() if name in left} | made for row in rows]
+
+
+def seen_by_expressions(planned: PlannedStep, rows: Examples, made: Examples) -> Examples:
+    """The rows as a step's expressions see them: with columns of its own making."""
+    own = planned.config.expression_columns()
+    return [
+        {name: value for name, value in before.items() if name not in own}
+        | {name: value for name, value in after.items() if name in own}
+        for before, after in zip(rows, made, strict=True)
+    ]
+
+
+def check(flow: Flow, planned: PlannedStep, at: str, expression: Expression, rows: Examples) -> None:
+    """Reports an expression that no row could be computed by, as its values are not of the kinds that it takes.
+
+    It is tried with all flags true, and with all false: `correct and score > 3` goes wrong for right answers alone.
+    """
+    for flag in (True, False):
+        found = [
+            _try(expression, {name: flag if isinstance(v, bool) else v for name, v in row.items()}) for row in rows
+        ]
+        first = found[0]
+        if first is None or None in found:
+            continue
+        seen = ", ".join(f"{name} is {quote(rows[0][name])}" for name in sorted(expression.names & rows[0].keys()))
+        what, _, fix = str(first).removeprefix(f"expression {expression.text!r}: ").partition("; ")
+        message = f"expression {quote(expression.text)} can never be computed: {what}."
+        flow.report(planned, at, message, f"in a row such as: {seen}", fix or "compare values of one kind")
+        return
+
+
+def _try(expression: Expression, row: Mapping[str, Any]) -> DataError | None:
+    """The error of values that are of the wrong kind; None if it can be computed, or if a value is only lacking."""
+    try:
+        expression(row)
+    except DataError as error:
+        return error if isinstance(error.__cause__, TypeError) else None
+    return None

@@ -1,0 +1,126 @@
+"""Where a field belongs that stands where there is no field of that name: what it is called here, or its place."""
+
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
+
+from pydantic import BaseModel
+
+from blackbox_kd import models
+from blackbox_kd.recipe import field_types
+from blackbox_kd.recipe.spec import BudgetConfig, LoopConfig, RecipeFile
+from blackbox_kd.sdk.registry import Registry
+from blackbox_kd.tables.sources import TableSource
+
+OWN_NAMES: Mapping[str, str] = {
+    "api_base": "base_url",
+    "endpoint": "base_url",
+    "url": "base_url",
+    "timeout": "timeout_s",
+    "concurrency": "max_concurrency",
+    "max_workers": "max_concurrency",
+    "n": "samples",
+    "num_samples": "samples",
+    "max_new_tokens": "max_tokens",
+    "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "stop_sequences": "stop",
+    "seed": "sampling_seed",
+    "output_column": "as",
+    "into": "as",
+    "save_as": "as",
+    "few_shot": "examples",
+    "condition": "keep",
+    "where": "keep",
+    "dedupe": "novelty",
+    "dedup": "novelty",
+    "deduplicate": "novelty",
+    "lr": "learning_rate",
+    "num_epochs": "epochs",
+    "num_train_epochs": "epochs",
+    "rank": "r",
+    "lora_r": "r",
+    "lora_alpha": "alpha",
+    "lora_dropout": "dropout",
+    "max_seq_length": "max_length",
+    "per_device_train_batch_size": "batch_size",
+    "dataset": "hub",
+    "file": "path",
+    "model_name": "model",
+    "model_id": "model",
+    "type": "provider",
+    "dollars": "usd",
+    "max_usd": "usd",
+    "calls": "requests",
+}
+"""What other tools call a field, and what it is called here."""
+_BODY = """
+chat_template_kwargs frequency_penalty guided_json logit_bias metadata min_p parallel_tool_calls presence_penalty
+reasoning reasoning_effort repetition_penalty response_format service_tier store structured_outputs thinking
+tool_choice tools top_k top_logprobs user verbosity
+"""
+OF_THE_BODY = frozenset(_BODY.split())
+"""Fields of requests that endpoints know, and that go to them as they are."""
+ADVICE: Mapping[str, str] = {
+    "headers": "take it out: no headers of your own are sent; a key goes in the variable that key_env: names",
+    "api_version": "take it out: base_url: ends in /v1, for Azure https://NAME.openai.azure.com/openai/v1",
+    "system": "write the text into the prompt's file, between {% system %} and {% endsystem %}",
+    "system_prompt": "write the text into the prompt's file, between {% system %} and {% endsystem %}",
+    "messages": "write the messages into the prompt's file, each between {% user %} and {% enduser %} and the like",
+    "stream": "take it out: replies come whole",
+    "dedupe": "write a step for it: - {step: filter, novelty: {max: 0.7}}",
+    "if": "put a step before it: - {step: filter, keep: EXPRESSION}",
+    "metrics": "take it out: accuracy is told with answer: KIND, a win rate with judge: MODEL",
+}
+
+
+def find_place(name: str, here: Collection[str]) -> str:
+    """What to do with a field that has no place where it stands, or nothing.
+
+    Args:
+        name: the field.
+        here: fields that may stand there.
+    """
+    if OWN_NAMES.get(name) in here:
+        return f"write {OWN_NAMES[name]}: in its place"
+    if name in OF_THE_BODY:
+        for field in ("extra", "extra_body"):
+            if field in here:
+                return f"write {field}: {{{name}: ...}}, which goes to the endpoint as it is"
+    advice = ADVICE.get("dedupe" if OWN_NAMES.get(name) == "novelty" else name, "")
+    if advice:
+        return advice
+    places = _places().get(name, [])
+    return f"take it out here: {name}: belongs to {_listed(places)}" if places else ""
+
+
+def _listed(places: list[str]) -> str:
+    *most, last = places
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+@cache
+def _places() -> dict[str, list[str]]:
+    """Every field of a recipe, and the places that it may stand in."""
+    registry = Registry()
+    kinds: list[tuple[str, type[BaseModel]]] = [
+        ("the top of the recipe", RecipeFile),
+        ("budget:", BudgetConfig),
+        ("a table under data:", TableSource),
+        *(("a model", models.provider(name).Config) for name in models.providers()),
+        ("loop:", LoopConfig),
+        *((f"the step {name}", form) for name in registry.names() for form in registry.get(name).all_forms),
+    ]
+    found: dict[str, list[str]] = {}
+    for place, kind in kinds:
+        for field, inside in _fields(kind):
+            where = f"{inside} of {place}" if inside else place
+            if where not in found.setdefault(field, []):
+                found[field].append(where)
+    return found
+
+
+def _fields(kind: type[BaseModel], inside: str = "") -> Iterator[tuple[str, str]]:
+    for name in field_types.fields(kind):
+        yield name, inside
+        for inner in field_types.inner_models(field_types.spot(kind, [name]).annotation):
+            yield from _fields(inner, f"{name}:")
