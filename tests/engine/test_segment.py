@@ -30,6 +30,7 @@ async def stream(
             config=StepConfig(step=step.__name__),
             label=step.__name__,
             round=0,
+            list_names=lambda kind: [],
         )
         for step in steps
     ]
