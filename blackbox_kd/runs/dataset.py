@@ -115,7 +115,8 @@ def write_rows(
     iterator = iter(rows)
     first = list(islice(iterator, PEEK))
     seen = _Seen(_shape(first, method), written)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for place in (folder.parent, folder):  # the mode is of the last folder alone
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
     target, left = folder / f"{name}.jsonl", _name_left_out(folder, name)
     part, refused = (path.with_name(f"{path.name}.part") for path in (target, left))
     with ExitStack() as files:

@@ -104,9 +104,13 @@ def test_the_student_of_each_round_is_asked_and_a_second_run_does_nothing_again(
         assert again.report[name] == job.report[name]
 
 
+UNASKED: Any = SimpleNamespace(models={})
+"""A recipe whose models nobody asks."""
+
+
 def watched(values: list[float | None], **until: Any) -> tuple[Watch, ModelPool, int]:
     """A loop whose rounds bring these values; the watch, the models, and the round that it ended in."""
-    shared = SimpleNamespace(report={}, models=ModelPool(None, Path(), {}), tables={})  # type: ignore[arg-type]
+    shared = SimpleNamespace(report={}, models=ModelPool(UNASKED, Path(), {}), tables={})
     config = LoopConfig(rounds=10, until={"metric": "accuracy", "model": "s", "on": "dev", **until}, steps=[{}])
     watch = Watch(Loop(4, config, 1), shared)  # type: ignore[arg-type]
     for number, value in enumerate(values, 1):
@@ -147,7 +151,7 @@ def test_a_round_without_a_measure_ends_the_run() -> None:
 
 
 def test_a_model_that_was_measured_before_the_loop_is_restored_if_no_round_beats_it() -> None:
-    shared = SimpleNamespace(report={}, models=ModelPool(None, Path(), {}), tables={})  # type: ignore[arg-type]
+    shared = SimpleNamespace(report={}, models=ModelPool(UNASKED, Path(), {}), tables={})
     shared.report["evaluations"] = [{"model": "s", "version": "s", "table": "dev", "accuracy": 0.7}]
     config = LoopConfig(rounds=1, until={"metric": "accuracy", "model": "s", "on": "dev"}, steps=[{}])
     watch = Watch(Loop(0, config, 1), shared)  # type: ignore[arg-type]
@@ -169,7 +173,7 @@ def test_a_second_loop_begins_with_what_the_first_one_restored_and_not_with_what
 
 
 def test_of_several_measures_of_the_version_that_a_loop_begins_with_the_latest_counts() -> None:
-    shared = SimpleNamespace(report={}, models=ModelPool(None, Path(), {}), tables={})  # type: ignore[arg-type]
+    shared = SimpleNamespace(report={}, models=ModelPool(UNASKED, Path(), {}), tables={})
     shared.models.add_version("s", Path("1"))
     measured = [("s@base", 0.9), ("s@1", 0.3), ("s@1", 0.4)]
     shared.report["evaluations"] = [

@@ -160,7 +160,7 @@ RECIPE = """
 name: demo
 data:
   train: {path: rows.jsonl}
-  test: {path: rows.jsonl, held_out: true}
+  test: {path: exam.jsonl, held_out: true}
 models:
   teacher: {provider: openai, model: gpt-4.1-mini}
   local: {provider: vllm, model: Qwen/Qwen2.5-1.5B-Instruct}
@@ -188,4 +188,5 @@ steps:
 def test_nothing_heavy_is_loaded_before_it_is_needed(code: str, tmp_path: Path) -> None:
     (tmp_path / "demo.yaml").write_text(RECIPE)
     (tmp_path / "rows.jsonl").write_text('{"instruction": "What is 2 + 3?", "reference": "5"}\n')
+    (tmp_path / "exam.jsonl").write_text('{"instruction": "What is 4 + 3?", "reference": "7"}\n')
     assert not loaded_by(code, cwd=tmp_path) & HEAVY

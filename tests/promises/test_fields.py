@@ -365,7 +365,7 @@ CASES: dict[str, Case] = {
     "generate.examples.choose": runs(
         "shown", lambda it: len(looks.shown(it)), lambda it: it > 1, "steps.0.examples.choose=random"
     ),
-    "judge.mode": checked(BASES["judge"], "a and b are not named", True, "steps.0.mode=pairwise"),
+    "judge.mode": checked(BASES["judge"], "field 'a' is missing", True, "steps.0.mode=pairwise"),
     "judge.models": runs(
         "judge",
         lambda it: [*it.rows[0]["scores"]],

@@ -109,11 +109,11 @@ def test_names_are_the_columns_that_an_expression_reads() -> None:
         ("correct && flagged", "write and"),
         ("correct || flagged", "write or"),
         ("!correct", "write not"),
-        ("class == 'b'", r"column\('name'\)"),
-        ("", "not an expression"),
+        ("class == 'b'", r"column\('NAME'\)"),
+        ("", "it is empty"),
         ("x" * 2_000, "1,000 are the most"),
         ("-" * 990 + "1", "nested too deeply"),
-        ("\0", "not an expression"),
+        ("\0", "null bytes"),
     ],
 )
 def test_what_is_not_allowed_is_named(expression: str, says: str) -> None:

@@ -64,7 +64,6 @@ def example(tmp_path: Path) -> Path:
             {},
         ),
         (5, {"short": "Two apples."}, {"long": "too long"}),
-        (1, {}, {"short": "too long", "long": "too long"}),
     ],
 )
 def test_the_example_of_a_step_of_ones_own_runs(

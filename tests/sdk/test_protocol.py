@@ -89,7 +89,7 @@ def test_a_field_called_samples_makes_no_calls_of_itself() -> None:
 
 def problems(folder: Path, values: dict[str, Any]) -> list[str]:
     for name in ("train", "test"):
-        (folder / f"{name}.jsonl").write_text('{"instruction": "a", "reference": "b"}\n')
+        (folder / f"{name}.jsonl").write_text(f'{{"instruction": "{name}", "reference": "b"}}\n')
     (folder / "recipe.yaml").write_text(json.dumps(values))
     try:
         load_recipe(folder / "recipe.yaml", allow_code=True, env={})

@@ -151,7 +151,7 @@ def test_in_the_plain_form_a_reply_ends_where_the_model_asks_itself_the_next_que
 @pytest.mark.parametrize("text", ["{{ messages", "{{ nothing.at.all }}", "{{ raise_exception('no') }}"])
 async def test_a_template_that_fails_is_an_error_of_the_recipe(tmp_path: Path, text: str) -> None:
     (tmp_path / "mine.jinja").write_text(text)
-    with pytest.raises(SetupError, match="its chat_template fails: "):
+    with pytest.raises(SetupError, match="the chat template cannot write these messages, it says no: "):
         await reply(opened(tmp_path, chat_template="mine.jinja"))
 
 

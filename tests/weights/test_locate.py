@@ -133,7 +133,9 @@ print(opened._engine._tokenizer.chat_template.split()[0])
 print(load.tokenizer(place).chat_template.split()[0])
 print(load.model(place, "float32").config._name_or_path == "some/model")
 from blackbox_kd.training import model
-print(model.load_tokenizer({"model": place, "adapter_from": None}).chat_template.split()[0])
+from types import SimpleNamespace
+job = SimpleNamespace(model=place, adapter_from=None, chat_template=None)
+print(model.load_tokenizer(job).chat_template.split()[0])
 """
 
 

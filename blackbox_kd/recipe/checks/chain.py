@@ -116,9 +116,7 @@ def _check_models(flow: Flow, env: Mapping[str, str]) -> None:
             flow.add(("models", name, at), f"models.{name}", message, "", fix)
 
 
-def _check_step(flow: Flow, planned: PlannedStep) -> None:
-    for at, message, fix in planned.config.problems():
-        flow.report(planned, at, message, "", fix)
+def _check_names(flow: Flow, planned: PlannedStep) -> None:
     for mention in planned.references:
         if mention.kind in ("model", "student"):
             recipe_models.check_name(flow, planned, mention)
@@ -126,6 +124,12 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
             _check_table_name(flow, planned, mention)
         elif mention.kind == "answer":
             _check_answer(flow, planned, mention)
+
+
+def _check_step(flow: Flow, planned: PlannedStep) -> None:
+    for at, message, fix in planned.config.problems():
+        flow.report(planned, at, message, "", fix)
+    _check_names(flow, planned)
     merges = planned.step.merges
     if merges and planned.config.input:
         message = f"input: {planned.config.input} would not be read: the step reads what {merges}: names."
