@@ -250,6 +250,7 @@ CASES: dict[str, Case] = {
     "recipe.license": runs("filter", card("license: mit\n"), True, "license=mit"),
     "recipe.seed": runs("drawn", column("score"), anything, "seed=1"),
     "recipe.data": runs("filter", rows_in, 2, "data={train: {path: other.jsonl}}"),
+    "recipe.dataset": checked(BASES["filter"], "dataset: unknown table 'nobody'", True, "dataset=nobody"),
     "recipe.models": runs(
         "generate", column("response"), ["Ho"] * 5, "models={teacher: {provider: scripted, replies: [Ho]}}"
     ),
