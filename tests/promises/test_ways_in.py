@@ -135,7 +135,8 @@ class TestRefusals:
         told = self.refused(tmp_path, "train", "--data", "rows.jsonl", "--student", tiny_model())
         assert "steps[0] (train): nothing can be learnt from any of the 2 rows" in told
         assert "2 times: the conversation has no turn of the assistant" in told
-        assert "left_out.jsonl has each with its reason" in told
+        assert "fix: name other columns in a step format, or mend the rows; they are in " in told
+        assert told.rstrip().endswith("dataset/left_out.jsonl")
 
     def test_questions_whose_columns_are_not_known(self, tmp_path: Path) -> None:
         write(tmp_path / "rows.csv", [{"q": "1 + 1?", "answer": "2"}])
