@@ -159,7 +159,7 @@ class Call:
         prompt, reply = self.bounds()
         beyond_prompt, beyond_reply = self.state.beyond
         prompt, reply = prompt + beyond_prompt, reply + beyond_reply
-        return prompt + reply, prices.most(self.state.price, prompt, reply)
+        return prices.most_tokens(prompt, reply), prices.most(self.state.price, prompt, reply)
 
     def lower_cap(self, error: RequestRejected) -> bool:
         """Lowers the cap of a call that may have been refused for it; whether there was a lower one to try."""

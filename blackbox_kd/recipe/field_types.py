@@ -111,11 +111,6 @@ def takes_numbers(annotation: Any) -> bool:
     return not {int, float}.isdisjoint(kinds) and bool not in kinds and Any not in kinds
 
 
-def model_at(kind: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:
-    """The model whose fields stand at a path."""
-    return next(filter(is_model, _branches(spot(kind, path).annotation)), None)
-
-
 def words(annotation: Any, limits: str = "") -> str:
     """What an annotation takes; `limits` are those of a mark around it."""
     origin, arguments = get_origin(annotation), get_args(annotation)

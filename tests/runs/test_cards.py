@@ -35,7 +35,7 @@ def test_the_data_card_tells_who_wrote_the_rows_and_how_many_were_lost(folder: P
     text = (folder / "dataset" / "README.md").read_text()
     assert "Sums by one.\n\n6 rows made by" in text
     assert "- `teacher`: `scripted` through `scripted`; its replies" in text
-    assert "; its replies, also to evaluations: 18 good (stop)\n\nThe terms" in text
+    assert "; its replies, also to evaluations: 12 good (stop), 6 cut (length)\n\nThe terms" in text
     assert "| steps[3] (select) | 12 | 0 | 6 | 6 | 0 |" in text
     assert "Overlap with held-out `test`: 0 exact, 0 near." in text
 

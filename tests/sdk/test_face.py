@@ -76,6 +76,15 @@ def test_the_example_of_a_step_of_ones_own_runs(
     assert {each["row"]["name"]: each["reason"] for each in rows_of(run.path / "dropped.jsonl")} == dropped
 
 
+def test_the_example_says_where_its_rows_went_when_none_is_left(example: Path) -> None:
+    recipe = load_recipe(example / "short.yaml", allow_code=True, teacher="scripted", overrides=("steps.0.words=1",))
+    with pytest.raises(blackbox_kd.errors.StepError, match=r"no row is left of 2: 2 dropped at steps\[0\] \(shorten\)"):
+        execute(example, recipe.source.values, allow_code=True)
+    dropped = {each["row"]["name"]: each["reason"] for each in rows_of(example / "run" / "dropped.jsonl")}
+    assert rows_of(example / "run" / "tables" / "01_shorten.jsonl") == []
+    assert dropped == {"short": "too long", "long": "too long"}
+
+
 def test_what_the_example_names_is_checked(example: Path) -> None:
     overrides = ("steps.0.of=text", "steps.0.prompt=brief.jinja", "steps.0.model=tutor")
     with pytest.raises(blackbox_kd.errors.RecipeError) as caught:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.engine.run import Run, RunOptions
+from blackbox_kd.models import scripted
 from blackbox_kd.recipe.load import load_recipe
 from tests.support.tiny import tiny_model
 
@@ -63,12 +64,14 @@ def command(folder: Path, *arguments: object, **env: str) -> subprocess.Complete
 def trained() -> Run:
     """A finished run with a scripted teacher and a tiny student, trained for one step; its folder stays."""
     student = {"provider": "transformers", "model": str(tiny_model())}
+    # Replies that are written are cut off at `max_tokens`, as those of an endpoint are.
+    teacher = {"provider": "scripted", "replies": {"": scripted.DEFAULT}, "price": {"input": 1, "output": 2}}
     values = {
         "name": "taught",
         "description": "Sums by one.",
         "license": "apache-2.0",
         "data": {"train": {"path": "train.jsonl"}, "test": {"path": "test.jsonl", "held_out": True}},
-        "models": {"teacher": {"provider": "scripted", "price": {"input": 1, "output": 2}}, "student": student},
+        "models": {"teacher": teacher, "student": student},
         "steps": [
             {"step": "generate", "model": "teacher", "prompt": "student/plain", "samples": 2, "temperature": 1.0},
             {"step": "check", "answer": "number"},
