@@ -201,12 +201,16 @@ def _usage(completion: Any) -> Usage | None:
 
 def _count(found: Any, name: str) -> int:
     value = found.get(name) if isinstance(found, dict) else None
-    return int(value) if value is not None and _is_count(value) else 0
+    if value is None or not _is_count(value):
+        return 0
+    return int(value)
 
 
 def _is_count(value: Any) -> bool:
     """Whether it is a number of tokens, or left out."""
     if value is None:
         return True
+    if type(value) is int:
+        return 0 <= value < MOST_TOKENS
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_number and 0 <= value < MOST_TOKENS and value == int(value)

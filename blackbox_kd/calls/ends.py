@@ -50,10 +50,10 @@ def read_word(choice: Mapping[str, Any]) -> str:
     """The reason of a choice, without case; the vendor's own (`native_finish_reason`) where a gateway gives a better
     one, or none itself.
     """
-    said = _fold(choice.get("finish_reason"))
+    plain = choice.get("finish_reason")
     if "native_finish_reason" not in choice:
-        return said
-    native = _fold(choice["native_finish_reason"])
+        return plain if isinstance(plain, str) and plain in _ENDS else _fold(plain)
+    said, native = _fold(plain), _fold(choice["native_finish_reason"])
     if said == NOT_SAID:
         return native
     is_worse = classify(said) is End.GOOD and classify(native) not in (End.GOOD, End.TOOL, End.UNKNOWN)

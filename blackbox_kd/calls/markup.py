@@ -10,7 +10,7 @@ Source   the chat templates of ChatML (Qwen, SmolLM, Yi), Llama 2 to 4, Mistral,
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 PAIRS = (
     ("<think>", "</think>"),
@@ -66,8 +66,7 @@ _HARMONY_ENDS = re.compile(r"<\|(?:end|return|call)\|>")
 _BARE_HARMONY = re.compile(r"\Aanalysis(?=\S)(.*?)assistantfinal(?=\S)(.*)\Z", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(NamedTuple):
     """A reply, taken apart.
 
     Args:
