@@ -1,7 +1,10 @@
 """How far judges agree: with each other, with checked answers, and with themselves when two answers change places.
 
-A row step sees one row at a time, so what it counts are sums. Each is named by its parts, such as
-`agree|a|b|above 3|both`: the reviewers `a` and `b`, what they were asked, and that both said yes.
+A row step sees one row at a time and may run in shards, so all that it can leave are counters, which add up. What a
+counter counts stands in its name, from the general to the particular: `agree|a|b|above 3|both` are the rows of which
+both reviewers, `a` and `b`, said yes when they were asked whether the score is above 3. The first part says what is
+measured, so that others' counters in the same account are left alone; the last one is the cell of a table, and the
+parts between name the table. Names of models have no `|`, nor has what is asked.
 """
 
 from collections import Counter

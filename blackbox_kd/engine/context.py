@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from blackbox_kd.concurrency import in_order
@@ -11,15 +12,31 @@ from blackbox_kd.engine.window import find_window
 from blackbox_kd.errors import EndpointRefused, QuotaSpent, SetupError, StepError
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.runs.accounts import Account
+from blackbox_kd.runs.report.schema import find_fault
 from blackbox_kd.schema import Ask, Message, ModelRef, Outcome, Reply, Row, T, Table, digest
+from blackbox_kd.tables.stored import StoredTable
 
 
 class RunContext:
-    """The context of one step."""
+    """The context of one step.
 
-    def __init__(self, shared: RunState, planned: PlannedStep, book: Account | None = None) -> None:
+    Args:
+        shared: what the steps of the run share.
+        planned: the step.
+        book: its account.
+        source: of a table step, the table that it reads.
+    """
+
+    def __init__(
+        self,
+        shared: RunState,
+        planned: PlannedStep,
+        book: Account | None = None,
+        source: StoredTable | None = None,
+    ) -> None:
         self._shared = shared
         self._planned = planned
+        self._source = source
         self._book = book or Account(planned.label)
         self.step = planned.label
         self.round = planned.round
@@ -71,23 +88,33 @@ class RunContext:
 
     async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:
         """See `sdk.context.Context.train`."""
-        entry = await training.train(self._shared, self.step, model, method, settings, rows)
+        entry = await training.train(self._shared, self.step, self._source, model, method, settings, rows)
         self.record("trainings", [entry])
 
     def record(self, key: str, entries: list[dict[str, Any]]) -> None:
         """See `sdk.context.Context.record`."""
         where: dict[str, Any] = {"step": self.step} | ({"round": self.round} if self.round else {})
-        kept = self._shared.report.setdefault(key, [])
+        kept = []
         for entry in entries:
             named = ModelRef.parse(str(entry.get("model", ""))).name
             exact = (
                 {"version": self._shared.models.exact(entry["model"])} if named in self._shared.recipe.models else {}
             )
             kept.append({**exact, **entry, **where})
+        if (fault := find_fault(key, kept)) is not None:
+            raise StepError(
+                f"{self.step}: what it records under {key!r} cannot stand in the report: {fault}\n"
+                "  fix: give it the fields that `blackbox-kd schema --report` names, or record it under another key"
+            )
+        self._shared.records.add(key, self._planned.place, kept)
 
     def reported(self, key: str) -> list[dict[str, Any]]:
         """See `sdk.context.Context.reported`."""
-        return list(self._shared.report.get(key, []))
+        return self._shared.records.find(key)
+
+    def reported_in_round(self, key: str, number: int) -> list[dict[str, Any]]:
+        """See `sdk.context.Context.reported_in_round`."""
+        return self._shared.records.find(key, replace(self._planned, round=number).place)
 
     def count(self, **amounts: float) -> None:
         """See `sdk.context.Context.count`."""

@@ -76,7 +76,7 @@ def _inputs(planned: PlannedStep, table: StoredTable | None, shared: RunState) -
         "prompts": {name: shared.recipe.prompts[name].source for name in planned.list_names("prompt")},
         "reports": {
             key: [entry for entry in kept if entry.get("table") in shown]
-            for key, kept in shared.report.items()
+            for key, kept in shared.records.find_all().items()
             if shown
         },
     }

@@ -14,7 +14,6 @@ from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import StepError
 from blackbox_kd.recipe.spec import Loop, UntilMetric, UntilRows
 from blackbox_kd.schema import ModelRef
-from blackbox_kd.tables.stored import StoredTable
 
 LISTS = {"accuracy": "evaluations", "win_rate": "win_rates"}
 """Where in the report a metric stands."""
@@ -36,15 +35,14 @@ async def run(rounds: LoopStages, shared: RunState, work: StageRunner) -> None:
         if rounds.is_whole and watch.ends(number):
             break
     if rounds.is_whole:
-        shared.report.setdefault("loops", []).append(watch.entry())
+        shared.records.add("loops", (loop.index,), [watch.entry()])
 
 
 def _make_empty(rounds: LoopStages, shared: RunState) -> None:
     """Makes the tables that steps name before round 1 has written them; `recipe.loops` has checked that it will."""
     named = {name for stage in rounds.stages for planned in stage.steps for name in planned.list_names("table")}
     for name in sorted(named - set(shared.tables)):
-        lines = shared.folder.table_lines(f"{rounds.loop.index + 1:02}_round0_{name}")
-        shared.tables[name] = StoredTable(name, lines.path, *lines.finish())
+        shared.tables.make_empty(name, f"{rounds.loop.index + 1:02}_round0")
 
 
 @dataclass(slots=True)
@@ -53,7 +51,7 @@ class Watch:
 
     Args:
         loop: the loop.
-        shared: the run's tables, models and report.
+        shared: the run's tables, models and records.
         values: the metric of each round, by the round; 0 is an evaluation before the loop.
         versions: the model's version that each was measured on.
         why: why the loop has ended.
@@ -90,7 +88,7 @@ class Watch:
                     f"no better {until.metric} for {until.patience} {'round' if until.patience == 1 else 'rounds'}"
                 )
             if is_over or number == self.loop.config.rounds:
-                self.shared.models.restore(self.versions[self.best])
+                self.shared.models.versions.restore(self.versions[self.best])
             return is_over
         return False
 
@@ -121,7 +119,9 @@ class Watch:
 
     def _note(self, number: int, until: UntilMetric) -> None:
         """Takes in what was measured since the last round; before the loop, of the version that it begins with."""
-        entries = self.shared.report.get(LISTS[until.metric], [])
+        # Of several measures of a round the last one counts. Before the loop, other versions may have been measured:
+        # what a loop before this one has rejected must not be what this one is compared with.
+        entries = self.shared.records.find(LISTS[until.metric])
         now = _full(self.shared.models.exact(until.model))
         for entry in entries[self._seen :]:
             value = _value(entry, until)

@@ -1,11 +1,11 @@
 """Models by the names that steps use, versions included: `teacher`, `student`, `student@base`, `student@1`."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from blackbox_kd import models
 from blackbox_kd.engine.descriptors import count_connections
+from blackbox_kd.engine.versions import Versions
 from blackbox_kd.errors import StepError
 from blackbox_kd.models import Model, ModelConfig, Setup, WeightsConfig
 from blackbox_kd.recipe.spec import Recipe
@@ -13,7 +13,7 @@ from blackbox_kd.schema import BASE, ModelRef
 
 
 class ModelPool:
-    """Opens models when they are first asked, and knows the versions that training made.
+    """Opens models when they are first asked, in the versions that training has made.
 
     Args:
         recipe: where the models are configured.
@@ -26,8 +26,7 @@ class ModelPool:
         self._cache = cache
         self._env = env
         self._open: dict[str, Model] = {}
-        self.versions: dict[str, list[Path]] = {}
-        self._chosen: dict[str, int] = {}
+        self.versions = Versions()
         self._most = count_connections(sum(not config.local for config in recipe.models.values()))
 
     def describe_narrowed(self) -> str:
@@ -41,25 +40,9 @@ class ModelPool:
             return config
         return config.model_copy(update={"max_concurrency": self._most})
 
-    def add_version(self, name: str, folder: Path) -> None:
-        """Notes the next version of a model; it is the latest one from now on."""
-        self.versions.setdefault(name, []).append(folder)
-        self._chosen.pop(name, None)
-
-    def restore(self, version: str) -> None:
-        """Makes an earlier version, such as `student@1` or `student@base`, the one that the bare name means."""
-        ref = ModelRef.parse(version)
-        self._chosen[ref.name] = 0 if ref.version in ("", BASE) else int(ref.version)
-
     def exact(self, name: str) -> str:
         """A name with its version: `student` after two trainings is `student@2`; `teacher` stays `teacher`."""
-        ref = ModelRef.parse(name)
-        trained = len(self.versions.get(ref.name, []))
-        if not trained and ref.version in ("", BASE):
-            return ref.name
-        if not ref.version:
-            ref = replace(ref, version=str(self._chosen.get(ref.name, trained) or BASE))
-        return str(ref)
+        return str(self.versions.name_exactly(ModelRef.parse(name)))
 
     def config(self, name: str) -> ModelConfig:
         """The config of a version: the recipe's, with the trained adapter or weights in it.
@@ -72,10 +55,7 @@ class ModelPool:
         if ref.version in ("", BASE):
             return config
         assert isinstance(config, WeightsConfig), "only what has weights has been trained"
-        folders = self.versions.get(ref.name, [])
-        if int(ref.version) > len(folders):
-            raise StepError(f"model {name!r}: only {len(folders)} versions have been trained so far")
-        return config.version_in(folders[int(ref.version) - 1].resolve())
+        return config.version_in(self.versions.find(ref).folder.resolve())
 
     def weights(self, name: str) -> WeightsConfig:
         """The config of a version that is to be trained on.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from blackbox_kd.engine.model_pool import ModelPool
+from blackbox_kd.engine.versions import Versions
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.runs.lineage import Lineage
 from blackbox_kd.schema import BASE, ModelRef
@@ -18,8 +18,7 @@ def choose_tables(
     recipe: Recipe,
     lineage: Lineage,
     named: Mapping[str, StoredTable],
-    taught: Mapping[str, StoredTable],
-    models: ModelPool,
+    versions: Versions,
 ) -> dict[str, StoredTable]:
     """The tables that make up the data set, by the names of their configs; none if the run has made none so far.
 
@@ -27,14 +26,13 @@ def choose_tables(
         recipe: what is run.
         lineage: of the tables that were written.
         named: tables of the run by name.
-        taught: the table that each version of a model was trained on, such as `student@1`.
-        models: which version a name means now: a loop may have restored an earlier one.
+        versions: that trainings have made, and which of them a name means now: a loop may have restored an earlier one.
     """
     chosen = recipe.head.product
     if chosen and all(table in named for table in chosen.values()):
         return {name: named[table] for name, table in chosen.items()}
-    if taught:
-        table = _find_training_table(recipe, taught, models)
+    if versions.list_sources():
+        table = _find_training_table(recipe, versions)
         return {_name_config(table): table}
     last = [table for table in lineage.written if lineage.is_product(table)][-1:]
     made = [table for table in lineage.list_ends() if _is_formatted(table, recipe, lineage)]
@@ -56,12 +54,13 @@ def _is_one_of(planned: PlannedStep, labels: frozenset[str]) -> bool:
     return any(label.partition(", round ")[0] == planned.label for label in labels)
 
 
-def _find_training_table(recipe: Recipe, taught: Mapping[str, StoredTable], models: ModelPool) -> StoredTable:
+def _find_training_table(recipe: Recipe, versions: Versions) -> StoredTable:
     """The table that trained the model which the last evaluation of a trained one is about.
 
     Where none was evaluated, it is the model that was trained last. A model that was restored as it came has no table:
     then it is the one that its latest version was trained on.
     """
+    taught = versions.list_sources()
     names = list(dict.fromkeys(ModelRef.parse(version).name for version in reversed(list(taught))))
     trained = [name for name in names if CONTROL not in name.lower()] or names
     exams = [planned for planned in reversed(recipe.steps) if planned.step.held_out]
@@ -70,7 +69,7 @@ def _find_training_table(recipe: Recipe, taught: Mapping[str, StoredTable], mode
         found = [name for name in trained if name in {model.name for model in asked}]
         if found:
             subject = min(found, key=lambda name: _rank(name, exam, exams))
-            exact = models.exact(str([model for model in asked if model.name == subject][-1]))
+            exact = str(versions.name_exactly([model for model in asked if model.name == subject][-1]))
             return taught[exact] if exact in taught else _find_latest(subject, taught)
     return _find_latest(trained[0], taught)
 

@@ -18,16 +18,15 @@ class Mistakes:
 
     Args:
         patience: rows for which the same exception from the same line ends the run; None if none does.
+        on_mistake: is called before it ends, so that nothing more is bought.
 
     Attributes:
         found: the mistake that has ended the run.
-        on_mistake: is called before it ends, so that nothing more is bought.
     """
 
-    def __init__(self, patience: int | None = PATIENCE) -> None:
+    def __init__(self, patience: int | None = PATIENCE, on_mistake: Callable[[], object] = lambda: None) -> None:
         self.found: StepMistake | None = None
-        self.on_mistake: Callable[[], object] = lambda: None
-        self._patience = patience
+        self._patience, self._on_mistake = patience, on_mistake
         self._seen: Counter[tuple[type[Exception], str, int | None]] = Counter()
 
     def fail_row(self, planned: PlannedStep, row: Row, error: Exception) -> Failed:
@@ -55,7 +54,7 @@ class Mistakes:
         self._seen[place] += 1
         if self._patience is not None and self._seen[place] >= self._patience:
             self.found = explain(planned, error, f"for {self._patience} rows, so no more is asked")
-            self.on_mistake()
+            self._on_mistake()
             raise self.found from error
         return failed
 

@@ -2,38 +2,39 @@
 
 import gc
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.analysis import contamination
 from blackbox_kd.calls.batch.queue import Batches
 from blackbox_kd.calls.batch.store import Store
 from blackbox_kd.calls.batch.transport import BatchTransport
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.calls.transport import DirectTransport
-from blackbox_kd.engine import loop, packages, pricing, product
+from blackbox_kd.engine import data, loop, packages, pricing, product
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import LoopStages, Stage, plan, plan_until
 from blackbox_kd.engine.progress import View
-from blackbox_kd.engine.sharding.shard import Shard, ShardPlan, ShardResult, finish_shard, plan_shards, sum_spent
+from blackbox_kd.engine.row_errors import Mistakes
+from blackbox_kd.engine.sharding.finish import ShardResult, finish_shard
+from blackbox_kd.engine.sharding.shard import Shard, ShardPlan, plan_shards, sum_spent
 from blackbox_kd.engine.stage import StageRunner
 from blackbox_kd.engine.state import RunState
-from blackbox_kd.errors import BlackboxError, Problem, RecipeError
+from blackbox_kd.errors import BlackboxError, StepError, TooManyFailed
 from blackbox_kd.ledger.ledger import Ledger, Spent
-from blackbox_kd.recipe.checks import chain
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs import carried
 from blackbox_kd.runs.accounts import Account, refuse_failures, refuse_loss
 from blackbox_kd.runs.delivery import Delivery
 from blackbox_kd.runs.folder import RunFolder, identity
 from blackbox_kd.runs.report import build
+from blackbox_kd.runs.report.ending import Ending, Status
 from blackbox_kd.runs.stage_files import gather_losses
 from blackbox_kd.runs.workplace import Reach, Workplace, find_workplace
-from blackbox_kd.tables import sources
 from blackbox_kd.tables.stored import StoredTable
 
 
@@ -70,7 +71,6 @@ class Run:
     def __init__(self, recipe: Recipe, options: RunOptions) -> None:
         self.recipe = recipe
         self.options = options
-        self.accounts: list[Account] = []
         self.report: dict[str, Any] = {}
         self._steps = plan_until(recipe, options.until)
         self._program: list[Stage | LoopStages] = list(plan(recipe, self._steps))
@@ -111,33 +111,53 @@ class Run:
             )
             batches.is_busy = caller.is_busy
             models = self._prepare(folder, caller)
-            status = "complete"
+            ending = Ending()
+            stopped: BaseException | None = None
             try:
                 if await batches.take_up(lambda name: models.get(name) if name in self.recipe.models else None):
                     budget.recount(self._spent(ledger))
-                status = await self._run_all()
+                ending = await self._run_all()
                 if shard is not None:
                     done = ShardResult(
                         self.accounts, self._contamination, ledger_file, self.options.limit, self.options.until
                     )
                     finish_shard(shard, self._led, self._shared, done)
             except BaseException as error:
-                status = str(error).split("\n")[0] or type(error).__name__
-                raise
-            finally:
-                await batches.close()
-                await models.close()
-                self._write_report(caller, ledger, status)
-        refuse_failures(self.accounts, self.recipe.head.max_failed_share, self.path)
+                ending, stopped = Ending.of(error), error
+            # All of it is done whatever goes wrong with a part of it.
+            report = partial(self._write_report, caller, ledger, ending)
+            faults = [fault for end in (batches.close, models.close, report, ledger.close) for fault in await _try(end)]
+        self._raise_first(stopped, faults)
+
+    def _raise_first(self, stopped: BaseException | None, faults: list[Exception]) -> None:
+        """Raises why the run has ended; what went wrong after it must not hide that.
+
+        Raises:
+            BaseException: what has stopped the run; or TooManyFailed, of a complete run; or else the first fault.
+        """
+        if stopped is None:
+            try:
+                refuse_failures(self.accounts, self.recipe.head.max_failed_share, self.path)
+            except TooManyFailed as error:
+                stopped = error
+        for fault in faults[stopped is None :]:
+            self.options.view.say(f"warning: {fault}")
+        if stopped is not None or faults:
+            raise stopped or faults[0]
 
     def _open_folder(self) -> RunFolder:
         place = self._place
         folder = RunFolder(place.path, numbered=self.options.shard is not None, run=place.run, longer=place.longer)
         if (there := Reach.told(place.path)) is not None:
-            there.note(folder.manifest)
+            there.note(folder)
         if place.why:
             self.options.view.say(place.why)
         return folder
+
+    @property
+    def accounts(self) -> list[Account]:
+        """Those of the steps, as far as the run has come."""
+        return self._work.accounts
 
     def _prepare(self, folder: RunFolder, caller: Caller) -> ModelPool:
         """Makes what the steps of the run share, and what runs them."""
@@ -146,18 +166,22 @@ class Run:
         if narrowed := models.describe_narrowed():
             options.view.say(narrowed)
         self._delivery = Delivery(folder, self.recipe, carried.format_options(options.limit, options.until))
-        self._shared = RunState(self.recipe, folder, models, caller)
-        self._shared.on_event = options.view.training
-        self._shared.mistakes.on_mistake = self.stop
+        self._shared = RunState(
+            self.recipe,
+            folder,
+            models,
+            caller,
+            mistakes=Mistakes(on_mistake=self.stop),
+            on_event=options.view.training,
+        )
         part = None if options.shard is None else (options.shard, self._led)
         again = options.retry_failed
-        self._work = StageRunner(self._shared, self.accounts, options.view, shard=part, retry_failed=again)
-        self._work.on_stage = self._reached
+        self._work = StageRunner(self._shared, options.view, shard=part, retry_failed=again, on_stage=self._note_reach)
         return models
 
-    def _reached(self, stage: Stage) -> None:
+    def _note_reach(self, stage: Stage) -> None:
         if self.options.shard is None:
-            Reach.of(stage.steps, self.options.limit).note(self._shared.folder.manifest)
+            Reach.of(stage.steps, self.options.limit).note(self._shared.folder)
 
     def _limits(self, ledger: Ledger) -> dict[str, Any]:
         """The recipe's budget, or a shard's share of what is left of it."""
@@ -181,15 +205,15 @@ class Run:
         self._shared.caller.stop()
         return self._shared.asking > 0
 
-    async def _run_all(self) -> str:
-        """Runs all stages; returns how the run ended."""
+    async def _run_all(self) -> Ending:
+        """Runs all stages; returns how the run has ended."""
         done = [stage for part in self._program for stage in (part.stages if isinstance(part, LoopStages) else [part])]
         packages.refuse_missing(self.recipe, [planned for stage in done for planned in stage.steps])
         pricing.refuse_unpriced(self.recipe, self._shared.models, [p for stage in done for p in stage.steps])
-        self._load_data()
+        data.load(self.recipe, self._steps, self._shared.tables, self._shared.folder, self.options.limit)
         self._delivery.write_recipe()
-        self._check_loaded()
-        self._contamination = self._check_overlap()
+        data.check(self.recipe, self._shared.tables, self.options.env)
+        self._contamination = data.compare(self.recipe, self._shared.tables)
         with _seldom_collected(), self.options.view.showing(self.accounts, self._shared.caller):
             for part in self._program:
                 if isinstance(part, LoopStages):
@@ -197,90 +221,69 @@ class Run:
                 else:
                     await self._work.run(part)
         if self.options.shard is not None:
-            return "complete"
-        self._shared.folder.manifest["reached"] = self._reach.entry()
+            return Ending()
+        self._reach.set(self._shared.folder)
         tables = self._choose_tables()
-        if (rows := self._count_seeds()) and tables and not (self._shared.taught or any(map(len, tables.values()))):
-            return refuse_loss(self.accounts, self.recipe.head.max_failed_share, rows, self.path)
+        if (
+            (rows := self._count_seeds())
+            and tables
+            and not (len(self._shared.models.versions) or any(map(len, tables.values())))
+        ):
+            why = refuse_loss(self.accounts, self.recipe.head.max_failed_share, rows, self.path)
+            return Ending(Status.NO_ROWS, why)
         self._deliver(is_complete=True)
-        return "complete"
+        return Ending()
 
     def _count_seeds(self) -> int:
-        tables = [self._shared.tables.get(name) for name, source in self.recipe.data.items() if not source.held_out]
-        return next((len(table) for table in tables if table is not None), 0)
-
-    def _load_data(self) -> None:
-        read = {reference.value for planned in self._steps for reference in planned.references}
-        for name, source in self.recipe.data.items():
-            if self._work.last is None and not source.held_out:
-                self._work.last = name
-            elif name not in read:
-                carried.keep(self.path, self.recipe, name)
-                continue
-            lines = self._shared.folder.table_lines(f"00_{name}")
-            rows = carried.read_and_keep(self.path, self.recipe, name, self.options.limit)
-            for number, row in enumerate(sources.make_rows(rows, source.rename)):
-                lines.add(number, row.id, row)
-            table = StoredTable(name, lines.path, *lines.finish())
-            self._shared.tables[name] = table
-            self._shared.lineage.start(table)
-            self._shared.folder.note_names([table])
-            self._work.written.append(lines.path.stem)
-
-    def _check_loaded(self) -> None:
-        """Checks the recipe again, now that the columns of tables of the Hub are known: before anything is paid.
-
-        Raises:
-            RecipeError: something is wrong.
-        """
-        hub = [name for name, source in self.recipe.data.items() if source.hub is not None]
-        loaded = {name: self._shared.tables[name] for name in hub if name in self._shared.tables}
-        problems: list[Problem] = []
-        if any(map(len, loaded.values())):
-            chain.check(self.recipe, problems, self.options.env, loaded)
-        if problems:
-            raise RecipeError(self.recipe.file, problems)
-
-    def _check_overlap(self) -> list[dict[str, Any]]:
-        tables, data = self._shared.tables, self.recipe.data
-        held_out = [table for name, table in tables.items() if data[name].held_out]
-        training = [table for name, table in tables.items() if not data[name].held_out]
-        return contamination.refuse(held_out, training)
+        seeds = data.find_flowing(self.recipe)
+        return len(self._shared.tables[seeds]) if seeds is not None else 0
 
     def _choose_tables(self) -> Mapping[str, StoredTable]:
         shared = self._shared
-        return product.choose_tables(self.recipe, shared.lineage, shared.tables, shared.taught, shared.models)
+        return product.choose_tables(self.recipe, shared.tables.lineage, shared.tables, shared.models.versions)
 
     def _deliver(self, *, is_complete: bool) -> None:
         shared = self._shared
-        say = self.options.view.say if not shared.taught else lambda text: None  # or else the training has said it
-        self._delivery.write_dataset(self._choose_tables(), shared.lineage, is_complete=is_complete, say=say)
+        is_said = len(shared.models.versions) > 0  # by the training
+        say = (lambda text: None) if is_said else self.options.view.say
+        self._delivery.write_dataset(self._choose_tables(), shared.tables.lineage, is_complete=is_complete, say=say)
 
-    def _write_report(self, caller: Caller, ledger: Ledger, status: str) -> None:
+    def _write_report(self, caller: Caller, ledger: Ledger, ending: Ending) -> None:
         folder, shared = self._shared.folder, self._shared
-        if status != "complete" and shared.taught:
+        if not ending.is_complete and len(shared.models.versions):
             with suppress(BlackboxError, OSError):  # the run has ended already, and says why
                 self._deliver(is_complete=False)
-        folder.save()
-        gather_losses(folder.path, self._work.names)
         spent = ledger.spent(lost=True)
         bill = {**asdict(spent), "repeated": ledger.count_repeated()}
-        tables = shared.tables
-        shown = [tables[name] for name in dict.fromkeys([self._work.last, *self._work.asides]) if name in tables]
         facts = build.Facts(
             self.recipe,
-            status,
+            ending,
             self.accounts,
-            shared.report,
+            shared.records.find_all(),
             caller.summary(),
             bill,
             self._contamination,
-            [table for table in shown if len(table)],
-            self._work.written,
+            shared.tables.files,
             self._delivery.summary(),
         )
-        self.report = build.write(folder.path, facts)
-        self._delivery.write_cards(self.report, shared.trained)
+        self.report = build.collect(facts)
+        folder.save()
+        gather_losses(folder.path, self._work.names)
+        build.write(folder.path, self.report, [table for table in shared.tables.list_results() if len(table)])
+        self._delivery.write_cards(self.report, [(v.ref.name, v.folder) for v in shared.models.versions])
+
+
+async def _try(end: Callable[[], Awaitable[None] | None]) -> list[Exception]:
+    """Does something at the end of a run; returns what went wrong."""
+    try:
+        waited_for = end()
+        if waited_for is not None:
+            await waited_for
+    except OSError as error:
+        return [StepError(f"{error.filename}: cannot be written: {error.strerror}")]
+    except Exception as error:
+        return [error]
+    return []
 
 
 @contextmanager

@@ -73,7 +73,11 @@ class Segment:
             row, position = on, position + 1
 
     async def _fan_out(self, number: int, row: Row, position: int) -> None:
-        """Takes each row that a step makes of `row` on through the later steps, as soon as it is there."""
+        """Takes each row that a step makes of `row` on through the later steps, as soon as it is there.
+
+        A step that asks for several samples makes its rows over minutes. If they waited for each other, the models of
+        later steps would have nothing to do meanwhile, and a kill would find rows paid for and not yet judged.
+        """
         is_last = position + 1 == len(self._steps)
         made = 0
         walks = _Walks(lambda row: self._walk(number, row, position + 1))
@@ -83,10 +87,13 @@ class Segment:
                 on = self._book(number, outcome, position)
                 if on is not None and not is_last:
                     walks.begin(on)
-        except BaseException:  # broken off: the row counts as one that is still worked on
+        except BaseException:
+            # The step might have made more: the row counts as one that is still worked on, and what it has made so
+            # far as added to it, so that a report of the stopped run tells how many rows are under way.
             self._accounts[position].added += max(0, made - 1)
             await walks.finish()
             raise
+        # One of the rows that were made stands for the row that went in; a step that made none has taken one away.
         self._accounts[position].added += made - 1
         await walks.end()
 
@@ -114,7 +121,13 @@ class Segment:
 
 
 class _Walks:
-    """The ways of the rows that a step makes of one row, side by side."""
+    """The ways of the rows that a step makes of one row, side by side.
+
+    A way of its own costs a task, and most steps make one row of one: `generate` with `samples: 1`, `format` without
+    tasks. So the row made last is held ready. If the step makes another one, or waits for anything, the row sets out in
+    a task: it must not wait for its step. If the step is done by then, the row goes on in the task of the row that it
+    was made of, which has nothing else to do.
+    """
 
     def __init__(self, walk: Callable[[Row], Coroutine[Any, Any, None]]) -> None:
         self._walk = walk
@@ -122,13 +135,14 @@ class _Walks:
         self._ready: tuple[Row, asyncio.Handle] | None = None
 
     def begin(self, row: Row) -> None:
-        """Has a row set out before anything else that is waited for comes."""
+        """Has a row set out, at the latest when the step waits for something."""
         self._set_out()
+        # The loop gets its turn only when the step waits: until then it may be done, and the row need no task.
         self._ready = row, asyncio.get_running_loop().call_soon(self._set_out)
 
     async def end(self) -> None:
         """Returns when all have ended; raises the first error."""
-        if self._ready is not None:  # the step was done as soon as it had made it: it needs no task of its own
+        if self._ready is not None:
             row = self._hold_back()
             try:
                 await self._walk(row)
@@ -140,7 +154,7 @@ class _Walks:
                 raise end
 
     async def finish(self) -> list[BaseException | None]:
-        """Lets those that have set out end, and no other set out."""
+        """Lets those that have set out end, as what they have paid for is to be kept; no other sets out."""
         if self._ready is not None:
             self._hold_back()
         return await asyncio.gather(*self._tasks, return_exceptions=True) if self._tasks else []

@@ -1,7 +1,7 @@
 """How a stage is run: a segment streams its rows, a table step is skipped if nothing about it has changed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from blackbox_kd.engine.context import RunContext
@@ -13,10 +13,12 @@ from blackbox_kd.engine.segment import Segment
 from blackbox_kd.engine.sharding.shard import Shard, ShardPlan, ShardTable
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.engine.window import find_window
-from blackbox_kd.errors import BlackboxError, DataError, MissingColumn, StepError, Stopped, UserError
+from blackbox_kd.errors import BlackboxError, DataError, MissingColumn, Stopped, UserError
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.runs.accounts import Account, refuse_failures
 from blackbox_kd.runs.folder import Finished
+from blackbox_kd.runs.manifest import FinishedStage, TableFile
+from blackbox_kd.runs.report.schema import Balance, find_fault
 from blackbox_kd.runs.stage_files import StageFiles
 from blackbox_kd.schema import ModelRef, Table
 from blackbox_kd.tables.sampling import Drawn
@@ -28,38 +30,29 @@ class StageRunner:
 
     Args:
         shared: what the steps share.
-        accounts: is added to.
         view: shows how it goes.
         shard: the part of the rows that is worked on, and the stages that it leads.
         retry_failed: whether a finished table step with failed rows is run again.
+        on_stage: is told of each stage that has ended well.
 
     Attributes:
-        last: the table that the next step reads if it names none.
-        asides: tables of the steps that stand aside of the flow.
+        accounts: those of the steps, as far as the run has come.
         names: names of the stages that were run.
-        written: files of the tables that are this run's, without their ending.
-        on_stage: is told of each stage that has ended well.
     """
 
     def __init__(
         self,
         shared: RunState,
-        accounts: list[Account],
         view: View,
         *,
         shard: tuple[Shard, ShardPlan] | None = None,
         retry_failed: bool = False,
+        on_stage: Callable[[Stage], None] = lambda stage: None,
     ) -> None:
-        self.last: str | None = None
-        self.asides: list[str] = []
+        self.accounts: list[Account] = []
         self.names: list[str] = []
-        self.written: list[str] = []
-        self.on_stage: Callable[[Stage], None] = lambda stage: None
-        self._shared = shared
-        self._accounts = accounts
-        self._view = view
-        self._shard = shard
-        self._retry_failed = retry_failed
+        self._shared, self._view, self._shard = shared, view, shard
+        self._retry_failed, self._on_stage = retry_failed, on_stage
         # A part of the rows may have all the failures of the whole, which `merge` looks at.
         self._limit = 1.0 if shard is not None else shared.recipe.head.max_failed_share
 
@@ -69,36 +62,24 @@ class StageRunner:
         Raises:
             TooManyFailed: too large a share of the rows of an earlier step, or of a row step of this stage, failed.
         """
-        refuse_failures(self._accounts, self._limit, self._shared.folder.path)
+        refuse_failures(self.accounts, self._limit, self._shared.folder.path)
         self.names.append(stage.name)
         try:
             if stage.kind == "row":
                 await self._segment(stage)
             else:
-                await self._learn_from(stage)
+                await self._table_step(stage)
         except Stopped:
             # Rows that waited for a call when a step's mistake stopped them may be heard of before it.
             if self._shared.mistakes.found is not None:
                 raise self._shared.mistakes.found from None
             raise
-        self.on_stage(stage)
+        self._on_stage(stage)
         self._shared.folder.save()
 
-    async def _learn_from(self, stage: Stage) -> None:
-        """Runs a table step; a model that it trains has learnt from the table that it reads."""
-        trained, table = len(self._shared.trained), self._input(stage.first)
-        await self._table_step(stage, table)
-        if table is not None:
-            self._shared.taught.update({path.name: table for _, path in self._shared.trained[trained:]})
-
     def _input(self, planned: PlannedStep) -> StoredTable | None:
-        if planned.step.merges is not None:
-            return None
-        name = planned.config.input or self.last
-        if name is None:
-            raise StepError(f"{planned.label}: there is no table to read")
-        table = self._shared.tables[name]
-        if self._shard is not None and self._shard[1].splits(planned, name):
+        table = self._shared.tables.find_input(planned)
+        if table is not None and self._shard is not None and self._shard[1].splits(planned, table.name):
             return ShardTable(table, self._shard[0])
         return table
 
@@ -111,7 +92,7 @@ class StageRunner:
                 self._view.say(f"{first.label}: table {table.name!r} has no rows, so none can be drawn from it")
             table = Drawn(table, rows, RunContext(self._shared, first).rng("rows"))
         books = [Account(planned.label, round=planned.round) for planned in stage.steps]
-        self._accounts += books
+        self.accounts += books
         self._view.begin(books, len(table))
         with StageFiles(self._shared.folder, stage.name, [last.config.output or last.unnamed]) as outputs:
             window = find_window(stage.steps, self._shared.models)
@@ -119,22 +100,22 @@ class StageRunner:
         self._close(books)
         self._publish(stage, outputs.finish(_describe_steps(stage)))
 
-    async def _table_step(self, stage: Stage, table: StoredTable | None) -> None:
-        planned = stage.first
+    async def _table_step(self, stage: Stage) -> None:
+        planned, table = stage.first, self._input(stage.first)
         fingerprint, *earlier = fingerprints(planned, table, self._shared)
         done = self._shared.folder.finished(stage.name, [fingerprint, *earlier])
-        if done is not None and not (self._retry_failed and done.entry["account"]["failed"]):
-            done.entry["fingerprint"] = fingerprint
-            await self._skip(stage, done)
+        if done is not None and _can_take(done) and not (self._retry_failed and done.entry.account.failed):
+            done.entry.fingerprint = fingerprint
+            await self._skip(stage, done, table)
             return
         book = Account(planned.label, round=planned.round)
-        self._accounts.append(book)
+        self.accounts.append(book)
         book.rows_in = len(table) if table is not None else self._merged_rows(planned)
         self._view.begin([book], book.rows_in * planned.config.outcomes_per_row())
-        shared, before = self._shared, {key: len(entries) for key, entries in self._shared.report.items()}
-        trained = len(shared.trained)
+        shared = self._shared
+        reported, trained = shared.records.count(), len(shared.models.versions)
         with StageFiles(shared.folder, stage.name, planned.outputs) as outputs:
-            context = RunContext(shared, planned, book)
+            context = RunContext(shared, planned, book, table)
             number = 0
             async for item in _items(planned, table, context):
                 name, outcome = item if isinstance(item, tuple) else (outputs.names[0], item)
@@ -145,20 +126,50 @@ class StageRunner:
         self._close([book])
         tables = outputs.finish(planned.label)
         self._publish(stage, tables)
-        folder = shared.folder
-        folder.manifest["stages"][stage.name] = {
-            "fingerprint": fingerprint,
-            "tables": [folder.described(table) for table in tables],
-            "account": book.entry(),
-            "report": {key: entries[before.get(key, 0) :] for key, entries in shared.report.items()},
-            "trained": [[model, str(path.relative_to(folder.path))] for model, path in shared.trained[trained:]],
-            "files": [str(path.relative_to(folder.path)) for _, path in shared.trained[trained:]],
-        }
+        self._note(stage, fingerprint, tables, book, reported, trained)
+
+    def _note(
+        self,
+        stage: Stage,
+        fingerprint: str,
+        tables: Sequence[StoredTable],
+        book: Account,
+        reported: Mapping[str, int],
+        trained: int,
+    ) -> None:
+        """Notes that a table step has finished, and all that a later run needs to take it over.
+
+        Args:
+            stage: the stage.
+            fingerprint: of the step.
+            tables: that it has written.
+            book: its account.
+            reported: entries that each list of the report had before it.
+            trained: trainings that the run had made before it.
+        """
+        shared, folder = self._shared, self._shared.folder
+        files = [
+            (version.ref.name, folder.describe(version.folder))
+            for version in shared.models.versions.list_since(trained)
+        ]
+        folder.note_stage(
+            stage.name,
+            FinishedStage(
+                fingerprint=fingerprint,
+                tables=[
+                    TableFile(name=t.name, path=folder.describe(t.path), rows=t.rows, sha256=t.sha256) for t in tables
+                ],
+                account=Balance.model_validate(book.entry()),
+                report=shared.records.find_since(reported),
+                trained=files,
+                files=[path for _, path in files],
+            ),
+        )
 
     def _merged_rows(self, planned: PlannedStep) -> int:
         return sum(len(self._shared.tables[name]) for name in planned.merged)
 
-    async def _skip(self, stage: Stage, done: Finished) -> None:
+    async def _skip(self, stage: Stage, done: Finished, source: StoredTable | None) -> None:
         """Takes over what an earlier run of the same step wrote.
 
         Raises:
@@ -168,32 +179,28 @@ class StageRunner:
         for table in tables:
             if await asyncio.to_thread(table.has_changed):
                 raise UserError(_explain_change(stage.first, table))
-        self._accounts.append(Account.of(entry["account"]))
-        for key, entries in entry["report"].items():
-            shared.report.setdefault(key, []).extend(entries)
-        for model, path in entry["trained"]:
-            shared.models.add_version(model, done.folder / path)
-            shared.trained.append((model, done.folder / path))
+        self.accounts.append(Account.of(entry.account.write()))
+        for key, entries in entry.report.items():
+            shared.records.add(key, stage.first.place, entries)
+        for model, path in entry.trained:
+            shared.models.versions.add(model, done.folder / path, source)
         self._publish(stage, tables)
         self._view.say(f"{stage.first.label}: unchanged since the last run, taken from there")
 
     def _publish(self, stage: Stage, tables: Sequence[StoredTable]) -> None:
-        shared = self._shared
-        taught = {ModelRef.parse(version).name: table for version, table in shared.taught.items()}
-        shared.lineage.add(stage.steps, self.last, shared.tables, taught, tables)
-        shared.folder.note_names(tables)
-        for table in tables:
-            shared.tables[table.name] = table
-            self.written.append(table.path.stem)
-        if stage.first.step.aside:
-            self.asides = [*(name for name in self.asides if name != tables[0].name), tables[0].name]
-        else:
-            self.last = tables[0].name
+        sources = self._shared.models.versions.list_sources()
+        taught = {ModelRef.parse(version).name: table for version, table in sources.items()}
+        self._shared.tables.publish(stage, tables, taught)
 
     def _close(self, books: list[Account]) -> None:
         for book in books:
             book.check()
             self._view.step_done(book)
+
+
+def _can_take(done: Finished) -> bool:
+    """Whether what a finished step has recorded can stand in this version's report."""
+    return all(find_fault(key, entries) is None for key, entries in done.entry.report.items())
 
 
 async def _items(planned: PlannedStep, table: StoredTable | None, context: RunContext) -> AsyncIterator[Any]:

@@ -10,19 +10,27 @@ from blackbox_kd.errors import DataError
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.runs.dataset import left_out, write_rows
 from blackbox_kd.schema import Memory, Row
+from blackbox_kd.tables.stored import StoredTable
 from blackbox_kd.training import launch
 from blackbox_kd.training.artefacts import Job
 from blackbox_kd.weights import load, locate
 
 
 async def train(
-    shared: RunState, step: str, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]
+    shared: RunState,
+    step: str,
+    source: StoredTable | None,
+    model: str,
+    method: str,
+    settings: Mapping[str, Any],
+    rows: Iterable[Row],
 ) -> dict[str, Any]:
     """Trains a model in a process of its own; returns what the report says of it.
 
     Args:
         shared: is given the new version.
         step: how messages name the step.
+        source: the table that the step reads.
         model: name of the model in the recipe.
         method: a module of `training`.
         settings: those of the job, and `start`: the version that it starts from, `latest` or `base`.
@@ -36,7 +44,7 @@ async def train(
     """
     written = shared.recipe.written.get(getattr(rows, "name", ""), frozenset[str]())
     rows, notes = list(rows), list[str]()
-    version = f"{model}@{len(shared.models.versions.get(model, [])) + 1}"
+    version = str(shared.models.versions.name_next(model))
     work, output = shared.folder.path / "work", shared.folder.path / "models" / version
     dataset = work / f"train_{version}" / "dataset"
     try:
@@ -51,8 +59,7 @@ async def train(
     write_whole(job_file, json.dumps(job.write(), indent=1))
     await shared.models.release_local()
     result = await launch.run_training(method, job_file, shared.on_event)
-    shared.models.add_version(model, output)
-    shared.trained.append((model, output))
+    shared.models.versions.add(model, output, source)
     told = {"left_out": dict(left_out(dataset)), "notes": notes}
     return {"model": version, "method": method, **result.write(), **told}
 

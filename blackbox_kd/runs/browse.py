@@ -8,6 +8,7 @@ from typing import Any
 
 from blackbox_kd.errors import UserError, did_you_mean
 from blackbox_kd.runs.dataset import rows_in
+from blackbox_kd.runs.manifest import read_manifest
 
 
 def _list_files(run: Path) -> Iterator[tuple[str, Path]]:
@@ -35,11 +36,11 @@ def list_tables(run: Path) -> list[dict[str, Any]]:
 
 def find_dataset(run: Path) -> dict[str, Any] | None:
     """The data set of a run, as `list_tables` describes tables, with its configs; None if there is none."""
-    path, told = run / "dataset", _read_object(run / "manifest.json").get("dataset")
+    path, told = run / "dataset", read_manifest(run).dataset
     current = bool(_report(run).get("dataset", True))
-    if told is not None and all((path / name).exists() for config in told["configs"] for name in config["files"]):
-        configs = [{name: config[name] for name in ("name", "table", "rows")} for config in told["configs"]]
-        rows = sum(config["rows"] for config in configs)
+    if told is not None and all((path / name).exists() for config in told.configs for name in config.files):
+        configs = [{"name": config.name, "table": config.table, "rows": config.rows} for config in told.configs]
+        rows = sum(config.rows for config in told.configs)
         return {"path": str(path), "rows": rows, "current": current, "configs": configs}
     if not (path / "train.jsonl").exists():
         return None
@@ -48,12 +49,8 @@ def find_dataset(run: Path) -> dict[str, Any] | None:
 
 def _report(run: Path) -> dict[str, Any]:
     """The report of the latest run in a folder; empty if it has not ended."""
-    return _read_object(run / "report.json")
-
-
-def _read_object(path: Path) -> dict[str, Any]:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = json.loads((run / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}
@@ -66,7 +63,7 @@ def read_rows(run: Path, table: str, count: int) -> list[dict[str, Any]]:
         UserError: the run has no such table.
     """
     files = dict(_list_files(run))
-    named = _read_object(run / "manifest.json").get("tables", {}).get(table)
+    named = read_manifest(run).tables.get(table)
     name = next((name for name in (table, named) if name in files), None)
     name = name or next((name for name in reversed(files) if table in name), None)
     if name is None:

@@ -12,6 +12,7 @@ from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.carried import INPUTS
 from blackbox_kd.runs.dataset import LEFT_OUT
+from blackbox_kd.runs.manifest import DataConfig
 from blackbox_kd.runs.report.comparisons import name_measured
 from blackbox_kd.runs.report.format import count_up, format_interval, format_percent
 from blackbox_kd.runs.report.markdown import describe_comparison
@@ -36,7 +37,7 @@ class Made:
         inputs: tables to start from whose rows stand beside the recipe.
     """
 
-    configs: Sequence[Mapping[str, Any]]
+    configs: Sequence[DataConfig]
     steps: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
     inputs: Sequence[str] = ()
@@ -77,7 +78,7 @@ def _served_name(model: str) -> str:
 
 def data_card(recipe: Recipe, report: Mapping[str, Any], made: Made) -> str:
     """The card of the data set: what made it, from what, with which losses on the way."""
-    rows = sum(config["rows"] for config in made.configs)
+    rows = sum(config.rows for config in made.configs)
     size = next((name for below, name in SIZES if rows < below), "n>1M")
     front = {
         "license": recipe.head.license or "other",
@@ -108,8 +109,8 @@ def data_card(recipe: Recipe, report: Mapping[str, Any], made: Made) -> str:
             lost = [sum(entry[kind].values()) for kind in ("dropped", "failed")]
             cells = [entry["step"], entry["in"], entry["added"], entry["out"], *lost]
             lines.append(f"| {' | '.join(map(str, cells))} |")
-    if left := sum(sum(config["left_out"].values()) for config in made.configs):
-        files = [name for config in made.configs for name in config["files"] if name.endswith(LEFT_OUT)]
+    if left := sum(sum(config.left_out.values()) for config in made.configs):
+        files = [name for config in made.configs for name in config.files if name.endswith(LEFT_OUT)]
         lines += ["", f"{left:,} rows more are in `{'`, `'.join(files)}` alone, as nothing can be learnt from them."]
     for check in report["contamination"]:
         lines += ["", f"Overlap with held-out `{check['table']}`: {check['exact']} exact, {check['near']} near."]
@@ -119,7 +120,7 @@ def data_card(recipe: Recipe, report: Mapping[str, Any], made: Made) -> str:
 def _configs(made: Made) -> list[dict[str, Any]]:
     """The tables as the Hub's readers are told of them: by a name that changes with the content."""
     found: list[dict[str, Any]] = [
-        {"config_name": config["name"], "data_files": [{"split": "train", "path": config["parquet"]}]}
+        {"config_name": config.name, "data_files": [{"split": "train", "path": config.parquet}]}
         for config in made.configs
     ]
     return [{**found[0], "default": True}, *found[1:]] if len(found) > 1 else found
@@ -130,9 +131,9 @@ def _tables(made: Made) -> list[str]:
     lines: list[str] = []
     if len(made.configs) > 1:
         lines += ["| config | rows | table of the run |", "|---|---|---|"]
-        lines += [f"| `{c['name']}` | {c['rows']:,} | `{c['table']}` |" for c in made.configs] + [""]
-    elif not made.configs[0]["table"].startswith("#"):
-        lines += [f"They are the table `{made.configs[0]['table']}` of its run.", ""]
+        lines += [f"| `{c.name}` | {c.rows:,} | `{c.table}` |" for c in made.configs] + [""]
+    elif not made.configs[0].table.startswith("#"):
+        lines += [f"They are the table `{made.configs[0].table}` of its run.", ""]
     if made.inputs:
         names = ", ".join(f"`{name}`" for name in made.inputs)
         lines += [

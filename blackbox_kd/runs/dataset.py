@@ -13,6 +13,7 @@ from typing import Any
 from blackbox_kd import json_text
 from blackbox_kd.errors import DataError
 from blackbox_kd.privacy import link_or_copy, open_anew
+from blackbox_kd.runs.manifest import DataConfig
 from blackbox_kd.runs.parquet import join_kinds, write_parquet
 from blackbox_kd.schema import Row
 from blackbox_kd.tables import conversion, formats
@@ -36,7 +37,7 @@ def write_tables(
     tables: Mapping[str, StoredTable],
     written: Mapping[str, Set[str]],
     say: Callable[[str], None] = lambda text: None,
-) -> list[dict[str, Any]]:
+) -> list[DataConfig]:
     """Writes a data set of one or several tables; returns what the manifest holds of each.
 
     Args:
@@ -55,8 +56,17 @@ def write_tables(
         link_or_copy(path, folder / hashed)
         lost = left_out(folder, stem)
         files = [f"{stem}.jsonl", path.name, hashed, *([_name_left_out(folder, stem).name] if lost else [])]
-        entry = {"name": name, "table": table.name, "source": table.sha256, "rows": rows_in(folder, stem)}
-        found.append({**entry, "left_out": dict(lost), "parquet": hashed, "sha256": sha, "files": files})
+        config = DataConfig(
+            name=name,
+            table=table.name,
+            source=table.sha256,
+            rows=rows_in(folder, stem),
+            left_out=dict(lost),
+            parquet=hashed,
+            sha256=sha,
+            files=files,
+        )
+        found.append(config)
     return found
 
 

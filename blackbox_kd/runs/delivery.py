@@ -11,6 +11,7 @@ from blackbox_kd.runs import cards, carried, dataset
 from blackbox_kd.runs.cards import Made
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.runs.lineage import Behind, Lineage
+from blackbox_kd.runs.manifest import WrittenDataSet
 from blackbox_kd.tables.stored import StoredTable
 
 FOLDER = "dataset"
@@ -56,31 +57,31 @@ class Delivery:
         """
         if not tables or not (is_complete or self._may_replace(tables)):
             return
-        before, place = self._folder.manifest.get("dataset"), self._folder.path / FOLDER
-        self._stale = set(_files(before)) if before else set(BEFORE)
+        before, place = self._folder.manifest.dataset, self._folder.path / FOLDER
+        self._stale = set(BEFORE if before is None else before.list_files())
         configs = dataset.write_tables(place, tables, self._recipe.written, say)
         behind = Behind()
         for table in tables.values():
             behind |= lineage.trace(table)
         self.made = Made(configs, behind.steps, behind.models)
-        beside = before["beside"] if before else []
-        self._folder.manifest["dataset"] = {"complete": is_complete, "configs": configs, "beside": beside}
+        beside = [] if before is None else before.beside
+        self._folder.note_dataset(WrittenDataSet(complete=is_complete, configs=configs, beside=beside))
         self._folder.save()
 
     def _may_replace(self, tables: Mapping[str, StoredTable]) -> bool:
         """Whether no earlier run has left a whole data set, or one of these very tables."""
-        told = self._folder.manifest.get("dataset")
+        told = self._folder.manifest.dataset
         if told is None:
             return not (self._folder.path / FOLDER / BEFORE[0]).exists()
-        same = {config["name"]: config["source"] for config in told["configs"]}
-        return not told["complete"] or same == {name: table.sha256 for name, table in tables.items()}
+        same = {config.name: config.source for config in told.configs}
+        return not told.complete or same == {name: table.sha256 for name, table in tables.items()}
 
     def summary(self) -> dict[str, Any] | None:
         """What the report holds of the data set; None if this run has written none."""
         if self.made is None:
             return None
-        left_out: Counter[str] = sum((Counter(config["left_out"]) for config in self.made.configs), Counter())
-        return {"rows": sum(config["rows"] for config in self.made.configs), "left_out": dict(left_out)}
+        left_out: Counter[str] = sum((Counter(config.left_out) for config in self.made.configs), Counter())
+        return {"rows": sum(config.rows for config in self.made.configs), "left_out": dict(left_out)}
 
     def write_cards(self, report: Mapping[str, Any], trained: Iterable[tuple[str, Path]] = ()) -> None:
         """Writes the cards: for what this run has made, not an earlier one.
@@ -98,12 +99,8 @@ class Delivery:
         inputs = [Path(file).stem for file in beside if file.startswith(f"{carried.INPUTS}/")]
         made = Made(self.made.configs, self.made.steps, self.made.models, inputs)
         write_whole(place / "README.md", cards.data_card(recipe, report, made))
-        told = folder.manifest["dataset"]
-        told["beside"] = ["README.md", *beside]
-        dataset.remove_stale(place, self._stale, _files(told))
+        assert folder.manifest.dataset is not None
+        told = folder.manifest.dataset.model_copy(update={"beside": ["README.md", *beside]})
+        folder.note_dataset(told)
+        dataset.remove_stale(place, self._stale, told.list_files())
         folder.save()
-
-
-def _files(told: Mapping[str, Any]) -> list[str]:
-    """The files of a data set of which a manifest tells."""
-    return [*(file for config in told["configs"] for file in config["files"]), *told["beside"]]

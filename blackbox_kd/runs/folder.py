@@ -1,16 +1,15 @@
 """The run folder: tables, the manifest, and what a resumed run may skip."""
 
-import json
 import os
 from collections.abc import Container, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 
-from blackbox_kd import __version__
 from blackbox_kd.errors import UserError
 from blackbox_kd.privacy import open_shared, write_whole
+from blackbox_kd.runs.manifest import NAME, FinishedShard, FinishedStage, Reached, WrittenDataSet, read_manifest
 from blackbox_kd.tables.ordered_writer import OrderedLines
 from blackbox_kd.tables.stored import StoredTable
 
@@ -38,12 +37,12 @@ class Finished:
         folder: the run folder whose files it names.
     """
 
-    entry: dict[str, Any]
+    entry: FinishedStage
     folder: Path
 
     def tables(self) -> list[StoredTable]:
         """What it wrote."""
-        return [StoredTable(e["name"], self.folder / e["path"], e["rows"], e["sha256"]) for e in self.entry["tables"]]
+        return [StoredTable(t.name, self.folder / t.path, t.rows, t.sha256) for t in self.entry.tables]
 
 
 class RunFolder:
@@ -76,20 +75,20 @@ class RunFolder:
         for place in (run, path):
             if not (place / IDENTITY).exists():
                 write_whole(place / IDENTITY, self.identity + "\n")
-        self.manifest: dict[str, Any] = _read_manifest(path)
+        self.manifest = read_manifest(path)
 
     def save(self) -> None:
         """Writes the manifest; a kill leaves the old one or the new one."""
-        write_whole(self.path / "manifest.json", json.dumps(self.manifest, indent=1, ensure_ascii=False))
+        write_whole(self.path / NAME, self.manifest.write())
 
     def finished(self, stage: str, fingerprints: Container[str]) -> Finished | None:
         """A stage that finished with one of the fingerprints, and whose files are there."""
         manifests = [(self.path, self.manifest)]
-        manifests += [(self._longer, _read_manifest(self._longer))] if self._longer is not None else []
+        manifests += [(self._longer, read_manifest(self._longer))] if self._longer is not None else []
         for folder, manifest in manifests:
-            entry = manifest["stages"].get(stage)
-            if entry is not None and entry["fingerprint"] in fingerprints:
-                files = [*(table["path"] for table in entry["tables"]), *entry.get("files", [])]
+            entry = manifest.stages.get(stage)
+            if entry is not None and entry.fingerprint in fingerprints:
+                files = [*(table.path for table in entry.tables), *entry.files]
                 if all(_has(folder, file) for file in files):
                     return Finished(entry, folder)
         return None
@@ -106,15 +105,30 @@ class RunFolder:
         """Where a stage writes its `dropped` or `failed` rows: by stage, so that a skipped stage keeps its own."""
         return OrderedLines(self.path / "work" / f"{stage}.{kind}.jsonl", self._numbered)
 
-    def described(self, table: StoredTable) -> dict[str, Any]:
-        """What the manifest keeps of a table."""
-        path = str(table.path.relative_to(self.path))
-        return {"name": table.name, "path": path, "rows": table.rows, "sha256": table.sha256}
+    def describe(self, path: Path) -> str:
+        """A file of the folder as the manifest names it."""
+        return str(path.relative_to(self.path))
+
+    def note_stage(self, name: str, stage: FinishedStage) -> None:
+        """Notes that a table step has finished."""
+        self.manifest.stages = {**self.manifest.stages, name: stage}
 
     def note_names(self, tables: Iterable[StoredTable]) -> None:
         """Keeps which file holds a table that has a name: the last one that was written under it."""
-        known = self.manifest.setdefault("tables", {})
-        known.update({t.name: t.path.stem for t in tables if not t.name.startswith("#") and self.owns(t.path)})
+        own = {t.name: t.path.stem for t in tables if not t.name.startswith("#") and self.owns(t.path)}
+        self.manifest.tables = {**self.manifest.tables, **own}
+
+    def note_reach(self, reached: Reached) -> None:
+        """Notes how far a run has come."""
+        self.manifest.reached = reached
+
+    def note_dataset(self, dataset: WrittenDataSet) -> None:
+        """Notes what the data set holds."""
+        self.manifest.dataset = dataset
+
+    def note_shard(self, shard: FinishedShard) -> None:
+        """Notes that a shard is complete."""
+        self.manifest.shard = shard
 
     def close(self) -> None:
         """Lets another process use the folder."""
@@ -159,17 +173,6 @@ def _lock(run: Path, folders: Sequence[str]) -> BinaryIO:
         message = f"{run}: another process runs in this folder\n  fix: wait for it, or use --run-dir"
         raise UserError(message) from error
     return lock
-
-
-def _read_manifest(run: Path) -> dict[str, Any]:
-    """What a run folder says of itself."""
-    fresh: dict[str, Any] = {"blackbox_kd": __version__, "stages": {}}
-    try:
-        manifest: Any = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return fresh
-    # What an earlier version has finished counts: fingerprints say whether this one would write the same.
-    return {**fresh, **manifest, "blackbox_kd": __version__} if isinstance(manifest, dict) else fresh
 
 
 def _has(run: Path, file: str) -> bool:

@@ -83,13 +83,20 @@ class StageFiles:
 
 
 def gather_losses(folder: Path, stages: Iterable[str]) -> None:
-    """Joins the losses of all stages into `dropped.jsonl` and `failed.jsonl`."""
+    """Joins the losses of all stages into `dropped.jsonl` and `failed.jsonl`.
+
+    Raises:
+        StepError: one of them cannot be written.
+    """
     for kind in ("dropped", "failed"):
         target = folder / f"{kind}.jsonl"
         part = target.with_suffix(".part")
-        with open_anew(part) as joined:
-            for stage in stages:
-                source = folder / "work" / f"{stage}.{kind}.jsonl"
-                if source.exists():
-                    joined.write(source.read_bytes())
-        part.replace(target)
+        try:
+            with open_anew(part) as joined:
+                for stage in stages:
+                    source = folder / "work" / f"{stage}.{kind}.jsonl"
+                    if source.exists():
+                        joined.write(source.read_bytes())
+            part.replace(target)
+        except OSError as error:
+            raise StepError(f"{target}: cannot be written: {error.strerror}") from error

@@ -1,13 +1,14 @@
 """Where a run works: in its folder, or in one of its own inside of it, so that a shorter run spoils no longer one."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from blackbox_kd.recipe.spec import PlannedStep
+from blackbox_kd.runs.folder import RunFolder
+from blackbox_kd.runs.manifest import Reached, read_manifest
 
 TRIAL = "trial"
 _TABLE_FILE = re.compile(r"(\d{2,})_(?:round\d+_(\d+)_)?")
@@ -34,18 +35,8 @@ class Reach:
     @classmethod
     def told(cls, folder: Path) -> Self | None:
         """That of the longest run that has worked in a folder; None if there is none."""
-        try:
-            return cls._in(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))) or cls._seen(folder)
-        except (OSError, ValueError):
-            return cls._seen(folder)
-
-    @classmethod
-    def _in(cls, manifest: Any) -> Self | None:
-        try:
-            told = manifest["reached"]
-            return cls((int(told["step"][0]), int(told["step"][1])), told["limit"])
-        except (ValueError, KeyError, TypeError, IndexError):
-            return None
+        reached = read_manifest(folder).reached
+        return cls._seen(folder) if reached is None else cls(reached.step, reached.limit)
 
     @classmethod
     def _seen(cls, folder: Path) -> Self | None:
@@ -58,15 +49,16 @@ class Reach:
         """Whether it takes more rows of a table than another run may."""
         return other.limit is not None and (self.limit is None or self.limit > other.limit)
 
-    def note(self, manifest: dict[str, Any]) -> None:
-        """Writes into a manifest that a run has come this far, unless it says already that one has gone further."""
-        told = self._in(manifest) or self
+    def note(self, folder: RunFolder) -> None:
+        """Notes in a folder that a run has come this far, unless one has gone further."""
+        before = folder.manifest.reached
+        told = self if before is None else Reach(before.step, before.limit)
         limit = told.limit if told.has_more_rows(self) else self.limit
-        manifest["reached"] = Reach(max(told.step, self.step), limit).entry()
+        Reach(max(told.step, self.step), limit).set(folder)
 
-    def entry(self) -> dict[str, Any]:
-        """What the manifest holds of it."""
-        return {"step": list(self.step), "limit": self.limit}
+    def set(self, folder: RunFolder) -> None:
+        """Notes in a folder that a run has come this far, and no further."""
+        folder.note_reach(Reached(step=self.step, limit=self.limit))
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,10 @@ class Context(Protocol):
         """The entries that steps have appended to a list of the report so far, oldest first."""
         ...
 
+    def reported_in_round(self, key: str, number: int) -> list[dict[str, Any]]:
+        """The entries that this same step has appended to a list of the report in a round of its loop, from 1."""
+        ...
+
     def count(self, **amounts: float) -> None:
         """Add to the step's own counters, which the report shows."""
         ...

@@ -216,11 +216,9 @@ def _describe_comparison(config: Gap) -> dict[str, str]:
 
 def _weights_before(config: Gap, ctx: Context) -> dict[str, float]:
     """The weights that this same step had in the round before; none outside of a loop and in round 1."""
-    before = ctx.round - 1
-    step = ctx.step.removesuffix(f", round {ctx.round}") + f", round {before}"
-    wanted = {**_describe_comparison(config), "step": step, "round": before}
-    found = [entry["weights"] for entry in ctx.reported("mixtures") if wanted.items() <= entry.items()]
-    return dict(found[-1]) if found else {}
+    same = _describe_comparison(config).items()
+    found = [entry for entry in ctx.reported_in_round("mixtures", ctx.round - 1) if same <= entry.items()]
+    return dict(found[-1]["weights"]) if found else {}
 
 
 def _gaps(config: Gap, ctx: Context) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.engine.fingerprint import fingerprints
+from blackbox_kd.engine.records import Records
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.tables.stored import StoredTable
@@ -26,7 +27,7 @@ def load(folder: Path, step: dict[str, Any], **changes: Any) -> tuple[PlannedSte
 
 
 def names(planned: PlannedStep, recipe: Recipe, table: StoredTable = TABLE) -> list[str]:
-    shared: Any = SimpleNamespace(recipe=recipe, tables={"train": TABLE}, models=None, report={})
+    shared: Any = SimpleNamespace(recipe=recipe, tables={"train": TABLE}, models=None, records=Records())
     return fingerprints(planned, table, shared)
 
 

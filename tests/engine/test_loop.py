@@ -9,6 +9,7 @@ import pytest
 
 from blackbox_kd.engine.loop import Watch
 from blackbox_kd.engine.model_pool import ModelPool
+from blackbox_kd.engine.records import Records
 from blackbox_kd.errors import RecipeError, StepError
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Loop, LoopConfig, UntilRows
@@ -104,19 +105,19 @@ def test_the_student_of_each_round_is_asked_and_a_second_run_does_nothing_again(
         assert again.report[name] == job.report[name]
 
 
-UNASKED: Any = SimpleNamespace(models={})
+NO_MODELS: Any = SimpleNamespace(models={})
 """A recipe whose models nobody asks."""
 
 
 def watched(values: list[float | None], **until: Any) -> tuple[Watch, ModelPool, int]:
     """A loop whose rounds bring these values; the watch, the models, and the round that it ended in."""
-    shared = SimpleNamespace(report={}, models=ModelPool(UNASKED, Path(), {}), tables={})
+    shared = SimpleNamespace(records=Records(), models=ModelPool(NO_MODELS, Path(), {}), tables={})
     config = LoopConfig(rounds=10, until={"metric": "accuracy", "model": "s", "on": "dev", **until}, steps=[{}])
     watch = Watch(Loop(4, config, 1), shared)  # type: ignore[arg-type]
     for number, value in enumerate(values, 1):
-        shared.models.add_version("s", Path(str(number)))
+        shared.models.versions.add("s", Path(str(number)))
         entry = {"model": "s", "version": f"s@{number}", "table": "dev", "accuracy": value}
-        shared.report.setdefault("evaluations", []).append(entry)
+        shared.records.add("evaluations", (number,), [entry])
         if watch.ends(number):
             return watch, shared.models, number
     return watch, shared.models, 0
@@ -140,7 +141,7 @@ def test_patience_counts_rounds_without_a_better_value(
 def test_a_model_trained_after_a_restored_one_is_the_next_version_and_starts_from_it() -> None:
     _, models, _ = watched([0.5, 0.1])
     assert models.exact("s") == "s@1"
-    models.add_version("s", Path("3"))
+    models.versions.add("s", Path("3"))
     assert models.exact("s") == "s@3"
 
 
@@ -151,12 +152,12 @@ def test_a_round_without_a_measure_ends_the_run() -> None:
 
 
 def test_a_model_that_was_measured_before_the_loop_is_restored_if_no_round_beats_it() -> None:
-    shared = SimpleNamespace(report={}, models=ModelPool(UNASKED, Path(), {}), tables={})
-    shared.report["evaluations"] = [{"model": "s", "version": "s", "table": "dev", "accuracy": 0.7}]
+    shared = SimpleNamespace(records=Records(), models=ModelPool(NO_MODELS, Path(), {}), tables={})
+    shared.records.add("evaluations", (0,), [{"model": "s", "version": "s", "table": "dev", "accuracy": 0.7}])
     config = LoopConfig(rounds=1, until={"metric": "accuracy", "model": "s", "on": "dev"}, steps=[{}])
     watch = Watch(Loop(0, config, 1), shared)  # type: ignore[arg-type]
-    shared.models.add_version("s", Path("1"))
-    shared.report["evaluations"].append({"model": "s", "version": "s@1", "table": "dev", "accuracy": 0.6})
+    shared.models.versions.add("s", Path("1"))
+    shared.records.add("evaluations", (1,), [{"model": "s", "version": "s@1", "table": "dev", "accuracy": 0.6}])
     watch.ends(1)
     assert shared.models.exact("s") == "s@base"
 
@@ -166,19 +167,19 @@ def test_a_second_loop_begins_with_what_the_first_one_restored_and_not_with_what
     assert models.exact("s") == "s@2"
     second = Watch(first.loop, first.shared)
     assert (second.values, second.versions) == ({0: 0.9}, {0: "s@2"})
-    models.add_version("s", Path("4"))
-    first.shared.report["evaluations"].append({"model": "s", "version": "s@4", "table": "dev", "accuracy": 0.7})
+    models.versions.add("s", Path("4"))
+    better = {"model": "s", "version": "s@4", "table": "dev", "accuracy": 0.7}
+    first.shared.records.add("evaluations", (4,), [better])
     assert second.ends(1)
     assert models.exact("s") == "s@2", "0.7 is better than the 0.6 of the student that the first loop rejected"
 
 
 def test_of_several_measures_of_the_version_that_a_loop_begins_with_the_latest_counts() -> None:
-    shared = SimpleNamespace(report={}, models=ModelPool(UNASKED, Path(), {}), tables={})
-    shared.models.add_version("s", Path("1"))
+    shared = SimpleNamespace(records=Records(), models=ModelPool(NO_MODELS, Path(), {}), tables={})
+    shared.models.versions.add("s", Path("1"))
     measured = [("s@base", 0.9), ("s@1", 0.3), ("s@1", 0.4)]
-    shared.report["evaluations"] = [
-        {"model": "s", "version": version, "table": "dev", "accuracy": value} for version, value in measured
-    ]
+    entries = [{"model": "s", "version": version, "table": "dev", "accuracy": value} for version, value in measured]
+    shared.records.add("evaluations", (0,), entries)
     config = LoopConfig(rounds=1, until={"metric": "accuracy", "model": "s", "on": "dev"}, steps=[{}])
     assert Watch(Loop(0, config, 1), shared).values == {0: 0.4}  # type: ignore[arg-type]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.engine import product
-from blackbox_kd.engine.model_pool import ModelPool
+from blackbox_kd.engine.versions import Versions
 from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Recipe
@@ -20,14 +20,13 @@ ENV = {"OPENAI_API_KEY": "sk-of-nobody"}
 
 def chosen(recipe: Recipe, trainings: Sequence[str], restored: str | None = None) -> list[str]:
     """The versions whose tables are the data set, after these trainings, such as `student`, `control`, `student`."""
-    models, taught = ModelPool(recipe, Path(), {}), dict[str, StoredTable]()
+    versions = Versions()
     for name in trainings:
-        version = f"{name}@{len(models.versions.get(name, [])) + 1}"
-        models.add_version(name, Path(version))
-        taught[version] = StoredTable(f"#{version}", Path(version), 1, version)
+        version = str(versions.name_next(name))
+        versions.add(name, Path(version), StoredTable(f"#{version}", Path(version), 1, version))
     if restored is not None:
-        models.restore(restored)
-    found = product.choose_tables(recipe, Lineage(recipe), {}, taught, models)
+        versions.restore(restored)
+    found = product.choose_tables(recipe, Lineage(recipe), {}, versions)
     return [table.sha256 for table in found.values()]
 
 

@@ -9,7 +9,10 @@ import pytest
 from blackbox_kd import __version__
 from blackbox_kd.errors import UserError
 from blackbox_kd.privacy import write_whole
+from blackbox_kd.runs.accounts import Account
 from blackbox_kd.runs.folder import RunFolder
+from blackbox_kd.runs.manifest import FinishedStage, TableFile
+from blackbox_kd.runs.report.schema import Balance
 from blackbox_kd.schema import Row
 from blackbox_kd.tables.ordered_writer import OrderedLines
 from blackbox_kd.tables.stored import StoredTable
@@ -73,12 +76,18 @@ def test_a_folder_is_private_and_held_by_one_run_at_a_time(tmp_path: Path) -> No
     RunFolder(tmp_path / "run").close()
 
 
+def finished(fingerprint: str, *tables: TableFile) -> FinishedStage:
+    account = Balance.model_validate(Account("steps[0] (select)").entry())
+    return FinishedStage(fingerprint=fingerprint, tables=list(tables), account=account, report={})
+
+
 def test_a_stage_is_finished_only_with_the_same_fingerprint_and_its_files(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as folder:
         lines = folder.table_lines("01_select")
         lines.add(0, "a", {"id": "a"})
         table = StoredTable("t", lines.path, *lines.finish())
-        folder.manifest["stages"]["01_select"] = {"fingerprint": "f", "tables": [folder.described(table)]}
+        written = TableFile(name="t", path=folder.describe(table.path), rows=table.rows, sha256=table.sha256)
+        folder.note_stage("01_select", finished("f", written))
         folder.save()
     with RunFolder(tmp_path / "run") as folder:
         found = folder.finished("01_select", ["f"])
@@ -91,7 +100,8 @@ def test_a_stage_is_finished_only_with_the_same_fingerprint_and_its_files(tmp_pa
 
 def test_what_another_version_has_finished_counts(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as folder:
-        folder.manifest |= {"blackbox_kd": "0.0.1", "stages": {"01_select": {"fingerprint": "f", "tables": []}}}
+        folder.note_stage("01_select", finished("f"))
+        folder.manifest.blackbox_kd = "0.0.1"
         folder.save()
     with RunFolder(tmp_path / "run") as folder:
         assert folder.finished("01_select", ["g", "f"]) is not None
@@ -103,7 +113,7 @@ def test_a_damaged_manifest_means_that_nothing_is_skipped(tmp_path: Path) -> Non
     with RunFolder(tmp_path / "run") as folder:
         (folder.path / "manifest.json").write_text("{half")
     with RunFolder(tmp_path / "run") as folder:
-        assert folder.manifest["stages"] == {}
+        assert folder.manifest.stages == {}
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from blackbox_kd.runs.folder import RunFolder
+from blackbox_kd.runs.manifest import Reached
 from blackbox_kd.runs.workplace import Reach, Workplace, find_workplace
 
 
@@ -91,11 +93,12 @@ def test_a_damaged_manifest_says_nothing(tmp_path: Path, manifest: str) -> None:
     assert Reach.told(tmp_path) is None
 
 
-def test_a_run_that_stops_early_does_not_make_the_folder_a_shorter_runs() -> None:
-    manifest = {"reached": {"step": [6, 0], "limit": None}}
-    Reach((2, 0), 5).note(manifest)
-    assert manifest["reached"] == {"step": [6, 0], "limit": None}
-    fresh: dict[str, object] = {}
-    Reach((2, 0), 5).note(fresh)
-    Reach((3, 0), 4).note(fresh)
-    assert fresh["reached"] == {"step": [3, 0], "limit": 5}
+def test_a_run_that_stops_early_does_not_make_the_folder_a_shorter_runs(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "long") as folder:
+        Reach((6, 0)).set(folder)
+        Reach((2, 0), 5).note(folder)
+        assert folder.manifest.reached == Reached(step=(6, 0), limit=None)
+    with RunFolder(tmp_path / "fresh") as folder:
+        Reach((2, 0), 5).note(folder)
+        Reach((3, 0), 4).note(folder)
+        assert folder.manifest.reached == Reached(step=(3, 0), limit=5)

@@ -232,6 +232,10 @@ class InALoop(FakeContext):
         where = {"step": self.step} | ({"round": self.round} if self.round else {})
         super().record(key, [{**entry, **where} for entry in entries])
 
+    def reported_in_round(self, key: str, number: int) -> list[dict[str, Any]]:
+        step = self.step.removesuffix(f", round {self.round}") + f", round {number}"
+        return [entry for entry in self.recorded.get(key, []) if entry["step"] == step]
+
 
 def test_a_resumed_run_notices_that_the_weights_of_an_earlier_round_are_others(tmp_path: Path) -> None:
     dev = [{"instruction": f"dev {t} {n}?", "reference": "7", "topic": t} for t in "ab" for n in range(2)]

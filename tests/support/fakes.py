@@ -80,6 +80,9 @@ class FakeContext:
     def record(self, key: str, entries: list[dict[str, Any]]) -> None:
         self.recorded.setdefault(key, []).extend(entries)
 
+    def reported_in_round(self, key: str, number: int) -> list[dict[str, Any]]:
+        return [entry for entry in self.recorded.get(key, []) if entry.get("round", 0) == number]
+
     def reported(self, key: str) -> list[dict[str, Any]]:
         return self.recorded.get(key, [])
 

@@ -455,7 +455,7 @@ def adapter_from(start: str) -> str | None:
         recipe = load_recipe(folder / "recipe.yaml", env={})
         with RunFolder(folder / "run") as run_folder:
             known = ModelPool(recipe, folder / "cache", {})
-            known.versions["student"] = [adapter()]
+            known.versions.add("student", adapter())
             context = RunContext(RunState(recipe, run_folder, known, None), recipe.steps[0])  # type: ignore[arg-type]
             rows = [Row({"id": "r", "instruction": "a", "response": "b"})]
             task = asyncio.ensure_future(context.train("student", "sft", chosen, rows))

@@ -157,8 +157,8 @@ class Rehearsal:
         self._transport = DryTransport(DirectTransport(ledger, self._budget, patience_s=PATIENCE_S))
         self.caller = Caller(self._transport, may_all_fail=True)
         self.models = RehearsalModels(recipe, env)
-        self._shared = RunState(recipe, folder, self.models, self.caller)
-        self._shared.mistakes = Mistakes(patience=None)  # a guess in a row is no reason to blame the step
+        lenient = Mistakes(patience=None)  # a guess in a row is no reason to blame the step
+        self._shared = RunState(recipe, folder, self.models, self.caller, mistakes=lenient)
 
     def spent(self) -> Spent:
         """What is gone of the budget."""

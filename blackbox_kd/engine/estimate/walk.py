@@ -92,11 +92,14 @@ class Walk:
         self, planned: PlannedStep, level: Level, others: list[str], is_exact: bool
     ) -> tuple[list[DryCall], list[DryCall], list[DryCall]]:
         """Calls of rows that are not there yet, or whose prompts are not known yet: in the low, likely, high case."""
+        # Where prompts show other tables that are not known yet, the prompts of known rows are not known either.
         rows = level.like if is_exact else sample_evenly([*level.known, *level.like])
         if not rows or (is_exact and not level.rest.high):
             return [], [], []
         is_same = not has_guesses([*rows, *(row for name in others for row in self._levels.level(name).shown())])
         found = []
+        # Texts that are yet to be written are longer in the high case than in the low one, and with them the prompts
+        # that show them; where no such text is shown, one rehearsal stands for all cases.
         for case in CASES[:1] if is_same else CASES:
             shown = tell_rows(rows, case), self._levels.shown(case)
             found.append((await self._rehearsal.rehearse(planned, *shown, looks_up=False)).asked)
@@ -160,26 +163,41 @@ class Walk:
     def _pass_on(
         self, planned: PlannedStep, level: Level, found: Rehearsed, reply: Span | None, is_exact: bool
     ) -> None:
-        """Notes what the step will write."""
+        """Notes what the step will write, as far as that is known: later steps are estimated on it.
+
+        Args:
+            planned: the step.
+            level: what is known of the table that it reads.
+            found: what became of the known rows in it.
+            reply: tokens of a reply, where models write what it writes.
+            is_exact: whether the tables that it looks at beside its own are known, so that its prompts are a run's.
+        """
         config, step, names = planned.config, planned.step, planned.outputs
         self._last = self._last if step.aside else names[0]
         if step.kind == "table" and level.is_whole and is_exact and found.is_whole:
+            # The step was run on the very rows of a run, and came to its end: these are its tables.
             for name in names:
                 rows = [*found.named.get(name, []), *(found.named.get("", []) if name == names[0] else [])]
                 self._levels.write(name, Level(rows, NOTHING, sample_evenly(rows)))
             return
         if level.is_whole and planned.trains and not (step.drops or step.writes):
+            # It was not run here, as that would have trained; but such a step hands its rows on as they are.
             self._levels.write(names[0], level)
             return
         kept, assumed = Span.of(1), level.assumed
         if step.drops:
+            # Rows that wait for a reply are neither kept nor dropped so far, and tell nothing of the share.
             kept = share(len(found.rows), found.dropped)
             how = "" if kept is KEPT else f", as of {len(found.rows) + found.dropped:,} rows with paid replies"
             assumed += (f"{planned.label}: {kept.percent()} of the rows pass{how}",)
         if step.kind == "row":
+            # A step that yields makes a row of each reply. Rows that got through it, with replies from the ledger, stay
+            # known: the replies to what later steps ask about them may be in the ledger, too.
             fan_out = max(1, config.calls_per_row()) if isasyncgenfunction(step.run) else 1
             known, rest = found.rows, (level.rest * fan_out + len(found.waiting)) * kept
         else:
+            # Of the rows of a table step that was not run to its end, none is certain: with all rows there, it could
+            # have chosen others. One that stands aside writes a row for each model that it has asked.
             fan_out = max(1, config.calls_per_row()) if step.aside else 1
             known, rest = [], level.total() * kept * fan_out
             most = config.most_rows()

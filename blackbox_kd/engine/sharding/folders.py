@@ -6,23 +6,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import plan, plan_until
-from blackbox_kd.engine.sharding.shard import (
-    Shard,
-    ShardPlan,
-    describe_settings,
-    hash_file,
-    jobs,
-    list_files,
-    list_stage_files,
-    plan_shards,
-)
+from blackbox_kd.engine.sharding.finish import hash_file, list_files, list_stage_files
+from blackbox_kd.engine.sharding.shard import Shard, ShardPlan, describe_settings, jobs, plan_shards
 from blackbox_kd.errors import UserError
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.folder import RunFolder
+from blackbox_kd.runs.manifest import FinishedShard
 from blackbox_kd.runs.workplace import Reach
 
 
@@ -37,24 +29,23 @@ class Found:
     """
 
     folders: list[RunFolder]
-    entries: list[dict[str, Any]]
+    entries: list[FinishedShard]
     led: ShardPlan
 
     @property
     def until(self) -> str | None:
         """Name or position of the last step that they were to run; None for all."""
-        until: str | None = self.entries[0]["until"]
-        return until
+        return self.entries[0].until
 
     @property
     def reach(self) -> Reach:
         """How far they have come."""
-        return Reach.of([planned for stage in self.led.stages for planned in stage.steps], self.entries[0]["limit"])
+        return Reach.of([planned for stage in self.led.stages for planned in stage.steps], self.entries[0].limit)
 
     @property
     def whole(self) -> list[str]:
         """Files, without their ending, that are the same in every shard."""
-        tables = [f"tables/00_{name}" for name in self.entries[0]["tables"]]
+        tables = [f"tables/00_{name}" for name in self.entries[0].tables]
         return tables + [file for stage in self.led.stages if stage.kind == "table" for file in list_stage_files(stage)]
 
 
@@ -98,29 +89,29 @@ class _Finder:
     def unfinished(self, shard: Shard) -> UserError:
         return UserError(f"{shard.folder(self.run)}: shard {shard} has not finished\n  fix: {self.command(shard)}")
 
-    def entry(self, shard: Shard, folder: RunFolder) -> dict[str, Any]:
+    def entry(self, shard: Shard, folder: RunFolder) -> FinishedShard:
         """What the manifest of a finished shard says of it."""
-        entry: dict[str, Any] | None = folder.manifest.get("shard")
+        entry = folder.manifest.shard
         if entry is None:
             raise self.unfinished(shard)
-        if (entry["number"], entry["count"]) != (shard.number, shard.count):
-            own = Shard(entry["number"], entry["count"])
+        if (entry.number, entry.count) != (shard.number, shard.count):
+            own = Shard(entry.number, entry.count)
             raise UserError(
                 f"{folder.path}: holds shard {own}, whose rows would then be in the run twice\n"
                 f"  fix: {self.command(shard)}, after taking the folder away"
             )
         return entry
 
-    def refuse_changed(self, shard: Shard, folder: RunFolder, entry: dict[str, Any], led: ShardPlan) -> None:
+    def refuse_changed(self, shard: Shard, folder: RunFolder, entry: FinishedShard, led: ShardPlan) -> None:
         """Raises UserError if a file of a shard is not what it was when the shard finished."""
-        for file in list_files(led, entry["tables"]):
+        for file in list_files(led, entry.tables):
             path = folder.path / file
-            if not path.is_file() or hash_file(path) != entry["files"].get(file):
+            if not path.is_file() or hash_file(path) != entry.files.get(file):
                 what = "is not what it was when the shard finished" if path.is_file() else "is not there"
                 raise UserError(f"{path}: {what}\n  fix: copy the whole folder, or {self.command(shard)}")
         if not ledger_of(entry, folder.path).exists():
             raise UserError(
-                f"shard {shard}: its ledger {entry['ledger']!r} is not there, and with it the replies paid for\n"
+                f"shard {shard}: its ledger {entry.ledger!r} is not there, and with it the replies paid for\n"
                 f"  fix: copy it to {folder.path / 'ledger.sqlite'}"
             )
 
@@ -142,14 +133,14 @@ def find(stack: ExitStack, recipe: Recipe, run: Path, models: ModelPool) -> Foun
         folders.append(stack.enter_context(RunFolder(path)))
         entries.append(finder.entry(shard, folders[-1]))
     first = entries[0]
-    given = {"--limit": first["limit"], "--until": first["until"]}
+    given = {"--limit": first.limit, "--until": first.until}
     finder.options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
-    led = plan_shards(recipe, plan(recipe, plan_until(recipe, first["until"])))
-    expected = describe_settings(recipe, led, first["limit"], models)
+    led = plan_shards(recipe, plan(recipe, plan_until(recipe, first.until)))
+    expected = describe_settings(recipe, led, first.limit, models)
     found = Found(folders, entries, led)
     for shard, folder, entry in zip(shards, folders, entries, strict=True):
-        other = [name for name, value in expected.items() if entry["settings"].get(name) != value]
-        other += [] if set(entry["tables"]) <= set(recipe.data) else ["data"]
+        other = [name for name, value in expected.items() if entry.settings.get(name) != value]
+        other += [] if set(entry.tables) <= set(recipe.data) else ["data"]
         if other:
             raise UserError(
                 f"{folder.path}: shard {shard} was made with another recipe (other {', '.join(other)})\n"
@@ -157,7 +148,7 @@ def find(stack: ExitStack, recipe: Recipe, run: Path, models: ModelPool) -> Foun
             )
         finder.refuse_changed(shard, folder, entry, led)
         for file in (f"{name}.jsonl" for name in found.whole):
-            if entry["files"].get(file) != first["files"][file]:
+            if entry.files.get(file) != first.files[file]:
                 raise UserError(
                     f"{folder.path}: shard {shard} was made from other data than shard {shards[0]} ({file} differs)\n"
                     f"  fix: give all shards the same data, then {finder.command(shard)}"
@@ -165,10 +156,10 @@ def find(stack: ExitStack, recipe: Recipe, run: Path, models: ModelPool) -> Foun
     return found
 
 
-def ledger_of(entry: dict[str, Any], folder: Path) -> Path:
+def ledger_of(entry: FinishedShard, folder: Path) -> Path:
     """The ledger of a shard: the one in its folder, or else where it was when the shard ran."""
     own = folder / "ledger.sqlite"
-    return own if own.exists() else folder / str(entry["ledger"])
+    return own if own.exists() else folder / entry.ledger
 
 
 def _listed(shards: list[Shard]) -> str:

@@ -20,8 +20,10 @@ from blackbox_kd.engine import product
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import Stage
 from blackbox_kd.engine.progress import account_line
+from blackbox_kd.engine.sharding.finish import list_stage_files
 from blackbox_kd.engine.sharding.folders import Found, find, ledger_of
-from blackbox_kd.engine.sharding.shard import find_owner, list_stage_files
+from blackbox_kd.engine.sharding.shard import find_owner
+from blackbox_kd.engine.versions import Versions
 from blackbox_kd.errors import BlackboxError
 from blackbox_kd.ledger import adopt as ledger_adopt
 from blackbox_kd.ledger.ledger import Ledger
@@ -33,6 +35,7 @@ from blackbox_kd.runs.delivery import Delivery
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.runs.lineage import Lineage
 from blackbox_kd.runs.report import build
+from blackbox_kd.runs.report.ending import Ending, Status
 from blackbox_kd.runs.stage_files import gather_losses
 from blackbox_kd.runs.workplace import Reach, find_workplace
 from blackbox_kd.tables.stored import StoredTable
@@ -72,20 +75,20 @@ def merge(
         place = find_workplace(run, found.reach, is_named=is_named, until=found.until)
         folder = stack.enter_context(RunFolder(place.path, run=place.run))
         on_place(place.path)
-        (Reach.told(place.path) or found.reach).note(folder.manifest)
+        (Reach.told(place.path) or found.reach).note(folder)
         joined = _Joined(recipe, folder, found)
         accounts = joined.join()
         for line in [*map(account_line, accounts), *filter(None, [place.why])]:
             say(line)
         _take_over(ledger, found, folder.identity, say)
-        found.reach.note(folder.manifest)
+        found.reach.note(folder)
         folder.save()
-        facts = _facts(recipe, found, folder, accounts, joined.last)
+        facts = _facts(recipe, found, folder, accounts)
         with Ledger.open(ledger, run=folder.identity) as opened:
             facts.spent = {**asdict(opened.spent()), "repeated": opened.count_repeated()}
         gather_losses(folder.path, [stage.name for stage in found.led.stages])
         options = carried.format_options(found.reach.limit, found.until)
-        written = _deliver(Delivery(folder, recipe, options), joined, facts, models, say)
+        written = _deliver(Delivery(folder, recipe, options), joined, facts, say)
         if not joined.is_whole:
             say(_describe_next(found))
     refuse_failures(accounts, recipe.head.max_failed_share, folder.path)
@@ -118,7 +121,7 @@ class _Joined:
     def join(self) -> list[Account]:
         """Writes all files; returns the balances of the steps."""
         accounts: list[Account] = []
-        for name in self._found.entries[0]["tables"]:
+        for name in self._found.entries[0].tables:
             self.tables[name] = self._copied(name, f"tables/00_{name}")
             self.lineage.start(self.tables[name])
         last = next(iter(self.tables), None)
@@ -146,7 +149,7 @@ class _Joined:
             table = self._copied(name or file, file)
             if name is not None:
                 self.tables[name] = table
-        self.folder.manifest["stages"][stage.name] = self._found.folders[0].manifest["stages"][stage.name]
+        self.folder.note_stage(stage.name, self._found.folders[0].manifest.stages[stage.name])
 
     def _copied(self, name: str, file: str) -> StoredTable:
         with (self._shards[0] / f"{file}.jsonl").open("rb") as lines:
@@ -163,7 +166,11 @@ class _Joined:
             self._written(file, file, self._merged(file, places, self._no_places()))
 
     def _merged(self, file: str, places: Places, ends: Places) -> Iterator[bytes]:
-        """The lines of all shards in order; notes in `ends` where those of each shard went."""
+        """The lines of all shards in order; notes in `ends` where those of each shard went.
+
+        A shard writes its lines in the order of its rows, and a row is in one shard alone: so merging by the places of
+        the rows restores the order that one process would have written, whatever the steps have dropped or added.
+        """
         streams = [_placed(shard / file, number, places[number]) for number, shard in enumerate(self._shards)]
         for at, (_, number, line) in enumerate(heapq.merge(*streams, key=itemgetter(0))):
             ends[number].append(at)
@@ -193,8 +200,8 @@ class _Joined:
         """The balances of a stage's steps: those of all shards added up."""
         found = []
         for planned in stage.steps:
-            entries = [e for shard in self._found.entries for e in shard["accounts"] if e["step"] == planned.label]
-            found.append(sum_accounts(map(Account.of, entries if stage.kind == "row" else entries[:1])))
+            own = [e.write() for shard in self._found.entries for e in shard.accounts if e.step == planned.label]
+            found.append(sum_accounts(map(Account.of, own if stage.kind == "row" else own[:1])))
             found[-1].check()
         read = self.tables[self._found.led.reads[stage.name]].rows if stage.kind == "row" else found[0].rows_in
         if found[0].rows_in != read:
@@ -226,24 +233,23 @@ def _describe_next(found: Found) -> str:
     return f"next: the same command with run in place of merge{same_rows}; it asks nothing again"
 
 
-def _deliver(
-    delivery: Delivery, joined: _Joined, facts: build.Facts, models: ModelPool, say: Callable[[str], None]
-) -> dict[str, Any]:
+def _deliver(delivery: Delivery, joined: _Joined, facts: build.Facts, say: Callable[[str], None]) -> dict[str, Any]:
     """Writes the recipe, the report and, if no step is left to the merged run, the data set; returns the report."""
     delivery.write_recipe()
     if joined.is_whole:
-        tables = product.choose_tables(facts.recipe, joined.lineage, joined.tables, {}, models)
+        tables = product.choose_tables(facts.recipe, joined.lineage, joined.tables, Versions())
         delivery.write_dataset(tables, joined.lineage, say=say)
     facts.dataset = delivery.summary()
-    written = build.write(joined.folder.path, facts)
-    delivery.write_cards(written)
-    return written
+    report = build.collect(facts)
+    build.write(joined.folder.path, report, [joined.last] if len(joined.last) else [])
+    delivery.write_cards(report)
+    return report
 
 
 def _take_over(ledger: Path, found: Found, name: str, say: Callable[[str], None]) -> None:
     """Makes what the shards paid for the run's."""
     for entry, shard in zip(found.entries, found.folders, strict=True):
-        ledger_adopt.adopt(ledger, ledger_of(entry, shard.path), entry["run"], name)
+        ledger_adopt.adopt(ledger, ledger_of(entry, shard.path), entry.run, name)
     count = ledger_adopt.count_overruled(ledger, name)
     if count:
         say(
@@ -252,18 +258,20 @@ def _take_over(ledger: Path, found: Found, name: str, say: Callable[[str], None]
         )
 
 
-def _facts(recipe: Recipe, found: Found, folder: RunFolder, accounts: list[Account], last: StoredTable) -> build.Facts:
+def _facts(recipe: Recipe, found: Found, folder: RunFolder, accounts: list[Account]) -> build.Facts:
     rest = found.led.rest
-    status = "complete"
+    ending = Ending()
     if rest is not None:
-        status = f"merged from {len(found.entries)} shards, `blackbox-kd run` goes on with {rest.first.label}"
+        why = f"merged from {len(found.entries)} shards, `blackbox-kd run` goes on with {rest.first.label}"
+        ending = Ending(Status.MERGED, why)
     lists: dict[str, list[dict[str, Any]]] = {}
     for stage in found.led.stages:
-        for key, entries in folder.manifest["stages"].get(stage.name, {}).get("report", {}).items():
+        finished = folder.manifest.stages.get(stage.name)
+        for key, entries in (finished.report if finished is not None else {}).items():
             lists.setdefault(key, []).extend(entries)
-    models = _models(entry["models"] for entry in found.entries)
-    contamination = found.entries[0]["contamination"]
-    return build.Facts(recipe, status, accounts, lists, models, {}, contamination, [last] if len(last) else [])
+    models = _models([use.write() for use in entry.models] for entry in found.entries)
+    contamination = [overlap.write() for overlap in found.entries[0].contamination]
+    return build.Facts(recipe, ending, accounts, lists, models, {}, contamination)
 
 
 def _models(shards: Iterable[list[Mapping[str, Any]]]) -> list[dict[str, Any]]:

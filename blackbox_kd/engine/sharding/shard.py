@@ -8,7 +8,6 @@ Every shard loads all tables to start from, which costs nothing but disk, and of
 it takes its part. Table steps before it that ask no model are run by every shard, on the whole.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,17 +18,12 @@ from typing import Any, Self
 from blackbox_kd.engine.fingerprint import describe_step
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import LoopStages, Stage
-from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import BudgetReached, UserError
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
-from blackbox_kd.runs.accounts import Account
-from blackbox_kd.runs.stage_files import name_table_file
 from blackbox_kd.schema import Row, digest
 from blackbox_kd.tables import sources
 from blackbox_kd.tables.stored import StoredTable
-
-LOSSES = ("dropped", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +143,7 @@ def plan_shards(recipe: Recipe, found: Iterable[Stage | LoopStages]) -> ShardPla
     whole = set(recipe.data)
     last = next((name for name, source in recipe.data.items() if not source.held_out), None)
     for stage in found:
+        # Whether a loop ends is seen on all rows, and rows are drawn from all rows: what comes after needs them, too.
         if isinstance(stage, LoopStages) or stage.first.config.rows_to_draw() is not None:
             led.rest = led.rest or stage
             break
@@ -157,17 +152,21 @@ def plan_shards(recipe: Recipe, found: Iterable[Stage | LoopStages]) -> ShardPla
         source = None if first.step.merges else first.config.input or last
         beside = {m.value for m in named if m.kind == "table" and m.field != "input"}
         if stage.kind == "row" and source in whole | led.parts and beside <= whole:
+            # A row is worked on by itself. Tables that a step looks at beside it, such as examples, must be whole:
+            # with a part of them a shard would ask otherwise than the run that it is a part of.
             led.reads[stage.name] = str(source)
             led.parts.update(stage.outputs)
         elif stage.kind == "table" and _needs_only(whole, source, beside, stage):
+            # Every shard does it again, on the same rows and to the same end. It must cost nothing.
             whole.update(stage.outputs)
         else:
             led.rest = led.rest or stage
             if not first.step.aside:
-                break
+                break  # what comes after reads what this one writes
             continue
         led.stages.append(stage)
         last = last if first.step.aside else stage.outputs[0]
+    # The merged run does table steps at the end itself: shards would do them for nobody.
     while led.stages and led.stages[-1].kind != "row":
         led.rest = led.stages.pop()
     if not led.stages:
@@ -195,74 +194,6 @@ def describe_settings(recipe: Recipe, led: ShardPlan, limit: int | None, models:
         "models": digest({name: models.identity(name) for name in asked}),
         "limit": limit,
     }
-
-
-def list_files(led: ShardPlan, tables: Iterable[str]) -> list[str]:
-    """What a merge reads of a shard's folder.
-
-    Args:
-        led: the stages that the shard ran.
-        tables: tables to start from that it loaded.
-    """
-    found = [f"tables/00_{name}.jsonl" for name in tables]
-    for stage in led.stages:
-        own = list_stage_files(stage)
-        found += [f"{file}.jsonl" for file in own]
-        found += [f"{file}.rows" for file in own if stage.kind == "row"]
-    return found
-
-
-def list_stage_files(stage: Stage) -> list[str]:
-    """The files of a stage, its tables first, relative to the run folder and without their ending."""
-    tables = [f"tables/{name_table_file(stage.name, name)}" for name in stage.outputs]
-    return tables + [f"work/{stage.name}.{kind}" for kind in LOSSES]
-
-
-@dataclass(slots=True)
-class ShardResult:
-    """What a shard did, besides its files.
-
-    Args:
-        accounts: the balances of its steps.
-        contamination: held-out tables against training tables.
-        ledger: the ledger's file.
-        limit: at most so many rows of each table were read.
-        until: name or position of the last step, if one was given.
-    """
-
-    accounts: Sequence[Account]
-    contamination: list[dict[str, Any]]
-    ledger: Path
-    limit: int | None
-    until: str | None
-
-
-def finish_shard(shard: Shard, led: ShardPlan, shared: RunState, done: ShardResult) -> None:
-    """Notes in the manifest of a shard's folder that it is complete, and what is in it."""
-    folder, recipe = shared.folder, shared.recipe
-    tables = [name for name in recipe.data if name in shared.tables]
-    here, ledger = folder.path.resolve(), done.ledger.resolve()
-    folder.manifest["shard"] = {
-        "number": shard.number,
-        "count": shard.count,
-        "run": folder.identity,
-        "ledger": str(ledger.relative_to(here) if ledger.is_relative_to(here) else ledger),
-        "settings": describe_settings(recipe, led, done.limit, shared.models),
-        "limit": done.limit,
-        "until": done.until,
-        "tables": tables,
-        "files": {file: hash_file(folder.path / file) for file in list_files(led, tables)},
-        "accounts": [account.entry() for account in done.accounts],
-        "models": shared.caller.summary(),
-        "contamination": done.contamination,
-    }
-    folder.save()
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -12,11 +13,11 @@ from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.runs.report import comparisons, judges
+from blackbox_kd.runs.report.ending import Ending
 from blackbox_kd.runs.report.markdown import write_markdown
+from blackbox_kd.runs.report.schema import SCHEMA_VERSION, Report
 from blackbox_kd.tables.stored import StoredTable
 
-SCHEMA_VERSION = 1
-STOPPED = {"CancelledError", "KeyboardInterrupt"}
 PACKAGES = ("blackbox-kd", "aiohttp", "torch", "transformers", "trl", "peft", "datasets", "accelerate")
 
 
@@ -26,13 +27,12 @@ class Facts:
 
     Args:
         recipe: the recipe.
-        status: `complete`, or why the run stopped.
+        ending: how the run has ended.
         accounts: the steps' balances.
         lists: what steps recorded: `evaluations`, `comparisons`, `trainings`.
         models: calls, tokens and cost by model, in this invocation.
         spent: calls, tokens and cost of all invocations of this run, from the ledger.
         contamination: held-out tables against training tables.
-        samples: tables of which the report shows a few rows.
         tables: files in `tables/`, without their ending, that this run has written or taken over; the others there are
             an earlier run's. Empty if all are this run's.
         dataset: rows of the data set, and those that it lacks; None if this run has not written it, and what is there
@@ -40,26 +40,26 @@ class Facts:
     """
 
     recipe: Recipe
-    status: str
+    ending: Ending
     accounts: list[Account]
     lists: dict[str, list[dict[str, Any]]]
     models: list[dict[str, Any]]
     spent: dict[str, Any]
     contamination: list[dict[str, Any]]
-    samples: list[StoredTable]
     tables: list[str] = field(default_factory=list)
     dataset: dict[str, Any] | None = None
 
 
-def write(folder: Path, facts: Facts) -> dict[str, Any]:
-    """Writes both reports and returns what `report.json` holds."""
+def collect(facts: Facts) -> dict[str, Any]:
+    """What `report.json` holds: a `schema.Report`, as JSON has it."""
     lists = comparisons.name_prompts(facts.lists, facts.recipe)
-    found: dict[str, Any] = {
+    found = {
         "schema_version": SCHEMA_VERSION,
         "recipe": facts.recipe.name,
         "paper": facts.recipe.head.paper,
         "seed": facts.recipe.head.seed,
-        "status": "stopped by Ctrl-C or SIGTERM" if facts.status in STOPPED else facts.status,
+        "status": facts.ending.why,
+        "ended": facts.ending.status.value,
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "funnel": [account.entry() for account in facts.accounts],
         "tables": facts.tables,
@@ -73,9 +73,17 @@ def write(folder: Path, facts: Facts) -> dict[str, Any]:
         **{k: v for k, v in lists.items() if k not in ("evaluations", "comparisons")},
         "environment": environment(),
     }
-    write_whole(folder / "report.json", json.dumps(found, indent=1, ensure_ascii=False, default=str) + "\n")
-    write_whole(folder / "report.md", write_markdown(found, facts.samples))
-    return found
+    return Report.model_validate(found).write()
+
+
+def write(folder: Path, report: Mapping[str, Any], samples: list[StoredTable]) -> None:
+    """Writes both reports: `report.json`, and in words `report.md`, with rows of the tables of `samples`.
+
+    Raises:
+        OSError: one of them cannot be written.
+    """
+    write_whole(folder / "report.json", json.dumps(report, indent=1, ensure_ascii=False, default=str) + "\n")
+    write_whole(folder / "report.md", write_markdown(report, samples))
 
 
 def environment() -> dict[str, str]:

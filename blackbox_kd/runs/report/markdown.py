@@ -6,6 +6,7 @@ from typing import Any
 from blackbox_kd.printable import escape_markdown, quote_code
 from blackbox_kd.runs import dataset
 from blackbox_kd.runs.report import comparisons, judges, loops, samples
+from blackbox_kd.runs.report.ending import Status
 from blackbox_kd.runs.report.format import count_up, format_bill, format_dollars, format_interval, format_percent
 from blackbox_kd.tables.stored import StoredTable
 
@@ -23,7 +24,7 @@ def write_markdown(report: Mapping[str, Any], tables: list[StoredTable]) -> str:
 def _status(report: Mapping[str, Any]) -> str:
     spent = report["spent"]
     bill = f"{spent['requests']:,} calls, {spent['tokens']:,} tokens, {format_bill(spent)}"
-    if report["status"] != "complete":
+    if report["ended"] != Status.COMPLETE:
         what = escape_markdown(report["status"].rstrip("."))
         return f"**The run is not complete: {what}.** What is paid for is kept; the same command goes on from here."
     made = f"{report['dataset']['rows']:,} rows in `dataset/`, " if report["dataset"] else ""

@@ -17,8 +17,9 @@ import yaml
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import stages
 from blackbox_kd.engine.run import Run, RunOptions
+from blackbox_kd.engine.sharding.finish import list_stage_files
 from blackbox_kd.engine.sharding.merge import merge
-from blackbox_kd.engine.sharding.shard import Shard, explain_errors, find_owner, jobs, list_stage_files, plan_shards
+from blackbox_kd.engine.sharding.shard import Shard, explain_errors, find_owner, jobs, plan_shards
 from blackbox_kd.errors import BudgetReached, LedgerError, TooManyFailed, UserError
 from blackbox_kd.ledger.connection import open_file
 from blackbox_kd.ledger.ledger import Spent

@@ -1,5 +1,6 @@
 """The report of a run, in words and for programs: how it ended, what it cost, and rows to read."""
 
+import asyncio
 import json
 import re
 from contextlib import suppress
@@ -8,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.errors import BudgetReached
+from blackbox_kd.errors import BudgetReached, Stopped
 from blackbox_kd.runs.report import build, markdown
+from blackbox_kd.runs.report.ending import Ending
 from tests.support.runs import execute, trained, write_rows
 
 TEACHER = {"provider": "scripted", "price": {"input": 100, "output": 200}}
@@ -52,7 +54,7 @@ def test_the_first_line_says_that_the_run_is_complete_what_it_made_and_what_it_c
     assert (spent["requests"], spent["usd"]) == (18, pytest.approx(0.0414))
     bill = f"18 calls, {spent['tokens']} tokens, $0.0414"
     assert text.split("\n")[2] == f"The run is complete: 6 rows in `dataset/`, {bill}."
-    assert found["status"] == "complete"
+    assert found["status"] == found["ended"] == "complete"
     assert found["dataset"] == {"rows": 6, "left_out": {}}
     assert (found["recipe"], found["paper"], found["seed"]) == ("demo", "arXiv:2212.08410", 0)
 
@@ -66,11 +68,12 @@ def test_a_stopped_run_says_why_what_is_kept_and_which_rows_were_being_worked_on
     assert found["dataset"] is None
 
 
-@pytest.mark.parametrize("status", ["CancelledError", "KeyboardInterrupt"])
-def test_a_run_that_was_told_to_stop_says_so_in_words(tmp_path: Path, status: str) -> None:
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt(), Stopped()], ids=repr)
+def test_a_run_that_was_told_to_stop_says_so_in_words(tmp_path: Path, error: BaseException) -> None:
     job = execute(tmp_path, values())
-    facts = build.Facts(job.recipe, status, [], {}, [], job.report["spent"], [], [])
-    assert build.write(tmp_path, facts)["status"] == "stopped by Ctrl-C or SIGTERM"
+    found = build.collect(build.Facts(job.recipe, Ending.of(error), [], {}, [], job.report["spent"], []))
+    build.write(tmp_path, found, [])
+    assert (found["status"], found["ended"]) == ("stopped by Ctrl-C or SIGTERM", "stopped")
     assert "**The run is not complete: stopped by Ctrl-C or SIGTERM.**" in (tmp_path / "report.md").read_text()
 
 
@@ -119,7 +122,7 @@ def test_a_cost_that_is_not_known_is_never_told_as_nothing() -> None:
     spent = {"requests": 3, "tokens": 30, "usd": 1.5, "usd_unknown": 2, "doubtful": 1, "repeated": 4}
     entry = {"name": "m", "calls": 2, "replayed": 1, "prompt_tokens": 3, "completion_tokens": 4, "cost_usd": None}
     found = {
-        "recipe": "demo", "status": "complete", "dataset": None, "spent": spent, "models": [entry],
+        "recipe": "demo", "status": "complete", "ended": "complete", "dataset": None, "spent": spent, "models": [entry],
         "funnel": [], "evaluations": [], "comparisons": [], "contamination": [],
     }  # fmt: skip
     told = section(markdown.write_markdown(found, []), "Cost")

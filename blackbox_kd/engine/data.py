@@ -1,0 +1,68 @@
+"""Loads the tables that a run starts from, and looks at them before anything is paid."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from blackbox_kd.analysis import contamination
+from blackbox_kd.engine.tables import RunTables
+from blackbox_kd.errors import Problem, RecipeError
+from blackbox_kd.recipe.checks import chain
+from blackbox_kd.recipe.spec import PlannedStep, Recipe
+from blackbox_kd.runs import carried
+from blackbox_kd.runs.folder import RunFolder
+from blackbox_kd.tables import sources
+from blackbox_kd.tables.stored import StoredTable
+
+
+def load(recipe: Recipe, steps: Sequence[PlannedStep], tables: RunTables, folder: RunFolder, limit: int | None) -> None:
+    """Writes the tables that the steps read; of the others, what the recipe needs to be run again is kept.
+
+    Args:
+        recipe: where the tables come from.
+        steps: those that are run.
+        tables: is given them.
+        folder: where they are written.
+        limit: at most so many rows of each.
+    """
+    read = {reference.value for planned in steps for reference in planned.references}
+    flowing = find_flowing(recipe)
+    for name, source in recipe.data.items():
+        if name != flowing and name not in read:
+            carried.keep(folder.path, recipe, name)
+            continue
+        lines = folder.table_lines(f"00_{name}")
+        rows = carried.read_and_keep(folder.path, recipe, name, limit)
+        for number, row in enumerate(sources.make_rows(rows, source.rename)):
+            lines.add(number, row.id, row)
+        tables.start(StoredTable(name, lines.path, *lines.finish()), flows=name == flowing)
+
+
+def find_flowing(recipe: Recipe) -> str | None:
+    """The table that the first step reads if it names none: the first one that is not held out."""
+    return next((name for name, source in recipe.data.items() if not source.held_out), None)
+
+
+def check(recipe: Recipe, tables: RunTables, env: Mapping[str, str]) -> None:
+    """Checks the recipe again, now that the columns of tables of the Hub are known.
+
+    Raises:
+        RecipeError: something is wrong.
+    """
+    hub = [name for name, source in recipe.data.items() if source.hub is not None]
+    loaded = {name: tables[name] for name in hub if name in tables}
+    problems: list[Problem] = []
+    if any(map(len, loaded.values())):
+        chain.check(recipe, problems, env, loaded)
+    if problems:
+        raise RecipeError(recipe.file, problems)
+
+
+def compare(recipe: Recipe, tables: RunTables) -> list[dict[str, Any]]:
+    """What held-out tables have in common with the others, for the report.
+
+    Raises:
+        DataError: a held-out row stands among the others.
+    """
+    held_out = [table for name, table in tables.items() if recipe.data[name].held_out]
+    training = [table for name, table in tables.items() if not recipe.data[name].held_out]
+    return contamination.refuse(held_out, training)

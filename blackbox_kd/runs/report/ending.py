@@ -1,0 +1,48 @@
+"""How a run has ended."""
+
+import asyncio
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+from blackbox_kd.errors import BudgetReached, Stopped
+
+
+class Status(StrEnum):
+    """What kind of an end it was."""
+
+    COMPLETE = "complete"
+    NO_ROWS = "no rows"
+    """All steps were run, and none of the rows is left."""
+    MERGED = "merged"
+    """Shards were joined, and later steps are still to be run."""
+    STOPPED = "stopped"
+    """By hand, or by whoever sent a signal."""
+    BUDGET = "budget"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run has ended.
+
+    Args:
+        status: what kind of an end it was.
+        why: in a line, for people.
+    """
+
+    status: Status = Status.COMPLETE
+    why: str = "complete"
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self:
+        """The end that an error makes of a run."""
+        if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | Stopped):
+            return cls(Status.STOPPED, "stopped by Ctrl-C or SIGTERM")
+        why = str(error).split("\n")[0] or type(error).__name__
+        return cls(Status.BUDGET if isinstance(error, BudgetReached) else Status.ERROR, why)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.status is Status.COMPLETE
