@@ -4,7 +4,9 @@ BlackboxError
 ├── UserError               the recipe, the command or the input is wrong      exit status 2
 │   ├── RecipeError         all problems of one recipe, each with file:line
 │   ├── DataError           rows that cannot be read (also a ValueError)
-│   │   └── MissingColumn   a row has no such column (also a KeyError)
+│   │   ├── MissingColumn   a row has no such column (also a KeyError)
+│   │   └── WrongRename     columns cannot be renamed as a recipe says
+│   ├── FieldError          fields of a recipe that are wrong together (also a ValueError)
 │   └── SetupError          a missing key, package or file of weights
 ├── CallError               one call brought no usable reply
 │   ├── RequestRejected     the request is wrong (400, 403, 413, 422); never retried
@@ -32,7 +34,12 @@ E = TypeVar("E", bound="CallError")
 
 def write_message(what: str, exists: str = "", fix: str = "") -> str:
     """What is wrong, what exists or was expected, and the fix, as the lines that a user reads."""
-    return "\n  ".join(filter(None, (what, exists, f"fix: {fix}" if fix else "")))
+    return "\n  ".join([what, *exists.splitlines(), *(f"fix: {line}" for line in fix.splitlines())])
+
+
+def quote_cause(error: BaseException) -> str:
+    """What another library says of an error, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class BlackboxError(Exception):
@@ -40,8 +47,8 @@ class BlackboxError(Exception):
 
     Args:
         what: what is wrong, with the offending value.
-        exists: what exists or was expected, such as `columns: a, b`.
-        fix: the edit or the command that mends it.
+        exists: what exists or was expected, such as `columns: a, b`; in several lines if it must be.
+        fix: the edit or the command that mends it; of several commands each on a line.
     """
 
     exit_status = 1
@@ -54,6 +61,12 @@ class BlackboxError(Exception):
 
     def __str__(self) -> str:
         return write_message(self.what, self.exists, self.fix)
+
+    def within(self, where: str) -> Self:
+        """The same error, said of a step, a table or a model."""
+        found = type(self).__new__(type(self))
+        found.__dict__.update(self.__dict__, what=f"{where}: {self.what}")
+        return found
 
 
 class UserError(BlackboxError):
@@ -105,6 +118,18 @@ class MissingColumn(DataError, KeyError):
     def __init__(self, column: str) -> None:
         super().__init__(f"column {column!r} is missing")
         self.column = column
+
+
+class WrongRename(DataError):
+    """Columns cannot be renamed as a recipe says."""
+
+
+class FieldError(UserError, ValueError):
+    """What a validator finds wrong with a field, or between fields.
+
+    Fields that the words name with a colon (`best:`) tell the line. With a fix alone, what is wrong is worked out from
+    the fields that it names: `give either model: NAME or models: [NAMES]`.
+    """
 
 
 class SetupError(UserError):

@@ -85,7 +85,8 @@ def link_or_copy(source: Path, target: Path) -> None:
     part.unlink(missing_ok=True)  # where both were links to one file already, replacing does nothing
 
 
-KEPT = "; what the ledger holds is kept\n  fix: make room, or the folder writable, and run the same command: it goes on"
+KEPT = "what the ledger holds is kept"
+MAKE_ROOM = "make room, or the folder writable, and run the same command: it goes on"
 """What is said of a file of a run that cannot be written."""
 
 
@@ -114,4 +115,4 @@ def write_whole(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        raise StepError(f"{path}: cannot be written: {error}{KEPT}") from error
+        raise StepError(f"{path}: cannot be written: {error}; {KEPT}", fix=MAKE_ROOM) from error

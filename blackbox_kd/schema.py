@@ -8,7 +8,7 @@ from typing import Any, Generic, NoReturn, Protocol, Self, cast
 
 from typing_extensions import TypeVar
 
-from blackbox_kd.errors import MissingColumn, UnusableText
+from blackbox_kd.errors import FieldError, MissingColumn, UnusableText
 
 T = TypeVar("T", default=str)
 
@@ -23,12 +23,12 @@ def refuse_reserved(extra: dict[str, Any]) -> dict[str, Any]:
     """The fields as they are.
 
     Raises:
-        ValueError: one of them is not for a recipe to set.
+        FieldError: one of them is not for a recipe to set.
     """
     taken = next((name for name in RESERVED if name in extra), None)
     if taken is not None:
-        instead = "; a step says max_tokens: N" if taken.startswith("max_") else ""
-        raise ValueError(f"the field {taken!r} cannot be set here, as it decides what is paid and read{instead}")
+        fix = "a step says max_tokens: N" if taken.startswith("max_") else ""
+        raise FieldError(f"the field {taken!r} cannot be set here, as it decides what is paid and read", fix=fix)
     return extra
 
 

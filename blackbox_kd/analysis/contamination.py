@@ -144,7 +144,7 @@ def refuse(held_out: Iterable[Table], training: Iterable[Table]) -> list[dict[st
         if entry["exact"] or entry["near"]
     ]
     if lines:
-        raise DataError("\n".join(lines) + "\n  fix: take these rows out of one of the tables")
+        raise DataError("\n".join(lines), fix="take these rows out of one of the tables")
     return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blackbox_kd.errors import SetupError
+from blackbox_kd.errors import SetupError, quote_cause
 from blackbox_kd.privacy import no_telemetry
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ def _load(model: str) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(place)
         encoder = AutoModel.from_pretrained(place, dtype="float32", use_safetensors=True)
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = quote_cause(error)
         fix = "name a folder with config.json, a tokenizer and safetensors, or a hub id"
-        raise SetupError(f"encoder {model!r} cannot be loaded: {reason}\n  fix: {fix}") from error
+        raise SetupError(f"encoder {model!r} cannot be loaded: {reason}", fix=fix) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer, encoder

@@ -12,7 +12,7 @@ from blackbox_kd import __version__
 from blackbox_kd.cli import estimate, ledger, merge, run, show
 from blackbox_kd.cli.output import say
 from blackbox_kd.engine.descriptors import raise_limit
-from blackbox_kd.errors import BlackboxError
+from blackbox_kd.errors import BlackboxError, quote_cause, write_message
 from blackbox_kd.printable import escape_text
 from blackbox_kd.privacy import UMASK, no_telemetry
 
@@ -100,14 +100,16 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         fix = FIXES.get(error.errno or 0, "mend it and run the same command: it goes on")
-        return f"{place}{error.strerror or error}\n  fix: {fix}"
+        return write_message(f"{place}{error.strerror or error}", fix=fix)
     if isinstance(error, ImportError):
-        if "too many open files" in str(error).lower():
-            return f"{error}\n  fix: {FIXES[errno.EMFILE]}"
-        return f"a package cannot be loaded: {error}\n  fix: install it anew, in the environment of this command"
+        if "too many open files" in quote_cause(error).lower():
+            return write_message(f"{error}", fix=FIXES[errno.EMFILE])
+        fix = "install it anew, in the environment of this command"
+        return write_message(f"a package cannot be loaded: {error}", fix=fix)
     if isinstance(error, MemoryError):
-        return "out of memory\n  fix: close other programs, or work on fewer rows at once (--limit, --shard)"
-    return f"{type(error).__name__}: {error}\n  this is a bug; --debug shows where it happened"
+        fix = "close other programs, or work on fewer rows at once (--limit, --shard)"
+        return write_message("out of memory", fix=fix)
+    return write_message(f"{type(error).__name__}: {error}", "this is a bug; --debug shows where it happened")
 
 
 def _fail(message: str, status: int) -> int:

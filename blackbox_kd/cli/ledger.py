@@ -39,9 +39,9 @@ def ledger(context: click.Context, ledger: Path, run: str | None, as_json: bool)
     # Options before the command hold for it, too: `ledger --ledger FILE prune` must not prune another file.
     name = context.invoked_subcommand
     if name in TAKE_NONE and (run is not None or ledger != LEDGER):
-        raise UserError(f"ledger {name} takes its files as arguments\n  fix: take the options before {name} out")
+        raise UserError(f"ledger {name} takes its files as arguments", fix=f"take the options before {name} out")
     if as_json and name != "summary":
-        raise UserError(f"ledger {name} prints no JSON\n  fix: take --json out")
+        raise UserError(f"ledger {name} prints no JSON", fix="take --json out")
     context.default_map = {name: {"ledger": ledger, "run": run, "as_json": as_json}}
     return None
 
@@ -107,7 +107,7 @@ def export(file: Path, ledger: Path, run: str | None) -> int:
             written = admin.export(ledger, out, run)
         part.replace(file)
     except OSError as error:
-        raise UserError(f"{file}: cannot be written: {error.strerror}\n  fix: name another file") from error
+        raise UserError(f"{file}: cannot be written: {error.strerror}", fix="name another file") from error
     finally:
         with suppress(OSError):
             part.unlink()
@@ -124,15 +124,15 @@ def prune(ledger: Path, run: str | None, before: str | None, yes: bool) -> int:
     from blackbox_kd.ledger import admin
 
     if run is None and before is None:
-        raise UserError("prune would remove everything\n  fix: add --run RUN, --before TIME, or both")
+        raise UserError("prune would remove everything", fix="add --run RUN, --before TIME, or both")
     run, until = _run_of(ledger, run), _time_of(before)
     if not yes:
         told = [f"of {_quote(run)}"] if run else []
         told += [f"before {until:%Y-%m-%d %H:%M} UTC"] if until else []
         if not sys.stdin.isatty():
             raise UserError(
-                f"prune removes paid replies {', '.join(told)} for good; they count against no budget any more\n"
-                "  fix: add --yes if you mean it"
+                f"prune removes paid replies {', '.join(told)} for good; they count against no budget any more",
+                fix="add --yes if you mean it",
             )
         what = f"Remove the paid replies {', '.join(told)} for good? They count against no budget any more."
         if not ask(what):
@@ -148,7 +148,7 @@ def _time_of(text: str | None) -> datetime | None:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise UserError(f"--before {text!r} is no time\n  fix: write 2026-01-31, or 2026-01-31T18:00") from None
+        raise UserError(f"--before {text!r} is no time", fix="write 2026-01-31, or 2026-01-31T18:00") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
@@ -184,7 +184,7 @@ def _run_of(path: Path, run: str | None) -> str | None:
             return candidate
     names = [_quote(each) for each in known]
     fix = did_you_mean(run, [*names, *(Path(each).name for each in known)]) or "name one of them"
-    raise UserError(f"{path} has nothing of the run {run!r}\n  runs: {', '.join(names) or 'none'}\n  fix: {fix}")
+    raise UserError(f"{path} has nothing of the run {run!r}", exists=f"runs: {', '.join(names) or 'none'}", fix=fix)
 
 
 def _quote(run: str) -> str:

@@ -24,7 +24,7 @@ def find_recipe(name: str) -> Path:
                 return candidate
     known = sorted(path.stem for path in places[2].glob("*.yaml"))
     fix = did_you_mean(name, known) or "name a file, or one of the bundled recipes"
-    raise UserError(f"recipe {name!r} does not exist\n  bundled: {', '.join(known)}\n  fix: {fix}")
+    raise UserError(f"recipe {name!r} does not exist", exists=f"bundled: {', '.join(known)}", fix=fix)
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,7 +49,7 @@ def say_where_keys_go(recipe: Any, env: Mapping[str, str]) -> None:
     """Says on stderr which keys a recipe sends to others than those whom they belong to."""
     from blackbox_kd.recipe import trust
 
-    agreed = trust.agreed(find_config_folder(), env)
+    agreed = trust.find_agreed(find_config_folder(), env)
     for route in trust.routes(recipe, env):
         say(route.text() + ("" if agreed(route) else "; a run will want your agreement"), err=True)
 

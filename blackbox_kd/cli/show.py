@@ -57,7 +57,9 @@ def _run_folder(path: Path) -> Path:
         manifest for pattern in ("*", "*/trial", "*/until_*") for manifest in root.glob(f"{pattern}/manifest.json")
     ]
     here = sorted(manifest.parent.relative_to(root).as_posix() for manifest in manifests)
-    raise UserError(f"{path}: not a run folder\n  runs here: {', '.join(here) or 'none'}\n  fix: name one of them")
+    raise UserError(
+        f"{path}: not a run folder", exists=f"runs here: {', '.join(here) or 'none'}", fix="name one of them"
+    )
 
 
 @click.command()
@@ -67,7 +69,7 @@ def report(run_dir: Path, as_json: bool) -> int:
     """Print the report of a run."""
     file = _run_folder(run_dir) / ("report.json" if as_json else "report.md")
     if not file.exists():
-        raise UserError(f"{file}: the run has not written its report yet\n  fix: run it again; it goes on")
+        raise UserError(f"{file}: the run has not written its report yet", fix="run it again; it goes on")
     say(file.read_text(encoding="utf-8"), end="")
     return 0
 

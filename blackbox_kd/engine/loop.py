@@ -81,7 +81,7 @@ class Watch:
         if isinstance(until, UntilMetric):
             self._note(number, until)
             if number not in self.values:
-                raise StepError(_unmeasured(self.loop, number, until))
+                raise _explain_unmeasured(self.loop, number, until)
             is_over = number - self.best >= until.patience
             if is_over:
                 self.why = (
@@ -136,12 +136,12 @@ def _full(version: str) -> ModelRef:
     return found if found.version else found.base
 
 
-def _unmeasured(loop: Loop, number: int, until: UntilMetric) -> str:
+def _explain_unmeasured(loop: Loop, number: int, until: UntilMetric) -> StepError:
     """What a round without its metric ends in: no row was answered, or none was judged."""
-    return (
-        f"{loop.label}: round {number} did not measure the {until.metric} of {until.model!r} on {until.on!r}\n"
-        f"  fix: see why its evaluate has no rows to count (is {until.on!r} empty, did all calls fail?), "
-        "then run the same command with --retry-failed"
+    return StepError(
+        f"{loop.label}: round {number} did not measure the {until.metric} of {until.model!r} on {until.on!r}",
+        fix=f"see why its evaluate has no rows to count (is {until.on!r} empty, did all calls fail?), "
+        "then run the same command with --retry-failed",
     )
 
 

@@ -105,4 +105,4 @@ def plan_until(recipe: Recipe, until: str | None) -> list[PlannedStep]:
     if found:
         return recipe.steps[: found[0] + 1]
     names = ", ".join(f"{p.key} ({p.step.name})" for p in recipe.steps)
-    raise UserError(f"--until {until!r}: the recipe has no such step\n  steps: {names}\n  fix: name one of them")
+    raise UserError(f"--until {until!r}: the recipe has no such step", exists=f"steps: {names}", fix="name one of them")

@@ -69,12 +69,13 @@ def explain(planned: PlannedStep, error: Exception, when: str) -> StepMistake:
     """
     frames = extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename) == planned.step.file] or frames[-1:]
-    lines = [f"  at {frame.filename}:{frame.lineno}: {frame.line}\n" for frame in (own[-1], frames[-1])]
+    lines = [f"at {frame.filename}:{frame.lineno}: {frame.line}" for frame in (own[-1], frames[-1])]
     mend = f"mend {planned.step.file}, then run the same command: what is paid for is kept"
     ours = "this step is one of blackbox-kd's: please report it with what --debug shows"
     return StepMistake(
-        f"{planned.label}: {type(error).__name__}: {error}\n"
-        f"{''.join(dict.fromkeys(lines))}  raised {when}\n  fix: {mend if planned.step.code else ours}"
+        f"{planned.label}: {type(error).__name__}: {error}",
+        exists="\n".join([*dict.fromkeys(lines), f"raised {when}"]),
+        fix=mend if planned.step.code else ours,
     )
 
 

@@ -13,7 +13,7 @@ from blackbox_kd.engine.segment import Segment
 from blackbox_kd.engine.sharding.shard import Shard, ShardPlan, ShardTable
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.engine.window import find_window
-from blackbox_kd.errors import BlackboxError, DataError, MissingColumn, Stopped, UserError
+from blackbox_kd.errors import BlackboxError, MissingColumn, Stopped, UserError
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.runs.accounts import Account, refuse_failures
 from blackbox_kd.runs.folder import Finished
@@ -178,7 +178,7 @@ class StageRunner:
         shared, entry, tables = self._shared, done.entry, done.tables()
         for table in tables:
             if await asyncio.to_thread(table.has_changed):
-                raise UserError(_explain_change(stage.first, table))
+                raise _explain_change(stage.first, table)
         self.accounts.append(Account.of(entry.account.write()))
         for key, entries in entry.report.items():
             shared.records.add(key, stage.first.place, entries)
@@ -213,20 +213,20 @@ async def _items(planned: PlannedStep, table: StoredTable | None, context: RunCo
         async for item in planned.step.run(table, planned.config, context):
             yield item
     except MissingColumn as error:
-        raise DataError(f"{planned.label}: {error}") from error
+        raise error.within(planned.label) from error
     except BlackboxError:
         raise
     except Exception as error:
         raise explain(planned, error, "while it worked on the whole table") from error
 
 
-def _explain_change(planned: PlannedStep, table: StoredTable) -> str:
+def _explain_change(planned: PlannedStep, table: StoredTable) -> UserError:
     """Neither are the rows taken, which later steps were not told of, nor written over: it may be somebody's work."""
-    return (
-        f"{planned.label}: {table.path} is not what the step wrote\n"
-        f"  expected: {table.rows:,} rows with the SHA-256 {table.sha256[:12]}...\n"
-        "  fix: take the file away, and the same command writes it anew; to go on with other rows, put them into a "
-        "file of their own and name it in data:"
+    return UserError(
+        f"{planned.label}: {table.path} is not what the step wrote",
+        exists=f"expected: {table.rows:,} rows with the SHA-256 {table.sha256[:12]}...",
+        fix="take the file away, and the same command writes it anew; to go on with other rows, put them into a "
+        "file of their own and name it in data:",
     )
 
 

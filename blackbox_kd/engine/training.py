@@ -51,7 +51,7 @@ async def train(
         _refuse_held_out(shared, rows)
         data, _ = write_rows(dataset, rows, method, written=written, say=notes.append)
     except DataError as error:
-        raise DataError(f"{step}: {error}") from error
+        raise error.within(step) from error
     for text in notes:
         shared.on_event({"event": "warning", "warning": text})
     job = _make_job(shared, model, settings, data=str(data), output=str(output))

@@ -153,6 +153,11 @@ class Model(Protocol):
     endpoint: str
     """What the limiter counts by: models of one endpoint share its limits."""
 
+    @property
+    def batch_api(self) -> Any:
+        """How requests are handed in as files, see `models.http.batch_api.BatchApi`; None where there is no way."""
+        ...
+
     def wire(self, request: Request) -> dict[str, Any]:
         """The canonical request: all that decides the reply, and nothing else. No key, no time-out."""
         ...

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, field_validator
 
+from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, ModelConfig, Price, Setup
 from blackbox_kd.models.http import chat
 from blackbox_kd.models.http.batch_api import BATCH_LINES, BatchApi, BatchChat
@@ -78,12 +79,12 @@ class Config(ModelConfig):
         variable = _variable(self)
         try:
             base_url = _base_url(self, setup)
-        except ValueError as error:
-            return [("provider", f"the variable OPENAI_BASE_URL: {error}.", "export OPENAI_BASE_URL=https://...")]
+        except FieldError as error:
+            return [("provider", f"the variable OPENAI_BASE_URL: {error.what}.", "export OPENAI_BASE_URL=https://...")]
         try:
             has_key = variable is None or chat.key_from(setup.env, variable) is not None
-        except ValueError as error:
-            return [("provider", str(error), f"export {variable}=...")]
+        except FieldError as error:
+            return [("provider", error.what, f"export {variable}=...")]
         if has_key or chat.is_loopback(base_url):
             return []
         fix = f"export {variable}=... or name the variable that holds the key: key_env: NAME"

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import jinja2
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from blackbox_kd.errors import RequestRejected, SetupError
+from blackbox_kd.errors import FieldError, RequestRejected, SetupError
 from blackbox_kd.logprobs import LOGPROBS, TOKENS, TOKENS_TOLD
 from blackbox_kd.models import Model, ModelConfig, Price, Setup
 from blackbox_kd.sandbox.jinja import Sandbox
@@ -64,7 +64,7 @@ class Config(ModelConfig):
     @model_validator(mode="after")
     def _one_script(self) -> "Config":
         if self.replies is not None and self.function is not None:
-            raise ValueError("replies and function: only one of them can say what the reply is")
+            raise FieldError("replies and function: only one of them can say what the reply is")
         return self
 
     @property
@@ -104,6 +104,8 @@ def open_model(config: Config, setup: Setup) -> Model:
 
 class ScriptedModel:
     """See `models.Model`."""
+
+    batch_api = None
 
     def __init__(self, config: Config, setup: Setup) -> None:
         self.config: ModelConfig = config

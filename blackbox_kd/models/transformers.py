@@ -84,6 +84,8 @@ def _weights(config: Config, setup: Setup) -> list[Any]:
 class TransformersModel:
     """See `models.Model`."""
 
+    batch_api = None
+
     def __init__(self, config: Config, setup: Setup) -> None:
         self.config: ModelConfig = config
         self._config = config

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, field_validator
 
+from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, ModelConfig, Price, Setup
 from blackbox_kd.models.http import chat
 from blackbox_kd.schema import refuse_reserved
@@ -67,8 +68,8 @@ class Config(ModelConfig):
             return []
         try:
             found = chat.key_from(setup.env, self.key_env)
-        except ValueError as error:
-            return [("key_env", str(error), f"export {self.key_env}=...")]
+        except FieldError as error:
+            return [("key_env", error.what, f"export {self.key_env}=...")]
         fix = f"export {self.key_env}=..., or leave key_env out if the server has no --api-key"
         return [] if found else [("key_env", f"the variable {self.key_env} is not set.", fix)]
 

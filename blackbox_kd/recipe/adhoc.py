@@ -15,7 +15,7 @@ QUESTIONS = ("instruction", "question", "problem", "input", "prompt")
 REFERENCES = ("reference", "answer", "solution", "target", "output", "label")
 
 
-def _built(values: dict[str, Any], overrides: tuple[str, ...]) -> Recipe:
+def _build(values: dict[str, Any], overrides: tuple[str, ...]) -> Recipe:
     return build_recipe(Source(values=values), file="command line", folder=Path.cwd(), overrides=overrides)
 
 
@@ -35,16 +35,16 @@ def training(
         "models": {"student": {"provider": "transformers", "model": student}},
         "steps": [{"step": "train", "model": "student", "method": method, **settings}],
     }
-    recipe = _built(values, overrides)
+    recipe = _build(values, overrides)
     found = sources.columns(recipe.data["rows"], recipe.folder) or []
     try:
         shape = formats.recognise(name for name in found if name != "id")
     except DataError as error:
-        what, _, _ = str(error).partition("\n  fix: ")
-        raise DataError(f"{data}: {what}\n  fix: rename columns: --set data.rows.rename.OLD=NEW") from error
+        fix = "rename columns: --set data.rows.rename.OLD=NEW"
+        raise DataError(f"{data}: {error.what}", exists=error.exists, fix=fix) from error
     if wrong := formats.not_for(method, shape):
         other = "sft" if method == "dpo" else "dpo"
-        raise DataError(f"{data}: {wrong}\n  fix: --method {other}, or other rows")
+        raise DataError(f"{data}: {wrong}", fix=f"--method {other}, or other rows")
     return recipe
 
 
@@ -80,7 +80,7 @@ def evaluation(
         "models": entries,
         "steps": [{"step": "evaluate", "input": "test", "models": list(entries), **settings}],
     }
-    return _built(values, overrides)
+    return _build(values, overrides)
 
 
 def _column(what: str, named: str | None, found: list[str], usual: tuple[str, ...]) -> str:
@@ -90,4 +90,4 @@ def _column(what: str, named: str | None, found: list[str], usual: tuple[str, ..
         if name in found:
             return name
     tried = repr(named) if named else "any of " + ", ".join(usual)
-    raise DataError(f"no column {tried} for the {what}\n  columns: {', '.join(found)}\n  fix: --{what} COLUMN")
+    raise DataError(f"no column {tried} for the {what}", exists=f"columns: {', '.join(found)}", fix=f"--{what} COLUMN")

@@ -12,7 +12,7 @@ from blackbox_kd.models import ModelConfig
 from blackbox_kd.recipe.forms import StepEntry, choose_form
 from blackbox_kd.recipe.spec import NAME, Loop, LoopConfig, PlannedStep, Recipe
 from blackbox_kd.recipe.validation import validate
-from blackbox_kd.recipe.yaml_source import Path, dotted, quote
+from blackbox_kd.recipe.yaml_source import Path, format_path, quote
 from blackbox_kd.sdk.fields import earlier, read_field, references
 from blackbox_kd.sdk.moved import find_old_imports
 from blackbox_kd.sdk.registry import Step
@@ -66,7 +66,7 @@ def _load_plugin(recipe: Recipe, file: FilePath) -> list[tuple[str, str, str]]:
 def _add(
     recipe: Recipe, problems: list[Problem], path: Path, message: str, fix: str, label: str = "", expected: str = ""
 ) -> None:
-    label = label or dotted(path[: 5 if "loop" in path else 2])
+    label = label or format_path(path[: 5 if "loop" in path else 2])
     expected = "; ".join(filter(None, (expected, recipe.source.note(path))))
     problems.append(Problem(recipe.source.line(path), label, message, expected, fix))
 
@@ -186,12 +186,12 @@ class _Steps:
             self._refuse(path, values)
         elif name not in self.recipe.registry.names():
             if name not in self.missing:
-                self._unknown(path, name)
+                self._report_unknown(path, name)
             self.seen.append(_Seen(name, None, None, values))
         else:
             step = self.recipe.registry.get(name)
-            inherited, suspect = self._inherited(choose_form(step.all_forms, values), values)
-            label = f"{dotted(path)} ({name})"
+            inherited, suspect = self._inherit(choose_form(step.all_forms, values), values)
+            label = f"{format_path(path)} ({name})"
             entry = StepEntry({**inherited, **values}, path, label, self.recipe.source, self.problems)
             config = entry.read(step.all_forms, suspect)
             self.seen.append(_Seen(name, step, config, values))
@@ -212,13 +212,13 @@ class _Steps:
             message, path = f"field 'step' must be the name of a step, not {quote(values['step'])}.", (*path, "step")
         _add(self.recipe, self.problems, path, message, fix)
 
-    def _unknown(self, path: Path, name: str) -> None:
+    def _report_unknown(self, path: Path, name: str) -> None:
         names = self.recipe.registry.names()
         fix = did_you_mean(name, names) or "name one of them; `blackbox-kd steps` says what each does"
         expected = f"steps: {', '.join(names)}"
         _add(self.recipe, self.problems, (*path, "step"), f"unknown step {quote(name)}.", fix, expected=expected)
 
-    def _inherited(self, form: type[StepConfig] | None, values: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    def _inherit(self, form: type[StepConfig] | None, values: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
         """Values that a step takes from earlier ones, and those of its fields whose origin is itself wrong."""
         found: dict[str, Any] = {}
         suspect: set[str] = set()

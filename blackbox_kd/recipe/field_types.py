@@ -188,7 +188,7 @@ def example(at: Spot, value: Any) -> str:
             return "true"
         if branch in (int, float):
             number = value if _is_number(value) else at.default if _is_number(at.default) else 1
-            return _clipped(number, limits, whole=branch is int)
+            return _clip(number, limits, whole=branch is int)
         if branch is str:
             return _text(at, value)
         if get_origin(branch) is list:
@@ -216,7 +216,7 @@ def _text(at: Spot, value: Any) -> str:
     return at.default if isinstance(at.default, str) and at.default else "TEXT"
 
 
-def _clipped(value: float, limits: dict[str, float], *, whole: bool) -> str:
+def _clip(value: float, limits: dict[str, float], *, whole: bool) -> str:
     """The nearest number within the limits; for a limit that is itself outside, one at some distance from it."""
     low, high = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
     nearest = value if low is None else max(value, low)

@@ -22,16 +22,16 @@ def recipe_schema() -> dict[str, Any]:
             part = _part(form.model_json_schema(by_alias=True), definitions)
             part["required"] = [field for field in part["required"] if field not in earlier(form)]
             part["properties"]["step"] = {"const": name, "description": step.doc.split("\n")[0]}
-            steps.append(_named("_".join(filter(None, ("step", name, _name(form)))), part, definitions))
+            steps.append(_define("_".join(filter(None, ("step", name, _name(form)))), part, definitions))
     providers = []
     for name in models.providers():
         part = _part(models.provider(name).Config.model_json_schema(by_alias=True), definitions)
         part["properties"]["provider"] = {"const": name}
-        providers.append(_named(f"model_{name}", part, definitions))
-    table = _named("table", _part(TableSource.model_json_schema(by_alias=True), definitions), definitions)
+        providers.append(_define(f"model_{name}", part, definitions))
+    table = _define("table", _part(TableSource.model_json_schema(by_alias=True), definitions), definitions)
     loop = _part(LoopConfig.model_json_schema(by_alias=True), definitions)
     loop["properties"]["steps"]["items"] = {"oneOf": steps}
-    only = {"type": "object", "properties": {"loop": _named("loop", loop, definitions)}, "additionalProperties": False}
+    only = {"type": "object", "properties": {"loop": _define("loop", loop, definitions)}, "additionalProperties": False}
     schema["properties"]["steps"]["items"] = {"oneOf": [*steps, {**only, "required": ["loop"]}]}
     schema["properties"]["models"]["additionalProperties"] = {"oneOf": providers}
     schema["properties"]["data"]["additionalProperties"] = table
@@ -54,6 +54,6 @@ def _part(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]
     return schema
 
 
-def _named(name: str, schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, str]:
+def _define(name: str, schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, str]:
     definitions[name] = schema
     return {"$ref": f"#/$defs/{name}"}

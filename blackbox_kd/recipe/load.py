@@ -59,15 +59,15 @@ def _text(path: Path) -> str:
     fix = "name a YAML file in UTF-8"
     try:
         if not path.is_file():
-            raise UserError(f"{path}: {'is no file' if path.exists() else 'does not exist'}.\n  fix: {fix}")
+            raise UserError(f"{path}: {'is no file' if path.exists() else 'does not exist'}.", fix=fix)
         size = path.stat().st_size
         if size > yaml_source.MAX_BYTES:
             raise RecipeError(str(path), [yaml_source.too_large(size)])
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: byte {error.start} is not UTF-8.\n  fix: {fix}") from error
+        raise UserError(f"{path}: byte {error.start} is not UTF-8.", fix=fix) from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}.\n  fix: {fix}") from error
+        raise UserError(f"{path}: cannot be read: {error.strerror}.", fix=fix) from error
 
 
 def build_recipe(
@@ -86,13 +86,10 @@ def build_recipe(
         what = "the recipe is empty" if is_empty else f"the recipe is {quote(source.values)}, not a mapping of fields"
         problem = Problem(source.line(()), "", f"{what}.", "", "start with name:, data:, models: and steps:")
         raise RecipeError(file, [problem])
-    try:
-        for assignment in overrides:
-            yaml_source.override(source, assignment)
-        if teacher is not None:
-            _replace_teacher(source, teacher)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    for assignment in overrides:
+        yaml_source.override(source, assignment)
+    if teacher is not None:
+        _replace_teacher(source, teacher)
     problems: list[Problem] = []
     head = validate(RecipeFile, source.values, (), "", source, problems)
     recipe = Recipe(file, folder, source, head or _salvage(source.values), Registry(), allow_code)
@@ -108,7 +105,7 @@ def _replace_teacher(source: Source, provider: str) -> None:
     if not isinstance(entries, dict) or "teacher" not in entries:
         names = ", ".join(entries) if isinstance(entries, dict) else "none"
         message = f"--teacher {provider}: the recipe has no model called 'teacher'."
-        raise ValueError(f"{message}\n  models: {names}\n  fix: use --set models.NAME.provider={provider}")
+        raise UserError(message, exists=f"models: {names}", fix=f"use --set models.NAME.provider={provider}")
     entries["teacher"] = {"provider": provider, "model": provider}
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
+from blackbox_kd.errors import FieldError
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.recipe.yaml_source import Source
 from blackbox_kd.sandbox.prompt import Prompt
@@ -72,7 +73,7 @@ class RecipeFile(BaseModel):
             and value.keys() <= BudgetConfig.model_fields.keys()
             and not any(limit is not None for limit in value.values())
         ):
-            raise ValueError("it limits nothing; write a number, such as usd: 5, or take budget: out")
+            raise FieldError("it limits nothing", fix="write a number, such as usd: 5, or take budget: out")
         return value
 
     @property

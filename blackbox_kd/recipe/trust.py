@@ -68,7 +68,7 @@ def routes(recipe: Recipe, env: Mapping[str, str]) -> list[Route]:
     return found
 
 
-def agreed(config: Path, env: Mapping[str, str]) -> Callable[[Route], bool]:
+def find_agreed(config: Path, env: Mapping[str, str]) -> Callable[[Route], bool]:
     """Tells of a route whether the user has agreed to it before.
 
     Args:
@@ -78,7 +78,7 @@ def agreed(config: Path, env: Mapping[str, str]) -> Callable[[Route], bool]:
     Raises:
         UserError: the file of what was agreed to cannot be read.
     """
-    pairs = _remembered(config / FILE)
+    pairs = _read_remembered(config / FILE)
     hosts = {host_of(host.strip()) for host in env.get(VARIABLE, "").split(",") if host.strip()}
     return lambda route: not route.is_open or route.host in hosts or (route.variable, route.host) in pairs
 
@@ -104,7 +104,7 @@ def settle(
         RecipeError: a key would go where the user has not agreed to.
         UserError: what was agreed to cannot be read or written.
     """
-    known, hosts = agreed(config, env), {host_of(host) for host in given}
+    known, hosts = find_agreed(config, env), {host_of(host) for host in given}
     new: list[Route] = []
     problems = []
     for route in routes(recipe, env):
@@ -122,19 +122,19 @@ def settle(
         raise RecipeError(recipe.file, problems)
 
 
-def _remembered(file: Path) -> set[tuple[str, str]]:
+def _read_remembered(file: Path) -> set[tuple[str, str]]:
     try:
         return {(str(pair["variable"]), str(pair["host"])) for pair in json.loads(file.read_text())["trusted"]}
     except FileNotFoundError:
         return set()
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = f"{file}: cannot be read: {type(error).__name__}: {error}"
-        raise UserError(f"{message}\n  fix: mend the file or remove it; you are asked again then") from error
+        raise UserError(message, fix="mend the file or remove it; you are asked again then") from error
 
 
 def _remember(file: Path, pairs: set[tuple[str, str]]) -> None:
     """Adds to the file, which only its owner can read or change; a kill leaves the old one or the new one."""
-    listed = [{"variable": variable, "host": host} for variable, host in sorted(_remembered(file) | pairs)]
+    listed = [{"variable": variable, "host": host} for variable, host in sorted(_read_remembered(file) | pairs)]
     part = file.with_name(f"{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -144,4 +144,4 @@ def _remember(file: Path, pairs: set[tuple[str, str]]) -> None:
         part.replace(file)
     except OSError as error:
         fix = f"make the folder writable, or export {VARIABLE}=HOST"
-        raise UserError(f"{file}: cannot be written: {error.strerror}\n  fix: {fix}") from error
+        raise UserError(f"{file}: cannot be written: {error.strerror}", fix=fix) from error

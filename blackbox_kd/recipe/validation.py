@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from blackbox_kd.errors import Problem, did_you_mean
+from blackbox_kd.errors import FieldError, Problem, did_you_mean
 from blackbox_kd.recipe import field_types, misplaced
-from blackbox_kd.recipe.yaml_source import Path, Source, dotted, quote
+from blackbox_kd.recipe.yaml_source import Path, Source, format_path, quote
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -63,27 +63,27 @@ class _Entry:
         for key, part in parts:
             yield from self.flags(part, (*place, key))
         if isinstance(value, bool) and field_types.takes_numbers(field_types.spot(self.kind, place).annotation):
-            yield self._wrong(place, {"type": "int_type", "loc": place, "msg": "", "input": value})
+            yield self._explain_wrong(place, {"type": "int_type", "loc": place, "msg": "", "input": value})
 
     def problems(self, details: list[ErrorDetails]) -> list[Problem]:
         """One problem for each place; the branches of a union fail at the same place."""
         wrong: dict[Path, ErrorDetails] = {}
         found: dict[Path, Problem] = {}
         for detail in details:
-            place = self._real(detail["loc"])
+            place = self._find_place(detail["loc"])
             if detail["type"] == "missing":
                 name = str(detail["loc"][-1])
-                found[(*place, name)] = self._missing(place, name)
+                found[(*place, name)] = self._explain_missing(place, name)
             elif detail["type"] == "extra_forbidden":
-                found[place] = self._unknown(place, detail["loc"])
+                found[place] = self._explain_unknown(place, detail["loc"])
             else:
                 wrong.setdefault(place, detail)
         for place, detail in wrong.items():
             if not any(other[: len(place)] == place != other for other in (*wrong, *found)):
-                found[place] = self._wrong(place, detail)
+                found[place] = self._explain_wrong(place, detail)
         return list(found.values())
 
-    def _real(self, location: tuple[int | str, ...]) -> Path:
+    def _find_place(self, location: tuple[int | str, ...]) -> Path:
         """The part of pydantic's location that stands in the recipe; the rest names branches of a union."""
         here: Any = self.values
         found: list[str | int] = []
@@ -93,17 +93,17 @@ class _Entry:
                 found.append(part)
         return tuple(found)
 
-    def _problem(self, place: Path, message: str, expected: str, fix: str) -> Problem:
+    def _make_problem(self, place: Path, message: str, expected: str, fix: str) -> Problem:
         at = (*self.path, *place)
         expected = "; ".join(filter(None, (expected, self.source.note(at))))
         return Problem(self.source.line(at), self.label, message, expected, fix)
 
-    def _missing(self, place: Path, name: str) -> Problem:
+    def _explain_missing(self, place: Path, name: str) -> Problem:
         at = field_types.spot(self.kind, (*place, name))
         fix = f"add {name}: {field_types.example(at, None)}"
-        return self._problem(place, f"field {dotted((*place, name))!r} is missing.", at.about, fix)
+        return self._make_problem(place, f"field {format_path((*place, name))!r} is missing.", at.about, fix)
 
-    def _unknown(self, place: Path, location: tuple[int | str, ...]) -> Problem:
+    def _explain_unknown(self, place: Path, location: tuple[int | str, ...]) -> Problem:
         branches = list(field_types.inner_models(field_types.spot(self.kind, place[:-1]).annotation))
         meant = [branch for branch in branches if branch.__name__ in location]
         model = next(iter(meant or branches), None)
@@ -111,11 +111,13 @@ class _Entry:
         name = str(place[-1])
         if rest := self._rest_of_a_value(place):
             message = f"field {name!r} is the rest of a value: inside of {{ }} a comma ends it."
-            return self._problem(place, message, "", f"put the whole value into quotes: {rest}")
+            return self._make_problem(place, message, "", f"put the whole value into quotes: {rest}")
         fix = did_you_mean(name, names) or misplaced.find_place(name, names) or "take it out"
         if "key_env" in names and re.search("key|token|secret", str(place[-1])):
             fix = "keep the key in an environment variable and write key_env: VARIABLE"
-        return self._problem(place, f"unknown field {dotted(place)!r}.", f"fields here: {', '.join(names)}", fix)
+        return self._make_problem(
+            place, f"unknown field {format_path(place)!r}.", f"fields here: {', '.join(names)}", fix
+        )
 
     def _rest_of_a_value(self, place: Path) -> str:
         """The value that a comma has cut in two, as it should stand, where a field is the second half of one."""
@@ -129,54 +131,54 @@ class _Entry:
         whole = f"{around[names[at - 1]]}, {place[-1]}".replace("'", "''")
         return f"{names[at - 1]}: '{whole}'"
 
-    def _wrong(self, place: Path, detail: ErrorDetails) -> Problem:
+    def _explain_wrong(self, place: Path, detail: ErrorDetails) -> Problem:
         if detail["type"] in ("value_error", "assertion_error"):
-            reason = str(detail.get("ctx", {}).get("error", detail["msg"]))
-            return self._refused(place, reason, detail["input"])
+            error = detail.get("ctx", {}).get("error")
+            refusal = error if isinstance(error, FieldError) else FieldError(str(error or detail["msg"]).rstrip("."))
+            return self._explain_refusal(place, refusal, detail["input"])
         at = field_types.spot(self.kind, place)
         value = detail["input"]
         if not place:
             fields = ", ".join(field_types.fields(self.kind))
             fix = "write FIELD: VALUE for each field"
-            return self._problem(place, f"{quote(value)} is not a mapping of fields.", f"fields: {fields}", fix)
-        field, better = dotted(place), field_types.example(at, value)
+            return self._make_problem(place, f"{quote(value)} is not a mapping of fields.", f"fields: {fields}", fix)
+        field, better = format_path(place), field_types.example(at, value)
         message = f"field {field!r} must be {field_types.words(at.annotation)}, not {_quote(place, value)}."
         if detail["type"] == "string_pattern_mismatch":
             message = f"field {field!r} is {_quote(place, value)}, which does not have the right form."
         elif value is None:
             message = f"field {field!r} is empty; it must be {field_types.words(at.annotation)}."
         choices = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
-        fix = f"write {better} in {dotted(place[:-1])}" if isinstance(place[-1], int) else f"write {field}: {better}"
-        return self._problem(place, message, at.about, did_you_mean(str(value), choices) or fix)
+        fix = (
+            f"write {better} in {format_path(place[:-1])}" if isinstance(place[-1], int) else f"write {field}: {better}"
+        )
+        return self._make_problem(place, message, at.about, did_you_mean(str(value), choices) or fix)
 
-    def _refused(self, place: Path, reason: str, value: Any) -> Problem:
-        """A validator's own words: `what is wrong`, `what is wrong; what to do`, or `give what is needed`.
-
-        Fields that they name with a colon (`best:`) tell the line, and the fix where the words have none.
-        """
-        what, _, fix = reason.rstrip(".").partition("; ")
+    def _explain_refusal(self, place: Path, error: FieldError, value: Any) -> Problem:
+        """What a validator says: see `FieldError`."""
+        what, fix = error.what, error.fix
         if place:
             speaks = what.startswith(f"{place[-1]}:") or quote(value) in what
-            message = what if speaks else f"field {dotted(place)!r} is {_quote(place, value)}: {what}"
-            expected, fix = (fix, "") if fix.startswith("expected ") else ("", fix)
-            return self._problem(place, f"{message}.", expected, fix or f"change {dotted(place)}")
+            why = f": {what}" if what else ", whose fields do not go together"
+            message = what if speaks else f"field {format_path(place)!r} is {_quote(place, value)}{why}"
+            return self._make_problem(place, f"{message}.", error.exists, fix or f"change {format_path(place)}")
+        reason = f"{what} {fix}"
         named = [name for name in field_types.fields(self.kind) if re.search(rf"\b{re.escape(name)}:", reason)]
         given = [name for name in named if isinstance(self.values, dict) and self.values.get(name) is not None]
         last = max(given, key=lambda name: self.source.line((*self.path, name)), default=None)
-        if what.startswith("give "):
+        if not what:
             have = ", ".join(f"{name}: {quote(self.values[name])}" for name in given)
-            fix = what.partition(", not ")[0]
             what = "a field is missing" if named and not given else "the fields do not go together"
             what = f"{what}: {have}" if len(given) > 1 else f"{have} is not enough" if given else what
-        return self._problem(
-            (last,) if last else (), f"{what}.", "", fix or _fix(given, [n for n in named if n not in given])
+        return self._make_problem(
+            (last,) if last else (), f"{what}.", error.exists, fix or _fix(given, [n for n in named if n not in given])
         )
 
 
 def _quote(place: Path, value: Any) -> str:
     """A value, unless its field's name says that it may be a secret."""
     kinds: dict[type, str] = {str: "text", list: "a list", dict: "a mapping"}
-    if type(value) in kinds and re.search("key|secret|password", dotted(place)):
+    if type(value) in kinds and re.search("key|secret|password", format_path(place)):
         return f"{kinds[type(value)]} (not shown)"
     return quote(value)
 

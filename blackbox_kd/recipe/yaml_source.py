@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from blackbox_kd.errors import Problem
+from blackbox_kd.errors import Problem, UserError
 from blackbox_kd.recipe.yaml_errors import syntax_problem
 
 MAX_BYTES = 1_000_000
@@ -185,20 +185,22 @@ def _convert_mapping(node: yaml.MappingNode, path: Path, source: Source) -> dict
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode):
             fix = "put text that starts with a bracket into quotes"
-            source.problems.append(Problem(line, dotted(path), "a bracket where a field's name should be.", "", fix))
+            source.problems.append(
+                Problem(line, format_path(path), "a bracket where a field's name should be.", "", fix)
+            )
             continue
         key = str(key_node.value)
         if key in values:
             first = source.lines[(*path, key)]
             message = f"field {key!r} stands here and in line {first}; the second would hide the first."
-            source.problems.append(Problem(line, dotted(path), message, "", "rename or remove one of them"))
+            source.problems.append(Problem(line, format_path(path), message, "", "rename or remove one of them"))
             continue
         source.lines[(*path, key)] = line
         values[key] = _convert(value_node, (*path, key), source)
     return values
 
 
-def dotted(path: Path) -> str:
+def format_path(path: Path) -> str:
     """A path as it is written in messages: `steps[0].samples`."""
     text = ""
     for part in path:
@@ -243,7 +245,7 @@ def keys(text: str, values: Any) -> Path:
             key = ".".join(rest[:count])
             values = values.get(key)
         elif values is not None:
-            raise ValueError(f"{dotted(path)} is {quote(values)}, which has no field {key!r}")
+            raise ValueError(f"{format_path(path)} is {quote(values)}, which has no field {key!r}")
         path, rest = (*path, key), rest[count:]
     return path
 
@@ -259,7 +261,7 @@ def _position(items: list[Any], key: str, path: Path) -> int:
         raise ValueError(f"{len(named)} steps are called {key!r}; use a position: {', '.join(map(str, named))}")
     have = f"positions 0 to {len(items) - 1}" if items else "no entries"
     steps = f" and steps {', '.join(map(str, filter(None, names)))}" if any(names) else ""
-    raise ValueError(f"{dotted(path)} has no entry {key!r}, but {have}{steps}")
+    raise ValueError(f"{format_path(path)} has no entry {key!r}, but {have}{steps}")
 
 
 def override(source: Source, assignment: str) -> None:
@@ -268,18 +270,19 @@ def override(source: Source, assignment: str) -> None:
     Fields on the way that do not exist are made, so that a recipe can be given what it lacks.
 
     Raises:
-        ValueError: the assignment has no `=`, its path leads nowhere, or its value is not YAML.
+        UserError: the assignment has no `=`, its path leads nowhere, or its value is not YAML.
     """
     text, equals, value = assignment.partition("=")
     if not equals or not text.strip():
-        raise ValueError(_refusal(assignment, "it is not PATH=VALUE"))
+        raise _explain_refusal(assignment, "it is not PATH=VALUE")
     try:
         path = keys(text.strip(), source.values)
     except ValueError as error:
-        raise ValueError(_refusal(assignment, str(error))) from None
+        raise _explain_refusal(assignment, f"{error}") from None
     parsed = Source(values="") if not value.strip() else read(value)
     if parsed.problems:
-        raise ValueError(_refusal(assignment, f"the value cannot be read: {parsed.problems[0].message.rstrip('.')}"))
+        why = parsed.problems[0].message.rstrip(".")
+        raise _explain_refusal(assignment, f"the value cannot be read: {why}")
     here = source.values
     for part in path[:-1]:
         if isinstance(here, dict) and here.get(str(part)) is None:
@@ -290,7 +293,7 @@ def override(source: Source, assignment: str) -> None:
     source.overrides[path] = text.strip()
 
 
-def _refusal(assignment: str, reason: str) -> str:
+def _explain_refusal(assignment: str, reason: str) -> UserError:
     fix = "write --set PATH=VALUE, such as models.teacher.model=NAME or steps.0.samples=4"
     path, equals, _ = assignment.partition("=")  # the value can be a key, and keys are never shown
-    return f"--set {path}{equals}{'...' if equals else ''}: {reason}.\n  fix: {fix}"
+    return UserError(f"--set {path}{equals}{'...' if equals else ''}: {reason}.", fix=fix)

@@ -85,7 +85,7 @@ class Account:
             raise self._refuse(type(outcome).__name__, "end `run` with a row: return row | {...}")
 
     def _refuse(self, given: str, fix: str) -> StepError:
-        return StepError(f"{self.step}: gave {given}\n  a step gives Row, Dropped or Failed\n  fix: {fix}")
+        return StepError(f"{self.step}: gave {given}", exists="a step gives Row, Dropped or Failed", fix=fix)
 
     @property
     def ended(self) -> int:
@@ -159,8 +159,9 @@ def refuse_failures(accounts: Iterable[Account], limit: float, folder: Path) -> 
         ask_anew = ", or run the same command with --retry-failed to ask anew" if again else ""
         lines = [line for book in bad for line in _describe_failures(book)]
         raise TooManyFailed(
-            "\n".join(lines) + f"\n  more than max_failed_share: {limit} of the rows; see {folder}/failed.jsonl"
-            f"\n  fix: mend what the errors say{ask_anew}"
+            "\n".join(lines),
+            exists=f"more than max_failed_share: {limit} of the rows; see {folder}/failed.jsonl",
+            fix=f"mend what the errors say{ask_anew}",
         )
 
 
@@ -186,7 +187,7 @@ def refuse_loss(accounts: Sequence[Account], limit: float, rows: int, folder: Pa
     text = f"no row is left of {rows:,}: {'; '.join(gone) or 'no step made any'}"
     if limit >= 1 and not any(book.dropped for book in accounts):
         return text
-    raise StepError(f"{text}\n  fix: see {folder}/dropped.jsonl and failed.jsonl, and mend what took them out")
+    raise StepError(f"{text}", fix=f"see {folder}/dropped.jsonl and failed.jsonl, and mend what took them out")
 
 
 def _is_of_call(kind: str) -> bool:

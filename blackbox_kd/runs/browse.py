@@ -68,6 +68,6 @@ def read_rows(run: Path, table: str, count: int) -> list[dict[str, Any]]:
     name = name or next((name for name in reversed(files) if table in name), None)
     if name is None:
         fix = did_you_mean(table, list(files)) or "name one of them"
-        raise UserError(f"{run} has no table {table!r}\n  tables: {', '.join(files)}\n  fix: {fix}")
+        raise UserError(f"{run} has no table {table!r}", exists=f"tables: {', '.join(files)}", fix=fix)
     with files[name].open(encoding="utf-8") as file:
         return [json.loads(line) for line in islice(file, max(0, count))]

@@ -136,7 +136,7 @@ def write_rows(
             try:
                 kept.write(_line(seen.convert(row)))
             except DataError as error:
-                lost.write(_line({"id": row.id, "reason": str(error), "row": row}))
+                lost.write(_line({"id": row.id, "reason": error.what, "row": row}))
     part.replace(target)
     refused.replace(left)
     if not left.stat().st_size:
@@ -232,18 +232,19 @@ def _shape(first: list[Row], method: str | None) -> str | None:
         return None
     if method is not None and (wrong := formats.not_for(method, shape)):
         needs, other = ("chosen, rejected", "sft") if method == "dpo" else ("prompt, completion", "dpo")
-        raise DataError(f"{wrong}\n  fix: give it rows with {needs}, or method: {other}")
+        raise DataError(f"{wrong}", fix=f"give it rows with {needs}, or method: {other}")
     return shape
 
 
 def _nothing_to_learn(folder: Path) -> DataError:
     reasons = left_out(folder)
     if not reasons:
-        return DataError("there are no rows to train on\n  fix: look at the steps before, they kept none")
+        return DataError("there are no rows to train on", fix="look at the steps before, they kept none")
     listed = "; ".join(f"{count:,} times: {reason}" for reason, count in reasons.most_common())
     return DataError(
-        f"nothing can be learnt from any of the {reasons.total():,} rows\n"
-        f"  {listed}\n  fix: name other columns in a step format, or mend the rows; they are in {folder / LEFT_OUT}"
+        f"nothing can be learnt from any of the {reasons.total():,} rows",
+        exists=listed,
+        fix=f"name other columns in a step format, or mend the rows; they are in {folder / LEFT_OUT}",
     )
 
 

@@ -151,7 +151,7 @@ def _refuse_links(run: Path) -> None:
     for path in [run, *(path for path in inside if not path.is_relative_to(shards))]:
         if path.is_symlink() and (path == run or not path.resolve().is_relative_to(home)):
             message = f"{path} is a link to {path.resolve()}, and a run writes into its own folder only"
-            raise UserError(f"{message}\n  fix: remove the link, or give --run-dir the folder itself")
+            raise UserError(f"{message}", fix="remove the link, or give --run-dir the folder itself")
 
 
 def _lock(run: Path, folders: Sequence[str]) -> BinaryIO:
@@ -161,7 +161,7 @@ def _lock(run: Path, folders: Sequence[str]) -> BinaryIO:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = open_shared(run / "work" / "lock")
     except OSError as error:
-        raise UserError(f"{run}: cannot be written: {error}\n  fix: --run-dir names another folder") from error
+        raise UserError(f"{run}: cannot be written: {error}", fix="--run-dir names another folder") from error
     try:
         import fcntl
     except ImportError:  # not a POSIX system: the lock is a courtesy there
@@ -170,7 +170,7 @@ def _lock(run: Path, folders: Sequence[str]) -> BinaryIO:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         lock.close()
-        message = f"{run}: another process runs in this folder\n  fix: wait for it, or use --run-dir"
+        message = f"{run}: another process runs in this folder"
         raise UserError(message) from error
     return lock
 

@@ -32,8 +32,9 @@ class StageFiles:
         """Writes what became of a row."""
         if name is not None and name not in self._tables:
             raise StepError(
-                f"{label}: gave a row to the table {name!r}, which none of its fields names\n"
-                f"  tables: {', '.join(self.names)}\n  fix: mark the field that names it as NewTable"
+                f"{label}: gave a row to the table {name!r}, which none of its fields names",
+                exists=f"tables: {', '.join(self.names)}",
+                fix="mark the field that names it as NewTable",
             )
         if isinstance(outcome, Row):
             self._tables[name or self.names[0]].add(number, outcome.id, outcome)
@@ -62,9 +63,9 @@ class StageFiles:
                 self._abandon()
                 table = "its table" if name.startswith("#") else f"table {name!r}"
                 raise StepError(
-                    f"{label}: two rows of {table} have the id {repeated!r}\n"
-                    "  rows are told apart by their ids\n"
-                    "  fix: write each row once, and give one made from another an id of its own: row.child('copy', {})"
+                    f"{label}: two rows of {table} have the id {repeated!r}",
+                    exists="rows are told apart by their ids",
+                    fix="write each row once, and give one made from another an id of its own: row.child('copy', {})",
                 )
         return [StoredTable(name, lines.path, *lines.finish()) for name, lines in self._tables.items()]
 

@@ -76,9 +76,7 @@ def install() -> None:
         return
     if compiler is None:
         fix = "install the version that blackbox-kd asks for: pip install 'blackbox-kd[train]'"
-        raise SetupError(
-            f"this version of transformers renders chat templates in a way that is not known\n  fix: {fix}"
-        )
+        raise SetupError("this version of transformers renders chat templates in a way that is not known", fix=fix)
     extensions = [type(each) for each in compiler("").environment.extensions.values()]
     theirs._compile_jinja_template = _compiler(extensions)
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from blackbox_kd.errors import DataError
+from blackbox_kd.errors import DataError, FieldError
 from blackbox_kd.sandbox.functions import FUNCTIONS, HELPERS, check_pattern
 
 _LONGEST = 1_000
@@ -58,7 +58,7 @@ def evaluate(text: str, row: Mapping[str, Any]) -> Any:
     """The value of an expression for a row; it is compiled once.
 
     Raises:
-        ValueError: the expression is not allowed, see `parse`.
+        FieldError: the expression is not allowed, see `parse`.
         DataError: the row does not fit it.
     """
     return parse(text)(row)
@@ -69,10 +69,10 @@ def parse(text: str) -> Expression:
     """Checks and compiles an expression.
 
     Raises:
-        ValueError: it is no expression, or it has a construct that is not allowed; the message says which.
+        FieldError: it is no expression, or it has a construct that is not allowed; the message says which.
     """
     if len(text) > _LONGEST:
-        raise ValueError(f"it has {len(text):,} characters; {_LONGEST:,} are the most")
+        raise FieldError(f"it has {len(text):,} characters, and {_LONGEST:,} are the most")
     builder = _Builder(text)
     try:
         body = builder.build(ast.parse(text.strip(), mode="eval").body)
@@ -80,9 +80,9 @@ def parse(text: str) -> Expression:
         tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(row, body)))
         run = eval(compile(tree, "<expression>", "eval"), {"__builtins__": {}, **HELPERS})
     except SyntaxError as error:
-        raise ValueError(_mistake(text, error)) from None
+        raise _explain_mistake(text, error) from None
     except (RecursionError, MemoryError):
-        raise ValueError("it is nested too deeply") from None
+        raise FieldError("it is nested too deeply") from None
     return Expression(text, frozenset(builder.names), run)
 
 
@@ -128,9 +128,9 @@ class _Builder:
                 return _helper("<item>", self.build(node.value), key, ast.Constant(none_ok))
             case ast.Call():
                 return self.call(node, none_ok)
-        raise ValueError(
-            f"{self.text(node)} is {_name_of(node)}, which is not allowed in an expression; allowed: "
-            f"{_ALLOWED}, and the functions {', '.join(FUNCTIONS)}"
+        raise FieldError(
+            f"{self.text(node)} is {_name_of(node)}, which is not allowed in an expression",
+            exists=f"allowed: {_ALLOWED}, and the functions {', '.join(FUNCTIONS)}",
         )
 
     def column(self, name: str, none_ok: bool) -> ast.expr:
@@ -146,7 +146,7 @@ class _Builder:
     def pair(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> ast.expr:
         with_none = _is_none(left) or _is_none(right)
         if isinstance(op, ast.Is | ast.IsNot) and not with_none:
-            raise ValueError(f"{self.text(left)} is compared by `is`, which asks for None only; write == or !=")
+            raise FieldError(f"{self.text(left)} is compared by `is`, which asks for None only", fix="write == or !=")
         equality = isinstance(op, ast.Eq | ast.NotEq)
         sides = [self.build(side, none_ok=with_none and not isinstance(op, ast.In)) for side in (left, right)]
         if equality and not with_none:
@@ -157,17 +157,17 @@ class _Builder:
     def call(self, node: ast.Call, none_ok: bool) -> ast.expr:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
-            raise ValueError(f"{self.text(node)}: functions take plain arguments only, without names and stars")
+            raise FieldError(f"{self.text(node)}: functions take plain arguments only, without names and stars")
         if name == "column":
             return self.column(_literal(node, 0), none_ok)
         if name not in FUNCTIONS:
             close = difflib.get_close_matches(name, FUNCTIONS, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise ValueError(f"{self.text(node.func)} is not one of the functions {', '.join(FUNCTIONS)}{hint}")
+            fix = f"did you mean {close[0]}?" if close else ""
+            raise FieldError(f"{self.text(node.func)} is not one of the functions {', '.join(FUNCTIONS)}", fix=fix)
         try:
             inspect.signature(FUNCTIONS[name]).bind(*node.args)
         except TypeError as error:
-            raise ValueError(f"{self.text(node)}: {error}") from None
+            raise FieldError(f"{self.text(node)}: {error}") from None
         if name == "matches":
             check_pattern(_literal(node, 1))
         return ast.Call(ast.Name(f"<{name}>", ast.Load()), [self.build(argument) for argument in node.args], [])
@@ -226,7 +226,7 @@ def _literal(node: ast.Call, index: int) -> str:
     match node.args[index : index + 1]:
         case [ast.Constant(value=str(text))]:
             return text
-    raise ValueError(f"{ast.unparse(node)}: argument {index + 1} is a text in quotes, known before the run")
+    raise FieldError(f"{ast.unparse(node)}: argument {index + 1} is a text in quotes, known before the run")
 
 
 def _name_of(node: ast.expr) -> str:
@@ -246,10 +246,10 @@ def _name_of(node: ast.expr) -> str:
     return known.get(type(node), f"of the kind {type(node).__name__}")
 
 
-def _mistake(text: str, error: SyntaxError) -> str:
+def _explain_mistake(text: str, error: SyntaxError) -> FieldError:
     text = text.strip()
     if not text:
-        return "it is empty; write what must hold, such as score >= 4"
+        return FieldError("it is empty", fix="write what must hold, such as score >= 4")
     rest = text[error.offset - 1 :] if error.offset and error.msg != "invalid decimal literal" else ""
     where = f"at {rest[:20]!r}" if rest else "at its end" if not error.offset else f"in {text[:20]!r}"
     said = "" if error.msg == "invalid syntax" else f": {error.msg.partition(' (')[0]}"
@@ -259,7 +259,7 @@ def _mistake(text: str, error: SyntaxError) -> str:
         hint = "inside of { } a comma ends a value; put the whole expression into quotes there"
     if not rest and not error.offset:
         hint = "write what it is compared with, or take the last word out"
-    return f"it goes wrong {where}{said}; {hint or _BETWEEN}"
+    return FieldError(f"it goes wrong {where}{said}", fix=hint or _BETWEEN)
 
 
 _BETWEEN = "write and, or, or a comparison between; a column whose name is no word is column('NAME')"

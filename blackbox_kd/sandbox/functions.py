@@ -7,6 +7,7 @@ RE2's, whose time is linear in the text.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from blackbox_kd.errors import FieldError
 from blackbox_kd.json_text import write_text
 
 _LONGEST_REPETITION = 100_000
@@ -96,13 +97,13 @@ def _matches(text: str, pattern: str) -> bool:
 
 
 def check_pattern(pattern: str) -> None:
-    """Raises ValueError if a text is no regular expression of RE2's."""
+    """Raises FieldError if a text is no regular expression of RE2's."""
     from pyarrow import ArrowInvalid
 
     try:
         _matches("", pattern)
     except (ArrowInvalid, UnicodeError) as error:
-        raise ValueError(f"{pattern!r} is no regular expression of RE2's (it has no look-around): {error}") from None
+        raise FieldError(f"{pattern!r} is no regular expression of RE2's (it has no look-around): {error}") from None
 
 
 def _smallest(first: Any, *others: Any) -> Any:

@@ -14,14 +14,15 @@ name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to 
   function that reads what the step wants, such as a `Reading`; a `Reply` is what comes of it, and `all_of` waits for
   several. `expressions` evaluates what an `Expression` says; `write_text` makes a text of any value of a row.
 - What it makes (`Outcome`): a `Row`, a `Dropped` row with the reason, or a `Failed` one with the error.
-- What it raises: `DataError` for a row that cannot be worked on, `StepError` and `SetupError` for what ends the run. A
-  call raises `CallError`; it is a `ReplyFault` where the text cannot be used.
+- What it raises: `DataError` for a row that cannot be worked on, `StepError` and `SetupError` for what ends the run,
+  each with what is wrong, `exists=` and `fix=`; in a validator of the config `FieldError`. A call raises `CallError`;
+  it is a `ReplyFault` where the text cannot be used.
 """
 
 from pydantic import Field
 
 from blackbox_kd.concurrency import all_of
-from blackbox_kd.errors import CallError, DataError, ReplyFault, SetupError, StepError
+from blackbox_kd.errors import CallError, DataError, FieldError, ReplyFault, SetupError, StepError
 from blackbox_kd.json_text import write_text
 from blackbox_kd.sandbox import expressions
 from blackbox_kd.schema import Ask, Dropped, Failed, Message, Outcome, Reply, Row, Sampling, Table
@@ -59,6 +60,7 @@ __all__ = [
     "Expression",
     "Failed",
     "Field",
+    "FieldError",
     "FromEarlier",
     "Message",
     "ModelName",

@@ -18,8 +18,8 @@ def _step(name: str) -> Step:
         return registry.get(name)
     except KeyError:
         fix = did_you_mean(name, registry.names()) or "name one of them"
-        message = f"there is no step {name!r}\n  steps: {', '.join(registry.names())}\n  fix: {fix}"
-        raise UserError(message) from None
+        steps = f"steps: {', '.join(registry.names())}"
+        raise UserError(f"there is no step {name!r}", exists=steps, fix=fix) from None
 
 
 def list_steps() -> str:

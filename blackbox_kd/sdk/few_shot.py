@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blackbox_kd.analysis.bm25 import Bm25
-from blackbox_kd.errors import DataError
+from blackbox_kd.errors import DataError, FieldError
 from blackbox_kd.json_text import write_text
 from blackbox_kd.schema import Row
 from blackbox_kd.sdk.context import Context
@@ -49,7 +49,7 @@ class Shown(BaseModel):
     def _one_thing_to_show(self) -> Self:
         by_rows, by_entry = self.table is not None, self.evaluation is not None
         if by_rows == by_entry or by_entry != (self.model is not None):
-            raise ValueError("give either table: NAME, or evaluation: TABLE and model: NAME")
+            raise FieldError(fix="give either table: NAME, or evaluation: TABLE and model: NAME")
         return self
 
 

@@ -16,12 +16,14 @@ class Exam:
 
     Args:
         models: those that answer.
+        prompt: template of what they are asked.
         is_checked: whether answers are compared with the right ones: there is an accuracy.
         by: columns by whose values the accuracy is told.
         against: the model that a judge compares the others with: they have a win rate; None without a judge.
     """
 
     models: tuple[str, ...]
+    prompt: str
     is_checked: bool
     by: tuple[str, ...] = ()
     against: str | None = None

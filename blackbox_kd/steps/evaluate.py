@@ -126,7 +126,7 @@ class Config(SamplingConfig):
     def exam(self) -> Exam:
         """Accuracies where answers are checked, win rates where a judge compares."""
         against = self.against_model if self.judge is not None else None
-        return Exam(tuple(self.models), self.answer is not None, tuple(self.by), against)
+        return Exam(tuple(self.models), self.prompt, self.answer is not None, tuple(self.by), against)
 
     def outcomes_per_row(self) -> int:
         """One of each model."""

@@ -25,6 +25,7 @@ from blackbox_kd.sdk import (
     Expression,
     Failed,
     Field,
+    FieldError,
     Outcome,
     Row,
     StepConfig,
@@ -57,9 +58,9 @@ class Novelty(BaseModel):
     @model_validator(mode="after")
     def _an_encoder_for_embeddings(self) -> Self:
         if self.metric == "embedding" and self.model is None:
-            raise ValueError("metric: embedding needs an encoder; add model: FOLDER, or a hub id")
+            raise FieldError("metric: embedding needs an encoder", fix="add model: FOLDER, or a hub id")
         if self.metric != "embedding" and self.model is not None:
-            raise ValueError(f"metric: {self.metric} reads no model; take model: out, or write metric: embedding")
+            raise FieldError(f"metric: {self.metric} reads no model", fix="take model: out, or write metric: embedding")
         return self
 
     def pool(self) -> SimilarityIndex:
@@ -244,7 +245,7 @@ def _others(name: str, config: Novelty, ctx: Context) -> list[Row]:
     rows = list(ctx.table(name))
     if rows and all(config.column not in row for row in rows):
         what = f"filter: no row of table {name!r} has the column {config.column!r}, by which novelty compares"
-        raise DataError(f"{what}\n  fix: take {name} out of against:, or rename its column")
+        raise DataError(what, fix=f"take {name} out of against:, or rename its column")
     return rows
 
 

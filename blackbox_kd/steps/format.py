@@ -19,6 +19,7 @@ from blackbox_kd.sdk import (
     Context,
     Dropped,
     Field,
+    FieldError,
     Message,
     Outcome,
     PromptName,
@@ -51,7 +52,7 @@ class Task(BaseModel):
     @classmethod
     def _a_word(cls, name: str) -> str:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-            raise ValueError("the ids of its rows end in a task's name; write letters, digits and '_' only")
+            raise FieldError("the ids of its rows end in a task's name", fix="write letters, digits and '_' only")
         return name
 
 
@@ -82,16 +83,16 @@ class Config(StepConfig):
     def _one_shape(self) -> Self:
         alone = [name for name in ("prompt", "completion", "hint") if name in self.model_fields_set]
         if self.tasks and alone:
-            raise ValueError(f"{alone[0]}: is not read beside tasks; give each of the tasks its own")
+            raise FieldError(f"{alone[0]}: is not read beside tasks", fix="give each of the tasks its own")
         if self.preference and (self.tasks or self.completion is not None):
             other = "tasks" if self.tasks else "completion"
-            raise ValueError(f"preference: writes pairs, which have no {other}; take one of them out")
+            raise FieldError(f"preference: writes pairs, which have no {other}", fix="take one of them out")
         pair = self.model_dump(include={"chosen", "rejected"}, exclude_none=True)
         if pair and not self.preference:
-            raise ValueError(f"{next(iter(pair))}: is read for pairs only; add preference: true")
+            raise FieldError(f"{next(iter(pair))}: is read for pairs only", fix="add preference: true")
         names = [task.name for task in self.tasks]
         if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"tasks: two are called {twice[0]!r}; give each a name of its own")
+            raise FieldError(f"tasks: two are called {twice[0]!r}", fix="give each a name of its own")
         if self.tasks:
             self.prompt = self.tasks[0].prompt
         elif self.preference:
@@ -179,7 +180,7 @@ def _of_tasks(row: Row, config: Config, ctx: Context) -> list[Outcome]:
         if not said or _is_bad(row, task.completion):
             found.append(Dropped(own, f"empty completion of task {task.name}" if not said else "label is false"))
             continue
-        prompt = _prefixed(ctx.render(task.prompt, row), task.prefix)
+        prompt = _add_prefix(ctx.render(task.prompt, row), task.prefix)
         if _shows_context(prompt, row, config):
             found.append(Dropped(own, "context in the student's prompt"))
         else:
@@ -194,7 +195,7 @@ def _write_reply(row: Row, column: str | None) -> list[Message]:
     return [{"role": "assistant", "content": content}] if content else []
 
 
-def _prefixed(prompt: list[Message], prefix: str) -> list[Message]:
+def _add_prefix(prompt: list[Message], prefix: str) -> list[Message]:
     """The prompt with a text before its last user message."""
     last = max((number for number, message in enumerate(prompt) if message["role"] == "user"), default=-1)
     return [

@@ -23,6 +23,7 @@ from blackbox_kd.sdk import (
     Expression,
     Failed,
     Field,
+    FieldError,
     ModelName,
     NewColumn,
     Outcome,
@@ -77,7 +78,7 @@ class Config(SamplingConfig):
     @model_validator(mode="after")
     def _one_way_to_name_models(self) -> Self:
         if (self.model is None) == (not self.models):
-            raise ValueError("give either model: NAME or models: [NAMES]")
+            raise FieldError(fix="give either model: NAME or models: [NAMES]")
         return self
 
     def problems(self) -> list[tuple[str, str, str]]:

@@ -227,7 +227,7 @@ async def _review(row: Row, config: Panel, ctx: Context) -> Row | Failed:
         except ReplyFault as fault:
             if config.min_reviews is None:
                 raise
-            faults.append(str(fault))
+            faults.append(fault.what)
             return None
 
     said = dict(zip(reviewers, await all_of(*map(review, reviewers)), strict=True))

@@ -27,6 +27,7 @@ from blackbox_kd.sdk import (
     Dropped,
     Failed,
     Field,
+    FieldError,
     ModelName,
     Outcome,
     ReportedTable,
@@ -92,15 +93,15 @@ class Config(StepConfig):
     @classmethod
     def _weights_are_positive(cls, tables: dict[str, float]) -> dict[str, float]:
         if any(weight <= 0 for weight in tables.values()):
-            raise ValueError("weights must be above 0; leave a table out instead")
+            raise FieldError("weights must be above 0", fix="leave a table out instead")
         return tables
 
     @model_validator(mode="after")
     def _domains_are_drawn_for_a_number(self) -> Self:
         if self.gap is not None and self.rows is None:
-            raise ValueError("gap: needs rows:, the number that is drawn; add rows: N")
+            raise FieldError("gap: needs rows:, the number that is drawn", fix="add rows: N")
         if self.gap is not None and set(self.tables.values()) != {1}:
-            raise ValueError("tables: have weights, but gap: draws by domain; give each table the weight 1")
+            raise FieldError("tables: have weights, but gap: draws by domain", fix="give each table the weight 1")
         return self
 
     def problems(self) -> list[tuple[str, str, str]]:
@@ -134,7 +135,7 @@ Pools = Mapping[str, list[Candidate]]
 @table_step(merges="tables", drops=["not drawn", "domain not evaluated"])
 async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
     pools = {name: _in_random_order(name, number, ctx) for number, name in enumerate(config.tables)}
-    earlier = _replayed(_counts(pools, config.rows, config), config, ctx)
+    earlier = _draw_earlier(_counts(pools, config.rows, config), config, ctx)
     left = None if config.rows is None else config.rows - len(earlier)
     drawn: list[Candidate] = []
     for found in _by_gap(pools, left, config.gap, ctx) if config.gap else _by_table(pools, left, config):
@@ -165,7 +166,7 @@ def _counts(pools: Pools, rows: int | None, config: Config) -> dict[str, int]:
     return share_out({name: config.tables[name] for name, pool in pools.items() if pool}, rows)
 
 
-def _replayed(counts: Mapping[str, int], config: Config, ctx: Context) -> list[Candidate]:
+def _draw_earlier(counts: Mapping[str, int], config: Config, ctx: Context) -> list[Candidate]:
     """Rows of the earlier table, so many that they are at least their share of the result."""
     if config.replay is None:
         return []
@@ -235,8 +236,8 @@ def _accuracies(model: str, config: Gap, ctx: Context) -> dict[str, float]:
     ]
     if not entries:
         raise StepError(
-            f"{ctx.step}: there is no evaluation of model {model!r} on table {config.on!r} by {config.by!r} yet\n"
-            f"  fix: put before it: - {{step: evaluate, input: {config.on}, models: [{model}], by: [{config.by}]}}"
+            f"{ctx.step}: there is no evaluation of model {model!r} on table {config.on!r} by {config.by!r} yet",
+            fix=f"put before it: - {{step: evaluate, input: {config.on}, models: [{model}], by: [{config.by}]}}",
         )
     slices = entries[-1]["slices"][config.by]
     return {domain: entry["accuracy"] for domain, entry in slices.items() if entry["accuracy"] is not None}
@@ -255,10 +256,10 @@ def _weights(gaps: Mapping[str, float], before: Mapping[str, float], config: Gap
     now = {domain: power / sum(powers.values()) for domain, power in powers.items()}
     if before:
         now = {d: config.smooth * before.get(d, 0.0) + (1 - config.smooth) * weight for d, weight in now.items()}
-    return _raised(now, config.floor / len(now))
+    return _raise_to_floor(now, config.floor / len(now))
 
 
-def _raised(weights: Mapping[str, float], floor: float) -> dict[str, float]:
+def _raise_to_floor(weights: Mapping[str, float], floor: float) -> dict[str, float]:
     """Weights that add up to 1, those below the floor raised to it and the others scaled down for it."""
     low: set[str] = set()
     while True:

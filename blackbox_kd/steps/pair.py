@@ -147,9 +147,9 @@ def _of_columns(table: Table, config: Config) -> Iterator[Outcome]:
             yield Dropped(row, "empty text")
         elif gap is not None and gap <= 0:
             yield Dropped(row, "no gap")
-        elif gap is not None and _below(gap, config):
+        elif gap is not None and _is_below(gap, config):
             yield Dropped(row, f"gap below {config.min_gap}")
-        elif _alike(better, worse, config):
+        elif _are_alike(better, worse, config):
             yield Dropped(row, "too similar")
         else:
             yield row | _columns(better, worse, gap)
@@ -168,15 +168,15 @@ def _of_groups(table: Table, config: Config) -> Iterator[Outcome]:
         except DataError as error:
             yield Failed(row, "data", str(error))
     for group in groups.values():
-        fates, pairs = _paired(group, config)
+        fates, pairs = _make_pairs(group, config)
         for number, candidate in enumerate(group):
             if pairs[number]:
                 yield from pairs[number]
             else:
-                yield _dropped(candidate.row, fates[number], config)
+                yield _explain_drop(candidate.row, fates[number], config)
 
 
-def _paired(group: list[Candidate], config: Config) -> tuple[list[Fate], list[list[Row]]]:
+def _make_pairs(group: list[Candidate], config: Config) -> tuple[list[Fate], list[list[Row]]]:
     """The fate of each row of a group, and the pairs in which it is the better one."""
     fates = [Fate.ALONE if len(group) == 1 else Fate.NO_GAP] * len(group)
     pairs: list[list[Row]] = [[] for _ in group]
@@ -186,11 +186,11 @@ def _paired(group: list[Candidate], config: Config) -> tuple[list[Fate], list[li
     for gap, i, j in sorted(gaps, key=lambda found: (-found[0], found[1], found[2])):
         better, worse = group[i], group[j]
         fate = Fate.BETTER
-        if _below(gap, config):
+        if _is_below(gap, config):
             fate = Fate.BELOW
         elif made == config.max_pairs:
             fate = Fate.BEYOND
-        elif _alike(better.text, worse.text, config):
+        elif _are_alike(better.text, worse.text, config):
             fate = Fate.SIMILAR
         else:
             made += 1
@@ -200,7 +200,7 @@ def _paired(group: list[Candidate], config: Config) -> tuple[list[Fate], list[li
     return fates, pairs
 
 
-def _dropped(row: Row, fate: Fate, config: Config) -> Dropped:
+def _explain_drop(row: Row, fate: Fate, config: Config) -> Dropped:
     match fate:
         case Fate.ALONE:
             return Dropped(row, "alone in its group")
@@ -239,9 +239,9 @@ def _number(expression: str, row: Row) -> float:
     return float(value)
 
 
-def _below(gap: float, config: Config) -> bool:
+def _is_below(gap: float, config: Config) -> bool:
     return config.min_gap is not None and gap < config.min_gap - ROUNDING
 
 
-def _alike(better: str, worse: str, config: Config) -> bool:
+def _are_alike(better: str, worse: str, config: Config) -> bool:
     return similarity.rouge_l(better, worse) > config.max_similarity

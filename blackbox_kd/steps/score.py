@@ -86,4 +86,4 @@ async def _logprobs(whole: list[Message], before: list[Message], row: Row, confi
         return logprobs.of_text(*replies)
     except ValueError as error:
         what = f"{ctx.step}: model {config.model!r} cannot score: {error}"
-        raise SetupError(f"{what}\n  fix: a model of provider vllm (0.11 or later) or transformers") from error
+        raise SetupError(what, fix="a model of provider vllm (0.11 or later) or transformers") from error

@@ -23,6 +23,7 @@ from blackbox_kd.sdk import (
     Dropped,
     Failed,
     Field,
+    FieldError,
     NewColumn,
     Outcome,
     Row,
@@ -49,11 +50,11 @@ class Kept(StepConfig):
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
         if self.best is None and self.rows is None:
-            raise ValueError("give best: N (with per:), rows: N, or both")
+            raise FieldError(fix="give best: N (with per:), rows: N, or both")
         if self.best is not None and self.per is None:
-            raise ValueError("best: needs per:; add per: COLUMN")
+            raise FieldError("best: needs per:", fix="add per: COLUMN")
         if self.per is not None and self.best is None and "votes" not in self.model_fields_set:
-            raise ValueError("per: needs best:; add best: N")
+            raise FieldError("per: needs best:", fix="add best: N")
         return self
 
     def most_rows(self) -> int | None:
@@ -101,9 +102,9 @@ class KCenter(Kept):
     @model_validator(mode="after")
     def _points(self) -> Self:
         if (self.column is None) == (self.votes is None):
-            raise ValueError("give either column: NAME or votes: NAME with by: kcenter")
+            raise FieldError(fix="give either column: NAME or votes: NAME with by: kcenter")
         if self.votes is not None and self.per is None:
-            raise ValueError("votes: needs per:; add per: COLUMN")
+            raise FieldError("votes: needs per:", fix="add per: COLUMN")
         return self
 
 
@@ -216,8 +217,7 @@ def _select(rows: list[Row], config: Form, ctx: Context) -> Iterator[Outcome]:
             yield Dropped(row, "beyond the budget" if row.id in best else "not the best")
 
 
-Rank = Callable[[list[Row], int], list[Row]]
-"""The best N of some rows."""
+Rank = Callable[[list[Row], int], list[Row]]  # the best N of some rows
 
 
 def _rank_by_value(config: InOrder | ByLength | ByValue, ctx: Context) -> Rank:
@@ -235,7 +235,7 @@ def _rank_by_value(config: InOrder | ByLength | ByValue, ctx: Context) -> Rank:
 
 
 def _rank_by_distance(rows: list[Row], config: KCenter, ctx: Context) -> Rank:
-    labelled = _labelled(config.labelled, rows, config, ctx) if config.labelled and rows else []
+    labelled = _find_labelled(config.labelled, rows, config, ctx) if config.labelled and rows else []
     points = _points([*rows, *labelled], config)
     place = {row.id: number for number, row in enumerate(rows)}
 
@@ -249,7 +249,7 @@ def _rank_by_distance(rows: list[Row], config: KCenter, ctx: Context) -> Rank:
     return rank
 
 
-def _labelled(name: str, rows: list[Row], config: KCenter, ctx: Context) -> list[Row]:
+def _find_labelled(name: str, rows: list[Row], config: KCenter, ctx: Context) -> list[Row]:
     """The rows of the labelled table that can be compared with the others."""
     if config.column is None:
         wanted = {str(config.per), str(config.votes)}

@@ -19,6 +19,7 @@ from blackbox_kd.sdk import (
     Expression,
     Failed,
     Field,
+    FieldError,
     NewTable,
     Outcome,
     Row,
@@ -43,10 +44,10 @@ class Config(StepConfig):
     def _all_of_one_kind(self) -> Self:
         shares = [value for value in self.outputs.values() if not isinstance(value, str)]
         if shares and len(shares) != len(self.outputs):
-            raise ValueError("outputs: expressions and shares stand side by side; give one kind to all branches")
+            raise FieldError("outputs: expressions and shares stand side by side", fix="give one kind to all branches")
         if sum(shares) > 1 + 1e-9 or any(share <= 0 for share in shares):
-            raise ValueError(
-                f"outputs: the shares add up to {sum(shares):g}; make them positive and at most 1 together"
+            raise FieldError(
+                f"outputs: the shares add up to {sum(shares):g}", fix="make them positive and at most 1 together"
             )
         return self
 

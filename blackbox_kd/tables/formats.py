@@ -65,8 +65,9 @@ def recognise(columns: Iterable[str]) -> str:
             return name
     known = "; ".join(f"{name} ({', '.join(needed)})" for name, needed in SHAPES.items())
     raise DataError(
-        f"the columns {', '.join(sorted(found)) or '(none)'} make no shape that training knows\n"
-        f"  known: {known}\n  fix: rename columns (rename: under data:), or put a step format before"
+        f"the columns {', '.join(sorted(found)) or '(none)'} make no shape that training knows",
+        exists=f"known: {known}",
+        fix="rename columns (rename: under data:), or put a step format before",
     )
 
 

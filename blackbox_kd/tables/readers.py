@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
 
-from blackbox_kd.errors import DataError
+from blackbox_kd.errors import DataError, quote_cause
 from blackbox_kd.json_text import write_text
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ def read_file(path: Path) -> Iterator[dict[str, Any]]:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         known = ", ".join(READERS)
-        _refuse(path.name, f"unknown kind of file {path.suffix!r}; known: {known}", "convert it to one of them")
+        what = f"unknown kind of file {path.suffix!r}"
+        _refuse(path.name, what, "convert it to one of them", exists=f"known: {known}")
     try:
         yield from reader(path)
     except UnicodeDecodeError as error:
@@ -73,8 +74,8 @@ def plain(value: Any, column: str) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise DataError(
-        f"column {column!r} holds {type(value).__name__}, and rows hold text, numbers, lists and objects only.\n"
-        "  fix: take the column out of the file"
+        f"column {column!r} holds {type(value).__name__}, and rows hold text, numbers, lists and objects only.",
+        fix="take the column out of the file",
     )
 
 
@@ -112,8 +113,8 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _refuse(where: str, what: str, fix: str) -> NoReturn:
-    raise DataError(f"{where}: {what}.\n  fix: {fix}")
+def _refuse(where: str, what: str, fix: str, exists: str = "") -> NoReturn:
+    raise DataError(f"{where}: {what}", exists=exists, fix=fix)
 
 
 class _Kinds:
@@ -258,7 +259,7 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
                 tell_of_nan(found, f"{path.name}, row {number}")
                 yield found
     except pa.ArrowException as error:
-        _refuse(path.name, f"not Parquet: {str(error).splitlines()[0]}", "write the file anew")
+        _refuse(path.name, f"not Parquet: {quote_cause(error)}", "write the file anew")
 
 
 def _rows_of(batch: Any, path: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from blackbox_kd.errors import DataError, SetupError, did_you_mean
+from blackbox_kd.errors import DataError, FieldError, SetupError, WrongRename, did_you_mean, quote_cause
 from blackbox_kd.json_text import write_text
 from blackbox_kd.privacy import no_telemetry
 from blackbox_kd.schema import Row, digest
@@ -84,20 +84,19 @@ class TableSource(BaseModel):
     def _one_source(self) -> Self:
         given = self.origins
         if len(given) != 1:
-            said = " and ".join(given) if given else "none of them"
-            raise ValueError(f"give one of path:, hub:, generator:, not {said}")
+            raise FieldError(fix="give one of path:, hub:, generator:")
         if self.generator and not self.task:
-            raise ValueError("generator: needs task: NAME")
+            raise FieldError("generator: needs task: NAME")
         own = {"hub": ("name", "split"), "generator": ("task", "size", "seed", "options")}
         for source, fields in own.items():
             stray = [field for field in fields if field in self.model_fields_set and source != given[0]]
             if stray:
-                raise ValueError(f"{stray[0]}: goes with {source}:, not with {given[0]}:; remove {stray[0]}:")
+                raise FieldError(f"{stray[0]}: goes with {source}:, not with {given[0]}:", fix=f"remove {stray[0]}:")
         doubled = {new for new in self.rename.values() if list(self.rename.values()).count(new) > 1}
         if "id" in self.rename.values():
-            raise ValueError("rename: the column 'id' is made from a row's content; choose another name")
+            raise FieldError("rename: the column 'id' is made from a row's content", fix="choose another name")
         if doubled:
-            raise ValueError(f"rename: two columns would be called {min(doubled)!r}; give each a name of its own")
+            raise FieldError(f"rename: two columns would be called {min(doubled)!r}", fix="give each a name of its own")
         return self
 
 
@@ -184,10 +183,11 @@ def _check_names(rename: Mapping[str, str], found: list[str], all_of: bool = Tru
         if old not in found:
             if all_of:
                 fix = did_you_mean(old, found) or "name one of them"
-                raise DataError(f"rename: there is no column {old!r}; columns: {_listed(found)}.\n  fix: {fix}")
+                what = f"rename: there is no column {old!r}"
+                raise WrongRename(what, exists=f"columns: {_listed(found)}", fix=fix)
         elif new != old and new in found and new not in rename:
             fix = f"rename {new!r}, too, such as {{{old}: {new}, {new}: old_{new}}}"
-            raise DataError(f"rename: {old!r} would hide the column {new!r} that is there already.\n  fix: {fix}")
+            raise WrongRename(f"rename: {old!r} would hide the column {new!r} that is there already", fix=fix)
 
 
 def _all(source: TableSource, folder: Path) -> Iterator[dict[str, Any]]:
@@ -210,18 +210,18 @@ def _files(pattern: str, folder: Path) -> Iterator[dict[str, Any]]:
             yield row
     if not count:
         said = f"{paths[0].name} has" if len(paths) == 1 else f"the {len(paths)} files of {pattern!r} have"
-        raise DataError(f"{said} no rows.\n  fix: fill the file, or take the entry out of the recipe")
+        raise DataError(f"{said} no rows", fix="fill the file, or take the entry out of the recipe")
 
 
 def _not_found(pattern: str, whole: Path) -> DataError:
     if whole.is_dir():
-        return DataError(f"{pattern!r} is a folder.\n  fix: name the files in it, such as {pattern}/*.jsonl")
+        return DataError(f"{pattern!r} is a folder", fix=f"name the files in it, such as {pattern}/*.jsonl")
     folder = whole.parent
     if not folder.is_dir():
-        return DataError(f"no file {pattern!r}: there is no folder {folder}.\n  fix: a path starts at the recipe")
+        return DataError(f"no file {pattern!r}: there is no folder {folder}", fix="a path starts at the recipe")
     here = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in READERS)
     fix = did_you_mean(whole.name, here) or "name a file, relative to the recipe"
-    return DataError(f"no file {pattern!r}; files there: {_listed(here)}.\n  fix: {fix}")
+    return DataError(f"no file {pattern!r}", exists=f"files there: {_listed(here)}", fix=fix)
 
 
 def _listed(names: list[str]) -> str:
@@ -233,7 +233,7 @@ def _need(package: str, what: str, extra: str) -> None:
     """Raises SetupError if a package is not installed; it is looked for and not imported."""
     if importlib.util.find_spec(package) is None:
         name = package.replace("_", "-")
-        raise SetupError(f"{what} needs the package {name}, not installed.\n  fix: pip install 'blackbox-kd[{extra}]'")
+        raise SetupError(f"{what} needs the package {name}, not installed", fix=f"pip install 'blackbox-kd[{extra}]'")
 
 
 def _hub(source: TableSource) -> Iterator[dict[str, Any]]:
@@ -258,9 +258,9 @@ def _hub(source: TableSource) -> Iterator[dict[str, Any]]:
         raise
     except Exception as error:  # datasets passes on what its readers and HTTP clients raise, whatever that is
         where = f"{source.hub!r} (name {source.name or 'default'!r}, split {source.split!r})"
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        reason = quote_cause(error)
         fix = "check the id, name: and split:; a private data set needs HF_TOKEN, an uncached one the network"
-        raise DataError(f"hub: {where} cannot be loaded: {reason}\n  fix: {fix}") from error
+        raise DataError(f"hub: {where} cannot be loaded: {reason}", fix=fix) from error
 
 
 def _generated(source: TableSource) -> Iterator[dict[str, Any]]:
@@ -271,14 +271,13 @@ def _generated(source: TableSource) -> Iterator[dict[str, Any]]:
 
     if source.task not in DATASETS:
         fix = did_you_mean(str(source.task), list(DATASETS)) or f"name one of them: {', '.join(sorted(DATASETS))}"
-        raise DataError(f"reasoning_gym has no task {source.task!r}.\n  fix: {fix}")
+        raise DataError(f"reasoning_gym has no task {source.task!r}", fix=fix)
     try:
         made = reasoning_gym.create_dataset(source.task, size=source.size, seed=source.seed, **source.options)
     except (ValueError, TypeError, AssertionError) as error:
-        reason = str(error) or "an option is out of its range"
-        raise DataError(
-            f"reasoning_gym task {source.task!r} with {source.options}: {reason}\n  fix: see the task's config"
-        ) from error
+        reason = quote_cause(error) if error.args else "an option is out of its range"
+        what = f"reasoning_gym task {source.task!r} with {source.options}: {reason}"
+        raise DataError(what, fix="see the task's config") from error
     for number in range(source.size):
         entry = made[number]
         extra = {"task_options": source.options} if source.options else {}

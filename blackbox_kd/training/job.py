@@ -100,7 +100,7 @@ def read_rows(data: Path, tokenizer: Any, columns: Iterable[str]) -> list[dict[s
     with data.open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     if not rows:
-        raise DataError("there are no rows to train on\n  fix: look at the steps before, they kept none")
+        raise DataError("there are no rows to train on", fix="look at the steps before, they kept none")
     control = pattern(tokenizer)
     return [row | {name: neutralise(row[name], control) for name in columns} for row in rows]
 

@@ -86,7 +86,8 @@ async def run_training(method: str, job: Path, on_event: Callable[[Mapping[str, 
         data = Path(json.loads(job.read_text())["data"])
         raise StepError(
             f"train ({method}): the training process ended with status {process.returncode}; the rows are in {data}, "
-            f"a later run goes on from its last checkpoint\n  last messages:\n    " + "\n    ".join(messages)
+            "a later run goes on from its last checkpoint",
+            exists="\n  ".join(["last messages:", *messages]),
         )
     output = Path(Job.model_validate_json(job.read_text()).output)
     return Result.model_validate_json((output / "training.json").read_text())

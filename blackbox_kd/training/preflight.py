@@ -49,8 +49,8 @@ def check_template(tokenizer: Any, rows: Sequence[Mapping[str, Any]], columns: S
     """
     if not tokenizer.chat_template:
         raise DataError(
-            "the model has no chat template, so nothing says where a turn ends\n"
-            "  fix: use the instruct version of the model, or chat_template: plain beside its name"
+            "the model has no chat template, so nothing says where a turn ends",
+            fix="use the instruct version of the model, or chat_template: plain beside its name",
         )
     ends = {tokenizer.eos_token_id, find_end_of_turn(tokenizer)}
     tokens = []
@@ -61,7 +61,8 @@ def check_template(tokenizer: Any, rows: Sequence[Mapping[str, Any]], columns: S
             try:
                 prompt, both = rendered(tokenizer, row, column)
             except Exception as error:  # a template is code of its own and can raise anything
-                raise DataError(f"row {number} ({column}): {explain_refusal(error, row['prompt'])}") from error
+                what, fix = explain_refusal(error, row["prompt"])
+                raise DataError(f"row {number} ({column}): {what}", fix=fix) from error
             _check_row(tokenizer, f"row {number} ({column})", prompt, both, ends)
             completions[column].append(len(both) - len(prompt))
             longest = max(longest, len(both))
@@ -73,18 +74,18 @@ def _check_row(tokenizer: Any, where: str, prompt: list[int], both: list[int], e
     if both[: len(prompt)] != prompt:
         raise DataError(
             f"{where}: the chat template writes the prompt differently when an answer follows, "
-            "so the student would be trained on another prompt than it is served\n"
-            "  fix: use a template whose generation prompt is a prefix of the whole conversation"
+            "so the student would be trained on another prompt than it is served",
+            fix="use a template whose generation prompt is a prefix of the whole conversation",
         )
     if not ends & set(both[len(prompt) :]):
         raise DataError(
-            f"{where}: no end of turn inside the completion, so the student would never stop\n"
-            "  fix: use a chat template that closes the assistant's turn"
+            f"{where}: no end of turn inside the completion, so the student would never stop",
+            fix="use a chat template that closes the assistant's turn",
         )
     if tokenizer.decode(both).count("<think>") > 1:
         raise DataError(
-            f"{where}: two think blocks in one answer\n"
-            "  fix: take <think>...</think> out of the completion; the template writes its own"
+            f"{where}: two think blocks in one answer",
+            fix="take <think>...</think> out of the completion; the template writes its own",
         )
 
 
@@ -109,10 +110,10 @@ def long_rows(lengths: Lengths, limit: int, *, drop: bool) -> list[int]:
         needed = -(-longest // 8) * 8
         raise DataError(
             f"{over:,} of {len(lengths.tokens):,} rows ({100 * over / len(lengths.tokens):.1f} %) are "
-            f"longer than max_length {limit} tokens and would lose their final answer.\n"
-            f"  longest: {longest:,} tokens; 99th percentile: {lengths.percentile(0.99):,}\n"
-            f"  fix: max_length: {needed}, or long_rows: drop"
+            f"longer than max_length {limit} tokens and would lose their final answer.",
+            exists=f"longest: {longest:,} tokens; 99th percentile: {lengths.percentile(0.99):,}",
+            fix=f"max_length: {needed}, or long_rows: drop",
         )
     if not fit:
-        raise DataError(f"no row fits into max_length {limit}\n  fix: raise max_length")
+        raise DataError(f"no row fits into max_length {limit}", fix="raise max_length")
     return fit

@@ -28,7 +28,7 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
     def __init__(self, *args: Any, mean_over: Literal["tokens", "rows"] = "tokens", **kwargs: Any) -> None:
         if "weight" in kwargs["train_dataset"].column_names:
             if kwargs["args"].packing:
-                raise DataError("rows that differ in `weight` or `task` cannot be packed\n  fix: leave packing out")
+                raise DataError("rows that differ in `weight` or `task` cannot be packed", fix="leave packing out")
             kwargs["data_collator"] = WeightedRows(kwargs["processing_class"].pad_token_id)
         super().__init__(*args, **kwargs)
         self._mean_over = mean_over

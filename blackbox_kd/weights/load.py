@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2.exceptions import SecurityError
 
-from blackbox_kd.errors import SetupError
+from blackbox_kd.errors import SetupError, quote_cause
 from blackbox_kd.privacy import no_telemetry
 from blackbox_kd.sandbox import chat_template as chat_template_sandbox
 
@@ -49,7 +49,7 @@ def template_text(name: str | None, folder: Path) -> str | None:
         return None
     problem = template_problem(name, folder)
     if problem is not None:
-        raise SetupError(f"chat_template: {problem[0]}\n  fix: {problem[1]}")
+        raise SetupError(f"chat_template: {problem[0]}", fix=f"{problem[1]}")
     return PLAIN_TEMPLATE if name == PLAIN else (folder / name).read_text(encoding="utf-8")
 
 
@@ -77,20 +77,21 @@ def tokenizer(place: str, chat_template: str | None = None, **how: Any) -> Any:
     try:
         loaded.apply_chat_template([{"role": "user", "content": "?"}], add_generation_prompt=True, tokenize=False)
     except Exception as error:  # a template is code of its own and can raise anything
-        raise SetupError(f"model {name!r}: {explain_refusal(error, [])}") from error
+        what, fix = explain_refusal(error, [])
+        raise SetupError(f"model {name!r}: {what}", fix=fix) from error
     return loaded
 
 
-def explain_refusal(error: Exception, messages: Sequence[Mapping[str, Any]]) -> str:
+def explain_refusal(error: Exception, messages: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """What a chat template has against messages, and what to do about it."""
-    reason = str(error).rstrip(".")
+    reason = quote_cause(error).rstrip(".")
     fix = "mend the template, or write chat_template: plain"
     if "system" in reason.lower() and any(message["role"] == "system" for message in messages):
         fix = "begin the user's turn with the system text, in a prompt without {% system %}"
     elif "alternate" in reason.lower():
         fix = "let user and assistant take turns, the user first"
     what = "the sandbox stops it" if isinstance(error, SecurityError) else "it says no"
-    return f"the chat template cannot write these messages, {what}: {reason}\n  fix: {fix}"
+    return f"the chat template cannot write these messages, {what}: {reason}", fix
 
 
 def model(place: str, dtype: str) -> Any:

@@ -102,7 +102,7 @@ def _checked(spec: str, folder: Path) -> Path | None:
     """The folder or the GGUF file of a name; None for a hub id."""
     found = problem(spec, folder)
     if found is not None:
-        raise SetupError(f"model {spec!r}: {found[0]}\n  fix: {found[1]}")
+        raise SetupError(f"model {spec!r}: {found[0]}", fix=found[1])
     if spec.startswith(PACKAGE):
         package, _, name = spec.removeprefix(PACKAGE).partition("/")
         return Path(str(_package_folder(package))) / name
@@ -194,7 +194,7 @@ def hub_commit(repository: str) -> str:
         return str(HfApi().model_info(repository, timeout=HUB_TIMEOUT_S).sha)
     except RepositoryNotFoundError as error:
         fix = "correct the id; for a private or gated model set HF_TOKEN"
-        raise SetupError(f"model {repository!r}: the hub shows no such model\n  fix: {fix}") from error
+        raise SetupError(f"model {repository!r}: the hub shows no such model", fix=fix) from error
     except Exception:  # offline, in one of the many ways that HTTP libraries say it
         return "main"
 

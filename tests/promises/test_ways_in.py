@@ -118,7 +118,7 @@ class TestRefusals:
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
         write(tmp_path / "rows.csv", [{"prompt": "1", "completion": "2"}])
         told = self.refused(tmp_path, "train", "--data", "row.csv", "--student", tiny_model())
-        assert "no file 'row.csv'; files there: rows.csv.\n  fix: did you mean 'rows.csv'?" in told
+        assert "no file 'row.csv'\n  files there: rows.csv\n  fix: did you mean 'rows.csv'?" in told
 
     def test_preferences_for_a_method_that_learns_from_completions(self, tmp_path: Path) -> None:
         write(tmp_path / "rows.jsonl", [{"prompt": "1 + 1?", "chosen": "2", "rejected": "3"}])

@@ -407,7 +407,7 @@ def problems_of(values: dict[str, object]) -> list[Problem]:
     return []
 
 
-@pytest.mark.parametrize("path", places(WHOLE)[1:], ids=yaml_source.dotted)
+@pytest.mark.parametrize("path", places(WHOLE)[1:], ids=yaml_source.format_path)
 def test_whatever_stands_in_a_field_the_check_ends_in_problems_and_not_in_a_traceback(
     load: Load, path: tuple[str | int, ...]
 ) -> None:

@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blackbox_kd.errors import UserError
 from blackbox_kd.recipe import yaml_source
-from blackbox_kd.recipe.yaml_source import Source, dotted, keys, override, read
+from blackbox_kd.recipe.yaml_source import Source, format_path, keys, override, read
 
 RECIPE = """\
 name: demo
@@ -226,7 +227,7 @@ def test_the_value_of_an_override_is_yaml(text: str, value: object) -> None:
 )
 def test_an_override_that_leads_nowhere_says_why_and_changes_nothing(assignment: str, reason: str) -> None:
     found = source()
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(UserError) as caught:
         override(found, assignment)
     path, equals, _ = assignment.partition("=")
     assert str(caught.value) == (
@@ -245,5 +246,5 @@ def test_a_value_remembers_the_override_that_gave_it() -> None:
 
 
 def test_a_path_is_written_as_a_reader_would_write_it() -> None:
-    assert dotted(("steps", 0, "examples", "table")) == "steps[0].examples.table"
-    assert dotted(()) == ""
+    assert format_path(("steps", 0, "examples", "table")) == "steps[0].examples.table"
+    assert format_path(()) == ""

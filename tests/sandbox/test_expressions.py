@@ -101,7 +101,7 @@ def test_names_are_the_columns_that_an_expression_reads() -> None:
         ("matches(response, '(')", "no regular expression of RE2's"),
         ("matches(response, '(?=x)')", "no regular expression of RE2's"),
         ("column(response)", "argument 1 is a text in quotes"),
-        ("score is 4", "asks for None only; write == or !="),
+        ("score is 4", "asks for None only\n  fix: write == or !="),
         ("...", "not allowed"),
         ("b'x'", "not allowed"),
         ("1j", "not allowed"),

@@ -109,7 +109,7 @@ def test_bytes_are_no_text() -> None:
         ("a.jsonl", '{"q": true}\n{"q": 1}', "holds a number .'1'., but true or false"),
         ("a.jsonl", '{"q": ' + "9" * 5_000 + "}", "line 1: a number has too many digits"),
         ("a.jsonl", '{"q": ' + "[" * 200_000, "line 1: nested too deeply"),
-        ("a.jsonl", b'{"q": "\xe9"}', r"is not UTF-8 \(byte 0xe9\).\n  fix: save it as UTF-8"),
+        ("a.jsonl", b'{"q": "\xe9"}', r"is not UTF-8 \(byte 0xe9\)\n  fix: save it as UTF-8"),
         ("a.jsonl", '{"q": "é"}'.encode("utf-16"), "the file is UTF-16"),
         ("a.json", '[{"q": 1},\n{"q": }]', "a.json: not JSON: Expecting value at line 2, character 7"),
         ("a.json", '{"q": 1}', "holds an object with the keys q, not a list of rows"),
@@ -122,7 +122,7 @@ def test_bytes_are_no_text() -> None:
         ("a.csv", "q,\n1,2\n", "has a column without name"),
         ("a.csv", "q;r\n1;2\n", "so ';' separates"),
         ("a.parquet", "no", "a.parquet: not Parquet"),
-        ("a.xlsx", "no", "unknown kind of file '.xlsx'; known: .jsonl, .ndjson, .json, .csv, .parquet"),
+        ("a.xlsx", "no", "unknown kind of file '.xlsx'\n  known: .jsonl, .ndjson, .json, .csv, .parquet"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, name: str, content: str | bytes, says: str) -> None:

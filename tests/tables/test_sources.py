@@ -67,7 +67,7 @@ def test_columns_of_all_first_rows_are_found(tmp_path: Path) -> None:
 
 def test_a_column_to_rename_that_is_not_there_is_named_with_the_nearest_one(tmp_path: Path) -> None:
     written(tmp_path, "rows.jsonl", ROWS)
-    with pytest.raises(DataError, match="no column 'qestion'; columns: question, answer"):
+    with pytest.raises(DataError, match="no column 'qestion'\n  columns: question, answer"):
         columns(TableSource(path="rows.jsonl", rename={"qestion": "instruction"}), tmp_path)
 
 
@@ -84,7 +84,7 @@ def test_a_file_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(DataError) as error:
         rows_of(tmp_path, "trian.jsonl")
-    assert str(error.value) == ("no file 'trian.jsonl'; files there: train.jsonl.\n  fix: did you mean 'train.jsonl'?")
+    assert str(error.value) == "no file 'trian.jsonl'\n  files there: train.jsonl\n  fix: did you mean 'train.jsonl'?"
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_task_without_one_right_answer_has_an_empty_reference(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("task", "options", "says"),
     [
-        ("chain_som", {}, "no task 'chain_som'.\n  fix: did you mean 'chain_sum'"),
+        ("chain_som", {}, "no task 'chain_som'\n  fix: did you mean 'chain_sum'"),
         ("chain_sum", {"terms": 3}, "unexpected keyword argument 'terms'"),
         ("chain_sum", {"min_terms": -1}, "min_terms"),
     ],

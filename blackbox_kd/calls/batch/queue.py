@@ -99,12 +99,12 @@ class Batches:
         return self.is_busy()
 
     def _work(self, model: Model, name: str) -> BatchWork:
-        api: BatchApi = model.batch_api  # type: ignore[attr-defined]
+        api: BatchApi = model.batch_api
         price = prices.batch_price(model.config, model.endpoint)
         return BatchWork(api, name, price, ledger=self._ledger, store=self._store, limits=self._limits, say=self._say)
 
     async def _take_up(self, record: Record, model: Model | None) -> None:
-        api: BatchApi | None = getattr(model, "batch_api", None)
+        api: BatchApi | None = None if model is None else model.batch_api
         if model is None or api is None or api.base_url != record.base_url:
             self._say(
                 f"{record.model}: a batch that was handed in at {record.base_url} is left alone, because no model of "

@@ -19,7 +19,7 @@ from uuid import uuid4
 from blackbox_kd.errors import StepError
 from blackbox_kd.ledger import reclaim as ledger_left
 from blackbox_kd.models.http.batch_api import ENDPOINT
-from blackbox_kd.privacy import KEPT, open_anew
+from blackbox_kd.privacy import KEPT, MAKE_ROOM, open_anew
 
 CAPS = ("max_tokens", "max_completion_tokens")
 
@@ -173,7 +173,7 @@ def _say_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StepError(f"{path}: cannot be read or written: {error}{KEPT}") from error
+        raise StepError(f"{path}: cannot be read or written: {error}; {KEPT}", fix=MAKE_ROOM) from error
 
 
 def line_of(key: str, body: dict[str, Any]) -> bytes:

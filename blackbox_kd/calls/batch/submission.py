@@ -266,9 +266,10 @@ class BatchWork:
         except CallError as error:
             batch = f"batch {record.batch_id}" if record.batch_id else "a batch that may have been handed in"
             raise StepError(
-                f"model {self._name!r}, {batch}: {error}\n"
-                "  what was handed in stays noted, and the same command goes on from there\n"
-                f"  to give the batch up, remove {self._store.path(record)}: its requests are then bought again"
+                f"model {self._name!r}, {batch}: {error.what}",
+                exists="what was handed in stays noted, and the same command goes on from there\n"
+                f"to give the batch up, remove {self._store.path(record)}: its requests are then bought again",
+                fix=error.fix,
             ) from error
 
     async def _ask_patiently(self, ask: Callable[[], Awaitable[T]]) -> T:

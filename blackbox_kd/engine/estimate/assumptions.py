@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean, stdev
 from typing import Any, Literal
 
@@ -54,7 +54,7 @@ class Span:
 
     def entry(self, digits: int | None = None) -> dict[str, float]:
         """As JSON holds it."""
-        return {name: round(getattr(self, name), digits) for name in ("low", "likely", "high")}
+        return {name: round(value, digits) for name, value in asdict(self).items()}
 
 
 NOTHING = Span(0, 0, 0)
@@ -115,8 +115,8 @@ class Line:
         return replace(self, **none)  # type: ignore[arg-type]
 
     def _spans(self) -> dict[str, Span]:
-        named = {name: getattr(self, name) for name in ("calls", "prompt", "completion", "usd", "seconds")}
-        return {name: span for name, span in named.items() if span is not None}
+        found = {"calls": self.calls, "prompt": self.prompt, "completion": self.completion, "seconds": self.seconds}
+        return found if self.usd is None else {**found, "usd": self.usd}
 
     def entry(self) -> dict[str, Any]:
         """As JSON holds it."""

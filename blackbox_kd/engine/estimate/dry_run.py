@@ -37,6 +37,8 @@ WINDOW = 64
 class Unopened:
     """Stands for a model that is not opened: its weights would have to be loaded, or do not exist yet."""
 
+    batch_api = None
+
     def __init__(self, config: ModelConfig, name: str) -> None:
         self.config = config
         self.endpoint = name

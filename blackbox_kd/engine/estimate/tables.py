@@ -152,7 +152,8 @@ class Levels:
             if source.hub is None:
                 raise
             if not limits:
-                raise DataError(f"data.{name}: {error}\n  or --limit N, to count N rows for it") from error
+                fix = f"{error.fix}; or --limit N, to count N rows for it"
+                raise DataError(f"data.{name}: {error.what}", exists=error.exists, fix=fix) from error
             self._hub_is_away = True  # each try takes most of a minute
             return self._unseen(name, min(limits))
         if self._wants_rows:

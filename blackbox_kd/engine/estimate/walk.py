@@ -156,7 +156,7 @@ class Walk:
         faults = [probe.fault for probe in probed if probe.fault is not None]
         if faults:
             kind, _ = Counter(fault.kind for fault in faults).most_common(1)[0]
-            said = shorten(next(str(fault) for fault in faults if fault.kind == kind), SHOWN_CHARS)
+            said = shorten(next(fault.what for fault in faults if fault.kind == kind), SHOWN_CHARS)
             count = f"{len(faults):,} of {len(probed):,} probes could not be used"
             self.notes.append(f"{planned.label}, {name}: {count}: {kind}: {said}")
 

@@ -69,13 +69,13 @@ class _Finder:
         found = [Shard(int(match[1]), int(match[2])) for match in matches]
         if not found:
             message = f"{self.run / 'shards'}: there are no shards of this run"
-            raise UserError(f"{message}\n  fix: {self.command(Shard(1, 2))}, and the same with --shard 2/2")
+            raise UserError(message, fix=f"{self.command(Shard(1, 2))}, and the same with --shard 2/2")
         counts = sorted({shard.count for shard in found})
         if len(counts) > 1:
             several = " and ".join(f"of {count}" for count in counts)
             raise UserError(
-                f"{self.run / 'shards'}: there are shards {several}, whose rows overlap\n"
-                "  fix: take away the folders of all but one of these numbers"
+                f"{self.run / 'shards'}: there are shards {several}, whose rows overlap",
+                fix="take away the folders of all but one of these numbers",
             )
         return sorted(found, key=lambda shard: shard.number)
 
@@ -83,11 +83,11 @@ class _Finder:
         count = found[0].count
         missing = [Shard(number, count) for number in range(1, count + 1) if Shard(number, count) not in found]
         if missing:
-            commands = "".join(f"\n  fix: {self.command(shard)}" for shard in missing)
-            raise UserError(f"{self.run / 'shards'}: {_listed(missing)} not there{commands}")
+            commands = "\n".join(map(self.command, missing))
+            raise UserError(f"{self.run / 'shards'}: {_listed(missing)} not there", fix=commands)
 
     def unfinished(self, shard: Shard) -> UserError:
-        return UserError(f"{shard.folder(self.run)}: shard {shard} has not finished\n  fix: {self.command(shard)}")
+        return UserError(f"{shard.folder(self.run)}: shard {shard} has not finished", fix=self.command(shard))
 
     def entry(self, shard: Shard, folder: RunFolder) -> FinishedShard:
         """What the manifest of a finished shard says of it."""
@@ -97,8 +97,8 @@ class _Finder:
         if (entry.number, entry.count) != (shard.number, shard.count):
             own = Shard(entry.number, entry.count)
             raise UserError(
-                f"{folder.path}: holds shard {own}, whose rows would then be in the run twice\n"
-                f"  fix: {self.command(shard)}, after taking the folder away"
+                f"{folder.path}: holds shard {own}, whose rows would then be in the run twice",
+                fix=f"{self.command(shard)}, after taking the folder away",
             )
         return entry
 
@@ -108,11 +108,11 @@ class _Finder:
             path = folder.path / file
             if not path.is_file() or hash_file(path) != entry.files.get(file):
                 what = "is not what it was when the shard finished" if path.is_file() else "is not there"
-                raise UserError(f"{path}: {what}\n  fix: copy the whole folder, or {self.command(shard)}")
+                raise UserError(f"{path}: {what}", fix=f"copy the whole folder, or {self.command(shard)}")
         if not ledger_of(entry, folder.path).exists():
             raise UserError(
-                f"shard {shard}: its ledger {entry.ledger!r} is not there, and with it the replies paid for\n"
-                f"  fix: copy it to {folder.path / 'ledger.sqlite'}"
+                f"shard {shard}: its ledger {entry.ledger!r} is not there, and with it the replies paid for",
+                fix=f"copy it to {folder.path / 'ledger.sqlite'}",
             )
 
 
@@ -143,15 +143,15 @@ def find(stack: ExitStack, recipe: Recipe, run: Path, models: ModelPool) -> Foun
         other += [] if set(entry.tables) <= set(recipe.data) else ["data"]
         if other:
             raise UserError(
-                f"{folder.path}: shard {shard} was made with another recipe (other {', '.join(other)})\n"
-                f"  fix: merge with the recipe and the --set it was made with, or {finder.command(shard)}"
+                f"{folder.path}: shard {shard} was made with another recipe (other {', '.join(other)})",
+                fix=f"merge with the recipe and the --set it was made with, or {finder.command(shard)}",
             )
         finder.refuse_changed(shard, folder, entry, led)
         for file in (f"{name}.jsonl" for name in found.whole):
             if entry.files.get(file) != first.files[file]:
                 raise UserError(
-                    f"{folder.path}: shard {shard} was made from other data than shard {shards[0]} ({file} differs)\n"
-                    f"  fix: give all shards the same data, then {finder.command(shard)}"
+                    f"{folder.path}: shard {shard} was made from other data than shard {shards[0]} ({file} differs)",
+                    fix=f"give all shards the same data, then {finder.command(shard)}",
                 )
     return found
 

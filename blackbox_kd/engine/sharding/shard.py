@@ -42,7 +42,7 @@ class Shard:
         """
         found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise UserError(f"--shard {text!r} is no shard\n  fix: write --shard 1/3, 2/3 or 3/3 for three shards")
+            raise UserError(f"--shard {text!r} is no shard", fix="write --shard 1/3, 2/3 or 3/3 for three shards")
         return cls(int(found[1]), int(found[2]))
 
     def __str__(self) -> str:
@@ -171,7 +171,7 @@ def plan_shards(recipe: Recipe, found: Iterable[Stage | LoopStages]) -> ShardPla
         led.rest = led.stages.pop()
     if not led.stages:
         what = led.rest.first.label if led.rest else "the recipe"
-        raise UserError(f"{recipe.file}: nothing to share out: {what} needs all rows\n  fix: run it without --shard")
+        raise UserError(f"{recipe.file}: nothing to share out: {what} needs all rows", fix="run it without --shard")
     return led
 
 

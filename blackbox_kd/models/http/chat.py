@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from blackbox_kd import __version__, json_text
-from blackbox_kd.errors import CallError, ServerFault
+from blackbox_kd.errors import CallError, FieldError, ServerFault
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.models.http.deadlines import Deadlines
 from blackbox_kd.models.http.status import fault_of_status, find_fault, quote, quote_error
@@ -56,43 +56,43 @@ def checked_url(base_url: str) -> str:
     """A base URL without its trailing slash.
 
     Raises:
-        ValueError: it is no URL of an endpoint, or has a password or key in it, which would be stored.
+        FieldError: it is no URL of an endpoint, or has a password or key in it, which would be stored.
     """
     parts = _split(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"base_url: {base_url!r} is not a URL; {_EXPECTED}")
+        raise FieldError(f"base_url: {base_url!r} is not a URL", exists=_EXPECTED)
     place = f"base_url: {parts.scheme}://{parts.hostname}{'/...' if parts.path else ''}"
     if parts.username or parts.password:
         what = "has a user or a password in it, which would be stored"
-        raise ValueError(f"{place} {what}; keep it in an environment variable and write key_env: VARIABLE")
+        raise FieldError(f"{place} {what}", fix="keep it in an environment variable and write key_env: VARIABLE")
     if parts.query or parts.fragment:
-        raise ValueError(f"{place}{_refuse_query(parts)}")
+        raise _refuse_query(place, parts)
     return base_url.rstrip("/").removesuffix("/chat/completions")
 
 
-def _refuse_query(parts: SplitResult) -> str:
+def _refuse_query(place: str, parts: SplitResult) -> FieldError:
     """What is wrong with a URL that goes on after its path; only names are shown, as values may be secrets."""
     if "api-version" in parse_qs(parts.query):
         url = f"{parts.scheme}://{parts.hostname}/openai/v1"
-        what = "?api-version=... names a version of Azure's API, which is not sent"
-        return f"{what}; write {url}, and the deployment in model:"
+        what = f"{place}?api-version=... names a version of Azure's API, which is not sent"
+        return FieldError(what, fix=f"write {url}, and the deployment in model:")
     names = ", ".join(parse_qs(parts.query, keep_blank_values=True)) or "#"
-    what = f" goes on after its path ({names}), which is not sent"
-    return f"{what}; end it in /v1; a key stands in the variable that key_env: names"
+    what = f"{place} goes on after its path ({names}), which is not sent"
+    return FieldError(what, fix="end it in /v1; a key stands in the variable that key_env: names")
 
 
 def _split(base_url: str) -> SplitResult:
     """The parts of a URL that something can be sent to."""
     if unsuited := next((char for char in base_url if char.isspace() or not char.isprintable() or char == "\\"), None):
         what = "a blank" if unsuited.isspace() else f"the character {unsuited!r}"
-        raise ValueError(f"base_url: {base_url!r} has {what} in it, which no URL has; {_EXPECTED}")
+        raise FieldError(f"base_url: {base_url!r} has {what} in it, which no URL has", exists=_EXPECTED)
     try:
         parts = urlsplit(base_url)
         if parts.port == 0:
             raise ValueError("port 0 is none that anything listens on")
         (parts.hostname or "").encode("idna")
     except ValueError as error:  # UnicodeError, of a host's name, is one
-        raise ValueError(f"base_url: {base_url!r} is not a URL: {error}; {_EXPECTED}") from error
+        raise FieldError(f"base_url: {base_url!r} is not a URL: {error}", exists=_EXPECTED) from error
     return parts
 
 
@@ -109,11 +109,11 @@ def key_from(env: Mapping[str, str], variable: str) -> str | None:
     """The key in a variable, or None if it holds nothing.
 
     Raises:
-        ValueError: what it holds cannot be a key; the message does not show it.
+        FieldError: what it holds cannot be a key; the message does not show it.
     """
     key = env.get(variable, "").strip()
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError(f"what the variable {variable} holds cannot be a key: no key has such characters.")
+        raise FieldError(f"what the variable {variable} holds cannot be a key: no key has such characters.")
     return key or None
 
 
@@ -253,6 +253,8 @@ class ChatModel:
         max_tokens_field: name of the body's field for `max_tokens`.
         extra: fields of every body.
     """
+
+    batch_api: Any = None
 
     def __init__(
         self, config: ModelConfig, http: HttpChat, *, endpoint: str, max_tokens_field: str, extra: Mapping[str, Any]

@@ -103,15 +103,15 @@ class Engine:
             import torch
             from transformers.utils import logging as hf_logging
         except ImportError as error:
-            message = f"provider transformers needs {error.name}\n  fix: pip install 'blackbox-kd[train]'"
-            raise SetupError(message) from error
+            message = f"provider transformers needs {error.name}"
+            raise SetupError(message, fix="pip install 'blackbox-kd[train]'") from error
         hf_logging.disable_progress_bar()
         self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         wanted = ("bfloat16" if self.device.startswith("cuda") else "float32") if dtype == "auto" else dtype
         self._tokenizer, self._model = _load(place, adapter, wanted, chat_template)
         if not self._tokenizer.chat_template:
             fix = "use the instruct version, or chat_template: plain beside its name"
-            raise SetupError(f"model {place!r} has no chat template, so it cannot be asked\n  fix: {fix}")
+            raise SetupError(f"model {place!r} has no chat template, so it cannot be asked", fix=fix)
         self._model.to(self.device).eval()
         quicker_float32()
         self._template_values = template_values
@@ -148,7 +148,8 @@ class Engine:
                 **self._template_values,
             )
         except Exception as error:  # a template is code of its own and can raise anything
-            raise RequestRejected(load.explain_refusal(error, messages), kind="chat_template") from error
+            what, fix = load.explain_refusal(error, messages)
+            raise RequestRejected(what, fix=fix, kind="chat_template") from error
         if len(found) >= self._limit:
             raise RequestRejected(f"the prompt has {len(found)} tokens, the model takes {self._limit}", kind="too_long")
         return list(found)
@@ -238,9 +239,8 @@ def _load(place: str, adapter: str | None, dtype: str, chat_template: str | None
         tokenizer = load.tokenizer(adapter or place, chat_template, padding_side="left")
         model = load.model(place, dtype)
     except (OSError, ValueError) as error:
-        raise SetupError(
-            f"model {place!r} cannot be loaded: {error}\n  fix: check the name, HF_TOKEN, network"
-        ) from error
+        what = f"model {place!r} cannot be loaded: {error}"
+        raise SetupError(what, fix="check the name, HF_TOKEN, network") from error
     if adapter is not None:
         from peft import PeftModel
 

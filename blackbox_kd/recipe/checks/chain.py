@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from blackbox_kd import answers, models
-from blackbox_kd.errors import Problem, UserError, did_you_mean
+from blackbox_kd.errors import Problem, UserError, WrongRename, did_you_mean
 from blackbox_kd.recipe.checks import columns as recipe_columns
 from blackbox_kd.recipe.checks import dataset as recipe_dataset
 from blackbox_kd.recipe.checks import held_out as recipe_held_out
@@ -79,24 +79,18 @@ def _check_data(flow: Flow, loaded: Mapping[str, Iterable[Row]]) -> None:
         try:
             seen = sources.look_at(loaded[name]) if name in loaded else sources.look_at_first(table, flow.recipe.folder)
         except (UserError, OSError) as error:
-            what, expected, fix = _parts(_describe(error))
-            at = "rename" if what.startswith("rename") else table.origins[0]
-            flow.add(("data", name, at), f"data.{name}", what, expected, fix)
+            at = "rename" if isinstance(error, WrongRename) else table.origins[0]
+            found = _explain(error)
+            fix = found.fix or "mend the file or the entry"
+            flow.add(("data", name, at), f"data.{name}", f"{found.what.rstrip('.')}.", found.exists, fix)
         else:
             flow.tables[name] = None if seen is None else set(seen.columns)
             flow.filled[name] = set() if seen is None else seen.filled
             flow.examples[name] = [] if seen is None or table.generator else [dict(row) for row in seen.rows]
 
 
-def _describe(error: UserError | OSError) -> str:
-    return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
-
-
-def _parts(text: str) -> tuple[str, str, str]:
-    """What is wrong, what was expected and the fix, out of `what; expected.` and a line `fix: ...`."""
-    said, _, fix = text.partition("\n  fix: ")
-    what, _, expected = said.replace("\n  ", "; ").partition("; ")
-    return f"{what.rstrip('.')}.", expected.rstrip("."), fix or "mend the file or the entry"
+def _explain(error: UserError | OSError) -> UserError:
+    return error if isinstance(error, UserError) else UserError(f"cannot be read: {error.strerror}")
 
 
 def _check_models(flow: Flow, env: Mapping[str, str]) -> None:
@@ -111,7 +105,7 @@ def _check_models(flow: Flow, env: Mapping[str, str]) -> None:
         try:
             found = config.missing(setup)
         except OSError as error:
-            found = [("model", f"{quote(config.model)} {_describe(error)}.", "name a model, a folder or a file")]
+            found = [("model", f"{quote(config.model)} {_explain(error).what}.", "name a model, a folder or a file")]
         for at, message, fix in found:
             flow.add(("models", name, at), f"models.{name}", message, "", fix)
 

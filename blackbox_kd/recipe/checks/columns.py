@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.errors import UserError, did_you_mean
+from blackbox_kd.errors import FieldError, UserError, did_you_mean
 from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.checks import values as recipe_values
 from blackbox_kd.recipe.checks.flow import Columns, Flow
@@ -48,30 +48,30 @@ def check(flow: Flow, planned: PlannedStep, columns: Columns, rows: list[dict[st
     fields = {mention.value: mention.field for mention in planned.references if mention.kind == "column"}
     for name in dict.fromkeys([*resolve(planned.step.reads, planned.config), *fields]):
         if name not in columns:
-            flow.missing_column(planned, fields.get(name, "step"), f"reads column {name!r}", name, columns)
+            flow.report_missing_column(planned, fields.get(name, "step"), f"reads column {name!r}", name, columns)
 
 
 def _check_prompt(flow: Flow, planned: PlannedStep, mention: Reference, columns: Columns) -> None:
     places = prompt_places(flow.recipe.folder)
     path = find(mention.value, places)
     if path is None:
-        _missing_prompt(flow, planned, mention, places)
+        _report_missing_prompt(flow, planned, mention, places)
         return
     prompt = flow.recipe.prompts.get(mention.value)
     if prompt is None:
         try:
             prompt = flow.recipe.prompts[mention.value] = Prompt(mention.value, path, places)
         except UserError as error:
-            message = f"prompt {mention.value!r} cannot be used: {str(error).rstrip('.')}."
+            message = f"prompt {mention.value!r} cannot be used: {error.what.rstrip('.')}."
             flow.report(planned, mention.field, message, "", "mend the template")
             return
     if columns is not None:
         for name in sorted(prompt.variables() - columns - planned.config.prompt_variables()):
             what = f"prompt {mention.value!r} uses {name!r}"
-            flow.missing_column(planned, mention.field, what, name, columns)
+            flow.report_missing_column(planned, mention.field, what, name, columns)
 
 
-def _missing_prompt(flow: Flow, planned: PlannedStep, mention: Reference, places: list[Path]) -> None:
+def _report_missing_prompt(flow: Flow, planned: PlannedStep, mention: Reference, places: list[Path]) -> None:
     *own, ours = places
     files = [path.relative_to(place) for place in own[1:] for path in sorted(place.glob("**/*.jinja"))]
     files += sorted(path.relative_to(ours) for path in ours.glob("**/*.jinja"))
@@ -90,11 +90,9 @@ def _check_expression(
 ) -> None:
     try:
         expression = expressions.parse(mention.value)
-    except ValueError as error:
-        what, _, hint = str(error).rstrip(".").partition("; ")
-        message = f"expression {quote(mention.value)} cannot be used: {what}."
-        expected, fix = (hint, "") if hint.startswith(("allowed:", "a ")) else ("", hint)
-        flow.report(planned, mention.field, message, expected, fix or "mend the expression")
+    except FieldError as error:
+        message = f"expression {quote(mention.value)} cannot be used: {error.what.rstrip('.')}."
+        flow.report(planned, mention.field, message, error.exists, error.fix or "mend the expression")
         return
     names = expression.names
     if not names and "." not in mention.field:
@@ -104,7 +102,7 @@ def _check_expression(
     if columns is not None:
         for name in sorted(names - columns - planned.config.expression_columns()):
             what = f"expression {quote(mention.value)} uses {name!r}"
-            flow.missing_column(planned, mention.field, what, name, columns)
+            flow.report_missing_column(planned, mention.field, what, name, columns)
     recipe_values.check(flow, planned, mention.field, expression, rows)
 
 
@@ -123,8 +121,8 @@ def check_leaks(flow: Flow, planned: PlannedStep) -> None:
 
     What a model wrote with the answer before it can hold the answer, too.
     """
-    shown_there = {name: _secrets(flow, name) for name in planned.list_names("prompt")}
-    for at, name, is_declared in [*planned.config.shown_to_student(), *_shown_to_students(flow, planned)]:
+    shown_there = {name: _find_secrets_of(flow, name) for name in planned.list_names("prompt")}
+    for at, name, is_declared in [*planned.config.shown_to_student(), *_find_shown_to_students(flow, planned)]:
         if shown_there.get(name) and not is_declared:
             secret = shown_there[name][0]
             what = f"prompt {name!r} shows the student {secret!r}, which holds the right answer"
@@ -140,11 +138,11 @@ def check_leaks(flow: Flow, planned: PlannedStep) -> None:
         flow.secrets = dict.fromkeys(planned.list_names("new column"), why) | flow.secrets
 
 
-def _shown_to_students(flow: Flow, planned: PlannedStep) -> list[tuple[str, str, bool]]:
+def _find_shown_to_students(flow: Flow, planned: PlannedStep) -> list[tuple[str, str, bool]]:
     """What the step shows the models that it asks, if the recipe trains one of them."""
     return planned.config.shown_to_asked() if flow.students.intersection(planned.list_models()) else []
 
 
-def _secrets(flow: Flow, name: str) -> list[str]:
+def _find_secrets_of(flow: Flow, name: str) -> list[str]:
     prompt = flow.recipe.prompts.get(name)
     return sorted(prompt.variables() & flow.secrets.keys()) if prompt is not None else []

@@ -129,7 +129,7 @@ class Flow:
         expected = "; ".join(filter(None, (expected, source.note(path))))
         self.problems.append(Problem(source.line(path), label, message, expected, fix))
 
-    def missing_column(self, planned: PlannedStep, at: str, what: str, name: str, columns: set[str]) -> None:
+    def report_missing_column(self, planned: PlannedStep, at: str, what: str, name: str, columns: set[str]) -> None:
         """Reports a column that no earlier step writes."""
         fix = did_you_mean(name, sorted(columns))
         writers = sorted(self._writers(name))

@@ -36,7 +36,7 @@ def walk(
         fix = (
             did_you_mean(until.table, sorted(outputs)) or f"give the step that collects the rows output: {until.table}"
         )
-        flow.add(_at(loop, "table"), loop.label, what, f"tables of the loop: {_named(outputs)}", fix)
+        flow.add(_at(loop, "table"), loop.label, what, f"tables of the loop: {_list_sorted(outputs)}", fix)
 
 
 def _round(
@@ -71,7 +71,7 @@ def _check_metric(flow: Flow, loop: Loop, until: UntilMetric, body: list[Planned
             f"until.model: {quote(until.model)} is trained by no step of the loop, so its {until.metric} cannot rise."
         )
         fix = did_you_mean(until.model, sorted(students)) or "name a model that a train step of the loop trains"
-        flow.add(_at(loop, "model"), loop.label, what, f"models that the loop trains: {_named(students)}", fix)
+        flow.add(_at(loop, "model"), loop.label, what, f"models that the loop trains: {_list_sorted(students)}", fix)
         return
     if until.on not in flow.tables and until.on not in flow.broken:
         what = f"until.on: unknown table {quote(until.on)}."
@@ -121,5 +121,5 @@ def _at(loop: Loop, name: str) -> Path:
     return ("steps", loop.index, "loop", "until", name)
 
 
-def _named(names: set[str]) -> str:
+def _list_sorted(names: set[str]) -> str:
     return list_names(sorted(names))

@@ -101,8 +101,7 @@ def check_rows(flow: Flow, planned: PlannedStep, columns: Columns) -> None:
     try:
         shape = formats.recognise(columns - {"id"})
     except DataError as error:
-        what, known, _ = (part.strip() for part in str(error).split("\n"))
-        flow.report(planned, "step", f"{what}.", known, pairs if method == "dpo" else plain)
+        flow.report(planned, "step", f"{error.what}.", error.exists, pairs if method == "dpo" else plain)
         return
     if wrong := formats.not_for(method, shape):
         fix = f"{pairs}; or method: sft" if method == "dpo" else "write method: dpo, or read a table without pairs"

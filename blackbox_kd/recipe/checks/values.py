@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from blackbox_kd.errors import DataError
+from blackbox_kd.errors import DataError, quote_cause
 from blackbox_kd.recipe.checks.flow import Flow
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.recipe.yaml_source import quote
@@ -69,9 +69,9 @@ def check(flow: Flow, planned: PlannedStep, at: str, expression: Expression, row
         if first is None or None in found:
             continue
         seen = ", ".join(f"{name} is {quote(rows[0][name])}" for name in sorted(expression.names & rows[0].keys()))
-        what, _, fix = str(first).removeprefix(f"expression {expression.text!r}: ").partition("; ")
-        message = f"expression {quote(expression.text)} can never be computed: {what}."
-        flow.report(planned, at, message, f"in a row such as: {seen}", fix or "compare values of one kind")
+        why = quote_cause(first.__cause__ or first)
+        message = f"expression {quote(expression.text)} can never be computed: {why}."
+        flow.report(planned, at, message, f"in a row such as: {seen}", first.fix or "compare values of one kind")
         return
 
 

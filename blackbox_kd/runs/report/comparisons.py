@@ -15,7 +15,8 @@ _ABOUT = ("model", "version", "against", "judge", "table", "round")
 
 def name_prompts(lists: Mapping[str, list[dict[str, Any]]], recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
     """The lists, each entry of what was measured with the `prompt` that its step has asked with."""
-    prompts = {planned.label: getattr(planned.config, "prompt", None) for planned in recipe.steps}
+    exams = {planned.label: planned.config.exam() for planned in recipe.steps}
+    prompts = {label: exam.prompt for label, exam in exams.items() if exam is not None}
     return {
         key: [{**entry, "prompt": prompts.get(entry["step"].partition(", round ")[0])} for entry in entries]
         if key in MEASURED

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from blackbox_kd.errors import BudgetReached, Stopped
+from blackbox_kd.errors import BudgetReached, Stopped, quote_cause
 
 
 class Status(StrEnum):
@@ -39,8 +39,7 @@ class Ending:
         """The end that an error makes of a run."""
         if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | Stopped):
             return cls(Status.STOPPED, "stopped by Ctrl-C or SIGTERM")
-        why = str(error).split("\n")[0] or type(error).__name__
-        return cls(Status.BUDGET if isinstance(error, BudgetReached) else Status.ERROR, why)
+        return cls(Status.BUDGET if isinstance(error, BudgetReached) else Status.ERROR, quote_cause(error))
 
     @property
     def is_complete(self) -> bool:
