@@ -103,8 +103,8 @@ class RunContext:
             kept.append({**exact, **entry, **where})
         if (fault := find_fault(key, kept)) is not None:
             raise StepError(
-                f"{self.step}: what it records under {key!r} cannot stand in the report: {fault}\n"
-                "  fix: give it the fields that `blackbox-kd schema --report` names, or record it under another key"
+                f"{self.step}: what it records under {key!r} cannot stand in the report: {fault}",
+                fix="give it the fields that `blackbox-kd schema --report` names, or record it under another key",
             )
         self._shared.records.add(key, self._planned.place, kept)
 

@@ -84,8 +84,8 @@ def _rank(name: str, exam: PlannedStep, exams: list[PlannedStep]) -> tuple[bool,
     The one that all is about is compared with what it was before its training, here or in another evaluation. What
     others are compared with is the model that `against_model` names, or else the first one.
     """
-    against = getattr(exam.config, "against_model", None)
-    first = ModelRef.parse(against) if against else _list_asked(exam)[0]
+    against = [named.model for named in exam.references if named.field == "against_model"]
+    first = (against or _list_asked(exam))[0]
     is_compared = any(ModelRef(name, BASE) in _list_asked(planned) for planned in exams)
     return not is_compared, first.name == name and first.version != BASE
 

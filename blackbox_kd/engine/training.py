@@ -42,7 +42,7 @@ async def train(
         UserError: the process refused the rows or the settings.
         StepError: the process failed.
     """
-    written = shared.recipe.written.get(getattr(rows, "name", ""), frozenset[str]())
+    written = shared.recipe.written.get(rows.name if isinstance(rows, StoredTable) else "", frozenset[str]())
     rows, notes = list(rows), list[str]()
     version = str(shared.models.versions.name_next(model))
     work, output = shared.folder.path / "work", shared.folder.path / "models" / version

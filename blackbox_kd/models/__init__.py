@@ -102,6 +102,10 @@ class ModelConfig(BaseModel):
         """The variable that the recipe names for the key."""
         return None
 
+    def find_files(self) -> dict[str, str]:
+        """Files beside the recipe with which fields begin."""
+        return {}
+
     def needs(self) -> dict[str, str]:
         """Packages beyond those that are always there, and the extra that brings each."""
         return {}
@@ -138,6 +142,11 @@ class WeightsConfig(ModelConfig):
     chat_template: str | None = None
     """In place of the model's own, or for a base model that has none: `plain`, which writes `Question: ...` and
     `Answer: ...`, or a .jinja file, relative to the recipe. What is trained from the model is saved with it."""
+
+    def find_files(self) -> dict[str, str]:
+        """A template beside the recipe."""
+        template = self.chat_template
+        return {"chat_template": template} if template is not None and template.endswith(".jinja") else {}
 
     def version_in(self, folder: Path) -> Self:
         """The config of a version that training has written: the weights there, or the adapter over these weights."""

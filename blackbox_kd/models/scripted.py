@@ -72,6 +72,10 @@ class Config(ModelConfig):
         """See `price`."""
         return self.price
 
+    def find_files(self) -> dict[str, str]:
+        """The file of the function."""
+        return {"function": self.function.rpartition(":")[0]} if self.function else {}
+
     def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
         """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
         if self.function is None:

@@ -90,10 +90,10 @@ def find_place(name: str, here: Collection[str]) -> str:
     if advice:
         return advice
     places = _places().get(name, [])
-    return f"take it out here: {name}: belongs to {_listed(places)}" if places else ""
+    return f"take it out here: {name}: belongs to {_list_places(places)}" if places else ""
 
 
-def _listed(places: list[str]) -> str:
+def _list_places(places: list[str]) -> str:
     *most, last = places
     return f"{', '.join(most)} or {last}" if most else last
 

@@ -134,7 +134,11 @@ class _Entry:
     def _explain_wrong(self, place: Path, detail: ErrorDetails) -> Problem:
         if detail["type"] in ("value_error", "assertion_error"):
             error = detail.get("ctx", {}).get("error")
-            refusal = error if isinstance(error, FieldError) else FieldError(str(error or detail["msg"]).rstrip("."))
+            refusal = (
+                error
+                if isinstance(error, FieldError)
+                else FieldError((str(error) if error else detail["msg"]).rstrip("."))
+            )
             return self._explain_refusal(place, refusal, detail["input"])
         at = field_types.spot(self.kind, place)
         value = detail["input"]

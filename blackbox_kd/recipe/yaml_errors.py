@@ -50,7 +50,7 @@ def syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
     said = " ".join(filter(None, (getattr(error, "problem", None), getattr(error, "context", None))))
     lines = text.split("\n")
     line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
-    if mark is not None and (unquoted := _unquoted(line, mark.column, "flow" in said)):
+    if mark is not None and (unquoted := _find_unquoted(line, mark.column, "flow" in said)):
         key, value = unquoted
         message = f"the value of {key}: has signs in it that YAML takes for its own: quotes, brackets or commas."
         whole = value.replace("'", "''")
@@ -64,7 +64,7 @@ def syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
     return Problem(_line(mark), "", f"this is not YAML: {said or error}.", "", fix)
 
 
-def _unquoted(line: str, column: int, in_braces: bool) -> tuple[str, str] | None:
+def _find_unquoted(line: str, column: int, in_braces: bool) -> tuple[str, str] | None:
     """The field and the value of an expression that is not in quotes, if a line went wrong at a column by that."""
     begun = [found for found in _FIELD.finditer(line) if found.end() <= column]
     if not begun:

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 from blackbox_kd import json_text
 from blackbox_kd.errors import DataError
+from blackbox_kd.models import WeightsConfig
 from blackbox_kd.printable import escape_text
 from blackbox_kd.privacy import link_or_copy, open_anew, write_whole
 from blackbox_kd.recipe import yaml_source
@@ -215,12 +216,8 @@ class _Copy:
             plugins[number] = self._place_beside(file)
         for name, model in self.recipe.models.items():
             entry = self.values["models"][name]
-            if function := getattr(model, "function", None):
-                file, _, attribute = function.rpartition(":")
-                entry["function"] = f"{self._place_beside(file)}:{attribute}"
-            template = getattr(model, "chat_template", None)
-            if template is not None and template.endswith(".jinja"):
-                entry["chat_template"] = self._place_beside(template)
+            for name_of_field, file in model.find_files().items():
+                entry[name_of_field] = self._place_beside(file) + entry[name_of_field].removeprefix(file)
 
     def _place_beside(self, file: str) -> str:
         """Puts a file that the recipe names among those of the copy; returns its place there."""
@@ -231,10 +228,9 @@ class _Copy:
     def _place_model(self, name: str) -> None:
         """Weights are too large to stand beside a recipe: in a run's folder they are named by where they are."""
         model, entry = self.recipe.models[name], self.values["models"][name]
-        if not getattr(model, "trainable", False):
+        if not isinstance(model, WeightsConfig):
             return
-        for key in ("model", "adapter"):
-            place = getattr(model, key, None)
+        for key, place in (("model", model.model), ("adapter", model.adapter)):
             if place is None or not (self.recipe.folder / place).exists():
                 continue
             if self.is_public:

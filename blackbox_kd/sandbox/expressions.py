@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blackbox_kd.errors import DataError, FieldError
-from blackbox_kd.sandbox.functions import FUNCTIONS, HELPERS, check_pattern
+from blackbox_kd.sandbox.functions import FUNCTIONS, HELPERS, UnlikeValues, check_pattern
 
 _LONGEST = 1_000
 _CONSTANTS = {"true": True, "false": False, "null": None}
@@ -46,12 +46,14 @@ class Expression:
         """The value for a row.
 
         Raises:
-            DataError: the row lacks a column, a column is None, or the values do not fit the operators.
+            DataError: the row lacks a column, a column is None, or the values do not fit the operators; its cause says
+                so without the expression.
         """
         try:
             return self._run(row)
         except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError, MemoryError) as error:
-            raise DataError(f"expression {self.text!r}: {_say_plainly(error)}") from error
+            why = error if isinstance(error, DataError) else _explain_values(error)
+            raise why.within(f"expression {self.text!r}") from why
 
 
 def evaluate(text: str, row: Mapping[str, Any]) -> Any:
@@ -200,7 +202,7 @@ _PYTHON = (
 """What Python says of values that do not fit, and what it means."""
 
 
-def _say_plainly(error: BaseException) -> str:
+def _explain_values(error: Exception) -> DataError:
     """What is wrong with the values of an expression, in words of recipes."""
     said = str(error)
     for pattern, text in _PYTHON:
@@ -208,8 +210,9 @@ def _say_plainly(error: BaseException) -> str:
         if found:
             parts = [_KINDS.get(part, part) for part in found.groups()]
             is_mixed = {"text", "a number"} <= set(parts)
-            return text.format(*parts) + ("; number(...) turns text into a number" if is_mixed else "")
-    return said
+            said, fix = text.format(*parts), "number(...) turns text into a number" if is_mixed else ""
+            return UnlikeValues(said, fix=fix) if isinstance(error, TypeError) else DataError(said)
+    return UnlikeValues(said) if isinstance(error, TypeError) else DataError(said)
 
 
 def _helper(name: str, *arguments: ast.expr) -> ast.expr:

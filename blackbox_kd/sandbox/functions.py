@@ -7,8 +7,13 @@ RE2's, whose time is linear in the text.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from blackbox_kd.errors import FieldError
+from blackbox_kd.errors import DataError, FieldError
 from blackbox_kd.json_text import write_text
+
+
+class UnlikeValues(DataError):
+    """Values of kinds that do not go together, whatever else the row holds."""
+
 
 _LONGEST_REPETITION = 100_000
 _MOST_DIGITS = 15
@@ -43,7 +48,7 @@ def _equal(left: Any, right: Any) -> bool:
         hint = "number(...) turns text into a number"
         if isinstance(left, bool) or isinstance(right, bool):
             hint = "a column of true and false stands alone: write correct, or not correct"
-        raise TypeError(f"{left!r:.80} and {right!r:.80} are never equal, one is text; {hint}")
+        raise UnlikeValues(f"{left!r:.80} and {right!r:.80} are never equal, one is text", fix=hint)
     return bool(left == right)
 
 
@@ -59,13 +64,13 @@ def _times(left: Any, right: Any) -> Any:
 
 def _rest(left: Any, right: Any) -> Any:
     if not isinstance(left, int | float):
-        raise TypeError(f"% takes numbers, got {left!r:.80}")
+        raise UnlikeValues(f"% takes numbers, got {left!r:.80}")
     return left % right
 
 
 def _text(value: Any, function: str) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{function}() takes text, got {value!r:.80}")
+        raise UnlikeValues(f"{function}() takes text, got {value!r:.80}")
     return value
 
 

@@ -120,7 +120,8 @@ class Prompt:
         except jinja2.TemplateError as error:
             raise UserError(_located(error, path)) from error
         except (OSError, ValueError, RecursionError, SyntaxError, MemoryError) as error:
-            reason = "a number has too many digits" if "digits" in str(error) else error
+            # A plain ValueError is Python's of an integer literal with more digits than it reads.
+            reason = "a number has too many digits" if type(error) is ValueError else error
             raise UserError(f"{self._shown}: cannot be read: {reason}") from error
         self.source = "\n".join(self._sources)
         self._variables: frozenset[str] | None = None

@@ -68,7 +68,8 @@ class Step:
     @property
     def kinds(self) -> list["Step"]:
         """The step as `run` declares it, and as `run_table` does for those of its forms that look at tables."""
-        second = getattr(sys.modules[self.run.__module__], "run_table", None)
+        module = sys.modules[self.run.__module__]
+        second = getattr(module, "run_table", None)
         return [self] if second is None or second is self.run else [self, second.step]
 
     @property

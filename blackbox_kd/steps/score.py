@@ -52,7 +52,7 @@ class Config(StepConfig):
     """Column for the number of tokens; `tokens` if left out, or what `as` names with `_tokens` behind it."""
 
     @model_validator(mode="after")
-    def _named_alike(self) -> Self:
+    def _name_alike(self) -> Self:
         self.mean = self.mean or f"{self.into}_mean"
         self.tokens = self.tokens or ("tokens" if self.into == "logprob" else f"{self.into}_tokens")
         return self

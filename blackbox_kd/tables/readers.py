@@ -103,6 +103,10 @@ def _holds_nan(value: Any) -> bool:
 class _Twice(ValueError):
     """An object names a key twice."""
 
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object of some keys and values; the standard library would keep the last value of a key without a word."""
@@ -182,7 +186,7 @@ def _parsed(text: str, where: str) -> Any:
     try:
         value = json.loads(text, object_pairs_hook=_once_each)
     except _Twice as twice:
-        _refuse(where, f"an object names {str(twice)[:60]!r} twice, with a value each", "keep one of them")
+        _refuse(where, f"an object names {twice.key[:60]!r} twice, with a value each", "keep one of them")
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, " if "\n" in text.strip() else ""
         near = text[max(0, error.pos - 10) : error.pos + 20].strip()

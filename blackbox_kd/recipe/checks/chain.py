@@ -140,7 +140,7 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
     tables = [source] if source is not None else planned.merged
     rows = recipe_values.join(flow.examples.get(name, []) for name in tables)
     made = recipe_values.write(planned, rows)
-    recipe_columns.check(flow, planned, columns, recipe_values.seen_by_expressions(planned, rows, made))
+    recipe_columns.check(flow, planned, columns, recipe_values.select_seen(planned, rows, made))
     recipe_columns.check_leaks(flow, planned)
     recipe_models.check_rows(flow, planned, columns if source not in flow.held_out else None)
     recipe_learning.check_shown(flow, planned, source, columns)

@@ -98,7 +98,7 @@ class Flow:
         """Tables, and those that they were made of."""
         return {table for name in names for table in (name, *self.made_of.get(name, ()))}
 
-    def filled_of(self, name: str) -> set[str]:
+    def list_filled(self, name: str) -> set[str]:
         """Columns in which the data that a table was made of holds something."""
         return {column for table in self.origins([name]) for column in self.filled.get(table, ())}
 

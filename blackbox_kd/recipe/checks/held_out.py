@@ -25,7 +25,7 @@ def _same(one: TableSource, other: TableSource, folder: Path) -> str:
     """What two tables both read, in words; empty if nothing is found at a glance."""
     if one.hub is not None and (one.hub, one.name, one.split) == (other.hub, other.name, other.split):
         return f"{one.hub}, split {one.split}"
-    if one.generator is not None and _made(one) == _made(other):
+    if one.generator is not None and _describe_making(one) == _describe_making(other):
         return f"task {one.task}, seed {one.seed}"
     if one.path is None or other.path is None:
         return ""
@@ -38,7 +38,7 @@ def _same(one: TableSource, other: TableSource, folder: Path) -> str:
     return ""
 
 
-def _made(source: TableSource) -> tuple[object, ...]:
+def _describe_making(source: TableSource) -> tuple[object, ...]:
     return source.generator, source.task, source.seed, source.options
 
 

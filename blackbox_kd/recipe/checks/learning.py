@@ -79,7 +79,7 @@ def check_shown(flow: Flow, planned: PlannedStep, source: str | None, columns: C
     shown = {name for prompt in prompts for name in prompt.names()}
     shown.update(planned.list_names("column"))
     at = planned.config.shown_to_student()[0][0]
-    for name in sorted((flow.filled_of(source) & columns) - flow.written.get(source, set()) - shown):
+    for name in sorted((flow.list_filled(source) & columns) - flow.written.get(source, set()) - shown):
         if name in (*formats.ASKED, *formats.UNUSABLE):
             what = f"prompt {names[0]!r} does not show {name!r}, so the student would learn to answer without it."
             fix = f"use a prompt that shows it, or drop_context: [{name}] if the student is to do without"

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from blackbox_kd.errors import DataError, quote_cause
+from blackbox_kd.errors import DataError
 from blackbox_kd.recipe.checks.flow import Flow
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.recipe.yaml_source import quote
 from blackbox_kd.sandbox.expressions import Expression
+from blackbox_kd.sandbox.functions import UnlikeValues
 from blackbox_kd.sdk.fields import resolve
 
 Examples = list[dict[str, Any]]
@@ -46,7 +47,7 @@ def write(planned: PlannedStep, rows: Examples) -> Examples:
     return [{name: value for name, value in row.items() if name in left} | made for row in rows]
 
 
-def seen_by_expressions(planned: PlannedStep, rows: Examples, made: Examples) -> Examples:
+def select_seen(planned: PlannedStep, rows: Examples, made: Examples) -> Examples:
     """The rows as a step's expressions see them: with columns of its own making."""
     own = planned.config.expression_columns()
     return [
@@ -69,16 +70,15 @@ def check(flow: Flow, planned: PlannedStep, at: str, expression: Expression, row
         if first is None or None in found:
             continue
         seen = ", ".join(f"{name} is {quote(rows[0][name])}" for name in sorted(expression.names & rows[0].keys()))
-        why = quote_cause(first.__cause__ or first)
-        message = f"expression {quote(expression.text)} can never be computed: {why}."
+        message = f"expression {quote(expression.text)} can never be computed: {first.what}."
         flow.report(planned, at, message, f"in a row such as: {seen}", first.fix or "compare values of one kind")
         return
 
 
-def _try(expression: Expression, row: Mapping[str, Any]) -> DataError | None:
-    """The error of values that are of the wrong kind; None if it can be computed, or if a value is only lacking."""
+def _try(expression: Expression, row: Mapping[str, Any]) -> UnlikeValues | None:
+    """What is wrong with values of unlike kinds; None if it can be computed, or if a value is only lacking."""
     try:
         expression(row)
     except DataError as error:
-        return error if isinstance(error.__cause__, TypeError) else None
+        return error.__cause__ if isinstance(error.__cause__, UnlikeValues) else None
     return None
