@@ -140,7 +140,7 @@ async def test_a_pair_with_an_empty_side_is_dropped() -> None:
         ({"tasks": [TASKS[0], TASKS[0]]}, "tasks: two are called 'predict'"),
         ({"preference": True, "completion": "x"}, "preference: writes pairs, which have no completion"),
         ({"preference": True, "tasks": TASKS}, "preference: writes pairs, which have no tasks"),
-        ({"chosen": "x"}, "chosen: is read for pairs only; add preference: true"),
+        ({"chosen": "x"}, r"chosen: is read for pairs only\n  fix: add preference: true"),
         ({"tasks": [{"name": "a.b"}]}, "name"),
     ],
 )
