@@ -25,7 +25,7 @@ def encode(value: object, *, halves: Literal["kept", "replaced"] = "kept", order
         ordered: whether keys are put in order.
     """
     try:
-        return orjson.dumps(value, _plain, OPTIONS | orjson.OPT_SORT_KEYS if ordered else OPTIONS)
+        return orjson.dumps(value, _simplify, OPTIONS | orjson.OPT_SORT_KEYS if ordered else OPTIONS)
     except TypeError:  # half of a surrogate pair, an integer of more than 64 bits, a key that is no text
         is_kept = halves == "kept"
         text = json.dumps(value, separators=(",", ":"), default=str, ensure_ascii=is_kept, sort_keys=ordered)
@@ -39,7 +39,7 @@ def write_text(value: object) -> str:
 
 def write_json(value: object, indent: int | None = None) -> str:
     """JSON as people write it, with a space behind each comma and colon; NaN and infinities are null."""
-    how: dict[str, Any] = {"ensure_ascii": False, "indent": indent, "default": _listed}
+    how: dict[str, Any] = {"ensure_ascii": False, "indent": indent, "default": _list_items}
     try:
         return json.dumps(value, allow_nan=False, **how)
     except ValueError:  # NaN, which JSON does not have
@@ -64,12 +64,12 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= LONGEST_INTEGER else float(digits)
 
 
-def _listed(value: object) -> Any:
+def _list_items(value: object) -> Any:
     """What stands for a value that has no form in JSON: the items of a generator or a set, or its text."""
     return list(value) if isinstance(value, Iterable) else str(value)
 
 
-def _plain(value: object) -> Any:
+def _simplify(value: object) -> Any:
     """What stands for a value that has no form in JSON, or that orjson does not take for what it is."""
     if isinstance(value, float):
         return float(value)

@@ -62,7 +62,7 @@ def _value(entry: Any, token: int) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def of_text(whole: Reply, before: Reply) -> list[float]:
+def read_logprobs(whole: Reply, before: Reply) -> list[float]:
     """The T log-probabilities of the text's own tokens.
 
     Args:

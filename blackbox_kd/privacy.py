@@ -18,15 +18,15 @@ UMASK = 0o077
 def open_anew(path: Path) -> BinaryIO:
     """Opens a new file, for its owner alone, in place of what is there; a link there is removed, not followed."""
     path.unlink(missing_ok=True)
-    return open(path, "xb", opener=_privately)
+    return open(path, "xb", opener=_open_privately)
 
 
 def open_shared(path: Path) -> BinaryIO:
     """Opens a file to which several processes of its owner append; it is made where there is none."""
-    return open(path, "ab", opener=_privately)
+    return open(path, "ab", opener=_open_privately)
 
 
-def _privately(path: str, flags: int) -> int:
+def _open_privately(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
@@ -35,7 +35,7 @@ def hide_key(text: str, key: str | None) -> str:
     if not key:
         return text
     text = text.replace(key, HIDDEN)
-    return _encoded(key).sub(HIDDEN, text) if any(sign in text for sign in _ESCAPES) else text
+    return _match_encoded(key).sub(HIDDEN, text) if any(sign in text for sign in _ESCAPES) else text
 
 
 def tell_cause(error: BaseException, key: str | None) -> BaseException | None:
@@ -54,7 +54,7 @@ _ESCAPES = ("\\u00", "\\/", "%", "&#")
 
 
 @functools.lru_cache(maxsize=64)
-def _encoded(key: str) -> re.Pattern[str]:
+def _match_encoded(key: str) -> re.Pattern[str]:
     """A key in which any character may be written as an escape. Runs of backslashes are those of JSON in JSON."""
     ways = []
     for char in key:
@@ -90,7 +90,7 @@ MAKE_ROOM = "make room, or the folder writable, and run the same command: it goe
 """What is said of a file of a run that cannot be written."""
 
 
-def no_telemetry() -> None:
+def switch_off_telemetry() -> None:
     """Switches off what libraries would report about their use, unless the user has said that they may.
 
     Call it before one of them is imported; where somebody else has done that already, it works too.

@@ -39,12 +39,12 @@ def gains(answered: Answered, seed: int) -> Iterator[dict[str, Any]]:
     for model in answered:
         base = str(ModelRef.parse(model).base)
         against = base if base in answered and base != model else next(iter(answered))
-        both = _both(answered, model, against)
+        both = _list_common(answered, model, against)
         if against == model or not both:
             continue
         after = [bool(answered[model][key]["correct"]) for key in both]
         before = [bool(answered[against][key]["correct"]) for key in both]
-        gain = statistics.paired_gain(before, after, seed=seed)
+        gain = statistics.measure_gain(before, after, seed=seed)
         yield {
             "model": model,
             "against": against,
@@ -67,7 +67,7 @@ def agreements(answered: Answered, kind: AnswerKind) -> Iterator[dict[str, Any]]
     """
     with_whom = TEACHER if TEACHER in answered else next(iter(answered))
     for model in answered:
-        both = _both(answered, model, with_whom)
+        both = _list_common(answered, model, with_whom)
         if model == with_whom or not both:
             continue
         same = [key for key in both if _same(answered[model][key], answered[with_whom][key], kind)]
@@ -82,7 +82,7 @@ def agreements(answered: Answered, kind: AnswerKind) -> Iterator[dict[str, Any]]
         }
 
 
-def _both(answered: Answered, model: str, other: str) -> list[str]:
+def _list_common(answered: Answered, model: str, other: str) -> list[str]:
     return [key for key in answered[model] if key in answered[other]]
 
 

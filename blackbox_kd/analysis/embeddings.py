@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blackbox_kd.errors import SetupError, quote_cause
-from blackbox_kd.privacy import no_telemetry
+from blackbox_kd.privacy import switch_off_telemetry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,7 +98,7 @@ def embed(texts: Sequence[str], model: str) -> "np.ndarray[Any, Any]":
 
 def _load(model: str) -> tuple[Any, Any]:
     """The tokenizer and the encoder; weights are read from safetensors alone, and no code of the folder is run."""
-    no_telemetry()
+    switch_off_telemetry()
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 

@@ -22,7 +22,7 @@ _BOTH, _FIRST, _SECOND, _NONE = _CELLS.values()
 Counts = Mapping[str, float]
 
 
-def of_numbers(numbers: Mapping[str, float], above: float, correct: bool | None) -> Counter[str]:
+def count_numbers(numbers: Mapping[str, float], above: float, correct: bool | None) -> Counter[str]:
     """What one row adds: who said the same, who was on the same side, and who was right.
 
     Args:
@@ -42,7 +42,7 @@ def of_numbers(numbers: Mapping[str, float], above: float, correct: bool | None)
     return found
 
 
-def of_orders(gaps: Mapping[str, tuple[float, float]]) -> Counter[str]:
+def count_orders(gaps: Mapping[str, tuple[float, float]]) -> Counter[str]:
     """What one compared pair of texts adds.
 
     Args:
@@ -110,7 +110,11 @@ class Square:
 
 def summarise(counts: Counts) -> dict[str, list[dict[str, Any]]]:
     """What the counters of a step say, as `report.json` holds it; empty if nothing was counted."""
-    found = {"agreement": list(_agreement(counts)), "checked": list(_checked(counts)), "orders": list(_orders(counts))}
+    found = {
+        "agreement": list(_summarise_agreement(counts)),
+        "checked": list(_summarise_checks(counts)),
+        "orders": list(_summarise_orders(counts)),
+    }
     return {name: entries for name, entries in found.items() if entries}
 
 
@@ -129,7 +133,7 @@ def _square(amounts: Mapping[str, int]) -> Square:
     return Square(*(amounts.get(cell, 0) for cell in (_BOTH, _FIRST, _SECOND, _NONE)))
 
 
-def _agreement(counts: Counts) -> Iterator[dict[str, Any]]:
+def _summarise_agreement(counts: Counts) -> Iterator[dict[str, Any]]:
     for (first, second, question), amounts in _groups(counts, "agree"):
         square = _square(amounts)
         yield {
@@ -147,7 +151,7 @@ def _agreement(counts: Counts) -> Iterator[dict[str, Any]]:
         }
 
 
-def _checked(counts: Counts) -> Iterator[dict[str, Any]]:
+def _summarise_checks(counts: Counts) -> Iterator[dict[str, Any]]:
     for (judge, question), amounts in _groups(counts, "checked"):
         square = _square(amounts)
         right, wrong = square.both + square.second, square.first + square.none
@@ -165,7 +169,7 @@ def _checked(counts: Counts) -> Iterator[dict[str, Any]]:
         }
 
 
-def _orders(counts: Counts) -> Iterator[dict[str, Any]]:
+def _summarise_orders(counts: Counts) -> Iterator[dict[str, Any]]:
     for (judge,), amounts in _groups(counts, "orders"):
         rows = sum(amounts.values())
         changed = rows - amounts.get("same", 0)

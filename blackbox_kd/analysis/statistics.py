@@ -64,7 +64,7 @@ def wilson(k: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def paired_gain(first: Sequence[bool], second: Sequence[bool], seed: int) -> Gain:
+def measure_gain(first: Sequence[bool], second: Sequence[bool], seed: int) -> Gain:
     """The gain of a second model over a first one; both were asked the same rows, in the same order.
 
     Args:

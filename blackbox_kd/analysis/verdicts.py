@@ -63,7 +63,7 @@ def read_labelled(text: str, labels: Sequence[str], scale: Scale) -> dict[str, f
     return {label: found[label] for label in labels}
 
 
-def bracketed(text: str, scale: Scale) -> int:
+def read_bracketed(text: str, scale: Scale) -> int:
     """The whole number in the last square brackets of the last line; `[4/5]` is 4 on a scale up to 5.
 
     Raises:
@@ -75,7 +75,7 @@ def bracketed(text: str, scale: Scale) -> int:
     if not groups:
         raise ValueError(f"its last line has no number in square brackets: {_quote(last)}")
     number = _number(groups[-1], scale)
-    if any(_number(group, scale) != number for group in groups if _matched(group)):
+    if any(_number(group, scale) != number for group in groups if _match(group)):
         raise ValueError(f"its last line has several numbers in square brackets: {_quote(last)}")
     if number != int(number):
         raise ValueError(f"{groups[-1]!r} is no whole number")
@@ -87,13 +87,13 @@ def _split_lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if any(sign.isalnum() for sign in line)]
 
 
-def _matched(text: str) -> re.Match[str] | None:
+def _match(text: str) -> re.Match[str] | None:
     return _NUMBER.fullmatch(text.strip(" .[]"))
 
 
 def _number(text: str, scale: Scale) -> float:
     low, high = scale
-    match = _matched(text)
+    match = _match(text)
     if match is None:
         raise ValueError(f"{text.strip()!r} is no number")
     number = float(match[1].replace(",", ".").replace("\u2212", "-"))

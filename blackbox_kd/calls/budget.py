@@ -58,7 +58,7 @@ class Budget:
 
     def recount(self, spent: Spent) -> None:
         """Takes what the run has spent in its earlier invocations from a new count; only before the first call."""
-        self._spent = spent.by_limit()
+        self._spent = spent.sum_by_limit()
         self._doubtful = spent.doubtful
 
     @property
@@ -81,8 +81,8 @@ class Budget:
         """
         if self._stopped:
             raise Stopped
-        call = self._most(usd, tokens, model)
-        if (limit := self._broken(call, self._reserved)) is not None:
+        call = self._bound(usd, tokens, model)
+        if (limit := self._find_broken(call, self._reserved)) is not None:
             raise self._refusal(limit, call[limit])
         return self._set_aside(call, model)
 
@@ -92,8 +92,13 @@ class Budget:
         Most calls cost far less than they can. Without waiting, a run with many calls in flight would stop
         when it has spent a fraction of its budget.
         """
-        call = self._most(usd, tokens, model)
-        while self._open and not self._stopped and self._broken(call, self._reserved) and not self._broken(call, {}):
+        call = self._bound(usd, tokens, model)
+        while (
+            self._open
+            and not self._stopped
+            and self._find_broken(call, self._reserved)
+            and not self._find_broken(call, {})
+        ):
             self._changed.clear()
             await self._changed.wait()
         return self.reserve(usd, tokens, model=model)
@@ -135,7 +140,7 @@ class Budget:
         if reservation.is_open:
             self._close(reservation)
 
-    def _most(self, usd: float | None, tokens: int, model: str) -> dict[str, float]:
+    def _bound(self, usd: float | None, tokens: int, model: str) -> dict[str, float]:
         """What a call takes of each limit at most."""
         if usd is None and "usd" in self._limits:
             raise SetupError(
@@ -145,7 +150,7 @@ class Budget:
             )
         return {"usd": usd or 0.0, "requests": 1, "tokens": tokens}
 
-    def _broken(self, call: dict[str, float], reserved: dict[str, float]) -> str | None:
+    def _find_broken(self, call: dict[str, float], reserved: dict[str, float]) -> str | None:
         """The first limit that a call does not fit into, next to what is spent and `reserved`."""
         for name, limit in self._limits.items():
             taken = self._spent[name] + reserved.get(name, 0) + call[name]
@@ -174,7 +179,7 @@ class Budget:
     def _refusal(self, name: str, most: float) -> BudgetReached:
         """What is spent, what the next call can cost, the limit, and how to go on."""
         limit, spent, reserved = self._limits[name], self._spent[name], self._reserved[name]
-        shown = f"budget reached: {_amount(name, spent)} of budget.{name} = {_short(limit)} spent"
+        shown = f"budget reached: {_amount(name, spent)} of budget.{name} = {_shorten(limit)} spent"
         if self._open:
             shown += f", {_amount(name, reserved)} set aside for {len(self._open)} calls in flight"
         shown += f"; the next call can take up to {_amount(name, most)}."
@@ -195,7 +200,7 @@ class Budget:
         )
 
 
-def _short(limit: float) -> str:
+def _shorten(limit: float) -> str:
     """A limit as the recipe has it; a shard's share of one has too many digits."""
     return repr(limit) if len(repr(limit)) <= 10 else f"{limit:.4g}"
 

@@ -75,34 +75,34 @@ class Completion:
     def _refuse_body(self) -> NoReturn:
         """Raises ReplyFault, as the body has no choice."""
         if not isinstance(self._value, dict) and error_body.is_stream(self._body):
-            raise self._unreadable("the endpoint streams its reply, which it was not asked to")
+            raise self._make_fault("the endpoint streams its reply, which it was not asked to")
         if not isinstance(self._value, dict):
-            raise self._unreadable("the body is not a chat completion")
-        if reason := _blocked(self._value):
+            raise self._make_fault("the body is not a chat completion")
+        if reason := _explain_block(self._value):
             raise ReplyFault(f"the endpoint withheld the reply: it blocks the prompt ({reason})", kind="refused")
-        raise self._unreadable("the body has no choices")
+        raise self._make_fault("the body has no choices")
 
     def _message(self, choice: dict[str, Any], end: End, *, has_tools: bool) -> dict[str, Any]:
         """The message of a choice that ended well, or was cut."""
         if error := choice.get("error") or self._value.get("error"):
-            raise self._unreadable(f"the endpoint broke the reply off ({quote(error_body.describe(error))})")
+            raise self._make_fault(f"the endpoint broke the reply off ({quote(error_body.describe(error))})")
         if end is End.WITHHELD:
             who = "the model refused" if self.ended == "refusal" else "a content filter of the endpoint withheld it"
             raise ReplyFault(f"there is no reply: {who} (finish_reason {self.ended!r})", kind="refused")
         if end is End.BROKEN:
-            raise self._unreadable(f"the endpoint broke the reply off (finish_reason {self.ended!r})")
+            raise self._make_fault(f"the endpoint broke the reply off (finish_reason {self.ended!r})")
         if end is End.UNKNOWN:
-            raise self._unreadable(f"how the reply ended is {_unknown(self.ended)}, so it may not be whole")
+            raise self._make_fault(f"how the reply ended is {_describe_unknown(self.ended)}, so it may not be whole")
         if end is End.TOOL and not has_tools:
-            raise self._unreadable(f"the reply calls a tool, and none was offered (finish_reason {self.ended!r})")
+            raise self._make_fault(f"the reply calls a tool, and none was offered (finish_reason {self.ended!r})")
         message = choice.get("message")
         if not isinstance(message, dict):
-            raise self._unreadable("the first choice has no message")
+            raise self._make_fault("the first choice has no message")
         if message.get("refusal"):
             raise ReplyFault(f"the model refused: {quote(str(message['refusal']))}", kind="refused")
         return message
 
-    def _unreadable(self, what: str) -> ReplyFault:
+    def _make_fault(self, what: str) -> ReplyFault:
         return ReplyFault(f"{what}: {quote(self._body)!r}", kind="unreadable")
 
     def _cut_off(self, end: End, text: str) -> str:
@@ -160,7 +160,7 @@ def _refuse_markup(text: str, question: Sequence[Message]) -> None:
             )
 
 
-def _unknown(word: str) -> str:
+def _describe_unknown(word: str) -> str:
     return "not said (finish_reason is missing)" if word == ends.NOT_SAID else f"not known (finish_reason {word!r})"
 
 
@@ -170,7 +170,7 @@ def _first_choice(completion: Mapping[str, Any]) -> dict[str, Any] | None:
     return choice if isinstance(choice, dict) else None
 
 
-def _blocked(completion: Mapping[str, Any]) -> str:
+def _explain_block(completion: Mapping[str, Any]) -> str:
     """Why a Gemini endpoint gave no candidate at all, or ""."""
     feedback = completion.get("promptFeedback") or completion.get("prompt_feedback")
     reason = (feedback.get("blockReason") or feedback.get("block_reason")) if isinstance(feedback, dict) else None

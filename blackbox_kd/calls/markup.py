@@ -87,16 +87,16 @@ def split(content: str) -> Parts:
         bare = _BARE_HARMONY.match(text)  # a server that leaves special tokens out leaves this of harmony
         return Parts(bare[2].strip(), bare[1].strip()) if bare else Parts(text)
     if "<|channel|>" in text and "<|message|>" in text:
-        return _of_channels(text)
-    text = _without_head(_without_ends(text))
+        return _split_channels(text)
+    text = _drop_head(_drop_ends(text))
     for opening, closing in PAIRS:
         opened = text.startswith(opening)
         head, found, tail = text.partition(closing)
         if found and (opened or opening not in head):  # the chat template may have opened the block
-            return Parts(_without_wrapper(tail.strip()), head.removeprefix(opening).strip())
+            return Parts(_drop_wrapper(tail.strip()), head.removeprefix(opening).strip())
         if opened:
             return Parts("", text.removeprefix(opening).strip(), is_whole=False)
-    return Parts(_without_wrapper(text))
+    return Parts(_drop_wrapper(text))
 
 
 def find_left(text: str) -> Iterator[str]:
@@ -121,7 +121,7 @@ def _may_have_markup(text: str) -> bool:
     )
 
 
-def _without_ends(text: str) -> str:
+def _drop_ends(text: str) -> str:
     """A text without the tokens that end a turn; `</s>` counts as HTML where a tag before it opens it."""
     unopened = text.count("</s>") - len(_STRUCK.findall(text)) if text.endswith(("</s>", ">", "]", "[")) else 0
     end = len(text)
@@ -136,25 +136,25 @@ def _without_ends(text: str) -> str:
     return text[:end]
 
 
-def _without_head(text: str) -> str:
+def _drop_head(text: str) -> str:
     found = _HEAD.match(text)
     return text[found.end() :] if found else text
 
 
-def _without_wrapper(text: str) -> str:
+def _drop_wrapper(text: str) -> str:
     for wrapper in _WRAPPERS:
         text = text.removeprefix(wrapper).lstrip()
     return text
 
 
-def _of_channels(text: str) -> Parts:
+def _split_channels(text: str) -> Parts:
     """The parts of a reply in harmony: what stands in the channel `final` is its text, all else is reasoning.
 
     A call of a tool, or text between the channels, leaves it as it is: its markup then makes it unusable.
     """
     heads = list(_HARMONY.finditer(text))
     if not heads:
-        return Parts(_without_ends(text))
+        return Parts(_drop_ends(text))
     begun, ended, loose = text[: heads[0].start()].partition("<|end|>")  # the chat template may have opened a channel
     if loose.strip() or (begun.strip() and not ended):
         return Parts(text)

@@ -134,12 +134,12 @@ def _convert(found: Any) -> Price | None:
     if fields[0] is None or fields[1] is None:
         return None
     starts = sorted({tier.start for field in fields for tier in getattr(field, "tiers", ())})
-    tiers = [(start, _at(fields, start)) for start in starts]
-    base = _at(fields, -1)
+    tiers = [(start, _find_tier(fields, start)) for start in starts]
+    base = _find_tier(fields, -1)
     return TieredPrice(**base.model_dump(), tiers=tiers) if tiers else base
 
 
-def _at(fields: tuple[Any, ...], start: int) -> Price:
+def _find_tier(fields: tuple[Any, ...], start: int) -> Price:
     """The prices that hold for prompts of more than `start` tokens."""
 
     def value(field: Any) -> float | None:

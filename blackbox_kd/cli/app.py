@@ -14,7 +14,7 @@ from blackbox_kd.cli.output import say
 from blackbox_kd.engine.descriptors import raise_limit
 from blackbox_kd.errors import BlackboxError, quote_cause, write_message
 from blackbox_kd.printable import escape_text
-from blackbox_kd.privacy import UMASK, no_telemetry
+from blackbox_kd.privacy import UMASK, switch_off_telemetry
 
 
 class _Printable(logging.Formatter):
@@ -60,7 +60,7 @@ def run_command() -> int:
     # Read by OpenMP when torch is loaded. Threads that spin while they wait make a model tens of times slower as
     # soon as another process wants the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    no_telemetry()
+    switch_off_telemetry()
     raise_limit()
     try:
         return int(app.main(standalone_mode=False) or 0)

@@ -96,7 +96,7 @@ def estimate(
     if as_json:
         print_json(told)
     else:
-        say("\n".join(_in_words(told)))
+        say("\n".join(_write_words(told)))
     return 0
 
 
@@ -111,16 +111,16 @@ class _Estimate:
     async def execute(self) -> None:
         from blackbox_kd.engine.estimate.estimate import estimate as estimate_run
 
-        self.told = await estimate_run(self._recipe, self._options, self._begun)
+        self.told = await estimate_run(self._recipe, self._options, self._note_start)
 
     def stop(self) -> bool:
         return self._rehearsal is not None and self._rehearsal.stop()
 
-    def _begun(self, rehearsal: "Rehearsal") -> None:
+    def _note_start(self, rehearsal: "Rehearsal") -> None:
         self._rehearsal = rehearsal
 
 
-def _in_words(told: Mapping[str, Any]) -> Iterator[str]:
+def _write_words(told: Mapping[str, Any]) -> Iterator[str]:
     paid = sum(step["paid"] for step in told["steps"])
     yield f"{told['recipe']}: what is left to ask" + (f"; {paid:,} replies are in the ledger" if paid else "")
     yield ""

@@ -122,15 +122,15 @@ class Watch:
         # Of several measures of a round the last one counts. Before the loop, other versions may have been measured:
         # what a loop before this one has rejected must not be what this one is compared with.
         entries = self.shared.records.find(LISTS[until.metric])
-        now = _full(self.shared.models.exact(until.model))
+        now = _name_version(self.shared.models.exact(until.model))
         for entry in entries[self._seen :]:
             value = _value(entry, until)
-            if value is not None and (number or _full(str(entry["version"])) == now):
+            if value is not None and (number or _name_version(str(entry["version"])) == now):
                 self.values[number], self.versions[number] = value, str(entry["version"])
         self._seen = len(entries)
 
 
-def _full(version: str) -> ModelRef:
+def _name_version(version: str) -> ModelRef:
     """A version; that of a model which was never trained is its base."""
     found = ModelRef.parse(version)
     return found if found.version else found.base

@@ -101,7 +101,7 @@ class Run:
             folder = stack.enter_context(self._open_folder())
             ledger = Ledger.open(ledger_file, run=folder.identity)
             stack.callback(ledger.close)
-            budget = self._budget = Budget(**self._limits(ledger), spent=self._spent(ledger))
+            budget = self._budget = Budget(**self._limits(ledger), spent=self._count_spent(ledger))
             store = Store(ledger_file, folder.identity)
             batches = Batches(ledger, store, say=self.options.view.say)
             caller = Caller(
@@ -115,7 +115,7 @@ class Run:
             stopped: BaseException | None = None
             try:
                 if await batches.take_up(lambda name: models.get(name) if name in self.recipe.models else None):
-                    budget.recount(self._spent(ledger))
+                    budget.recount(self._count_spent(ledger))
                 ending = await self._run_all()
                 if shard is not None:
                     done = ShardResult(
@@ -148,7 +148,7 @@ class Run:
     def _open_folder(self) -> RunFolder:
         place = self._place
         folder = RunFolder(place.path, numbered=self.options.shard is not None, run=place.run, longer=place.longer)
-        if (there := Reach.told(place.path)) is not None:
+        if (there := Reach.read(place.path)) is not None:
             there.note(folder)
         if place.why:
             self.options.view.say(place.why)
@@ -189,12 +189,12 @@ class Run:
         if shard is None:
             return self.recipe.head.budget.model_dump()
         whole = identity(Path("runs") / self.recipe.name)
-        spent = ledger.spent(whole) + sum_spent(ledger, whole, besides=shard)
+        spent = ledger.count_spent(whole) + sum_spent(ledger, whole, besides=shard)
         return shard.share(self.recipe, self.options.limit, spent)
 
-    def _spent(self, ledger: Ledger) -> Spent:
+    def _count_spent(self, ledger: Ledger) -> Spent:
         """What is gone of the budget: a whole run and its shards have one together."""
-        mine = ledger.spent()
+        mine = ledger.count_spent()
         return mine if self.options.shard is not None else mine + sum_spent(ledger, ledger.run)
 
     def stop(self) -> bool:
@@ -214,7 +214,7 @@ class Run:
         self._delivery.write_recipe()
         data.check(self.recipe, self._shared.tables, self.options.env)
         self._contamination = data.compare(self.recipe, self._shared.tables)
-        with _seldom_collected(), self.options.view.showing(self.accounts, self._shared.caller):
+        with _collect_seldom(), self.options.view.showing(self.accounts, self._shared.caller):
             for part in self._program:
                 if isinstance(part, LoopStages):
                     await loop.run(part, self._shared, self._work)
@@ -253,7 +253,7 @@ class Run:
         if not ending.is_complete and len(shared.models.versions):
             with suppress(BlackboxError, OSError):  # the run has ended already, and says why
                 self._deliver(is_complete=False)
-        spent = ledger.spent(lost=True)
+        spent = ledger.count_spent(lost=True)
         bill = {**asdict(spent), "repeated": ledger.count_repeated()}
         facts = build.Facts(
             self.recipe,
@@ -287,7 +287,7 @@ async def _try(end: Callable[[], Awaitable[None] | None]) -> list[Exception]:
 
 
 @contextmanager
-def _seldom_collected() -> Iterator[None]:
+def _collect_seldom() -> Iterator[None]:
     """Garbage is collected seldom: rows in flight are many, young and free of cycles (a tenth of the CPU of a call)."""
     before = gc.get_threshold()
     gc.freeze()

@@ -103,14 +103,14 @@ class StageRunner:
     async def _table_step(self, stage: Stage) -> None:
         planned, table = stage.first, self._input(stage.first)
         fingerprint, *earlier = fingerprints(planned, table, self._shared)
-        done = self._shared.folder.finished(stage.name, [fingerprint, *earlier])
+        done = self._shared.folder.find_finished(stage.name, [fingerprint, *earlier])
         if done is not None and _can_take(done) and not (self._retry_failed and done.entry.account.failed):
             done.entry.fingerprint = fingerprint
             await self._skip(stage, done, table)
             return
         book = Account(planned.label, round=planned.round)
         self.accounts.append(book)
-        book.rows_in = len(table) if table is not None else self._merged_rows(planned)
+        book.rows_in = len(table) if table is not None else self._count_merged(planned)
         self._view.begin([book], book.rows_in * planned.config.outcomes_per_row())
         shared = self._shared
         reported, trained = shared.records.count(), len(shared.models.versions)
@@ -166,7 +166,7 @@ class StageRunner:
             ),
         )
 
-    def _merged_rows(self, planned: PlannedStep) -> int:
+    def _count_merged(self, planned: PlannedStep) -> int:
         return sum(len(self._shared.tables[name]) for name in planned.merged)
 
     async def _skip(self, stage: Stage, done: Finished, source: StoredTable | None) -> None:

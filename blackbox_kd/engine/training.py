@@ -8,7 +8,7 @@ from blackbox_kd.analysis import contamination
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import DataError
 from blackbox_kd.privacy import write_whole
-from blackbox_kd.runs.dataset import left_out, write_rows
+from blackbox_kd.runs.dataset import count_left_out, write_rows
 from blackbox_kd.schema import Memory, Row
 from blackbox_kd.tables.stored import StoredTable
 from blackbox_kd.training import launch
@@ -60,7 +60,7 @@ async def train(
     await shared.models.release_local()
     result = await launch.run_training(method, job_file, shared.on_event)
     shared.models.versions.add(model, output, source)
-    told = {"left_out": dict(left_out(dataset)), "notes": notes}
+    told = {"left_out": dict(count_left_out(dataset)), "notes": notes}
     return {"model": version, "method": method, **result.write(), **told}
 
 

@@ -182,9 +182,9 @@ def rescue(path: Path, new: Path) -> int:
             old.execute("PRAGMA writable_schema = ON")  # read a file that is shorter than it says
             db.execute("BEGIN IMMEDIATE")
             for table in ("processes", "intents", "abandoned"):
-                _copy(db, table, _readable(old, f"SELECT * FROM {table}"))
+                _copy(db, table, _read_whole(old, f"SELECT * FROM {table}"))
             for reply in range(_last_reply(old) + 1):  # one by one: a damaged page costs only what is on it
-                _copy(db, "replies", _readable(old, "SELECT * FROM replies WHERE id = ?", reply))
+                _copy(db, "replies", _read_whole(old, "SELECT * FROM replies WHERE id = ?", reply))
             saved = db.execute("SELECT count(*) FROM replies").fetchone()[0]
             db.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
@@ -192,7 +192,7 @@ def rescue(path: Path, new: Path) -> int:
     return int(saved)
 
 
-def _readable(db: sqlite3.Connection, sql: str, *values: int) -> Iterator[tuple[Any, ...]]:
+def _read_whole(db: sqlite3.Connection, sql: str, *values: int) -> Iterator[tuple[Any, ...]]:
     """The rows up to the first that cannot be read."""
     with suppress(sqlite3.DatabaseError):
         yield from db.execute(sql, values)
@@ -207,7 +207,7 @@ def _copy(db: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, ...]]) -
 
 def _last_reply(db: sqlite3.Connection) -> int:
     """The largest id of a reply, or a number above it."""
-    for (last,) in _readable(db, "SELECT max(id) FROM replies"):
+    for (last,) in _read_whole(db, "SELECT max(id) FROM replies"):
         return int(last or 0)
     pages = int(db.execute("PRAGMA page_count").fetchone()[0])
     return pages * REPLIES_PER_PAGE

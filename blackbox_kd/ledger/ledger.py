@@ -55,7 +55,7 @@ class Spent:
     def __add__(self, other: "Spent") -> "Spent":
         return Spent(*(mine + others for mine, others in zip(astuple(self), astuple(other), strict=True)))
 
-    def by_limit(self) -> dict[str, float]:
+    def sum_by_limit(self) -> dict[str, float]:
         """What it takes of each limit of a budget, with the most that doubtful calls can have used."""
         return {
             "usd": self.usd + self.doubtful_usd,
@@ -154,14 +154,14 @@ class Ledger:
         """Whether another process has sent a call and may yet get its reply."""
         return self._file.in_flight_elsewhere(key)
 
-    def spent(self, run: str | None = None, *, lost: bool = False) -> Spent:
+    def count_spent(self, run: str | None = None, *, lost: bool = False) -> Spent:
         """A run's totals; reads an index over all its replies, so call it once, not for each call.
 
         Args:
             run: its name; this run if left out.
             lost: count also this process's own requests without a reply as doubtful: none is in flight any more.
         """
-        return Spent(*self._file.spent(run, lost))
+        return Spent(*self._file.count_spent(run, lost))
 
     def runs(self) -> list[str]:
         """The runs that have opened the ledger, by their names."""

@@ -114,8 +114,8 @@ class LedgerFile:
         except sqlite3.Error as error:
             raise fault(error, self.path) from error
 
-    def spent(self, run: str | None = None, lost: bool = False) -> tuple[int, int, float, int, int, int, float]:
-        """The fields of `ledger.Spent`, in their order; see `Ledger.spent`."""
+    def count_spent(self, run: str | None = None, lost: bool = False) -> tuple[int, int, float, int, int, int, float]:
+        """The fields of `ledger.Spent`, in their order; see `Ledger.count_spent`."""
         return tuple(self._read(SPENT, run or self._run, None if lost else self._process))
 
     def runs(self) -> list[str]:

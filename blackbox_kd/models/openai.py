@@ -47,7 +47,7 @@ class Config(ModelConfig):
     @field_validator("base_url")
     @classmethod
     def _url(cls, value: str | None) -> str | None:
-        return None if value is None else chat.checked_url(value)
+        return None if value is None else chat.check_url(value)
 
     @property
     def is_batched(self) -> bool:
@@ -122,7 +122,7 @@ def open_model(config: Config, setup: Setup) -> Model:
 
 
 def _base_url(config: Config, setup: Setup) -> str:
-    return config.base_url or chat.checked_url(setup.env.get("OPENAI_BASE_URL") or OPENAI)
+    return config.base_url or chat.check_url(setup.env.get("OPENAI_BASE_URL") or OPENAI)
 
 
 def _variable(config: Config) -> str | None:

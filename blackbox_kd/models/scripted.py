@@ -143,7 +143,7 @@ class ScriptedModel:
             "seed": sampling.seed,
             "extra": dict(sampling.extra) or None,
             "script": self._identity if self._function else None,
-            "reply": None if self._function else self._scripted(request),
+            "reply": None if self._function else self._render_entry(request),
         }
         return {name: value for name, value in wire.items() if value is not None}
 
@@ -161,9 +161,9 @@ class ScriptedModel:
     async def close(self) -> None:
         """Nothing to close."""
 
-    def _scripted(self, request: Request) -> dict[str, Any]:
+    def _render_entry(self, request: Request) -> dict[str, Any]:
         """The entry for a request, with its template rendered."""
-        entry, template = self._chosen(request)
+        entry, template = self._choose_entry(request)
         values = {**request.row, "sample": request.sample, "attempt": request.attempt}
         try:
             text = self._sandbox.render(template, values)
@@ -171,7 +171,7 @@ class ScriptedModel:
             raise RequestRejected(f"scripted reply {entry.text!r}: {error}", kind="rejected") from error
         return entry.model_copy(update={"text": text}).model_dump(exclude_none=True)
 
-    def _chosen(self, request: Request) -> tuple[Entry, jinja2.Template]:
+    def _choose_entry(self, request: Request) -> tuple[Entry, jinja2.Template]:
         """The entry for a request: by its message or by its row, never by when it is asked."""
         if isinstance(self._replies, dict):
             asked = [message["content"] for message in request.messages if message["role"] == "user"]
@@ -196,7 +196,7 @@ def _completion(model: str, entry: Entry, request: Request, is_stand_in: bool) -
     completed = min(len(text.split()), limit or len(text.split()))
     words = {"prompt_tokens": len(asked), "completion_tokens": completed, "total_tokens": len(asked) + completed}
     return {
-        **_about_prompt(asked, request),
+        **_describe_prompt(asked, request),
         "id": f"scripted-{digest([request.row.id, request.sample, request.attempt, text], 16)}",
         "object": "chat.completion",
         "model": model,
@@ -205,7 +205,7 @@ def _completion(model: str, entry: Entry, request: Request, is_stand_in: bool) -
     }
 
 
-def _about_prompt(words: list[str], request: Request) -> dict[str, Any]:
+def _describe_prompt(words: list[str], request: Request) -> dict[str, Any]:
     """Tokens and log-probabilities of the prompt, where the request asks for them."""
     told: dict[str, Any] = {}
     tokens = [int(digest(word, 8), 16) for word in words]

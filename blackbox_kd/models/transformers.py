@@ -152,7 +152,7 @@ class TransformersModel:
             self._engine.close()
             self._engine = None
 
-    def _loaded(self) -> Engine:
+    def _load_engine(self) -> Engine:
         if self._engine is None:
             config, setup = self._config, self._setup
             self._engine = Engine(
@@ -185,7 +185,7 @@ class TransformersModel:
                 self._settle(job, outcome)
 
     def _advance(self, new: list[LocalRequest]) -> list[tuple[LocalRequest, Written | CallError]]:
-        return self._loaded().advance(new)
+        return self._load_engine().advance(new)
 
     def _settle(self, job: LocalRequest, outcome: Written | CallError) -> None:
         future = self._open.pop(job, None)

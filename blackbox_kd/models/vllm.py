@@ -45,7 +45,7 @@ class Config(ModelConfig):
     @field_validator("base_url")
     @classmethod
     def _url(cls, value: str) -> str:
-        return chat.checked_url(value)
+        return chat.check_url(value)
 
     @property
     def longest_call_s(self) -> float:

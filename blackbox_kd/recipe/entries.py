@@ -13,7 +13,7 @@ from blackbox_kd.recipe.forms import StepEntry, choose_form
 from blackbox_kd.recipe.spec import NAME, Loop, LoopConfig, PlannedStep, Recipe
 from blackbox_kd.recipe.validation import validate
 from blackbox_kd.recipe.yaml_source import Path, format_path, quote
-from blackbox_kd.sdk.fields import earlier, read_field, references
+from blackbox_kd.sdk.fields import find_earlier, read_field, references
 from blackbox_kd.sdk.moved import find_old_imports
 from blackbox_kd.sdk.registry import Step
 from blackbox_kd.sdk.step_config import StepConfig
@@ -71,7 +71,7 @@ def _add(
     problems.append(Problem(recipe.source.line(path), label, message, expected, fix))
 
 
-def bad_name(what: str, name: str) -> tuple[str, str] | None:
+def explain_bad_name(what: str, name: str) -> tuple[str, str] | None:
     """What is wrong with a name, and the fix; None if nothing is."""
     if re.fullmatch(NAME, name):
         return None
@@ -83,7 +83,7 @@ def bad_name(what: str, name: str) -> tuple[str, str] | None:
 def _load_data(recipe: Recipe, problems: list[Problem]) -> None:
     for name, values in recipe.head.data.items():
         path, label = ("data", name), f"data.{name}"
-        bad = bad_name("table", name)
+        bad = explain_bad_name("table", name)
         if bad:
             _add(recipe, problems, path, *bad, label)
         if isinstance(values, str):
@@ -99,7 +99,7 @@ def _load_models(recipe: Recipe, problems: list[Problem]) -> None:
     known = models.providers()
     for name, values in recipe.head.models.items():
         path, label = ("models", name), f"models.{name}"
-        bad = bad_name("model", name)
+        bad = explain_bad_name("model", name)
         if bad:
             _add(recipe, problems, path, *bad, label)
         elif not isinstance(values, dict):
@@ -222,7 +222,7 @@ class _Steps:
         """Values that a step takes from earlier ones, and those of its fields whose origin is itself wrong."""
         found: dict[str, Any] = {}
         suspect: set[str] = set()
-        for name, (key, mark) in (earlier(form) if form is not None else {}).items():
+        for name, (key, mark) in (find_earlier(form) if form is not None else {}).items():
             if key in values:
                 continue
             for origin in reversed(self.seen):

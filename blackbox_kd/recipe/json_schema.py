@@ -4,7 +4,7 @@ from typing import Any
 
 from blackbox_kd import models
 from blackbox_kd.recipe.spec import LoopConfig, RecipeFile
-from blackbox_kd.sdk.fields import earlier
+from blackbox_kd.sdk.fields import find_earlier
 from blackbox_kd.sdk.registry import Registry
 from blackbox_kd.sdk.step_config import StepConfig
 from blackbox_kd.tables.sources import TableSource
@@ -20,7 +20,7 @@ def recipe_schema() -> dict[str, Any]:
         step = registry.get(name)
         for form in step.all_forms:
             part = _part(form.model_json_schema(by_alias=True), definitions)
-            part["required"] = [field for field in part["required"] if field not in earlier(form)]
+            part["required"] = [field for field in part["required"] if field not in find_earlier(form)]
             part["properties"]["step"] = {"const": name, "description": step.doc.split("\n")[0]}
             steps.append(_define("_".join(filter(None, ("step", name, _name(form)))), part, definitions))
     providers = []

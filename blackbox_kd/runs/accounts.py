@@ -100,7 +100,7 @@ class Account:
                 f"+ {self.dropped.total()} dropped + {self.failed.total()} failed. This is a bug; please report it."
             )
 
-    def failed_share(self) -> float:
+    def measure_failed(self) -> float:
         """Share of the rows that failed."""
         return self.failed.total() / self.ended if self.ended else 0.0
 
@@ -153,7 +153,7 @@ def refuse_failures(accounts: Iterable[Account], limit: float, folder: Path) -> 
         limit: the recipe's `max_failed_share`.
         folder: the run's, for the message.
     """
-    bad = [book for book in accounts if book.failed_share() > limit]
+    bad = [book for book in accounts if book.measure_failed() > limit]
     if bad:
         again = any(_is_of_call(kind) for book in bad for kind in book.failed)
         ask_anew = ", or run the same command with --retry-failed to ask anew" if again else ""

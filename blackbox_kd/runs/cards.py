@@ -70,7 +70,7 @@ def public_name(model: str, folder: Path) -> str:
     return (folder / model).resolve().name if is_folder else model
 
 
-def _served_name(model: str) -> str:
+def _name_served(model: str) -> str:
     """A model as its server names it: of a path on that machine, the end."""
     name = model.rstrip("/").rpartition("/")[2] if model.startswith((".", "/", "~")) else model
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
@@ -151,7 +151,7 @@ def _models(recipe: Recipe, report: Mapping[str, Any], made: Made) -> list[str]:
         if name not in made.models:
             continue
         counts = seen.get(name, {})
-        served = [_served_name(model) for model in counts.get("served", []) if model != config.model]
+        served = [_name_served(model) for model in counts.get("served", []) if model != config.model]
         also = f" (the server said {', '.join(map(quote_code, served))})" if served else ""
         made_by = quote_code(public_name(config.model, recipe.folder))
         ends = f"; its replies, also to evaluations: {count_up(counts['ends'], ', ')}" if counts.get("ends") else ""

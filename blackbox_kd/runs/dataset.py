@@ -54,7 +54,7 @@ def write_tables(
             sha = hashlib.file_digest(file, "sha256").hexdigest()
         hashed = f"{stem}-{sha[:8]}.parquet"
         link_or_copy(path, folder / hashed)
-        lost = left_out(folder, stem)
+        lost = count_left_out(folder, stem)
         files = [f"{stem}.jsonl", path.name, hashed, *([_name_left_out(folder, stem).name] if lost else [])]
         config = DataConfig(
             name=name,
@@ -143,7 +143,7 @@ def write_rows(
         left.unlink()
     if method is not None and not seen.kinds:
         raise _nothing_to_learn(folder)
-    for line in seen.describe(left_out(folder, name), rows_in(folder, name)):
+    for line in seen.describe(count_left_out(folder, name), rows_in(folder, name)):
         say(line)
     return target, seen.kinds
 
@@ -174,12 +174,12 @@ class _Seen:
             DataError: nothing can be learnt from it.
         """
         self._columns |= dict.fromkeys(name for name, value in row.items() if value not in (None, ""))
-        made = dict(row) if self._shape is None else self._as_messages(row, self._shape)
+        made = dict(row) if self._shape is None else self._convert(row, self._shape)
         for name, value in made.items():
             self.kinds[name] = join_kinds(self.kinds.get(name), value)
         return made
 
-    def _as_messages(self, row: Row, shape: str) -> dict[str, Any]:
+    def _convert(self, row: Row, shape: str) -> dict[str, Any]:
         missing = [name for name in formats.SHAPES[shape] if name not in row]
         if missing:
             raise DataError(f"column {missing[0]!r} is missing")
@@ -205,7 +205,7 @@ def _name_left_out(folder: Path, name: str) -> Path:
     return folder / (LEFT_OUT if name == ONLY else f"{name}.{LEFT_OUT}")
 
 
-def left_out(folder: Path, name: str = ONLY) -> Counter[str]:
+def count_left_out(folder: Path, name: str = ONLY) -> Counter[str]:
     """How many rows a data set lacks because nothing can be learnt from them, by reason."""
     path = _name_left_out(folder, name)
     if not path.exists():
@@ -237,7 +237,7 @@ def _shape(first: list[Row], method: str | None) -> str | None:
 
 
 def _nothing_to_learn(folder: Path) -> DataError:
-    reasons = left_out(folder)
+    reasons = count_left_out(folder)
     if not reasons:
         return DataError("there are no rows to train on", fix="look at the steps before, they kept none")
     listed = "; ".join(f"{count:,} times: {reason}" for reason, count in reasons.most_common())

@@ -81,7 +81,7 @@ class RunFolder:
         """Writes the manifest; a kill leaves the old one or the new one."""
         write_whole(self.path / NAME, self.manifest.write())
 
-    def finished(self, stage: str, fingerprints: Container[str]) -> Finished | None:
+    def find_finished(self, stage: str, fingerprints: Container[str]) -> Finished | None:
         """A stage that finished with one of the fingerprints, and whose files are there."""
         manifests = [(self.path, self.manifest)]
         manifests += [(self._longer, read_manifest(self._longer))] if self._longer is not None else []

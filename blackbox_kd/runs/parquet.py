@@ -57,13 +57,13 @@ def write_parquet(source: Path, target: Path, kinds: Mapping[str, str]) -> None:
     part = target.with_suffix(".part")
     with open_anew(part) as out, pq.ParquetWriter(out, schema) as writer, source.open(encoding="utf-8") as file:
         while batch := [json.loads(line) for line in islice(file, BATCH)]:
-            columns = [_as_kind([row.get(name) for row in batch], kind) for name, kind in kinds.items()]
+            columns = [_convert([row.get(name) for row in batch], kind) for name, kind in kinds.items()]
             arrays = [pa.array(cells, kind) for cells, kind in zip(columns, schema.types, strict=True)]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
     part.replace(target)
 
 
-def _as_kind(values: list[Any], kind: str) -> list[Any]:
+def _convert(values: list[Any], kind: str) -> list[Any]:
     """The values of a column as its Parquet kind holds them."""
     if kind == "float":
         return [None if value is None else float(value) for value in values]

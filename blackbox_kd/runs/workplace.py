@@ -33,13 +33,13 @@ class Reach:
         return cls((last.index + 1, last.inner + 1 if last.loop is not None else 0), limit)
 
     @classmethod
-    def told(cls, folder: Path) -> Self | None:
+    def read(cls, folder: Path) -> Self | None:
         """That of the longest run that has worked in a folder; None if there is none."""
         reached = read_manifest(folder).reached
-        return cls._seen(folder) if reached is None else cls(reached.step, reached.limit)
+        return cls._guess(folder) if reached is None else cls(reached.step, reached.limit)
 
     @classmethod
-    def _seen(cls, folder: Path) -> Self | None:
+    def _guess(cls, folder: Path) -> Self | None:
         """By the names of its tables, where the manifest does not say: it is an earlier version's, or damaged."""
         found = (_TABLE_FILE.match(path.name) for path in (folder / "tables").glob("*.jsonl"))
         steps = [(int(match[1]), int(match[2] or 0)) for match in found if match]
@@ -88,11 +88,11 @@ def find_workplace(run: Path, reach: Reach, *, is_named: bool, until: str | None
         until: what `--until` was given.
     """
     path, longer, why = run, None, ""
-    there = Reach.told(run)
+    there = Reach.read(run)
     if reach.limit is not None and (not is_named or (there is not None and there.has_more_rows(reach))):
         path = run / TRIAL
         why = f"a trial with --limit {reach.limit}: works in {path}"
-    there = Reach.told(path)
+    there = Reach.read(path)
     if until is not None and there is not None and there.step > reach.step:
         longer, path = path, path / f"until_{until}"
         why = f"an earlier run has gone further than --until {until}: this one works in {path}"

@@ -77,8 +77,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.globals = {name: self.globals[name] for name in GLOBALS} | {"namespace": _Namespace}
         own = {"join": _join_items, "tojson": write_json}
         kept = {name: filter for name, filter in (self.filters | own).items() if name not in NO_FILTERS}
-        self.filters = {name: self._counted(name, filter) for name, filter in kept.items()}
-        self.filters |= {_PASSES: self._passes, _MADE: self._made, _JOINED: self._join}
+        self.filters = {name: self._count_filter(name, filter) for name, filter in kept.items()}
+        self.filters |= {_PASSES: self._count_passes, _MADE: self._weigh, _JOINED: self._join}
         self.begin()
 
     def render(self, template: jinja2.Template, values: Mapping[str, Any]) -> str:
@@ -130,25 +130,25 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _generate(self, source: nodes.Template, *how: Any, **more: Any) -> str:
         return super()._generate(_Counting(self).visit(source), *how, **more)
 
-    def _passes(self, items: Iterable[Any]) -> Iterator[Any]:
+    def _count_passes(self, items: Iterable[Any]) -> Iterator[Any]:
         for item in items:
             self.count(PASS)
             yield item
 
-    def _made(self, value: Any) -> Any:
+    def _weigh(self, value: Any) -> Any:
         self.count(weight(value))
         return value
 
     def _join(self, parts: Iterable[Any]) -> str:
         return self.concat(write_text(_show(part)) for part in parts)
 
-    def _counted(self, name: str, filter: Callable[..., Any]) -> Callable[..., Any]:
+    def _count_filter(self, name: str, filter: Callable[..., Any]) -> Callable[..., Any]:
         """A filter that is looked at before it works, and its result after."""
         passed = 1 if hasattr(filter, "jinja_pass_arg") else 0  # the environment or the context, before the value
         most = MOST.get(name)
 
         @functools.wraps(filter)
-        def counted(*given: Any, **named: Any) -> Any:
+        def count_and_run(*given: Any, **named: Any) -> Any:
             arguments = [list(arg) if isinstance(arg, Iterator) and most else arg for arg in given[passed:]]
             if name in OF_TEXT and arguments:
                 arguments[0] = _show(arguments[0])
@@ -157,9 +157,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 named = {key: _show_unless_number(value) for key, value in named.items()}
             if most is not None:
                 self.count(most(*arguments, **named))
-            return self._made(filter(*given[:passed], *arguments, **named))
+            return self._weigh(filter(*given[:passed], *arguments, **named))
 
-        return counted
+        return count_and_run
 
     def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
         """An operator that makes much out of little; `+` alone is for more than numbers."""
@@ -189,7 +189,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if isinstance(owner, str) and name in MOST_OF_METHODS:
             args = tuple(list(arg) if isinstance(arg, Iterator) else arg for arg in args)
             self.count(MOST_OF_METHODS[name](owner, *args, **kwargs))
-        return self._made(super().call(context, obj, *args, **kwargs))
+        return self._weigh(super().call(context, obj, *args, **kwargs))
 
 
 def _show(value: Any) -> Any:
@@ -221,23 +221,23 @@ class _Counting(NodeTransformer):
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         node = self.generic_visit(node)  # type: ignore[assignment]
-        node.iter = self._through(_PASSES, node.iter)
+        node.iter = self._pass_through(_PASSES, node.iter)
         return node
 
     def visit_List(self, node: nodes.List) -> nodes.Node:
-        return self._through(_MADE, self.generic_visit(node))
+        return self._pass_through(_MADE, self.generic_visit(node))
 
     def visit_Dict(self, node: nodes.Dict) -> nodes.Node:
-        return self._through(_MADE, self.generic_visit(node))
+        return self._pass_through(_MADE, self.generic_visit(node))
 
     def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
         visited = self.generic_visit(node)
-        return visited if node.ctx != "load" else self._through(_MADE, visited)
+        return visited if node.ctx != "load" else self._pass_through(_MADE, visited)
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
-        return self._through(_JOINED, nodes.List(node.nodes, lineno=node.lineno))
+        return self._pass_through(_JOINED, nodes.List(node.nodes, lineno=node.lineno))
 
-    def _through(self, name: str, node: nodes.Node) -> nodes.Filter:
+    def _pass_through(self, name: str, node: nodes.Node) -> nodes.Filter:
         made = nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
         return made.set_environment(self._environment)  # type: ignore[return-value]

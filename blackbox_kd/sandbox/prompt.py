@@ -107,7 +107,7 @@ class Prompt:
     def __init__(self, name: str, path: Path, folders: Sequence[Path] = ()) -> None:
         self.name = name
         self.path = path
-        self._shown = from_here(path)
+        self._shown = show_path(path)
         self._environment = environment([path.parent, *folders])
         self.included: dict[str, str] = {}
         try:
@@ -118,7 +118,7 @@ class Prompt:
             self._template.globals = dict(self._template.globals)  # a plain one: it is copied for each row
             self._sources = list(self._read_all(self.text))
         except jinja2.TemplateError as error:
-            raise UserError(_located(error, path)) from error
+            raise UserError(_locate(error, path)) from error
         except (OSError, ValueError, RecursionError, SyntaxError, MemoryError) as error:
             # A plain ValueError is Python's of an integer literal with more digits than it reads.
             reason = "a number has too many digits" if type(error) is ValueError else error
@@ -220,16 +220,16 @@ def _optional(tree: nodes.Template) -> Iterator[str]:
             yield applied.node.name
 
 
-def _located(error: jinja2.TemplateError, path: Path) -> str:
+def _locate(error: jinja2.TemplateError, path: Path) -> str:
     """What is wrong with a template, after the file and the line where it is."""
     if isinstance(error, jinja2.TemplateSyntaxError):
-        return f"{from_here(Path(error.filename or path))}:{error.lineno}: {error.message}"
+        return f"{show_path(Path(error.filename or path))}:{error.lineno}: {error.message}"
     if isinstance(error, jinja2.TemplatesNotFound | jinja2.TemplateNotFound):
-        return f"{from_here(path)}: includes {error.name!r}, which does not exist as a {SUFFIX} file beside it"
-    return f"{from_here(path)}: {error.message}"
+        return f"{show_path(path)}: includes {error.name!r}, which does not exist as a {SUFFIX} file beside it"
+    return f"{show_path(path)}: {error.message}"
 
 
-def from_here(path: Path) -> Path:
+def show_path(path: Path) -> Path:
     """A path as messages show it: relative to the working directory where it is inside."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

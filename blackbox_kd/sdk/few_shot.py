@@ -58,7 +58,7 @@ class ExamplePool:
 
     def __init__(self, rows: list[Row]) -> None:
         self.rows = rows
-        self._same = Counter(_asks(row) for row in rows)
+        self._same = Counter(_name_question(row) for row in rows)
         self._index: Bm25 | None = None
 
     def choose(self, row: Row, wanted: Examples, rng: Callable[[], random.Random]) -> list[Row]:
@@ -68,17 +68,17 @@ class ExamplePool:
             DataError: the nearest are wanted, and the row or an example has no instruction.
         """
         # So many are taken that enough are left without those that ask the same.
-        most = min(len(self.rows), wanted.count + self._same[_asks(row)])
+        most = min(len(self.rows), wanted.count + self._same[_name_question(row)])
         if wanted.choose == "random":
             drawn = rng().sample(self.rows, most)
         elif wanted.choose == "nearest":
-            drawn = [self.rows[number] for number in self._by_words().nearest(_words(row), most)]
+            drawn = [self.rows[number] for number in self._index_words().nearest(_words(row), most)]
         else:
             drawn = self.rows[:most]
-        chosen = [example for example in drawn if _asks(example) != _asks(row)][: wanted.count]
+        chosen = [example for example in drawn if _name_question(example) != _name_question(row)][: wanted.count]
         return chosen[::-1] if wanted.choose == "nearest" else chosen
 
-    def _by_words(self) -> Bm25:
+    def _index_words(self) -> Bm25:
         if self._index is None:
             self._index = Bm25([_words(row) for row in self.rows])
         return self._index
@@ -88,7 +88,7 @@ _READ: WeakKeyDictionary[Context, dict[tuple[object, ...], Any]] = WeakKeyDictio
 """What was made of tables, by the context of a step: a table is read once for a step, not once for each row."""
 
 
-def _once(ctx: Context, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
+def _read_once(ctx: Context, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
     known = _READ.setdefault(ctx, {})
     if key not in known:
         known[key] = make()
@@ -101,7 +101,7 @@ def choose_examples(wanted: Examples, row: Row, sample: int, ctx: Context) -> li
     Raises:
         DataError: see `ExamplePool.choose`.
     """
-    pool: ExamplePool = _once(ctx, ("pool", wanted.table), lambda: ExamplePool(list(ctx.table(wanted.table))))
+    pool: ExamplePool = _read_once(ctx, ("pool", wanted.table), lambda: ExamplePool(list(ctx.table(wanted.table))))
     return pool.choose(row, wanted, lambda: ctx.rng("examples", row.id, sample))
 
 
@@ -109,13 +109,13 @@ def find_context(wanted: Shown, ctx: Context) -> list[Row] | Mapping[str, Any]:
     """What a prompt shows in `context`."""
     if wanted.table is not None:
         name, most = wanted.table, wanted.rows
-        rows: list[Row] = _once(ctx, ("last", name, most), lambda: list(deque(ctx.table(name), maxlen=most)))
+        rows: list[Row] = _read_once(ctx, ("last", name, most), lambda: list(deque(ctx.table(name), maxlen=most)))
         return rows
     found = ctx.reported("evaluations")
     return next((e for e in reversed(found) if (e["table"], e["model"]) == (wanted.evaluation, wanted.model)), {})
 
 
-def _asks(row: Row) -> str:
+def _name_question(row: Row) -> str:
     """What names the question of a row."""
     return f"asks {write_text(row['instruction'])}" if row.get("instruction") is not None else f"is {row.id}"
 

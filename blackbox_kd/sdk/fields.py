@@ -109,7 +109,7 @@ def _walk(annotation: Any, value: Any, path: str) -> Iterator[Reference]:
             yield from _walk(arguments[1], item, f"{path}.{key}")
 
 
-def earlier(config: type[BaseModel]) -> dict[str, tuple[str, FromEarlier]]:
+def find_earlier(config: type[BaseModel]) -> dict[str, tuple[str, FromEarlier]]:
     """Fields of a config class that take an earlier step's value when they are left out, and what recipes call them."""
     return {
         name: (entry.alias or name, mark)

@@ -192,7 +192,7 @@ async def _verdict(row: Row, answered: accuracy.Answered, config: Config, ctx: C
         return await ctx.ask(str(config.judge), Ask(messages, config.judging(), row, read=read))
 
     found = await pairwise.judge(row, str(row["response"]), str(other["response"]), ask)
-    ctx.count(**judge_agreement.of_orders({str(config.judge): found.gaps}))
+    ctx.count(**judge_agreement.count_orders({str(config.judge): found.gaps}))
     return [row | dict(zip(_VERDICT, (*found.means, found.verdict), strict=True))]
 
 

@@ -210,7 +210,7 @@ async def run_table(table: Table, config: New | OfManySeeds, ctx: Context) -> As
 
 def _find_new(table: Table, config: Novelty, ctx: Context) -> Iterator[Outcome]:
     pool = config.pool()
-    others = [row for name in config.against for row in _others(name, config, ctx)]
+    others = [row for name in config.against for row in _list_others(name, config, ctx)]
     known = [(row.id, text) for row in others if (text := _text(row, config))]
     for item in pool.encode([text for _, text in known]):
         pool.add(item)
@@ -236,7 +236,7 @@ def _text(row: Row, config: Novelty) -> str:
     return _read_text(row.get(config.column)).strip()
 
 
-def _others(name: str, config: Novelty, ctx: Context) -> list[Row]:
+def _list_others(name: str, config: Novelty, ctx: Context) -> list[Row]:
     """The rows of a table of `against`.
 
     Raises:

@@ -143,7 +143,7 @@ LABELS = {"label": ("completion",), "kto_tag": ("completion", "output")}
 async def run(row: Row, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
     if config.teacher_prompt is not None:
         row = row | {"prompt_teacher": ctx.render(config.teacher_prompt, row)}
-    for outcome in _of_tasks(row, config, ctx) if config.tasks else [_whole(row, config, ctx)]:
+    for outcome in _format_tasks(row, config, ctx) if config.tasks else [_format_whole(row, config, ctx)]:
         yield outcome
 
 
@@ -157,7 +157,7 @@ def _is_bad(row: Row, column: str | None) -> bool:
     return any(row.get(label) is False and column in answers for label, answers in LABELS.items())
 
 
-def _whole(row: Row, config: Config, ctx: Context) -> Outcome:
+def _format_whole(row: Row, config: Config, ctx: Context) -> Outcome:
     prompt = ctx.render(config.prompt, row)
     if _shows_context(prompt, row, config):
         return Dropped(row, "context in the student's prompt")
@@ -172,7 +172,7 @@ def _whole(row: Row, config: Config, ctx: Context) -> Outcome:
     return _put(row, {"prompt": prompt, "chosen": chosen, "rejected": rejected})
 
 
-def _of_tasks(row: Row, config: Config, ctx: Context) -> list[Outcome]:
+def _format_tasks(row: Row, config: Config, ctx: Context) -> list[Outcome]:
     found: list[Outcome] = []
     for task in config.tasks:
         own = row.child(task.name, {"task": task.name, "weight": task.weight})

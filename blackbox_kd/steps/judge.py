@@ -217,7 +217,7 @@ async def _review(row: Row, config: Panel, ctx: Context) -> Row | Failed:
     reviewers = [model for model in config.models if _base(model) != author]
 
     def read(text: str) -> int:
-        return verdicts.bracketed(text, config.ends)
+        return verdicts.read_bracketed(text, config.ends)
 
     faults: list[str] = []
 
@@ -249,7 +249,7 @@ async def _compare(row: Row, config: Pairwise, ctx: Context) -> Row:
         return await pairwise.judge(shown, a, b, ask, scale=config.ends, criteria=config.criteria)
 
     said = dict(zip(config.models, await all_of(*map(compare, config.models)), strict=True))
-    ctx.count(**judge_agreement.of_orders({model: found.gaps for model, found in said.items()}))
+    ctx.count(**judge_agreement.count_orders({model: found.gaps for model, found in said.items()}))
     return row | {
         "scores": {model: {"a": list(found.a), "b": list(found.b)} for model, found in said.items()},
         "verdicts": {model: list(found.replies) for model, found in said.items()},
@@ -264,7 +264,9 @@ def _score(
 ) -> Row:
     """The row with its score, the mean of the judges' numbers; what they agree on is counted."""
     correct = row.get("correct")
-    ctx.count(**judge_agreement.of_numbers(numbers, config.threshold, correct if isinstance(correct, bool) else None))
+    ctx.count(
+        **judge_agreement.count_numbers(numbers, config.threshold, correct if isinstance(correct, bool) else None)
+    )
     scores = {model: reply and reply.value for model, reply in said.items()}
     texts = {model: reply and reply.text for model, reply in said.items()}
     return row | {"scores": scores, "verdicts": texts, config.score: fmean(numbers.values())}

@@ -134,11 +134,11 @@ Pools = Mapping[str, list[Candidate]]
 
 @table_step(merges="tables", drops=["not drawn", "domain not evaluated"])
 async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
-    pools = {name: _in_random_order(name, number, ctx) for number, name in enumerate(config.tables)}
+    pools = {name: _shuffle(name, number, ctx) for number, name in enumerate(config.tables)}
     earlier = _draw_earlier(_counts(pools, config.rows, config), config, ctx)
     left = None if config.rows is None else config.rows - len(earlier)
     drawn: list[Candidate] = []
-    for found in _by_gap(pools, left, config.gap, ctx) if config.gap else _by_table(pools, left, config):
+    for found in _take_by_gap(pools, left, config.gap, ctx) if config.gap else _take_by_table(pools, left, config):
         if isinstance(found, Candidate):
             drawn.append(found)
         else:
@@ -154,7 +154,7 @@ async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outco
         yield row
 
 
-def _in_random_order(name: str, number: int, ctx: Context) -> list[Candidate]:
+def _shuffle(name: str, number: int, ctx: Context) -> list[Candidate]:
     rows = [Candidate(row, name, (number, position)) for position, row in enumerate(ctx.table(name))]
     return sorted(rows, key=lambda candidate: ctx.rng("mix", candidate.row.id).random())
 
@@ -173,10 +173,10 @@ def _draw_earlier(counts: Mapping[str, int], config: Config, ctx: Context) -> li
     name, share = config.replay.table, config.replay.share
     wanted = sum(counts.values()) * (share / (1 - share) if config.rows is None else share)
     most = math.ceil(wanted - 1e-9)  # rounding would make 3.0000000000000004 of 3
-    return _in_random_order(name, len(config.tables), ctx)[:most]
+    return _shuffle(name, len(config.tables), ctx)[:most]
 
 
-def _by_table(pools: Pools, rows: int | None, config: Config) -> Iterator[Candidate | Dropped]:
+def _take_by_table(pools: Pools, rows: int | None, config: Config) -> Iterator[Candidate | Dropped]:
     counts = _counts(pools, rows, config)
     for name, pool in pools.items():
         yield from _take(pool, counts.get(name, 0))
@@ -191,7 +191,7 @@ def _take(pool: list[Candidate], wanted: int) -> Iterator[Candidate | Dropped]:
         yield Dropped(candidate.row, "not drawn")
 
 
-def _by_gap(pools: Pools, rows: int | None, config: Gap, ctx: Context) -> Iterator[Candidate | Dropped | Failed]:
+def _take_by_gap(pools: Pools, rows: int | None, config: Gap, ctx: Context) -> Iterator[Candidate | Dropped | Failed]:
     """So many rows of each domain as the student's gap there says."""
     gaps = _gaps(config, ctx)
     weights = _weights(gaps, _weights_before(config, ctx), config)

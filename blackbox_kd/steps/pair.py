@@ -128,13 +128,13 @@ class Fate(IntEnum):
     ],
 )
 async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
-    for outcome in _of_columns(table, config) if config.per is None else _of_groups(table, config):
+    for outcome in _pair_columns(table, config) if config.per is None else _pair_groups(table, config):
         if isinstance(outcome, Row):
             ctx.count(pairs=1, length_ratio_sum=outcome["length_ratio"])
         yield outcome
 
 
-def _of_columns(table: Table, config: Config) -> Iterator[Outcome]:
+def _pair_columns(table: Table, config: Config) -> Iterator[Outcome]:
     """Two columns of each row."""
     for row in table:
         try:
@@ -155,7 +155,7 @@ def _of_columns(table: Table, config: Config) -> Iterator[Outcome]:
             yield row | _columns(better, worse, gap)
 
 
-def _of_groups(table: Table, config: Config) -> Iterator[Outcome]:
+def _pair_groups(table: Table, config: Config) -> Iterator[Outcome]:
     """All ordered pairs within each group; a row is in as many as there are worse ones."""
     groups: dict[str, list[Candidate]] = defaultdict(list)
     for row in table:

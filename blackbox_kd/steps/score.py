@@ -83,7 +83,7 @@ async def _logprobs(whole: list[Message], before: list[Message], row: Row, confi
 
     replies = await all_of(ask(whole, logprobs.WITH_TEXT), ask(before, logprobs.BEFORE_TEXT))
     try:
-        return logprobs.of_text(*replies)
+        return logprobs.read_logprobs(*replies)
     except ValueError as error:
         what = f"{ctx.step}: model {config.model!r} cannot score: {error}"
         raise SetupError(what, fix="a model of provider vllm (0.11 or later) or transformers") from error

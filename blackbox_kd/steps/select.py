@@ -253,15 +253,15 @@ def _find_labelled(name: str, rows: list[Row], config: KCenter, ctx: Context) ->
     """The rows of the labelled table that can be compared with the others."""
     if config.column is None:
         wanted = {str(config.per), str(config.votes)}
-        return _usable(name, lambda row: wanted <= row.keys(), " and ".join(map(repr, sorted(wanted))), ctx)
+        return _list_usable(name, lambda row: wanted <= row.keys(), " and ".join(map(repr, sorted(wanted))), ctx)
     column, size = config.column, _size(rows, config.column)
     if size is not None:
         fits = f"a list of {size} numbers in {column!r}, as the rows have that are picked from,"
-        return _usable(name, lambda row: _is_point(row.get(column), size), fits, ctx)
-    return _usable(name, lambda row: not _is_empty(row.get(column)), f"a text in {column!r}", ctx)
+        return _list_usable(name, lambda row: _is_point(row.get(column), size), fits, ctx)
+    return _list_usable(name, lambda row: not _is_empty(row.get(column)), f"a text in {column!r}", ctx)
 
 
-def _usable(name: str, fits: Callable[[Row], bool], what: str, ctx: Context) -> list[Row]:
+def _list_usable(name: str, fits: Callable[[Row], bool], what: str, ctx: Context) -> list[Row]:
     """The rows of another table that can be compared with; the others are not the step's own, so they cannot fail.
 
     Raises:
@@ -289,7 +289,7 @@ def _points(rows: list[Row], config: KCenter) -> Any:
 
 
 def _retrieve(rows: list[Row], config: Retrieve, ctx: Context) -> Iterator[Row]:
-    index = _usable(config.index, lambda row: config.column in row, f"the column {config.column!r}", ctx)
+    index = _list_usable(config.index, lambda row: config.column in row, f"the column {config.column!r}", ctx)
     texts, queries = ([_query(row[config.column]) for row in table] for table in (index, rows))
     for row, numbers in zip(rows, find_similar(texts, queries, config.count, own=config.own), strict=True):
         yield row | {config.into: [dict(index[number]) for number in numbers]}

@@ -87,7 +87,7 @@ def _convert_answer(row: Mapping[str, Any], shape: str, notes: Notes) -> Convert
         said = turns.read_column(row[SHAPES[shape][1]], SHAPES[shape][1], "assistant", notes)
     else:
         whole = _read_rendered(row[column]) if shape == "text" else turns.read_conversation(row[column], column, notes)
-        asked, said = _last_turn(_put_before(row, whole, notes), notes)
+        asked, said = _find_last_turn(_put_before(row, whole, notes), notes)
     reasoning = next((write_text(row[name]) for name in THOUGHT if not _is_empty(row.get(name))), "")
     if reasoning and not said[-1].reasoning:
         said = [*said[:-1], replace(said[-1], reasoning=reasoning)]
@@ -190,7 +190,7 @@ def _split_texts(row: Mapping[str, Any], better: str, worse: str) -> dict[str, A
     """
     texts = {name: str(row[name]) for name in (better, worse)}
     if all(text.lstrip().startswith("Human:") for text in texts.values()):
-        return {name: [_spoken(*turn) for turn in _SPEAKERS.findall(text)] for name, text in texts.items()}
+        return {name: [_make_message(*turn) for turn in _SPEAKERS.findall(text)] for name, text in texts.items()}
     if others := sorted(name for name, value in row.items() if isinstance(value, str) and name not in (*texts, "id")):
         raise DataError(f"there is no column 'prompt'; is it one of {', '.join(others)}?")
     prompt = os.path.commonprefix(list(texts.values())).rpartition(" ")[0]  # noqa: RUF071 - of texts, not of paths
@@ -199,7 +199,7 @@ def _split_texts(row: Mapping[str, Any], better: str, worse: str) -> dict[str, A
     return {"prompt": prompt, **{name: text.removeprefix(prompt).strip() for name, text in texts.items()}}
 
 
-def _spoken(speaker: str, text: str) -> Message:
+def _make_message(speaker: str, text: str) -> Message:
     return {"role": {"Human": "user", "Assistant": "assistant"}[speaker], "content": text.strip()}
 
 
@@ -211,7 +211,7 @@ def _reply(found: list[Turn]) -> list[Turn]:
     return found[start:]
 
 
-def _last_turn(found: list[Turn], notes: Notes) -> tuple[list[Turn], list[Turn]]:
+def _find_last_turn(found: list[Turn], notes: Notes) -> tuple[list[Turn], list[Turn]]:
     """The last turn of the assistant that says anything and may be learnt, and before it all that was asked."""
     answers = [at for at, turn in enumerate(found) if turn.role == "assistant" and turn.says]
     learnt = [at for at in answers if found[at].is_learnt]

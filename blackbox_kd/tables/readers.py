@@ -57,16 +57,16 @@ def read_file(path: Path) -> Iterator[dict[str, Any]]:
         _refuse(path.name, f"cannot be read: {error.strerror}", "check the file and its permissions")
 
 
-def plain(value: Any, column: str) -> Any:
+def simplify(value: Any, column: str) -> Any:
     """A value as JSON has it: dates as ISO text, decimals as numbers.
 
     Raises:
         DataError: it is binary, such as an image.
     """
     if isinstance(value, dict):
-        return {str(key): plain(item, column) for key, item in value.items()}
+        return {str(key): simplify(item, column) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item, column) for item in value]
+        return [simplify(item, column) for item in value]
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, Decimal):
@@ -108,7 +108,7 @@ class _Twice(ValueError):
         self.key = key
 
 
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object of some keys and values; the standard library would keep the last value of a key without a word."""
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -146,7 +146,7 @@ def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
         for number, line in enumerate(file, 1):
             if line.strip():
                 where = f"{path.name}, line {number}"
-                row = _object(_parsed(line.strip(), where), where)
+                row = _object(_parse(line.strip(), where), where)
                 kinds.check(row, where)
                 yield row
 
@@ -158,7 +158,7 @@ def _json(path: Path) -> Iterator[dict[str, Any]]:
     if len(text.lstrip().split("\n", 1)) == 2 and _is_object(text.lstrip().split("\n", 1)[0]):
         yield from _jsonl(path)  # JSON lines under the wrong name, as the Hub has many
         return
-    value = _parsed(text, path.name)
+    value = _parse(text, path.name)
     if isinstance(value, dict):
         lists = [name for name, item in value.items() if isinstance(item, list)]
         if len(lists) != 1:
@@ -182,9 +182,9 @@ def _is_object(line: str) -> bool:
         return False
 
 
-def _parsed(text: str, where: str) -> Any:
+def _parse(text: str, where: str) -> Any:
     try:
-        value = json.loads(text, object_pairs_hook=_once_each)
+        value = json.loads(text, object_pairs_hook=_refuse_twice)
     except _Twice as twice:
         _refuse(where, f"an object names {twice.key[:60]!r} twice, with a value each", "keep one of them")
     except json.JSONDecodeError as error:
@@ -195,16 +195,16 @@ def _parsed(text: str, where: str) -> Any:
         _refuse(where, "a number has too many digits", "write it as text, in quotes")
     except RecursionError:
         _refuse(where, "nested too deeply", "write flatter objects")
-    return _whole_characters(value) if _ESCAPED_SURROGATE.search(text) else value
+    return _replace_surrogates(value) if _ESCAPED_SURROGATE.search(text) else value
 
 
-def _whole_characters(value: Any) -> Any:
+def _replace_surrogates(value: Any) -> Any:
     if isinstance(value, str):
         return _SURROGATE.sub("\ufffd", value)
     if isinstance(value, list):
-        return [_whole_characters(item) for item in value]
+        return [_replace_surrogates(item) for item in value]
     if isinstance(value, dict):
-        return {_whole_characters(key): _whole_characters(item) for key, item in value.items()}
+        return {_replace_surrogates(key): _replace_surrogates(item) for key, item in value.items()}
     return value
 
 
@@ -218,8 +218,8 @@ def _csv(path: Path) -> Iterator[dict[str, Any]]:
     csv.field_size_limit(_LONGEST_FIELD)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
-        names = _header(path, _next(reader, path))
-        while (fields := _next(reader, path)) is not None:
+        names = _header(path, _read_fields(reader, path))
+        while (fields := _read_fields(reader, path)) is not None:
             if not fields:
                 continue
             if len(fields) != len(names):
@@ -228,7 +228,7 @@ def _csv(path: Path) -> Iterator[dict[str, Any]]:
             yield dict(zip(names, fields, strict=True))
 
 
-def _next(reader: Any, path: Path) -> list[str] | None:
+def _read_fields(reader: Any, path: Path) -> list[str] | None:
     try:
         fields: list[str] | None = next(reader, None)
     except csv.Error as error:
@@ -259,7 +259,7 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
         with pq.ParquetFile(path) as file:
             rows = (row for batch in file.iter_batches(batch_size=1000) for row in _rows_of(batch, path))
             for number, row in enumerate(rows, 1):
-                found = {name: plain(value, name) for name, value in row.items()}
+                found = {name: simplify(value, name) for name, value in row.items()}
                 tell_of_nan(found, f"{path.name}, row {number}")
                 yield found
     except pa.ArrowException as error:

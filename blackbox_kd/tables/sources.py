@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blackbox_kd.errors import DataError, FieldError, SetupError, WrongRename, did_you_mean, quote_cause
 from blackbox_kd.json_text import write_text
-from blackbox_kd.privacy import no_telemetry
+from blackbox_kd.privacy import switch_off_telemetry
 from blackbox_kd.schema import Row, digest
-from blackbox_kd.tables.readers import READERS, plain, read_file, tell_of_nan
+from blackbox_kd.tables.readers import READERS, read_file, simplify, tell_of_nan
 
 PEEK = 50
 """Rows that are read to know a table's columns: a row need not have all of them."""
@@ -113,7 +113,7 @@ def read(source: TableSource, folder: Path, limit: int | None = None) -> Iterato
         SetupError: a package for the source is not installed.
     """
     limits = [number for number in (source.limit, limit, sys.maxsize) if number is not None]
-    return islice(_all(source, folder), min(limits))
+    return islice(_read_all(source, folder), min(limits))
 
 
 def columns(source: TableSource, folder: Path) -> list[str] | None:
@@ -136,7 +136,7 @@ def look_at_first(source: TableSource, folder: Path) -> Look | None:
         _need("reasoning_gym", "generator: reasoning_gym", "reasoning-gym")
         rows: list[dict[str, Any]] = [dict.fromkeys(GENERATED, "...")]
     else:
-        rows = list(islice(_all(source, folder), PEEK))
+        rows = list(islice(_read_all(source, folder), PEEK))
     _check_names(source.rename, list(dict.fromkeys(name for row in rows for name in row)))
     return look_at(make_rows(rows, source.rename))
 
@@ -184,16 +184,16 @@ def _check_names(rename: Mapping[str, str], found: list[str], all_of: bool = Tru
             if all_of:
                 fix = did_you_mean(old, found) or "name one of them"
                 what = f"rename: there is no column {old!r}"
-                raise WrongRename(what, exists=f"columns: {_listed(found)}", fix=fix)
+                raise WrongRename(what, exists=f"columns: {_list_some(found)}", fix=fix)
         elif new != old and new in found and new not in rename:
             fix = f"rename {new!r}, too, such as {{{old}: {new}, {new}: old_{new}}}"
             raise WrongRename(f"rename: {old!r} would hide the column {new!r} that is there already", fix=fix)
 
 
-def _all(source: TableSource, folder: Path) -> Iterator[dict[str, Any]]:
+def _read_all(source: TableSource, folder: Path) -> Iterator[dict[str, Any]]:
     if source.path is not None:
         return _files(source.path, folder)
-    return _hub(source) if source.hub is not None else _generated(source)
+    return _hub(source) if source.hub is not None else _generate(source)
 
 
 def _files(pattern: str, folder: Path) -> Iterator[dict[str, Any]]:
@@ -202,7 +202,7 @@ def _files(pattern: str, folder: Path) -> Iterator[dict[str, Any]]:
     paths = [whole] if whole.is_file() else [Path(name) for name in sorted(glob.glob(str(whole), recursive=True))]  # noqa: PTH207
     paths = [path for path in paths if path.is_file()]
     if not paths:
-        raise _not_found(pattern, whole)
+        raise _explain_not_found(pattern, whole)
     count = 0
     for path in paths:
         for row in read_file(path):
@@ -213,7 +213,7 @@ def _files(pattern: str, folder: Path) -> Iterator[dict[str, Any]]:
         raise DataError(f"{said} no rows", fix="fill the file, or take the entry out of the recipe")
 
 
-def _not_found(pattern: str, whole: Path) -> DataError:
+def _explain_not_found(pattern: str, whole: Path) -> DataError:
     if whole.is_dir():
         return DataError(f"{pattern!r} is a folder", fix=f"name the files in it, such as {pattern}/*.jsonl")
     folder = whole.parent
@@ -221,10 +221,10 @@ def _not_found(pattern: str, whole: Path) -> DataError:
         return DataError(f"no file {pattern!r}: there is no folder {folder}", fix="a path starts at the recipe")
     here = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in READERS)
     fix = did_you_mean(whole.name, here) or "name a file, relative to the recipe"
-    return DataError(f"no file {pattern!r}", exists=f"files there: {_listed(here)}", fix=fix)
+    return DataError(f"no file {pattern!r}", exists=f"files there: {_list_some(here)}", fix=fix)
 
 
-def _listed(names: list[str]) -> str:
+def _list_some(names: list[str]) -> str:
     rest = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return (", ".join(names[:_MOST_NAMES]) or "none") + rest
 
@@ -239,7 +239,7 @@ def _need(package: str, what: str, extra: str) -> None:
 def _hub(source: TableSource) -> Iterator[dict[str, Any]]:
     """The rows of a data set on the Hub: streamed, or from the local cache where the Hub is out of reach."""
     _need("datasets", "hub:", "hub")
-    no_telemetry()
+    switch_off_telemetry()
     from datasets import config, load_dataset
 
     def load(streaming: bool) -> Any:
@@ -251,7 +251,7 @@ def _hub(source: TableSource) -> Iterator[dict[str, Any]]:
         except ConnectionError:
             rows = load(streaming=False)
         for number, row in enumerate(rows, 1):
-            found = {name: plain(value, name) for name, value in row.items()}
+            found = {name: simplify(value, name) for name, value in row.items()}
             tell_of_nan(found, f"hub {source.hub}, row {number}")
             yield found
     except DataError:
@@ -263,7 +263,7 @@ def _hub(source: TableSource) -> Iterator[dict[str, Any]]:
         raise DataError(f"hub: {where} cannot be loaded: {reason}", fix=fix) from error
 
 
-def _generated(source: TableSource) -> Iterator[dict[str, Any]]:
+def _generate(source: TableSource) -> Iterator[dict[str, Any]]:
     """The rows that a task of reasoning-gym makes; its verifier needs the options again."""
     _need("reasoning_gym", "generator: reasoning_gym", "reasoning-gym")
     import reasoning_gym
@@ -285,5 +285,5 @@ def _generated(source: TableSource) -> Iterator[dict[str, Any]]:
             "instruction": entry["question"],
             "reference": "" if entry["answer"] is None else write_text(entry["answer"]),
             "task": source.task,
-            "metadata": plain({**entry["metadata"], **extra}, "metadata"),
+            "metadata": simplify({**entry["metadata"], **extra}, "metadata"),
         }

@@ -16,7 +16,7 @@ from typing import Any
 from blackbox_kd.training import job as jobs
 from blackbox_kd.training import preflight
 from blackbox_kd.training.artefacts import Job, Result, Settings
-from blackbox_kd.training.model import load_model, load_tokenizer, new_lora
+from blackbox_kd.training.model import load_model, load_tokenizer, make_lora
 from blackbox_kd.weights.load import context_length
 
 SIDES = ("chosen", "rejected")
@@ -43,7 +43,7 @@ def train(job: Job, name: str, tell: jobs.Tell) -> Result:
     on_gpu = torch.cuda.is_available()
     model = load_model(job, on_gpu)
     limit = preflight.max_length(lengths, settings.max_length, context_length(model))
-    fit = preflight.long_rows(lengths, limit, drop=settings.long_rows == "drop")
+    fit = preflight.select_rows(lengths, limit, drop=settings.long_rows == "drop")
     parts = jobs.split_rows([{name: rows[n][name] for name in ("prompt", *SIDES)} for n in fit], settings)
     checkpoints = jobs.prepare_folder(output, name, on_gpu)
     trainer = DPOTrainer(
@@ -54,7 +54,7 @@ def train(job: Job, name: str, tell: jobs.Tell) -> Result:
         train_dataset=parts["train"],
         eval_dataset=parts.get("test"),
         processing_class=tokenizer,
-        peft_config=new_lora(job, model),
+        peft_config=make_lora(job, model),
     )
     if settings.adapter == "lora":
         save_one_adapter(trainer.model)
@@ -86,7 +86,7 @@ def measure_lengths(lengths: preflight.Lengths, fit: list[int]) -> dict[str, Any
 
 def is_fine_tuned(job: Job) -> bool:
     """Whether the model that preferences are taught to comes from a training of ours, or has an adapter."""
-    return job.adapter_from is not None or jobs.made_by(Path(job.model)) is not None
+    return job.adapter_from is not None or jobs.find_maker(Path(job.model)) is not None
 
 
 def find_warnings(job: Job, rows: list[dict[str, Any]]) -> list[str]:
@@ -123,7 +123,7 @@ def read_preferences(log: list[dict[str, Any]]) -> dict[str, Any]:
         "evaluation_margin": "eval_rewards/margins",
         "evaluation_accuracy": "eval_rewards/accuracies",
     }
-    found = {name: jobs.first_and_last(log, key) for name, key in names.items()}
+    found = {name: jobs.take_ends(log, key) for name, key in names.items()}
     return {name: {"first": first, "last": last} for name, (first, last) in found.items() if first is not None}
 
 

@@ -26,7 +26,7 @@ from blackbox_kd.privacy import UMASK
 from blackbox_kd.training.artefacts import Job, Result, Settings
 from blackbox_kd.weights.control_tokens import neutralise, pattern
 from blackbox_kd.weights.load import mark_end_of_turn
-from blackbox_kd.weights.precision import quicker_float32
+from blackbox_kd.weights.precision import allow_quicker_float32
 
 FIRST_PROCESS = os.environ.get("RANK", "0") == "0"
 """On several GPUs each has a process; one of them speaks and writes."""
@@ -61,7 +61,7 @@ def _work(method: str, job_file: Path, train: Train, tell: Tell) -> None:
     """Trains what a job says; a job that is finished already is left as it is."""
     job = Job.model_validate_json(job_file.read_text())
     output, name = Path(job.output), job_hash(method, job)
-    if made_by(output) == name:
+    if find_maker(output) == name:
         return
     result = train(job, name, tell)
     if FIRST_PROCESS:
@@ -73,11 +73,11 @@ def job_hash(method: str, job: Job) -> str:
     data = hashlib.sha256(Path(job.data).read_bytes()).hexdigest()
     parts = {key: value for key, value in job.write().items() if key not in ("data", "output")}
     # What a later version starts from stands under the same path after it was trained anew.
-    before = [made_by(Path(place)) for place in (job.model, job.adapter_from) if place]
+    before = [find_maker(Path(place)) for place in (job.model, job.adapter_from) if place]
     return hashlib.sha256(json.dumps([method, parts, before, data], sort_keys=True).encode()).hexdigest()
 
 
-def made_by(folder: Path) -> str | None:
+def find_maker(folder: Path) -> str | None:
     """Name of the job that has made a folder; None if no training of ours has."""
     done = folder / "training.json"
     return str(json.loads(done.read_text()).get("job")) if done.exists() else None
@@ -91,7 +91,7 @@ def prepare_process(seed: int) -> None:
 
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
-    quicker_float32()
+    allow_quicker_float32()
     set_seed(seed)
 
 
@@ -230,7 +230,7 @@ def carry_out(trainer: Any, output: Path, checkpoints: Path, tokenizer: Any, tel
     shutil.rmtree(checkpoints)
 
 
-def first_and_last(log: list[dict[str, Any]], key: str) -> tuple[float | None, float | None]:
+def take_ends(log: list[dict[str, Any]], key: str) -> tuple[float | None, float | None]:
     """The first and the last value of a number that was logged under way."""
     values = [entry[key] for entry in log if key in entry]
     return (values[0], values[-1]) if values else (None, None)
@@ -240,7 +240,7 @@ def describe(trainer: Any, began: float, on_gpu: bool) -> dict[str, Any]:
     """How training went since `began`, by the monotonic clock, and on what."""
     import torch
 
-    first, last = first_and_last(trainer.state.log_history, "loss")
+    first, last = take_ends(trainer.state.log_history, "loss")
     return {
         "seconds": round(time.monotonic() - began, 1),
         "steps": trainer.state.global_step,

@@ -27,7 +27,7 @@ def load_model(job: Job, on_gpu: bool) -> Any:
     return PeftModel.from_pretrained(model, job.adapter_from, is_trainable=True)
 
 
-def new_lora(job: Job, model: Any) -> Any:
+def make_lora(job: Job, model: Any) -> Any:
     """LoRA as the settings say; None where all weights are trained, or an adapter that is there already."""
     return lora(job.settings, model) if job.settings.adapter == "lora" and not job.adapter_from else None
 

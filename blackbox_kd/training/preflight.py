@@ -33,7 +33,7 @@ class Lengths:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def rendered(tokenizer: Any, row: Mapping[str, Any], column: str) -> tuple[list[int], list[int]]:
+def tokenize_row(tokenizer: Any, row: Mapping[str, Any], column: str) -> tuple[list[int], list[int]]:
     """Token ids of a row's prompt alone, and of the prompt and the completion in a column."""
     how = {"tokenize": True, "return_dict": False}
     prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, **how)
@@ -59,7 +59,7 @@ def check_template(tokenizer: Any, rows: Sequence[Mapping[str, Any]], columns: S
         longest = 0
         for column in columns:
             try:
-                prompt, both = rendered(tokenizer, row, column)
+                prompt, both = tokenize_row(tokenizer, row, column)
             except Exception as error:  # a template is code of its own and can raise anything
                 what, fix = explain_refusal(error, row["prompt"])
                 raise DataError(f"row {number} ({column}): {what}", fix=fix) from error
@@ -97,7 +97,7 @@ def max_length(lengths: Lengths, wanted: int | None, model_limit: int | None) ->
     return min(longest, LONGEST, model_limit or LONGEST)
 
 
-def long_rows(lengths: Lengths, limit: int, *, drop: bool) -> list[int]:
+def select_rows(lengths: Lengths, limit: int, *, drop: bool) -> list[int]:
     """Numbers of the rows that fit.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any
 from blackbox_kd.training import job as jobs
 from blackbox_kd.training import preflight
 from blackbox_kd.training.artefacts import Job, Result, Settings
-from blackbox_kd.training.model import load_model, load_tokenizer, new_lora
+from blackbox_kd.training.model import load_model, load_tokenizer, make_lora
 from blackbox_kd.weights.load import context_length
 
 NO_TASK = "(none)"
@@ -34,7 +34,7 @@ def train(job: Job, name: str, tell: jobs.Tell) -> Result:
     on_gpu = torch.cuda.is_available()
     model = load_model(job, on_gpu)
     limit = preflight.max_length(lengths, settings.max_length, context_length(model))
-    fit = preflight.long_rows(lengths, limit, drop=settings.long_rows == "drop")
+    fit = preflight.select_rows(lengths, limit, drop=settings.long_rows == "drop")
     columns = row_weights([rows[n] for n in fit], [lengths.completions["completion"][n] for n in fit])
     parts, tasks = number_tasks(jobs.split_rows(columns, settings))
     checkpoints = jobs.prepare_folder(output, name, on_gpu)
@@ -44,7 +44,7 @@ def train(job: Job, name: str, tell: jobs.Tell) -> Result:
         train_dataset=parts["train"],
         eval_dataset=parts.get("test"),
         processing_class=tokenizer,
-        peft_config=new_lora(job, model),
+        peft_config=make_lora(job, model),
         mean_over="rows" if len(tasks) > 1 else "tokens",
     )
     jobs.carry_out(trainer, output, checkpoints, tokenizer, tell)

@@ -45,7 +45,7 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
         if return_outputs or (weight is None and not self._on_cpu):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         wanted = inputs["labels"][:, 1:] != IGNORED
-        losses = self._losses(model, inputs) if self._on_cpu else -self._fused(model, inputs)
+        losses = self._losses(model, inputs) if self._on_cpu else -self._run_fused_head(model, inputs)
         if weight is not None:
             losses = losses * weight[:, None]
         if self._mean_over == "rows":
@@ -65,7 +65,7 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
         )
         return flat.view(logits.shape[:2])
 
-    def _fused(self, model: Any, inputs: dict[str, Any]) -> Any:
+    def _run_fused_head(self, model: Any, inputs: dict[str, Any]) -> Any:
         """Log-probabilities of B rows by T - 1 tokens, from TRL's fused head; 0 where nothing is trained."""
         return model(**inputs, use_cache=False, fused_lm_head=True).log_probs
 

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2.exceptions import SecurityError
 
 from blackbox_kd.errors import SetupError, quote_cause
-from blackbox_kd.privacy import no_telemetry
+from blackbox_kd.privacy import switch_off_telemetry
 from blackbox_kd.sandbox import chat_template as chat_template_sandbox
 
 PLAIN = "plain"
@@ -65,11 +65,11 @@ def tokenizer(place: str, chat_template: str | None = None, **how: Any) -> Any:
         SetupError: the template cannot be rendered.
         OSError, ValueError: there is no tokenizer.
     """
-    no_telemetry()
+    switch_off_telemetry()
     from transformers import AutoTokenizer
 
     chat_template_sandbox.install()
-    name, revision = _named(place)
+    name, revision = _split_commit(place)
     loaded = AutoTokenizer.from_pretrained(name, revision=revision, **how)
     if chat_template is None:
         return loaded
@@ -100,10 +100,10 @@ def model(place: str, dtype: str) -> Any:
     Raises:
         OSError, ValueError: it cannot be loaded.
     """
-    no_telemetry()
+    switch_off_telemetry()
     from transformers import AutoModelForCausalLM
 
-    name, revision = _named(place)
+    name, revision = _split_commit(place)
     return AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype=dtype, use_safetensors=True)
 
 
@@ -167,7 +167,7 @@ def _write_answer(tokenizer: Any, template_values: Mapping[str, Any]) -> str:
         return ""
 
 
-def _named(place: str) -> tuple[str, str]:
+def _split_commit(place: str) -> tuple[str, str]:
     """Folder or hub id, and the commit of a hub id. Names of folders may hold an `@`, hub ids never do."""
     name, _, commit = place.rpartition("@")
     return (name, commit) if name and not Path(place).is_dir() else (place, "main")

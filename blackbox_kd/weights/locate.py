@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from blackbox_kd.errors import SetupError, StepError
-from blackbox_kd.privacy import no_telemetry
+from blackbox_kd.privacy import switch_off_telemetry
 
 PACKAGE = "package:"
 WEIGHTS = ("*.safetensors", "adapter_config.json", "config.json", "*.gguf")
@@ -81,10 +81,10 @@ def resolve(spec: str, cache: Path, folder: Path) -> str:
         SetupError: there are no such weights.
         StepError: a GGUF file could not be converted.
     """
-    path = _checked(spec, folder)
+    path = _find_files(spec, folder)
     if path is None:
         return f"{spec}@{hub_commit(spec)}"
-    return str(path.resolve() if path.is_dir() else converted(path, cache))
+    return str(path.resolve() if path.is_dir() else convert_gguf(path, cache))
 
 
 def identity(spec: str, cache: Path, folder: Path) -> str:
@@ -92,13 +92,13 @@ def identity(spec: str, cache: Path, folder: Path) -> str:
 
     Nothing is converted for it, and nothing downloaded. Arguments and errors as of `resolve`.
     """
-    path = _checked(spec, folder)
+    path = _find_files(spec, folder)
     if path is None:
         return f"{spec}@{hub_commit(spec)}"
     return folder_hash(path, cache) if path.is_dir() else file_hash(path, cache)
 
 
-def _checked(spec: str, folder: Path) -> Path | None:
+def _find_files(spec: str, folder: Path) -> Path | None:
     """The folder or the GGUF file of a name; None for a hub id."""
     found = problem(spec, folder)
     if found is not None:
@@ -110,7 +110,7 @@ def _checked(spec: str, folder: Path) -> Path | None:
     return path if spec.endswith(".gguf") or path.is_dir() else None
 
 
-def converted(source: Path, cache: Path) -> Path:
+def convert_gguf(source: Path, cache: Path) -> Path:
     """The folder with a GGUF file's weights as safetensors; made at the first call.
 
     Two processes may convert at once: each works in a folder of its own, and the first to finish is kept.
@@ -181,7 +181,7 @@ def hub_commit(repository: str) -> str:
     Raises:
         SetupError: the hub has no such model, or hides it from this user.
     """
-    no_telemetry()
+    switch_off_telemetry()
     try:
         from huggingface_hub import HfApi, try_to_load_from_cache
         from huggingface_hub.errors import RepositoryNotFoundError
@@ -217,7 +217,7 @@ def convert(source: Path, target: Path) -> None:
 def main(arguments: Iterable[str]) -> None:
     """`python -m blackbox_kd.weights.locate SOURCE TARGET`."""
     source, target = arguments
-    no_telemetry()
+    switch_off_telemetry()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     convert(Path(source), Path(target))
 

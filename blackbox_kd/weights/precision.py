@@ -1,7 +1,7 @@
 """How matrix products are computed on a CPU."""
 
 
-def quicker_float32() -> None:
+def allow_quicker_float32() -> None:
     """Lets matrix products of this process take oneDNN's AVX-512 kernels where these compute in full float32.
 
     They are twice as fast as MKL's on processors that are not Intel's. With AMX the same setting would round to

@@ -12,7 +12,7 @@ from blackbox_kd.runs.report import judges
 def counted(*rows: tuple[Mapping[str, float], bool | None], above: float = 3) -> Counter[str]:
     total: Counter[str] = Counter()
     for numbers, correct in rows:
-        total.update(judge_agreement.of_numbers(numbers, above, correct))
+        total.update(judge_agreement.count_numbers(numbers, above, correct))
     return total
 
 
@@ -55,7 +55,7 @@ def test_judges_and_their_mean_are_held_against_checked_answers() -> None:
 def test_a_judge_who_follows_the_place_is_told_from_one_who_follows_the_text() -> None:
     total: Counter[str] = Counter()
     for gaps in ((2, -2), (1, -3), (2, 2), (-1, 1), (0, 1), (0, 0)):
-        total.update(judge_agreement.of_orders({"j": gaps}))
+        total.update(judge_agreement.count_orders({"j": gaps}))
     [entry] = judge_agreement.summarise(total)["orders"]
     assert (entry["rows"], entry["changed"]) == (6, 4)
     assert (entry["first_won_twice"], entry["second_won_twice"], entry["tie_in_one_order"]) == (2, 1, 1)
@@ -64,14 +64,14 @@ def test_a_judge_who_follows_the_place_is_told_from_one_who_follows_the_text() -
 def test_judges_of_pairs_agree_when_they_name_the_same_winner() -> None:
     total: Counter[str] = Counter()
     for one, other in (((2, 2), (1, 1)), ((2, 2), (-1, -1)), ((1, -1), (0, 0))):
-        total.update(judge_agreement.of_orders({"j": one, "k": other}))
+        total.update(judge_agreement.count_orders({"j": one, "k": other}))
     [entry] = judge_agreement.summarise(total)["agreement"]
     assert (entry["question"], entry["rows"], entry["equal"], entry["both"]) == ("a better", 3, 2, 1)
 
 
 def test_the_report_says_how_far_judges_can_be_trusted() -> None:
     counts = counted(({"a": 5, "b": 1}, True), ({"a": 4, "b": 4}, False), above=3)
-    counts.update(judge_agreement.of_orders({"j": (2, -2)}))
+    counts.update(judge_agreement.count_orders({"j": (2, -2)}))
     entries = judges.entries([{"step": "steps[1] (judge)", "counts": counts}, {"step": "steps[2] (filter)"}])
     assert [entry["step"] for entry in entries] == ["steps[1] (judge)"]
     text = "\n".join(judges.describe(entries))

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from blackbox_kd.analysis.statistics import paired_gain, wilson, win_rate
+from blackbox_kd.analysis.statistics import measure_gain, wilson, win_rate
 
 
 @pytest.mark.parametrize(
@@ -44,28 +44,28 @@ def paired(gained: int, lost: int, both: int, neither: int) -> tuple[list[bool],
 
 
 def test_a_gain_is_the_difference_of_the_shares() -> None:
-    found = paired_gain(*paired(gained=9, lost=3, both=20, neither=8), seed=0)
+    found = measure_gain(*paired(gained=9, lost=3, both=20, neither=8), seed=0)
     assert found.gain == pytest.approx(6 / 40)
     assert (found.gained, found.lost, found.rows) == (9, 3, 40)
 
 
 def test_the_p_value_is_mcnemars_exact_one() -> None:
     # 2 * (C(12,0) + ... + C(12,3)) / 2**12
-    assert paired_gain(*paired(9, 3, 20, 8), seed=0).p_value == pytest.approx(2 * 299 / 4096)
-    assert paired_gain(*paired(5, 5, 0, 0), seed=0).p_value == 1
-    assert paired_gain(*paired(0, 0, 5, 5), seed=0).p_value == 1
+    assert measure_gain(*paired(9, 3, 20, 8), seed=0).p_value == pytest.approx(2 * 299 / 4096)
+    assert measure_gain(*paired(5, 5, 0, 0), seed=0).p_value == 1
+    assert measure_gain(*paired(0, 0, 5, 5), seed=0).p_value == 1
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
     rows = paired(9, 3, 20, 8)
-    assert paired_gain(*rows, seed=4) == paired_gain(*rows, seed=4)
+    assert measure_gain(*rows, seed=4) == measure_gain(*rows, seed=4)
 
 
 def test_the_interval_is_that_of_resampled_rows() -> None:
     first, second = paired(30, 10, 100, 60)
     difference = np.array(second, dtype=int) - np.array(first, dtype=int)
     drawn = np.random.default_rng(1).choice(difference, size=(4_000, 200)).mean(axis=1)
-    assert paired_gain(first, second, seed=0).ci95 == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.01)
+    assert measure_gain(first, second, seed=0).ci95 == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.01)
 
 
 def test_the_interval_covers_95_percent() -> None:
@@ -74,16 +74,16 @@ def test_the_interval_covers_95_percent() -> None:
     for seed in range(300):
         first = rng.random(200) < 0.5
         second = np.where(rng.random(200) < 0.3, rng.random(200) < 0.8, first)
-        low, high = paired_gain(list(first), list(second), seed=seed).ci95
+        low, high = measure_gain(list(first), list(second), seed=seed).ci95
         covered.append(low <= 0.3 * (0.8 - 0.5) <= high)
     assert 0.91 < np.mean(covered) < 0.99
 
 
 def test_rows_must_be_paired() -> None:
     with pytest.raises(ValueError, match="as many results of both models"):
-        paired_gain([True], [True, False], seed=0)
+        measure_gain([True], [True, False], seed=0)
     with pytest.raises(ValueError, match="at least one"):
-        paired_gain([], [], seed=0)
+        measure_gain([], [], seed=0)
 
 
 def test_a_tie_is_half_a_win_and_no_evidence() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from blackbox_kd.analysis.verdicts import bracketed, read_labelled
+from blackbox_kd.analysis.verdicts import read_bracketed, read_labelled
 
 PAIR = ("Answer 1", "Answer 2")
 TEN, FIVE = (1, 10), (1, 5)
@@ -87,7 +87,7 @@ BRACKETED = {
 
 @pytest.mark.parametrize(("reply", "number"), BRACKETED.items())
 def test_the_last_brackets_of_the_last_line_are_the_score(reply: str, number: int) -> None:
-    assert bracketed(reply, FIVE) == number
+    assert read_bracketed(reply, FIVE) == number
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_the_last_brackets_of_the_last_line_are_the_score(reply: str, number: in
 )
 def test_anything_else_is_no_score_and_no_number_is_bent_onto_the_scale(reply: str, reason: str) -> None:
     with pytest.raises(ValueError, match=r".+") as caught:
-        bracketed(reply, FIVE)
+        read_bracketed(reply, FIVE)
     assert reason in str(caught.value)
 
 
@@ -121,10 +121,10 @@ def test_anything_else_is_no_score_and_no_number_is_bent_onto_the_scale(reply: s
 )
 def test_a_scale_may_go_below_zero(written: str, number: int) -> None:
     scale = (-2, 2)
-    assert bracketed(f"Step 2 is wrong.\n[{written}]", scale) == number
+    assert read_bracketed(f"Step 2 is wrong.\n[{written}]", scale) == number
     assert read_labelled(f"Why not.\nAnswer 1: {written}\nAnswer 2: 2", PAIR, scale) == {
         "Answer 1": number,
         "Answer 2": 2,
     }
     with pytest.raises(ValueError, match="-3 is not on the scale from -2 to 2"):
-        bracketed("[-3]", scale)
+        read_bracketed("[-3]", scale)

@@ -101,7 +101,7 @@ class TestBuyingOnce:
             assert reply.text.startswith("The answer is ")
             assert not reply.replayed
             assert reply.cost_usd == pytest.approx((3 * 1 + 4 * 10) / 1e6)
-            spent = d.ledger.spent()
+            spent = d.ledger.count_spent()
             assert (spent.requests, spent.tokens, spent.doubtful) == (1, 7, 0)
             assert spent.usd == pytest.approx(reply.cost_usd)
 
@@ -146,7 +146,7 @@ class TestBuyingOnce:
         async with desk("html", "null", "empty") as d:
             with pytest.raises(ReplyFault):
                 await d.ask()
-            assert d.ledger.spent().requests == 3
+            assert d.ledger.count_spent().requests == 3
 
     async def test_what_another_process_has_bought_in_the_meantime_is_not_sent(self, desk: Opener) -> None:
         class Late(Ledger):
@@ -193,7 +193,7 @@ class TestTwoRuns:
             assert d.counts()["calls"] + e.counts()["calls"] == 60
             assert d.counts()["calls"] + d.counts()["replayed"] == 60
             assert min(d.counts()["calls"], e.counts()["calls"]) > 0, "they share the work"
-            assert d.ledger.spent().doubtful == 0
+            assert d.ledger.count_spent().doubtful == 0
         assert "another run asks the same" in caplog.text
 
     async def test_what_the_other_one_lost_is_asked_for_at_once(self, desk: Opener) -> None:
@@ -392,7 +392,7 @@ class TestFaults:
         async with desk("500", "429:ms", "cut", "ok") as d:
             await d.ask()
             later = Ledger.open(tmp_path / "ledger.sqlite", run="test")
-            spent = later.spent()
+            spent = later.count_spent()
             later.close()
             assert spent.requests == 1
             assert spent.doubtful == 1  # the cut one: it may be on the bill
@@ -491,7 +491,7 @@ class TestMoney:
             assert len(stopped) + len(replies) == 300
             assert stopped
             assert sum(reply.cost_usd or 0 for reply in replies) <= 0.005
-            assert d.ledger.spent().usd <= 0.005
+            assert d.ledger.count_spent().usd <= 0.005
             assert d.server.stats()["requests"] == len(replies)
 
     async def test_without_a_price_a_budget_in_dollars_cannot_be_kept(self, desk: Opener) -> None:
@@ -524,7 +524,7 @@ class TestMoney:
             with pytest.raises(BudgetReached):
                 await d.ask("r2")
             later = Ledger.open(tmp_path / "ledger.sqlite", run="test")
-            assert later.spent().doubtful == 1
+            assert later.count_spent().doubtful == 1
             later.close()
 
     async def test_a_model_in_this_process_that_cannot_be_loaded_leaves_no_lost_calls(
@@ -543,7 +543,7 @@ class TestMoney:
             await local.close()
             assert "cannot be loaded" in str(done.pop().exception())
             assert {type(end) for end in ends} <= {SetupError, asyncio.CancelledError}
-            assert d.ledger.spent(lost=True).doubtful == 0
+            assert d.ledger.count_spent(lost=True).doubtful == 0
             assert (await d.ask("r0")).text, "the budget is as it was"
 
     async def test_a_call_that_is_cancelled_before_it_is_sent_leaves_nothing(self, desk: Opener) -> None:

@@ -47,7 +47,7 @@ class Desk:
 
     def booked(self) -> tuple[int, float, int]:
         """Replies, dollars that they cost, calls that may have cost something."""
-        spent = self.ledger.spent(lost=True)
+        spent = self.ledger.count_spent(lost=True)
         return spent.requests, spent.usd + spent.doubtful_usd, spent.doubtful
 
 
@@ -191,6 +191,6 @@ async def test_a_usage_that_cannot_be_takes_the_most_of_the_budget_and_keeps_the
     async with opened(tmp_path, f"usage-{name}") as desk:
         reply = await desk.ask()
         assert (reply.text, reply.cost_usd) == (GOOD, None)
-        spent = desk.ledger.spent()
+        spent = desk.ledger.count_spent()
         assert (spent.usd, spent.usd_unknown, spent.tokens) == (0, 1, 0)
         assert spent.doubtful_usd == pytest.approx((40 + 16 + 64 * 10) / 1e6)

@@ -155,7 +155,7 @@ class TestOverruns:
     async def spend(self, desk: Desk, sampling: Sampling) -> float:
         outcomes = await desk.ask_many("overbill:30000", 200, sampling)
         assert any(isinstance(each, BudgetReached) for each in outcomes)
-        return desk.ledger.spent().usd
+        return desk.ledger.count_spent().usd
 
     @pytest.mark.parametrize("sampling", [FREE, SHORT])
     async def test_a_budget_is_passed_by_calls_in_flight_at_the_first_one_at_most(
@@ -184,7 +184,7 @@ class TestOverruns:
         async with opened(tmp_path, Budget()) as desk:
             await desk.ask("overbill:30000", "r0")
             assert desk.caller.summary()[0]["beyond"] == 0, "nothing was promised without a budget"
-            desk.use(Budget(usd=40.0, spent=desk.ledger.spent()))
+            desk.use(Budget(usd=40.0, spent=desk.ledger.count_spent()))
             await desk.ask("overbill:30000", "r0")
             assert 37 < await self.spend(desk, FREE) <= 40
 
@@ -192,7 +192,7 @@ class TestOverruns:
         async with opened(tmp_path, Budget(tokens=400_000)) as desk:
             await desk.ask("overbill:30000", "first")
             await desk.ask_many("overbill:30000", 200)
-            assert 400_000 - 35_000 < desk.ledger.spent().tokens <= 400_000
+            assert 400_000 - 35_000 < desk.ledger.count_spent().tokens <= 400_000
 
     async def test_one_model_says_nothing_of_another(self, tmp_path: Path) -> None:
         async with opened(tmp_path, Budget(usd=100.0)) as desk:

@@ -141,7 +141,7 @@ class TestPrune:
         with Ledger.open(path, "a") as ledger:
             assert ledger.get("a1") is None
             await buy(ledger, "a1")
-            assert ledger.spent().requests == 1
+            assert ledger.count_spent().requests == 1
 
     async def test_what_a_running_process_has_in_flight_stays(self, path: Path) -> None:
         with Ledger.open(path, "a") as ledger:

@@ -140,7 +140,7 @@ def kill_and_resume(tmp_path: Path, server: CountingServer, kills: int, calls: i
         assert ledger.count_repeated() == left_in_flight.total()
         assert all(count <= left_in_flight[key] for key, count in bought_again.items())
         assert left_in_flight.total() <= kills * CONCURRENCY
-        spent = ledger.spent()
+        spent = ledger.count_spent()
         assert (spent.requests, spent.usd) == (calls, calls * 0.25)
         assert (spent.doubtful, spent.doubtful_usd) == (left_in_flight.total(), left_in_flight.total() * 0.5)
     assert in_flight(path) == []
@@ -171,7 +171,7 @@ class TestKill:
         assert steady.exitcode == 0
         with Ledger.open(path, "demo") as ledger:
             assert {key: ledger.get(key) for key in keys} == {key: reply_to(key) for key in keys}
-            assert server.asked.total() <= ledger.spent().requests + ledger.spent().doubtful
+            assert server.asked.total() <= ledger.count_spent().requests + ledger.count_spent().doubtful
         with closing(sqlite3.connect(path)) as db:
             assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
@@ -202,7 +202,7 @@ def check_after_power_cut(folder: Path, intact_bytes: int, lengths: list[int]) -
             reply = ledger.get(str(number))
             promised = length <= intact_bytes
             assert reply == reply_to(str(number)) * 100 or (reply is None and not promised)
-        assert ledger.spent().requests + ledger.spent().doubtful <= len(lengths)
+        assert ledger.count_spent().requests + ledger.count_spent().doubtful <= len(lengths)
     with closing(sqlite3.connect(folder / "ledger.sqlite")) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 

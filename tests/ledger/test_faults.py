@@ -114,7 +114,7 @@ class TestDamaged:
         new = ledger_of_200.with_name("new.sqlite")
         assert rescue(ledger_of_200, new) == 200
         with Ledger.open(new, "demo") as ledger:
-            assert ledger.spent().doubtful == 1
+            assert ledger.count_spent().doubtful == 1
 
     async def test_a_rescue_overwrites_nothing(self, ledger_of_200: Path) -> None:
         with pytest.raises(LedgerError, match="exists: name a file that does not"):
@@ -135,7 +135,7 @@ def rescued(path: Path) -> int:
     count = rescue(path, new)
     with Ledger.open(new, "demo") as ledger:
         replies = {str(number): ledger.get(str(number)) for number in range(200)}
-        assert ledger.spent() == Spent(requests=count, tokens=15 * count, usd=0.25 * count)
+        assert ledger.count_spent() == Spent(requests=count, tokens=15 * count, usd=0.25 * count)
     kept = {number: reply for number, reply in replies.items() if reply is not None}
     assert kept == {number: f"reply {number} " + "x" * 1000 for number in kept}
     assert len(kept) == count
@@ -230,8 +230,8 @@ async def main():
         await intent.settle("late", usage=Usage(10, 5), cost_usd=0.25)
     with Ledger.open(Path("ledger.sqlite"), "demo") as ledger:
         assert ledger.get(str(len(kept))) == "late"
-        assert ledger.spent().requests == len(kept) + 1
-        assert ledger.spent().doubtful == 0
+        assert ledger.count_spent().requests == len(kept) + 1
+        assert ledger.count_spent().doubtful == 0
     print("ok")
 
 asyncio.run(main())

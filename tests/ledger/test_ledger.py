@@ -170,7 +170,7 @@ class TestReplies:
         with Ledger.open(path, "demo") as ledger:
             await asyncio.gather(*[buy(ledger, str(number), f"answer {number}") for number in range(2000)])
             assert [ledger.get(str(number)) for number in range(2000)] == [body(f"answer {n}") for n in range(2000)]
-            assert ledger.spent().requests == 2000
+            assert ledger.count_spent().requests == 2000
 
 
 class TestIntents:
@@ -192,7 +192,7 @@ class TestIntents:
             assert ledger.get("k") is None
         assert query(path, "SELECT * FROM abandoned") == [("demo", "teacher", "rate_limited", 3)]
         with Ledger.open(path, "demo") as ledger:
-            assert ledger.spent() == Spent()
+            assert ledger.count_spent() == Spent()
 
     async def test_a_call_bought_since_it_was_looked_up_is_not_bought_again(self, path: Path) -> None:
         with Ledger.open(path, "demo") as one, Ledger.open(path, "demo") as other:
@@ -209,7 +209,7 @@ class TestIntents:
             await first.settle(body("first"), usage=USAGE, cost_usd=0.25)
             await second.settle(body("second"), usage=USAGE, cost_usd=0.5)
             assert one.get("k") == other.get("k") == body("first")
-            assert one.spent() == Spent(requests=2, tokens=30, usd=0.75)
+            assert one.count_spent() == Spent(requests=2, tokens=30, usd=0.75)
 
     async def test_an_intent_that_yields_is_not_written_while_another_process_has_the_call_in_flight(
         self, path: Path
@@ -242,7 +242,7 @@ class TestIntents:
             with pytest.raises(LedgerError, match="'k' has been settled, abandoned or lost already"):
                 await lost.lose()
         with Ledger.open(path, "demo") as ledger:
-            assert ledger.spent() == Spent(doubtful=1, doubtful_usd=0.5, doubtful_tokens=100)
+            assert ledger.count_spent() == Spent(doubtful=1, doubtful_usd=0.5, doubtful_tokens=100)
 
     async def test_a_process_that_has_ended_has_nothing_in_flight(self, path: Path) -> None:
         with Ledger.open(path, "demo") as one:
@@ -276,7 +276,7 @@ class TestIntents:
             with pytest.raises(asyncio.CancelledError):
                 await task
         with Ledger.open(path, "demo") as ledger:
-            assert ledger.spent().doubtful == 0
+            assert ledger.count_spent().doubtful == 0
             await buy(ledger, "k")
             assert ledger.count_repeated() == 0
 
@@ -290,7 +290,7 @@ class TestIntents:
                 await task
         with Ledger.open(path, "demo") as ledger:
             assert ledger.get("k") == body("4")
-            assert ledger.spent() == Spent(requests=1, tokens=15, usd=0.25)
+            assert ledger.count_spent() == Spent(requests=1, tokens=15, usd=0.25)
 
     async def test_what_cannot_be_stored_fails_alone(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
@@ -318,16 +318,16 @@ class TestSpent:
             with Ledger.open(path, run) as ledger:
                 await buy(ledger, str(number), usage=Usage(100, 20, cached_tokens=50, reasoning_tokens=10), cost=0.125)
         with Ledger.open(path, "demo") as ledger:
-            assert ledger.spent() == Spent(requests=2, tokens=240, usd=0.25)
+            assert ledger.count_spent() == Spent(requests=2, tokens=240, usd=0.25)
         with Ledger.open(path, "new") as ledger:
-            assert ledger.spent() == Spent()
+            assert ledger.count_spent() == Spent()
 
     async def test_an_unknown_cost_is_not_zero(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
             await buy(ledger, "known", cost=0.125)
             await buy(ledger, "unknown", cost=None)
             await buy(ledger, "uncounted", usage=Usage(), cost=None)
-            assert ledger.spent() == Spent(
+            assert ledger.count_spent() == Spent(
                 requests=3, tokens=30, usd=0.125, usd_unknown=2, doubtful_tokens=100, doubtful_usd=1.0
             )
 
@@ -336,12 +336,14 @@ class TestSpent:
             await buy(ledger, "a")
             await intend(ledger, "b", usd=0.75, tokens=300)
             await intend(ledger, "c", usd=None, tokens=0)
-            assert ledger.spent().doubtful == 0, "its own calls in flight are the budget's business"
+            assert ledger.count_spent().doubtful == 0, "its own calls in flight are the budget's business"
         with Ledger.open(path, "demo") as ledger:
             left = Spent(requests=1, tokens=15, usd=0.25, doubtful=2, doubtful_tokens=300, doubtful_usd=0.75)
-            assert ledger.spent() == left
+            assert ledger.count_spent() == left
             await buy(ledger, "b")
-            assert (ledger.spent().requests, ledger.spent().doubtful) == (2, 2), "the first one may be charged for too"
+            assert (ledger.count_spent().requests, ledger.count_spent().doubtful) == (2, 2), (
+                "the first one may be charged for too"
+            )
 
 
 class TestRepeated:
@@ -372,7 +374,7 @@ class TestRepeated:
         with Ledger.open(path, "demo") as ledger:
             await buy(ledger, "k")
             assert ledger.count_repeated() == 1
-            assert ledger.spent().doubtful == 2
+            assert ledger.count_spent().doubtful == 2
 
     async def test_a_live_process_keeps_its_intents_and_a_killed_one_does_not(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger, in_other_process(leave_in_flight, path) as other:
@@ -445,7 +447,7 @@ class TestTwoProcesses:
             other.process.join()
         assert [other.process.exitcode for other in others] == [0, 0, 0]
         with Ledger.open(path, "demo") as ledger:
-            assert ledger.spent() == Spent(requests=1800, tokens=1800 * 15, usd=1800 * 0.25)
+            assert ledger.count_spent() == Spent(requests=1800, tokens=1800 * 15, usd=1800 * 0.25)
             for name in "abc":
                 assert all(ledger.get(f"{name}{n}") == body(f"{name} {n}") for n in range(600))
         assert query(path, "PRAGMA integrity_check") == [("ok",)]
@@ -491,7 +493,7 @@ class TestLookingUp:
             db.executescript("ALTER TABLE intents DROP COLUMN lost_at; PRAGMA user_version = 2")
         with Ledger.open(path, "demo") as ledger, Ledger.open(path, "other") as other:
             assert ledger.get("old") == body("kept")
-            assert ledger.spent().doubtful == 1
+            assert ledger.count_spent().doubtful == 1
             intent = await intend(ledger, "new")
             await intent.lose()
             assert not other.in_flight_elsewhere("new")

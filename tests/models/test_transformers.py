@@ -187,7 +187,7 @@ def test_a_folder_that_cannot_be_loaded_is_a_clear_error(tmp_path: Path) -> None
     (tmp_path / "bad" / "config.json").write_text('{"model_type": "llama"}')
     (tmp_path / "bad" / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(SetupError, match="cannot be loaded"):
-        model(tmp_path, str(tmp_path / "bad"))._loaded()
+        model(tmp_path, str(tmp_path / "bad"))._load_engine()
 
 
 async def test_real_weights_out_of_a_package_answer_and_share_a_prefix_without_changing_their_words(

@@ -121,8 +121,11 @@ def test_one_function_writes_the_lines_of_a_message(name: str) -> None:
             assert "\n  fix:" not in node.value, f"line {node.lineno}: give the error its fix="
 
 
-PARTICIPLES = ("told", "said", "came", "left", "made", "shown", "known", "kept", "sent", "lost", "written", "seen")
-NO_PARTICIPLE = ("need", "feed", "heed", "embed", "seed", "exceed", "proceed")
+PARTICIPLES = (
+    "told", "said", "came", "left", "made", "shown", "known", "kept", "sent", "lost", "written", "seen",
+    "spent", "taken", "begun", "drawn", "grown", "spoken", "broken", "chosen", "unseen", "bought",
+)  # fmt: skip
+NO_PARTICIPLE = ("need", "feed", "heed", "embed", "seed", "exceed", "proceed", "succeed")
 OF_AUTHORS = {
     "unwritten",
     "said_by_student",
@@ -144,7 +147,7 @@ def functions(name: str) -> Iterator[str]:
             yield node.name
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if group(name) in {"steps", "sdk", "recipe"}])
+@pytest.mark.parametrize("name", [name for name in FILES if group(name) != "answers"])
 def test_a_function_is_called_by_what_it_does_and_not_by_what_was_done(name: str) -> None:
     for function in functions(name):
         first = function.strip("_").partition("_")[0]

@@ -78,8 +78,8 @@ QUIET = """
 import sys
 if "late" in sys.argv:
     import huggingface_hub.constants
-from blackbox_kd.privacy import no_telemetry
-no_telemetry()
+from blackbox_kd.privacy import switch_off_telemetry
+switch_off_telemetry()
 import huggingface_hub.constants
 print(huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY)
 """

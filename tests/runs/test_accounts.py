@@ -22,7 +22,7 @@ def test_rows_in_and_added_are_rows_out_dropped_and_failed() -> None:
         "dropped": {"too long": 1},
         "failed": {"truncated": 1},
     }
-    assert account.failed_share() == 0.25
+    assert account.measure_failed() == 0.25
     assert Account.of(account.entry()) == account
 
 

@@ -119,7 +119,7 @@ def test_rows_that_teach_nothing_stand_apart_with_their_reasons(tmp_path: Path) 
     )
     dataset.write_dataset(tmp_path, table, "sft")
     assert dataset.rows_in(tmp_path) == 1
-    assert dataset.left_out(tmp_path) == {"column 'response' is missing": 1, "column 'response' is empty": 2}
+    assert dataset.count_left_out(tmp_path) == {"column 'response' is missing": 1, "column 'response' is empty": 2}
     lines = [json.loads(line) for line in (tmp_path / dataset.LEFT_OUT).read_text().splitlines()]
     assert lines[0] == {"id": "r0", "reason": "column 'response' is missing", "row": {"id": "r0", "instruction": "a"}}
 
@@ -127,7 +127,7 @@ def test_rows_that_teach_nothing_stand_apart_with_their_reasons(tmp_path: Path) 
 def test_what_an_earlier_data_set_left_out_is_forgotten(tmp_path: Path) -> None:
     dataset.write_dataset(tmp_path, rows({"instruction": "a", "response": ""}, {"instruction": "a", "response": "b"}))
     dataset.write_dataset(tmp_path, rows({"instruction": "a", "response": "b"}))
-    assert dataset.left_out(tmp_path) == Counter()
+    assert dataset.count_left_out(tmp_path) == Counter()
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_conversation_may_stand_in_a_column_as_json_text(tmp_path: Path) -> No
     table = [{"conversations": json.dumps(turns)}, {"conversations": str(turns)}]
     [row] = written(tmp_path, *table, method="sft")
     assert {name: row[name] for name in ("prompt", "completion")} == taught("1 + 1?", "2")
-    assert dataset.left_out(tmp_path) == {"column 'conversations' holds text that is no JSON list of turns": 1}
+    assert dataset.count_left_out(tmp_path) == {"column 'conversations' holds text that is no JSON list of turns": 1}
 
 
 def test_a_completion_that_is_json_is_text_all_the_same(tmp_path: Path) -> None:

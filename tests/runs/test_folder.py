@@ -90,12 +90,12 @@ def test_a_stage_is_finished_only_with_the_same_fingerprint_and_its_files(tmp_pa
         folder.note_stage("01_select", finished("f", written))
         folder.save()
     with RunFolder(tmp_path / "run") as folder:
-        found = folder.finished("01_select", ["f"])
+        found = folder.find_finished("01_select", ["f"])
         assert found is not None
         assert list(found.tables()[0]) == [Row(id="a")]
-        assert folder.finished("01_select", ["other"]) is None
+        assert folder.find_finished("01_select", ["other"]) is None
         lines.path.unlink()
-        assert folder.finished("01_select", ["f"]) is None
+        assert folder.find_finished("01_select", ["f"]) is None
 
 
 def test_what_another_version_has_finished_counts(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_what_another_version_has_finished_counts(tmp_path: Path) -> None:
         folder.manifest.blackbox_kd = "0.0.1"
         folder.save()
     with RunFolder(tmp_path / "run") as folder:
-        assert folder.finished("01_select", ["g", "f"]) is not None
+        assert folder.find_finished("01_select", ["g", "f"]) is not None
         folder.save()
         assert json.loads((tmp_path / "run/manifest.json").read_text())["blackbox_kd"] == __version__
 

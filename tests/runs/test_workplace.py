@@ -84,13 +84,13 @@ def test_of_what_an_earlier_version_left_the_tables_tell_how_far_it_came(
     tmp_path: Path, tables: tuple[str, ...], step: tuple[int, int] | None
 ) -> None:
     run = left_by_an_earlier_version(tmp_path / "run", *tables)
-    assert Reach.told(run) == (None if step is None else Reach(step))
+    assert Reach.read(run) == (None if step is None else Reach(step))
 
 
 @pytest.mark.parametrize("manifest", ["{half", "[]", "7", '{"reached": 3}', '{"reached": {"step": []}}'], ids=str)
 def test_a_damaged_manifest_says_nothing(tmp_path: Path, manifest: str) -> None:
     (tmp_path / "manifest.json").write_text(manifest)
-    assert Reach.told(tmp_path) is None
+    assert Reach.read(tmp_path) is None
 
 
 def test_a_run_that_stops_early_does_not_make_the_folder_a_shorter_runs(tmp_path: Path) -> None:

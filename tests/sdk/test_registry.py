@@ -22,7 +22,7 @@ from blackbox_kd.sdk.fields import (
     Reference,
     StudentName,
     TableName,
-    earlier,
+    find_earlier,
     references,
     resolve,
 )
@@ -173,7 +173,7 @@ def test_everything_that_a_config_names_is_found_where_it_stands(fields: dict[st
 
 
 def test_fields_that_take_an_earlier_steps_value_are_marked() -> None:
-    assert earlier(Config) == {"prompt": ("prompt", FromEarlier(("format",))), "kind": ("kind", FromEarlier())}
+    assert find_earlier(Config) == {"prompt": ("prompt", FromEarlier(("format",))), "kind": ("kind", FromEarlier())}
 
 
 def test_patterns_stand_for_the_values_of_fields() -> None:

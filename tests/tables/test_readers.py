@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.errors import DataError
-from blackbox_kd.tables.readers import plain, read_file
+from blackbox_kd.tables.readers import read_file, simplify
 
 
 def rows(path: Path, content: str | bytes) -> list[dict[str, Any]]:
@@ -97,7 +97,7 @@ def test_a_key_that_stands_twice_in_an_object_is_refused(tmp_path: Path, name: s
 
 def test_bytes_are_no_text() -> None:
     with pytest.raises(DataError, match="column 'image' holds bytes"):
-        plain({"bytes": b"\x89PNG"}, "image")
+        simplify({"bytes": b"\x89PNG"}, "image")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def mean_logps(model: Any, rows: list[dict[str, Any]], side: str) -> float:
     tokenizer = AutoTokenizer.from_pretrained(tiny_model())
     total = 0.0
     for row in rows:
-        prompt, both = preflight.rendered(tokenizer, row, side)
+        prompt, both = preflight.tokenize_row(tokenizer, row, side)
         with torch.no_grad():
             logps = model(torch.tensor([both])).logits[0, :-1].log_softmax(-1)
         total += sum(float(logps[at - 1, both[at]]) for at in range(len(prompt), len(both)))

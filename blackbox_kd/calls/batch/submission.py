@@ -208,7 +208,7 @@ class BatchWork:
         asked = len(waiting)
         errors: dict[str, CallError] = {}
         await self._ask_surely(partial(self._read, batch, waiting, errors), record)
-        why = self._api.unanswered(batch)
+        why = self._api.explain_unanswered(batch)
         left = {job: errors.get(key, why) for key, job in waiting.items()}
         if len(left) == asked:
             return left
@@ -275,7 +275,7 @@ class BatchWork:
     async def _ask_patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """An answer, asked for again after faults of the server for as long as there is patience."""
 
-        async def asked() -> T:
+        async def ask_again() -> T:
             return await ask()
 
         retrying = AsyncRetrying(
@@ -284,7 +284,7 @@ class BatchWork:
             stop=stop_after_delay(self._limits.patience_s),
             reraise=True,
         )
-        return await retrying(asked)
+        return await retrying(ask_again)
 
     def _wait_s(self, state: RetryCallState) -> float:
         """Seconds until an endpoint is asked again: as many as it wants, or more and more."""

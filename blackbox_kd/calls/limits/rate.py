@@ -35,7 +35,7 @@ LOW_SHARE, HIGH_SHARE = 0.1, 0.5
 """Shares of a reported quota that are left when sending is slowed down, and when it is free again."""
 
 
-def _next(due: float, now: float, per_s: float, amount: float = 1.0) -> float:
+def _plan_next(due: float, now: float, per_s: float, amount: float = 1.0) -> float:
     """When the next is due at a rate after something was sent now."""
     return max(due, now - min(SLACK_S, per_s * 1e-4)) + amount / per_s
 
@@ -57,7 +57,7 @@ class Pace:
         """Counts something that is sent now."""
         if self.per_s == math.inf:
             return
-        self.due = _next(self.due, now, self.per_s, amount)
+        self.due = _plan_next(self.due, now, self.per_s, amount)
 
     def correct(self, amount: float) -> None:
         """Counts what was guessed too low, or too high, when it was taken."""
@@ -124,7 +124,7 @@ class LearnedRate:
             self._raised_since = now
         if now - self.due > IDLE_S or now - self._counted_since > MEASURED_S:
             self._counted_since, self._counted_from = now, self._sent
-        self.due = _next(self.due, now, self.per_s(now))
+        self.due = _plan_next(self.due, now, self.per_s(now))
         self._sent += 1
         return self._sent - 1
 

@@ -191,10 +191,10 @@ class Asking:
 
     def reply(self) -> Span:
         """Completion tokens of one call."""
-        shown = self._shown(self.like)
+        shown = self._choose_seen(self.like)
         return _reply_tokens(shown, self.seen) if shown else NOTHING
 
-    def unusable(self) -> Span | None:
+    def measure_unusable(self) -> Span | None:
         """The share of the replies that cannot be used, and are asked for again; None if none was seen."""
         seen = self.seen
         faults = sum(asked.is_unusable for asked in seen)
@@ -203,19 +203,19 @@ class Asking:
         low, high = wilson(faults, len(seen))
         return Span(low, faults / len(seen), high)
 
-    def _shown(self, like: list[DryCall]) -> list[DryCall]:
+    def _choose_seen(self, like: list[DryCall]) -> list[DryCall]:
         return [*self.missing, *like] or self.paid
 
     def _calls(self) -> Span:
         """Calls to be made, those for replies in the place of unusable ones among them."""
-        missing, share = self.missing, self.unusable()
+        missing, share = self.missing, self.measure_unusable()
         if share is None:
             varies = any(asked.varies for asked in [*missing, *self.like])
             return (self.rest + len(missing)) * (ASKED_AGAIN if varies else 1)
         tries = max(asked.tries for asked in [*missing, *self.like])
         begun = [asked for asked in missing if asked.attempt]
-        found = (self.rest + (len(missing) - len(begun))) * _until_usable(share, tries)
-        return found + add_up(_until_usable(share, asked.tries - asked.attempt) for asked in begun)
+        found = (self.rest + (len(missing) - len(begun))) * _count_until_usable(share, tries)
+        return found + add_up(_count_until_usable(share, asked.tries - asked.attempt) for asked in begun)
 
     def _prompt(self) -> Span:
         """Prompt tokens of one call."""
@@ -224,18 +224,18 @@ class Asking:
         counted = sum(asked.usage.prompt_tokens for asked in self.seen if asked.usage)
         if counted:
             return sizes * (counted / max(1, sum(asked.prompt_bytes for asked in self.seen)))
-        shown = self._shown(self.like)
+        shown = self._choose_seen(self.like)
         return sizes / BYTES_PER_TOKEN + (MESSAGE_TOKENS * fmean(a.messages for a in shown) if shown else 0)
 
     def _size(self, like: list[DryCall], case: Case) -> float:
         """Bytes of a prompt in a case: the mean over the calls of rows that are there and those that are not."""
-        shown = like or self._shown(like)
+        shown = like or self._choose_seen(like)
         rest, each = self.rest.at(case), fmean(asked.prompt_bytes for asked in shown) if shown else 0.0
         total = rest + len(self.missing)
         return (rest * each + sum(asked.prompt_bytes for asked in self.missing)) / total if total else each
 
 
-def _until_usable(share: Span, tries: int) -> Span:
+def _count_until_usable(share: Span, tries: int) -> Span:
     """Calls for a usable reply, or until nobody asks any more, if so large a share cannot be used."""
     return add_up(share.each(lambda s, power: s**power, attempt) for attempt in range(max(1, tries)))
 

@@ -155,16 +155,16 @@ class Rehearsal:
 
     def __init__(self, recipe: Recipe, ledger: Ledger, env: Env, folder: RunFolder) -> None:
         self.ledger = ledger
-        self._budget = Budget(**recipe.head.budget.model_dump(), spent=self.spent())
+        self._budget = Budget(**recipe.head.budget.model_dump(), spent=self.count_spent())
         self._transport = DryTransport(DirectTransport(ledger, self._budget, patience_s=PATIENCE_S))
         self.caller = Caller(self._transport, may_all_fail=True)
         self.models = RehearsalModels(recipe, env)
         lenient = Mistakes(patience=None)  # a guess in a row is no reason to blame the step
         self._shared = RunState(recipe, folder, self.models, self.caller, mistakes=lenient)
 
-    def spent(self) -> Spent:
+    def count_spent(self) -> Spent:
         """What is gone of the budget."""
-        return self.ledger.spent() + sum_spent(self.ledger, self.ledger.run)
+        return self.ledger.count_spent() + sum_spent(self.ledger, self.ledger.run)
 
     def stop(self) -> bool:
         """Lets no new probe begin; whether some are under way."""

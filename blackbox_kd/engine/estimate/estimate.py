@@ -45,7 +45,7 @@ async def estimate(
                 await walk.step(planned, is_certain)
         finally:
             await rehearsal.models.close()
-        spent, probed = rehearsal.spent(), rehearsal.caller.totals()
+        spent, probed = rehearsal.count_spent(), rehearsal.caller.totals()
     total = sum_lines(walk.lines) | {"seconds": _seconds([planned for planned, _ in unrolled], walk.lines).entry(1)}
     return {
         "recipe": recipe.name,
@@ -77,7 +77,7 @@ def _seconds(steps: list[PlannedStep], lines: list[Line]) -> Span:
 
 def _budget(recipe: Recipe, spent: Spent, total: dict[str, Any], unpriced: list[Problem]) -> Iterator[dict[str, Any]]:
     """Each limit, and which estimate breaks it."""
-    before = spent.by_limit()
+    before = spent.sum_by_limit()
     needed = {"usd": total["usd_known"], "requests": total["calls"], "tokens": total["tokens"]}
     for name, limit in recipe.head.budget.model_dump().items():
         if limit is None:

@@ -87,7 +87,7 @@ class Level:
         """All rows."""
         return self.rest + len(self.known)
 
-    def shown(self) -> list[Row]:
+    def list_shown(self) -> list[Row]:
         """The rows that a prompt can show of it."""
         return self.known if self.is_whole else self.known or self.like
 
@@ -124,7 +124,7 @@ class Levels:
             self._tables[name] = self._load(name)
         return self._tables[name]
 
-    def merged(self, names: list[str]) -> Level:
+    def merge(self, names: list[str]) -> Level:
         """What is known of several tables together."""
         levels = [self.level(name) for name in names]
         assumed = tuple(note for level in levels for note in level.assumed)
@@ -133,16 +133,16 @@ class Levels:
             return Level([row for level in levels for row in level.known], NOTHING, like, assumed)
         return Level([], add_up(level.total() for level in levels), like, assumed)
 
-    def shown(self, case: Case) -> Tables:
+    def find_shown(self, case: Case) -> Tables:
         """Finds the tables that steps look at, as they are in a case."""
-        return lambda name: Memory(name, tell_rows(self.level(name).shown(), case))
+        return lambda name: Memory(name, tell_rows(self.level(name).list_shown(), case))
 
     def _load(self, name: str) -> Level:
         """A table to start from: its rows are counted; the first ones are kept, to be looked up in the ledger."""
         source = self._recipe.data[name]
         limits = [limit for limit in (source.limit, self._options.limit) if limit is not None]
         if source.hub is not None and limits and self._hub_is_away:
-            return self._unseen(name, min(limits))
+            return self._assume_level(name, min(limits))
         try:
             found = sources.read(source, self._recipe.folder, self._options.limit)
             rows = sources.make_rows(found, source.rename)
@@ -155,12 +155,12 @@ class Levels:
                 fix = f"{error.fix}; or --limit N, to count N rows for it"
                 raise DataError(f"data.{name}: {error.what}", exists=error.exists, fix=fix) from error
             self._hub_is_away = True  # each try takes most of a minute
-            return self._unseen(name, min(limits))
+            return self._assume_level(name, min(limits))
         if self._wants_rows:
             return Level(first, Span.of(more), sample_evenly(first))
         return Level([], Span.of(len(first) + more), sample_evenly(first))
 
-    def _unseen(self, name: str, rows: int) -> Level:
+    def _assume_level(self, name: str, rows: int) -> Level:
         """A table out of reach, with rows like another one's if there is one at hand."""
         files = [other for other, source in self._recipe.data.items() if source.hub is None]
         shown = self.level(files[0]).like if files else [Row(id="unseen")]
@@ -206,7 +206,7 @@ def write_guesses(
         values = [{name: row[name] for name in columns if name in row} for row in finished]
         if reply is not None and reply.likely:
             times, texts = reply / reply.likely, into or columns
-            values = [{name: _guessed(value, times, name in texts) for name, value in row.items()} for row in values]
+            values = [{name: _guess(value, times, name in texts) for name, value in row.items()} for row in values]
         return [row | values[number % len(values)] for number, row in enumerate(rows)]
     if reply is None:
         return [Row(dict.fromkeys(columns, UNSEEN)) | row for row in rows]
@@ -214,5 +214,5 @@ def write_guesses(
     return [Row(dict.fromkeys(columns, unseen)) | row | dict.fromkeys(into, unseen) for row in rows]
 
 
-def _guessed(value: Any, times: Span, is_reply: bool) -> Any:
+def _guess(value: Any, times: Span, is_reply: bool) -> Any:
     return Guess(value, times) if is_reply and isinstance(value, str) else value

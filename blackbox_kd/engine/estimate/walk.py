@@ -75,20 +75,20 @@ class Walk:
         self.notes += [f"{planned.label}: the time that training takes is not counted"] if students else []
         level = self._input(planned)
         if (rows := planned.config.rows_to_draw()) is not None:
-            level = self._drawn(planned, level, rows)
+            level = self._draw(planned, level, rows)
         asks = planned.config.calls_per_row() > 0
         others = [each.value for each in planned.references if each.kind == "table" and each.field != "input"]
         is_exact = all(self._levels.level(name).is_whole for name in others)
         found, reply = Rehearsed(), None
         if level.known and (asks or planned.step.kind == "row" or (level.is_whole and is_exact and _can_run(planned))):
-            tables, probes = self._levels.shown("likely"), probes if is_exact else 0
+            tables, probes = self._levels.find_shown("likely"), probes if is_exact else 0
             found = await self._rehearsal.rehearse(planned, level.known, tables, probes=probes, looks_up=is_exact)
         if asks:
-            like = await self._like(planned, level, others, is_exact)
+            like = await self._rehearse_like(planned, level, others, is_exact)
             reply = self._add_lines(planned, level, found, like, is_exact)
         self._pass_on(planned, level, found, reply, is_exact)
 
-    async def _like(
+    async def _rehearse_like(
         self, planned: PlannedStep, level: Level, others: list[str], is_exact: bool
     ) -> tuple[list[DryCall], list[DryCall], list[DryCall]]:
         """Calls of rows that are not there yet, or whose prompts are not known yet: in the low, likely, high case."""
@@ -96,12 +96,12 @@ class Walk:
         rows = level.like if is_exact else sample_evenly([*level.known, *level.like])
         if not rows or (is_exact and not level.rest.high):
             return [], [], []
-        is_same = not has_guesses([*rows, *(row for name in others for row in self._levels.level(name).shown())])
+        is_same = not has_guesses([*rows, *(row for name in others for row in self._levels.level(name).list_shown())])
         found = []
         # Texts that are yet to be written are longer in the high case than in the low one, and with them the prompts
         # that show them; where no such text is shown, one rehearsal stands for all cases.
         for case in CASES[:1] if is_same else CASES:
-            shown = tell_rows(rows, case), self._levels.shown(case)
+            shown = tell_rows(rows, case), self._levels.find_shown(case)
             found.append((await self._rehearsal.rehearse(planned, *shown, looks_up=False)).asked)
         return found[0], found[len(found) // 2], found[-1]
 
@@ -147,7 +147,7 @@ class Walk:
         how = measured if line.measured else f"of {REPLY_SHARE.percent()} of max_tokens"
         guessed = level.assumed if level.rest.high else ()
         self.notes += [*guessed, f"{planned.label}, {name}: replies {how}"]
-        if (unusable := asking.unusable()) is not None:
+        if (unusable := asking.measure_unusable()) is not None:
             seen = f"as of {len(asking.seen):,} in the ledger"
             self.notes.append(f"{planned.label}, {name}: {unusable.percent()} of the replies cannot be used, {seen}")
 
@@ -202,11 +202,11 @@ class Walk:
             known, rest = [], level.total() * kept * fan_out
             most = config.most_rows()
             rest = rest if most is None else rest.each(min, most)
-        passed = Level(known, rest, self._written(planned, level, found, reply), assumed)
+        passed = Level(known, rest, self._guess_written(planned, level, found, reply), assumed)
         for name in names:
             self._levels.write(name, passed)
 
-    def _written(self, planned: PlannedStep, level: Level, found: Rehearsed, reply: Span | None) -> list[Row]:
+    def _guess_written(self, planned: PlannedStep, level: Level, found: Rehearsed, reply: Span | None) -> list[Row]:
         """Rows like those that the step will write."""
         new = planned.list_names("new column")
         columns = [*resolve(planned.step.writes, planned.config), *new]
@@ -217,14 +217,14 @@ class Walk:
 
     def _input(self, planned: PlannedStep) -> Level:
         if planned.step.merges is not None:
-            return self._levels.merged(planned.merged)
+            return self._levels.merge(planned.merged)
         name = planned.config.input or self._last
         return self._levels.level(name) if name is not None else Level([], NOTHING, [])
 
-    def _drawn(self, planned: PlannedStep, level: Level, rows: int) -> Level:
+    def _draw(self, planned: PlannedStep, level: Level, rows: int) -> Level:
         """The rows that a step has drawn from its table; known ones are drawn as a run will draw them."""
         if level.known and level.is_whole:
-            rng = self._rehearsal.context(planned, self._levels.shown("likely")).rng("rows")
+            rng = self._rehearsal.context(planned, self._levels.find_shown("likely")).rng("rows")
             return replace(level, known=list(Drawn(Memory("drawn", level.known), rows, rng)))
         return Level([], Span.of(rows) if level.total().high else NOTHING, level.like, assumed=level.assumed)
 

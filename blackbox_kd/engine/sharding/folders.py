@@ -84,16 +84,16 @@ class _Finder:
         missing = [Shard(number, count) for number in range(1, count + 1) if Shard(number, count) not in found]
         if missing:
             commands = "\n".join(map(self.command, missing))
-            raise UserError(f"{self.run / 'shards'}: {_listed(missing)} not there", fix=commands)
+            raise UserError(f"{self.run / 'shards'}: {_list_shards(missing)} not there", fix=commands)
 
-    def unfinished(self, shard: Shard) -> UserError:
+    def explain_unfinished(self, shard: Shard) -> UserError:
         return UserError(f"{shard.folder(self.run)}: shard {shard} has not finished", fix=self.command(shard))
 
     def entry(self, shard: Shard, folder: RunFolder) -> FinishedShard:
         """What the manifest of a finished shard says of it."""
         entry = folder.manifest.shard
         if entry is None:
-            raise self.unfinished(shard)
+            raise self.explain_unfinished(shard)
         if (entry.number, entry.count) != (shard.number, shard.count):
             own = Shard(entry.number, entry.count)
             raise UserError(
@@ -129,7 +129,7 @@ def find(stack: ExitStack, recipe: Recipe, run: Path, models: ModelPool) -> Foun
     for shard in shards:
         path = shard.folder(run).resolve()  # a link may lead to where a shard was made
         if not (path / "manifest.json").is_file():
-            raise finder.unfinished(shard)
+            raise finder.explain_unfinished(shard)
         folders.append(stack.enter_context(RunFolder(path)))
         entries.append(finder.entry(shard, folders[-1]))
     first = entries[0]
@@ -162,5 +162,5 @@ def ledger_of(entry: FinishedShard, folder: Path) -> Path:
     return own if own.exists() else folder / entry.ledger
 
 
-def _listed(shards: list[Shard]) -> str:
+def _list_shards(shards: list[Shard]) -> str:
     return f"shard {shards[0]} is" if len(shards) == 1 else f"shards {', '.join(map(str, shards))} are"

@@ -75,7 +75,7 @@ def merge(
         place = find_workplace(run, found.reach, is_named=is_named, until=found.until)
         folder = stack.enter_context(RunFolder(place.path, run=place.run))
         on_place(place.path)
-        (Reach.told(place.path) or found.reach).note(folder)
+        (Reach.read(place.path) or found.reach).note(folder)
         joined = _Joined(recipe, folder, found)
         accounts = joined.join()
         for line in [*map(account_line, accounts), *filter(None, [place.why])]:
@@ -85,7 +85,7 @@ def merge(
         folder.save()
         facts = _facts(recipe, found, folder, accounts)
         with Ledger.open(ledger, run=folder.identity) as opened:
-            facts.spent = {**asdict(opened.spent()), "repeated": opened.count_repeated()}
+            facts.spent = {**asdict(opened.count_spent()), "repeated": opened.count_repeated()}
         gather_losses(folder.path, [stage.name for stage in found.led.stages])
         options = carried.format_options(found.reach.limit, found.until)
         written = _deliver(Delivery(folder, recipe, options), joined, facts, say)
@@ -122,7 +122,7 @@ class _Joined:
         """Writes all files; returns the balances of the steps."""
         accounts: list[Account] = []
         for name in self._found.entries[0].tables:
-            self.tables[name] = self._copied(name, f"tables/00_{name}")
+            self.tables[name] = self._copy_table(name, f"tables/00_{name}")
             self.lineage.start(self.tables[name])
         last = next(iter(self.tables), None)
         for stage in self._found.led.stages:
@@ -146,32 +146,32 @@ class _Joined:
     def _copy(self, stage: Stage) -> None:
         """Takes over a table step that every shard has run on the whole."""
         for name, file in zip([*stage.outputs, None, None], list_stage_files(stage), strict=True):
-            table = self._copied(name or file, file)
+            table = self._copy_table(name or file, file)
             if name is not None:
                 self.tables[name] = table
         self.folder.note_stage(stage.name, self._found.folders[0].manifest.stages[stage.name])
 
-    def _copied(self, name: str, file: str) -> StoredTable:
+    def _copy_table(self, name: str, file: str) -> StoredTable:
         with (self._shards[0] / f"{file}.jsonl").open("rb") as lines:
-            return self._written(name, file, lines)
+            return self._write_table(name, file, lines)
 
     def _join(self, stage: Stage) -> None:
         """Puts each line to where its row stands in the whole table that the segment read."""
         places = self._places_in(self._found.led.reads[stage.name])
         table, *losses = list_stage_files(stage)
-        name, ends = stage.outputs[0], self._no_places()
-        self.tables[name] = self._written(name, table, self._merged(table, places, ends))
+        name, ends = stage.outputs[0], self._make_places()
+        self.tables[name] = self._write_table(name, table, self._merge_lines(table, places, ends))
         self._places[name] = ends
         for file in losses:
-            self._written(file, file, self._merged(file, places, self._no_places()))
+            self._write_table(file, file, self._merge_lines(file, places, self._make_places()))
 
-    def _merged(self, file: str, places: Places, ends: Places) -> Iterator[bytes]:
+    def _merge_lines(self, file: str, places: Places, ends: Places) -> Iterator[bytes]:
         """The lines of all shards in order; notes in `ends` where those of each shard went.
 
         A shard writes its lines in the order of its rows, and a row is in one shard alone: so merging by the places of
         the rows restores the order that one process would have written, whatever the steps have dropped or added.
         """
-        streams = [_placed(shard / file, number, places[number]) for number, shard in enumerate(self._shards)]
+        streams = [_read_placed(shard / file, number, places[number]) for number, shard in enumerate(self._shards)]
         for at, (_, number, line) in enumerate(heapq.merge(*streams, key=itemgetter(0))):
             ends[number].append(at)
             yield line
@@ -179,17 +179,17 @@ class _Joined:
     def _places_in(self, table: str) -> Places:
         """For each shard, where its rows stand in a whole table."""
         if table not in self._places:
-            places = self._places[table] = self._no_places()
+            places = self._places[table] = self._make_places()
             for at, row in enumerate(self.tables[table]):
                 places[find_owner(row.id, len(places)) - 1].append(at)
         return self._places[table]
 
-    def _no_places(self) -> Places:
+    def _make_places(self) -> Places:
         return [array("q") for _ in self._shards]
 
-    def _written(self, name: str, file: str, lines: Iterable[bytes]) -> StoredTable:
+    def _write_table(self, name: str, file: str, lines: Iterable[bytes]) -> StoredTable:
         path, sha, rows = self.folder.path / f"{file}.jsonl", hashlib.sha256(), 0
-        with _whole_file(path) as target:
+        with _open_whole(path) as target:
             for line in lines:
                 sha.update(line)
                 target.write(line)
@@ -210,7 +210,7 @@ class _Joined:
         return found
 
 
-def _placed(file: Path, shard: int, places: "array[int]") -> Iterator[tuple[int, int, bytes]]:
+def _read_placed(file: Path, shard: int, places: "array[int]") -> Iterator[tuple[int, int, bytes]]:
     """The lines of a shard's file, each with the place in the whole table of the row that it comes from."""
     with Path(f"{file}.rows").open(encoding="ascii") as rows, Path(f"{file}.jsonl").open("rb") as lines:
         for row, line in zip(rows, lines, strict=True):
@@ -218,7 +218,7 @@ def _placed(file: Path, shard: int, places: "array[int]") -> Iterator[tuple[int,
 
 
 @contextmanager
-def _whole_file(path: Path) -> Iterator[BinaryIO]:
+def _open_whole(path: Path) -> Iterator[BinaryIO]:
     """A file that appears under its name when it is complete."""
     part = path.with_name(f"{path.name}.part")
     with open_anew(part) as file:

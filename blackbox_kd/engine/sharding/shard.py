@@ -62,7 +62,7 @@ class Shard:
         The shares of all shards together are at most what the merged run has not `spent` of the budget. Where there is
         a budget, the rows are read for it once more.
         """
-        gone = spent.by_limit()
+        gone = spent.sum_by_limit()
         limits = {
             name: None if most is None else max(0, most - gone[name])
             for name, most in recipe.head.budget.model_dump().items()
@@ -89,7 +89,7 @@ def sum_spent(ledger: Ledger, run: str, besides: Shard | None = None) -> Spent:
     """
     own = f"-of-{besides.count}" if besides is not None else "/"
     shards = (name for name in ledger.runs() if name.startswith(f"{run}/shards/") and not name.endswith(own))
-    return sum(map(ledger.spent, shards), Spent())
+    return sum(map(ledger.count_spent, shards), Spent())
 
 
 def find_owner(row_id: str, count: int) -> int:

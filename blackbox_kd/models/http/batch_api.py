@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, ServerFault
-from blackbox_kd.models.http.chat import ChatModel, without_secret
+from blackbox_kd.models.http.chat import ChatModel, hide_secret
 from blackbox_kd.models.http.status import fault_of_status, find_fault, quote, quote_error
 from blackbox_kd.privacy import hide_key, tell_cause
 
@@ -147,13 +147,13 @@ class BatchApi:
             if isinstance(status, int):
                 if 200 <= status < 300:
                     fault = find_fault(self._requests_url(), {}, text, self._key)
-                    return without_secret(text, self._key) if fault is None else fault
+                    return hide_secret(text, self._key) if fault is None else fault
                 return fault_of_status(self._requests_url(), status, {}, text, self._key)
         said = error if isinstance(error, dict) else {}
         message = quote(self._hide(str(said.get("message") or line)))
         return ServerFault(f"{self._requests_url()}: {message}", kind=_read_code(said.get("code")))
 
-    def unanswered(self, batch: Batch) -> CallError:
+    def explain_unanswered(self, batch: Batch) -> CallError:
         """Why requests of a batch that has ended have no line among its results."""
         if batch.status != "failed":
             kind = "left_out" if batch.status == "completed" else f"batch_{batch.status}"
@@ -202,15 +202,15 @@ class BatchApi:
         except openai.APITimeoutError as error:
             raise ServerFault(f"{url}: no answer within {self._timeout_s:g} s", kind="timeout") from error
         except openai.APIConnectionError as error:
-            raise self._broken(url, error.__cause__ or error) from tell_cause(error, self._key)
+            raise self._make_fault(url, error.__cause__ or error) from tell_cause(error, self._key)
         except openai.OpenAIError as error:
             raise ServerFault(f"{url}: {self._quote(error)}", kind="unreadable") from tell_cause(error, self._key)
         except Exception as error:
             if not _is_of_transport(error):
                 raise
-            raise self._broken(url, error) from tell_cause(error, self._key)
+            raise self._make_fault(url, error) from tell_cause(error, self._key)
 
-    def _broken(self, url: str, error: BaseException) -> ServerFault:
+    def _make_fault(self, url: str, error: BaseException) -> ServerFault:
         return ServerFault(f"{url}: the connection broke: {self._quote(error)}", kind="connection")
 
     def _quote(self, error: BaseException) -> str:

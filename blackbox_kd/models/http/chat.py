@@ -52,7 +52,7 @@ class Address:
     gap_s: float = 60.0
 
 
-def checked_url(base_url: str) -> str:
+def check_url(base_url: str) -> str:
     """A base URL without its trailing slash.
 
     Raises:
@@ -117,7 +117,7 @@ def key_from(env: Mapping[str, str], variable: str) -> str | None:
     return key or None
 
 
-def without_secret(reply: str, key: str | None) -> str:
+def hide_secret(reply: str, key: str | None) -> str:
     """A reply without the key, which a server may echo; one that may well be a word of the reply (`test`) stays."""
     return hide_key(reply, key) if key and len(key) >= SECRET_CHARS else reply
 
@@ -175,7 +175,7 @@ class HttpChat:
                 if 200 <= response.status < 300:
                     if (fault := find_fault(self.url, response.headers, text, self._endpoint.key)) is not None:
                         raise fault
-                    return without_secret(text, self._endpoint.key), response.headers
+                    return hide_secret(text, self._endpoint.key), response.headers
                 raise fault_of_status(self.url, response.status, response.headers, text, self._endpoint.key)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise self._fault("unreachable", f"cannot be reached: {self._quote(error)}") from self._cause(error)

@@ -58,7 +58,7 @@ def find_fault(url: str, headers: Mapping[str, str], body: str, key: str | None 
         return None  # as nearly all are: not to decode each of them twice
     error = error_body.find_error(hide_key(body, key))
     if error is None:
-        return _closed_account(url, body)
+        return _find_closed_account(url, body)
     said = error_body.read(error)
     what = f"{url}: 200 OK, but what came is an error"
     if said.status is None:
@@ -66,7 +66,7 @@ def find_fault(url: str, headers: Mapping[str, str], body: str, key: str | None 
     return _classify(said.status, _tell(f"{what}: {said.status} {_phrase(said.status)}", said, key), said, headers)
 
 
-def _closed_account(url: str, body: str) -> CallError | None:
+def _find_closed_account(url: str, body: str) -> CallError | None:
     """Gemini ends replies so where it has limited the account: it answers nothing from then on."""
     if not re.search(rf'"(?:native_)?finish_?reason"\s*:\s*"{CLOSED}"', body, re.IGNORECASE):
         return None

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blackbox_kd.errors import CallError, RequestRejected, SetupError
-from blackbox_kd.privacy import no_telemetry
+from blackbox_kd.privacy import switch_off_telemetry
 from blackbox_kd.schema import Message
 from blackbox_kd.weights import load
 from blackbox_kd.weights.control_tokens import neutralise, pattern
-from blackbox_kd.weights.precision import quicker_float32
+from blackbox_kd.weights.precision import allow_quicker_float32
 
 ROWS = {"cpu": 32, "cuda": 128}
 """Texts written at once when the recipe does not say. On two cores more bring little; a GPU has room for them."""
@@ -98,7 +98,7 @@ class Engine:
         rows: int | None = None,
         chat_template: str | None = None,
     ) -> None:
-        no_telemetry()
+        switch_off_telemetry()
         try:
             import torch
             from transformers.utils import logging as hf_logging
@@ -113,7 +113,7 @@ class Engine:
             fix = "use the instruct version, or chat_template: plain beside its name"
             raise SetupError(f"model {place!r} has no chat template, so it cannot be asked", fix=fix)
         self._model.to(self.device).eval()
-        quicker_float32()
+        allow_quicker_float32()
         self._template_values = template_values
         self._control = pattern(self._tokenizer)
         self._ends = set(load.find_ends(self._tokenizer, self._model, template_values))
@@ -165,16 +165,16 @@ class Engine:
                     self._begin(job)
             except CallError as error:
                 ended.append((job, error))
-        ended += self._scored()
+        ended += self._score_next()
         for _ in range(STEPS):
             if not self._writer.busy:
                 break
-            ended += [self._ended(text) for text in self._writer.step()]
+            ended += [self._take_ended(text) for text in self._writer.step()]
             if ended:
                 break
         return ended
 
-    def _scored(self) -> list[tuple[LocalRequest, Written | CallError]]:
+    def _score_next(self) -> list[tuple[LocalRequest, Written | CallError]]:
         """The next job whose log-probabilities are wanted; one at a time, so that others are written on between."""
         from blackbox_kd.models.local.scoring import logprobs
 
@@ -211,7 +211,7 @@ class Engine:
         text = self._tokenizer.decode(tokens[-tail:], skip_special_tokens=True)
         return any(stop in text for stop in job.stop)
 
-    def _ended(self, text: Any) -> tuple[LocalRequest, Written]:
+    def _take_ended(self, text: Any) -> tuple[LocalRequest, Written]:
         job, tokens = self._jobs.pop(text), text.tokens
         by_itself = tokens[-1] in self._ends
         said = self._tokenizer.decode(tokens[:-1] if by_itself else tokens, skip_special_tokens=True)

@@ -20,7 +20,7 @@ GROW = 256
 ATTENTION = "grouped_sdpa"
 
 
-def grouped_attention(
+def attend_in_groups(
     module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -52,7 +52,7 @@ def grouped_attention(
     return found.reshape(rows, 1, heads, value.shape[-1]), None
 
 
-AttentionInterface.register(ATTENTION, grouped_attention)
+AttentionInterface.register(ATTENTION, attend_in_groups)
 AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
@@ -101,7 +101,7 @@ class Slots(Cache):
         for store, states in ((self._keys, key_states), (self._values, value_states)):
             kept = store.get(layer_idx)
             if kept is None or kept.shape[2] < self._end:
-                kept = store[layer_idx] = self._grown(kept, states)
+                kept = store[layer_idx] = self._grow(kept, states)
             kept[self._index, :, self.positions] = states.transpose(1, 2)
             found.append(kept[self._at, :, : self._end])
         return found[0], found[1]
@@ -117,7 +117,7 @@ class Slots(Cache):
                 for kept in store.values():
                     kept[target, :, :columns] = kept[source, :, :columns]
 
-    def _grown(self, kept: torch.Tensor | None, states: torch.Tensor) -> torch.Tensor:
+    def _grow(self, kept: torch.Tensor | None, states: torch.Tensor) -> torch.Tensor:
         columns = -(-self._end // GROW) * GROW
         # Zeros, since what is masked is still multiplied, by 0, and must not be a NaN.
         larger = states.new_zeros(self.rows, states.shape[1], columns, states.shape[3])

@@ -21,11 +21,11 @@ from blackbox_kd.recipe.checks import models as recipe_models
 from blackbox_kd.recipe.checks import reports as recipe_reports
 from blackbox_kd.recipe.checks import values as recipe_values
 from blackbox_kd.recipe.checks.flow import Columns, Flow
-from blackbox_kd.recipe.entries import bad_name
+from blackbox_kd.recipe.entries import explain_bad_name
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.recipe.yaml_source import Path as Place
 from blackbox_kd.recipe.yaml_source import quote
-from blackbox_kd.sandbox.prompt import from_here
+from blackbox_kd.sandbox.prompt import show_path
 from blackbox_kd.schema import Row
 from blackbox_kd.sdk.fields import Reference, resolve
 from blackbox_kd.tables import sources
@@ -101,7 +101,7 @@ def _check_models(flow: Flow, env: Mapping[str, str]) -> None:
             fix = "keep the key in an environment variable and write key_env: VARIABLE"
             flow.add(("models", name, "key_env"), f"models.{name}", message, "", fix)
             continue
-        setup = models.Setup(name, from_here(flow.recipe.folder), Path(), env, flow.recipe.allow_code)
+        setup = models.Setup(name, show_path(flow.recipe.folder), Path(), env, flow.recipe.allow_code)
         try:
             found = config.missing(setup)
         except OSError as error:
@@ -241,7 +241,7 @@ def _write_tables(flow: Flow, planned: PlannedStep, source: str | None, columns:
         flow.report(planned, "output", message, "", "take output: out")
     _inherit(flow, planned, source, [*names.values(), *([] if planned.step.aside else [planned.unnamed])])
     for at, name in names.items():
-        bad = bad_name("table", name)
+        bad = explain_bad_name("table", name)
         if bad:
             flow.report(planned, at, bad[0], "", bad[1])
         elif name in flow.tables and not _is_carried(flow, name):

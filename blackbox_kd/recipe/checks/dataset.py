@@ -2,7 +2,7 @@
 
 from blackbox_kd.errors import did_you_mean
 from blackbox_kd.recipe.checks.flow import Flow
-from blackbox_kd.recipe.entries import bad_name
+from blackbox_kd.recipe.entries import explain_bad_name
 from blackbox_kd.recipe.yaml_source import Path, quote
 
 
@@ -17,7 +17,7 @@ def check(flow: Flow) -> None:
     exams = {name for planned in flow.recipe.steps if planned.step.aside for name in planned.list_names("new table")}
     for name, table in flow.recipe.head.product.items():
         at = ("dataset",) if isinstance(given, str) else ("dataset", name)
-        if bad := bad_name("config", name) if isinstance(given, dict) else None:
+        if bad := explain_bad_name("config", name) if isinstance(given, dict) else None:
             flow.add(at, "dataset", bad[0], "", bad[1])
         _check_table(flow, at, table, exams)
 

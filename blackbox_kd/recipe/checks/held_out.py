@@ -13,7 +13,7 @@ def check(flow: Flow) -> None:
     data = flow.recipe.data
     for name, table in data.items():
         for other, source in data.items():
-            same = _same(table, source, flow.recipe.folder) if table.held_out and not source.held_out else ""
+            same = _find_same(table, source, flow.recipe.folder) if table.held_out and not source.held_out else ""
             if same:
                 message = f"table {name!r} is held out, and {other!r} reads the same rows: {same}."
                 fix = "give each table rows of its own: what was learnt by heart proves nothing"
@@ -21,7 +21,7 @@ def check(flow: Flow) -> None:
                 break
 
 
-def _same(one: TableSource, other: TableSource, folder: Path) -> str:
+def _find_same(one: TableSource, other: TableSource, folder: Path) -> str:
     """What two tables both read, in words; empty if nothing is found at a glance."""
     if one.hub is not None and (one.hub, one.name, one.split) == (other.hub, other.name, other.split):
         return f"{one.hub}, split {one.split}"

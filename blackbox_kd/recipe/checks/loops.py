@@ -26,8 +26,8 @@ def walk(
     _round(flow, loop, steps, check_step)
     later = [problem for problem in flow.problems if (problem.line, problem.message) not in seen]
     flow.problems, flow.loop = found, None
-    found += [_from_round_2(problem) for problem in later]
-    recipe_models.after_loop(flow, loop, before, in_a_round)
+    found += [_tell_round(problem) for problem in later]
+    recipe_models.leave_loop(flow, loop, before, in_a_round)
     until = loop.config.until
     if isinstance(until, UntilMetric):
         _check_metric(flow, loop, until, body)
@@ -50,7 +50,7 @@ def _round(
             flow.skip(f"{loop.index}.{inner}", values)
 
 
-def _from_round_2(problem: Problem) -> Problem:
+def _tell_round(problem: Problem) -> Problem:
     return replace(problem, expected="; ".join(filter(None, ("this is so from round 2 on", problem.expected))))
 
 

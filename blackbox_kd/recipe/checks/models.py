@@ -71,7 +71,7 @@ def _check_student(flow: Flow, planned: PlannedStep, mention: Reference) -> None
         flow.report(planned, mention.field, message, "", fix)
 
 
-def after_loop(flow: Flow, loop: Loop, before: dict[str, int], in_a_round: dict[str, int]) -> None:
+def leave_loop(flow: Flow, loop: Loop, before: dict[str, int], in_a_round: dict[str, int]) -> None:
     """Sets how often models were trained once a loop has ended: as often as is certain, and the rest is noted.
 
     Args:

@@ -24,13 +24,13 @@ def check(flow: Flow, planned: PlannedStep) -> None:
         asked = [m.value for m in beside if m.kind == "model"]
         by = [m.value for m in beside if m.kind == "column"]
         done = [step for step, table in flow.exams if table == mention.value]
-        later = [] if by else _later(flow, planned, mention.value)
+        later = [] if by else _list_later(flow, planned, mention.value)
         lacking = [model for model in asked if not any(_measures(step, model, by) for step in (*done, *later))]
         if lacking:
             _report(flow, planned, mention, lacking, by)
 
 
-def _later(flow: Flow, planned: PlannedStep, table: str) -> list[PlannedStep]:
+def _list_later(flow: Flow, planned: PlannedStep, table: str) -> list[PlannedStep]:
     """Steps of the same loop that ask models about a table; from round 2 on they come before."""
     body = [step for step in flow.recipe.steps if planned.loop is not None and step.loop == planned.loop]
     return [step for step in body if step.step.held_out and step.config.input == table]

@@ -62,13 +62,13 @@ def price_gains(comparisons: Iterable[Mapping[str, Any]], spent: Mapping[str, An
 def describe(report: Mapping[str, Any]) -> list[str]:
     """The sections of `report.md`; no lines where there is nothing to say."""
     entries, rates = report.get("agreements", []), report.get("win_rates", [])
-    agreements = [f"- {_agreement(entry, _where(entry, entries))}" for entry in entries]
-    win_rates = [f"- {_win_rate(entry, _where(entry, rates))}" for entry in rates]
+    agreements = [f"- {_describe_agreement(entry, _describe_place(entry, entries))}" for entry in entries]
+    win_rates = [f"- {_win_rate(entry, _describe_place(entry, rates))}" for entry in rates]
     lines = ["## Agreement", "", *agreements, ""] if agreements else []
     return [*lines, "## Win rates", "", *win_rates, ""] if win_rates else lines
 
 
-def _agreement(entry: Mapping[str, Any], where: str) -> str:
+def _describe_agreement(entry: Mapping[str, Any], where: str) -> str:
     wrong = f" Of these {entry['same']:,} answers, {entry['same_wrong']:,} are wrong." if entry["same"] else ""
     return (
         f"On the same {entry['n']:,} rows of `{entry['table']}`{where}, `{entry['model']}` gives the answer of "
@@ -89,7 +89,7 @@ def _win_rate(entry: Mapping[str, Any], where: str) -> str:
     )
 
 
-def _where(entry: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> str:
+def _describe_place(entry: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> str:
     """In what round an entry was measured, and what sets it apart from others."""
     parts = [f"round {entry['round']}" if entry.get("round") else "", tell_apart(entry, entries)]
     return "".join(f", {part}" for part in parts if part)

@@ -29,14 +29,14 @@ def describe(judges: Iterable[Mapping[str, Any]]) -> list[str]:
     for entry in judges:
         where = f"{entry['step']}, round {entry['round']}" if entry.get("round") else entry["step"]
         lines += [f"**{where}**", ""]
-        lines += _agreement(entry.get("agreement", []))
-        lines += [f"- {_checked(each)}" for each in entry.get("checked", [])]
-        lines += [f"- {_orders(each)}" for each in entry.get("orders", [])]
+        lines += _describe_agreement(entry.get("agreement", []))
+        lines += [f"- {_describe_checks(each)}" for each in entry.get("checked", [])]
+        lines += [f"- {_describe_orders(each)}" for each in entry.get("orders", [])]
         lines += [""] if lines[-1] else []
     return ["## Judges", "", *lines] if lines else []
 
 
-def _agreement(found: list[Mapping[str, Any]]) -> list[str]:
+def _describe_agreement(found: list[Mapping[str, Any]]) -> list[str]:
     if not found:
         return []
     lines = ["| judges | rows | same verdict | both the same side of | 95 % interval | Cohen's kappa |"]
@@ -50,7 +50,7 @@ def _agreement(found: list[Mapping[str, Any]]) -> list[str]:
     return [*lines, ""]
 
 
-def _checked(entry: Mapping[str, Any]) -> str:
+def _describe_checks(entry: Mapping[str, Any]) -> str:
     """How a judge fares against checked answers; a judge that accepts everything agrees with every right one."""
     judge = MEAN if entry["judge"] == judge_agreement.MEAN else f"`{entry['judge']}`"
     parts = [
@@ -62,7 +62,7 @@ def _checked(entry: Mapping[str, Any]) -> str:
     return f"Of {entry['rows']:,} checked answers, {judge} is {entry['question']} on {' and '.join(parts)}{kappa}."
 
 
-def _orders(entry: Mapping[str, Any]) -> str:
+def _describe_orders(entry: Mapping[str, Any]) -> str:
     first, second = entry["first_won_twice"], entry["second_won_twice"]
     place = "neither place" if first == second else "the first place" if first > second else "the second place"
     return (

@@ -110,7 +110,7 @@ class TestHandingIn:
             assert d.server.sizes() == [12]
             assert {reply.text[:14] for reply in replies} == {"The answer is "}
             assert replies[0].cost_usd == pytest.approx(0.5 * (3 * 1 + 4 * 10) / 1e6)
-            spent = d.ledger.spent()
+            spent = d.ledger.count_spent()
             assert (spent.requests, spent.tokens, spent.doubtful) == (12, 84, 0)
             assert spent.usd == pytest.approx(12 * replies[0].cost_usd)
             assert d.caller.summary()[0]["cost_usd"] == pytest.approx(spent.usd)
@@ -162,7 +162,7 @@ class TestHandingIn:
         async with desk(lines=5) as d:
             await d.ask_many(12)
             assert sorted(d.server.sizes()) == [2, 5, 5]
-            assert d.ledger.spent().requests == 12
+            assert d.ledger.count_spent().requests == 12
 
     async def test_files_are_split_at_the_most_bytes(self, desk: Opener) -> None:
         async with desk(size=1000) as d:
@@ -188,7 +188,7 @@ class TestHandingIn:
             mine, others = await asyncio.gather(asking, waiting)
             assert [reply.text for reply in others[:6]] == [reply.text for reply in mine]
             assert d.server.sizes() == [6, 2]
-            assert (d.ledger.spent().requests, other.ledger.spent().requests) == (6, 2)
+            assert (d.ledger.count_spent().requests, other.ledger.count_spent().requests) == (6, 2)
             await other.close()
 
     async def test_models_have_files_of_their_own(self, desk: Opener) -> None:
@@ -234,7 +234,7 @@ class TestMoney:
             replies = await d.ask_many(8)
             assert sum(isinstance(reply, BudgetReached) for reply in replies) == 3
             assert sum(d.server.sizes()) == 5
-            assert d.ledger.spent().requests == 5
+            assert d.ledger.count_spent().requests == 5
 
     def test_all_parts_of_a_price_are_halved(self) -> None:
         dear = Price(input=4, output=16, cached=2)
@@ -256,7 +256,7 @@ class TestEndings:
             assert d.server.sizes() == [12, 12 - done]
             assert all(isinstance(reply, Reply) for reply in replies)
             assert set(d.server.answered.values()) == {1}
-            assert (d.ledger.spent().requests, d.ledger.spent().doubtful) == (12, 0)
+            assert (d.ledger.count_spent().requests, d.ledger.count_spent().doubtful) == (12, 0)
             assert d.caller.summary()[0]["retried"] == 12 - done
             await d.batches.close()
             assert not d.store.folder.exists()
@@ -268,7 +268,7 @@ class TestEndings:
             failed = [reply for reply in replies if isinstance(reply, ServerFault)]
             assert [fault.kind for fault in failed] == ["batch_expired"]
             assert d.server.sizes() == [3, 1, 1]
-            assert (d.ledger.spent().requests, d.ledger.spent().doubtful) == (2, 0)
+            assert (d.ledger.count_spent().requests, d.ledger.count_spent().doubtful) == (2, 0)
             assert isinstance(await d.ask("r9"), Reply)
 
     async def test_lines_with_rate_limits_and_server_errors_are_handed_in_again_and_wrong_ones_fail(
@@ -290,7 +290,7 @@ class TestEndings:
             (wrong,) = [reply for reply in replies if isinstance(reply, Exception)]
             assert isinstance(wrong, RequestRejected)
             assert "200 OK, but what came is an error: 400 Bad Request: this is a 400" in str(wrong)
-            spent = d.ledger.spent()
+            spent = d.ledger.count_spent()
             assert (spent.requests, spent.doubtful) == (5, 0)
             assert d.caller.summary()[0]["faults"] == {"rate_limit": 1, "rejected": 1, "server_error": 1}
 
@@ -316,7 +316,7 @@ class TestEndings:
             replies = await d.ask_many(3)
             assert {type(reply) for reply in replies} == {kind}
             assert d.server.sizes() == [3]
-            assert d.ledger.spent().doubtful == 0
+            assert d.ledger.count_spent().doubtful == 0
 
     async def test_a_batch_that_does_not_fit_into_the_queue_is_split_until_it_does(self, desk: Opener) -> None:
         async with desk(most_lines=4) as d:
@@ -324,20 +324,20 @@ class TestEndings:
             assert all(isinstance(reply, Reply) for reply in replies)
             assert d.server.sizes()[:3] == [12, 6, 3]
             assert set(d.server.answered.values()) == {1}
-            assert d.ledger.spent().requests == 12
+            assert d.ledger.count_spent().requests == 12
 
     async def test_garbled_lines_strangers_and_doubles_do_no_harm(self, desk: Opener) -> None:
         async with desk("garbled") as d:
             replies = await d.ask_many(3)
             assert all(isinstance(reply, Reply) for reply in replies)
-            assert d.ledger.spent().requests == 3
+            assert d.ledger.count_spent().requests == 3
 
     async def test_a_reply_that_cannot_be_used_is_asked_for_anew_in_the_next_batch(self, desk: Opener) -> None:
         async with desk(rule="") as d:
             replies = await d.ask_many(2)
             assert [type(reply).__name__ for reply in replies] == ["ReplyFault", "ReplyFault"]
             assert d.server.sizes() == [2, 2, 2]
-            assert d.ledger.spent().requests == 6
+            assert d.ledger.count_spent().requests == 6
 
 
 class TestBadEndpoints:
@@ -357,7 +357,7 @@ class TestBadEndpoints:
             replies = await d.ask_many(4)
             assert all(isinstance(reply, Reply) for reply in replies)
             assert d.server.sizes() == [4]
-            assert d.ledger.spent().requests == 4
+            assert d.ledger.count_spent().requests == 4
 
     @pytest.mark.parametrize(("fault", "batches"), [("lost", 1), ("500", 1)])
     async def test_after_a_fault_a_batch_is_looked_for_before_it_is_created_again(
@@ -381,7 +381,7 @@ class TestBadEndpoints:
             replies = await d.ask_many(2)
             assert {type(reply) for reply in replies} == {kind}
             assert "sk-secret" not in str(replies[0])
-            assert d.ledger.spent().doubtful == 0
+            assert d.ledger.count_spent().doubtful == 0
             assert d.records() == []
 
     async def test_an_endpoint_without_batches_is_told_from_a_wrong_url(self, desk: Opener) -> None:
@@ -417,9 +417,9 @@ class TestTakingUp:
             await interrupted(d, kind)
             d.server.release.set()
             later = await next_process(d)
-            assert (later.ledger.spent().doubtful, len(later.records())) == (6, 1)
+            assert (later.ledger.count_spent().doubtful, len(later.records())) == (6, 1)
             assert await later.batches.take_up(lambda name: later.model)
-            spent = later.ledger.spent()
+            spent = later.ledger.count_spent()
             assert (spent.requests, spent.doubtful, later.ledger.count_repeated()) == (6, 0, 0)
             replies = await later.ask_many(6)
             assert all(reply.replayed for reply in replies)
@@ -433,7 +433,7 @@ class TestTakingUp:
             await interrupted(d, kind)
             later = await next_process(d)
             assert await later.batches.take_up(lambda name: later.model)
-            spent = later.ledger.spent()
+            spent = later.ledger.count_spent()
             assert (spent.requests, spent.doubtful) == (0, 0)
             assert all(isinstance(reply, Reply) for reply in await later.ask_many(6))
             assert d.server.sizes() == [6]
@@ -446,7 +446,7 @@ class TestTakingUp:
             d.server.created[0].ending = "expire:2"
             later = await next_process(d)
             assert await later.batches.take_up(lambda name: later.model)
-            assert (later.ledger.spent().requests, later.ledger.spent().doubtful) == (2, 0)
+            assert (later.ledger.count_spent().requests, later.ledger.count_spent().doubtful) == (2, 0)
             await later.ask_many(6)
             assert d.server.sizes() == [6, 4]
             assert set(d.server.answered.values()) == {1}
@@ -463,7 +463,7 @@ class TestTakingUp:
             d.server.release.set()
             third = await next_process(second)
             assert await third.batches.take_up(lambda name: third.model)
-            assert (third.ledger.spent().requests, third.ledger.spent().doubtful) == (6, 0)
+            assert (third.ledger.count_spent().requests, third.ledger.count_spent().doubtful) == (6, 0)
             await third.close()
 
     async def test_a_batch_is_taken_up_though_the_model_is_no_longer_asked_in_batches(self, desk: Opener) -> None:
@@ -474,7 +474,7 @@ class TestTakingUp:
             ordinary = later.open(batch=False)
             assert await later.batches.take_up(lambda name: ordinary)
             assert all(reply.replayed for reply in await later.ask_many(6, model=ordinary))
-            assert later.ledger.spent().usd == pytest.approx(6 * 0.5 * (3 * 1 + 4 * 10) / 1e6)
+            assert later.ledger.count_spent().usd == pytest.approx(6 * 0.5 * (3 * 1 + 4 * 10) / 1e6)
             await ordinary.close()
             await later.close()
 
@@ -504,7 +504,7 @@ class TestTakingUp:
             await other.close()
             later = Desk(d.server, d.path)
             assert await later.batches.take_up(lambda name: later.model)
-            spent = later.ledger.spent()
+            spent = later.ledger.count_spent()
             assert (spent.requests, spent.doubtful) == (5, 1)
             assert spent.doubtful_usd > 0
             await later.close()
@@ -515,8 +515,8 @@ class TestTakingUp:
             await interrupted(d, "look")
             d.server.release.set()
             later = await next_process(d)
-            assert later.ledger.spent().doubtful == 7
+            assert later.ledger.count_spent().doubtful == 7
             await later.batches.take_up(lambda name: later.model)
-            spent = later.ledger.spent()
+            spent = later.ledger.count_spent()
             assert (spent.doubtful, spent.doubtful_usd) == (1, 0.25)
             await later.close()
