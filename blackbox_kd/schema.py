@@ -79,6 +79,9 @@ class ModelRef:
 class Row(dict[str, Any]):
     """One candidate: its columns by name, `id` among them. `row | {...}` is a new row."""
 
+    drawn_from: str | None = None
+    """Id of the row that this one is a drawing of, for the step that has its rows drawn; no column, so never stored."""
+
     @property
     def id(self) -> str:
         """What names the row in tables, the ledger and messages."""

@@ -4,7 +4,6 @@ A reference that no answer can equal, such as an empty one, is a fault of the ro
 texts with an answer failed by it, those without one would count as wrong, and models would be measured by other rows.
 """
 
-import difflib
 import functools
 import importlib
 import importlib.util
@@ -12,7 +11,7 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any, cast
 
-from blackbox_kd.errors import SetupError
+from blackbox_kd.errors import SetupError, did_you_mean
 from blackbox_kd.json_text import write_text
 from blackbox_kd.schema import AnswerKind
 
@@ -30,9 +29,8 @@ def kind(name: str) -> AnswerKind:
         SetupError: there is no such kind.
     """
     if name not in kinds():
-        close = difflib.get_close_matches(name, kinds(), n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise SetupError(f"unknown kind of answer {name!r}; kinds: {', '.join(kinds())}{hint}")
+        known = f"kinds: {', '.join(kinds())}"
+        raise SetupError(f"unknown kind of answer {name!r}", exists=known, fix=did_you_mean(name, kinds()))
     return cast(AnswerKind, importlib.import_module(f"blackbox_kd.answers.{name}"))
 
 

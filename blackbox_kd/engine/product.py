@@ -35,23 +35,13 @@ def choose_tables(
         table = _find_training_table(recipe, versions)
         return {_name_config(table): table}
     last = [table for table in lineage.written if lineage.is_product(table)][-1:]
-    made = [table for table in lineage.list_ends() if _is_formatted(table, recipe, lineage)]
+    made = [table for table in lineage.list_ends() if lineage.trace(table).is_formatted]
     made = [table for table in made if table in last or not table.name.startswith("#")]
     return {_name_config(table): table for table in made or last}
 
 
 def _name_config(table: StoredTable) -> str:
     return DEFAULT if table.name.startswith("#") else table.name
-
-
-def _is_formatted(table: StoredTable, recipe: Recipe, lineage: Lineage) -> bool:
-    """Whether a step has put the rows into the shape that training takes."""
-    steps = lineage.trace(table).steps
-    return any(p.step.name == "format" and _is_one_of(p, steps) for p in recipe.steps)
-
-
-def _is_one_of(planned: PlannedStep, labels: frozenset[str]) -> bool:
-    return any(label.partition(", round ")[0] == planned.label for label in labels)
 
 
 def _find_training_table(recipe: Recipe, versions: Versions) -> StoredTable:

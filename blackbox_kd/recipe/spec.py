@@ -1,6 +1,6 @@
 """What a recipe is: its top level as it is written, and the whole of it once it is checked."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -235,6 +235,12 @@ class PlannedStep:
         """How messages name it: `steps[0] (generate)`, `steps[5].loop.steps[0] (train), round 2`."""
         at = f"steps[{self.index}]" if self.loop is None else f"steps[{self.index}].loop.steps[{self.inner}]"
         return f"{at} ({self.step.name})" + (f", round {self.round}" if self.round else "")
+
+    @property
+    def labels(self) -> list[str]:
+        """How messages name it in each round of its loop."""
+        rounds = range(1, self.loop.config.rounds + 1) if self.loop is not None else [0]
+        return [replace(self, round=number).label for number in rounds]
 
 
 @dataclass(slots=True)

@@ -16,12 +16,14 @@ class Behind:
         data: tables to start from that they come from.
         models: models that wrote or judged them, those included whose text such a model was trained on.
         is_aside: whether a step wrote any of them that stands aside of the flow: they are answers in an exam.
+        is_formatted: whether `format` has put any of them into the shape that training takes.
     """
 
     steps: frozenset[str] = frozenset()
     data: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
     is_aside: bool = False
+    is_formatted: bool = False
 
     def __or__(self, other: "Behind") -> "Behind":
         return Behind(
@@ -29,6 +31,7 @@ class Behind:
             self.data | other.data,
             self.models | other.models,
             self.is_aside or other.is_aside,
+            self.is_formatted or other.is_formatted,
         )
 
 
@@ -68,7 +71,8 @@ class Lineage:
             written: what it wrote.
         """
         first, is_aside = steps[0], steps[0].step.aside
-        found = Behind(frozenset(planned.label for planned in steps), is_aside=is_aside)
+        is_formatted = any(planned.step.name == "format" for planned in steps)
+        found = Behind(frozenset(p.label for p in steps), is_aside=is_aside, is_formatted=is_formatted)
         for name in find_row_tables(first, source):
             if name in tables:
                 found |= self.trace(tables[name])

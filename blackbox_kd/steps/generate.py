@@ -183,6 +183,6 @@ def _begin(row: Row, config: Config) -> Row:
     """The row that the reply is added to: the parent, or what is kept of it."""
     if config.keep is None:
         return row
-    parent = row.id.rpartition(".draw")[0] if config.rows is not None else row.id  # as drawing.Drawn names a drawing
+    parent = row.drawn_from or row.id
     kept = {name: row[name] for name in config.keep if name in row}
     return Row({**kept, "id": row.id, "parent": parent, "seed_id": row.get("seed_id", parent)})

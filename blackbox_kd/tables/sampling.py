@@ -28,7 +28,9 @@ class Drawn:
     def __iter__(self) -> Iterator[Row]:
         for number, row in enumerate(self._table):
             for time in range(self._times[number]):
-                yield row.child(f"draw{time}", {})
+                drawn = row.child(f"draw{time}", {})
+                drawn.drawn_from = row.id
+                yield drawn
 
     def __len__(self) -> int:
         return self._rows

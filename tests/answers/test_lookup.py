@@ -21,8 +21,10 @@ def test_every_kind_reads_and_compares(name: str) -> None:
 
 
 def test_an_unknown_kind_is_named_with_the_nearest_one() -> None:
-    with pytest.raises(SetupError, match=r"unknown kind of answer 'numbr'.*did you mean 'number'"):
+    with pytest.raises(SetupError, match="unknown kind of answer 'numbr'") as caught:
         answers.kind("numbr")
+    assert caught.value.exists == f"kinds: {', '.join(answers.kinds())}"
+    assert caught.value.fix == "did you mean 'number'?"
 
 
 def test_a_kind_says_what_it_lacks_without_importing_it() -> None:

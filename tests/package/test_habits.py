@@ -68,6 +68,15 @@ def test_the_version_of_a_model_is_parsed_in_one_place(name: str) -> None:
     assert len(splits) == (1 if name in AT else 0)
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_no_label_and_no_id_is_taken_apart(name: str) -> None:
+    cuts = ("partition", "rpartition", "split", "rsplit", "removesuffix", "removeprefix")
+    for call in calls(name):
+        if isinstance(call.func, ast.Attribute) and call.func.attr in cuts and call.args:
+            cut = ast.unparse(call.args[0]).strip("'")
+            assert not cut.startswith((", round", ".draw", ".copy", ".from_", "steps[")), f"line {call.lineno}: {cut}"
+
+
 def errors_of(tree: ast.AST) -> set[str]:
     """Names that stand for an exception: those that `except` binds, and arguments that are called so."""
     bound = {node.name for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler) and node.name}

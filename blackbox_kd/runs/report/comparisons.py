@@ -15,12 +15,10 @@ _ABOUT = ("model", "version", "against", "judge", "table", "round")
 
 def name_prompts(lists: Mapping[str, list[dict[str, Any]]], recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
     """The lists, each entry of what was measured with the `prompt` that its step has asked with."""
-    exams = {planned.label: planned.config.exam() for planned in recipe.steps}
+    exams = {label: planned.config.exam() for planned in recipe.steps for label in planned.labels}
     prompts = {label: exam.prompt for label, exam in exams.items() if exam is not None}
     return {
-        key: [{**entry, "prompt": prompts.get(entry["step"].partition(", round ")[0])} for entry in entries]
-        if key in MEASURED
-        else entries
+        key: [{**entry, "prompt": prompts.get(entry["step"])} for entry in entries] if key in MEASURED else entries
         for key, entries in lists.items()
     }
 
