@@ -36,6 +36,7 @@ def count_numbers(numbers: Mapping[str, float], above: float, correct: bool | No
         found[_key("agree", first, second, question, _CELLS[one > above, other > above])] += 1
         found[_key("agree", first, second, question, "equal")] += one == other
     if correct is not None:
+        # The panel as a whole, too: its mean is what rows are kept by, and it can be right where each judge errs.
         mean = sum(numbers.values()) / len(numbers)
         for judge, number in {**numbers, MEAN: mean}.items():
             found[_key("checked", judge, question, _CELLS[number > above, correct])] += 1
@@ -50,6 +51,7 @@ def count_orders(gaps: Mapping[str, tuple[float, float]]) -> Counter[str]:
     """
     found: Counter[str] = Counter()
     for judge, (a_first, b_first) in gaps.items():
+        # Two opposite verdicts are bias by position, told by the side that won; one tie may be an honest close call.
         if _sign(a_first) == _sign(b_first):
             kind = "same"
         elif _sign(a_first) * _sign(b_first) < 0:
@@ -57,6 +59,7 @@ def count_orders(gaps: Mapping[str, tuple[float, float]]) -> Counter[str]:
         else:
             kind = "tie"
         found[_key("orders", judge, kind)] += 1
+    # Judges are compared by both orders together, so that a common bias for the first place is no agreement.
     for (first, one), (second, other) in combinations({judge: sum(pair) for judge, pair in gaps.items()}.items(), 2):
         found[_key("agree", first, second, "a better", _CELLS[one > 0, other > 0])] += 1
         found[_key("agree", first, second, "a better", "equal")] += _sign(one) == _sign(other)

@@ -134,10 +134,12 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
             flow.unknown.add("table")
             fix = "add input: NAME, or a table without held_out: true under data:"
             flow.report(planned, "step", "there is no table to read.", f"tables here: {flow.names()}", fix)
-        return
+        return  # what else there is to say would all follow from this
     _check_held_out(flow, planned, source)
     columns = recipe_columns.read_by(flow, planned, source)
     tables = [source] if source is not None else planned.merged
+    # The first rows of the data go along, as far as a step can be told without a call: an expression or a prompt is
+    # tried on values, as the name of a column does not say whether it holds what the step takes.
     rows = recipe_values.join(flow.examples.get(name, []) for name in tables)
     made = recipe_values.write(planned, rows)
     recipe_columns.check(flow, planned, columns, recipe_values.select_seen(planned, rows, made))
@@ -151,6 +153,7 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
         loop = flow.deciding[str(source)]
         message = f"table {source!r} decided what {loop} did: what is measured on it is no evidence."
         flow.report(planned, "input", message, "", "read a table that no earlier step was guided by")
+    # Noted after what the step reads was checked: only later steps are guided by what it finds.
     for mention in planned.references:
         if mention.kind == "reported table":
             flow.deciding.setdefault(mention.value, planned.label)
