@@ -79,24 +79,12 @@ def run(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_code
 @click.option("--long-rows", type=click.Choice(["error", "drop"]), help="What happens to longer rows.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Any other field: steps.train.r=16.")
 @run_options
-def train(
-    data: str,
-    student: str,
-    method: str,
-    name: str,
-    overrides: tuple[str, ...],
-    run_dir: Path | None,
-    ledger: Path | None,
-    limit: int | None,
-    as_json: bool,
-    **settings: Any,
-) -> int:
+def train(data: str, student: str, method: str, name: str, overrides: tuple[str, ...], **given: Any) -> int:
     """Fine-tune a model on rows that exist already, whoever made them."""
     from blackbox_kd.recipe import adhoc
 
-    given = {key: value for key, value in settings.items() if value is not None}
-    recipe = adhoc.training(data, student, method, name, given, overrides)
-    return _execute(recipe, run_dir=run_dir, ledger=ledger, limit=limit, as_json=as_json)
+    how, settings = _split_options(given)
+    return _execute(adhoc.training(data, student, method, name, settings, overrides), **how)
 
 
 @click.command()
@@ -118,18 +106,19 @@ def evaluate(
     reference: str | None,
     name: str,
     overrides: tuple[str, ...],
-    run_dir: Path | None,
-    ledger: Path | None,
-    limit: int | None,
-    as_json: bool,
-    **settings: Any,
+    **given: Any,
 ) -> int:
     """Ask a model, and its base, the questions of a file; print accuracy with intervals."""
     from blackbox_kd.recipe import adhoc
 
-    given = {key: value for key, value in settings.items() if value is not None}
-    recipe = adhoc.evaluation(data, student, adapter, name, given, (question, reference), overrides)
-    return _execute(recipe, run_dir=run_dir, ledger=ledger, limit=limit, as_json=as_json)
+    how, settings = _split_options(given)
+    return _execute(adhoc.evaluation(data, student, adapter, name, settings, (question, reference), overrides), **how)
+
+
+def _split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of a run, and the fields of its step that were given."""
+    how = {name: given.pop(name) for name in ("run_dir", "ledger", "limit", "as_json")}
+    return how, {name: value for name, value in given.items() if value is not None}
 
 
 def _execute(

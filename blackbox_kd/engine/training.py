@@ -8,7 +8,7 @@ from blackbox_kd.analysis import contamination
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import DataError
 from blackbox_kd.privacy import write_whole
-from blackbox_kd.runs.dataset import count_left_out, write_rows
+from blackbox_kd.runs.dataset import count_left_out, write_dataset
 from blackbox_kd.schema import Memory, Row
 from blackbox_kd.tables.stored import StoredTable
 from blackbox_kd.training import launch
@@ -49,7 +49,7 @@ async def train(
     dataset = work / f"train_{version}" / "dataset"
     try:
         _refuse_held_out(shared, rows)
-        data, _ = write_rows(dataset, rows, method, written=written, say=notes.append)
+        data = write_dataset(dataset, rows, method, written=written, say=notes.append, parquet=False)
     except DataError as error:
         raise error.within(step) from error
     for text in notes:

@@ -5,7 +5,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Set
-from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -87,26 +86,9 @@ def write_dataset(
     name: str = ONLY,
     written: Set[str] = frozenset(),
     say: Callable[[str], None] = lambda text: None,
+    parquet: bool = True,
 ) -> Path:
     """Writes `train.jsonl` and `train.parquet`; returns the path of the first.
-
-    Arguments and errors as of `write_rows`.
-    """
-    target, kinds = write_rows(folder, rows, method, name=name, written=written, say=say)
-    write_parquet(target, target.with_suffix(".parquet"), kinds)
-    return target
-
-
-def write_rows(
-    folder: Path,
-    rows: Iterable[Row],
-    method: str | None = None,
-    *,
-    name: str = ONLY,
-    written: Set[str] = frozenset(),
-    say: Callable[[str], None] = lambda text: None,
-) -> tuple[Path, dict[str, str]]:
-    """Writes the JSON lines of a data set; returns their path, and the Parquet kind of each column.
 
     Rows of a known shape get TRL's columns; columns beside TRL's stay when their values are plain. Those from which
     nothing can be learnt go to `left_out.jsonl`, each with its reason. Rows of no known shape stay as they are.
@@ -118,6 +100,7 @@ def write_rows(
         name: what the file is called, without its ending.
         written: columns that steps have written; what is said of other rows is said by whoever made them.
         say: is told what a user should know: rows that are left out, parts of rows and columns that are not used.
+        parquet: whether it is written as Parquet, too: training reads the JSON lines.
 
     Raises:
         DataError: a model is about to be trained, and there are no rows that its method can use.
@@ -127,12 +110,22 @@ def write_rows(
     seen = _Seen(_shape(first, method), written)
     for place in (folder.parent, folder):  # the mode is of the last folder alone
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target, left = folder / f"{name}.jsonl", _name_left_out(folder, name)
+    target = folder / f"{name}.jsonl"
+    _write_lines(target, _name_left_out(folder, name), chain(first, iterator), seen)
+    if method is not None and not seen.kinds:
+        raise _nothing_to_learn(folder)
+    for line in seen.describe(count_left_out(folder, name), rows_in(folder, name)):
+        say(line)
+    if parquet:
+        write_parquet(target, target.with_suffix(".parquet"), seen.kinds)
+    return target
+
+
+def _write_lines(target: Path, left: Path, rows: Iterable[Row], seen: "_Seen") -> None:
+    """Writes the rows that can be used to one file, the others with their reasons to another if there are any."""
     part, refused = (path.with_name(f"{path.name}.part") for path in (target, left))
-    with ExitStack() as files:
-        kept = files.enter_context(open_anew(part))
-        lost = files.enter_context(open_anew(refused))
-        for row in chain(first, iterator):
+    with open_anew(part) as kept, open_anew(refused) as lost:
+        for row in rows:
             try:
                 kept.write(_line(seen.convert(row)))
             except DataError as error:
@@ -141,11 +134,6 @@ def write_rows(
     refused.replace(left)
     if not left.stat().st_size:
         left.unlink()
-    if method is not None and not seen.kinds:
-        raise _nothing_to_learn(folder)
-    for line in seen.describe(count_left_out(folder, name), rows_in(folder, name)):
-        say(line)
-    return target, seen.kinds
 
 
 class _Seen:

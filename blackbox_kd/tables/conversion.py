@@ -12,7 +12,7 @@ from typing import Any
 from blackbox_kd.errors import DataError
 from blackbox_kd.json_text import write_text
 from blackbox_kd.schema import Message
-from blackbox_kd.tables import rendered, turns
+from blackbox_kd.tables import transcripts, turns
 from blackbox_kd.tables.formats import ASKED, LABELS, PAIRS, SHAPES, THOUGHT, UNUSABLE, find_answers, list_used
 from blackbox_kd.tables.turns import Notes, Turn
 
@@ -128,7 +128,7 @@ def _read_history(value: Any) -> list[Turn]:
 
 
 def _read_rendered(text: Any) -> list[Turn]:
-    found = rendered.split_turns(turns.read_text(text, "text"))
+    found = transcripts.split_turns(turns.read_text(text, "text"))
     if found is None:
         raise DataError(
             "column 'text' is no conversation with marks that are known (ChatML, [INST], ### Instruction:, Human: and "

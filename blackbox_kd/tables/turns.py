@@ -14,7 +14,7 @@ from typing import Any
 from blackbox_kd.errors import DataError
 from blackbox_kd.json_text import write_text
 from blackbox_kd.schema import Message
-from blackbox_kd.tables import rendered
+from blackbox_kd.tables import transcripts
 
 REASONING = ("reasoning_content", "thinking", "reasoning")
 """What servers and data sets call the reasoning of a turn; the first one that holds text is taken."""
@@ -72,7 +72,7 @@ def put_reasoning_before(reasoning: str, answer: str) -> str:
 
 
 def read_column(value: Any, column: str, role: str, notes: Notes) -> list[Turn]:
-    """A column as turns: a list of them, or a text, which is one turn of `role` or a conversation already rendered.
+    """A column as turns: a list of them, or a text, which is one turn of `role` or a conversation already transcripts.
 
     Raises:
         DataError: it is empty, or a turn holds what cannot be used.
@@ -82,7 +82,7 @@ def read_column(value: Any, column: str, role: str, notes: Notes) -> list[Turn]:
     if isinstance(value, Mapping) and ("role" in value or "from" in value):
         return [_turn(value, column, notes)]
     text = read_text(value, column)
-    if rendered.is_marked(text) and (found := rendered.split_turns(text)):
+    if transcripts.is_marked(text) and (found := transcripts.split_turns(text)):
         whole = [Turn(*each) for each in found]
         return whole[:-1] if role == "user" and not whole[-1].says else whole  # what asks the model to begin
     return [Turn(role, text)]
