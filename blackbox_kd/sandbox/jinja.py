@@ -7,7 +7,7 @@ looked at before it is done.
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 import jinja2
@@ -19,7 +19,7 @@ from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 from blackbox_kd.json_text import write_json, write_text
-from blackbox_kd.sandbox.limits import LONGEST, MOST, MOST_OF_METHODS, bits, weight
+from blackbox_kd.sandbox.limits import BY_ITEM, COSTS, LONGEST, MOST, MOST_OF_METHODS, bits, weight
 
 GLOBALS = ("range", "namespace", "joiner", "cycler", "dict")
 """Functions that templates may call. Jinja's `lipsum` is not among them: it makes text of any length."""
@@ -99,9 +99,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def count(self, size: int) -> None:
         """Counts what is about to be made or has been, in characters."""
-        self._left -= size
         if size > LONGEST:
             raise SecurityError(f"it makes a text or a list of more than {LONGEST:,} characters")
+        self._spend(size)
+
+    def _spend(self, work: int) -> None:
+        self._left -= work
         if self._left < 0:
             raise SecurityError(f"what it makes on its way is more than {WORK:,} characters")
         if self._looked_at - self._left > LOOK:
@@ -146,6 +149,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """A filter that is looked at before it works, and its result after."""
         passed = 1 if hasattr(filter, "jinja_pass_arg") else 0  # the environment or the context, before the value
         most = MOST.get(name)
+        cost = PASS if name in BY_ITEM else COSTS.get(name, 0)
 
         @functools.wraps(filter)
         def count_and_run(*given: Any, **named: Any) -> Any:
@@ -157,6 +161,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 named = {key: _show_unless_number(value) for key, value in named.items()}
             if most is not None:
                 self.count(most(*arguments, **named))
+            if cost and arguments and isinstance(arguments[0], Sized):
+                self._spend(cost * len(arguments[0]))
             return self._weigh(filter(*given[:passed], *arguments, **named))
 
         return count_and_run
