@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger.connection import BUSY_S, PAGE_BYTES, fault, open_file
 from blackbox_kd.ledger.processes import start_of
 
@@ -101,6 +102,9 @@ class LedgerFile:
             self._db.close()
             raise fault(error, path) from error
         self._process = added.lastrowid
+        self._inode = path.stat().st_ino
+        self._removed: LedgerError | None = None
+        self._left: list[sqlite3.Connection] = []
 
     def body(self, key: str) -> str | None:
         """The body of the oldest reply to a call."""
@@ -137,6 +141,27 @@ class LedgerFile:
         except sqlite3.Error as error:
             raise fault(error, self.path) from error
 
+    def _refuse_removal(self) -> None:
+        """Goes on in a file beside one that was removed or replaced, with which all that is written into it is gone.
+
+        What is paid for is kept there, and no request is sent any more.
+        """
+        with suppress(OSError):
+            if self.path.stat().st_ino == self._inode:
+                return
+        what = f"ledger {str(self.path)!r} was removed or replaced while the run goes on"
+        saved = self.path.with_name(f"{self.path.name}.saved-{os.getpid()}")
+        db = open_file(saved)
+        try:
+            self._db.backup(db)
+        except sqlite3.Error as error:
+            raise fault(error, saved) from error
+        self._left = [self._db, self._reader]  # closed at the end: the event loop may be reading just now
+        self._db, self._reader = db, open_file(saved, read_only=True)
+        self._removed = LedgerError(
+            f"{what}; what it held is in {saved}", fix=f"run the same command with --ledger {saved}: it goes on"
+        )
+
     def commit(
         self,
         intents: Sequence[tuple[Any, ...]],
@@ -159,6 +184,10 @@ class LedgerFile:
         Raises:
             LedgerError: nothing of the batch was stored; its cause is an OperationalError if no batch can be now.
         """
+        if self._removed is None:
+            self._refuse_removal()
+        if self._removed is not None and intents:
+            raise self._removed
         db = self._db
         try:
             db.execute("BEGIN IMMEDIATE")
@@ -202,8 +231,8 @@ class LedgerFile:
         with suppress(sqlite3.Error):  # a process that could not note it counts as dead once it ends
             now = "strftime('%Y-%m-%dT%H:%M:%fZ')"
             self._db.execute(f"UPDATE processes SET closed_at = {now} WHERE id = ?", (self._process,))
-        self._reader.close()
-        self._db.close()
+        for connection in (self._reader, self._db, *self._left):
+            connection.close()
 
     def _read(self, sql: str, *values: Any) -> Any:
         try:

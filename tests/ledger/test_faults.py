@@ -252,3 +252,36 @@ class TestFullDisk:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         assert done.stdout == "ok\n", done.stderr
+
+
+class TestRemoved:
+    @pytest.mark.parametrize("how", ["removed", "replaced", "own_with_its_folder"])
+    async def test_a_ledger_that_is_removed_while_a_run_goes_on_ends_it_and_what_is_paid_for_is_saved(
+        self, tmp_path: Path, how: str
+    ) -> None:
+        path = tmp_path / "runs/ledger.sqlite"
+        with Ledger.open(path, "demo") as ledger:
+            await buy(ledger, "first", "reply 1")
+            intent = await ledger.intend("second", {}, model="m", row_id="r", reserved_usd=0.0)
+            assert isinstance(intent, Intent)
+            shutil.rmtree(path.parent)
+            if how != "own_with_its_folder":
+                path.parent.mkdir()
+            if how == "replaced":
+                path.write_bytes(b"")
+            late = [buy(ledger, f"later {number}") for number in range(3)]
+            settled, *caught = await asyncio.gather(
+                intent.settle("reply 2", usage=Usage(), cost_usd=0.0), *late, return_exceptions=True
+            )
+            assert settled is None
+            assert ledger.get("second") == "reply 2"
+        [saved] = path.parent.glob("ledger.sqlite.saved-*")  # one, and with nothing beside it
+        for error in caught:
+            assert isinstance(error, LedgerError)
+            assert str(error).splitlines() == [
+                f"ledger '{path}' was removed or replaced while the run goes on; what it held is in {saved}",
+                f"  fix: run the same command with --ledger {saved}: it goes on",
+            ]
+        with Ledger.open(saved, "demo") as ledger:
+            assert [ledger.get(key) for key in ("first", "second", "later 0")] == ["reply 1", "reply 2", None]
+            assert ledger.count_spent().doubtful == 0
