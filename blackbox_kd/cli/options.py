@@ -41,12 +41,12 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """The option of commands that send keys."""
-    text = "Agree that keys of the recipe are sent to HOST; remembered."
+    text = "Agree that keys and files of the recipe are sent to HOST; remembered."
     return click.option("--trust", multiple=True, metavar="HOST", help=text)(command)
 
 
 def say_where_keys_go(recipe: Any, env: Mapping[str, str]) -> None:
-    """Says on stderr which keys a recipe sends to others than those whom they belong to."""
+    """Says on stderr which keys and files a recipe sends to others than those whom they belong to."""
     from blackbox_kd.recipe import trust
 
     agreed = trust.find_agreed(find_config_folder(), env)
@@ -58,7 +58,7 @@ def settle_trust(recipe: Any, env: Mapping[str, str], given: Sequence[str]) -> N
     """Says where keys go, and lets a command go on only if the user has agreed to it or does so now.
 
     Raises:
-        RecipeError: a key would go where the user has not agreed to.
+        RecipeError: a key or a file would go where the user has not agreed to.
     """
     from blackbox_kd.recipe import trust
 

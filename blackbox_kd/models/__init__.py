@@ -123,8 +123,8 @@ class ModelConfig(BaseModel):
         for _, what, fix in self.missing(setup):
             raise SetupError(f"model {setup.name!r}: {what}", fix=fix)
 
-    def key_goes_to(self, setup: Setup) -> tuple[str, str] | None:
-        """The variable that holds the key and the URL that it is sent to; None if no key is sent."""
+    def sends_to(self, setup: Setup) -> tuple[str, str | None] | None:
+        """The URL that requests go to, and the variable that holds the key, if one goes with them; None if none go."""
         return None
 
     def identity(self, setup: Setup) -> str:

@@ -90,10 +90,9 @@ class Config(ModelConfig):
         fix = f"export {variable}=... or name the variable that holds the key: key_env: NAME"
         return [("provider", f"{base_url} needs a key, and the variable {variable} is not set.", fix)]
 
-    def key_goes_to(self, setup: Setup) -> tuple[str, str] | None:
-        """The variable that holds the key and the URL that it is sent to; None if no key is sent."""
-        variable = _variable(self)
-        return None if variable is None else (variable, _base_url(self, setup))
+    def sends_to(self, setup: Setup) -> tuple[str, str | None]:
+        """The URL that requests go to, and the variable that holds the key, if one goes with them."""
+        return _base_url(self, setup), _variable(self)
 
     def identity(self, setup: Setup) -> str:
         """What names a model in fingerprints: how it is reached, not how fast or at what price."""

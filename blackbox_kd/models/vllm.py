@@ -73,9 +73,9 @@ class Config(ModelConfig):
         fix = f"export {self.key_env}=..., or leave key_env out if the server has no --api-key"
         return [] if found else [("key_env", f"the variable {self.key_env} is not set.", fix)]
 
-    def key_goes_to(self, setup: Setup) -> tuple[str, str] | None:
-        """The variable that holds the key and the URL that it is sent to; None if no key is sent."""
-        return None if self.key_env is None else (self.key_env, self.base_url)
+    def sends_to(self, setup: Setup) -> tuple[str, str | None]:
+        """The URL that requests go to, and the variable that holds the key, if one goes with them."""
+        return self.base_url, self.key_env
 
 
 def open_model(config: Config, setup: Setup) -> Model:

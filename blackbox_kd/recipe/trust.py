@@ -1,47 +1,74 @@
-"""Whom keys are sent to: a recipe names a variable and a URL, and its author may be a stranger.
+"""Whom keys and files are sent to: a recipe names variables, files and URLs, and its author may be a stranger.
 
 Without a question a key goes to where it belongs: OPENAI_API_KEY to OpenAI, any key to the host of OPENAI_BASE_URL
-and to this machine. To any other host it goes once the user has agreed to that pair of variable and host: with
-`--trust HOST`, at the terminal, or for all variables with BLACKBOX_KD_TRUST=HOST,HOST. The first two are remembered.
+and to this machine. So do rows of files that lie in the recipe's own folder, or go to a vendor that is known. Anywhere
+else they go once the user has agreed to that pair of variable, or file, and host: with `--trust HOST`, at the
+terminal, or for all with BLACKBOX_KD_TRUST=HOST,HOST. The first two are remembered.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from blackbox_kd import models
 from blackbox_kd.errors import Problem, RecipeError, UserError
 from blackbox_kd.models.http.chat import is_loopback
+from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.spec import Recipe
+from blackbox_kd.tables.sources import find_files
 
 OPENAI = ("OPENAI_API_KEY", "api.openai.com")
+_VENDORS = """
+api.openai.com api.anthropic.com generativelanguage.googleapis.com openrouter.ai api.mistral.ai api.deepseek.com
+api.together.xyz api.together.ai api.fireworks.ai api.groq.com api.x.ai api.cerebras.ai api.cohere.com
+router.huggingface.co integrate.api.nvidia.com api.deepinfra.com dashscope.aliyuncs.com api.moonshot.ai api.z.ai
+"""
+VENDORS = frozenset(_VENDORS.split())
+"""Hosts that are asked by the user's own account with them: a stranger sees nothing of what they are sent."""
 VARIABLE = "BLACKBOX_KD_TRUST"
 FILE = "trusted.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A key on its way out.
+    """A key, or the rows of a file, on their way out.
 
     Args:
         model: name of the model in the recipe.
-        variable: the environment variable that holds the key.
+        kind: what `name` names.
+        name: the environment variable that holds the key, or the file.
         host: where it goes; `http://HOST` where others on the way can read it.
         is_open: whether it goes there only if the user agrees.
     """
 
     model: str
-    variable: str
+    kind: Literal["variable", "file"]
+    name: str
     host: str
     is_open: bool
+
+    @property
+    def what(self) -> str:
+        """What is sent, in words."""
+        return f"the key in {self.name}" if self.kind == "variable" else f"rows of {self.name}"
 
     def text(self) -> str:
         """The line that a user reads."""
         unencrypted = " without encryption" if self.host.startswith("http://") else ""
-        return f"models.{self.model}: the key in {self.variable} is sent to {self.host}{unencrypted}"
+        verb = "is" if self.kind == "variable" else "are"
+        return f"models.{self.model}: {self.what} {verb} sent to {self.host}{unencrypted}"
+
+    def refusal(self) -> tuple[str, str]:
+        """What is wrong as long as the user has not agreed, and the fix."""
+        outside = ", outside of the recipe's folder," if self.kind == "file" else ""
+        message = f"{self.what}{outside} would be sent to {self.host}, and you have not agreed to that."
+        it = "that key" if self.kind == "variable" else "it"
+        fix = f"if you trust {self.host} with {it}: --trust {self.host} (once), or {VARIABLE}={self.host} in CI"
+        return message, fix
 
 
 def host_of(url: str) -> str:
@@ -55,17 +82,37 @@ def host_of(url: str) -> str:
 
 
 def routes(recipe: Recipe, env: Mapping[str, str]) -> list[Route]:
-    """Keys that a recipe sends to others than those whom they belong to."""
+    """Keys and files that a recipe sends to others than those whom they belong to."""
     own = host_of(env["OPENAI_BASE_URL"]) if env.get("OPENAI_BASE_URL") else ""
+    files = list(_files_elsewhere(recipe))
     found = []
     for name, config in recipe.models.items():
-        sent = config.key_goes_to(models.Setup(name, recipe.folder, Path(), env))
-        if sent is None or is_loopback(sent[1]):
+        sent = config.sends_to(models.Setup(name, recipe.folder, Path(), env))
+        if sent is None or is_loopback(sent[0]):
             continue
-        variable, host = sent[0], host_of(sent[1])
-        if (variable, host) not in (OPENAI, (OPENAI[0], own)):
-            found.append(Route(name, variable, host, is_open=host != own))
+        host, variable = host_of(sent[0]), sent[1]
+        if variable is not None and (variable, host) not in (OPENAI, (OPENAI[0], own)):
+            found.append(Route(name, "variable", variable, host, is_open=host != own))
+        if host not in VENDORS | {own} and not _is_given(recipe, "models", name, "base_url"):
+            found += [Route(name, "file", file, host, is_open=True) for file in files]
     return found
+
+
+def _files_elsewhere(recipe: Recipe) -> Iterator[str]:
+    """Files of data that lie outside of the recipe's folder, and that the user has not named himself."""
+    places = [recipe.folder.resolve()]
+    places += [find_bundled("data").resolve()] if places[0] == find_bundled("recipes").resolve() else []
+    for name, table in recipe.data.items():
+        if table.path is None or _is_given(recipe, "data", name, "path"):
+            continue
+        found = [path.resolve() for path in find_files(table.path, recipe.folder)]
+        if any(not any(path.is_relative_to(place) for place in places) for path in found):
+            yield os.path.normpath(recipe.folder / Path(table.path).expanduser())
+
+
+def _is_given(recipe: Recipe, *path: str) -> bool:
+    """Whether the user has set a field by hand, with `--set`."""
+    return any(path[:length] in recipe.source.overrides for length in range(1, len(path) + 1))
 
 
 def find_agreed(config: Path, env: Mapping[str, str]) -> Callable[[Route], bool]:
@@ -80,7 +127,7 @@ def find_agreed(config: Path, env: Mapping[str, str]) -> Callable[[Route], bool]
     """
     pairs = _read_remembered(config / FILE)
     hosts = {host_of(host.strip()) for host in env.get(VARIABLE, "").split(",") if host.strip()}
-    return lambda route: not route.is_open or route.host in hosts or (route.variable, route.host) in pairs
+    return lambda route: not route.is_open or route.host in hosts or (route.kind, route.name, route.host) in pairs
 
 
 def settle(
@@ -91,7 +138,7 @@ def settle(
     given: Iterable[str] = (),
     ask: Callable[[str], bool] | None = None,
 ) -> None:
-    """Lets a run begin only if the user agrees to where its keys go; what is agreed to is remembered.
+    """Lets a run begin only if the user agrees to where its keys and files go; what is agreed to is remembered.
 
     Args:
         recipe: the recipe.
@@ -101,7 +148,7 @@ def settle(
         ask: asks the user; None where nobody can answer.
 
     Raises:
-        RecipeError: a key would go where the user has not agreed to.
+        RecipeError: a key or a file would go where the user has not agreed to.
         UserError: what was agreed to cannot be read or written.
     """
     known, hosts = find_agreed(config, env), {host_of(host) for host in given}
@@ -110,21 +157,26 @@ def settle(
     for route in routes(recipe, env):
         if known(route):
             continue
-        if route.host in hosts or (ask is not None and ask(f"Send the key in {route.variable} to {route.host}?")):
+        if route.host in hosts or (ask is not None and ask(f"Send {route.what} to {route.host}?")):
             new.append(route)
             continue
-        fix = f"if you trust {route.host} with that key: --trust {route.host} (once), or {VARIABLE}={route.host} in CI"
-        message = f"the key in {route.variable} would be sent to {route.host}, and you have not agreed to that."
+        message, fix = route.refusal()
         problems.append(Problem(recipe.source.line(("models", route.model)), f"models.{route.model}", message, "", fix))
     if new:
-        _remember(config / FILE, {(route.variable, route.host) for route in new})
+        _remember(config / FILE, {(route.kind, route.name, route.host) for route in new})
     if problems:
         raise RecipeError(recipe.file, problems)
 
 
-def _read_remembered(file: Path) -> set[tuple[str, str]]:
+Agreed = set[tuple[str, str, str]]
+"""Kinds, names and hosts of routes."""
+
+
+def _read_remembered(file: Path) -> Agreed:
     try:
-        return {(str(pair["variable"]), str(pair["host"])) for pair in json.loads(file.read_text())["trusted"]}
+        listed = json.loads(file.read_text())["trusted"]
+        kinds = ["file" if "file" in pair else "variable" for pair in listed]
+        return {(kind, str(pair[kind]), str(pair["host"])) for kind, pair in zip(kinds, listed, strict=True)}
     except FileNotFoundError:
         return set()
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -132,9 +184,9 @@ def _read_remembered(file: Path) -> set[tuple[str, str]]:
         raise UserError(message, fix="mend the file or remove it; you are asked again then") from error
 
 
-def _remember(file: Path, pairs: set[tuple[str, str]]) -> None:
+def _remember(file: Path, new: Agreed) -> None:
     """Adds to the file, which only its owner can read or change; a kill leaves the old one or the new one."""
-    listed = [{"variable": variable, "host": host} for variable, host in sorted(_read_remembered(file) | pairs)]
+    listed = [{kind: name, "host": host} for kind, name, host in sorted(_read_remembered(file) | new)]
     part = file.with_name(f"{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

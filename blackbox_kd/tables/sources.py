@@ -196,13 +196,18 @@ def _read_all(source: TableSource, folder: Path) -> Iterator[dict[str, Any]]:
     return _hub(source) if source.hub is not None else _generate(source)
 
 
-def _files(pattern: str, folder: Path) -> Iterator[dict[str, Any]]:
-    """The rows of all files that a pattern fits, in the order of their names."""
+def find_files(pattern: str, folder: Path) -> list[Path]:
+    """The files that a pattern fits, in the order of their names; relative ones start at the folder."""
     whole = folder / Path(pattern).expanduser()
     paths = [whole] if whole.is_file() else [Path(name) for name in sorted(glob.glob(str(whole), recursive=True))]  # noqa: PTH207
-    paths = [path for path in paths if path.is_file()]
+    return [path for path in paths if path.is_file()]
+
+
+def _files(pattern: str, folder: Path) -> Iterator[dict[str, Any]]:
+    """The rows of all files that a pattern fits, in the order of their names."""
+    paths = find_files(pattern, folder)
     if not paths:
-        raise _explain_not_found(pattern, whole)
+        raise _explain_not_found(pattern, folder / Path(pattern).expanduser())
     count = 0
     for path in paths:
         for row in read_file(path):

@@ -196,3 +196,82 @@ async def test_servers_on_this_machine_are_asked_without_a_question(tmp_path: Pa
         assert server.seen_headers[0]["Authorization"] == "Bearer sk-2"
     assert b"is sent to" not in said
     assert not (tmp_path / "config").exists()
+
+
+# Files
+
+
+GPU = {"provider": "vllm", "base_url": "https://gpu.example.com/v1"}
+
+
+def load_with(folder: Path, path: str, *overrides: str, **fields: Any) -> Recipe:
+    """A recipe in a folder of its own, beside the user's `notes.jsonl`."""
+    own = folder / "recipe"
+    own.mkdir(exist_ok=True)
+    write_rows(folder / "notes.jsonl", [{"instruction": "My diary", "reference": "x"}])
+    write(own, **{name: value for name, value in (GPU | fields).items() if value is not None})
+    values = json.loads((own / "recipe.yaml").read_text())
+    values["data"]["train"]["path"] = path
+    (own / "recipe.yaml").write_text(json.dumps(values))
+    return load_recipe(own / "recipe.yaml", env=ENV, overrides=overrides)
+
+
+@pytest.mark.parametrize(
+    "path", ["../notes.jsonl", "{folder}/notes.jsonl", "../no*.jsonl", "link.jsonl", "own/../../notes.jsonl"]
+)
+def test_rows_of_a_file_elsewhere_go_to_a_host_that_nobody_knows_only_if_the_user_agrees(
+    tmp_path: Path, path: str
+) -> None:
+    (tmp_path / "recipe" / "own").mkdir(parents=True)
+    (tmp_path / "recipe/link.jsonl").symlink_to(tmp_path / "notes.jsonl")
+    recipe = load_with(tmp_path, path.replace("{folder}", str(tmp_path)))
+    [route] = trust.routes(recipe, ENV)
+    with pytest.raises(RecipeError) as caught:
+        trust.settle(recipe, ENV, tmp_path)
+    assert str(caught.value).splitlines() == [
+        f"{recipe.file}:1: models.teacher: rows of {route.name}, outside of the recipe's folder, would be sent to "
+        "gpu.example.com, and you have not agreed to that.",
+        "  fix: if you trust gpu.example.com with it: --trust gpu.example.com (once), or "
+        "BLACKBOX_KD_TRUST=gpu.example.com in CI",
+    ]
+    asked = []
+
+    def ask(question: str) -> bool:
+        asked.append(question)
+        return True
+
+    trust.settle(recipe, ENV, tmp_path, ask=ask)
+    trust.settle(recipe, ENV, tmp_path)
+    assert asked == [f"Send rows of {route.name} to gpu.example.com?"]
+    assert json.loads((tmp_path / "trusted.json").read_text())["trusted"] == [
+        {"file": route.name, "host": "gpu.example.com"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "overrides", "fields"),
+    [
+        ("train.jsonl", (), {}),
+        ("../notes.jsonl", (), {"base_url": "http://127.0.0.1:8000/v1"}),
+        ("../notes.jsonl", (), {"provider": "openai", "base_url": "https://api.mistral.ai/v1"}),
+        ("../notes.jsonl", (), {"provider": "openai", "base_url": None}),
+        ("train.jsonl", ("data.train.path=../notes.jsonl",), {}),
+        ("../notes.jsonl", ("models.teacher.base_url=https://mine.example.com/v1",), {}),
+    ],
+    ids=["in its folder", "to this machine", "to a vendor", "to OpenAI", "own_given_by_hand", "own_host_given_by_hand"],
+)
+def test_rows_go_without_a_word_where_nobody_else_reads_them_or_the_user_has_said_so(
+    tmp_path: Path, path: str, overrides: tuple[str, ...], fields: dict[str, Any]
+) -> None:
+    recipe = load_with(tmp_path, path, *overrides, **fields)
+    assert [route for route in trust.routes(recipe, ENV) if route.kind == "file"] == []
+
+
+def test_own_agreeing_to_a_key_is_not_agreeing_to_files(tmp_path: Path) -> None:
+    recipe = load_with(tmp_path, "../notes.jsonl", key_env="MY_KEY")
+    assert [route.kind for route in trust.routes(recipe, ENV)] == ["variable", "file"]
+    (tmp_path / "trusted.json").write_text('{"trusted": [{"variable": "MY_KEY", "host": "gpu.example.com"}]}')
+    with pytest.raises(RecipeError, match="rows of"):
+        trust.settle(recipe, ENV, tmp_path)
+    trust.settle(recipe, ENV, tmp_path, given=["gpu.example.com"])
+    assert len(json.loads((tmp_path / "trusted.json").read_text())["trusted"]) == 2
