@@ -31,6 +31,9 @@ from blackbox_kd.printable import escape_line
 
 E = TypeVar("E", bound="CallError")
 
+RAISE_LIMIT = "raise the limit (ulimit -n 1024) and run the same command: it goes on"
+"""What is done where a process can open no more files."""
+
 
 def write_message(what: str, exists: str = "", fix: str = "") -> str:
     """What is wrong, what exists or was expected, and the fix, as the lines that a user reads."""

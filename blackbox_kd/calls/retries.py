@@ -93,7 +93,7 @@ class Patience:
         if isinstance(error, ServerFault) and pause_s > self.longest_s:
             error = QuotaSpent(error.what, fix=f"it asks for a pause of {pause_s:,.0f} s; run again then", kind="quota")
         if error.kind == "unreachable" and not endpoint.has_replied and tries.faults >= REACH_FAULTS:
-            fix = "check base_url, and that the server is running"
+            fix = error.fix or "check base_url, and that the server is running"
             error = EndpointRefused(error.what, fix=fix, kind="unreachable")
         if isinstance(error, EndpointRefused):
             endpoint.refused_in_a_row += 1

@@ -12,7 +12,7 @@ from blackbox_kd import __version__
 from blackbox_kd.cli import estimate, ledger, merge, run, show
 from blackbox_kd.cli.output import say
 from blackbox_kd.engine.descriptors import raise_limit
-from blackbox_kd.errors import BlackboxError, quote_cause, write_message
+from blackbox_kd.errors import RAISE_LIMIT, BlackboxError, quote_cause, write_message
 from blackbox_kd.printable import escape_text
 from blackbox_kd.privacy import UMASK, switch_off_telemetry
 
@@ -83,7 +83,7 @@ def run_command() -> int:
 
 
 FIXES = {
-    errno.EMFILE: "raise the limit (ulimit -n 1024) and run the same command: it goes on",
+    errno.EMFILE: RAISE_LIMIT,
     errno.ENFILE: "close other programs, or raise the system's limit, and run the same command: it goes on",
     errno.ENOSPC: "make room and run the same command: it goes on",
     errno.EDQUOT: "make room and run the same command: it goes on",
@@ -103,7 +103,7 @@ def _describe(error: Exception) -> str:
         return write_message(f"{place}{error.strerror or error}", fix=fix)
     if isinstance(error, ImportError):
         if "too many open files" in quote_cause(error).lower():
-            return write_message(f"{error}", fix=FIXES[errno.EMFILE])
+            return write_message(f"{error}", fix=RAISE_LIMIT)
         fix = "install it anew, in the environment of this command"
         return write_message(f"a package cannot be loaded: {error}", fix=fix)
     if isinstance(error, MemoryError):

@@ -31,6 +31,7 @@ import hashlib
 import json
 import random
 import socket
+import ssl
 import struct
 import sys
 from collections import Counter
@@ -83,6 +84,7 @@ class FakeServer:
         headers: of every reply.
         seed: of latencies and faults.
         port: 0 for a free one.
+        tls: what makes it an https server.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class FakeServer:
         headers: dict[str, str] | None = None,
         seed: int = 0,
         port: int = 0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.plan = list(plan)
         self.always = always
@@ -113,6 +116,7 @@ class FakeServer:
         self._rate: Rate | None = None
         self._random = random.Random(seed)
         self._port = port
+        self._tls = tls
         self._number = 0
         self._in_flight = 0
         self._most_in_flight = 0
@@ -126,10 +130,10 @@ class FakeServer:
         self.closing, self.asked = asyncio.Event(), asyncio.Event()
         self._runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=1024)
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=1024, ssl_context=self._tls)
         await site.start()
         port = self._runner.addresses[0][1]
-        self.url = f"http://127.0.0.1:{port}/v1"
+        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{port}/v1"
         return self
 
     async def __aexit__(self, *_: object) -> None:

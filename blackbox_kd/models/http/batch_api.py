@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, ServerFault
+from blackbox_kd.models.http import connection
 from blackbox_kd.models.http.chat import ChatModel, hide_secret
 from blackbox_kd.models.http.status import fault_of_status, find_fault, quote, quote_error
 from blackbox_kd.privacy import hide_key, tell_cause
@@ -168,11 +169,13 @@ class BatchApi:
         return ServerFault(f"{self._requests_url()}: {said['message']}", kind=kind)
 
     def _connect(self) -> Any:
-        from openai import AsyncOpenAI
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
         if self._client is None:
-            key = self._key or "EMPTY"
-            self._client = AsyncOpenAI(api_key=key, base_url=self.base_url, timeout=self._timeout_s, max_retries=0)
+            how: dict[str, Any] = {"base_url": self.base_url, "timeout": self._timeout_s, "max_retries": 0}
+            if (context := connection.find_context()) is not None:
+                how["http_client"] = DefaultAsyncHttpxClient(verify=context)
+            self._client = AsyncOpenAI(api_key=self._key or "EMPTY", **how)
         return self._client
 
     def _requests_url(self) -> str:
@@ -210,7 +213,9 @@ class BatchApi:
                 raise
             raise self._make_fault(url, error) from tell_cause(error, self._key)
 
-    def _make_fault(self, url: str, error: BaseException) -> ServerFault:
+    def _make_fault(self, url: str, error: BaseException) -> CallError:
+        if (failure := connection.explain(error)) is not None:
+            return failure.as_error(url, is_open=True)
         return ServerFault(f"{url}: the connection broke: {self._quote(error)}", kind="connection")
 
     def _quote(self, error: BaseException) -> str:

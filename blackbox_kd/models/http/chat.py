@@ -5,7 +5,6 @@ aiohttp and not the openai package, which needs 1.7 to 4 ms of CPU for a call wh
 
 import asyncio
 import ipaddress
-import urllib.request
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 from blackbox_kd import __version__, json_text
 from blackbox_kd.errors import CallError, FieldError, ServerFault
 from blackbox_kd.models import ModelConfig
+from blackbox_kd.models.http import connection
 from blackbox_kd.models.http.deadlines import Deadlines
 from blackbox_kd.models.http.status import fault_of_status, find_fault, quote, quote_error
 from blackbox_kd.privacy import hide_key, tell_cause
@@ -157,6 +157,7 @@ class HttpChat:
         self.url = f"{endpoint.base_url}/chat/completions"
         self._session: aiohttp.ClientSession | None = None
         self._deadlines = Deadlines(endpoint.timeout_s)
+        self._proxy = connection.find_proxy(self.url)
 
     async def post(self, body: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
         """Sends a body; returns the raw body and the headers of a response that is no error.
@@ -177,10 +178,8 @@ class HttpChat:
                         raise fault
                     return hide_secret(text, self._endpoint.key), response.headers
                 raise fault_of_status(self.url, response.status, response.headers, text, self._endpoint.key)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise self._fault("unreachable", f"cannot be reached: {self._quote(error)}") from self._cause(error)
         except (aiohttp.ClientError, OSError) as error:
-            raise self._fault("connection", f"the connection broke: {self._quote(error)}") from self._cause(error)
+            raise self._explain(error) from tell_cause(error, self._endpoint.key)
         except asyncio.CancelledError:
             if not self._deadlines.is_over(task):
                 raise
@@ -200,7 +199,9 @@ class HttpChat:
 
         limit = self._endpoint.max_concurrency
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=limit, ttl_dns_cache=300, keepalive_timeout=KEEP_IDLE_S),
+            connector=aiohttp.TCPConnector(
+                limit=limit, ttl_dns_cache=300, keepalive_timeout=KEEP_IDLE_S, ssl=connection.find_context() or True
+            ),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             headers={
                 "Authorization": f"Bearer {self._endpoint.key or 'EMPTY'}",
@@ -208,7 +209,7 @@ class HttpChat:
                 "User-Agent": f"blackbox-kd/{__version__}",
             },
             cookie_jar=aiohttp.DummyCookieJar(),
-            proxy=_proxy(self.url),  # looked up once; `trust_env` would read the environment for each call
+            proxy=self._proxy,  # looked up once; `trust_env` would read the environment for each call
         )
         return self._session
 
@@ -236,11 +237,20 @@ class HttpChat:
     def _fault(self, kind: str, what: str) -> CallError:
         return ServerFault(f"{self.url}: {quote(what)}", kind=kind)
 
-    def _quote(self, error: BaseException) -> str:
-        return quote_error(error, self._endpoint.key)
+    def _explain(self, error: Exception) -> CallError:
+        """What a connection that could not be made, or that broke, means."""
+        import aiohttp
 
-    def _cause(self, error: BaseException) -> BaseException | None:
-        return tell_cause(error, self._endpoint.key)
+        is_open = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+        if isinstance(error, aiohttp.ClientHttpProxyError):  # it is asked for a tunnel, and its URL may hold a password
+            return connection.refuse_by_proxy(error.status).as_error(self.url)
+        proxy = self._proxy if isinstance(error, aiohttp.ClientProxyConnectionError) else None
+        if (failure := connection.explain(error, proxy, is_open=is_open)) is not None:
+            return failure.as_error(self.url, is_open=is_open)
+        quoted = quote_error(error, self._endpoint.key)
+        if is_open:
+            return self._fault("connection", f"the connection broke: {quoted}")
+        return self._fault("unreachable", f"cannot be reached: {quoted}")
 
 
 class ChatModel:
@@ -282,11 +292,3 @@ class ChatModel:
     async def close(self) -> None:
         """Closes the connections."""
         await self._http.close()
-
-
-def _proxy(url: str) -> str | None:
-    """The proxy that the environment names for a URL."""
-    parts = urlsplit(url)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)
