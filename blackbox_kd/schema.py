@@ -108,12 +108,21 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A row that could not be worked on; `kind` is the class of the error, `traceback` where a step raised it."""
+    """A row that could not be worked on.
+
+    Args:
+        row: the row.
+        kind: the class of the error.
+        error: what went wrong.
+        traceback: where a step raised it.
+        fix: what mends it; `error` may say so, too.
+    """
 
     row: Row
     kind: str
     error: str
     traceback: str = field(default="", compare=False)
+    fix: str = field(default="", compare=False)
 
 
 Outcome = Row | Dropped | Failed

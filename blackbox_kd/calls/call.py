@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from blackbox_kd.calls import prices
 from blackbox_kd.calls.budget import Budget, Reservation
@@ -18,6 +18,12 @@ from blackbox_kd.schema import Ask, Reply, Request, T, Usage
 HOPELESS = 50
 """So many replies of a model of which none can be used, all for the same reason, end a run."""
 
+UNIFORM = 20
+"""So many requests to a model that are all rejected for the same reason end a run."""
+_NUMBERED = re.compile(r"\S*\d\S*")
+"""What differs between equal rejections: tokens of a prompt, the number of a request."""
+REASON_CHARS = 120
+"""So much of a rejection tells its reason; what it quotes of the row comes after that."""
 LEAST_CAP = 256
 """The smallest cap that is tried: replies cut so early are of no use."""
 _CAP_REFUSED = re.compile(
@@ -42,6 +48,8 @@ class ModelState:
     """`max_tokens` of requests that have none of their own, under a budget; None without one."""
     unusable: Counter[str] | None = field(default_factory=Counter)
     """Replies that could not be used, by kind; None once there was one that could, or if all may be so."""
+    rejected: Counter[str] = field(default_factory=Counter)
+    """Requests that were rejected before any reply could be used, by the endpoint's words without their numbers."""
     beyond: tuple[int, int] = (0, 0)
     """The most tokens of a prompt and of a reply that a call has used beyond what it was to use at most; later ones are
     reserved with them."""
@@ -51,6 +59,20 @@ class ModelState:
         self.unusable = None
         self.counts.count_served(reply.model)
         return reply
+
+    def refuse_uniform(self, error: RequestRejected) -> None:
+        """Counts a rejected request; what a content filter withholds is about one row.
+
+        Raises:
+            QuotaSpent: of the error's kind, as all requests to the model were rejected for the same reason so far.
+        """
+        if self.unusable is None or error.kind == "refused":
+            return
+        self.rejected[_NUMBERED.sub("0", error.what)[:REASON_CHARS]] += 1
+        if self.rejected.total() >= UNIFORM and len(self.rejected) == 1:
+            self._give_up(
+                f"{error.what} (so were all of its first {self.rejected.total()} requests)", error.fix, error.kind
+            )
 
     def refuse_hopeless(self, fault: ReplyFault, is_replayed: bool) -> None:
         """Counts a reply that cannot be used; what a step could not read may be another text the next time.
@@ -62,13 +84,14 @@ class ModelState:
             return
         self.unusable[fault.kind] += 1
         if self.unusable.total() >= HOPELESS and len(self.unusable) == 1:
-            error = QuotaSpent(
-                f"none of its first {self.unusable.total()} replies can be used: {fault.what}",
-                fix="mend the step or the model; to go on all the same, max_failed_share: 1.0",
-                kind="unusable",
-            )
-            self.endpoint.limiter.stop(error)
-            raise error
+            what = f"none of its first {self.unusable.total()} replies can be used: {fault.what}"
+            self._give_up(what, "", "unusable")
+
+    def _give_up(self, what: str, fix: str, kind: str) -> NoReturn:
+        fix = f"{fix or 'mend the step or the model'}; to go on all the same, max_failed_share: 1.0"
+        error = QuotaSpent(what, fix=fix, kind=kind)
+        self.endpoint.limiter.stop(error)
+        raise error
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from typing import Any
 from blackbox_kd.calls.call import Attempts, Call, ModelState, describe, make_call
 from blackbox_kd.calls.transport import Came, Transport
 from blackbox_kd.calls.usage import Counts
-from blackbox_kd.errors import ReplyFault
+from blackbox_kd.errors import ReplyFault, RequestRejected
 from blackbox_kd.models import Model
 from blackbox_kd.schema import Ask, Reply, T
 
@@ -56,7 +56,11 @@ class Caller:
                 if not self._transport.has(call) and not attempts.may_go_on(attempt):
                     raise describe(attempts.fault, state.counts.name, call.request) from attempts.fault
                 state.counts.retried += 1
-            came = await self._have(call)
+            try:
+                came = await self._have(call)
+            except RequestRejected as error:
+                state.refuse_uniform(error)
+                raise
             attempts.bought += not came.is_replayed
             try:
                 return state.count_usable(call.read(came.completion, ask, is_replayed=came.is_replayed))

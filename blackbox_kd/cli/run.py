@@ -19,7 +19,7 @@ from blackbox_kd.cli.options import (
 )
 from blackbox_kd.cli.output import print_json, say
 from blackbox_kd.cli.signals import stoppable
-from blackbox_kd.errors import TooManyFailed
+from blackbox_kd.errors import BlackboxError
 from blackbox_kd.paths import find_cache_folder
 
 
@@ -155,8 +155,8 @@ def _execute(
     try:
         with explain_errors(options.shard):
             event_loop.run(stoppable(job, view.say))
-    except TooManyFailed:
-        if not as_json:
+    except BlackboxError:
+        if job.report and not as_json:
             _conclude(job)
         raise
     finally:

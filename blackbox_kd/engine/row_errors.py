@@ -41,9 +41,9 @@ class Mistakes:
             BlackboxError: the error, if it ends the run.
         """
         if isinstance(error, CallError):
-            return Failed(row, error.kind, str(error))
+            return Failed(row, error.kind, str(error), fix=error.fix)
         if isinstance(error, DataError):
-            return Failed(row, "data", str(error))
+            return Failed(row, "data", str(error), fix=error.fix)
         if isinstance(error, BlackboxError):
             raise error
         last = _innermost(error)

@@ -24,6 +24,7 @@ class Errors:
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+    fixes: dict[str, str] = field(default_factory=dict)
 
     def add(self, failed: Failed) -> None:
         """Counts an error; of a form that is one too many, nothing is kept."""
@@ -31,11 +32,16 @@ class Errors:
         form = _DIGITS.sub("0", text)
         if form in self.examples or len(self.examples) < FORMS:
             self.examples.setdefault(form, text)
+            self.fixes.setdefault(form, failed.fix)
             self.counts[form] += 1
 
     def list_commonest(self) -> list[str]:
         """The commonest ones, each with its count."""
         return [f"{count:,} times: {self.examples[form]}" for form, count in self.counts.most_common(COMMONEST)]
+
+    def list_fixes(self) -> list[str]:
+        """What mends the commonest ones, as far as that is known."""
+        return [fix for form, _ in self.counts.most_common(COMMONEST) if (fix := self.fixes[form])]
 
 
 @dataclass(slots=True)
@@ -155,13 +161,14 @@ def refuse_failures(accounts: Iterable[Account], limit: float, folder: Path) -> 
     """
     bad = [book for book in accounts if book.measure_failed() > limit]
     if bad:
-        again = any(_is_of_call(kind) for book in bad for kind in book.failed)
+        again = any(_may_vary(kind) for book in bad for kind in book.failed)
         ask_anew = ", or run the same command with --retry-failed to ask anew" if again else ""
         lines = [line for book in bad for line in _describe_failures(book)]
+        fixes = dict.fromkeys(fix for book in bad for fix in book.errors.list_fixes())
         raise TooManyFailed(
             "\n".join(lines),
             exists=f"more than max_failed_share: {limit} of the rows; see {folder}/failed.jsonl",
-            fix=f"mend what the errors say{ask_anew}",
+            fix=f"{'; '.join(fixes) or 'mend what the errors say'}{ask_anew}",
         )
 
 
@@ -190,9 +197,9 @@ def refuse_loss(accounts: Sequence[Account], limit: float, rows: int, folder: Pa
     raise StepError(f"{text}", fix=f"see {folder}/dropped.jsonl and failed.jsonl, and mend what took them out")
 
 
-def _is_of_call(kind: str) -> bool:
-    """Whether a call failed the row: bad data is `data`, and what a step raised has the name of Python's class."""
-    return kind != "data" and kind.islower()
+def _may_vary(kind: str) -> bool:
+    """Whether another reply may be better. Bad rows are `data`; what a step raised has the name of Python's class."""
+    return kind not in ("data", "rejected") and kind.islower()
 
 
 def _describe_failures(book: Account) -> list[str]:

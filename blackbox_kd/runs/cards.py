@@ -1,6 +1,7 @@
 """The data card and the model cards, with the front matter that the Hub reads."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,9 @@ def public_name(model: str, folder: Path) -> str:
     """A model as a card names it: ids of the Hub and of vendors as they are, files and folders without their path."""
     if model.endswith(".gguf"):
         return Path(model).stem
-    is_folder = model.startswith((".", "/", "~")) or (folder / model).is_dir()
+    is_folder = model.startswith((".", "/", "~"))
+    with suppress(OSError):  # no name of a file is so long
+        is_folder = is_folder or (folder / model).is_dir()
     return (folder / model).resolve().name if is_folder else model
 
 

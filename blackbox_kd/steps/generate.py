@@ -170,7 +170,7 @@ async def _ask(row: Row, model: str, sample: int, config: Config, ctx: Context) 
     try:
         reply = await ctx.ask(model, ask)
     except CallError as error:
-        return Failed(row.child(tag, asked), error.kind, str(error))
+        return Failed(row.child(tag, asked), error.kind, str(error), fix=error.fix)
     return _begin(row, config).child(tag, asked | _columns(reply, config.into))
 
 

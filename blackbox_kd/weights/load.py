@@ -49,7 +49,7 @@ def template_text(name: str | None, folder: Path) -> str | None:
         return None
     problem = template_problem(name, folder)
     if problem is not None:
-        raise SetupError(f"chat_template: {problem[0]}", fix=f"{problem[1]}")
+        raise SetupError(f"chat_template: {problem[0]}", fix=problem[1])
     return PLAIN_TEMPLATE if name == PLAIN else (folder / name).read_text(encoding="utf-8")
 
 

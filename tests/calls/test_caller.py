@@ -398,6 +398,31 @@ class TestFaults:
             assert spent.doubtful == 1  # the cut one: it may be on the bill
 
 
+class TestUniformFailures:
+    @pytest.mark.parametrize("action", ["400", "422", "403", "long"])
+    async def test_requests_that_are_all_rejected_alike_end_the_run_soon(self, desk: Opener, action: str) -> None:
+        async with desk(always=action, max_concurrency=8) as d:
+            outcomes = await d.ask_many(300)
+            assert d.server.stats()["requests"] <= 20 + 8
+            ends = [each for each in outcomes if isinstance(each, QuotaSpent)]
+            assert len(ends) >= 300 - 28
+            assert {each.kind for each in ends} == {"rejected"}
+            assert "(so were all of its first 20 requests)" in ends[0].what
+            assert ends[0].fix.endswith("; to go on all the same, max_failed_share: 1.0")
+
+    @pytest.mark.parametrize("plan", [["ok"], ["attack400"]], ids=["one that is taken", "own_one for another reason"])
+    async def test_requests_that_are_not_all_rejected_alike_fail_alone(self, desk: Opener, plan: list[str]) -> None:
+        async with desk(*plan, always="400", max_concurrency=1) as d:
+            outcomes = await d.ask_many(60)
+            assert sum(isinstance(each, RequestRejected) for each in outcomes) == (59 if plan == ["ok"] else 60)
+
+    async def test_own_a_recipe_that_may_fail_altogether_goes_on(self, desk: Opener) -> None:
+        async with desk(always="400") as d:
+            d.caller = Caller(d.transport, may_all_fail=True)
+            outcomes = await d.ask_many(60)
+            assert {type(each) for each in outcomes} == {RequestRejected}
+
+
 class TestEndings:
     @pytest.mark.parametrize("action", ["401", "404", "redirect"])
     async def test_an_endpoint_that_refuses_from_the_start_ends_all_calls(self, desk: Opener, action: str) -> None:

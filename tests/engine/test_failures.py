@@ -1,5 +1,6 @@
 """When failed rows end a run, what is said then, and what is not bought any more."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,24 @@ class TestWithinAStep:
             with pytest.raises(TooManyFailed, match=r"steps\[1\] \(generate\)"):
                 await run(tmp_path, server, 1000, ASK | {"model": "other"}, ASK | {"as": "second"})
             assert server.asked["azurefilter"] <= 300
+
+
+async def test_requests_that_are_all_rejected_alike_end_the_run_with_the_field_and_its_fix(tmp_path: Path) -> None:
+    questions(tmp_path, 300)
+    async with QuirkyServer() as server:
+        model = {"provider": "openai", "model": "notemp", "base_url": server.url, "max_concurrency": 8}
+        recipe = values(ASK | {"temperature": 0.7}, teacher=model)
+        for rows in (300, 6):
+            (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+            done = await asyncio.to_thread(command, tmp_path, "run", "recipe.yaml", "--limit", rows)
+            assert done.returncode == 1
+            assert "report: runs/demo/" in done.stdout
+            assert "'temperature' does not support 0.7 with this model" in done.stderr
+            assert "  fix: leave temperature: out of the step, or give it a value that is allowed" in done.stderr
+            assert ("so were all of its first 20 requests" in done.stderr) == (rows == 300)
+            assert ("    6 times: " in done.stderr) == (rows == 6)
+            assert "--retry-failed" not in done.stderr
+        assert server.asked["notemp"] <= 20 + 8 + 6
 
 
 class TestBetweenSteps:

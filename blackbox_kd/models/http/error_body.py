@@ -9,9 +9,11 @@
 Gateways send such bodies with the status 200, too.
 """
 
+import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +58,7 @@ _STATUS_OF_WORDS = (
     (504, r"time(?:d)?.?out"),
     (500, r"internal (?:server )?error"),
 )
+_OBJECT = re.compile(r"\{.{1,4000}\}", re.DOTALL)
 _WAIT = re.compile(r"(?:retry|try again)(?: after| in)? ((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)(?![a-z])", re.IGNORECASE)
 
 
@@ -69,6 +72,7 @@ class Said:
         status: the HTTP status that it names, by number, by a code, or in words; None if it names none.
         retry_after_s: when the endpoint wants to be asked again; None if it does not say.
         is_filtered: whether it withholds a reply for what the prompt says.
+        field: of the request that is wrong; "" if it names none.
     """
 
     message: str
@@ -76,6 +80,7 @@ class Said:
     status: int | None
     retry_after_s: float | None
     is_filtered: bool
+    field: str = ""
 
 
 def decode(body: str) -> Any:
@@ -114,12 +119,13 @@ def read(error: Any) -> Said:
     parts = list(_parts(error))
     codes = frozenset(str(part[name]).casefold() for part in parts for name in _CODES if _is_code(part.get(name)))
     message = describe(error)
-    return Said(message, codes, _status(codes, message), _retry_after_s(parts, message), _is_filtered(parts, codes))
+    status, after = _status(codes, message), _retry_after_s(parts, message)
+    return Said(message, codes, status, after, _is_filtered(parts, codes), _find_field(parts))
 
 
 def describe(error: Any) -> str:
     """An error in words, on one line."""
-    return " ".join(_tell(error).split())
+    return " ".join(_OBJECT.sub(_describe_object, _tell(error)).split())
 
 
 def _find_error(value: Any) -> Any:
@@ -170,6 +176,15 @@ def _tell(error: Any, depth: int = 5) -> str:
     return json.dumps(error, ensure_ascii=False)
 
 
+def _describe_object(found: re.Match[str]) -> str:
+    """What an object says that gateways put into their messages, as JSON or as Python prints it."""
+    for read_object in (json_text.decode, ast.literal_eval):
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            value = read_object(found[0])
+            return _tell(value) if isinstance(value, Mapping) else found[0]
+    return found[0]
+
+
 def _is_code(value: Any) -> bool:
     return isinstance(value, str) or type(value) is int
 
@@ -187,6 +202,16 @@ def _retry_after_s(parts: list[Mapping[str, Any]], message: str) -> float | None
     told = [part["retryDelay"] for part in parts if isinstance(part.get("retryDelay"), str)]
     found = _WAIT.search(message)
     return rate_limit_headers.read_seconds(told[0] if told else found[1] if found else None)
+
+
+def _find_field(parts: list[Mapping[str, Any]]) -> str:
+    """OpenAI's `param`, FastAPI's `loc`."""
+    for part in parts:
+        if isinstance(part.get("param"), str) and part["param"]:
+            return str(part["param"])
+        if isinstance(part.get("loc"), list):
+            return ".".join(map(str, part["loc"]))
+    return ""
 
 
 def _is_filtered(parts: list[Mapping[str, Any]], codes: frozenset[str]) -> bool:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, RequestRejected, ServerFault
 from blackbox_kd.models.http import error_body
+from blackbox_kd.models.http.advice import advise
 from blackbox_kd.models.http.error_body import Said
 from blackbox_kd.models.http.rate_limit_headers import retry_after_s
 from blackbox_kd.privacy import hide_key
@@ -85,7 +86,10 @@ def _classify(status: int, text: str, said: Said, headers: Mapping[str, str]) ->
         return ServerFault(text, kind="server_error", retry_after_s=after)
     if status in CHECKS:
         return EndpointRefused(text, fix=CHECKS[status], kind="endpoint_refused")
-    return RequestRejected(text, kind="refused" if said.is_filtered else "rejected", said=said.message)
+    if said.is_filtered:
+        return RequestRejected(text, kind="refused", said=said.message)
+    fix = advise(status, said.field, said.message)
+    return RequestRejected(text, fix=fix, kind="rejected", said=said.message)
 
 
 def quote_error(error: BaseException, key: str | None = None) -> str:

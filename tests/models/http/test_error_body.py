@@ -118,7 +118,7 @@ def test_a_reply_and_what_is_neither_are_no_error(body: str) -> None:
     ],
 )
 def test_the_message_is_told_without_brackets(body: Any, said: str) -> None:
-    assert str(fault_of_status(URL, 400, {}, json.dumps(body))).endswith(f"400 Bad Request: {said}")
+    assert fault_of_status(URL, 400, {}, json.dumps(body)).what == f"{URL}: 400 Bad Request: {said}"
 
 
 def test_a_long_message_is_cut() -> None:
@@ -178,3 +178,57 @@ def test_an_empty_account_ends_the_run_whatever_the_status(code: str) -> None:
     for status in (400, 403, 429):
         body = {"error": {"message": "no", "type": "x", "details": {"error_code": code}}}
         assert isinstance(fault_of_status(URL, status, {}, json.dumps(body)), QuotaSpent)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Error code: 400 - {'error': {'message': 'top_k is too large', 'param': None}}",
+        'litellm.BadRequestError: {"error": {"message": "top_k is too large", "type": null}}',
+        "own_nested {'detail': [{'loc': ['body'], 'msg': 'top_k is too large'}]}",
+    ],
+)
+def test_an_object_in_a_message_is_told_in_words(message: str) -> None:
+    found = fault_of_status(URL, 400, {}, json.dumps({"error": {"message": message}}))
+    assert "top_k is too large" in found.what
+    assert not set("{}[]") & set(found.what)
+
+
+@pytest.mark.parametrize(
+    "message", ["own_set {'a'} is bad", "own_no_end {'a':", "own_code {'a': f()}", "own_" + "{" * 500 + "}"]
+)
+def test_other_brackets_in_a_message_stay(message: str) -> None:
+    assert fault_of_status(URL, 400, {}, json.dumps({"error": {"message": message}})).said == message
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "fix"),
+    [
+        (400, {"message": "does not support 0.7", "param": "temperature"}, "leave temperature: out of the step"),
+        (
+            400,
+            {"message": "'max_tokens' is not supported. Use 'max_completion_tokens' instead.", "param": "max_tokens"},
+            "write max_tokens_field: max_completion_tokens at the model",
+        ),
+        (400, {"message": "max_tokens is above 4096", "param": "max_tokens"}, "leave max_tokens: out of the step, or"),
+        (400, {"message": "maximum context length is 2048 tokens"}, "show less in the prompt"),
+        (413, {"message": "no"}, "show less in the prompt"),
+        (400, {"message": "Developer instruction is not enabled"}, "begin the user's turn with the system text"),
+        (400, {"message": "Unknown parameter: 'reasoning_effort'."}, "mend reasoning_effort in extra: of the step"),
+        (400, {"message": "no", "param": "seed"}, "leave sampling_seed: out of the step"),
+        (400, {"message": "bad image", "param": "messages[0].content"}, "mend the prompt of the step"),
+        (400, {"message": "no such thing", "param": "model"}, "check `model`"),
+        (403, {"message": "Forbidden"}, "see whether the key may use this model"),
+        (400, {"message": "No."}, ""),
+    ],
+)
+def test_a_rejection_names_the_field_and_what_mends_it(status: int, error: dict[str, Any], fix: str) -> None:
+    found = fault_of_status(URL, status, {}, json.dumps({"error": error}))
+    assert isinstance(found, RequestRejected)
+    assert found.fix.startswith(fix)
+    assert bool(found.fix) == bool(fix)
+
+
+def test_own_a_field_that_fastapi_names_is_one_of_the_recipe() -> None:
+    body = {"detail": [{"loc": ["body", "messages", 0, "content"], "msg": "Input should be a valid string"}]}
+    assert fault_of_status(URL, 422, {}, json.dumps(body)).fix == "mend the prompt of the step"

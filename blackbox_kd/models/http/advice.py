@@ -1,0 +1,44 @@
+"""What a user can do about a request that an endpoint rejects, by the field that it names."""
+
+import re
+from http import HTTPStatus
+
+_NAMED = re.compile(
+    r"(?:unsupported|unknown|unrecognized|unexpected|invalid|extra)\b[^'\"`]{0,60}['\"`]([\w.\[\]]+)['\"`]",
+    re.IGNORECASE,
+)
+_TOO_LONG = re.compile(r"context.?(?:length|window)|too (?:long|large|many tokens)", re.IGNORECASE)
+_NO_SYSTEM = re.compile(r"\b(?:system|developer)\b.{0,30}\b(?:not|role|unsupported)\b", re.IGNORECASE)
+CAPS = ("max_tokens", "max_completion_tokens")
+"""What endpoints call the limit of a reply."""
+OF_STEP = {name: name for name in ("temperature", "top_p", "stop")}
+OF_STEP |= {"seed": "sampling_seed"} | dict.fromkeys(CAPS, "max_tokens")
+"""Fields of a request, and what a step calls them."""
+
+
+def advise(status: int, field: str, message: str) -> str:
+    """What mends a request that was rejected; "" if that cannot be told.
+
+    Args:
+        status: of the response.
+        field: of the request that is wrong, as the endpoint names it; "" if it names none.
+        message: the endpoint's words.
+    """
+    if not field and (found := _NAMED.search(message)) is not None:
+        field = found[1]
+    first = re.split(r"[.\[]", field.removeprefix("body."))[0]
+    if _TOO_LONG.search(message) or status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return "show less in the prompt, or lower max_tokens: of the step"
+    if _NO_SYSTEM.search(message):
+        return "begin the user's turn with the system text, in a prompt without {% system %}"
+    if first in CAPS and all(name in message for name in CAPS):
+        return f"write max_tokens_field: {CAPS[first == CAPS[0]]} at the model"
+    if first in OF_STEP:
+        return f"leave {OF_STEP[first]}: out of the step, or give it a value that is allowed"
+    if first == "messages":
+        return "mend the prompt of the step"
+    if first == "model":
+        return "check `model`"
+    if first:
+        return f"mend {first} in extra: of the step, or in extra_body: of the model"
+    return "see whether the key may use this model" if status == HTTPStatus.FORBIDDEN else ""
