@@ -1,10 +1,13 @@
 """Which tables of a run are its data set."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from blackbox_kd.engine.versions import Versions
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
+from blackbox_kd.runs.accounts import Account, refuse_loss
 from blackbox_kd.runs.lineage import Lineage
+from blackbox_kd.runs.report.ending import Ending, Status
 from blackbox_kd.schema import BASE, ModelRef
 from blackbox_kd.tables.stored import StoredTable
 
@@ -38,6 +41,26 @@ def choose_tables(
     made = [table for table in lineage.list_ends() if lineage.trace(table).is_formatted]
     made = [table for table in made if table in last or not table.name.startswith("#")]
     return {_name_config(table): table for table in made or last}
+
+
+def find_ending(
+    tables: Mapping[str, StoredTable], accounts: Sequence[Account], limit: float, rows: int, folder: Path
+) -> Ending:
+    """How a run has ended all of whose steps were run.
+
+    Args:
+        tables: its data set.
+        accounts: of the steps.
+        limit: the recipe's `max_failed_share`.
+        rows: that the run began with.
+        folder: the run's, for the message.
+
+    Raises:
+        StepError, TooManyFailed: see `refuse_loss`.
+    """
+    if rows and tables and not any(map(len, tables.values())):
+        return Ending(Status.NO_ROWS, refuse_loss(accounts, limit, rows, folder))
+    return Ending()
 
 
 def _name_config(table: StoredTable) -> str:

@@ -24,15 +24,15 @@ from blackbox_kd.engine.sharding.finish import ShardResult, finish_shard
 from blackbox_kd.engine.sharding.shard import Shard, ShardPlan, plan_shards, sum_spent
 from blackbox_kd.engine.stage import StageRunner
 from blackbox_kd.engine.state import RunState
-from blackbox_kd.errors import BlackboxError, StepError, TooManyFailed
+from blackbox_kd.errors import BlackboxError, StepError
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs import carried
-from blackbox_kd.runs.accounts import Account, refuse_failures, refuse_loss
+from blackbox_kd.runs.accounts import Account, refuse_failures
 from blackbox_kd.runs.delivery import Delivery
 from blackbox_kd.runs.folder import RunFolder, identity
 from blackbox_kd.runs.report import build
-from blackbox_kd.runs.report.ending import Ending, Status
+from blackbox_kd.runs.report.ending import Ending
 from blackbox_kd.runs.stage_files import gather_losses
 from blackbox_kd.runs.workplace import Reach, Workplace, find_workplace
 from blackbox_kd.tables.stored import StoredTable
@@ -93,7 +93,7 @@ class Run:
 
         Raises:
             BudgetReached, Stopped, StepError: the run stopped; everything paid for is kept, the report is written.
-            TooManyFailed: the run is complete, but too large a share of a step's rows failed.
+            TooManyFailed: too large a share of a step's rows failed; if it is the last one's, the data set is written.
         """
         ledger_file = self.options.ledger or Path("runs") / "ledger.sqlite"
         with ExitStack() as stack:
@@ -122,6 +122,7 @@ class Run:
                         self.accounts, self._contamination, ledger_file, self.options.limit, self.options.until
                     )
                     finish_shard(shard, self._led, self._shared, done)
+                refuse_failures(self.accounts, self.recipe.head.max_failed_share, self.path)
             except BaseException as error:
                 ending, stopped = Ending.of(error), error
             # All of it is done whatever goes wrong with a part of it.
@@ -133,13 +134,8 @@ class Run:
         """Raises why the run has ended; what went wrong after it must not hide that.
 
         Raises:
-            BaseException: what has stopped the run; or TooManyFailed, of a complete run; or else the first fault.
+            BaseException: what has stopped the run, or else the first fault.
         """
-        if stopped is None:
-            try:
-                refuse_failures(self.accounts, self.recipe.head.max_failed_share, self.path)
-            except TooManyFailed as error:
-                stopped = error
         for fault in faults[stopped is None :]:
             self.options.view.say(f"warning: {fault}")
         if stopped is not None or faults:
@@ -224,19 +220,13 @@ class Run:
             return Ending()
         self._reach.set(self._shared.folder)
         tables = self._choose_tables()
-        if (
-            (rows := self._count_seeds())
-            and tables
-            and not (len(self._shared.models.versions) or any(map(len, tables.values())))
-        ):
-            why = refuse_loss(self.accounts, self.recipe.head.max_failed_share, rows, self.path)
-            return Ending(Status.NO_ROWS, why)
+        head, seeds = self.recipe.head, data.find_flowing(self.recipe)
+        rows = 0 if seeds is None else len(self._shared.tables[seeds])
+        ending = product.find_ending(tables, self.accounts, head.max_failed_share, rows, self.path)
+        if not ending.is_complete:
+            return ending
         self._deliver(is_complete=True)
-        return Ending()
-
-    def _count_seeds(self) -> int:
-        seeds = data.find_flowing(self.recipe)
-        return len(self._shared.tables[seeds]) if seeds is not None else 0
+        return ending
 
     def _choose_tables(self) -> Mapping[str, StoredTable]:
         shared = self._shared
@@ -250,7 +240,7 @@ class Run:
 
     def _write_report(self, caller: Caller, ledger: Ledger, ending: Ending) -> None:
         folder, shared = self._shared.folder, self._shared
-        if not ending.is_complete and len(shared.models.versions):
+        if not ending.is_complete and len(shared.models.versions) and self._delivery.made is None:
             with suppress(BlackboxError, OSError):  # the run has ended already, and says why
                 self._deliver(is_complete=False)
         spent = ledger.count_spent(lost=True)

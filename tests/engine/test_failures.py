@@ -128,7 +128,46 @@ class TestBetweenSteps:
         assert "I like it." in str(caught.value)
 
 
+class TestTheLastStep:
+    @pytest.mark.parametrize("steps", [[ASK], [ASK, {"step": "format"}], [ASK, CHECK]], ids=len)
+    async def test_a_report_says_that_too_many_of_its_rows_failed_as_the_exit_status_does(
+        self, tmp_path: Path, steps: list[dict[str, Any]]
+    ) -> None:
+        async with QuirkyServer() as server:
+            with pytest.raises(TooManyFailed):
+                await run(tmp_path, server, 20, *steps)
+        report = json.loads((tmp_path / "run/report.json").read_text())
+        assert (report["status"], report["ended"]) == ("steps[0] (generate): 10 of 20 rows failed: 10 refused", "error")
+        assert "The run is not complete: steps" in (tmp_path / "run/report.md").read_text()
+        assert report["dataset"]["rows"] == 10  # what can be used is there
+
+    async def test_own_a_run_that_goes_on_after_it_is_complete_once_the_recipe_allows_it(self, tmp_path: Path) -> None:
+        async with QuirkyServer() as server:
+            with pytest.raises(TooManyFailed):
+                await run(tmp_path, server, 20, ASK)
+            job = await run(tmp_path, server, 20, ASK, share=0.6)
+        assert (job.report["status"], job.report["dataset"]["rows"]) == (
+            "complete",
+            15,
+        )  # half of the ten are let through now
+
+
 class TestNothingLeft:
+    @pytest.mark.parametrize("until", ["filter", "format"])
+    def test_own_a_part_of_a_run_that_keeps_no_row_is_not_complete_either(self, tmp_path: Path, until: str) -> None:
+        wrong = {"provider": "scripted", "replies": ["The answer is 99."]}
+        steps = [ASK, CHECK, {"step": "filter", "keep": "correct"}, {"step": "format"}, ASK | {"as": "more"}]
+        with pytest.raises(StepError, match=r"no row is left of 6: 6 dropped at steps\[2\]"):
+            execute(tmp_path, values(*steps, teacher=wrong), until=until)
+        assert json.loads((tmp_path / "run/report.json").read_text())["ended"] == "error"
+
+    def test_own_nor_one_whose_named_data_set_is_empty(self, tmp_path: Path) -> None:
+        wrong = {"provider": "scripted", "replies": ["The answer is 99."]}
+        kept = {"step": "filter", "keep": "correct", "output": "good"}
+        recipe = values(ASK, CHECK, kept, teacher=wrong) | {"dataset": "good"}
+        with pytest.raises(StepError, match="no row is left of 6"):
+            execute(tmp_path, recipe)
+
     def test_a_run_that_keeps_no_row_is_not_complete_and_says_where_they_went(self, tmp_path: Path) -> None:
         wrong = {"provider": "scripted", "replies": ["The answer is 99."]}
         with pytest.raises(StepError) as caught:

@@ -8,18 +8,18 @@ import hashlib
 import heapq
 import os
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
-from blackbox_kd.engine import product
+from blackbox_kd.engine import data, product
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import Stage
 from blackbox_kd.engine.progress import account_line
+from blackbox_kd.engine.sharding import summary
 from blackbox_kd.engine.sharding.finish import list_stage_files
 from blackbox_kd.engine.sharding.folders import Found, find, ledger_of
 from blackbox_kd.engine.sharding.shard import find_owner
@@ -35,7 +35,7 @@ from blackbox_kd.runs.delivery import Delivery
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.runs.lineage import Lineage
 from blackbox_kd.runs.report import build
-from blackbox_kd.runs.report.ending import Ending, Status
+from blackbox_kd.runs.report.ending import Ending
 from blackbox_kd.runs.stage_files import gather_losses
 from blackbox_kd.runs.workplace import Reach, find_workplace
 from blackbox_kd.tables.stored import StoredTable
@@ -68,7 +68,7 @@ def merge(
     Raises:
         UserError: a shard is missing, has not finished, or is not one of this run.
         LedgerError: a ledger cannot be read or written.
-        TooManyFailed: the run is merged, but too large a share of a step's rows failed.
+        TooManyFailed, StepError: the run is merged, but too large a share of a step's rows failed, or none is left.
     """
     with ExitStack() as stack:
         found = find(stack, recipe, run, models)
@@ -80,18 +80,19 @@ def merge(
         accounts = joined.join()
         for line in [*map(account_line, accounts), *filter(None, [place.why])]:
             say(line)
-        _take_over(ledger, found, folder.identity, say)
+        bill = _take_over(ledger, found, folder.identity, say)
         found.reach.note(folder)
         folder.save()
-        facts = _facts(recipe, found, folder, accounts)
-        with Ledger.open(ledger, run=folder.identity) as opened:
-            facts.spent = {**asdict(opened.count_spent()), "repeated": opened.count_repeated()}
+        facts = summary.collect_facts(recipe, found, folder, accounts)
+        stopped = joined.judge(facts)
+        facts.spent = bill
         gather_losses(folder.path, [stage.name for stage in found.led.stages])
         options = carried.format_options(found.reach.limit, found.until)
         written = _deliver(Delivery(folder, recipe, options), joined, facts, say)
         if not joined.is_whole:
             say(_describe_next(found))
-    refuse_failures(accounts, recipe.head.max_failed_share, folder.path)
+    if stopped is not None:
+        raise stopped
     return written
 
 
@@ -111,6 +112,7 @@ class _Joined:
 
     def __init__(self, recipe: Recipe, folder: RunFolder, found: Found) -> None:
         self.folder = folder
+        self._recipe = recipe
         self._found = found
         self._shards = [shard.path for shard in found.folders]
         self.tables: dict[str, StoredTable] = {}
@@ -137,6 +139,24 @@ class _Joined:
         self.folder.note_names(self.tables.values())
         carried.take_over(self._shards[0], self.folder.path)
         return accounts
+
+    def judge(self, facts: build.Facts) -> BlackboxError | None:
+        """Writes into the facts how the run has ended; returns what it is to be raised as, once its files are there."""
+        limit, path = self._recipe.head.max_failed_share, self.folder.path
+        seeds = data.find_flowing(self._recipe)
+        try:
+            refuse_failures(facts.accounts, limit, path)
+            if self.is_whole:
+                rows = 0 if seeds is None else len(self.tables[seeds])
+                facts.ending = product.find_ending(self.choose_tables(), facts.accounts, limit, rows, path)
+        except BlackboxError as error:
+            facts.ending = Ending.of(error)
+            return error
+        return None
+
+    def choose_tables(self) -> dict[str, StoredTable]:
+        """Those of the data set."""
+        return product.choose_tables(self._recipe, self.lineage, self.tables, Versions())
 
     @property
     def last(self) -> StoredTable:
@@ -236,8 +256,8 @@ def _describe_next(found: Found) -> str:
 def _deliver(delivery: Delivery, joined: _Joined, facts: build.Facts, say: Callable[[str], None]) -> dict[str, Any]:
     """Writes the recipe, the report and, if no step is left to the merged run, the data set; returns the report."""
     delivery.write_recipe()
-    if joined.is_whole:
-        tables = product.choose_tables(facts.recipe, joined.lineage, joined.tables, Versions())
+    tables = joined.choose_tables() if joined.is_whole else {}
+    if any(map(len, tables.values())):
         delivery.write_dataset(tables, joined.lineage, say=say)
     facts.dataset = delivery.summary()
     report = build.collect(facts)
@@ -246,8 +266,8 @@ def _deliver(delivery: Delivery, joined: _Joined, facts: build.Facts, say: Calla
     return report
 
 
-def _take_over(ledger: Path, found: Found, name: str, say: Callable[[str], None]) -> None:
-    """Makes what the shards paid for the run's."""
+def _take_over(ledger: Path, found: Found, name: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """Makes what the shards paid for the run's; returns what all of it has cost."""
     for entry, shard in zip(found.entries, found.folders, strict=True):
         ledger_adopt.adopt(ledger, ledger_of(entry, shard.path), entry.run, name)
     count = ledger_adopt.count_overruled(ledger, name)
@@ -256,35 +276,5 @@ def _take_over(ledger: Path, found: Found, name: str, say: Callable[[str], None]
             f"note: {count:,} replies of the shards have another text than older replies to the same calls in "
             f"{ledger}; the run goes on with the older ones"
         )
-
-
-def _facts(recipe: Recipe, found: Found, folder: RunFolder, accounts: list[Account]) -> build.Facts:
-    rest = found.led.rest
-    ending = Ending()
-    if rest is not None:
-        why = f"merged from {len(found.entries)} shards, `blackbox-kd run` goes on with {rest.first.label}"
-        ending = Ending(Status.MERGED, why)
-    lists: dict[str, list[dict[str, Any]]] = {}
-    for stage in found.led.stages:
-        finished = folder.manifest.stages.get(stage.name)
-        for key, entries in (finished.report if finished is not None else {}).items():
-            lists.setdefault(key, []).extend(entries)
-    models = _models([use.write() for use in entry.models] for entry in found.entries)
-    contamination = [overlap.write() for overlap in found.entries[0].contamination]
-    return build.Facts(recipe, ending, accounts, lists, models, {}, contamination)
-
-
-def _models(shards: Iterable[list[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """The counts of each model, added up over the shards; a cost that one of them does not know is not known."""
-    sums: dict[str, dict[str, Any]] = {}
-    for entry in (entry for models in shards for entry in models):
-        total = sums.setdefault(entry["name"], {"name": entry["name"]})
-        for key, value in entry.items():
-            if isinstance(value, Mapping):
-                total[key] = dict(sorted((Counter(total.get(key, {})) + Counter(value)).items()))
-            elif isinstance(value, list):
-                total[key] = sorted({*total.get(key, []), *value})
-            elif key != "name":
-                before = total.get(key, 0)
-                total[key] = None if value is None or before is None else before + value
-    return [sums[name] for name in sorted(sums)]
+    with Ledger.open(ledger, run=name) as opened:
+        return {**asdict(opened.count_spent()), "repeated": opened.count_repeated()}

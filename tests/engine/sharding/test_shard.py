@@ -20,7 +20,7 @@ from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.engine.sharding.finish import list_stage_files
 from blackbox_kd.engine.sharding.merge import merge
 from blackbox_kd.engine.sharding.shard import Shard, explain_errors, find_owner, jobs, plan_shards
-from blackbox_kd.errors import BudgetReached, LedgerError, TooManyFailed, UserError
+from blackbox_kd.errors import BudgetReached, LedgerError, StepError, TooManyFailed, UserError
 from blackbox_kd.ledger.connection import open_file
 from blackbox_kd.ledger.ledger import Spent
 from blackbox_kd.recipe.load import load_recipe
@@ -265,6 +265,17 @@ def test_too_many_failed_rows_of_the_whole_end_the_merge_and_not_those_of_a_shar
     strict = recipe([ASK, CHECK], max_failed_share=0.01)
     with pytest.raises(TooManyFailed, match=r"steps\[0\] \(generate\): 3 of 93 rows failed"):
         merged(strict)
+    report = json.loads(Path("runs/demo/report.json").read_text())
+    assert (report["status"], report["ended"]) == ("steps[0] (generate): 3 of 93 rows failed: 3 truncated", "error")
+
+
+def test_a_merged_run_that_keeps_no_row_is_not_complete_and_says_where_they_went() -> None:
+    found = recipe([ASK, CHECK, {"step": "filter", "keep": "answer == 'none'"}])
+    run_shards(found, 2)
+    with pytest.raises(StepError, match=r"no row is left of 31: .*90 dropped at steps\[2\] \(filter\)"):
+        merged(found)
+    report = json.loads(Path("runs/demo/report.json").read_text())
+    assert (report["ended"], report["dataset"]) == ("error", None)
 
 
 def test_the_shard_of_a_row_is_the_same_everywhere_and_always() -> None:
