@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
-from blackbox_kd.calls import prices
+from blackbox_kd.calls import output_limits, prices
 from blackbox_kd.calls.budget import Budget, Reservation
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.calls.retries import EndpointState, Tries
@@ -169,7 +169,7 @@ class Call:
         """The most tokens that its prompt can be, and that its reply may be told to be."""
         most = self.request.sampling.max_tokens
         if most is None:
-            most = prices.UNBOUNDED_TOKENS if self.request.cap is None else self.request.cap
+            most = output_limits.UNKNOWN if self.request.cap is None else self.request.cap
         return self.prompt, most
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from blackbox_kd.calls import prices
+from blackbox_kd.calls import output_limits, prices
 from blackbox_kd.calls.budget import Budget, Reservation
 from blackbox_kd.calls.call import Call, ModelState
 from blackbox_kd.calls.completion import Completion
@@ -101,7 +101,7 @@ class DirectTransport:
             limiter = Limiter(model.endpoint, config.max_concurrency, local=config.local, patience_s=patience_s)
             known = self._endpoints[model.endpoint] = EndpointState(limiter)
         known.limiter.narrow(config.max_concurrency, *config.rate_limits)
-        cap = prices.UNBOUNDED_TOKENS if self.budget.is_limited else None
+        cap = output_limits.find_most_tokens(config.model) if self.budget.is_limited else None
         return ModelState(model, prices.price_of(config, model.endpoint), known, Counts(name), cap)
 
     def has(self, call: Call) -> bool:

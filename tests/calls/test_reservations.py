@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.calls import prices
+from blackbox_kd.calls import output_limits
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.call import make_call
 from blackbox_kd.calls.caller import Caller
@@ -78,9 +78,15 @@ class TestCaps:
     async def test_under_a_budget_a_request_is_sent_with_max_tokens(self, tmp_path: Path, budget: Budget) -> None:
         async with opened(tmp_path, budget) as desk:
             await desk.ask("good")
-            assert desk.server.bodies[0]["max_tokens"] == prices.UNBOUNDED_TOKENS
+            assert desk.server.bodies[0]["max_tokens"] == output_limits.UNKNOWN
             await desk.ask("good", "r2", SHORT)
             assert desk.server.bodies[1]["max_tokens"] == 1000
+
+    async def test_a_model_whose_limit_is_known_is_asked_with_it(self, tmp_path: Path) -> None:
+        async with opened(tmp_path, Budget(tokens=10**6)) as desk:
+            transport = DirectTransport(desk.ledger, Budget(tokens=10**6))
+            names = ["gpt-4-turbo", "vendor/gpt-4.1-2025-04-14", "good"]
+            assert [transport.open(desk.model(name), name).cap for name in names] == [4096, 32_768, 16_384]
 
     @pytest.mark.parametrize("budget", [Budget(), Budget(requests=10)])
     async def test_without_one_its_body_stays_as_it_was(self, tmp_path: Path, budget: Budget) -> None:
@@ -102,7 +108,7 @@ class TestCaps:
             await desk.ask("good")
             desk.use(Budget(usd=2000.0))
             await desk.ask("good", "r2")
-            assert [body["max_tokens"] for body in desk.server.bodies] == [prices.UNBOUNDED_TOKENS] * 2
+            assert [body["max_tokens"] for body in desk.server.bodies] == [output_limits.UNKNOWN] * 2
 
     async def test_a_model_that_takes_less_is_asked_with_what_it_takes(self, tmp_path: Path) -> None:
         async with opened(tmp_path, Budget(usd=100.0)) as desk:
@@ -162,7 +168,7 @@ class TestOverruns:
         self, tmp_path: Path, sampling: Sampling
     ) -> None:
         limit, cost = 40.0, 3.0
-        beyond = cost - (sampling.max_tokens or prices.UNBOUNDED_TOKENS) / 10_000
+        beyond = cost - (sampling.max_tokens or output_limits.UNKNOWN) / 10_000
         async with opened(tmp_path, Budget(usd=limit)) as desk:
             spent = await self.spend(desk, sampling)
             assert limit - cost < spent <= limit + IN_FLIGHT * beyond

@@ -11,6 +11,7 @@ A plan names how the first batch ends, the second, and so on; all later ones are
     missing:N           complete, but only N lines are in any file
     lines:429,400,...   complete, but the first lines come back with these statuses
     inside:429,400,...  likewise, but as errors with status 200
+    small:N             complete, but lines whose `max_tokens` is above N come back with status 400, which names it
     garbled             complete, with lines that are no JSON, of strangers, and twice the same
     fail:CODE           not begun, for this reason
     never               in progress until `release` is set
@@ -279,6 +280,9 @@ class FakeBatches:
             if number >= most:
                 if name != "missing":
                     errors.append(_unanswered(line, f"batch_{batch.status}"))
+            elif name == "small" and line["body"].get("max_tokens", 0) > int(argument):
+                said = f"max_tokens is too large: this model supports at most {argument} completion tokens"
+                errors.append(_answered(line, {"error": {"message": said, "code": "invalid_value"}}, 400))
             elif status == 200:
                 output.append(_answered(line, completion_of("ok", line["body"], self.rule)))
                 self.answered[line["custom_id"]] += 1

@@ -10,7 +10,7 @@ from blackbox_kd.calls.batch.store import Noted
 from blackbox_kd.calls.call import Call, ModelState
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.calls.transport import Came, DirectTransport
-from blackbox_kd.errors import AskedElsewhere, CallError
+from blackbox_kd.errors import AskedElsewhere, CallError, RequestRejected
 from blackbox_kd.models import Model
 
 
@@ -58,6 +58,10 @@ class BatchTransport:
             while True:
                 try:
                     return await self._buy(call)
+                except RequestRejected as error:
+                    if not call.lower_cap(error):
+                        raise
+                    continue
                 except AskedElsewhere:
                     body = await self._direct.elsewhere.reply_to(call)
                 if body is not None:

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from blackbox_kd.analysis.statistics import wilson
-from blackbox_kd.calls import prices
+from blackbox_kd.calls import output_limits, prices
 from blackbox_kd.engine.estimate.dry_run import has_weights
 from blackbox_kd.engine.estimate.dry_transport import DryCall
 from blackbox_kd.models import ModelConfig, Price
@@ -62,7 +62,7 @@ KEPT = Span(0.3, 0.6, 1.0)
 """Share of the rows that a step which can drop some lets pass."""
 REPLY_SHARE = Span(0.15, 0.4, 1.0)
 """Length of a reply, as a share of `max_tokens`."""
-UNLIMITED_REPLY = Span(150, 500, prices.UNBOUNDED_TOKENS)
+UNLIMITED_REPLY = Span(150, 500, output_limits.UNKNOWN)
 """Tokens of a reply without `max_tokens`."""
 BYTES_PER_TOKEN = Span(5, 4, 3)
 """Of a prompt, in UTF-8. English has above 4; numbers, code and other scripts have about 3."""

@@ -83,12 +83,10 @@ def merge(
         bill = _take_over(ledger, found, folder.identity, say)
         found.reach.note(folder)
         folder.save()
-        facts = summary.collect_facts(recipe, found, folder, accounts)
+        facts = summary.collect_facts(recipe, found, folder, accounts, bill)
         stopped = joined.judge(facts)
-        facts.spent = bill
         gather_losses(folder.path, [stage.name for stage in found.led.stages])
-        options = carried.format_options(found.reach.limit, found.until)
-        written = _deliver(Delivery(folder, recipe, options), joined, facts, say)
+        written = _deliver(joined, facts, say)
         if not joined.is_whole:
             say(_describe_next(found))
     if stopped is not None:
@@ -157,6 +155,11 @@ class _Joined:
     def choose_tables(self) -> dict[str, StoredTable]:
         """Those of the data set."""
         return product.choose_tables(self._recipe, self.lineage, self.tables, Versions())
+
+    @property
+    def options(self) -> str:
+        """Of the command that made the shards."""
+        return carried.format_options(self._found.reach.limit, self._found.until)
 
     @property
     def last(self) -> StoredTable:
@@ -253,8 +256,9 @@ def _describe_next(found: Found) -> str:
     return f"next: the same command with run in place of merge{same_rows}; it asks nothing again"
 
 
-def _deliver(delivery: Delivery, joined: _Joined, facts: build.Facts, say: Callable[[str], None]) -> dict[str, Any]:
+def _deliver(joined: _Joined, facts: build.Facts, say: Callable[[str], None]) -> dict[str, Any]:
     """Writes the recipe, the report and, if no step is left to the merged run, the data set; returns the report."""
+    delivery = Delivery(joined.folder, facts.recipe, joined.options)
     delivery.write_recipe()
     tables = joined.choose_tables() if joined.is_whole else {}
     if any(map(len, tables.values())):

@@ -12,8 +12,10 @@ from blackbox_kd.runs.report import build
 from blackbox_kd.runs.report.ending import Ending, Status
 
 
-def collect_facts(recipe: Recipe, found: Found, folder: RunFolder, accounts: list[Account]) -> build.Facts:
-    """The facts, but for the bill."""
+def collect_facts(
+    recipe: Recipe, found: Found, folder: RunFolder, accounts: list[Account], bill: dict[str, Any]
+) -> build.Facts:
+    """The facts of a merged run that its last step has ended well; `bill` is what it has cost."""
     rest = found.led.rest
     ending = Ending()
     if rest is not None:
@@ -26,7 +28,7 @@ def collect_facts(recipe: Recipe, found: Found, folder: RunFolder, accounts: lis
             lists.setdefault(key, []).extend(entries)
     models = _sum_models([use.write() for use in entry.models] for entry in found.entries)
     contamination = [overlap.write() for overlap in found.entries[0].contamination]
-    return build.Facts(recipe, ending, accounts, lists, models, {}, contamination)
+    return build.Facts(recipe, ending, accounts, lists, models, bill, contamination)
 
 
 def _sum_models(shards: Iterable[list[Mapping[str, Any]]]) -> list[dict[str, Any]]:

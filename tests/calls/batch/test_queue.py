@@ -147,6 +147,25 @@ class TestHandingIn:
             assert (await later.ask("r1", sampling=Sampling(0.7))).replayed
             await later.close()
 
+    @pytest.mark.parametrize("others", [0, 2], ids=["alone", "beside_others"])
+    async def test_a_cap_that_is_refused_in_a_batch_is_lowered_in_another_one(self, desk: Opener, others: int) -> None:
+        async with desk("small:4096", "small:4096", budget=Budget(usd=10.0)) as d:
+            asked = [d.ask(f"r{number}", sampling=Sampling(0.7)) for number in range(3)]
+            replies = await asyncio.gather(*asked, *(d.ask(f"own{number}") for number in range(others)))
+            assert not any(reply.replayed for reply in replies)
+            assert d.server.sizes() == [3 + others, 3]
+            last = [json.loads(line)["body"]["max_tokens"] for line in d.server.files[d.server.uploads[1]].splitlines()]
+            assert last == [4096] * 3
+            await d.ask("later", sampling=Sampling(0.7))
+            assert json.loads(d.server.files[d.server.uploads[2]])["body"]["max_tokens"] == 4096
+            assert d.budget._reserved["usd"] == 0, "what was set aside for what was refused is given back"
+
+    async def test_own_what_a_step_asks_for_is_refused_in_a_batch_as_it_is(self, desk: Opener) -> None:
+        async with desk("small:512", budget=Budget(usd=10.0)) as d:
+            with pytest.raises(RequestRejected, match="supports at most 512"):
+                await d.ask("r1", sampling=Sampling(0.7, max_tokens=1000))
+            assert d.server.sizes() == [1]
+
     async def test_a_reply_bought_in_a_batch_is_found_without_it_and_the_other_way_round(self, desk: Opener) -> None:
         async with desk() as d:
             ordinary = d.open(batch=False)
