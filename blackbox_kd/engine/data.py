@@ -10,12 +10,16 @@ from blackbox_kd.recipe.checks import chain
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.runs import carried
 from blackbox_kd.runs.folder import RunFolder
-from blackbox_kd.tables import sources
+from blackbox_kd.tables import formats, sources
 from blackbox_kd.tables.stored import StoredTable
 
 
-def load(recipe: Recipe, steps: Sequence[PlannedStep], tables: RunTables, folder: RunFolder, limit: int | None) -> None:
+def load(
+    recipe: Recipe, steps: Sequence[PlannedStep], tables: RunTables, folder: RunFolder, limit: int | None
+) -> dict[str, set[str]]:
     """Writes the tables that the steps read; of the others, what the recipe needs to be run again is kept.
+
+    Returns, for each table that was written, the columns in which any of its rows holds something.
 
     Args:
         recipe: where the tables come from.
@@ -25,16 +29,19 @@ def load(recipe: Recipe, steps: Sequence[PlannedStep], tables: RunTables, folder
         limit: at most so many rows of each.
     """
     read = {reference.value for planned in steps for reference in planned.references}
-    flowing = find_flowing(recipe)
+    flowing, filled = find_flowing(recipe), {}
     for name, source in recipe.data.items():
         if name != flowing and name not in read:
             carried.keep(folder.path, recipe, name)
             continue
         lines = folder.table_lines(f"00_{name}")
+        filled[name] = set[str]()
         rows = carried.read_and_keep(folder.path, recipe, name, limit)
         for number, row in enumerate(sources.make_rows(rows, source.rename)):
             lines.add(number, row.id, row)
+            filled[name].update(sources.list_filled(row))
         tables.start(StoredTable(name, lines.path, *lines.finish()), flows=name == flowing)
+    return filled
 
 
 def find_flowing(recipe: Recipe) -> str | None:
@@ -42,8 +49,14 @@ def find_flowing(recipe: Recipe) -> str | None:
     return next((name for name, source in recipe.data.items() if not source.held_out), None)
 
 
-def check(recipe: Recipe, tables: RunTables, env: Mapping[str, str]) -> None:
-    """Checks the recipe again, now that the columns of tables of the Hub are known.
+def check(recipe: Recipe, tables: RunTables, filled: Mapping[str, set[str]], env: Mapping[str, str]) -> None:
+    """Checks the recipe again, now that tables of the Hub and rows beyond the first ones are known.
+
+    Args:
+        recipe: the recipe.
+        tables: those that were loaded.
+        filled: what `load` has found.
+        env: where keys are looked up.
 
     Raises:
         RecipeError: something is wrong.
@@ -51,8 +64,8 @@ def check(recipe: Recipe, tables: RunTables, env: Mapping[str, str]) -> None:
     hub = [name for name, source in recipe.data.items() if source.hub is not None]
     loaded = {name: tables[name] for name in hub if name in tables}
     problems: list[Problem] = []
-    if any(map(len, loaded.values())):
-        chain.check(recipe, problems, env, loaded)
+    if any(map(len, loaded.values())) or any(map(formats.MEANINGFUL.intersection, filled.values())):
+        chain.check(recipe, problems, env, loaded, filled)
     if problems:
         raise RecipeError(recipe.file, problems)
 

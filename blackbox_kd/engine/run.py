@@ -206,10 +206,11 @@ class Run:
         done = [stage for part in self._program for stage in (part.stages if isinstance(part, LoopStages) else [part])]
         packages.refuse_missing(self.recipe, [planned for stage in done for planned in stage.steps])
         pricing.refuse_unpriced(self.recipe, self._shared.models, [p for stage in done for p in stage.steps])
-        data.load(self.recipe, self._steps, self._shared.tables, self._shared.folder, self.options.limit)
+        tables = self._shared.tables
+        filled = data.load(self.recipe, self._steps, tables, self._shared.folder, self.options.limit)
         self._delivery.write_recipe()
-        data.check(self.recipe, self._shared.tables, self.options.env)
-        self._contamination = data.compare(self.recipe, self._shared.tables)
+        data.check(self.recipe, tables, filled, self.options.env)
+        self._contamination = data.compare(self.recipe, tables)
         with _collect_seldom(), self.options.view.showing(self.accounts, self._shared.caller):
             for part in self._program:
                 if isinstance(part, LoopStages):
@@ -219,10 +220,10 @@ class Run:
         if self.options.shard is not None:
             return Ending()
         self._reach.set(self._shared.folder)
-        tables = self._choose_tables()
+        chosen = self._choose_tables()
         head, seeds = self.recipe.head, data.find_flowing(self.recipe)
-        rows = 0 if seeds is None else len(self._shared.tables[seeds])
-        ending = product.find_ending(tables, self.accounts, head.max_failed_share, rows, self.path)
+        rows = 0 if seeds is None else len(tables[seeds])
+        ending = product.find_ending(chosen, self.accounts, head.max_failed_share, rows, self.path)
         if not ending.is_complete:
             return ending
         self._deliver(is_complete=True)

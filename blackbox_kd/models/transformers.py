@@ -45,9 +45,8 @@ class Config(WeightsConfig):
         """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
         found = locate.problem(self.model, setup.folder)
         problems = [("model", *found)] if found else []
-        if self.adapter is not None and not (setup.folder / self.adapter / "adapter_config.json").is_file():
-            what = f"{self.adapter!r} is no folder of an adapter: it has no adapter_config.json."
-            problems.append(("adapter", what, "name the folder that training wrote"))
+        if self.adapter is not None and (wrong := locate.adapter_problem(self.adapter, setup.folder)):
+            problems.append(("adapter", *wrong))
         template = load.template_problem(self.chat_template, setup.folder) if self.chat_template else None
         if template is not None:
             problems.append(("chat_template", *template))

@@ -38,6 +38,7 @@ THOUGHT = ("reasoning_content", "thinking")
 """Columns with the reasoning before an answer."""
 UNUSABLE = ("tools", "functions", "image", "images", "video", "videos", "audio", "audios")
 """Columns with what a conversation of text cannot show; rows that hold something there are refused."""
+MEANINGFUL = frozenset((*ASKED, *THOUGHT, *UNUSABLE))
 LABELS = {"label": ("completion",), "kto_tag": ("completion", "messages", "sharegpt", "own", "alpaca")}
 """Columns that say whether an answer is one to learn, and the shapes beside which they say it."""
 _USED = {

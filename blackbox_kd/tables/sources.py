@@ -145,8 +145,12 @@ def look_at(rows: Iterable[Row]) -> Look:
     """What a table's first rows tell, as steps see them."""
     first = list(islice(rows, PEEK))
     names = dict.fromkeys(["id", *(name for row in first for name in row)])
-    filled = {name for row in first for name, value in row.items() if value not in (None, "", [], {})}
-    return Look(list(names), filled, first)
+    return Look(list(names), {name for row in first for name in list_filled(row)}, first)
+
+
+def list_filled(row: Mapping[str, Any]) -> Iterator[str]:
+    """The columns of a row that hold something."""
+    return (name for name, value in row.items() if value not in (None, "", [], {}))
 
 
 def make_rows(rows: Iterable[Mapping[str, Any]], rename: Mapping[str, str]) -> Iterator[Row]:

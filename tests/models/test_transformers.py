@@ -182,6 +182,18 @@ def test_what_is_missing_is_said_before_anything_is_loaded(tmp_path: Path) -> No
     assert missing(model="HuggingFaceTB/SmolLM2-135M-Instruct") == ""
 
 
+@pytest.mark.parametrize("files", [["adapter_model.bin"], [], ["own_adapter_model.bin", "other.safetensors"]], ids=len)
+def test_an_adapter_in_a_pickle_is_refused_before_anything_is_loaded(tmp_path: Path, files: list[str]) -> None:
+    for name in ["adapter_config.json", *files]:
+        (tmp_path / name.removeprefix("own_")).write_text("{}")
+    config = transformers.Config(provider="transformers", model=str(tiny_model()), adapter=".")
+    [(at, what, fix)] = config.missing(Setup("student", tmp_path, tmp_path, {}))
+    assert (at, what) == ("adapter", "'.' has no adapter_model.safetensors; pickled weights are not read.")
+    assert "safe_serialization=True" in fix
+    (tmp_path / "adapter_model.safetensors").write_text("")
+    assert config.missing(Setup("student", tmp_path, tmp_path, {})) == []
+
+
 def test_a_folder_that_cannot_be_loaded_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "config.json").write_text('{"model_type": "llama"}')

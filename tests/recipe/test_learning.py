@@ -169,6 +169,57 @@ def test_a_column_that_belongs_to_the_question_is_shown_to_the_student_or_declar
     assert told(tmp_path, rows, GENERATE, FORMAT | {"prompt": "both"}) == []
 
 
+EVALUATE = {
+    "step": "evaluate",
+    "models": ["teacher"],
+    "answer": "exact",
+    "against": "reference",
+    "prompt": "student/plain",
+}
+
+
+@pytest.mark.parametrize("case", MEANING)
+def test_so_is_it_to_models_that_are_examined(tmp_path: Path, case: str) -> None:
+    name = case.removeprefix("own_")
+    rows = [{"instruction": "a", "reference": "x", name: MEANING[case]}]
+    [found] = told(tmp_path, rows, EVALUATE)
+    assert found == (
+        f"steps[0] (evaluate): prompt 'student/plain' does not show {name!r}, so the models would be asked without "
+        "it. -> use a prompt that shows it, or rename it if they are to do without: --set "
+        f"data.train.rename.{name}=NAME"
+    )
+    assert told(tmp_path, rows, GENERATE, FORMAT | {"drop_context": [name], "output": "made"}, EVALUATE) == []
+
+
+@pytest.mark.parametrize("name", ["context", "own_input"])
+def test_questions_of_a_file_are_not_asked_without_the_text_that_they_are_about(tmp_path: Path, name: str) -> None:
+    name = name.removeprefix("own_")
+    write_rows(tmp_path / "exam.jsonl", [{"question": "Who?", name: "Ann came.", "answer": "Ann"}] * 3)
+
+    def build(*overrides: str) -> Any:
+        model = str(tiny_model())
+        given = {"answer": "exact"}
+        return adhoc.evaluation(str(tmp_path / "exam.jsonl"), model, None, "exam", given, ("question", None), overrides)
+
+    with pytest.raises(RecipeError, match=f"does not show '{name}'.*\n  fix: .*--set data.test.rename.{name}=NAME"):
+        build()
+    assert build(f"data.test.rename.{name}=unused").steps
+    (tmp_path / "about.jinja").write_text(f"{{{{ {name} }}}} {{{{ instruction }}}}")
+    assert build(f"steps.0.prompt={tmp_path / 'about.jinja'}").steps
+
+
+@pytest.mark.parametrize(("name", "value"), [("context", "the text"), ("own_history", [["q", "a"]])])
+def test_own_a_column_that_is_filled_late_in_the_data_is_found_before_the_first_call(
+    tmp_path: Path, name: str, value: Any
+) -> None:
+    name = name.removeprefix("own_")
+    rows = [{"instruction": f"q{number}", name: None} for number in range(2000)]
+    write_rows(tmp_path / "rows.jsonl", [*rows, {"instruction": "last", name: value}])
+    with pytest.raises(RecipeError, match=f"prompt 'student/plain' does not show '{name}'"):
+        execute(tmp_path, values(GENERATE, FORMAT))
+    assert not (tmp_path / "run/tables/01_generate.jsonl").exists()
+
+
 def test_a_column_that_is_always_empty_is_nothing_to_show(tmp_path: Path) -> None:
     assert told(tmp_path, [{"instruction": "a", "input": "", "history": []}] * 3, GENERATE, FORMAT) == []
 

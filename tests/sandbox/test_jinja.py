@@ -57,6 +57,12 @@ BOMBS = {
     "{% user %}{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}{% enduser %}": TOO_MUCH,
     "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}": TOO_MUCH,
     "{% for n in range(9999) %}{% if 'z' * 1 in text %}{% endif %}{% endfor %}": "operator '*' takes numbers only",
+    "{{ text|wordwrap(1) }}": TOO_MUCH,
+    "{{ text|title }}{{ text|striptags }}": TOO_MUCH,
+    "{{ text|groupby('upper') }}": TOO_MUCH,
+    "{{ text|map('upper')|first }}": TOO_MUCH,
+    "{{ text|unique|first }}": TOO_MUCH,
+    "{{ text|max }}": TOO_MUCH,
     DOUBLED.format("'aa'", "ns.x ~ ns.x"): TOO_LONG,
     DOUBLED.format("'aa'", "ns.x + ns.x"): TOO_LONG,
     DOUBLED.format("[1]", "ns.x + ns.x"): TOO_LONG,
@@ -108,6 +114,31 @@ def test_a_template_that_takes_its_time_is_stopped(tmp_path: Path, monkeypatch: 
     (tmp_path / "ask.jinja").write_text("{% for n in range(99999) %}{% if 'z' in text %}{% endif %}{% endfor %}")
     with pytest.raises(DataError, match=r"the sandbox does not allow this: it takes more than 0\.05 s"):
         Prompt("ask", tmp_path / "ask.jinja").render({"text": "x" * 1_000_000})
+
+
+SLOW = [
+    "wordwrap(1)",
+    "wordwrap",
+    "groupby('a')",
+    "sort",
+    "title",
+    "own_unique|first",
+    "own_map('center', 2)|first",
+]
+
+
+@pytest.mark.parametrize("filter", SLOW)
+@pytest.mark.parametrize("text", ["x", "a ", "a'"])
+def test_a_filter_that_would_take_minutes_is_not_begun(tmp_path: Path, filter: str, text: str) -> None:
+    (tmp_path / "ask.jinja").write_text(f"{{{{ text|{filter.removeprefix('own_')} }}}}")
+    with pytest.raises(DataError, match=TOO_MUCH):
+        Prompt("ask", tmp_path / "ask.jinja").render({"text": (text * 4_000_000)[:3_999_999]})
+
+
+@pytest.mark.parametrize("filter", ["wordwrap(60)", "title", "list|length", "groupby(0)|length"])
+def test_texts_of_books_may_be_worked_on(tmp_path: Path, filter: str) -> None:
+    (tmp_path / "ask.jinja").write_text(f"{{{{ text|{filter} }}}}")
+    assert Prompt("ask", tmp_path / "ask.jinja").render({"text": "a word " * 20_000})
 
 
 @pytest.mark.parametrize("name", ["random", "pprint", "urlize", "xmlattr"])

@@ -36,6 +36,7 @@ def check(
     problems: list[Problem],
     env: Mapping[str, str] = os.environ,
     loaded: Mapping[str, Iterable[Row]] | None = None,
+    filled: Mapping[str, set[str]] | None = None,
 ) -> None:
     """Appends to `problems` all that is wrong between the fields of a recipe, and fills its prompts.
 
@@ -44,6 +45,7 @@ def check(
         problems: is added to.
         env: where keys are looked up.
         loaded: first rows of tables whose columns only loading tells, once they are loaded.
+        filled: columns of tables in which any row holds something, once they are loaded.
     """
     flow = Flow(recipe, problems)
     recipe_columns.find_secrets(flow)
@@ -51,6 +53,8 @@ def check(
         for name in step.list_names("new table"):
             flow.writers.setdefault(name, []).append(step)
     _check_data(flow, loaded or {})
+    for name, columns in (filled or {}).items():
+        flow.filled.setdefault(name, set()).update(columns)
     recipe_held_out.check(flow)
     _check_models(flow, env)
     planned: dict[Place, PlannedStep] = {step.at: step for step in recipe.steps}

@@ -74,16 +74,33 @@ def check_shown(flow: Flow, planned: PlannedStep, source: str | None, columns: C
     """Reports columns of the data that belong to what is asked, and that no prompt of the student shows."""
     names = [name for _, name, _ in planned.config.shown_to_student()]
     prompts = [flow.recipe.prompts[name] for name in names if name in flow.recipe.prompts]
-    if source is None or columns is None or planned.step.held_out or not prompts:
+    if source is None or columns is None or not prompts:
         return
-    shown = {name for prompt in prompts for name in prompt.names()}
-    shown.update(planned.list_names("column"))
-    at = planned.config.shown_to_student()[0][0]
+    shown = {name for prompt in prompts for name in prompt.names()} | _find_left_out(flow, planned, names)
+    at, is_exam = planned.config.shown_to_student()[0][0], planned.step.held_out
     for name in sorted((flow.list_filled(source) & columns) - flow.written.get(source, set()) - shown):
         if name in (*formats.ASKED, *formats.UNUSABLE):
-            what = f"prompt {names[0]!r} does not show {name!r}, so the student would learn to answer without it."
-            fix = f"use a prompt that shows it, or drop_context: [{name}] if the student is to do without"
-            flow.report(planned, at, what, "", fix)
-        elif name in formats.THOUGHT and not planned.config.said_by_student() & flow.written.get(source, set()):
+            so = "the models would be asked" if is_exam else "the student would learn to answer"
+            what = f"prompt {names[0]!r} does not show {name!r}, so {so} without it."
+            table = next(each for each in sorted(flow.origins([source])) if name in flow.filled.get(each, ()))
+            rename = f"rename it if they are to do without: --set data.{table}.rename.{name}=NAME"
+            fix = rename if is_exam else f"drop_context: [{name}] if the student is to do without"
+            flow.report(planned, at, what, "", f"use a prompt that shows it, or {fix}")
+        elif (
+            name in formats.THOUGHT
+            and not is_exam
+            and not planned.config.said_by_student() & flow.written.get(source, set())
+        ):
             what = f"{name!r} is the reasoning before an answer of the data, and would not be learnt."
             flow.report(planned, "step", what, "", "train on the table as it is, or rename the column under data:")
+
+
+def _find_left_out(flow: Flow, planned: PlannedStep, prompts: list[str]) -> set[str]:
+    """Columns that a step names, and so does not leave out by mistake; of an exam, those that the training names."""
+    if not planned.step.held_out:
+        return set(planned.list_names("column"))
+    others = [other for other in flow.recipe.steps if not other.step.held_out]
+    alike = [
+        other for other in others if {name for _, name, _ in other.config.shown_to_student()}.intersection(prompts)
+    ]
+    return {name for other in alike for name in other.list_names("column")}
