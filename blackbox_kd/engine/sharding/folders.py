@@ -139,11 +139,17 @@ def find(stack: ExitStack, recipe: Recipe, run: Path, models: ModelPool) -> Foun
     expected = describe_settings(recipe, led, first.limit, models)
     found = Found(folders, entries, led)
     for shard, folder, entry in zip(shards, folders, entries, strict=True):
-        other = [name for name, value in expected.items() if entry.settings.get(name) != value]
+        other = [name for name in expected.keys() - {"versions"} if entry.settings.get(name) != expected[name]]
         other += [] if set(entry.tables) <= set(recipe.data) else ["data"]
+        if "steps" in other and entry.settings.get("versions") != expected["versions"]:
+            raise UserError(
+                f"{folder.path}: shard {shard} was finished by another version of blackbox-kd, whose steps may write "
+                "other rows",
+                fix=f"merge with that version, or {finder.command(shard)}, which takes the replies from its ledger",
+            )
         if other:
             raise UserError(
-                f"{folder.path}: shard {shard} was made with another recipe (other {', '.join(other)})",
+                f"{folder.path}: shard {shard} was made with another recipe (other {', '.join(sorted(other))})",
                 fix=f"merge with the recipe and the --set it was made with, or {finder.command(shard)}",
             )
         finder.refuse_changed(shard, folder, entry, led)

@@ -189,6 +189,7 @@ def describe_settings(recipe: Recipe, led: ShardPlan, limit: int | None, models:
     asked = {name for planned in steps for name in planned.list_names("model")}
     return {
         "steps": digest([[*p.place, describe_step(p)] for p in steps]),
+        "versions": {planned.step.name: planned.step.version for planned in steps},
         "seed": recipe.head.seed,
         "prompts": digest({name: recipe.prompts[name].source for name in prompts}),
         "models": digest({name: models.identity(name) for name in asked}),

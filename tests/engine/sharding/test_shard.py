@@ -278,6 +278,27 @@ def test_a_merged_run_that_keeps_no_row_is_not_complete_and_says_where_they_went
     assert (report["ended"], report["dataset"]) == ("error", None)
 
 
+@pytest.mark.parametrize("told", [None, {"generate": 1, "check": 0}, {"own": 1}], ids=["none", "other", "own_other"])
+def test_shards_that_another_version_has_finished_are_told_apart_from_those_of_another_recipe(
+    told: dict[str, int] | None,
+) -> None:
+    found = recipe([ASK, CHECK])
+    run_shards(found, 2)
+    file = Shard(2, 2).folder(Path("runs/demo")) / "manifest.json"
+    manifest = json.loads(file.read_text())
+    settings = manifest["shard"]["settings"]
+    assert settings["versions"] == {"generate": 1, "check": 1}
+    manifest["shard"]["settings"] = settings | {"versions": told}
+    file.write_text(json.dumps(manifest))
+    assert merged(found)["status"] == "complete"  # its steps are the same all the same
+    manifest["shard"]["settings"]["steps"] = "of another version"
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(
+        UserError, match=r"shard 2/2 was finished by another version of blackbox-kd.*\n  fix: .*--shard 2/2"
+    ):
+        merged(found)
+
+
 def test_the_shard_of_a_row_is_the_same_everywhere_and_always() -> None:
     assert [find_owner(row, 4) for row in ("a", "b", "9f86d081884c7d65", "9f86d081884c7d65-2")] == [2, 4, 3, 2]
     assert {find_owner(str(number), 7) for number in range(100)} == set(range(1, 8))
