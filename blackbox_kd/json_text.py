@@ -56,10 +56,10 @@ def decode(text: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:  # or it has half of a surrogate pair, or NaN, which the standard library lets pass
-        return json.loads(text, parse_int=_integer)
+        return json.loads(text, parse_int=_read_integer)
 
 
-def _integer(digits: str) -> int | float:
+def _read_integer(digits: str) -> int | float:
     """As orjson reads it; Python refuses integers of more than 4,300 digits."""
     return int(digits) if len(digits) <= LONGEST_INTEGER else float(digits)
 

@@ -44,7 +44,7 @@ class Scored(Reply[T]):
         return Scored(**said, tokens=tokens, logprobs=logprobs)
 
 
-def prompt_of(completion: Any) -> tuple[tuple[int, ...], tuple[float | None, ...] | None] | None:
+def read_prompt(completion: Any) -> tuple[tuple[int, ...], tuple[float | None, ...] | None] | None:
     """Tokens and log-probabilities of the prompt, out of a decoded chat completion; None if it tells neither."""
     found = completion.get(TOKENS_TOLD) if isinstance(completion, dict) else None
     if not isinstance(found, list) or not found or not all(type(token) is int for token in found):
@@ -52,11 +52,11 @@ def prompt_of(completion: Any) -> tuple[tuple[int, ...], tuple[float | None, ...
     entries = completion.get(LOGPROBS)
     if not isinstance(entries, list) or len(entries) != len(found):
         return tuple(found), None
-    values = tuple(_value(entry, token) for entry, token in zip(entries, found, strict=True))
+    values = tuple(_read_value(entry, token) for entry, token in zip(entries, found, strict=True))
     return tuple(found), None if None in values[1:] else values
 
 
-def _value(entry: Any, token: int) -> float | None:
+def _read_value(entry: Any, token: int) -> float | None:
     told = entry.get(str(token)) if isinstance(entry, Mapping) else None
     value = told.get("logprob") if isinstance(told, Mapping) else None
     return float(value) if isinstance(value, int | float) else None

@@ -39,7 +39,7 @@ def escape_line(text: str) -> str:
 
 def escape_json(text: str) -> str:
     """A text of JSON that says the same to who reads it, and in which a terminal finds nothing to obey."""
-    return _UNPRINTABLE.sub(_unit, text)
+    return _UNPRINTABLE.sub(_escape_unit, text)
 
 
 def escape_markdown(text: str) -> str:
@@ -60,7 +60,7 @@ def _escape(found: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _unit(found: re.Match[str]) -> str:
+def _escape_unit(found: re.Match[str]) -> str:
     code = ord(found[0])
     if code < 0x10000:
         return f"\\u{code:04x}"

@@ -50,7 +50,7 @@ def words(text: str) -> list[str]:
     return text.casefold().translate(_make_spaces()).split()
 
 
-def grams(found: list[str]) -> list[int]:
+def hash_grams(found: list[str]) -> list[int]:
     """Hashes of the 13-grams of words, in order; they hold within one process."""
     return list(map(hash, zip(*(found[start:] for start in range(N)), strict=False)))
 
@@ -82,7 +82,7 @@ class _Index:
 
     def add(self, text: str) -> None:
         found = words(text)
-        row = _HeldOut(text[:_SHOWN], set(grams(found)))
+        row = _HeldOut(text[:_SHOWN], set(hash_grams(found)))
         self.rows.append(row)
         if found:
             self.by_words.setdefault(hash(tuple(found)), []).append(row)
@@ -102,7 +102,7 @@ class _Index:
         found = words(text)
         for row in self.by_words.get(hash(tuple(found)), ()):
             row.exact = True
-        here = grams(found)
+        here = hash_grams(found)
         for gram in set(filter(self.by_gram.__contains__, here)):
             for row in self.by_gram[gram]:
                 if not (row.exact or row.near) and len(row.own.intersection(here)) >= NEAR_SHARE * len(row.own):
@@ -152,15 +152,15 @@ def take_question(row: Mapping[str, Any]) -> str:
     """What a row asks: its instruction or prompt, of a conversation what the user says, or else all of its text."""
     for name in ASKING:
         if row.get(name):
-            return " ".join(_texts(row[name]))
-    return " ".join(_texts({name: value for name, value in row.items() if name not in ("id", "source_id")}))
+            return " ".join(_collect_texts(row[name]))
+    return " ".join(_collect_texts({name: value for name, value in row.items() if name not in ("id", "source_id")}))
 
 
-def _texts(value: Any) -> list[str]:
+def _collect_texts(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, Mapping) and (speaker := value.get("role", value.get("from"))) is not None:
         said = value.get("content", value.get("value"))
-        return _texts(said) if speaker in ("user", "human") else []
+        return _collect_texts(said) if speaker in ("user", "human") else []
     items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    return [text for item in items for text in _texts(item)]
+    return [text for item in items for text in _collect_texts(item)]

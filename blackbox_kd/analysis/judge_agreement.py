@@ -33,13 +33,13 @@ def count_numbers(numbers: Mapping[str, float], above: float, correct: bool | No
     question = f"above {above:g}"
     found: Counter[str] = Counter()
     for (first, one), (second, other) in combinations(numbers.items(), 2):
-        found[_key("agree", first, second, question, _CELLS[one > above, other > above])] += 1
-        found[_key("agree", first, second, question, "equal")] += one == other
+        found[_join_parts("agree", first, second, question, _CELLS[one > above, other > above])] += 1
+        found[_join_parts("agree", first, second, question, "equal")] += one == other
     if correct is not None:
         # The panel as a whole, too: its mean is what rows are kept by, and it can be right where each judge errs.
         mean = sum(numbers.values()) / len(numbers)
         for judge, number in {**numbers, MEAN: mean}.items():
-            found[_key("checked", judge, question, _CELLS[number > above, correct])] += 1
+            found[_join_parts("checked", judge, question, _CELLS[number > above, correct])] += 1
     return found
 
 
@@ -58,11 +58,11 @@ def count_orders(gaps: Mapping[str, tuple[float, float]]) -> Counter[str]:
             kind = "first" if a_first > 0 else "second"
         else:
             kind = "tie"
-        found[_key("orders", judge, kind)] += 1
+        found[_join_parts("orders", judge, kind)] += 1
     # Judges are compared by both orders together, so that a common bias for the first place is no agreement.
     for (first, one), (second, other) in combinations({judge: sum(pair) for judge, pair in gaps.items()}.items(), 2):
-        found[_key("agree", first, second, "a better", _CELLS[one > 0, other > 0])] += 1
-        found[_key("agree", first, second, "a better", "equal")] += _sign(one) == _sign(other)
+        found[_join_parts("agree", first, second, "a better", _CELLS[one > 0, other > 0])] += 1
+        found[_join_parts("agree", first, second, "a better", "equal")] += _sign(one) == _sign(other)
     return found
 
 
@@ -70,7 +70,7 @@ def _sign(value: float) -> int:
     return (value > 0) - (value < 0)
 
 
-def _key(*parts: str) -> str:
+def _join_parts(*parts: str) -> str:
     return "|".join(parts)
 
 
@@ -121,7 +121,7 @@ def summarise(counts: Counts) -> dict[str, list[dict[str, Any]]]:
     return {name: entries for name, entries in found.items() if entries}
 
 
-def _groups(counts: Counts, kind: str) -> Iterator[tuple[list[str], dict[str, int]]]:
+def _group_counts(counts: Counts, kind: str) -> Iterator[tuple[list[str], dict[str, int]]]:
     """The counters of a kind: the parts of the name but the first and the last, and the counts by the last."""
     groups: dict[tuple[str, ...], dict[str, int]] = {}
     for name, amount in counts.items():
@@ -132,13 +132,13 @@ def _groups(counts: Counts, kind: str) -> Iterator[tuple[list[str], dict[str, in
     yield from ((list(middle), amounts) for middle, amounts in groups.items())
 
 
-def _square(amounts: Mapping[str, int]) -> Square:
+def _make_square(amounts: Mapping[str, int]) -> Square:
     return Square(*(amounts.get(cell, 0) for cell in (_BOTH, _FIRST, _SECOND, _NONE)))
 
 
 def _summarise_agreement(counts: Counts) -> Iterator[dict[str, Any]]:
-    for (first, second, question), amounts in _groups(counts, "agree"):
-        square = _square(amounts)
+    for (first, second, question), amounts in _group_counts(counts, "agree"):
+        square = _make_square(amounts)
         yield {
             "reviewers": [first, second],
             "question": question,
@@ -155,8 +155,8 @@ def _summarise_agreement(counts: Counts) -> Iterator[dict[str, Any]]:
 
 
 def _summarise_checks(counts: Counts) -> Iterator[dict[str, Any]]:
-    for (judge, question), amounts in _groups(counts, "checked"):
-        square = _square(amounts)
+    for (judge, question), amounts in _group_counts(counts, "checked"):
+        square = _make_square(amounts)
         right, wrong = square.both + square.second, square.first + square.none
         yield {
             "judge": judge,
@@ -164,16 +164,16 @@ def _summarise_checks(counts: Counts) -> Iterator[dict[str, Any]]:
             "rows": square.rows,
             "right": right,
             "right_accepted": square.both,
-            "right_accepted_ci95": _interval(square.both, right),
+            "right_accepted_ci95": _find_interval(square.both, right),
             "wrong": wrong,
             "wrong_accepted": square.first,
-            "wrong_accepted_ci95": _interval(square.first, wrong),
+            "wrong_accepted_ci95": _find_interval(square.first, wrong),
             "kappa": square.kappa,
         }
 
 
 def _summarise_orders(counts: Counts) -> Iterator[dict[str, Any]]:
-    for (judge,), amounts in _groups(counts, "orders"):
+    for (judge,), amounts in _group_counts(counts, "orders"):
         rows = sum(amounts.values())
         changed = rows - amounts.get("same", 0)
         yield {
@@ -187,5 +187,5 @@ def _summarise_orders(counts: Counts) -> Iterator[dict[str, Any]]:
         }
 
 
-def _interval(k: int, n: int) -> Sequence[float] | None:
+def _find_interval(k: int, n: int) -> Sequence[float] | None:
     return list(statistics.wilson(k, n)) if n else None

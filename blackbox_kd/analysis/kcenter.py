@@ -16,7 +16,7 @@ def text_vectors(texts: Sequence[str]) -> Any:
     import numpy as np
     from scipy import sparse
 
-    counts = [_ngrams(text) for text in texts]
+    counts = [_count_ngrams(text) for text in texts]
     seen = Counter(bucket for count in counts for bucket in count)
     data: list[float] = []
     columns: list[int] = []
@@ -30,7 +30,7 @@ def text_vectors(texts: Sequence[str]) -> Any:
     return sparse.csr_matrix((np.array(data), np.array(columns, dtype=np.int64), ends), shape=(len(texts), BUCKETS))
 
 
-def _ngrams(text: str) -> Counter[int]:
+def _count_ngrams(text: str) -> Counter[int]:
     """Counts of a text's n-grams by bucket; CRC-32 gives the same buckets in every process."""
     plain = " ".join(text.lower().split())
     grams = Counter(plain[at : at + n] for n in NGRAMS for at in range(max(1, len(plain) - n + 1)) if plain)

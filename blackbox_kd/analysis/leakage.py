@@ -19,23 +19,23 @@ def holds(text: str, part: str) -> bool:
 
     4 stands in `4.` and `$4`, but not in 14, 4.5 or 4,000; 1000 stands in `1,000`. An empty part stands nowhere.
     """
-    wanted = _plain(part)
+    wanted = _normalise(part)
     if not wanted:
         return False
-    return re.search(_BEFORE + re.escape(wanted) + _AFTER, _plain(text)) is not None
+    return re.search(_BEFORE + re.escape(wanted) + _AFTER, _normalise(text)) is not None
 
 
-def texts(value: Any) -> list[str]:
+def list_texts(value: Any) -> list[str]:
     """All texts and numbers inside of a value, as text."""
     if value is None:
         return []
     if isinstance(value, Mapping):
-        return [text for item in value.values() for text in texts(item)]
+        return [text for item in value.values() for text in list_texts(item)]
     if isinstance(value, list | tuple):
-        return [text for item in value for text in texts(item)]
+        return [text for item in value for text in list_texts(item)]
     return [write_text(value)]
 
 
-def _plain(text: str) -> str:
+def _normalise(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(_THOUSANDS.sub("", folded).split())

@@ -60,7 +60,7 @@ def wilson(k: int, n: int) -> tuple[float, float]:
     """
     if not (n > 0 and 0 <= k <= n):
         raise ValueError(f"expected k of n with n > 0 and 0 <= k <= n, got {k!r} of {n!r}")
-    interval = _stats().binomtest(k, n).proportion_ci(confidence_level=0.95, method="wilson")
+    interval = _import_stats().binomtest(k, n).proportion_ci(confidence_level=0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -84,7 +84,7 @@ def measure_gain(first: Sequence[bool], second: Sequence[bool], seed: int) -> Ga
     rows = len(first)
     return Gain(
         gain=(gained - lost) / rows,
-        ci95=_bootstrap(gained, lost, rows, seed),
+        ci95=_resample(gained, lost, rows, seed),
         p_value=_sign_test(gained, lost),
         gained=gained,
         lost=lost,
@@ -105,7 +105,7 @@ def win_rate(wins: int, losses: int, ties: int = 0) -> WinRate:
     return WinRate(rate, _wilson_of_share(rate, total), _sign_test(wins, losses), wins, losses, ties)
 
 
-def _bootstrap(gained: int, lost: int, rows: int, seed: int) -> tuple[float, float]:
+def _resample(gained: int, lost: int, rows: int, seed: int) -> tuple[float, float]:
     """The percentile interval of the mean difference.
 
     A row's difference is 1, -1 or 0, so drawing N rows with replacement is one draw from a multinomial
@@ -121,7 +121,7 @@ def _bootstrap(gained: int, lost: int, rows: int, seed: int) -> tuple[float, flo
 
 def _sign_test(more: int, less: int) -> float:
     """The two-sided exact binomial test of more against less, as if each were as likely."""
-    return float(_stats().binomtest(more, more + less).pvalue) if more + less else 1.0
+    return float(_import_stats().binomtest(more, more + less).pvalue) if more + less else 1.0
 
 
 def _wilson_of_share(share: float, n: int) -> tuple[float, float]:
@@ -132,7 +132,7 @@ def _wilson_of_share(share: float, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _stats() -> Any:
+def _import_stats() -> Any:
     """scipy.stats, imported only where evidence is computed: it takes a second."""
     from scipy import stats
 

@@ -83,7 +83,7 @@ class Budget:
             raise Stopped
         call = self._bound(usd, tokens, model)
         if (limit := self._find_broken(call, self._reserved)) is not None:
-            raise self._refusal(limit, call[limit])
+            raise self._explain_refusal(limit, call[limit])
         return self._set_aside(call, model)
 
     async def wait(self, usd: float | None, tokens: int, *, model: str = "the model") -> Reservation:
@@ -176,13 +176,13 @@ class Budget:
         self._reserved["tokens"] -= reservation.tokens
         self._changed.set()
 
-    def _refusal(self, name: str, most: float) -> BudgetReached:
+    def _explain_refusal(self, name: str, most: float) -> BudgetReached:
         """What is spent, what the next call can cost, the limit, and how to go on."""
         limit, spent, reserved = self._limits[name], self._spent[name], self._reserved[name]
-        shown = f"budget reached: {_amount(name, spent)} of budget.{name} = {_shorten(limit)} spent"
+        shown = f"budget reached: {_format_amount(name, spent)} of budget.{name} = {_shorten(limit)} spent"
         if self._open:
-            shown += f", {_amount(name, reserved)} set aside for {len(self._open)} calls in flight"
-        shown += f"; the next call can take up to {_amount(name, most)}."
+            shown += f", {_format_amount(name, reserved)} set aside for {len(self._open)} calls in flight"
+        shown += f"; the next call can take up to {_format_amount(name, most)}."
         doubt = ""
         if self._doubtful and name != "requests":
             doubt = (
@@ -205,7 +205,7 @@ def _shorten(limit: float) -> str:
     return repr(limit) if len(repr(limit)) <= 10 else f"{limit:.4g}"
 
 
-def _amount(name: str, value: float) -> str:
+def _format_amount(name: str, value: float) -> str:
     if name != "usd":
         return f"{value:,.0f} {name}"
     return f"${value:.4f}" if value == 0 or value >= 0.0001 else f"${value:.1e}"

@@ -47,7 +47,7 @@ class Caller:
             name: the model's name in the recipe; what the provider calls it if left out.
             round: round of the loop, from 1; 0 outside of a loop.
         """
-        state = self._state_of(model, name or model.config.model)
+        state = self._find_state(model, name or model.config.model)
         attempts = Attempts(ask.tries, ask.sampling.varies, self._retry_failed)
         for attempt in itertools.count():  # ends by a return or an error
             call = make_call(state, ask, attempt, round)
@@ -89,7 +89,7 @@ class Caller:
         """The counts of each model, by name, as the report holds them."""
         return [self._states[name].counts.entry() for name in sorted(self._states)]
 
-    def _state_of(self, model: Model, name: str) -> ModelState:
+    def _find_state(self, model: Model, name: str) -> ModelState:
         """What is known of a model; one that was closed and opened again keeps its counts."""
         state = self._states.get(name)
         if state is None:

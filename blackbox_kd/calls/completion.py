@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 from blackbox_kd.calls import ends, markup, prices
 from blackbox_kd.calls.ends import End
 from blackbox_kd.errors import ReplyFault
-from blackbox_kd.logprobs import Scored, prompt_of
+from blackbox_kd.logprobs import Scored, read_prompt
 from blackbox_kd.models import Price
 from blackbox_kd.models.http import error_body
 from blackbox_kd.models.http.status import quote
@@ -29,9 +29,9 @@ class Completion:
             self._value: Any = error_body.decode(body)
         except (ValueError, RecursionError):
             self._value = None
-        self.usage = _usage(self._value)
+        self.usage = _read_usage(self._value)
         """Its tokens; None if it does not say."""
-        self._choice = _first_choice(self._value) if isinstance(self._value, dict) else None
+        self._choice = _find_choice(self._value) if isinstance(self._value, dict) else None
         self.ended = "" if self._choice is None else ends.read_word(self._choice)
         """Why it ended, see `ends.read_word`; "" where there is no choice."""
 
@@ -48,13 +48,13 @@ class Completion:
         """The reply, and what `read` makes of its text; see `parse`."""
         choice = self._choice or self._refuse_body()
         end = ends.classify(self.ended)
-        message = self._message(choice, end, has_tools=has_tools)
-        parts = markup.split(_text(message.get("content")))
-        reasoning = parts.reasoning or _text(message.get("reasoning") or message.get("reasoning_content"))
+        message = self._read_message(choice, end, has_tools=has_tools)
+        parts = markup.split(_join_text(message.get("content")))
+        reasoning = parts.reasoning or _join_text(message.get("reasoning") or message.get("reasoning_content"))
         cut = end is End.CUT or not parts.is_whole
         if cut and not accept_truncated:
             raise ReplyFault(self._cut_off(end, parts.text), kind="truncated")
-        prompt = prompt_of(self._value) if accept_truncated else None
+        prompt = read_prompt(self._value) if accept_truncated else None
         if not parts.text and not cut and prompt is None:
             where = f", but {len(reasoning):,} characters of reasoning" if reasoning else ""
             raise ReplyFault(f"the reply has no text{where} (finish_reason {self.ended!r})", kind="empty")
@@ -82,7 +82,7 @@ class Completion:
             raise ReplyFault(f"the endpoint withheld the reply: it blocks the prompt ({reason})", kind="refused")
         raise self._make_fault("the body has no choices")
 
-    def _message(self, choice: dict[str, Any], end: End, *, has_tools: bool) -> dict[str, Any]:
+    def _read_message(self, choice: dict[str, Any], end: End, *, has_tools: bool) -> dict[str, Any]:
         """The message of a choice that ended well, or was cut."""
         if error := choice.get("error") or self._value.get("error"):
             raise self._make_fault(f"the endpoint broke the reply off ({quote(error_body.describe(error))})")
@@ -133,7 +133,7 @@ def parse(body: str, price: Price | None, *, accept_truncated: bool = False) -> 
     return Completion(body).reply(price, str, accept_truncated=accept_truncated)
 
 
-def _text(content: Any) -> str:
+def _join_text(content: Any) -> str:
     """A message's content, which may come as a list of parts."""
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
@@ -164,7 +164,7 @@ def _describe_unknown(word: str) -> str:
     return "not said (finish_reason is missing)" if word == ends.NOT_SAID else f"not known (finish_reason {word!r})"
 
 
-def _first_choice(completion: Mapping[str, Any]) -> dict[str, Any] | None:
+def _find_choice(completion: Mapping[str, Any]) -> dict[str, Any] | None:
     choices = completion.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     return choice if isinstance(choice, dict) else None
@@ -177,7 +177,7 @@ def _explain_block(completion: Mapping[str, Any]) -> str:
     return quote(str(reason)) if reason else ""
 
 
-def _usage(completion: Any) -> Usage | None:
+def _read_usage(completion: Any) -> Usage | None:
     """Tokens of a completion; None if it does not say them, or says what cannot be: no prompt has 0 tokens.
 
     Some endpoints leave hidden reasoning out of `completion_tokens`, but bill it: it is in `total_tokens`.

@@ -125,8 +125,8 @@ def _write_words(told: Mapping[str, Any]) -> Iterator[str]:
     yield f"{told['recipe']}: what is left to ask" + (f"; {paid:,} replies are in the ledger" if paid else "")
     yield ""
     lines = [["", "", "calls", "tokens", "USD", "time"]]
-    lines += [[entry["step"], entry["model"], *_cells(entry)] for entry in told["steps"]]
-    lines.append(["all", "", *_cells(told["total"])])
+    lines += [[entry["step"], entry["model"], *_write_cells(entry)] for entry in told["steps"]]
+    lines.append(["all", "", *_write_cells(told["total"])])
     yield from format_columns(lines, left=2)
     yield ""
     yield "each: low / likely / high"
@@ -140,22 +140,22 @@ def _write_words(told: Mapping[str, Any]) -> Iterator[str]:
         yield f"assumed: {line}"
 
 
-def _cells(sums: Mapping[str, Any]) -> list[str]:
+def _write_cells(sums: Mapping[str, Any]) -> list[str]:
     usd = sums["usd"]
     if usd is None:
         known = sums["usd_known"]
-        money = "unknown" + (f" + {_three(known, format_usd)}" if known["high"] else "")
+        money = "unknown" + (f" + {_write_span(known, format_usd)}" if known["high"] else "")
     else:
-        money = _three(usd, format_usd)
+        money = _write_span(usd, format_usd)
     return [
-        _three(sums["calls"], format_count),
-        _three(sums["tokens"], format_count),
+        _write_span(sums["calls"], format_count),
+        _write_span(sums["tokens"], format_count),
         money,
-        _three(sums["seconds"], format_time),
+        _write_span(sums["seconds"], format_time),
     ]
 
 
-def _three(span: Mapping[str, float], show: Any) -> str:
+def _write_span(span: Mapping[str, float], show: Any) -> str:
     shown = [show(span[name]) for name in ("low", "likely", "high")]
     return shown[0] if len(set(shown)) == 1 else " / ".join(shown)
 

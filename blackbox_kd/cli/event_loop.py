@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Like `asyncio.run`."""
-    with asyncio.Runner(loop_factory=_factory()) as runner:
+    with asyncio.Runner(loop_factory=_find_factory()) as runner:
         runner.get_loop().set_exception_handler(_tell_once)
         return runner.run(main)
 
@@ -22,7 +22,7 @@ def _tell_once(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
         loop.default_exception_handler(context)
 
 
-def _factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def _find_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
     except ImportError:  # there is none for Windows

@@ -19,7 +19,7 @@ TAKE_NONE = ("rescue",)
 """Commands that have none of the options."""
 
 
-def _ledger_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def _add_ledger_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--run", metavar="RUN", help="Only this run: its folder, or its name in runs/."),
         click.option("--ledger", type=click.Path(path_type=Path), default=LEDGER, show_default=True, help="The file."),
@@ -29,7 +29,7 @@ def _ledger_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.group(invoke_without_command=True)
-@_ledger_options
+@_add_ledger_options
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_context
 def ledger(context: click.Context, ledger: Path, run: str | None, as_json: bool) -> int | None:
@@ -47,7 +47,7 @@ def ledger(context: click.Context, ledger: Path, run: str | None, as_json: bool)
 
 
 @ledger.command()
-@_ledger_options
+@_add_ledger_options
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def summary(ledger: Path, run: str | None, as_json: bool) -> int:
     """Show calls, tokens and cost of each model in each run."""
@@ -90,7 +90,7 @@ def _show_summary(path: Path, run: str | None, as_json: bool) -> int:
 
 @ledger.command()
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-@_ledger_options
+@_add_ledger_options
 def export(file: Path, ledger: Path, run: str | None) -> int:
     """Write the replies to FILE as JSON lines; `-` is stdout."""
     from blackbox_kd.ledger import admin
@@ -116,7 +116,7 @@ def export(file: Path, ledger: Path, run: str | None) -> int:
 
 
 @ledger.command()
-@_ledger_options
+@_add_ledger_options
 @click.option("--before", metavar="TIME", help="Only what is older: 2026-01-31, or with a time of day (UTC).")
 @click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
 def prune(ledger: Path, run: str | None, before: str | None, yes: bool) -> int:
@@ -125,7 +125,7 @@ def prune(ledger: Path, run: str | None, before: str | None, yes: bool) -> int:
 
     if run is None and before is None:
         raise UserError("prune would remove everything", fix="add --run RUN, --before TIME, or both")
-    run, until = _run_of(ledger, run), _time_of(before)
+    run, until = _run_of(ledger, run), _read_time(before)
     if not yes:
         told = [f"of {_quote(run)}"] if run else []
         told += [f"before {until:%Y-%m-%d %H:%M} UTC"] if until else []
@@ -142,7 +142,7 @@ def prune(ledger: Path, run: str | None, before: str | None, yes: bool) -> int:
     return 0
 
 
-def _time_of(text: str | None) -> datetime | None:
+def _read_time(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:

@@ -50,7 +50,7 @@ def say_where_keys_go(recipe: Any, env: Mapping[str, str]) -> None:
     from blackbox_kd.recipe import trust
 
     agreed = trust.find_agreed(find_config_folder(), env)
-    for route in trust.routes(recipe, env):
+    for route in trust.find_routes(recipe, env):
         say(route.text() + ("" if agreed(route) else "; a run will want your agreement"), err=True)
 
 
@@ -62,7 +62,7 @@ def settle_trust(recipe: Any, env: Mapping[str, str], given: Sequence[str]) -> N
     """
     from blackbox_kd.recipe import trust
 
-    for route in trust.routes(recipe, env):
+    for route in trust.find_routes(recipe, env):
         say(route.text(), err=True)
     at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
     trust.settle(recipe, env, find_config_folder(), given=given, ask=ask if at_terminal else None)

@@ -51,7 +51,7 @@ async def stoppable(job: Stoppable, say: Callable[[str], None]) -> None:
         say(f"waiting up to {DRAIN_S} s for the calls under way; Ctrl-C again stops at once")
         loop.call_later(DRAIN_S, task.cancel)
 
-    with _hearing(loop, stop):
+    with _hear_signals(loop, stop):
         try:
             await task
         except asyncio.CancelledError:
@@ -59,7 +59,7 @@ async def stoppable(job: Stoppable, say: Callable[[str], None]) -> None:
 
 
 @contextmanager
-def _hearing(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Iterator[None]:
+def _hear_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Iterator[None]:
     """Has signals call `stop` in the loop, also where a step computes for minutes without giving the loop its turn.
 
     A handler of the loop's own would wait for such a step. Python runs this one between two of the step's

@@ -48,7 +48,7 @@ def describe_step(planned: PlannedStep) -> dict[str, Any]:
     return {"step": step.name, "version": step.version, "code": step.code, "fields": fields}
 
 
-def fingerprints(planned: PlannedStep, table: StoredTable | None, shared: RunState) -> list[str]:
+def compute_fingerprints(planned: PlannedStep, table: StoredTable | None, shared: RunState) -> list[str]:
     """The fingerprint of a step; behind it that which version 0.1 gave to a step that writes the same rows.
 
     Args:
@@ -56,16 +56,16 @@ def fingerprints(planned: PlannedStep, table: StoredTable | None, shared: RunSta
         table: the table that it reads, if it reads one.
         shared: the tables, models and reports that its fields name.
     """
-    inputs = _inputs(planned, table, shared)
+    inputs = _describe_inputs(planned, table, shared)
     found = [digest({**describe_step(planned), **inputs})]
-    fields = _fields_of_0_1(planned)
+    fields = _write_fields_as_0_1(planned)
     if fields is not None and planned.step.version == 1:
         order = ("seed", "table", "tables", "models", "prompts")
         found.append(digest([fields, *(inputs[name] for name in order), planned.step.code, inputs["reports"]]))
     return found
 
 
-def _inputs(planned: PlannedStep, table: StoredTable | None, shared: RunState) -> dict[str, Any]:
+def _describe_inputs(planned: PlannedStep, table: StoredTable | None, shared: RunState) -> dict[str, Any]:
     """What a step reads besides its fields."""
     shown = planned.list_names("reported table")
     return {
@@ -82,7 +82,7 @@ def _inputs(planned: PlannedStep, table: StoredTable | None, shared: RunState) -
     }
 
 
-def _fields_of_0_1(planned: PlannedStep) -> dict[str, Any] | None:
+def _write_fields_as_0_1(planned: PlannedStep) -> dict[str, Any] | None:
     """The fields of a step as version 0.1 wrote them out; None if it had not all of those that are given."""
     fields = planned.config.model_dump()
     if planned.step.code:

@@ -100,7 +100,7 @@ class Watch:
     def entry(self) -> dict[str, Any]:
         """What the report holds of the loop."""
         until = self.loop.config.until
-        rounds = max([*self.values, *self.rows, self._rounds()])
+        rounds = max([*self.values, *self.rows, self._count_rounds()])
         found: dict[str, Any] = {"step": self.loop.label, "rounds": rounds, "most": self.loop.config.rounds}
         found["ended"] = self.why
         if isinstance(until, UntilMetric):
@@ -114,7 +114,7 @@ class Watch:
             found |= {"table": until.table, "rows": [self.rows[number] for number in sorted(self.rows)]}
         return found
 
-    def _rounds(self) -> int:
+    def _count_rounds(self) -> int:
         return self.loop.config.rounds if self.why == "all rounds were run" else 0
 
     def _note(self, number: int, until: UntilMetric) -> None:
@@ -124,7 +124,7 @@ class Watch:
         entries = self.shared.records.find(LISTS[until.metric])
         now = _name_version(self.shared.models.exact(until.model))
         for entry in entries[self._seen :]:
-            value = _value(entry, until)
+            value = _read_metric(entry, until)
             if value is not None and (number or _name_version(str(entry["version"])) == now):
                 self.values[number], self.versions[number] = value, str(entry["version"])
         self._seen = len(entries)
@@ -145,7 +145,7 @@ def _explain_unmeasured(loop: Loop, number: int, until: UntilMetric) -> StepErro
     )
 
 
-def _value(entry: Mapping[str, Any], until: UntilMetric) -> float | None:
+def _read_metric(entry: Mapping[str, Any], until: UntilMetric) -> float | None:
     """The metric in an entry of the report; None if it is of another model or table."""
     if entry["table"] != until.on or entry["model"] != until.model:
         return None

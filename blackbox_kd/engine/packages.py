@@ -20,7 +20,7 @@ def refuse_missing(recipe: Recipe, steps: Iterable[PlannedStep]) -> None:
     lacking = [
         (planned, who, needs, absent)
         for planned in steps
-        for who, needs in _needs(recipe, planned)
+        for who, needs in _list_needs(recipe, planned)
         if (absent := [package for package in needs if not is_installed(package)])
     ]
     if not lacking:
@@ -36,7 +36,7 @@ def refuse_missing(recipe: Recipe, steps: Iterable[PlannedStep]) -> None:
     raise RecipeError(recipe.file, problems)
 
 
-def _needs(recipe: Recipe, planned: PlannedStep) -> Iterator[tuple[str, Mapping[str, str]]]:
+def _list_needs(recipe: Recipe, planned: PlannedStep) -> Iterator[tuple[str, Mapping[str, str]]]:
     """The step and the models that it asks, each with its packages and the extra that brings each."""
     yield "the step", planned.config.needs()
     for name in planned.list_models():

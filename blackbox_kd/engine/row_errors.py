@@ -46,7 +46,7 @@ class Mistakes:
             return Failed(row, "data", str(error), fix=error.fix)
         if isinstance(error, BlackboxError):
             raise error
-        last = _innermost(error)
+        last = _find_innermost(error)
         failed = Failed(row, type(error).__name__, str(error), _format(error, planned.step.file))
         if isinstance(error, ValueError | ArithmeticError) and Path(last.filename) == planned.step.file:
             return failed
@@ -79,7 +79,7 @@ def explain(planned: PlannedStep, error: Exception, when: str) -> StepMistake:
     )
 
 
-def _innermost(error: Exception) -> FrameSummary:
+def _find_innermost(error: Exception) -> FrameSummary:
     return extract_tb(error.__traceback__)[-1]
 
 

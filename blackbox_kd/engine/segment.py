@@ -82,7 +82,7 @@ class Segment:
         made = 0
         walks = _Walks(lambda row: self._walk(number, row, position + 1))
         try:
-            async for outcome in self._outcomes(row, position):
+            async for outcome in self._collect_outcomes(row, position):
                 made += 1
                 on = self._book(number, outcome, position)
                 if on is not None and not is_last:
@@ -97,7 +97,7 @@ class Segment:
         self._accounts[position].added += made - 1
         await walks.end()
 
-    async def _outcomes(self, row: Row, position: int) -> AsyncIterator[Outcome]:
+    async def _collect_outcomes(self, row: Row, position: int) -> AsyncIterator[Outcome]:
         """What a step that fans out makes of a row, its failure if it breaks off."""
         planned, run, ctx = self._steps[position]
         try:

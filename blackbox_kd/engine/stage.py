@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from blackbox_kd.engine.context import RunContext
-from blackbox_kd.engine.fingerprint import fingerprints
+from blackbox_kd.engine.fingerprint import compute_fingerprints
 from blackbox_kd.engine.plan import Stage
 from blackbox_kd.engine.progress import View
 from blackbox_kd.engine.row_errors import explain
@@ -66,9 +66,9 @@ class StageRunner:
         self.names.append(stage.name)
         try:
             if stage.kind == "row":
-                await self._segment(stage)
+                await self._run_segment(stage)
             else:
-                await self._table_step(stage)
+                await self._run_table_step(stage)
         except Stopped:
             # Rows that waited for a call when a step's mistake stopped them may be heard of before it.
             if self._shared.mistakes.found is not None:
@@ -77,14 +77,14 @@ class StageRunner:
         self._on_stage(stage)
         self._shared.folder.save()
 
-    def _input(self, planned: PlannedStep) -> StoredTable | None:
+    def _find_input(self, planned: PlannedStep) -> StoredTable | None:
         table = self._shared.tables.find_input(planned)
         if table is not None and self._shard is not None and self._shard[1].splits(planned, table.name):
             return ShardTable(table, self._shard[0])
         return table
 
-    async def _segment(self, stage: Stage) -> None:
-        table: Table | None = self._input(stage.steps[0])
+    async def _run_segment(self, stage: Stage) -> None:
+        table: Table | None = self._find_input(stage.steps[0])
         assert table is not None
         first, last = stage.steps[0], stage.steps[-1]
         if (rows := first.config.rows_to_draw()) is not None:
@@ -100,9 +100,9 @@ class StageRunner:
         self._close(books)
         self._publish(stage, outputs.finish(_describe_steps(stage)))
 
-    async def _table_step(self, stage: Stage) -> None:
-        planned, table = stage.first, self._input(stage.first)
-        fingerprint, *earlier = fingerprints(planned, table, self._shared)
+    async def _run_table_step(self, stage: Stage) -> None:
+        planned, table = stage.first, self._find_input(stage.first)
+        fingerprint, *earlier = compute_fingerprints(planned, table, self._shared)
         done = self._shared.folder.find_finished(stage.name, [fingerprint, *earlier])
         if done is not None and _can_take(done) and not (self._retry_failed and done.entry.account.failed):
             done.entry.fingerprint = fingerprint
@@ -117,7 +117,7 @@ class StageRunner:
         with StageFiles(shared.folder, stage.name, planned.outputs) as outputs:
             context = RunContext(shared, planned, book, table)
             number = 0
-            async for item in _items(planned, table, context):
+            async for item in _yield_items(planned, table, context):
                 name, outcome = item if isinstance(item, tuple) else (outputs.names[0], item)
                 book.count(outcome)
                 outputs.take(number, planned.label, outcome, name)
@@ -203,7 +203,7 @@ def _can_take(done: Finished) -> bool:
     return all(find_fault(key, entries) is None for key, entries in done.entry.report.items())
 
 
-async def _items(planned: PlannedStep, table: StoredTable | None, context: RunContext) -> AsyncIterator[Any]:
+async def _yield_items(planned: PlannedStep, table: StoredTable | None, context: RunContext) -> AsyncIterator[Any]:
     """What a table step yields.
 
     Raises:

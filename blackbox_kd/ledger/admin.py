@@ -101,7 +101,7 @@ def summary(path: Path, run: str | None = None) -> Summary:
     Raises:
         LedgerError: there is no ledger, or it cannot be read.
     """
-    with _reading(path) as db:
+    with _open_snapshot(path) as db:
         return Summary(
             size_bytes=sum(part.stat().st_size for part in (path, Path(f"{path.resolve()}-wal")) if part.exists()),
             bought=[Bought(*line) for line in db.execute(REPLIES_BY_MODEL, (run,))],
@@ -117,7 +117,7 @@ def export(path: Path, out: TextIO, run: str | None = None) -> int:
         LedgerError: there is no ledger, or it cannot be read.
     """
     written = 0
-    with _reading(path) as db:
+    with _open_snapshot(path) as db:
         db.row_factory = sqlite3.Row
         for reply in db.execute(REPLIES, (run,)):
             out.write(escape_json(json.dumps(dict(reply), ensure_ascii=False)) + "\n")
@@ -183,7 +183,7 @@ def rescue(path: Path, new: Path) -> int:
             db.execute("BEGIN IMMEDIATE")
             for table in ("processes", "intents", "abandoned"):
                 _copy(db, table, _read_whole(old, f"SELECT * FROM {table}"))
-            for reply in range(_last_reply(old) + 1):  # one by one: a damaged page costs only what is on it
+            for reply in range(_find_last_reply(old) + 1):  # one by one: a damaged page costs only what is on it
                 _copy(db, "replies", _read_whole(old, "SELECT * FROM replies WHERE id = ?", reply))
             saved = db.execute("SELECT count(*) FROM replies").fetchone()[0]
             db.execute("COMMIT")
@@ -205,7 +205,7 @@ def _copy(db: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, ...]]) -
         db.execute(f"INSERT INTO {table} ({', '.join(columns[: len(row)])}) VALUES ({places})", row)
 
 
-def _last_reply(db: sqlite3.Connection) -> int:
+def _find_last_reply(db: sqlite3.Connection) -> int:
     """The largest id of a reply, or a number above it."""
     for (last,) in _read_whole(db, "SELECT max(id) FROM replies"):
         return int(last or 0)
@@ -219,7 +219,7 @@ def _must_exist(path: Path) -> None:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+def _open_snapshot(path: Path) -> Iterator[sqlite3.Connection]:
     """A read-only connection within one snapshot."""
     _must_exist(path)
     with closing(open_file(path, read_only=True)) as db:

@@ -85,7 +85,7 @@ def _copy(other: sqlite3.Connection, db: sqlite3.Connection) -> None:
         add = f"INSERT INTO processes ({PROCESS}) VALUES (?, ?, ?, ?, ?)"
         ids[process] = found[0] if found else db.execute(add, values).lastrowid
         db.execute("DELETE FROM intents WHERE process = ?", (ids[process],))
-    for batch in _batches(other.execute(f"SELECT {REPLY}, created_at FROM replies ORDER BY id")):
+    for batch in _split_batches(other.execute(f"SELECT {REPLY}, created_at FROM replies ORDER BY id")):
         db.execute("BEGIN IMMEDIATE")
         db.executemany(ADD_REPLY, batch)
         db.execute("COMMIT")
@@ -94,6 +94,6 @@ def _copy(other: sqlite3.Connection, db: sqlite3.Connection) -> None:
         db.execute(add, (ids[process], ids[repeated_by], *values))
 
 
-def _batches(rows: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+def _split_batches(rows: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
     while batch := list(islice(rows, BATCH)):
         yield batch

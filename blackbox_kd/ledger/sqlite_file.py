@@ -241,7 +241,7 @@ class LedgerFile:
             raise fault(error, self.path) from error
 
     def _insert(self, table: str, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        for chunk in _chunks(rows):
+        for chunk in _split_chunks(rows):
             self._db.execute(_insert(table, columns, len(chunk)), tuple(itertools.chain.from_iterable(chunk)))
 
     def _meet_others(self, keys: Sequence[str]) -> Met:
@@ -268,7 +268,7 @@ def has_ended(db: sqlite3.Connection, process: int) -> bool:
     return found is None or start_of(found[0]) != found[1]
 
 
-def _chunks(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+def _split_chunks(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """Pieces whose lengths are powers of two up to MANY, so that few different statements are prepared."""
     at = 0
     while at < len(rows):

@@ -76,13 +76,13 @@ class Config(ModelConfig):
 
     def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
         """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
-        variable = _variable(self)
+        variable = _find_variable(self)
         try:
-            base_url = _base_url(self, setup)
+            base_url = _find_base_url(self, setup)
         except FieldError as error:
             return [("provider", f"the variable OPENAI_BASE_URL: {error.what}.", "export OPENAI_BASE_URL=https://...")]
         try:
-            has_key = variable is None or chat.key_from(setup.env, variable) is not None
+            has_key = variable is None or chat.read_key(setup.env, variable) is not None
         except FieldError as error:
             return [("provider", error.what, f"export {variable}=...")]
         if has_key or chat.is_loopback(base_url):
@@ -92,11 +92,11 @@ class Config(ModelConfig):
 
     def sends_to(self, setup: Setup) -> tuple[str, str | None]:
         """The URL that requests go to, and the variable that holds the key, if one goes with them."""
-        return _base_url(self, setup), _variable(self)
+        return _find_base_url(self, setup), _find_variable(self)
 
     def identity(self, setup: Setup) -> str:
         """What names a model in fingerprints: how it is reached, not how fast or at what price."""
-        return digest([_base_url(self, setup), self.model, _max_tokens_field(self, setup), self.extra_body])
+        return digest([_find_base_url(self, setup), self.model, _find_max_tokens_field(self, setup), self.extra_body])
 
 
 def open_model(config: Config, setup: Setup) -> Model:
@@ -106,34 +106,34 @@ def open_model(config: Config, setup: Setup) -> Model:
         SetupError: the key is missing or cannot be one, or OPENAI_BASE_URL is no URL.
     """
     config.refuse_missing(setup)
-    base_url = _base_url(config, setup)
-    variable = _variable(config)
-    key = chat.key_from(setup.env, variable) if variable else None
+    base_url = _find_base_url(config, setup)
+    variable = _find_variable(config)
+    key = chat.read_key(setup.env, variable) if variable else None
     http = chat.HttpChat(chat.Address(base_url, key, config.max_concurrency, config.timeout_s))
     return BatchChat(
         BatchApi(base_url, key, config.timeout_s),
         config,
         http,
         endpoint=f"{base_url} {config.model}",  # vendors limit each model by itself
-        max_tokens_field=_max_tokens_field(config, setup),
+        max_tokens_field=_find_max_tokens_field(config, setup),
         extra=config.extra_body,
     )
 
 
-def _base_url(config: Config, setup: Setup) -> str:
+def _find_base_url(config: Config, setup: Setup) -> str:
     return config.base_url or chat.check_url(setup.env.get("OPENAI_BASE_URL") or OPENAI)
 
 
-def _variable(config: Config) -> str | None:
+def _find_variable(config: Config) -> str | None:
     """The variable that holds the key; OpenAI's own key goes nowhere the user did not send it."""
     default = DEFAULT_KEY if config.base_url is None or _is_openai(config.base_url) else None
     return config.key_env or default
 
 
-def _max_tokens_field(config: Config, setup: Setup) -> str:
+def _find_max_tokens_field(config: Config, setup: Setup) -> str:
     if config.max_tokens_field != "auto":
         return config.max_tokens_field
-    return "max_completion_tokens" if _is_openai(_base_url(config, setup)) else "max_tokens"
+    return "max_completion_tokens" if _is_openai(_find_base_url(config, setup)) else "max_tokens"
 
 
 def _is_openai(base_url: str) -> bool:

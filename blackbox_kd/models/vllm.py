@@ -67,7 +67,7 @@ class Config(ModelConfig):
         if self.key_env is None:
             return []
         try:
-            found = chat.key_from(setup.env, self.key_env)
+            found = chat.read_key(setup.env, self.key_env)
         except FieldError as error:
             return [("key_env", error.what, f"export {self.key_env}=...")]
         fix = f"export {self.key_env}=..., or leave key_env out if the server has no --api-key"
@@ -85,7 +85,7 @@ def open_model(config: Config, setup: Setup) -> Model:
         SetupError: the key is missing or cannot be one.
     """
     config.refuse_missing(setup)
-    key = chat.key_from(setup.env, config.key_env) if config.key_env else None
+    key = chat.read_key(setup.env, config.key_env) if config.key_env else None
     http = chat.HttpChat(chat.Address(config.base_url, key, config.max_concurrency, config.timeout_s))
     own = config.model_dump(include=OWN_FIELDS, exclude_none=True)
     return chat.ChatModel(

@@ -69,8 +69,8 @@ def evaluation(
         overrides: `--set` assignments.
     """
     found = sources.columns(TableSource(path=data), Path.cwd()) or []
-    question = _column("question", columns[0], found, QUESTIONS)
-    reference = _column("reference", columns[1], [c for c in found if c != question], REFERENCES)
+    question = _find_column("question", columns[0], found, QUESTIONS)
+    reference = _find_column("reference", columns[1], [c for c in found if c != question], REFERENCES)
     rename = {old: new for old, new in ((question, "instruction"), (reference, "reference")) if old != new}
     base = {"provider": "transformers", "model": student}
     entries = {"base": base, "student": {**base, "adapter": adapter}} if adapter else {"student": base}
@@ -83,7 +83,7 @@ def evaluation(
     return _build(values, overrides)
 
 
-def _column(what: str, named: str | None, found: list[str], usual: tuple[str, ...]) -> str:
+def _find_column(what: str, named: str | None, found: list[str], usual: tuple[str, ...]) -> str:
     if named is not None and named in found:
         return named
     for name in usual if named is None else ():

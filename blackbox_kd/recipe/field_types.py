@@ -57,9 +57,9 @@ def spot(kind: type[BaseModel], path: Sequence[str | int]) -> Spot:
     found = Spot(kind)
     for part in path:
         inner = Spot(None, found.about)
-        for branch in _branches(found.annotation):
+        for branch in _list_branches(found.annotation):
             if is_model(branch):
-                inner = _field(branch, part) or inner
+                inner = _find_field(branch, part) or inner
             elif get_origin(branch) is list and isinstance(part, int):
                 inner = Spot(get_args(branch)[0], found.about)
             elif get_origin(branch) is dict:
@@ -68,16 +68,16 @@ def spot(kind: type[BaseModel], path: Sequence[str | int]) -> Spot:
     return found
 
 
-def _field(kind: type[BaseModel], key: str | int) -> Spot | None:
+def _find_field(kind: type[BaseModel], key: str | int) -> Spot | None:
     for name, entry in kind.model_fields.items():
         if (entry.alias or name) == key:
             about = f"{key}: {' '.join(entry.description.split())}" if entry.description else ""
             example = entry.examples[0] if entry.examples else None
-            return Spot(_annotation(entry), about, entry.get_default(), example)
+            return Spot(_annotate(entry), about, entry.get_default(), example)
     return None
 
 
-def _annotation(entry: FieldInfo) -> Any:
+def _annotate(entry: FieldInfo) -> Any:
     return Annotated[(entry.annotation, *entry.metadata)] if entry.metadata else entry.annotation
 
 
@@ -94,20 +94,20 @@ def inner_models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from inner_models(inner)
 
 
-def _branches(annotation: Any) -> Iterator[Any]:
+def _list_branches(annotation: Any) -> Iterator[Any]:
     """An annotation without its marks; of a union, each of its branches."""
     if get_origin(annotation) is Annotated:
-        yield from _branches(get_args(annotation)[0])
+        yield from _list_branches(get_args(annotation)[0])
     elif get_origin(annotation) in (Union, UnionType):
         for branch in get_args(annotation):
-            yield from _branches(branch)
+            yield from _list_branches(branch)
     else:
         yield annotation
 
 
 def takes_numbers(annotation: Any) -> bool:
     """Whether a value may be a number and may not be true or false."""
-    kinds = list(_branches(annotation))
+    kinds = list(_list_branches(annotation))
     return not {int, float}.isdisjoint(kinds) and bool not in kinds and Any not in kinds
 
 
@@ -115,14 +115,14 @@ def words(annotation: Any, limits: str = "") -> str:
     """What an annotation takes; `limits` are those of a mark around it."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        marks = list(_flat(arguments[1:]))
+        marks = list(_flatten(arguments[1:]))
         named = [NAMED[mark.kind] for mark in marks if isinstance(mark, Refers)]
-        return named[0] if named else words(arguments[0], _limits(marks))
+        return named[0] if named else words(arguments[0], _describe_limits(marks))
     if origin in (Union, UnionType):
         taken = dict.fromkeys(words(branch) for branch in arguments if branch is not NoneType)
         return f"{' or '.join(taken)}{limits}"
     if origin is Literal:
-        return either(arguments)
+        return list_choices(arguments)
     if origin in (list, dict):
         what, each = ("a list", words(arguments[0])) if origin is list else ("a mapping", words(arguments[1]))
         return f"{what}{limits}" if each == ANYTHING else f"{what}{limits}, each entry {each}"
@@ -133,35 +133,35 @@ def words(annotation: Any, limits: str = "") -> str:
     return f"{PLAIN.get(annotation, ANYTHING)}{limits}"
 
 
-def either(values: Sequence[object]) -> str:
+def list_choices(values: Sequence[object]) -> str:
     """`'a', 'b' or 'c'`."""
     *most, last = [repr(value) for value in values]
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def _flat(marks: Sequence[Any]) -> Iterator[Any]:
+def _flatten(marks: Sequence[Any]) -> Iterator[Any]:
     """Marks, those inside of pydantic's `Field(...)` included."""
     for mark in marks:
         yield from getattr(mark, "metadata", None) or [mark]
 
 
-def _marks(annotation: Any) -> Iterator[Any]:
+def _list_marks(annotation: Any) -> Iterator[Any]:
     """All marks of an annotation and of the branches of its union."""
     if get_origin(annotation) is Annotated:
-        yield from _flat(get_args(annotation)[1:])
-        yield from _marks(get_args(annotation)[0])
+        yield from _flatten(get_args(annotation)[1:])
+        yield from _list_marks(get_args(annotation)[0])
     elif get_origin(annotation) in (Union, UnionType):
         for branch in get_args(annotation):
-            yield from _marks(branch)
+            yield from _list_marks(branch)
 
 
-def _bounds(annotation: Any) -> dict[str, float]:
+def _find_bounds(annotation: Any) -> dict[str, float]:
     """Limits of a number by the names `ge`, `gt`, `le`, `lt`."""
-    marks = list(_marks(annotation))
+    marks = list(_list_marks(annotation))
     return {name: getattr(mark, name) for name in ("ge", "gt", "le", "lt") for mark in marks if hasattr(mark, name)}
 
 
-def _limits(marks: Sequence[Any]) -> str:
+def _describe_limits(marks: Sequence[Any]) -> str:
     names = ("ge", "gt", "le", "lt", "min_length", "max_length")
     at = {name: value for mark in marks for name in names if (value := getattr(mark, name, None)) is not None}
     if "max_length" in at:
@@ -180,8 +180,8 @@ def example(at: Spot, value: Any) -> str:
     """A value that a field takes, as a recipe writes it: close to `value` where that can be mended."""
     if at.example is not None and not (isinstance(at.example, str) and isinstance(value, str)):
         return json.dumps(at.example).replace('"', "")
-    limits = _bounds(at.annotation)
-    for branch in _branches(at.annotation):
+    limits = _find_bounds(at.annotation)
+    for branch in _list_branches(at.annotation):
         if get_origin(branch) is Literal:
             return str(get_args(branch)[0])
         if branch is bool:
@@ -190,7 +190,7 @@ def example(at: Spot, value: Any) -> str:
             number = value if _is_number(value) else at.default if _is_number(at.default) else 1
             return _clip(number, limits, whole=branch is int)
         if branch is str:
-            return _text(at, value)
+            return _write_value(at, value)
         if get_origin(branch) is list:
             single = isinstance(value, str | int | float)
             return f"[{value if single else example(Spot(get_args(branch)[0]), None)}]"
@@ -205,8 +205,8 @@ def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _text(at: Spot, value: Any) -> str:
-    kinds = [mark.kind for mark in _marks(at.annotation) if isinstance(mark, Refers)]
+def _write_value(at: Spot, value: Any) -> str:
+    kinds = [mark.kind for mark in _list_marks(at.annotation) if isinstance(mark, Refers)]
     if kinds:
         return EXAMPLES.get(kinds[0], "NAME")
     if isinstance(value, str) and value:

@@ -46,7 +46,7 @@ class StepEntry:
             self._explain_choice(forms)
             base = _find_base(forms)
             # What the base leaves to its forms to fill in is not missing.
-            filled = {name for name in base.model_fields if any(not _needs(form, name) for form in forms)}
+            filled = {name for name in base.model_fields if any(not _is_needed(form, name) for form in forms)}
             self._validate(base, {*inherited, *(filled - self.values.keys())})
             return None
         for name in self.values:
@@ -73,7 +73,7 @@ class StepEntry:
         told = [value for form in forms for value in form.told_values()]
         about = " ".join(_describe(form) for form in forms)
         given = self.values.get(by)
-        message = f"field {by!r} must be {field_types.either(told)}, not {quote(given)}."
+        message = f"field {by!r} must be {field_types.list_choices(told)}, not {quote(given)}."
         fix = did_you_mean(str(given), told) or f"write {by}: {told[0]}"
         if by not in self.values:
             message, fix = f"field {by!r} is missing.", f"add {by}: {told[0]}"
@@ -105,7 +105,7 @@ def _find_base(forms: Sequence[type[StepConfig]]) -> type[StepConfig]:
     return next(base for base in bases if issubclass(base, StepConfig))
 
 
-def _needs(form: type[StepConfig], name: str) -> bool:
+def _is_needed(form: type[StepConfig], name: str) -> bool:
     return form.model_fields[name].is_required()
 
 

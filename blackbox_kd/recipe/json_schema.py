@@ -13,23 +13,23 @@ from blackbox_kd.tables.sources import TableSource
 def recipe_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of recipes with the package's own steps and providers."""
     definitions: dict[str, Any] = {}
-    schema = _part(RecipeFile.model_json_schema(), definitions)
+    schema = _move_definitions(RecipeFile.model_json_schema(), definitions)
     registry = Registry()
     steps = []
     for name in registry.names():
         step = registry.get(name)
         for form in step.all_forms:
-            part = _part(form.model_json_schema(by_alias=True), definitions)
+            part = _move_definitions(form.model_json_schema(by_alias=True), definitions)
             part["required"] = [field for field in part["required"] if field not in find_earlier(form)]
             part["properties"]["step"] = {"const": name, "description": step.doc.split("\n")[0]}
             steps.append(_define("_".join(filter(None, ("step", name, _name(form)))), part, definitions))
     providers = []
     for name in models.providers():
-        part = _part(models.provider(name).Config.model_json_schema(by_alias=True), definitions)
+        part = _move_definitions(models.provider(name).Config.model_json_schema(by_alias=True), definitions)
         part["properties"]["provider"] = {"const": name}
         providers.append(_define(f"model_{name}", part, definitions))
-    table = _define("table", _part(TableSource.model_json_schema(by_alias=True), definitions), definitions)
-    loop = _part(LoopConfig.model_json_schema(by_alias=True), definitions)
+    table = _define("table", _move_definitions(TableSource.model_json_schema(by_alias=True), definitions), definitions)
+    loop = _move_definitions(LoopConfig.model_json_schema(by_alias=True), definitions)
     loop["properties"]["steps"]["items"] = {"oneOf": steps}
     only = {"type": "object", "properties": {"loop": _define("loop", loop, definitions)}, "additionalProperties": False}
     schema["properties"]["steps"]["items"] = {"oneOf": [*steps, {**only, "required": ["loop"]}]}
@@ -48,7 +48,7 @@ def _name(form: type[StepConfig]) -> str:
     return form.__name__ if form.told_by else ""
 
 
-def _part(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+def _move_definitions(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     """A model's schema, its own definitions moved to the common ones, its empty `step` titles left out."""
     definitions.update(schema.pop("$defs", {}))
     return schema

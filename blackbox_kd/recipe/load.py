@@ -41,7 +41,7 @@ def load_recipe(
         RecipeError: with every problem at once.
         UserError: the file cannot be read or an override leads nowhere.
     """
-    source = yaml_source.read(_text(path))
+    source = yaml_source.read(_read_text(path))
     if source.problems:
         raise RecipeError(str(path), source.problems)
     return build_recipe(
@@ -55,14 +55,14 @@ def load_recipe(
     )
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     fix = "name a YAML file in UTF-8"
     try:
         if not path.is_file():
             raise UserError(f"{path}: {'is no file' if path.exists() else 'does not exist'}.", fix=fix)
         size = path.stat().st_size
         if size > yaml_source.MAX_BYTES:
-            raise RecipeError(str(path), [yaml_source.too_large(size)])
+            raise RecipeError(str(path), [yaml_source.refuse_size(size)])
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte {error.start} is not UTF-8.", fix=fix) from error

@@ -108,7 +108,7 @@ class UntilRows(BaseModel):
     """Rows that are enough."""
 
 
-def _kind_of_until(value: Any) -> str:
+def _choose_kind(value: Any) -> str:
     """Which of the two is meant, so that mistakes are told of that one alone."""
     if isinstance(value, dict):
         is_rows = value.keys() & UntilRows.model_fields.keys() and not value.keys() & UntilMetric.model_fields.keys()
@@ -126,7 +126,7 @@ class LoopConfig(BaseModel):
     until: (
         Annotated[
             Annotated[UntilMetric, Tag("UntilMetric")] | Annotated[UntilRows, Tag("UntilRows")],
-            Discriminator(_kind_of_until),
+            Discriminator(_choose_kind),
         ]
         | None
     ) = None

@@ -81,7 +81,7 @@ def host_of(url: str) -> str:
     return host if parts.scheme == "https" else f"{parts.scheme}://{host}"
 
 
-def routes(recipe: Recipe, env: Mapping[str, str]) -> list[Route]:
+def find_routes(recipe: Recipe, env: Mapping[str, str]) -> list[Route]:
     """Keys and files that a recipe sends to others than those whom they belong to."""
     own = host_of(env["OPENAI_BASE_URL"]) if env.get("OPENAI_BASE_URL") else ""
     files = list(_files_elsewhere(recipe))
@@ -154,7 +154,7 @@ def settle(
     known, hosts = find_agreed(config, env), {host_of(host) for host in given}
     new: list[Route] = []
     problems = []
-    for route in routes(recipe, env):
+    for route in find_routes(recipe, env):
         if known(route):
             continue
         if route.host in hosts or (ask is not None and ask(f"Send {route.what} to {route.host}?")):

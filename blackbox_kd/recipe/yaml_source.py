@@ -96,7 +96,7 @@ def read(text: str) -> Source:
     source = Source()
     size = len(text.encode(errors="surrogatepass"))
     if size > MAX_BYTES:
-        source.problems.append(too_large(size))
+        source.problems.append(refuse_size(size))
         return source
     try:
         _refuse_dangers(text, source)
@@ -111,7 +111,7 @@ def read(text: str) -> Source:
     return source
 
 
-def too_large(size: int) -> Problem:
+def refuse_size(size: int) -> Problem:
     """The problem of a recipe with too many bytes."""
     message = f"the recipe has {size:,} bytes; at most {MAX_BYTES:,} are read."
     return Problem(1, "", message, "", "keep rows in a data file and name it under data:")
@@ -161,7 +161,7 @@ def _convert(node: yaml.Node, path: Path, source: Source) -> Any:
     if kind == "bool":
         return text.lower() == "true"
     if kind in ("int", "float"):
-        number = _number(text, kind)
+        number = _parse_number(text, kind)
         if number is None:
             shown = text if len(text) <= 40 else f"{text[:40]}..."
             problem = Problem(node.start_mark.line + 1, "", f"number {shown} is too large.", "", "write a smaller one")
@@ -170,7 +170,7 @@ def _convert(node: yaml.Node, path: Path, source: Source) -> Any:
     return text
 
 
-def _number(text: str, kind: str) -> int | float | None:
+def _parse_number(text: str, kind: str) -> int | float | None:
     """A number; None if it is too large to be one."""
     if len(text) > MAX_DIGITS:
         return None
@@ -210,15 +210,15 @@ def format_path(path: Path) -> str:
 
 def quote(value: object) -> str:
     """A value as messages show it, as a recipe would write it: in full if it is short."""
-    text = _flow(value)
+    text = _write_flow(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _flow(value: object) -> str:
+def _write_flow(value: object) -> str:
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_flow(item)}' for key, item in value.items())}}}"
+        return f"{{{', '.join(f'{key}: {_write_flow(item)}' for key, item in value.items())}}}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_flow, value))}]"
+        return f"[{', '.join(map(_write_flow, value))}]"
     return json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
 
 
@@ -238,7 +238,7 @@ def keys(text: str, values: Any) -> Path:
         count = 1
         key: str | int = rest[0]
         if isinstance(values, list):
-            key = _position(values, rest[0], path)
+            key = _parse_position(values, rest[0], path)
             values = values[key]
         elif isinstance(values, dict):
             count = next((n for n in range(len(rest), 0, -1) if ".".join(rest[:n]) in values), 1)
@@ -250,7 +250,7 @@ def keys(text: str, values: Any) -> Path:
     return path
 
 
-def _position(items: list[Any], key: str, path: Path) -> int:
+def _parse_position(items: list[Any], key: str, path: Path) -> int:
     if re.fullmatch(r"-?\d+", key) and -len(items) <= int(key) < len(items):
         return int(key) % len(items)
     names = [item.get("step") if isinstance(item, dict) else None for item in items]

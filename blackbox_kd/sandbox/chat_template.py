@@ -14,7 +14,7 @@ from jinja2.exceptions import SecurityError, TemplateError
 
 from blackbox_kd.errors import SetupError
 from blackbox_kd.sandbox.jinja import Sandbox
-from blackbox_kd.sandbox.limits import WIDEST, weight
+from blackbox_kd.sandbox.limits import WIDEST, weigh
 
 LONGEST_TEMPLATE = 2**20
 """Characters; those of today's models have a few thousand."""
@@ -55,7 +55,7 @@ class _Chats(Sandbox):
         width = indent if isinstance(indent, int) else len(indent or "")
         if width > WIDEST or any(len(sign) > WIDEST for sign in how.get("separators") or ()):
             raise SecurityError(f"tojson indents by {WIDEST:,} at most")
-        self.count(weight(value, width))
+        self.count(weigh(value, width))
         return self.count_text(json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **how))
 
 
@@ -78,10 +78,10 @@ def install() -> None:
         fix = "install the version that blackbox-kd asks for: pip install 'blackbox-kd[train]'"
         raise SetupError("this version of transformers renders chat templates in a way that is not known", fix=fix)
     extensions = [type(each) for each in compiler("").environment.extensions.values()]
-    theirs._compile_jinja_template = _compiler(extensions)
+    theirs._compile_jinja_template = _make_compiler(extensions)
 
 
-def _compiler(extensions: list[Any]) -> Callable[[str], jinja2.Template]:
+def _make_compiler(extensions: list[Any]) -> Callable[[str], jinja2.Template]:
     @functools.lru_cache
     def compile_template(text: str) -> jinja2.Template:
         if len(text) > LONGEST_TEMPLATE:

@@ -19,7 +19,7 @@ from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 from blackbox_kd.json_text import write_json, write_text
-from blackbox_kd.sandbox.limits import BY_ITEM, COSTS, LONGEST, MOST, MOST_OF_METHODS, bits, weight
+from blackbox_kd.sandbox.limits import BY_ITEM, COSTS, LONGEST, MOST, MOST_OF_METHODS, count_bits, weigh
 
 GLOBALS = ("range", "namespace", "joiner", "cycler", "dict")
 """Functions that templates may call. Jinja's `lipsum` is not among them: it makes text of any length."""
@@ -139,7 +139,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             yield item
 
     def _weigh(self, value: Any) -> Any:
-        self.count(weight(value))
+        self.count(weigh(value))
         return value
 
     def _join(self, parts: Iterable[Any]) -> str:
@@ -172,12 +172,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if operator == "**":
             raise SecurityError("there is no operator '**'")
         if all(isinstance(value, int | float) for value in (left, right)):
-            if operator == "*" and bits(left) + bits(right) > LONGEST_NUMBER:
+            if operator == "*" and count_bits(left) + count_bits(right) > LONGEST_NUMBER:
                 raise SecurityError("the product is too large")
         elif operator != "+":
             raise SecurityError(f"operator {operator!r} takes numbers only")
         else:
-            self.count(weight([left, right]))
+            self.count(weigh([left, right]))
         return super().call_binop(context, operator, left, right)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:

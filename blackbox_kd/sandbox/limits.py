@@ -13,7 +13,7 @@ WIDEST = 1000
 """The largest width or precision in a format, and the most digits that `round` is asked for."""
 
 
-def weight(value: Any, indent: int = 0) -> int:
+def weigh(value: Any, indent: int = 0) -> int:
     """About how many characters a value has written out, with each level `indent` more; no more than is too much."""
     if isinstance(value, str):
         return len(value)
@@ -29,11 +29,11 @@ def weight(value: Any, indent: int = 0) -> int:
             inside = [*each.keys(), *each.values()] if isinstance(each, dict) else each
             waiting.extend((item, depth + 1) for item in inside)
         else:
-            size += ITEM + bits(each) // 3
+            size += ITEM + count_bits(each) // 3
     return size
 
 
-def bits(value: Any) -> int:
+def count_bits(value: Any) -> int:
     """The size of a whole number; 0 of anything else."""
     return value.bit_length() if isinstance(value, int) else 0
 
@@ -44,7 +44,7 @@ def _replace(text: str, old: str, new: str, count: int | None = None, **_: Any) 
 
 
 def _join(items: Sequence[Any], between: str = "", attribute: Any = None) -> int:
-    return weight(items) + len(items) * len(str(between))
+    return weigh(items) + len(items) * len(str(between))
 
 
 def _list(items: Any) -> int:
@@ -70,7 +70,7 @@ def _in_lists(items: Any, count: int = 1, *_: Any, **__: Any) -> int:
 
 
 def _to_json(value: Any, indent: int | None = None) -> int:
-    return weight(value, indent or 0)
+    return weigh(value, indent or 0)
 
 
 def _round(value: Any, precision: int = 0, *_: Any, **__: Any) -> int:
@@ -81,7 +81,7 @@ def _format(text: str, *args: Any, **named: Any) -> int:
     written = re.findall(r"%(?:\([^)]*\))?[-#0 +]*(\*|\d*)(?:\.(\*|\d*))?", str(text))
     if any(width == "*" or (width and int(width[:9]) > WIDEST) for spec in written for width in spec):
         return LONGEST + 1
-    return len(str(text)) + len(written) * (WIDEST + weight([args, named]))
+    return len(str(text)) + len(written) * (WIDEST + weigh([args, named]))
 
 
 MOST: Mapping[str, Callable[..., int]] = {

@@ -12,7 +12,7 @@ from blackbox_kd.sdk.registry import Registry, Step
 from blackbox_kd.sdk.step_config import StepConfig
 
 
-def _step(name: str) -> Step:
+def _find_step(name: str) -> Step:
     registry = Registry()
     try:
         return registry.get(name)
@@ -36,9 +36,9 @@ def describe_step(name: str, choices: Mapping[str, Sequence[str]] = MappingProxy
         name: of the step.
         choices: what there is of the kinds of things that fields refer to, such as `answer`.
     """
-    step = _step(name)
+    step = _find_step(name)
     lines = [f"{step.name} ({step.kind} step)", "", step.doc.strip()]
-    fields = {form: _fields(form, choices) for form in step.all_forms}
+    fields = {form: _describe_fields(form, choices) for form in step.all_forms}
     first, *others = fields.values()
     common = {name: text for name, text in first.items() if all(other.get(name) == text for other in others)}
     lines += ["", "Fields", *common.values()]
@@ -48,39 +48,39 @@ def describe_step(name: str, choices: Mapping[str, Sequence[str]] = MappingProxy
     return "\n".join(lines)
 
 
-def _fields(form: type[StepConfig], choices: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def _describe_fields(form: type[StepConfig], choices: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """What is said of each field, by its name."""
     found = {}
     for name, entry in form.model_fields.items():
-        default = "required" if entry.is_required() else _default(entry.get_default(call_default_factory=True))
+        default = "required" if entry.is_required() else _describe_default(entry.get_default(call_default_factory=True))
         lines = [f"  {entry.alias or name} ({default})", f"      {' '.join((entry.description or '').split())}"]
         annotation = Annotated[(entry.annotation, *entry.metadata)] if entry.metadata else entry.annotation
-        kinds = dict.fromkeys(_kinds(annotation))
+        kinds = dict.fromkeys(_list_kinds(annotation))
         lines += [f"      {kind}s: {', '.join(choices[kind])}" for kind in kinds if kind in choices]
         found[name] = "\n".join(lines)
     return found
 
 
-def _default(value: Any) -> str:
+def _describe_default(value: Any) -> str:
     """What a field is when it is left out, as a recipe would write it."""
     if value is None:
         return "may be left out"
     return f"default {str(value).lower() if isinstance(value, bool) else repr(value)}"
 
 
-def _kinds(annotation: Any) -> Iterator[str]:
+def _list_kinds(annotation: Any) -> Iterator[str]:
     """The kinds of things that the values of a field refer to."""
     for part in get_args(annotation):
         if isinstance(part, Refers):
             yield part.kind
         else:
-            yield from _kinds(part)
+            yield from _list_kinds(part)
 
 
 def document_steps(name: str | None) -> list[dict[str, Any]]:
     """The same for programs."""
     registry = Registry()
-    chosen = [_step(name)] if name else [registry.get(each) for each in registry.names()]
+    chosen = [_find_step(name)] if name else [registry.get(each) for each in registry.names()]
     return [
         {
             "name": step.name,
@@ -89,13 +89,13 @@ def document_steps(name: str | None) -> list[dict[str, Any]]:
             "reads": list(dict.fromkeys(name for kind in step.kinds for name in kind.reads)),
             "writes": list(dict.fromkeys(name for kind in step.kinds for name in kind.writes)),
             "drops": list(dict.fromkeys(reason for kind in step.kinds for reason in kind.drops)),
-            "schema": _schema(step.all_forms),
+            "schema": _build_schema(step.all_forms),
         }
         for step in chosen
     ]
 
 
-def _schema(forms: list[type[StepConfig]]) -> dict[str, Any]:
+def _build_schema(forms: list[type[StepConfig]]) -> dict[str, Any]:
     """The JSON Schema of a step's fields."""
     if len(forms) == 1:
         return forms[0].model_json_schema(by_alias=True)

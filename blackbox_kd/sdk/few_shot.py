@@ -72,7 +72,7 @@ class ExamplePool:
         if wanted.choose == "random":
             drawn = rng().sample(self.rows, most)
         elif wanted.choose == "nearest":
-            drawn = [self.rows[number] for number in self._index_words().nearest(_words(row), most)]
+            drawn = [self.rows[number] for number in self._index_words().nearest(_read_words(row), most)]
         else:
             drawn = self.rows[:most]
         chosen = [example for example in drawn if _name_question(example) != _name_question(row)][: wanted.count]
@@ -80,7 +80,7 @@ class ExamplePool:
 
     def _index_words(self) -> Bm25:
         if self._index is None:
-            self._index = Bm25([_words(row) for row in self.rows])
+            self._index = Bm25([_read_words(row) for row in self.rows])
         return self._index
 
 
@@ -120,7 +120,7 @@ def _name_question(row: Row) -> str:
     return f"asks {write_text(row['instruction'])}" if row.get("instruction") is not None else f"is {row.id}"
 
 
-def _words(row: Row) -> str:
+def _read_words(row: Row) -> str:
     text = row.get("instruction")
     if text is None:
         raise DataError(f"examples.choose: nearest compares instructions, and row {row.id!r} has none")

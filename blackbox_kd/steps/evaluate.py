@@ -148,20 +148,20 @@ async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outco
     for model in sorted(config.models, key=lambda name: name != config.against_model):
         own = answered[model]
         is_judged = config.judge is not None and model != config.against_model
-        async for outcome in ctx.each(table, lambda row, model=model: _answer(row, model, config, ctx)):  # type: ignore[misc]
+        async for outcome in ctx.each(table, lambda row, model=model: _ask_models(row, model, config, ctx)):  # type: ignore[misc]
             if isinstance(outcome, Row):
                 own[str(outcome["question"])] = outcome
             if not (is_judged and isinstance(outcome, Row)):
                 yield outcome
         if is_judged:
-            async for outcome in ctx.each(list(own.values()), lambda row: _verdict(row, answered, config, ctx)):
+            async for outcome in ctx.each(list(own.values()), lambda row: _ask_judge(row, answered, config, ctx)):
                 if isinstance(outcome, Row):
                     own[str(outcome["question"])] = outcome
                 yield outcome
     _record(answered, table, config, ctx)
 
 
-async def _answer(row: Row, model: str, config: Config, ctx: Context) -> list[Outcome]:
+async def _ask_models(row: Row, model: str, config: Config, ctx: Context) -> list[Outcome]:
     messages = ctx.render(config.prompt, row)
     reply = await ctx.ask(model, Ask(messages, config.sampling(), row, accept_truncated=True))
     answer: str | None = None
@@ -181,7 +181,7 @@ async def _answer(row: Row, model: str, config: Config, ctx: Context) -> list[Ou
     return [row.child(f"{model}.{ctx.round}" if ctx.round else model, columns | unjudged)]
 
 
-async def _verdict(row: Row, answered: accuracy.Answered, config: Config, ctx: Context) -> list[Outcome]:
+async def _ask_judge(row: Row, answered: accuracy.Answered, config: Config, ctx: Context) -> list[Outcome]:
     """The row with what the judge says; without it if the other model has not answered."""
     other = answered[str(config.against_model)].get(str(row["question"]))
     if other is None:

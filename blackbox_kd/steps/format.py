@@ -206,4 +206,6 @@ def _add_prefix(prompt: list[Message], prefix: str) -> list[Message]:
 
 def _shows_context(prompt: list[Message], row: Row, config: Config) -> bool:
     shown = "\n".join(message["content"] for message in prompt)
-    return any(leakage.holds(shown, text) for column in config.drop_context for text in leakage.texts(row.get(column)))
+    return any(
+        leakage.holds(shown, text) for column in config.drop_context for text in leakage.list_texts(row.get(column))
+    )

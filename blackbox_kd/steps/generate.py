@@ -171,10 +171,10 @@ async def _ask(row: Row, model: str, sample: int, config: Config, ctx: Context) 
         reply = await ctx.ask(model, ask)
     except CallError as error:
         return Failed(row.child(tag, asked), error.kind, str(error), fix=error.fix)
-    return _begin(row, config).child(tag, asked | _columns(reply, config.into))
+    return _begin(row, config).child(tag, asked | _list_columns(reply, config.into))
 
 
-def _columns(reply: Reply, into: str) -> dict[str, Any]:
+def _list_columns(reply: Reply, into: str) -> dict[str, Any]:
     found = {"finish_reason": reply.finish_reason, "usage": reply.usage.entry(), "cost_usd": reply.cost_usd}
     return found | ({"reasoning": reply.reasoning} if reply.reasoning else {}) | {into: reply.value}
 

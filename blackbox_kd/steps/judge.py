@@ -174,9 +174,9 @@ class Panel(OfOneText):
     def problems(self) -> list[tuple[str, str, str]]:
         """Too few reviewers for what one of them wrote."""
         found = super().problems()
-        others = len({_base(name) for name in self.models}) - 1
+        others = len({_name_model(name) for name in self.models}) - 1
         if others < 1 and not find_named_twice(self.models):
-            what = f"a panel of {_base(self.models[0])!r} alone has no reviewer for what it wrote itself."
+            what = f"a panel of {_name_model(self.models[0])!r} alone has no reviewer for what it wrote itself."
             found.append(("models", what, "name a second model, or mode: scale"))
         elif (self.min_reviews or 1) > others > 0:
             what = f"min_reviews: {self.min_reviews}, but a text by one of the panel has only {others} to review it."
@@ -200,21 +200,21 @@ async def run(row: Row, config: Scale | Pairwise | Panel, ctx: Context) -> Row |
 
 async def _grade(row: Row, config: Scale, ctx: Context) -> Row:
     """Every judge gives every criterion a number; the score is the mean of all."""
-    values = _values(row, config)
+    values = _list_values(row, config)
 
     def read(text: str) -> dict[str, float]:
         return verdicts.read_labelled(text, list(config.criteria), config.ends)
 
-    replies = await all_of(*(_verdict(model, values, read, row, config, ctx) for model in config.models))
+    replies = await all_of(*(_ask_judge(model, values, read, row, config, ctx) for model in config.models))
     said = dict(zip(config.models, replies, strict=True))
     return _score(row, config, ctx, {model: fmean(reply.value.values()) for model, reply in said.items()}, said)
 
 
 async def _review(row: Row, config: Panel, ctx: Context) -> Row | Failed:
     """Everybody but the author gives a whole number; the score is the mean of those that can be read."""
-    values = _values(row, config)
-    author = _base(str(row[config.author]))
-    reviewers = [model for model in config.models if _base(model) != author]
+    values = _list_values(row, config)
+    author = _name_model(str(row[config.author]))
+    reviewers = [model for model in config.models if _name_model(model) != author]
 
     def read(text: str) -> int:
         return verdicts.read_bracketed(text, config.ends)
@@ -223,7 +223,7 @@ async def _review(row: Row, config: Panel, ctx: Context) -> Row | Failed:
 
     async def review(model: str) -> Reply[int] | None:
         try:
-            return await _verdict(model, values, read, row, config, ctx)
+            return await _ask_judge(model, values, read, row, config, ctx)
         except ReplyFault as fault:
             if config.min_reviews is None:
                 raise
@@ -240,11 +240,11 @@ async def _review(row: Row, config: Panel, ctx: Context) -> Row | Failed:
 
 async def _compare(row: Row, config: Pairwise, ctx: Context) -> Row:
     """Every judge sees both orders; a side's score is its mean over them and over the judges."""
-    shown, a, b = _add_hint(row, config), _text(row, config.a), _text(row, config.b)
+    shown, a, b = _add_hint(row, config), _read(row, config.a), _read(row, config.b)
 
     async def compare(model: str) -> pairwise.Comparison:
         async def ask(values: Row, read: Callable[[str], pairwise.Pair]) -> Reply[pairwise.Pair]:
-            return await _verdict(model, values, read, row, config, ctx)
+            return await _ask_judge(model, values, read, row, config, ctx)
 
         return await pairwise.judge(shown, a, b, ask, scale=config.ends, criteria=config.criteria)
 
@@ -272,27 +272,27 @@ def _score(
     return row | {"scores": scores, "verdicts": texts, config.score: fmean(numbers.values())}
 
 
-async def _verdict(
+async def _ask_judge(
     model: str, values: Row, read: Callable[[str], T], row: Row, config: Judging, ctx: Context
 ) -> Reply[T]:
     """What a judge wrote, and what `read` makes of it."""
     return await ctx.ask(model, Ask(ctx.render(config.prompt, values), config.sampling(), row, read=read))
 
 
-def _values(row: Row, config: OfOneText) -> Row:
+def _list_values(row: Row, config: OfOneText) -> Row:
     """What a prompt shows of a row whose one text is judged."""
-    return _add_hint(row, config) | verdicts.show({"candidate": _text(row, config.of)}, config.criteria, config.ends)
+    return _add_hint(row, config) | verdicts.show({"candidate": _read(row, config.of)}, config.criteria, config.ends)
 
 
 def _add_hint(row: Row, config: Judging) -> Row:
     return row | {"hint": row[config.hint]} if config.hint else row
 
 
-def _text(row: Row, column: str) -> str:
+def _read(row: Row, column: str) -> str:
     if row[column] is None:
         raise DataError(f"column {column!r} is empty, so that there is nothing to judge")
     return write_text(row[column])
 
 
-def _base(model: str) -> str:
+def _name_model(model: str) -> str:
     return ModelRef.parse(model).name

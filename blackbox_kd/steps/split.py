@@ -58,7 +58,7 @@ async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[tuple
     first = next(iter(branches))
     for row in table:
         try:
-            name = _branch(row, config, ctx)
+            name = _choose_branch(row, config, ctx)
         except DataError as error:
             yield first, Failed(row, "data", str(error))
             continue
@@ -74,7 +74,7 @@ async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[tuple
             yield name, ids.own(rows[number % len(rows)], f"copy{number // len(rows)}")
 
 
-def _branch(row: Row, config: Config, ctx: Context) -> str | None:
+def _choose_branch(row: Row, config: Config, ctx: Context) -> str | None:
     mark = ctx.rng("split", row.id).random()
     below = 0.0
     for name, rule in config.outputs.items():

@@ -67,9 +67,9 @@ class OrderedLines:
         order = self._order()
         ordered = self.path.with_suffix(".ordered")
         with self._part.open("rb") as source, open_anew(ordered) as target:
-            for begin, end in self._stretches(order):
+            for begin, end in self._find_stretches(order):
                 source.seek(begin)
-                for size in _pieces(end - begin):
+                for size in _size_pieces(end - begin):
                     lines = source.read(size)
                     sha.update(lines)
                     target.write(lines)
@@ -96,7 +96,7 @@ class OrderedLines:
         name = self._names[self._name_ends[at] : self._name_ends[at + 1]].decode()
         return len(name), name
 
-    def _stretches(self, order: list[int]) -> Iterator[tuple[int, int]]:
+    def _find_stretches(self, order: list[int]) -> Iterator[tuple[int, int]]:
         """Beginnings and ends of the parts of the file that are in order already."""
         begin = end = 0
         for at in order:
@@ -114,7 +114,7 @@ class OrderedLines:
         self._part.unlink(missing_ok=True)
 
 
-def _pieces(size: int) -> Iterator[int]:
+def _size_pieces(size: int) -> Iterator[int]:
     """Sizes of pieces that fit into memory."""
     while size > 0:
         yield min(size, BUFFER_BYTES)

@@ -17,7 +17,7 @@ from blackbox_kd.training import job as jobs
 from blackbox_kd.training import preflight
 from blackbox_kd.training.artefacts import Job, Result, Settings
 from blackbox_kd.training.model import load_model, load_tokenizer, make_lora
-from blackbox_kd.weights.load import context_length
+from blackbox_kd.weights.load import find_context_length
 
 SIDES = ("chosen", "rejected")
 UNTRAINED = (
@@ -42,7 +42,7 @@ def train(job: Job, name: str, tell: jobs.Tell) -> Result:
         tell({"event": "warning", "warning": warning})
     on_gpu = torch.cuda.is_available()
     model = load_model(job, on_gpu)
-    limit = preflight.max_length(lengths, settings.max_length, context_length(model))
+    limit = preflight.choose_length(lengths, settings.max_length, find_context_length(model))
     fit = preflight.select_rows(lengths, limit, drop=settings.long_rows == "drop")
     parts = jobs.split_rows([{name: rows[n][name] for name in ("prompt", *SIDES)} for n in fit], settings)
     checkpoints = jobs.prepare_folder(output, name, on_gpu)
@@ -50,7 +50,7 @@ def train(job: Job, name: str, tell: jobs.Tell) -> Result:
         model=model,
         # TRL would load its own from the model's folder, and so without an adapter that was merged into it.
         ref_model=load_model(job, on_gpu).eval() if settings.adapter == "full" else None,
-        args=arguments(settings, checkpoints, parts, limit, on_gpu),
+        args=make_arguments(settings, checkpoints, parts, limit, on_gpu),
         train_dataset=parts["train"],
         eval_dataset=parts.get("test"),
         processing_class=tokenizer,
@@ -104,7 +104,7 @@ def save_one_adapter(model: Any) -> None:
     model.save_pretrained = functools.partial(model.save_pretrained, selected_adapters=["default"])
 
 
-def arguments(settings: Settings, checkpoints: Path, parts: Any, limit: int, on_gpu: bool) -> Any:
+def make_arguments(settings: Settings, checkpoints: Path, parts: Any, limit: int, on_gpu: bool) -> Any:
     """TRL's arguments; those it does not know in this version are an error of ours, not of the user."""
     from trl import DPOConfig
 

@@ -22,7 +22,7 @@ LAST_LINES = 12
 """Lines of the process's messages that an error shows."""
 
 
-def gpus() -> int:
+def count_gpus() -> int:
     """How many GPUs training would see; torch is not imported for it."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
@@ -37,7 +37,7 @@ def gpus() -> int:
 def launch_command(method: str, job: Path) -> list[str]:
     """The command of a stage: `accelerate launch` where there are several GPUs, one process elsewhere."""
     module = f"blackbox_kd.training.{method}"
-    count = gpus()
+    count = count_gpus()
     if count > 1:
         launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count), "-m"]
         return [sys.executable, *launcher, module, str(job)]

@@ -47,13 +47,13 @@ def lora(settings: Settings, model: Any) -> Any:
         # peft takes "all-linear" only without a choice of layers.
         target_modules="all-linear" if upper is None else linear,
         # Rows have no pictures: an adapter on what reads them would learn nothing, and its layers are numbered anew.
-        exclude_modules=None if text is model.config else rf"(?!{re.escape(decoder_name(model))}\.).*",
+        exclude_modules=None if text is model.config else rf"(?!{re.escape(find_decoder(model))}\.).*",
         layers_to_transform=None if upper is None else list(upper),
         task_type="CAUSAL_LM",
     )
 
 
-def decoder_name(model: Any) -> str:
+def find_decoder(model: Any) -> str:
     """Where in a model the part is that writes text."""
     decoder = model.get_decoder()
     return next(str(name) for name, module in model.named_modules() if module is decoder)

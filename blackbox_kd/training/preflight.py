@@ -89,7 +89,7 @@ def _check_row(tokenizer: Any, where: str, prompt: list[int], both: list[int], e
         )
 
 
-def max_length(lengths: Lengths, wanted: int | None, model_limit: int | None) -> int:
+def choose_length(lengths: Lengths, wanted: int | None, model_limit: int | None) -> int:
     """Most tokens of a row: what was asked for, or the longest row's, within what the model and memory allow."""
     if wanted is not None:
         return wanted

@@ -14,7 +14,7 @@ from blackbox_kd.training import job as jobs
 from blackbox_kd.training import preflight
 from blackbox_kd.training.artefacts import Job, Result, Settings
 from blackbox_kd.training.model import load_model, load_tokenizer, make_lora
-from blackbox_kd.weights.load import context_length
+from blackbox_kd.weights.load import find_context_length
 
 NO_TASK = "(none)"
 """What the rows without a task are called beside rows of tasks."""
@@ -33,14 +33,14 @@ def train(job: Job, name: str, tell: jobs.Tell) -> Result:
     lengths = preflight.check_template(tokenizer, rows, ["completion"])
     on_gpu = torch.cuda.is_available()
     model = load_model(job, on_gpu)
-    limit = preflight.max_length(lengths, settings.max_length, context_length(model))
+    limit = preflight.choose_length(lengths, settings.max_length, find_context_length(model))
     fit = preflight.select_rows(lengths, limit, drop=settings.long_rows == "drop")
-    columns = row_weights([rows[n] for n in fit], [lengths.completions["completion"][n] for n in fit])
+    columns = weigh_rows([rows[n] for n in fit], [lengths.completions["completion"][n] for n in fit])
     parts, tasks = number_tasks(jobs.split_rows(columns, settings))
     checkpoints = jobs.prepare_folder(output, name, on_gpu)
     trainer = CompletionTrainer(
         model=model,
-        args=arguments(settings, checkpoints, parts, limit, on_gpu),
+        args=make_arguments(settings, checkpoints, parts, limit, on_gpu),
         train_dataset=parts["train"],
         eval_dataset=parts.get("test"),
         processing_class=tokenizer,
@@ -63,7 +63,7 @@ def train(job: Job, name: str, tell: jobs.Tell) -> Result:
     )
 
 
-def row_weights(rows: list[dict[str, Any]], tokens: list[int]) -> list[dict[str, Any]]:
+def weigh_rows(rows: list[dict[str, Any]], tokens: list[int]) -> list[dict[str, Any]]:
     """The columns that training reads: the messages, and where they matter weights, tasks and completion tokens.
 
     A row has a task when it has both `task` and `weight`, as the step `format` writes them; a column `task` alone is
@@ -111,7 +111,7 @@ def number_tasks(parts: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return scaled, tasks
 
 
-def arguments(settings: Settings, checkpoints: Path, parts: Any, limit: int, on_gpu: bool) -> Any:
+def make_arguments(settings: Settings, checkpoints: Path, parts: Any, limit: int, on_gpu: bool) -> Any:
     """TRL's arguments; those it does not know in this version are an error of ours, not of the user."""
     from trl import SFTConfig
 

@@ -45,7 +45,7 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
         if return_outputs or (weight is None and not self._on_cpu):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         wanted = inputs["labels"][:, 1:] != IGNORED
-        losses = self._losses(model, inputs) if self._on_cpu else -self._run_fused_head(model, inputs)
+        losses = self._compute_losses(model, inputs) if self._on_cpu else -self._run_fused_head(model, inputs)
         if weight is not None:
             losses = losses * weight[:, None]
         if self._mean_over == "rows":
@@ -55,7 +55,7 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
         share = self.accelerator.num_processes if num_items_in_batch is not None else 1
         return losses.sum() * share / torch.as_tensor(tokens).clamp(min=1)
 
-    def _losses(self, model: Any, inputs: dict[str, Any]) -> Any:
+    def _compute_losses(self, model: Any, inputs: dict[str, Any]) -> Any:
         """Losses of B rows by the tokens from the first completion on; 0 where nothing is trained."""
         labels = inputs.pop("labels")
         first = max(1, int((labels != IGNORED).any(0).int().argmax()))

@@ -107,7 +107,7 @@ def model(place: str, dtype: str) -> Any:
     return AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype=dtype, use_safetensors=True)
 
 
-def context_length(model: Any) -> int | None:
+def find_context_length(model: Any) -> int | None:
     """The most tokens that a model can attend to; None if its config sets no limit.
 
     A model that sees pictures, too, says it in the part of its config that is about text.

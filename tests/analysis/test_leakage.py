@@ -1,6 +1,6 @@
 import pytest
 
-from blackbox_kd.analysis.leakage import holds, texts
+from blackbox_kd.analysis.leakage import holds, list_texts
 
 
 @pytest.mark.parametrize(
@@ -28,5 +28,5 @@ def test_a_part_stands_in_a_text_as_words_or_numbers_of_its_own(text: str, part:
 
 
 def test_the_texts_of_a_value_are_all_that_is_inside_of_it() -> None:
-    assert texts([{"a": "x", "b": [1, None]}, "y"]) == ["x", "1", "y"]
-    assert texts(None) == []
+    assert list_texts([{"a": "x", "b": [1, None]}, "y"]) == ["x", "1", "y"]
+    assert list_texts(None) == []

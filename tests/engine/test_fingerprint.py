@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.engine.fingerprint import fingerprints
+from blackbox_kd.engine.fingerprint import compute_fingerprints
 from blackbox_kd.engine.records import Records
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
@@ -28,7 +28,7 @@ def load(folder: Path, step: dict[str, Any], **changes: Any) -> tuple[PlannedSte
 
 def names(planned: PlannedStep, recipe: Recipe, table: StoredTable = TABLE) -> list[str]:
     shared: Any = SimpleNamespace(recipe=recipe, tables={"train": TABLE}, models=None, records=Records())
-    return fingerprints(planned, table, shared)
+    return compute_fingerprints(planned, table, shared)
 
 
 def names_of(folder: Path, step: dict[str, Any], **changes: Any) -> list[str]:

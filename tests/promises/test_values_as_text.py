@@ -208,7 +208,7 @@ def test_prompts_write_it(tmp_path: Path, value: Any, text: str) -> None:
 
 @valued
 def test_a_prompt_that_must_not_hold_it_is_found_to_hold_it(value: Any, text: str) -> None:
-    assert all(leakage.holds(f"Read {text} now", part) for part in leakage.texts(value))
+    assert all(leakage.holds(f"Read {text} now", part) for part in leakage.list_texts(value))
 
 
 @valued

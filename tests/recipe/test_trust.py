@@ -58,7 +58,7 @@ def load(folder: Path, provider: str = "openai", env: dict[str, str] = ENV, **fi
 def test_a_key_goes_where_it_belongs_without_a_word(
     tmp_path: Path, fields: dict[str, Any], env: dict[str, str]
 ) -> None:
-    assert trust.routes(load(tmp_path, **fields, env=ENV | env), ENV | env) == []
+    assert trust.find_routes(load(tmp_path, **fields, env=ENV | env), ENV | env) == []
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_rows_of_a_file_elsewhere_go_to_a_host_that_nobody_knows_only_if_the_use
     (tmp_path / "recipe" / "own").mkdir(parents=True)
     (tmp_path / "recipe/link.jsonl").symlink_to(tmp_path / "notes.jsonl")
     recipe = load_with(tmp_path, path.replace("{folder}", str(tmp_path)))
-    [route] = trust.routes(recipe, ENV)
+    [route] = trust.find_routes(recipe, ENV)
     with pytest.raises(RecipeError) as caught:
         trust.settle(recipe, ENV, tmp_path)
     assert str(caught.value).splitlines() == [
@@ -264,12 +264,12 @@ def test_rows_go_without_a_word_where_nobody_else_reads_them_or_the_user_has_sai
     tmp_path: Path, path: str, overrides: tuple[str, ...], fields: dict[str, Any]
 ) -> None:
     recipe = load_with(tmp_path, path, *overrides, **fields)
-    assert [route for route in trust.routes(recipe, ENV) if route.kind == "file"] == []
+    assert [route for route in trust.find_routes(recipe, ENV) if route.kind == "file"] == []
 
 
 def test_own_agreeing_to_a_key_is_not_agreeing_to_files(tmp_path: Path) -> None:
     recipe = load_with(tmp_path, "../notes.jsonl", key_env="MY_KEY")
-    assert [route.kind for route in trust.routes(recipe, ENV)] == ["variable", "file"]
+    assert [route.kind for route in trust.find_routes(recipe, ENV)] == ["variable", "file"]
     (tmp_path / "trusted.json").write_text('{"trusted": [{"variable": "MY_KEY", "host": "gpu.example.com"}]}')
     with pytest.raises(RecipeError, match="rows of"):
         trust.settle(recipe, ENV, tmp_path)

@@ -186,10 +186,10 @@ def test_a_server_without_log_probabilities_ends_the_run_and_not_row_after_row(t
 
 def test_what_a_body_tells_is_taken_only_if_it_is_whole() -> None:
     told: dict[str, Any] = {"prompt_token_ids": [5, 6], "prompt_logprobs": [None, {"6": {"logprob": -1}}]}
-    assert logprobs.prompt_of(told) == ((5, 6), (None, -1.0))
-    assert logprobs.prompt_of(json.loads(json.dumps(told | {"prompt_logprobs": None}))) == ((5, 6), None)
-    assert logprobs.prompt_of(told | {"prompt_logprobs": [None, {"9": {"logprob": -1}}]}) == ((5, 6), None)
-    assert logprobs.prompt_of(told | {"prompt_logprobs": [None]}) == ((5, 6), None)
+    assert logprobs.read_prompt(told) == ((5, 6), (None, -1.0))
+    assert logprobs.read_prompt(json.loads(json.dumps(told | {"prompt_logprobs": None}))) == ((5, 6), None)
+    assert logprobs.read_prompt(told | {"prompt_logprobs": [None, {"9": {"logprob": -1}}]}) == ((5, 6), None)
+    assert logprobs.read_prompt(told | {"prompt_logprobs": [None]}) == ((5, 6), None)
     untold: list[Any] = [
         None,
         [],
@@ -198,6 +198,6 @@ def test_what_a_body_tells_is_taken_only_if_it_is_whole() -> None:
         {"prompt_token_ids": ["a"]},
         {"prompt_token_ids": []},
     ]
-    assert [logprobs.prompt_of(body) for body in untold] == [None] * 6
+    assert [logprobs.read_prompt(body) for body in untold] == [None] * 6
     several = {"7": {"logprob": -0.1}, "6": {"logprob": -2.5}}  # a server's own likeliest token beside the one asked
-    assert logprobs.prompt_of(told | {"prompt_logprobs": [None, several]}) == ((5, 6), (None, -2.5))
+    assert logprobs.read_prompt(told | {"prompt_logprobs": [None, several]}) == ((5, 6), (None, -2.5))

@@ -404,12 +404,12 @@ def _parts() -> dict[str, Any]:
 
 def arguments(chosen: dict[str, Any]) -> Any:
     """TRL's arguments for 160 rows."""
-    return sft.arguments(Settings.model_validate(chosen), Path("out"), _parts(), 512, on_gpu=False)
+    return sft.make_arguments(Settings.model_validate(chosen), Path("out"), _parts(), 512, on_gpu=False)
 
 
 def preference_arguments(chosen: dict[str, Any]) -> Any:
     """TRL's arguments for 160 pairs."""
-    return dpo.arguments(Settings.model_validate(chosen), Path("out"), _parts(), 512, on_gpu=False)
+    return dpo.make_arguments(Settings.model_validate(chosen), Path("out"), _parts(), 512, on_gpu=False)
 
 
 def lora(chosen: dict[str, Any]) -> Any:

@@ -188,6 +188,6 @@ def test_several_gpus_are_trained_on_through_accelerate(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     command = launch.launch_command("sft", Path("job.json"))
-    assert launch.gpus() == count
+    assert launch.count_gpus() == count
     assert ("accelerate.commands.launch" in command) == (count > 1)
     assert command[-2:] == ["blackbox_kd.training.sft", "job.json"]

@@ -81,7 +81,7 @@ def by_task(weights: list[float]) -> tuple[Dataset, dict[str, Any]]:
         messages("Why?", say) | {"task": task, "weight": w} for (task, _, say), w in zip(TASKS, weights, strict=True)
     ]
     parts, tasks = sft.number_tasks(
-        {"train": Dataset.from_list(sft.row_weights(rows, [len(say) + 2 for _, _, say in TASKS]))}
+        {"train": Dataset.from_list(sft.weigh_rows(rows, [len(say) + 2 for _, _, say in TASKS]))}
     )
     return parts["train"], tasks
 
@@ -119,7 +119,7 @@ def test_rows_without_a_task_beside_rows_of_tasks_are_a_task_of_their_own() -> N
         messages("a", "b") | {"task": "somebody's label"},
         messages("a", "b") | {"task": None, "weight": 4.0},
     ]
-    parts, tasks = sft.number_tasks({"train": Dataset.from_list(sft.row_weights(rows, [3, 10, 4, 4, 2]))})
+    parts, tasks = sft.number_tasks({"train": Dataset.from_list(sft.weigh_rows(rows, [3, 10, 4, 4, 2]))})
     assert tasks == {
         "label": {"rows": 1, "completion_tokens": 3, "mean_weight": 2.0},
         "why": {"rows": 1, "completion_tokens": 10, "mean_weight": 0.5},
@@ -130,8 +130,8 @@ def test_rows_without_a_task_beside_rows_of_tasks_are_a_task_of_their_own() -> N
 
 def test_a_label_of_somebody_else_is_no_task_and_one_task_alone_changes_nothing() -> None:
     rows = [messages("a", "b") | {"task": "sums"}, messages("a", "b") | {"task": "dates"}]
-    assert sft.row_weights(rows, [3, 3]) == [messages("a", "b")] * 2
+    assert sft.weigh_rows(rows, [3, 3]) == [messages("a", "b")] * 2
     one = [messages("a", "b") | {"task": "explain", "weight": 1.0}] * 2
-    parts, tasks = sft.number_tasks({"train": Dataset.from_list(sft.row_weights(one, [3, 3]))})
+    parts, tasks = sft.number_tasks({"train": Dataset.from_list(sft.weigh_rows(one, [3, 3]))})
     assert parts["train"].column_names == ["prompt", "completion"]
     assert tasks == {"explain": {"rows": 2, "completion_tokens": 6, "mean_weight": 1.0}}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from blackbox_kd.calls.batch.store import Noted, line_of
+from blackbox_kd.calls.batch.store import Noted, write_line
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.errors import CallError
 from blackbox_kd.ledger.intent import Intent
@@ -96,7 +96,7 @@ class BatchItem:
 
     def write(self) -> bytes:
         """Its line."""
-        self.line = self.line or line_of(self.key, self.wire["body"] if self.body is None else self.body)
+        self.line = self.line or write_line(self.key, self.wire["body"] if self.body is None else self.body)
         return self.line
 
     def succeed(self, result: Result) -> None:

@@ -176,7 +176,7 @@ def _say_errors(path: Path) -> Iterator[None]:
         raise StepError(f"{path}: cannot be read or written: {error}; {KEPT}", fix=MAKE_ROOM) from error
 
 
-def line_of(key: str, body: dict[str, Any]) -> bytes:
+def write_line(key: str, body: dict[str, Any]) -> bytes:
     """A line of the file that is uploaded."""
     value = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": body}
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace") + b"\n"

@@ -109,10 +109,10 @@ class Limiter:
         now = loop.time()
         if self._stopped is not None:
             raise copy.copy(self._stopped)  # each has its own, or their tracebacks would mix
-        if not self._waiting and self._due() <= now and self._has_room(now):
+        if not self._waiting and self._find_due() <= now and self._has_room(now):
             return self._take(now, tokens)
         if self._breaker.has_given_up and not self._breaker.may_probe(now):
-            raise self._outage()
+            raise self._explain_outage()
         leave: asyncio.Future[Slot] = loop.create_future()
         self._waiting.insert(0 if again else len(self._waiting), (leave, tokens))
         if self._waiting[0][0] is leave:  # those before it have been looked at
@@ -212,7 +212,7 @@ class Limiter:
             return self._breaker.may_probe(now)
         return self._in_flight < min(self._concurrency.now, self._learned.window(now))
 
-    def _due(self) -> float:
+    def _find_due(self) -> float:
         """When the next request may be sent, as far as it depends on the clock."""
         return max(self._paused_until, self._learned.due, self._requests.due, self._tokens.due)
 
@@ -248,14 +248,14 @@ class Limiter:
                 continue
             if self._breaker.has_given_up and not self._breaker.may_probe(now):
                 self._waiting.popleft()
-                leave.set_exception(self._outage())
+                leave.set_exception(self._explain_outage())
                 continue
             # The window of a new endpoint opens as time passes, and a breaker lets the next probe through at its time:
             # without room, these two need the clock. All other room comes with a call that ends.
             has_room, grows = self._has_room(now), math.isfinite(self._learned.window(now))
             if not (has_room or grows or self._breaker.is_open):
                 return
-            due = max(self._due(), self._breaker.due if self._breaker.is_open else 0.0)
+            due = max(self._find_due(), self._breaker.due if self._breaker.is_open else 0.0)
             if due <= now and not has_room and grows:
                 due = now + WINDOW_GROWS_S
             if due > now:
@@ -268,11 +268,11 @@ class Limiter:
 
     def _heed(self, headers: Mapping[str, str]) -> None:
         for pace, what in ((self._requests, "requests"), (self._tokens, "tokens")):
-            quota = rate_limit_headers.quota(headers, what)
+            quota = rate_limit_headers.read_quota(headers, what)
             if quota is not None:
                 pace.heed(quota)
 
-    def _outage(self) -> ServerFault:
+    def _explain_outage(self) -> ServerFault:
         return ServerFault(
             f"{self._endpoint}: no reply for more than {self._patience_s:g} s; not asked any more for now",
             kind="outage",

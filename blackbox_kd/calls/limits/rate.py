@@ -149,7 +149,7 @@ class LearnedRate:
         sending_s = max(0.001, sent_at - self._counted_since)
         highest = min(admitted / sending_s, self.per_s(sent_at))
         if self.refusals == 0:
-            self._per_s = _first_rate(admitted, sending_s, resume_at - sent_at, highest)
+            self._per_s = _guess_rate(admitted, sending_s, resume_at - sent_at, highest)
         else:
             lowest = admitted / (sending_s + self._paused_s)
             self._per_s = max(lowest, highest * (0.8 if sending_s < SOON_S else 0.95))
@@ -161,7 +161,7 @@ class LearnedRate:
         return True
 
 
-def _first_rate(admitted: int, sending_s: float, pause_s: float, highest: float) -> float:
+def _guess_rate(admitted: int, sending_s: float, pause_s: float, highest: float) -> float:
     """The rate after the first refusal.
 
     Many requests let through before it are what the endpoint allows in a window, or lets pile up, of about the

@@ -46,7 +46,7 @@ async def estimate(
         finally:
             await rehearsal.models.close()
         spent, probed = rehearsal.count_spent(), rehearsal.caller.totals()
-    total = sum_lines(walk.lines) | {"seconds": _seconds([planned for planned, _ in unrolled], walk.lines).entry(1)}
+    total = sum_lines(walk.lines) | {"seconds": _sum_seconds([planned for planned, _ in unrolled], walk.lines).entry(1)}
     return {
         "recipe": recipe.name,
         "total": total,
@@ -57,12 +57,12 @@ async def estimate(
         ],
         "spent": asdict(spent),
         "probe": {"calls": probed["calls"], "usd": probed["cost_usd"]} if options.probe else None,
-        "budget": list(_budget(recipe, spent, total, unpriced)),
+        "budget": list(_judge(recipe, spent, total, unpriced)),
         "assumptions": list(dict.fromkeys(walk.notes)),
     }
 
 
-def _seconds(steps: list[PlannedStep], lines: list[Line]) -> Span:
+def _sum_seconds(steps: list[PlannedStep], lines: list[Line]) -> Span:
     """How long all takes: in a segment models are asked side by side, in a table step one after the other."""
     found = NOTHING
     for stage in stages(steps):
@@ -75,7 +75,7 @@ def _seconds(steps: list[PlannedStep], lines: list[Line]) -> Span:
     return found
 
 
-def _budget(recipe: Recipe, spent: Spent, total: dict[str, Any], unpriced: list[Problem]) -> Iterator[dict[str, Any]]:
+def _judge(recipe: Recipe, spent: Spent, total: dict[str, Any], unpriced: list[Problem]) -> Iterator[dict[str, Any]]:
     """Each limit, and which estimate breaks it."""
     before = spent.sum_by_limit()
     needed = {"usd": total["usd_known"], "requests": total["calls"], "tokens": total["tokens"]}

@@ -73,7 +73,7 @@ class Walk:
         students = set(planned.list_names("student"))
         self._rehearsal.models.to_be_trained |= students
         self.notes += [f"{planned.label}: the time that training takes is not counted"] if students else []
-        level = self._input(planned)
+        level = self._find_input(planned)
         if (rows := planned.config.rows_to_draw()) is not None:
             level = self._draw(planned, level, rows)
         asks = planned.config.calls_per_row() > 0
@@ -215,7 +215,7 @@ class Walk:
         like = sample_evenly([*found.waiting, *level.like] or level.known)
         return write_guesses(like, columns, finished, reply, new)
 
-    def _input(self, planned: PlannedStep) -> Level:
+    def _find_input(self, planned: PlannedStep) -> Level:
         if planned.step.merges is not None:
             return self._levels.merge(planned.merged)
         name = planned.config.input or self._last

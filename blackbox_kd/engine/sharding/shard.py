@@ -156,7 +156,7 @@ def plan_shards(recipe: Recipe, found: Iterable[Stage | LoopStages]) -> ShardPla
             # with a part of them a shard would ask otherwise than the run that it is a part of.
             led.reads[stage.name] = str(source)
             led.parts.update(stage.outputs)
-        elif stage.kind == "table" and _needs_only(whole, source, beside, stage):
+        elif stage.kind == "table" and _is_within(whole, source, beside, stage):
             # Every shard does it again, on the same rows and to the same end. It must cost nothing.
             whole.update(stage.outputs)
         else:
@@ -175,7 +175,7 @@ def plan_shards(recipe: Recipe, found: Iterable[Stage | LoopStages]) -> ShardPla
     return led
 
 
-def _needs_only(whole: set[str], source: str | None, beside: set[str], stage: Stage) -> bool:
+def _is_within(whole: set[str], source: str | None, beside: set[str], stage: Stage) -> bool:
     """Whether a table step reads only tables that every shard has whole, and asks no model."""
     return (
         not stage.first.list_names("model", "student") and beside | ({source} if source is not None else set()) <= whole

@@ -16,7 +16,7 @@ from typing import Any
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, ServerFault
 from blackbox_kd.models.http import connection
 from blackbox_kd.models.http.chat import ChatModel, hide_secret
-from blackbox_kd.models.http.status import fault_of_status, find_fault, quote, quote_error
+from blackbox_kd.models.http.status import find_fault, make_fault, quote, quote_error
 from blackbox_kd.privacy import hide_key, tell_cause
 
 ENDPOINT = "/v1/chat/completions"
@@ -73,9 +73,9 @@ class BatchApi:
     async def upload(self, path: Path) -> str:
         """Uploads a file of requests; returns its id."""
         try:
-            with self._faults("/files"), path.open("rb") as file:
+            with self._convert_errors("/files"), path.open("rb") as file:
                 made = await self._connect().files.create(file=(path.name, file), purpose="batch")
-                return self._text(made, "id")
+                return self._read_text(made, "id")
         except EndpointRefused as error:
             fix = f"{error.fix}; or take out batch: true, if the endpoint has no Batch API"
             raise EndpointRefused(error.what, fix=fix, kind=error.kind) from error
@@ -85,11 +85,11 @@ class BatchApi:
 
         Never sent a second time by itself: after a fault the batch can be there all the same.
         """
-        with self._faults("/batches"):
+        with self._convert_errors("/batches"):
             made = await self._connect().batches.create(
                 input_file_id=file_id, endpoint=ENDPOINT, completion_window="24h", metadata={MARK: mark}
             )
-            return self._text(made, "id")
+            return self._read_text(made, "id")
 
     async def find(self, file_id: str, mark: str, since: float) -> str | None:
         """The id of the batch that carries `mark`, or was made of the file, or None.
@@ -99,19 +99,19 @@ class BatchApi:
             mark: see `create`.
             since: Unix time before which it cannot have been created.
         """
-        with self._faults("/batches"):
+        with self._convert_errors("/batches"):
             async for batch in self._connect().batches.list(limit=100):
                 if (batch.metadata or {}).get(MARK) == mark or batch.input_file_id == file_id:
-                    return self._text(batch, "id")
+                    return self._read_text(batch, "id")
                 if batch.created_at < since - CLOCKS_DIFFER_S:  # the newest come first
                     break
         return None
 
     async def look(self, batch_id: str) -> Batch:
         """How a batch stands."""
-        with self._faults(f"/batches/{batch_id}"):
+        with self._convert_errors(f"/batches/{batch_id}"):
             found = await self._connect().batches.retrieve(batch_id)
-            status = self._text(found, "status").lower()
+            status = self._read_text(found, "status").lower()
         errors = getattr(found.errors, "data", None) or []
         return Batch(
             id=batch_id,
@@ -123,7 +123,7 @@ class BatchApi:
 
     async def lines(self, file_id: str) -> AsyncGenerator[dict[str, Any], None]:
         """The lines of a file of results, as they arrive; those that are no JSON objects are left out."""
-        with self._faults(f"/files/{file_id}/content"):
+        with self._convert_errors(f"/files/{file_id}/content"):
             async with self._connect().files.with_streaming_response.content(file_id) as response:
                 rest = b""
                 async for part in response.iter_bytes():
@@ -147,26 +147,26 @@ class BatchApi:
             text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
             if isinstance(status, int):
                 if 200 <= status < 300:
-                    fault = find_fault(self._requests_url(), {}, text, self._key)
+                    fault = find_fault(self._build_url(), {}, text, self._key)
                     return hide_secret(text, self._key) if fault is None else fault
-                return fault_of_status(self._requests_url(), status, {}, text, self._key)
+                return make_fault(self._build_url(), status, {}, text, self._key)
         said = error if isinstance(error, dict) else {}
         message = quote(self._hide(str(said.get("message") or line)))
-        return ServerFault(f"{self._requests_url()}: {message}", kind=_read_code(said.get("code")))
+        return ServerFault(f"{self._build_url()}: {message}", kind=_read_code(said.get("code")))
 
     def explain_unanswered(self, batch: Batch) -> CallError:
         """Why requests of a batch that has ended have no line among its results."""
         if batch.status != "failed":
             kind = "left_out" if batch.status == "completed" else f"batch_{batch.status}"
-            return ServerFault(f"{self._requests_url()}: batch {batch.id} {batch.status} without an answer", kind=kind)
+            return ServerFault(f"{self._build_url()}: batch {batch.id} {batch.status} without an answer", kind=kind)
         first = batch.errors[0] if batch.errors else {}
         code, message = str(first.get("code")), first.get("message") or "it does not say why"
         said = {"message": f"batch {batch.id} failed: {message}", "code": code}
-        error = fault_of_status(self._requests_url(), STATUS_OF_CODE.get(code, 400), {}, json.dumps({"error": said}))
+        error = make_fault(self._build_url(), STATUS_OF_CODE.get(code, 400), {}, json.dumps({"error": said}))
         if isinstance(error, (EndpointRefused, QuotaSpent)):
             return error
         kind = "queue_full" if code == QUEUE_FULL else "batch_failed"
-        return ServerFault(f"{self._requests_url()}: {said['message']}", kind=kind)
+        return ServerFault(f"{self._build_url()}: {said['message']}", kind=kind)
 
     def _connect(self) -> Any:
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
@@ -178,10 +178,10 @@ class BatchApi:
             self._client = AsyncOpenAI(api_key=self._key or "EMPTY", **how)
         return self._client
 
-    def _requests_url(self) -> str:
+    def _build_url(self) -> str:
         return f"{self.base_url}/batches"
 
-    def _text(self, found: Any, name: str) -> str:
+    def _read_text(self, found: Any, name: str) -> str:
         """A field of an answer; a gateway's page instead of the answer comes as a plain string."""
         value = getattr(found, name, None)
         if not isinstance(value, str):
@@ -192,7 +192,7 @@ class BatchApi:
         return hide_key(text, self._key)
 
     @contextmanager
-    def _faults(self, path: str) -> Iterator[None]:
+    def _convert_errors(self, path: str) -> Iterator[None]:
         """Turns errors of the openai package, and of the HTTP library under it, into ours."""
         import openai
 
@@ -201,7 +201,7 @@ class BatchApi:
             yield
         except openai.APIStatusError as error:
             response = error.response  # the package's own error repeats what the server says, and would be shown
-            raise fault_of_status(url, response.status_code, response.headers, response.text, self._key) from None
+            raise make_fault(url, response.status_code, response.headers, response.text, self._key) from None
         except openai.APITimeoutError as error:
             raise ServerFault(f"{url}: no answer within {self._timeout_s:g} s", kind="timeout") from error
         except openai.APIConnectionError as error:

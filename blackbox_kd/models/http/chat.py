@@ -15,7 +15,7 @@ from blackbox_kd.errors import CallError, FieldError, ServerFault
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.models.http import connection
 from blackbox_kd.models.http.deadlines import Deadlines
-from blackbox_kd.models.http.status import fault_of_status, find_fault, quote, quote_error
+from blackbox_kd.models.http.status import find_fault, make_fault, quote, quote_error
 from blackbox_kd.privacy import hide_key, tell_cause
 from blackbox_kd.schema import Request
 
@@ -105,7 +105,7 @@ def is_loopback(base_url: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def key_from(env: Mapping[str, str], variable: str) -> str | None:
+def read_key(env: Mapping[str, str], variable: str) -> str | None:
     """The key in a variable, or None if it holds nothing.
 
     Raises:
@@ -122,7 +122,7 @@ def hide_secret(reply: str, key: str | None) -> str:
     return hide_key(reply, key) if key and len(key) >= SECRET_CHARS else reply
 
 
-def chat_body(model: str, request: Request, max_tokens_field: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+def build_body(model: str, request: Request, max_tokens_field: str, extra: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON body of a request, without the fields that are left to the endpoint.
 
     Samples of a row, and attempts, must be able to differ: each has a seed of its own.
@@ -177,13 +177,13 @@ class HttpChat:
                     if (fault := find_fault(self.url, response.headers, text, self._endpoint.key)) is not None:
                         raise fault
                     return hide_secret(text, self._endpoint.key), response.headers
-                raise fault_of_status(self.url, response.status, response.headers, text, self._endpoint.key)
+                raise make_fault(self.url, response.status, response.headers, text, self._endpoint.key)
         except (aiohttp.ClientError, OSError) as error:
             raise self._explain(error) from tell_cause(error, self._endpoint.key)
         except asyncio.CancelledError:
             if not self._deadlines.is_over(task):
                 raise
-            raise self._fault("timeout", f"no whole reply within {self._endpoint.timeout_s:g} s") from None
+            raise self._make_fault("timeout", f"no whole reply within {self._endpoint.timeout_s:g} s") from None
         finally:
             self._deadlines.end(task)
 
@@ -225,16 +225,16 @@ class HttpChat:
                 async with asyncio.timeout(self._endpoint.gap_s):
                     part = await content.readany()
             except TimeoutError:
-                raise self._fault("timeout", f"the reply stopped for {self._endpoint.gap_s:g} s") from None
+                raise self._make_fault("timeout", f"the reply stopped for {self._endpoint.gap_s:g} s") from None
             if not part:
                 return b"".join(parts).decode(errors="replace")
             parts.append(part)
             size += len(part)
             if size > MAX_BODY_BYTES:
                 response.close()
-                raise self._fault("too_large", f"a reply of more than {MAX_BODY_BYTES // 2**20} MB was not read")
+                raise self._make_fault("too_large", f"a reply of more than {MAX_BODY_BYTES // 2**20} MB was not read")
 
-    def _fault(self, kind: str, what: str) -> CallError:
+    def _make_fault(self, kind: str, what: str) -> CallError:
         return ServerFault(f"{self.url}: {quote(what)}", kind=kind)
 
     def _explain(self, error: Exception) -> CallError:
@@ -249,8 +249,8 @@ class HttpChat:
             return failure.as_error(self.url, is_open=is_open)
         quoted = quote_error(error, self._endpoint.key)
         if is_open:
-            return self._fault("connection", f"the connection broke: {quoted}")
-        return self._fault("unreachable", f"cannot be reached: {quoted}")
+            return self._make_fault("connection", f"the connection broke: {quoted}")
+        return self._make_fault("unreachable", f"cannot be reached: {quoted}")
 
 
 class ChatModel:
@@ -277,7 +277,7 @@ class ChatModel:
 
     def wire(self, request: Request) -> dict[str, Any]:
         """The URL and exactly the JSON body that is sent."""
-        body = chat_body(self.config.model, request, self._max_tokens_field, self._extra)
+        body = build_body(self.config.model, request, self._max_tokens_field, self._extra)
         return {"url": self._http.url, "body": body}
 
     def body(self, wire: dict[str, Any], request: Request) -> dict[str, Any]:

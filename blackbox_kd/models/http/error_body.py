@@ -109,17 +109,17 @@ def find_error(body: str) -> Any:
     try:
         value = decode(body)
     except (ValueError, RecursionError):
-        events = _events(body) if is_stream(body) else ()
+        events = _read_events(body) if is_stream(body) else ()
         return next((error for event in events if (error := _find_error(event)) is not None), None)
     return _find_error(value)
 
 
 def read(error: Any) -> Said:
     """What an error says; it may be any decoded JSON value."""
-    parts = list(_parts(error))
+    parts = list(_list_parts(error))
     codes = frozenset(str(part[name]).casefold() for part in parts for name in _CODES if _is_code(part.get(name)))
     message = describe(error)
-    status, after = _status(codes, message), _retry_after_s(parts, message)
+    status, after = _find_status(codes, message), _retry_after_s(parts, message)
     return Said(message, codes, status, after, _is_filtered(parts, codes), _find_field(parts))
 
 
@@ -141,7 +141,7 @@ def _find_error(value: Any) -> Any:
     return value if is_said or isinstance(value.get("detail"), dict) else None
 
 
-def _events(body: str) -> Iterator[Any]:
+def _read_events(body: str) -> Iterator[Any]:
     for line in body.splitlines():
         if line.startswith("data:"):
             try:
@@ -150,15 +150,15 @@ def _events(body: str) -> Iterator[Any]:
                 continue
 
 
-def _parts(error: Any, depth: int = 4) -> Iterator[Mapping[str, Any]]:
+def _list_parts(error: Any, depth: int = 4) -> Iterator[Mapping[str, Any]]:
     """An error and the objects in it that say more about it."""
     if isinstance(error, Mapping):
         yield error
         for name in _NESTED if depth else ():
-            yield from _parts(error.get(name), depth - 1)
+            yield from _list_parts(error.get(name), depth - 1)
     elif isinstance(error, list):
         for item in error[:20]:
-            yield from _parts(item, depth - 1) if depth else ()
+            yield from _list_parts(item, depth - 1) if depth else ()
 
 
 def _tell(error: Any, depth: int = 5) -> str:
@@ -189,7 +189,7 @@ def _is_code(value: Any) -> bool:
     return isinstance(value, str) or type(value) is int
 
 
-def _status(codes: frozenset[str], message: str) -> int | None:
+def _find_status(codes: frozenset[str], message: str) -> int | None:
     numbers = sorted(int(code) for code in codes if code.isascii() and code.isdigit() and 400 <= int(code[:9]) <= 599)
     named = [_STATUS_OF_CODE[code] for code in sorted(codes) if code in _STATUS_OF_CODE]
     if numbers or named:

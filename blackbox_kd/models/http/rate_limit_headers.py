@@ -41,17 +41,17 @@ class Quota:
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Seconds until a server wants to be asked again; None if it does not say."""
-    exact = _number(headers.get("retry-after-ms"))
+    exact = _read_number(headers.get("retry-after-ms"))
     if exact is not None:
         return _pause_s(exact / 1000)
     text = headers.get("retry-after")
-    number = _number(text)
+    number = _read_number(text)
     if number is not None:
         return _pause_s(number)
     if not text:
         return None
     try:
-        return _pause_s(_from_now_s(parsedate_to_datetime(text)))
+        return _pause_s(_count_seconds(parsedate_to_datetime(text)))
     except (ValueError, OverflowError):  # also a date beyond the calendar
         return None
 
@@ -63,26 +63,26 @@ def read_seconds(text: str | None) -> float | None:
     parts = _PARTS.findall(text)
     if parts and "".join(number + unit for number, unit in parts) == text.strip():
         return _pause_s(sum(float(number) * _SECONDS[unit] for number, unit in parts))
-    plain = _number(text)
+    plain = _read_number(text)
     if plain is not None:
         return _pause_s(plain)
     try:
-        return _pause_s(_from_now_s(datetime.fromisoformat(text)))
+        return _pause_s(_count_seconds(datetime.fromisoformat(text)))
     except (ValueError, OverflowError):
         return None
 
 
-def quota(headers: Mapping[str, str], what: str) -> Quota | None:
+def read_quota(headers: Mapping[str, str], what: str) -> Quota | None:
     """The limit on `requests` or `tokens` that a response reports, or None."""
     for limit_name, remaining_name, reset_name in _NAMES[what]:
-        limit = _number(headers.get(limit_name))
+        limit = _read_number(headers.get(limit_name))
         if limit:
-            remaining, reset_s = _number(headers.get(remaining_name)), read_seconds(headers.get(reset_name))
+            remaining, reset_s = _read_number(headers.get(remaining_name)), read_seconds(headers.get(reset_name))
             return None if remaining is None or reset_s is None else Quota(limit, remaining, reset_s)
     return None
 
 
-def _number(text: str | None) -> float | None:
+def _read_number(text: str | None) -> float | None:
     if not text:
         return None
     try:
@@ -92,7 +92,7 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _from_now_s(when: datetime) -> float:
+def _count_seconds(when: datetime) -> float:
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time()
 
 

@@ -25,7 +25,7 @@ CHECKS: dict[int, str] = {
 }
 
 
-def fault_of_status(url: str, status: int, headers: Mapping[str, str], body: str, key: str | None = None) -> CallError:
+def make_fault(url: str, status: int, headers: Mapping[str, str], body: str, key: str | None = None) -> CallError:
     """The error that a response stands for.
 
     Args:
@@ -36,7 +36,7 @@ def fault_of_status(url: str, status: int, headers: Mapping[str, str], body: str
         key: that was sent, and is not shown.
     """
     said = _read(body, key)
-    text = _tell(f"{url}: {status} {_phrase(status)}", said, key)
+    text = _tell(f"{url}: {status} {_name_status(status)}", said, key)
     if 300 <= status < 400:
         target = _cut_query(hide_key(headers.get("location", ""), key))
         return EndpointRefused(text, fix=f"base_url leads elsewhere, to {target!r}", kind="endpoint_refused")
@@ -64,7 +64,7 @@ def find_fault(url: str, headers: Mapping[str, str], body: str, key: str | None 
     what = f"{url}: 200 OK, but what came is an error"
     if said.status is None:
         return ServerFault(_tell(what, said, key), kind=UNNAMED)
-    return _classify(said.status, _tell(f"{what}: {said.status} {_phrase(said.status)}", said, key), said, headers)
+    return _classify(said.status, _tell(f"{what}: {said.status} {_name_status(said.status)}", said, key), said, headers)
 
 
 def _find_closed_account(url: str, body: str) -> CallError | None:
@@ -99,7 +99,7 @@ def quote_error(error: BaseException, key: str | None = None) -> str:
     return hide_key(" ".join(text.split()), key)[:MESSAGE_CHARS]
 
 
-def _phrase(status: int) -> str:
+def _name_status(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from blackbox_kd.models.local.kv_slots import Slots
-from blackbox_kd.models.local.sampling import Draw, next_tokens
+from blackbox_kd.models.local.sampling import Draw, choose_tokens
 
 WAVE_TOKENS = 4096
 """Prompt tokens, padding included, of one forward pass."""
@@ -77,7 +77,7 @@ class Decoder:
             head=True,
         )
         done = []
-        for row, token in enumerate(next_tokens(logits[:, -1], [text.draw for text in self._active])):
+        for row, token in enumerate(choose_tokens(logits[:, -1], [text.draw for text in self._active])):
             text = self._active[row]
             self._known[row].append((text.prompt + text.tokens)[-1])
             text.tokens.append(token)
@@ -112,9 +112,9 @@ class Decoder:
         taken, self.waiting = self.waiting[:free], self.waiting[free:]
         taken.sort(key=lambda text: text.prompt)  # texts that begin alike come one after the other
         while taken:
-            taken = self._wave(taken)
+            taken = self._take_wave(taken)
 
-    def _wave(self, texts: list[Generation]) -> list[Generation]:
+    def _take_wave(self, texts: list[Generation]) -> list[Generation]:
         """Takes in those of `texts` (sorted) that gain nothing by waiting for another; returns the others.
 
         Prompts of one recipe share long beginnings, and in one pass each would compute its own: so the first of those
@@ -125,8 +125,8 @@ class Decoder:
         before: list[int] = []
         for text in texts:
             body = text.prompt[:-1]
-            source, common = self._nearest(body)
-            if now and _common(body, before) > common + WORTH_WAITING:
+            source, common = self._find_nearest(body)
+            if now and _overlap(body, before) > common + WORTH_WAITING:
                 later.append(text)
                 continue
             row = len(self._active)
@@ -138,9 +138,9 @@ class Decoder:
         self._prefill(now)
         return later
 
-    def _nearest(self, body: list[int]) -> tuple[int, int]:
+    def _find_nearest(self, body: list[int]) -> tuple[int, int]:
         """The slot whose text shares the longest beginning with `body`, and how long that is."""
-        return max(((row, _common(body, known)) for row, known in enumerate(self._known)), key=lambda pair: pair[1])
+        return max(((row, _overlap(body, known)) for row, known in enumerate(self._known)), key=lambda pair: pair[1])
 
     def _prefill(self, taken: list[tuple[int, Generation]]) -> None:
         """Computes keys and values of what the slots do not have yet; the last prompt token is left to `step`."""
@@ -192,7 +192,7 @@ def fits(model: Any) -> bool:
     return far < (1e-3 if model.dtype == torch.float32 else 5e-2)
 
 
-def _common(left: Sequence[int], right: Sequence[int]) -> int:
+def _overlap(left: Sequence[int], right: Sequence[int]) -> int:
     """How many tokens two texts share from the start."""
     shorter = min(len(left), len(right))
     return next((at for at in range(shorter) if left[at] != right[at]), shorter)

@@ -117,12 +117,12 @@ class Engine:
         self._template_values = template_values
         self._control = pattern(self._tokenizer)
         self._ends = set(load.find_ends(self._tokenizer, self._model, template_values))
-        self._limit = load.context_length(self._model) or sys.maxsize
+        self._limit = load.find_context_length(self._model) or sys.maxsize
         self._jobs: dict[Any, LocalRequest] = {}
         self._unscored: list[LocalRequest] = []
-        self._writer = self._best_writer(rows or ROWS["cpu" if self.device == "cpu" else "cuda"])
+        self._writer = self._choose_writer(rows or ROWS["cpu" if self.device == "cpu" else "cuda"])
 
-    def _best_writer(self, rows: int) -> Any:
+    def _choose_writer(self, rows: int) -> Any:
         from blackbox_kd.models.local.decoding import Decoder, fits
         from blackbox_kd.models.local.generating import Generating
 
@@ -176,7 +176,7 @@ class Engine:
 
     def _score_next(self) -> list[tuple[LocalRequest, Written | CallError]]:
         """The next job whose log-probabilities are wanted; one at a time, so that others are written on between."""
-        from blackbox_kd.models.local.scoring import logprobs
+        from blackbox_kd.models.local.scoring import compute_logprobs
 
         self._unscored = [job for job in self._unscored if not job.dropped]
         for job in self._unscored[:1]:
@@ -187,7 +187,7 @@ class Engine:
                 return [(job, error)]
             except ValueError as error:  # a template that changes the last turn, so that it cannot be left open
                 return [(job, RequestRejected(f"the chat template cannot hold the text: {error}", kind="rejected"))]
-            return [(job, Written("", "length", prompt, 0, logprobs(self._model, prompt)))]
+            return [(job, Written("", "length", prompt, 0, compute_logprobs(self._model, prompt)))]
         return []
 
     def _begin(self, job: LocalRequest) -> None:

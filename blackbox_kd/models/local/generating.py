@@ -9,7 +9,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from blackbox_kd.models.local.decoding import Generation
-from blackbox_kd.models.local.sampling import next_tokens
+from blackbox_kd.models.local.sampling import choose_tokens
 
 
 class Generating:
@@ -68,7 +68,7 @@ class _Rows:
 
     def draw(self, input_ids: Any, scores: Any) -> Any:
         """Scores that leave each row the token drawn for it."""
-        chosen = next_tokens(scores, [text.draw for text in self._texts])
+        chosen = choose_tokens(scores, [text.draw for text in self._texts])
         for row, text in enumerate(self._texts):
             if not self._ended[row]:
                 text.tokens.append(chosen[row])

@@ -37,7 +37,7 @@ class Draw:
         return self._noise.random()
 
 
-def next_tokens(logits: Any, draws: list[Draw]) -> list[int]:
+def choose_tokens(logits: Any, draws: list[Draw]) -> list[int]:
     """The next token of each row.
 
     Args:

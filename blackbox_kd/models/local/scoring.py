@@ -8,7 +8,7 @@ AT_ONCE = 256
 """Positions whose logits are made float32 at once: with a large vocabulary they are the largest thing in memory."""
 
 
-def logprobs(model: Any, tokens: list[int]) -> list[float]:
+def compute_logprobs(model: Any, tokens: list[int]) -> list[float]:
     """Natural logarithms of the probabilities that a causal language model gives each token but the first.
 
     Args:

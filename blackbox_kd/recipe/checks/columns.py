@@ -14,7 +14,7 @@ from blackbox_kd.sandbox.prompt import Prompt, find
 from blackbox_kd.sdk.fields import Reference, resolve
 
 
-def prompt_places(folder: Path) -> list[Path]:
+def find_prompt_places(folder: Path) -> list[Path]:
     """Where a recipe's prompts are looked up, in this order."""
     return [folder, folder / "prompts", find_bundled("prompts")]
 
@@ -52,7 +52,7 @@ def check(flow: Flow, planned: PlannedStep, columns: Columns, rows: list[dict[st
 
 
 def _check_prompt(flow: Flow, planned: PlannedStep, mention: Reference, columns: Columns) -> None:
-    places = prompt_places(flow.recipe.folder)
+    places = find_prompt_places(flow.recipe.folder)
     path = find(mention.value, places)
     if path is None:
         _report_missing_prompt(flow, planned, mention, places)

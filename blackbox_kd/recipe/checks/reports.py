@@ -25,7 +25,7 @@ def check(flow: Flow, planned: PlannedStep) -> None:
         by = [m.value for m in beside if m.kind == "column"]
         done = [step for step, table in flow.exams if table == mention.value]
         later = [] if by else _list_later(flow, planned, mention.value)
-        lacking = [model for model in asked if not any(_measures(step, model, by) for step in (*done, *later))]
+        lacking = [model for model in asked if not any(_is_measured(step, model, by) for step in (*done, *later))]
         if lacking:
             _report(flow, planned, mention, lacking, by)
 
@@ -36,7 +36,7 @@ def _list_later(flow: Flow, planned: PlannedStep, table: str) -> list[PlannedSte
     return [step for step in body if step.step.held_out and step.config.input == table]
 
 
-def _measures(planned: PlannedStep, model: str, by: Sequence[str]) -> bool:
+def _is_measured(planned: PlannedStep, model: str, by: Sequence[str]) -> bool:
     exam = planned.config.exam()
     return exam is not None and model in exam.models and exam.is_checked and set(by) <= set(exam.by)
 

@@ -61,7 +61,7 @@ def describe(report: Mapping[str, Any]) -> list[str]:
     """The sections of `report.md`; no lines where there is nothing to say."""
     entries, rates = report.get("agreements", []), report.get("win_rates", [])
     agreements = [f"- {_describe_agreement(entry, _describe_place(entry, entries))}" for entry in entries]
-    win_rates = [f"- {_win_rate(entry, _describe_place(entry, rates))}" for entry in rates]
+    win_rates = [f"- {_describe_win_rate(entry, _describe_place(entry, rates))}" for entry in rates]
     lines = ["## Agreement", "", *agreements, ""] if agreements else []
     return [*lines, "## Win rates", "", *win_rates, ""] if win_rates else lines
 
@@ -75,7 +75,7 @@ def _describe_agreement(entry: Mapping[str, Any], where: str) -> str:
     )
 
 
-def _win_rate(entry: Mapping[str, Any], where: str) -> str:
+def _describe_win_rate(entry: Mapping[str, Any], where: str) -> str:
     who = f"`{entry['model']}` against `{entry['against']}` on `{entry['table']}`{where}"
     if not entry["n"]:
         return f"{who}: `{entry['judge']}` gave no verdict."

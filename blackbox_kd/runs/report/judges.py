@@ -43,9 +43,9 @@ def _describe_agreement(found: list[Mapping[str, Any]]) -> list[str]:
     lines.append("|---|---|---|---|---|---|")
     for entry in found:
         kappa = "cannot be said" if entry["kappa"] is None else f"{entry['kappa']:.2f}"
-        side = f"{entry['question']}: {_share(entry['same_side'], entry['rows'])}"
+        side = f"{entry['question']}: {_write_share(entry['same_side'], entry['rows'])}"
         cells = [" and ".join(f"`{name}`" for name in entry["reviewers"]), f"{entry['rows']:,}"]
-        cells += [_share(entry["equal"], entry["rows"]), side, _interval(entry["ci95"]), kappa]
+        cells += [_write_share(entry["equal"], entry["rows"]), side, _write_interval(entry["ci95"]), kappa]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 
@@ -55,7 +55,7 @@ def _describe_checks(entry: Mapping[str, Any]) -> str:
     judge = MEAN if entry["judge"] == judge_agreement.MEAN else f"`{entry['judge']}`"
     parts = [
         f"{entry[f'{kind}_accepted']:,} of {entry[kind]:,} {kind} answers"
-        + (f" ({_interval(entry[f'{kind}_accepted_ci95'])})" if entry[kind] else "")
+        + (f" ({_write_interval(entry[f'{kind}_accepted_ci95'])})" if entry[kind] else "")
         for kind in ("right", "wrong")
     ]
     kappa = "" if entry["kappa"] is None else f"; kappa {entry['kappa']:.2f}"
@@ -65,17 +65,17 @@ def _describe_checks(entry: Mapping[str, Any]) -> str:
 def _describe_orders(entry: Mapping[str, Any]) -> str:
     first, second = entry["first_won_twice"], entry["second_won_twice"]
     place = "neither place" if first == second else "the first place" if first > second else "the second place"
+    changed, interval = _write_share(entry["changed"], entry["rows"]), _write_interval(entry["ci95"])
     return (
         f"`{entry['judge']}` names another winner when the two texts change places in "
-        f"{_share(entry['changed'], entry['rows'])} of {entry['rows']:,} comparisons ({_interval(entry['ci95'])}): the "
-        f"text shown first wins both times in {first:,}, the second in {second:,}, and one order is a tie in "
-        f"{entry['tie_in_one_order']:,}. It favours {place}."
+        f"{changed} of {entry['rows']:,} comparisons ({interval}): the text shown first wins both times in {first:,}, "
+        f"the second in {second:,}, and one order is a tie in {entry['tie_in_one_order']:,}. It favours {place}."
     )
 
 
-def _share(k: int, n: int) -> str:
+def _write_share(k: int, n: int) -> str:
     return f"{k:,} ({100 * k / n:.1f} %)"
 
 
-def _interval(ci95: list[float]) -> str:
+def _write_interval(ci95: list[float]) -> str:
     return f"{100 * ci95[0]:.1f} to {100 * ci95[1]:.1f} %"

@@ -6,11 +6,11 @@ from typing import Any
 
 def describe(report: Mapping[str, Any]) -> list[str]:
     """The lines of the section; none if the recipe has no loop."""
-    loops = [line for entry in report.get("loops", []) for line in _loop(entry)]
+    loops = [line for entry in report.get("loops", []) for line in _describe_loop(entry)]
     return ["## Rounds", "", *loops] if loops else []
 
 
-def _loop(entry: Mapping[str, Any]) -> list[str]:
+def _describe_loop(entry: Mapping[str, Any]) -> list[str]:
     rounds = f"{entry['rounds']} of at most {entry['most']} rounds"
     lines = [f"{entry['step']}: {rounds}; {entry['ended']}."]
     if "values" in entry:

@@ -18,14 +18,14 @@ SAID = ("response", "rationale", "completion", "chosen", "rejected", "messages",
 
 def describe(tables: list[StoredTable]) -> list[str]:
     """The lines of the sections, one for each table that has rows."""
-    lines = [line for table in tables if len(table) for line in _section(table)]
+    lines = [line for table in tables if len(table) for line in _write_section(table)]
     return [line for before, line in pairwise(["", *lines]) if before or line]
 
 
-def _section(table: StoredTable) -> Iterator[str]:
+def _write_section(table: StoredTable) -> Iterator[str]:
     first = next(iter(table))
     if _is_answer(first):
-        total, groups = _questions(table)
+        total, groups = _choose_questions(table)
         what = "questions, each as every model answered it"
     else:
         total, what = len(table), "rows"
@@ -35,7 +35,7 @@ def _section(table: StoredTable) -> Iterator[str]:
         name = str(rows[0]["question"]) if _is_answer(rows[0]) else rows[0].id
         yield from (f"**{number}.** {quote_code(name)}", "")
         items = [*_take_question(rows[0]).items(), *(item for row in rows for item in _take_reply(row).items())]
-        yield from (line for name, value in items for line in _item(name, value))
+        yield from (line for name, value in items for line in _write_item(name, value))
         yield ""
 
 
@@ -44,7 +44,7 @@ def _is_answer(row: Row) -> bool:
     return row.id.startswith(f"{row.get('question')}.{row.get('model')}")
 
 
-def _questions(table: StoredTable) -> tuple[int, list[list[Row]]]:
+def _choose_questions(table: StoredTable) -> tuple[int, list[list[Row]]]:
     """How many questions there are, and the answers of all models to some of them, evenly spread."""
     names = list(dict.fromkeys(row["question"] for row in table))
     groups: dict[str, list[Row]] = {name: [] for name in names[:: max(1, len(names) // COUNT)][:COUNT]}
@@ -63,7 +63,7 @@ def _take_question(row: Row) -> dict[str, Any]:
 def _take_reply(row: Row) -> dict[str, Any]:
     """What was answered, by whom, and whether it is right; of a row with other columns, all of them."""
     if _is_answer(row):
-        return {f"{quote_code(str(row['model']))}{_verdict(row)}": row["response"] or "(nothing)"}
+        return {f"{quote_code(str(row['model']))}{_write_verdict(row)}": row["response"] or "(nothing)"}
     names = [name for name in SAID if row.get(name) not in (None, "")]
     if "response" in names and "completion" in names:
         names.remove("completion")
@@ -73,10 +73,10 @@ def _take_reply(row: Row) -> dict[str, Any]:
     found = {name: row[name] for name in names}
     first = next(iter(found))
     by = f" of {quote_code(str(row['model']))}" if row.get("model") else ""
-    return {f"{first}{by}{_verdict(row)}": found.pop(first), **found}
+    return {f"{first}{by}{_write_verdict(row)}": found.pop(first), **found}
 
 
-def _verdict(row: Row) -> str:
+def _write_verdict(row: Row) -> str:
     if row.get("correct") is None:
         return ""
     if row.get("answer") is None:
@@ -84,16 +84,16 @@ def _verdict(row: Row) -> str:
     return f" ({'right' if row['correct'] else 'wrong'}: read as {escape_markdown(str(row['answer']))})"
 
 
-def _item(name: str, value: Any) -> Iterator[str]:
+def _write_item(name: str, value: Any) -> Iterator[str]:
     """A short text beside its name, any other as a block below it, line by line and without markup."""
-    text = escape_text(_text(value))
+    text = escape_text(_write_value(value))
     if "\n" in text or "<" in text or len(text) > 200:
         yield from (f"- {name}:", "", *(f"      {line}".rstrip() for line in text.split("\n")), "")
     else:
         yield f"- {name}: {escape_markdown(text)}"
 
 
-def _text(value: Any) -> str:
+def _write_value(value: Any) -> str:
     if isinstance(value, list) and value and all(isinstance(turn, Mapping) for turn in value):
         turns = [(turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))) for turn in value]
         text = "\n".join(f"{role}: {said}" for role, said in turns)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, RequestRejected, ServerFault
-from blackbox_kd.models.http.status import UNNAMED, fault_of_status, find_fault
+from blackbox_kd.models.http.status import UNNAMED, find_fault, make_fault
 
 URL = "http://127.0.0.1/v1/chat/completions"
 OVER = {"message": "rate limited upstream", "code": 429}
@@ -118,11 +118,11 @@ def test_a_reply_and_what_is_neither_are_no_error(body: str) -> None:
     ],
 )
 def test_the_message_is_told_without_brackets(body: Any, said: str) -> None:
-    assert fault_of_status(URL, 400, {}, json.dumps(body)).what == f"{URL}: 400 Bad Request: {said}"
+    assert make_fault(URL, 400, {}, json.dumps(body)).what == f"{URL}: 400 Bad Request: {said}"
 
 
 def test_a_long_message_is_cut() -> None:
-    assert len(str(fault_of_status(URL, 400, {}, json.dumps({"error": "too long " * 1000})))) < 500
+    assert len(str(make_fault(URL, 400, {}, json.dumps({"error": "too long " * 1000})))) < 500
 
 
 RETRY_INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "3.5s"}
@@ -144,7 +144,7 @@ def test_when_to_come_back_stands_in_the_header_or_in_the_body(
     error: dict[str, Any], headers: dict[str, str], seconds: float | None
 ) -> None:
     body = json.dumps([{"error": error}])
-    for found in (fault_of_status(URL, 429, headers, body), find_fault(URL, headers, body)):
+    for found in (make_fault(URL, 429, headers, body), find_fault(URL, headers, body)):
         assert found is not None
         assert found.retry_after_s == (None if seconds is None else pytest.approx(seconds))
 
@@ -164,12 +164,12 @@ def test_when_to_come_back_stands_in_the_header_or_in_the_body(
     ],
 )
 def test_a_pause_that_no_clock_can_hold_overflows_nothing(text: str, most: float | None) -> None:
-    assert fault_of_status(URL, 429, {"retry-after": text}, "").retry_after_s == most
+    assert make_fault(URL, 429, {"retry-after": text}, "").retry_after_s == most
 
 
 def test_azures_filter_withholds_and_is_not_a_wrong_request() -> None:
     error = {"message": "filtered", "code": "content_filter", "innererror": {"code": "ResponsibleAIPolicyViolation"}}
-    found = fault_of_status(URL, 400, {}, json.dumps({"error": error}))
+    found = make_fault(URL, 400, {}, json.dumps({"error": error}))
     assert (type(found), found.kind) == (RequestRejected, "refused")
 
 
@@ -177,7 +177,7 @@ def test_azures_filter_withholds_and_is_not_a_wrong_request() -> None:
 def test_an_empty_account_ends_the_run_whatever_the_status(code: str) -> None:
     for status in (400, 403, 429):
         body = {"error": {"message": "no", "type": "x", "details": {"error_code": code}}}
-        assert isinstance(fault_of_status(URL, status, {}, json.dumps(body)), QuotaSpent)
+        assert isinstance(make_fault(URL, status, {}, json.dumps(body)), QuotaSpent)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_an_empty_account_ends_the_run_whatever_the_status(code: str) -> None:
     ],
 )
 def test_an_object_in_a_message_is_told_in_words(message: str) -> None:
-    found = fault_of_status(URL, 400, {}, json.dumps({"error": {"message": message}}))
+    found = make_fault(URL, 400, {}, json.dumps({"error": {"message": message}}))
     assert "top_k is too large" in found.what
     assert not set("{}[]") & set(found.what)
 
@@ -198,7 +198,7 @@ def test_an_object_in_a_message_is_told_in_words(message: str) -> None:
     "message", ["own_set {'a'} is bad", "own_no_end {'a':", "own_code {'a': f()}", "own_" + "{" * 500 + "}"]
 )
 def test_other_brackets_in_a_message_stay(message: str) -> None:
-    assert fault_of_status(URL, 400, {}, json.dumps({"error": {"message": message}})).said == message
+    assert make_fault(URL, 400, {}, json.dumps({"error": {"message": message}})).said == message
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_other_brackets_in_a_message_stay(message: str) -> None:
     ],
 )
 def test_a_rejection_names_the_field_and_what_mends_it(status: int, error: dict[str, Any], fix: str) -> None:
-    found = fault_of_status(URL, status, {}, json.dumps({"error": error}))
+    found = make_fault(URL, status, {}, json.dumps({"error": error}))
     assert isinstance(found, RequestRejected)
     assert found.fix.startswith(fix)
     assert bool(found.fix) == bool(fix)
@@ -231,4 +231,4 @@ def test_a_rejection_names_the_field_and_what_mends_it(status: int, error: dict[
 
 def test_own_a_field_that_fastapi_names_is_one_of_the_recipe() -> None:
     body = {"detail": [{"loc": ["body", "messages", 0, "content"], "msg": "Input should be a valid string"}]}
-    assert fault_of_status(URL, 422, {}, json.dumps(body)).fix == "mend the prompt of the step"
+    assert make_fault(URL, 422, {}, json.dumps(body)).fix == "mend the prompt of the step"

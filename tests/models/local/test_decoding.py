@@ -10,7 +10,7 @@ import transformers
 from blackbox_kd.models.local.decoding import Decoder, Generation, fits
 from blackbox_kd.models.local.generating import Generating
 from blackbox_kd.models.local.kv_slots import ATTENTION
-from blackbox_kd.models.local.sampling import Draw, next_tokens
+from blackbox_kd.models.local.sampling import Draw, choose_tokens
 
 SMALL = {
     "vocab_size": 97,
@@ -163,7 +163,7 @@ def test_models_with_other_memories_than_keys_and_values_are_left_to_generate() 
 def test_tokens_are_drawn_as_often_as_they_are_likely(how: dict[str, Any], expected: list[float]) -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
     draw = Draw(**how, seed=5)
-    drawn = Counter(next_tokens(logits, [draw])[0] for _ in range(4000))
+    drawn = Counter(choose_tokens(logits, [draw])[0] for _ in range(4000))
     assert [drawn[token] / 4000 for token in range(4)] == pytest.approx(expected, abs=0.025)
 
 
@@ -171,4 +171,4 @@ def test_a_broad_distribution_is_cut_at_top_p_too() -> None:
     draw = Draw(temperature=1.0, top_p=0.5, seed=1)
     logits = torch.zeros(1, 5000)
     logits[0, :4000] = 0.01
-    assert all(next_tokens(logits, [draw])[0] < 4000 for _ in range(50))
+    assert all(choose_tokens(logits, [draw])[0] < 4000 for _ in range(50))
