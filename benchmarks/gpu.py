@@ -30,7 +30,8 @@ from blackbox_kd.training import launch
 BOX_S = 110
 """The most seconds of one process; one that hangs must not take the others' time."""
 WARM = 3
-"""Steps before the clock of tokens per second starts: kernels are chosen and compiled in them."""
+"""Steps before the clock of tokens per second starts: kernels are chosen and compiled in them, and whoever trains first
+compiles for both."""
 COLUMNS = {"sft": ("completion",), "dpo": ("chosen", "rejected")}
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 
