@@ -42,9 +42,9 @@ def gains(answered: Answered, seed: int) -> Iterator[dict[str, Any]]:
         both = _list_common(answered, model, against)
         if against == model or not both:
             continue
-        after = [bool(answered[model][key]["correct"]) for key in both]
-        before = [bool(answered[against][key]["correct"]) for key in both]
-        gain = statistics.measure_gain(before, after, seed=seed)
+        after = [answered[model][key] for key in both]
+        before = [answered[against][key] for key in both]
+        gain = statistics.measure_gain(_list_right(before), _list_right(after), seed=seed)
         yield {
             "model": model,
             "against": against,
@@ -54,7 +54,41 @@ def gains(answered: Answered, seed: int) -> Iterator[dict[str, Any]]:
             "p_value": gain.p_value,
             "gained": gain.gained,
             "lost": gain.lost,
+            "split": _split(before, after, gain.gain, seed),
         }
+
+
+def _list_right(rows: Sequence[Row]) -> list[bool]:
+    return [bool(row["correct"]) for row in rows]
+
+
+def _split(before: Sequence[Row], after: Sequence[Row], gain: float, seed: int) -> dict[str, Any]:
+    """What a gain is made of: answers that can be read, which is form, and answers that are right.
+
+    Only rows where both models can be read tell of the second: there the paired difference is one of answers. Where
+    one of them cannot be read nobody knows what it would have answered, and the difference is booked as one of form.
+
+    Args:
+        before: answers of the model that is compared with, to N questions.
+        after: those of the other model to the same questions, in the same order.
+        gain: of the second over the first.
+        seed: seeds the bootstrap.
+    """
+    read = [(one["answer"] is not None, other["answer"] is not None) for one, other in zip(before, after, strict=True)]
+    at = [number for number, each in enumerate(read) if all(each)]
+    alike = [False] * (len(read) - len(at))  # no difference, so that the parts are points of all rows and add up
+    answers = statistics.measure_gain(
+        [*alike, *_list_right([before[n] for n in at])], [*alike, *_list_right([after[n] for n in at])], seed=seed
+    )
+    return {
+        "read": sum(other for _, other in read),
+        "against_read": sum(one for one, _ in read),
+        "both_read": len(at),
+        "by_form": gain - answers.gain,
+        "by_answers": answers.gain,
+        "ci95": list(answers.ci95),
+        "p_value": answers.p_value,
+    }
 
 
 def agreements(answered: Answered, kind: AnswerKind) -> Iterator[dict[str, Any]]:

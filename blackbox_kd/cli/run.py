@@ -168,16 +168,8 @@ def _execute(
 
 
 def _conclude(job: Any) -> None:
-    from blackbox_kd.runs.report.comparisons import name_measured
-    from blackbox_kd.runs.report.format import format_interval, format_percent
-    from blackbox_kd.runs.report.markdown import describe_comparison
+    from blackbox_kd.runs.report.gains import describe_evidence
 
-    evaluations = job.report.get("evaluations", [])
-    for entry in evaluations:
-        say(
-            f"{name_measured(entry, evaluations)} on {entry['table']}: {entry['right']} of {entry['n']} right "
-            f"({format_percent(entry['accuracy'])}, 95 % interval {format_interval(entry['ci95'])})"
-        )
-    for entry in job.report.get("comparisons", []):
-        say(describe_comparison(entry, evaluations))
+    for line in describe_evidence(job.report):
+        say(line)
     say(f"report: {job.path / 'report.md'}")

@@ -16,7 +16,7 @@ from blackbox_kd.runs.dataset import LEFT_OUT
 from blackbox_kd.runs.manifest import DataConfig
 from blackbox_kd.runs.report.comparisons import name_measured
 from blackbox_kd.runs.report.format import count_up, format_interval, format_percent
-from blackbox_kd.runs.report.markdown import describe_comparison
+from blackbox_kd.runs.report.gains import describe_comparison
 from blackbox_kd.schema import ModelRef
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))

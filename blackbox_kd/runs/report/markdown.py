@@ -5,7 +5,7 @@ from typing import Any
 
 from blackbox_kd.printable import escape_markdown, quote_code
 from blackbox_kd.runs import dataset
-from blackbox_kd.runs.report import comparisons, judges, loops, samples
+from blackbox_kd.runs.report import comparisons, gains, judges, loops, samples
 from blackbox_kd.runs.report.ending import Status
 from blackbox_kd.runs.report.format import count_up, format_bill, format_dollars, format_interval, format_percent
 from blackbox_kd.tables.stored import StoredTable
@@ -82,7 +82,7 @@ def _evidence(report: Mapping[str, Any]) -> list[str]:
             lines += ["", f"`{entry['model']}` on {where} by {quote_code(column)}: {told}."]
     lines.append("")
     for entry in report["comparisons"]:
-        lines += [describe_comparison(entry, report["evaluations"]) + _tell_price(entry, report["spent"]), ""]
+        lines += [gains.describe_comparison(entry, report["evaluations"]) + _tell_price(entry, report["spent"]), ""]
     for entry in report["contamination"]:
         lines += [
             f"Of the {entry['rows']:,} rows of the held-out table `{entry['table']}`, {entry['exact']:,} stand among "
@@ -110,42 +110,6 @@ def _tell_price(entry: Mapping[str, Any], spent: Mapping[str, Any]) -> str:
     if entry["usd_per_point"] is None:
         return ""
     return f" The run cost {format_dollars(spent['usd'])}: {format_dollars(entry['usd_per_point'])} for each point."
-
-
-def describe_comparison(entry: Mapping[str, Any], evaluations: list[dict[str, Any]]) -> str:
-    """What a comparison says, and what the gain is made of."""
-    low, high = entry["ci95"]
-    model, against = f"`{entry['model']}`", f"`{entry['against']}`"
-    verdict = (
-        "The interval lies above 0: the gain is real on rows like these."
-        if low > 0
-        else f"The interval lies below 0: {model} is the worse one."
-        if high < 0
-        else "The interval holds 0: these rows do not tell which one is better."
-    )
-    by_model = {e["model"]: e for e in evaluations if e["table"] == entry["table"] and e["step"] == entry["step"]}
-    after, before = by_model.get(entry["model"]), by_model.get(entry["against"])
-    apart = comparisons.tell_apart(after, evaluations) if after else ""
-    rows = f"the same {entry['n']:,} rows of `{entry['table']}`" + (f" ({apart})" if apart else "")
-    if after and before and after["right"] == before["right"] == 0:
-        return (
-            f"Of {rows}, neither {model} nor {against} has one right: that does not tell which one is better. An "
-            f"answer could be read in {after['read']:,} of its {after['n']:,} replies ({against}: {before['read']:,})."
-        )
-    points = f"{abs(100 * entry['gain']):.1f} points {'better' if entry['gain'] > 0 else 'worse'} than"
-    points = points if entry["gain"] else "as good as"
-    text = (
-        f"On {rows}, {model} is {points} {against} "
-        f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f}; {entry['gained']:,} rows gained, "
-        f"{entry['lost']:,} lost, McNemar p = {entry['p_value']:.2g}). {verdict}"
-    )
-    if after and before and after["read"] and before["read"]:
-        text += (
-            f" An answer could be read in {after['read']:,} of its {after['n']:,} replies ({against}: "
-            f"{before['read']:,}); of the answers read, {format_percent(after['right'] / after['read'])} are right "
-            f"({against}: {format_percent(before['right'] / before['read'])})."
-        )
-    return text
 
 
 def _training(report: Mapping[str, Any]) -> list[str]:

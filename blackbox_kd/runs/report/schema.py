@@ -116,6 +116,25 @@ class Evaluation(Slice, Recorded):
     """The same by the values of columns."""
 
 
+class GainSplit(Part):
+    """What a gain is made of: answers that can be read, which is form, and answers that are right."""
+
+    read: int
+    """Replies of the model in which an answer could be read."""
+    against_read: int
+    """The same of the model that it is compared with."""
+    both_read: int
+    """Rows where both could be read."""
+    by_form: float
+    """Part of the gain from rows where one of the two could not be read; the two parts add up to the gain."""
+    by_answers: float
+    """Part of the gain from rows where both could be read."""
+    ci95: Interval
+    """Of `by_answers`."""
+    p_value: float
+    """McNemar's test, exact, over the rows where both could be read."""
+
+
 class Comparison(Recorded):
     """How much better a model is than another one, on the same rows."""
 
@@ -130,6 +149,8 @@ class Comparison(Recorded):
     """McNemar's test, exact."""
     gained: int
     lost: int
+    split: GainSplit | None = None
+    """None in what earlier versions have recorded."""
     usd_per_point: float | None = None
     """What a point (0.01) of the gain has cost; None where the gain may be chance or the bill is not known."""
 

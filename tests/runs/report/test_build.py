@@ -86,8 +86,9 @@ def test_a_gain_is_told_with_its_interval_what_it_is_made_of_and_what_a_point_co
     assert 10 < gained < 30
     assert f"On the same 40 rows of `test`, `teacher` is {points:.1f} points better than `weak` (95 % interval" in told
     assert f"; {gained} rows gained, 0 lost, McNemar p = " in told
-    assert "The interval lies above 0: the gain is real on rows like these." in told
+    assert "The interval lies above 0, but not that of the answers right: these rows tell a gain of form alone" in told
     assert f"An answer could be read in 40 of its 40 replies (`weak`: {40 - gained})" in told
+    assert f"Of the +{points:.1f} points, +{points:.1f} come from answers read" in told
     cost = found["spent"]["usd"]
     assert f"The run cost ${cost:.4f}: ${cost / points:.4f} for each point." in told
     assert "Of the 40 rows of the held-out table `test`, 0 stand among the training rows word for word" in told

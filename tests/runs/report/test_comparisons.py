@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.runs.report import comparisons, markdown
+from blackbox_kd.runs.report import comparisons, gains
 
 GAIN = {"model": "student", "against": "student@base", "gain": 0.05, "ci95": [0.01, 0.09]}
 PAID = {"usd": 2.0, "usd_unknown": 0}
@@ -75,7 +75,7 @@ def comparison(gained: int = 0, lost: int = 0) -> dict[str, Any]:
 
 def test_two_models_that_have_none_right_are_not_called_as_good_as_each_other() -> None:
     entries = [evaluation("base", 0, read=2), evaluation("student", 0)]
-    assert markdown.describe_comparison(comparison(), entries) == (
+    assert gains.describe_comparison(comparison(), entries) == (
         "Of the same 30 rows of `test`, neither `student` nor `base` has one right: that does not tell which one is "
         "better. An answer could be read in 30 of its 30 replies (`base`: 2)."
     )
@@ -83,7 +83,7 @@ def test_two_models_that_have_none_right_are_not_called_as_good_as_each_other() 
 
 def test_own_two_models_with_other_rows_right_are_compared() -> None:
     entries = [evaluation("base", 1), evaluation("student", 1)]
-    assert "`student` is as good as `base`" in markdown.describe_comparison(comparison(1, 1), entries)
+    assert "`student` is as good as `base`" in gains.describe_comparison(comparison(1, 1), entries)
 
 
 def test_one_model_under_two_prompts_is_told_apart_by_them() -> None:
@@ -93,7 +93,7 @@ def test_one_model_under_two_prompts_is_told_apart_by_them() -> None:
         "student (prompt `mine`)",
         "base",
     ]
-    said = markdown.describe_comparison(comparison(), entries)
+    said = gains.describe_comparison(comparison(), entries)
     assert said.startswith("On the same 30 rows of `test` (prompt `exam/plain`), `student` is as good as `base`")
 
 

@@ -1,0 +1,105 @@
+"""What a gain is worth, in words: whether it is real, and whether it is one of form or of answers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from blackbox_kd.runs.report import comparisons
+from blackbox_kd.runs.report.format import format_interval, format_percent
+
+Counts = Mapping[str, Any] | None
+
+
+def describe_evidence(report: Mapping[str, Any]) -> list[str]:
+    """The evidence of a report in lines for a screen: how good each model is, and each comparison."""
+    evaluations = report.get("evaluations", [])
+    shares = [
+        f"{comparisons.name_measured(entry, evaluations)} on {entry['table']}: {entry['right']:,} of {entry['n']:,} "
+        f"right ({format_percent(entry['accuracy'])}, 95 % interval {format_interval(entry['ci95'])}); an answer could "
+        f"be read in {entry['read']:,}"
+        for entry in evaluations
+    ]
+    return [*shares, *(describe_comparison(entry, evaluations) for entry in report.get("comparisons", []))]
+
+
+def describe_comparison(entry: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """What a comparison says, and what the gain is made of."""
+    model, against = f"`{entry['model']}`", f"`{entry['against']}`"
+    by_model = {e["model"]: e for e in evaluations if e["table"] == entry["table"] and e["step"] == entry["step"]}
+    after, before = by_model.get(entry["model"]), by_model.get(entry["against"])
+    apart = comparisons.tell_apart(after, evaluations) if after else ""
+    rows = f"the same {entry['n']:,} rows of `{entry['table']}`" + (f" ({apart})" if apart else "")
+    if after and before and after["right"] == before["right"] == 0:
+        return (
+            f"Of {rows}, neither {model} nor {against} has one right: that does not tell which one is better. An "
+            f"answer could be read in {after['read']:,} of its {after['n']:,} replies ({against}: {before['read']:,})."
+        )
+    split = _find_split(entry, after, before)
+    low, high = entry["ci95"]
+    points = f"{abs(100 * entry['gain']):.1f} points {'better' if entry['gain'] > 0 else 'worse'} than"
+    points = points if entry["gain"] else "as good as"
+    text = (
+        f"On {rows}, {model} is {points} {against} "
+        f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f}; {entry['gained']:,} rows gained, "
+        f"{entry['lost']:,} lost, McNemar p = {entry['p_value']:.2g}). {_verdict(entry, split)}"
+    )
+    if after and before:
+        text += (
+            f" An answer could be read in {after['read']:,} of its {after['n']:,} replies ({against}: "
+            f"{before['read']:,}); of the answers read, {_share_right(after)} are right "
+            f"({against}: {_share_right(before)})."
+        )
+    return text + _describe_split(entry, split)
+
+
+def _share_right(entry: Mapping[str, Any]) -> str:
+    return format_percent(entry["right"] / entry["read"]) if entry["read"] else "none"
+
+
+def _find_split(entry: Mapping[str, Any], after: Counts, before: Counts) -> Mapping[str, Any] | None:
+    """What the gain is made of, if the models differ in how many of their answers could be read; None if not.
+
+    Earlier versions have recorded no parts; where nothing was read of one model they can be told all the same.
+    """
+    split = entry.get("split")
+    if split is None and after and before and not (after["read"] and before["read"]):
+        split = {"read": after["read"], "against_read": before["read"], "both_read": 0, "by_form": entry["gain"]}
+    return split if split is not None and split["read"] != split["against_read"] else None
+
+
+def _verdict(entry: Mapping[str, Any], split: Counts) -> str:
+    model, against = f"`{entry['model']}`", f"`{entry['against']}`"
+    low, high = entry["ci95"]
+    if low <= 0 <= high:
+        return "The interval holds 0: these rows do not tell which one is better."
+    side, change = ("above 0", "gain") if low > 0 else ("below 0", "loss")
+    what = "the gain is real on rows like these" if low > 0 else f"{model} is the worse one"
+    plain = f"The interval lies {side}: {what}."
+    if split is None:
+        return plain
+    if split["both_read"] and (split["ci95"][0] if low > 0 else -split["ci95"][1]) > 0:
+        return f"{plain} That of the answers right does, too."
+    begin = f"The interval lies {side}, but" if low > 0 else f"{plain} But"
+    if split["both_read"]:
+        return (
+            f"{begin} not that of the answers right: these rows tell a {change} of form alone, and none of knowledge."
+        )
+    unread = model if not split["read"] else against if not split["against_read"] else ""
+    why = f"in no reply of {unread} an answer could be read" if unread else "in no row could both be read"
+    return f"{begin} {why}: the {change} is one of form, and says nothing of knowledge."
+
+
+def _describe_split(entry: Mapping[str, Any], split: Counts) -> str:
+    """The two parts of a gain, where they can differ."""
+    if split is None:
+        return ""
+    text = (
+        f" Of the {100 * entry['gain']:+.1f} points, {100 * split['by_form']:+.1f} come from answers read (rows where "
+        f"only one of the two could be read)"
+    )
+    if not split["both_read"]:
+        return f"{text} and none from answers right: there is no row where both could be read."
+    low, high = split["ci95"]
+    return (
+        f"{text} and {100 * split['by_answers']:+.1f} from answers right (the {split['both_read']:,} rows where both "
+        f"could be read; 95 % interval {100 * low:+.1f} to {100 * high:+.1f}, McNemar p = {split['p_value']:.2g})."
+    )
