@@ -1,8 +1,10 @@
 """Work side by side: the rows of a table with bounded memory and no barrier between them, and the calls of one row."""
 
 import asyncio
+import gc
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from blackbox_kd.errors import CallError
@@ -84,3 +86,16 @@ async def all_of(*calls: Coroutine[Any, Any, T]) -> list[T]:
     for error in sorted(failed, key=lambda each: isinstance(each, CallError)):
         raise error
     return [each for each in found if not isinstance(each, BaseException)]
+
+
+@contextmanager
+def collect_seldom() -> Iterator[None]:
+    """Garbage is collected seldom: rows in flight are many, young and free of cycles (a tenth of the CPU of a call)."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()

@@ -1,7 +1,9 @@
 """How alike two texts are: ROUGE-L, MinHash of word shingles, and embeddings, each as a pool of texts that is asked.
 
 A pool answers one question, `nearest`: which of the texts put in so far is most like this one, and how much. The
-three pools differ in speed and in what they call alike; 1.0 is the same text for all of them.
+three pools differ in speed and in what they call alike; 1.0 is the same text for all of them, but for case and the
+punctuation of sentences. Where a text holds digits or code, its signs are words as well: `x + 2` is not `x - 2`, nor
+C++ C#.
 """
 
 import functools
@@ -40,9 +42,74 @@ def tokens(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text).lower().translate(_SPACED))
 
 
-def _take_compared(text: str) -> list[str]:
-    """The words of a text; of one without letters and digits, such as `+` or an emoji, what stands between spaces."""
-    return tokens(text) or text.split()
+_FORMAL = re.compile(r"[\d$+<=>^`|~*/%&#@\\_\[\]{}]")
+_FORMAL_HERE = re.compile(r"[(.!-](?:(?<=\w\()|(?<=\w\.)(?=\w)|(?<=!)(?=\w)|(?<=-)(?:(?=\s|\w\b)|(?<!\S-)))")
+"""What tells that a text holds digits or code, anywhere and by what it stands beside: `f(x)`, `a.b`, `!x`, `x - y`. The
+hyphens and brackets of prose do not. Two expressions, as one that tries both at each letter takes ten times as long."""
+_SIGN = (
+    r"[-+*/%&#@\\^|~<=>$`(){}\[\]_]"
+    r"|[.,:;?!](?=[^\W_]|[(=])|(?<=[\d)])!"  # within a number, a name or an expression; a factorial
+    r"|(?<=\d)['\"]|['\"](?=[)\](}=+,])|(?<=[(\[{=+,])['\"]"  # feet and inches, derivatives, texts in code
+)
+"""Signs that change what such a text says; those that end a sentence and quotes round words do not."""
+_SIGNED = re.compile(rf"[^\s!-/:-@\[-`{{-~{UNSPACED}]+|{_SIGN}|[{UNSPACED}]")
+_ASCII_FORMS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-") | {
+    ord("\u2044"): "/",
+    ord("\u2032"): "'",
+    ord("\u2033"): '"',
+}
+"""Dashes, the slash of fractions and primes, which NFKC leaves as they are."""
+_LEADERS = {"<super>": "^", "<sub>": "_", "<fraction>": " "}
+"""What stands before a sign that is raised, lowered or a fraction, as `x\u00b2` is not `x2`, nor 3\u00bd 31/2."""
+
+
+class _Led(dict[int, str]):
+    """Characters -> the same behind a sign of their place in the line; filled as characters are met."""
+
+    def __missing__(self, code: int) -> str:
+        leader = _LEADERS.get(unicodedata.decomposition(chr(code)).partition(" ")[0], "")
+        self[code] = leader + chr(code)
+        return self[code]
+
+
+class _SpacedSigns(dict[int, str]):
+    """Characters beyond ASCII that belong to no word -> a space, or between spaces if they are symbols."""
+
+    def __missing__(self, code: int) -> str:
+        letter, kind = chr(code), unicodedata.category(chr(code))[0]
+        form = f" {letter} " if kind == "S" or letter in "\u2030\u00b7" else " "
+        self[code] = _ASCII_FORMS.get(code, letter if kind in "LNM" or code < 0x80 else form)
+        return self[code]
+
+
+_LED, _SPACED_SIGNS = _Led(), _SpacedSigns()
+
+
+def take_compared(text: str) -> list[str]:
+    """The words of a text, and its signs where it holds digits or code; without any, what stands between spaces."""
+    if text.isascii():
+        text = text.lower()
+        return (_SIGNED if _is_formal(text) else _ASCII_WORD).findall(text) or text.split()
+    plain = unicodedata.normalize("NFKC", text.translate(_LED)).lower().translate(_SPACED_SIGNS)
+    is_formal = _is_formal(plain) or any(map(_is_symbol, set(plain)))
+    return (_SIGNED.findall(plain) if is_formal else tokens(text)) or text.split()
+
+
+def _is_formal(text: str) -> bool:
+    return bool(_FORMAL.search(text) or _FORMAL_HERE.search(text))
+
+
+def _is_symbol(letter: str) -> bool:
+    return letter > "\x7f" and unicodedata.category(letter)[0] == "S"
+
+
+_NUMBER = re.compile(r"\d+")
+
+
+def differ_in_numbers(a: str, b: str) -> bool:
+    """Whether two texts are not the same, and would be if each number in them were the same one."""
+    left, right = take_compared(a), take_compared(b)
+    return left != right and [_NUMBER.sub("0", w) for w in left] == [_NUMBER.sub("0", w) for w in right]
 
 
 def rouge_l(a: str, b: str) -> float:
@@ -52,7 +119,7 @@ def rouge_l(a: str, b: str) -> float:
     """
     from rapidfuzz.distance import LCSseq
 
-    left, right = _take_compared(a), _take_compared(b)
+    left, right = take_compared(a), take_compared(b)
     # One division, so that an F1 of 7/10 is the float 0.7: 1 - 3/10 is not for every length.
     return 2 * LCSseq.similarity(left, right) / (len(left) + len(right)) if left and right else 0.0
 
@@ -89,7 +156,7 @@ class RougePool:
 
     def encode(self, texts: Sequence[str]) -> list[str]:
         """The texts, a character for each word."""
-        return ["".join(map(self._character, _take_compared(text))) for text in texts]
+        return ["".join(map(self._character, take_compared(text))) for text in texts]
 
     def _character(self, word: str) -> str:
         # A vocabulary of more words than there are characters shares some: two words in a million seem the same.
@@ -118,6 +185,10 @@ _MISSED = 1e-3
 """Share of the texts exactly at the limit that may go unseen; those above it are seen more surely."""
 
 
+Shingled = tuple[frozenset[int], list[tuple[int, bytes]], int]
+"""A text as `MinHashPool` knows it."""
+
+
 class MinHashPool:
     """Jaccard similarity of the sets of three words in a row, against texts that share a band of MinHashes.
 
@@ -129,12 +200,13 @@ class MinHashPool:
     def __init__(self, limit: float) -> None:
         fits = (size for size in (8, 4, 2) if (1 - limit**size) ** (HASHES // size) <= _MISSED)
         self._band = next(fits, 1)
-        self._shingles: list[frozenset[int]] = []
+        self._texts: list[tuple[frozenset[int], int]] = []
         self._buckets: dict[tuple[int, bytes], list[int]] = {}
 
-    def encode(self, texts: Sequence[str]) -> list[tuple[frozenset[int], list[tuple[int, bytes]]]]:
-        """Of each text, its shingles and the bands of its MinHashes."""
-        return [(found, self._bands(found)) for found in map(_shingles, texts)]
+    def encode(self, texts: Sequence[str]) -> list[Shingled]:
+        """Of each text, its shingles, the bands of their MinHashes, and the hash of all its words."""
+        compared = map(take_compared, texts)
+        return [(found := _shingles(words), self._bands(found), _hash(words)) for words in compared]
 
     def _bands(self, shingles: frozenset[int]) -> list[tuple[int, bytes]]:
         if not shingles:
@@ -142,26 +214,34 @@ class MinHashPool:
         smallest = _minhashes(shingles)
         return [(at, smallest[at : at + self._band].tobytes()) for at in range(0, HASHES, self._band)]
 
-    def add(self, item: tuple[frozenset[int], list[tuple[int, bytes]]]) -> None:
+    def add(self, item: Shingled) -> None:
         """Puts a text into the pool."""
         for band in item[1]:
-            self._buckets.setdefault(band, []).append(len(self._shingles))
-        self._shingles.append(item[0])
+            self._buckets.setdefault(band, []).append(len(self._texts))
+        self._texts.append((item[0], item[2]))
 
-    def nearest(self, item: tuple[frozenset[int], list[tuple[int, bytes]]]) -> tuple[int, float] | None:
+    def nearest(self, item: Shingled) -> tuple[int, float] | None:
         """See `SimilarityIndex`."""
-        shingles, bands = item
+        shingles, bands, whole = item
         met = {index for band in bands for index in self._buckets.get(band, ())}
-        alike = ((len(shingles & self._shingles[i]) / len(shingles | self._shingles[i]), -i) for i in met)
-        best = max(alike, default=None)
+        best = max(((_jaccard((shingles, whole), self._texts[i]), -i) for i in met), default=None)
         return None if best is None else (-best[1], best[0])
 
 
-def _shingles(text: str) -> frozenset[int]:
+def _jaccard(one: tuple[frozenset[int], int], other: tuple[frozenset[int], int]) -> float:
+    """What two texts have in common of their shingles; other texts of the same shingles differ in one more thing."""
+    common, union = len(one[0] & other[0]), len(one[0] | other[0])
+    return common / (union + (common == union and one[1] != other[1]))
+
+
+def _shingles(words: list[str]) -> frozenset[int]:
     """Hashes of the runs of three words; of a shorter text, of all its words. The same in every process."""
-    words = _take_compared(text)
     runs = range(max(1, len(words) - SHINGLE + 1)) if words else ()
-    return frozenset(zlib.crc32(" ".join(words[at : at + SHINGLE]).encode()) for at in runs)
+    return frozenset(_hash(words[at : at + SHINGLE]) for at in runs)
+
+
+def _hash(words: list[str]) -> int:
+    return zlib.crc32(" ".join(words).encode())
 
 
 @functools.cache

@@ -16,18 +16,24 @@ from blackbox_kd.paths import find_cache_folder, find_config_folder
 @click.option("-n", "count", default=5, show_default=True, help="Rows to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def show(run_dir: Path, table: str | None, count: int, as_json: bool) -> int:
-    """Show what is in a run: its tables, or the first rows of one (dropped and failed are tables too)."""
+    """Show what is in a run: its tables and evidence, or the first rows of one (dropped and failed are tables too)."""
     from blackbox_kd.runs import browse
+    from blackbox_kd.runs.report import losses
+    from blackbox_kd.runs.report.gains import describe_evidence
 
     if table is None:
         folder = _run_folder(run_dir)
         tables, dataset = browse.list_tables(folder), browse.find_dataset(folder)
+        report = browse.read_report(folder)
         if as_json:
-            print_json({"run": str(run_dir), "tables": tables, "dataset": dataset})
+            evidence = {name: report.get(name, []) for name in ("evaluations", "comparisons", "losses")}
+            print_json({"run": str(run_dir), "tables": tables, "dataset": dataset, **evidence})
         else:
             for entry in [*tables, *_list_configs(dataset)]:
                 earlier = "" if entry["current"] else "   of an earlier run"
                 say(f"{entry['rows']:>8,}  {entry['table']}{earlier}")
+            for line in [*describe_evidence(report), *losses.describe(report)]:
+                say(line)
     else:
         rows = browse.read_rows(_run_folder(run_dir), table, count)
         if as_json:

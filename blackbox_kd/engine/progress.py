@@ -144,7 +144,9 @@ class LiveView(View):
         self._console.print(escape_text(text), markup=False)
 
     def step_done(self, account: Account) -> None:
-        """The table shows it already."""
+        """The table shows it already, but for what it has no column for."""
+        for line in account.describe_counts():
+            self.say(f"{account.step}: {line}")
 
     @contextmanager
     def showing(self, accounts: list[Account], caller: Totals) -> Iterator[None]:
@@ -183,7 +185,7 @@ def account_line(account: Account) -> str:
     parts.append(f"{account.out:,} out")
     parts += [f"{count:,} dropped: {reason}" for reason, count in account.dropped.items()]
     parts += [f"{count:,} failed: {kind}" for kind, count in account.failed.items()]
-    return f"{account.step}: {', '.join(parts)}"
+    return "; ".join([f"{account.step}: {', '.join(parts)}", *account.describe_counts()])
 
 
 def view_for(stream_is_terminal: bool, env: Mapping[str, str]) -> View:

@@ -1,9 +1,8 @@
 """Runs a recipe: loads its tables, streams its segments, runs its table steps, and keeps the books."""
 
-import gc
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from blackbox_kd.calls.batch.transport import BatchTransport
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.calls.transport import DirectTransport
+from blackbox_kd.concurrency import collect_seldom
 from blackbox_kd.engine import data, loop, packages, pricing, product
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import LoopStages, Stage, plan, plan_until
@@ -31,9 +31,9 @@ from blackbox_kd.runs import carried
 from blackbox_kd.runs.accounts import Account, refuse_failures
 from blackbox_kd.runs.delivery import Delivery
 from blackbox_kd.runs.folder import RunFolder, identity
-from blackbox_kd.runs.report import build
+from blackbox_kd.runs.report import build, losses
 from blackbox_kd.runs.report.ending import Ending
-from blackbox_kd.runs.stage_files import gather_losses
+from blackbox_kd.runs.stage_files import gather_losses, list_losses
 from blackbox_kd.runs.workplace import Reach, Workplace, find_workplace
 from blackbox_kd.tables.stored import StoredTable
 
@@ -211,7 +211,7 @@ class Run:
         self._delivery.write_recipe()
         data.check(self.recipe, tables, filled, self.options.env)
         self._contamination = data.compare(self.recipe, tables)
-        with _collect_seldom(), self.options.view.showing(self.accounts, self._shared.caller):
+        with collect_seldom(), self.options.view.showing(self.accounts, self._shared.caller):
             for part in self._program:
                 if isinstance(part, LoopStages):
                     await loop.run(part, self._shared, self._work)
@@ -227,6 +227,7 @@ class Run:
         if not ending.is_complete:
             return ending
         self._deliver(is_complete=True)
+        self._delivery.refuse_empty()
         return ending
 
     def _choose_tables(self) -> Mapping[str, StoredTable]:
@@ -256,8 +257,11 @@ class Run:
             self._contamination,
             shared.tables.files,
             self._delivery.summary(),
+            losses.find(self.accounts, self.recipe, list_losses(folder.path, self._work.names, "dropped")),
         )
         self.report = build.collect(facts)
+        for line in losses.describe(self.report) if ending.is_complete else ():
+            self.options.view.say(f"warning: {line}")
         folder.save()
         gather_losses(folder.path, self._work.names)
         build.write(folder.path, self.report, [table for table in shared.tables.list_results() if len(table)])
@@ -275,16 +279,3 @@ async def _try(end: Callable[[], Awaitable[None] | None]) -> list[Exception]:
     except Exception as error:
         return [error]
     return []
-
-
-@contextmanager
-def _collect_seldom() -> Iterator[None]:
-    """Garbage is collected seldom: rows in flight are many, young and free of cycles (a tenth of the CPU of a call)."""
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()

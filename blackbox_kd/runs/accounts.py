@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import BlackboxError, StepError, TooManyFailed
+from blackbox_kd.runs.examples import describe_example
 from blackbox_kd.schema import Dropped, Failed, Outcome, Row
 
 FIRST_LOOK = 200
@@ -58,6 +59,7 @@ class Account:
         counts: what the step itself counted.
         round: round of the loop that it was in, from 1; 0 outside of a loop.
         errors: of `failed`, in this process.
+        examples: of `dropped`, by reason, in this process.
     """
 
     step: str
@@ -69,6 +71,7 @@ class Account:
     counts: Counter[str] = field(default_factory=Counter)
     round: int = 0
     errors: Errors = field(default_factory=Errors, compare=False)
+    examples: dict[str, Row] = field(default_factory=dict, compare=False)
 
     def count(self, outcome: Outcome) -> None:
         """Books what became of a row.
@@ -84,6 +87,7 @@ class Account:
             self.out += 1
         elif isinstance(outcome, Dropped):
             self.dropped[outcome.reason] += 1
+            self.examples.setdefault(outcome.reason, outcome.row)
         elif isinstance(outcome, Failed):
             self.failed[outcome.kind] += 1
             self.errors.add(outcome)
@@ -114,6 +118,19 @@ class Account:
         """Whether, in the middle of the step, a larger share than `limit` has failed of the rows that have begun."""
         begun = max(self.rows_in, self.ended)
         return begun >= FIRST_LOOK and self.failed.total() > limit * begun
+
+    def describe_counts(self) -> list[str]:
+        """What of the step's own counts a user should know, in lines."""
+        lines = []
+        if unread := self.counts["unread"]:
+            share = unread / self.out if self.out else 0
+            lines.append(f"no answer could be read in {unread:,} of {self.out:,} ({100 * share:.1f} %)")
+        if other_numbers := self.counts["other_numbers"]:
+            lines.append(
+                f"{other_numbers:,} of the rows dropped as too similar differ from the nearest one in numbers alone: "
+                "a higher max: keeps them"
+            )
+        return lines
 
     def entry(self) -> dict[str, Any]:
         """The account as `report.json` and the manifest hold it."""
@@ -194,7 +211,10 @@ def refuse_loss(accounts: Sequence[Account], limit: float, rows: int, folder: Pa
     text = f"no row is left of {rows:,}: {'; '.join(gone) or 'no step made any'}"
     if limit >= 1 and not any(book.dropped for book in accounts):
         return text
-    raise StepError(f"{text}", fix=f"see {folder}/dropped.jsonl and failed.jsonl, and mend what took them out")
+    lost = [(reason, row) for book in accounts for reason, row in book.examples.items()]
+    exists = "".join(f"such as {describe_example(row)} ({reason})" for reason, row in lost[:1])
+    fix = f"see {folder}/dropped.jsonl and failed.jsonl, and mend what took them out"
+    raise StepError(text, exists=exists, fix=fix)
 
 
 def _may_vary(kind: str) -> bool:

@@ -24,7 +24,7 @@ def list_tables(run: Path) -> list[dict[str, Any]]:
 
     `current` is false for those that the latest run in the folder has not come to: an earlier one wrote them.
     """
-    current = _report(run).get("tables")
+    current = read_report(run).get("tables")
     found = []
     for name, path in _list_files(run):
         with path.open("rb") as file:
@@ -37,7 +37,7 @@ def list_tables(run: Path) -> list[dict[str, Any]]:
 def find_dataset(run: Path) -> dict[str, Any] | None:
     """The data set of a run, as `list_tables` describes tables, with its configs; None if there is none."""
     path, told = run / "dataset", read_manifest(run).dataset
-    current = bool(_report(run).get("dataset", True))
+    current = bool(read_report(run).get("dataset", True))
     if told is not None and all((path / name).exists() for config in told.configs for name in config.files):
         configs = [{"name": config.name, "table": config.table, "rows": config.rows} for config in told.configs]
         rows = sum(config.rows for config in told.configs)
@@ -47,7 +47,7 @@ def find_dataset(run: Path) -> dict[str, Any] | None:
     return {"path": str(path), "rows": rows_in(path), "current": current}
 
 
-def _report(run: Path) -> dict[str, Any]:
+def read_report(run: Path) -> dict[str, Any]:
     """The report of the latest run in a folder; empty if it has not ended."""
     try:
         told = json.loads((run / "report.json").read_text(encoding="utf-8"))

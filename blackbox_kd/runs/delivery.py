@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from blackbox_kd.errors import StepError
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs import cards, carried, dataset
 from blackbox_kd.runs.cards import Made
+from blackbox_kd.runs.examples import describe_example, read_lost
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.runs.lineage import Behind, Lineage
 from blackbox_kd.runs.manifest import WrittenDataSet
@@ -75,6 +77,26 @@ class Delivery:
             return not (self._folder.path / FOLDER / BEFORE[0]).exists()
         same = {config.name: config.source for config in told.configs}
         return not told.complete or same == {name: table.sha256 for name, table in tables.items()}
+
+    def refuse_empty(self) -> None:
+        """Ends a run whose data set lacks all of its rows.
+
+        Raises:
+            StepError: nothing can be learnt from any of them.
+        """
+        told = self.summary()
+        if told is None or told["rows"] or not told["left_out"]:
+            return
+        total = sum(told["left_out"].values())
+        reasons = "; ".join(f"{count:,} times: {reason}" for reason, count in told["left_out"].items())
+        place = self._folder.path / FOLDER
+        files = [place / name for name in BEFORE[2:] if (place / name).exists()]
+        first = [f"such as {describe_example(row)}" for file in files for row in read_lost(file, 1)]
+        raise StepError(
+            f"the data set is empty: nothing can be learnt from any of its {total:,} rows",
+            exists="\n".join([reasons, *first]),
+            fix=f"mend the steps that wrote them; the rows are in {place}",
+        )
 
     def summary(self) -> dict[str, Any] | None:
         """What the report holds of the data set; None if this run has written none."""

@@ -1,6 +1,6 @@
 """The files of one stage: rows that are dropped, failed or passed on, while they are written."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from blackbox_kd.errors import StepError
@@ -83,7 +83,12 @@ class StageFiles:
             lines.abandon()
 
 
-def gather_losses(folder: Path, stages: Iterable[str]) -> None:
+def list_losses(folder: Path, stages: Iterable[str], kind: str) -> list[Path]:
+    """The files of the rows that stages have lost, `dropped` or `failed`; not every stage has one."""
+    return [folder / "work" / f"{stage}.{kind}.jsonl" for stage in stages]
+
+
+def gather_losses(folder: Path, stages: Sequence[str]) -> None:
     """Joins the losses of all stages into `dropped.jsonl` and `failed.jsonl`.
 
     Raises:
@@ -94,8 +99,7 @@ def gather_losses(folder: Path, stages: Iterable[str]) -> None:
         part = target.with_suffix(".part")
         try:
             with open_anew(part) as joined:
-                for stage in stages:
-                    source = folder / "work" / f"{stage}.{kind}.jsonl"
+                for source in list_losses(folder, stages, kind):
                     if source.exists():
                         joined.write(source.read_bytes())
             part.replace(target)

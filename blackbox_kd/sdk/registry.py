@@ -36,6 +36,7 @@ class Step:
         reads: columns it reads; `{field}` stands for the value of a config field.
         writes: columns it writes, likewise.
         drops: reasons for which it drops rows; `{field}` likewise.
+        passes_over: those of them that say nothing against a row: others were taken in its place.
         merges: a field with names of tables that the step reads instead of `input`.
         aside: whether the step stands aside of the flow: what it writes is found by its `output` name alone.
         held_out: whether it may read held-out tables.
@@ -51,6 +52,7 @@ class Step:
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     drops: tuple[str, ...]
+    passes_over: tuple[str, ...]
     merges: str | None
     aside: bool
     held_out: bool
@@ -97,6 +99,7 @@ def table_step(
     reads: Sequence[str] = (),
     writes: Sequence[str] = (),
     drops: Sequence[str] = (),
+    passes_over: Sequence[str] = (),
     merges: str | None = None,
     aside: bool = False,
     held_out: bool = False,
@@ -108,7 +111,13 @@ def table_step(
 
     Beside a row step it declares `run_table`, for forms of the step that look at whole tables.
     """
-    how = {"merges": merges, "aside": aside, "held_out": held_out, "version": version}
+    how = {
+        "passes_over": tuple(passes_over),
+        "merges": merges,
+        "aside": aside,
+        "held_out": held_out,
+        "version": version,
+    }
     return _declare("table", reads, writes, drops, **how)
 
 
@@ -136,6 +145,7 @@ def _declare(
             reads=tuple(reads),
             writes=tuple(writes),
             drops=tuple(drops),
+            passes_over=how.get("passes_over", ()),
             merges=how.get("merges"),
             aside=how.get("aside", False),
             held_out=how.get("held_out", False),

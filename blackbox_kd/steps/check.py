@@ -34,4 +34,6 @@ class Config(StepConfig):
 async def run(row: Row, config: Config, ctx: Context) -> Row:
     text = "" if row[config.of] is None else write_text(row[config.of])
     answer, correct = answers.judge(config.answer, text, row[config.against], row)
+    if answer is None:
+        ctx.count(unread=1)
     return row | {config.answer_as: answer, config.correct_as: correct}

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from blackbox_kd.analysis import leakage
 from blackbox_kd.analysis.embeddings import EmbeddingPool
-from blackbox_kd.analysis.similarity import MinHashPool, RougePool, SimilarityIndex, tokens
+from blackbox_kd.analysis.similarity import MinHashPool, RougePool, SimilarityIndex, differ_in_numbers, tokens
 from blackbox_kd.analysis.well_formed import count_words, is_punctuation
 from blackbox_kd.sdk import (
     Column,
@@ -159,6 +159,8 @@ class OfManySeeds(StepConfig):
         return set(COMPARED)
 
 
+NOT_THE_SAME = 0.9999
+"""The most that texts are alike which are not equal, blanks aside, whatever a metric says of them."""
 COMPARED = ("similarity", "nearest", "nearest_id")
 
 
@@ -172,6 +174,7 @@ COMPARED = ("similarity", "nearest", "nearest_id")
         "begins with another script",
         "answer leaked",
     ],
+    version=2,
 )
 async def run(row: Row, config: Keep | WellFormed | WithoutAnswer, ctx: Context) -> Row | Dropped:
     match config:
@@ -201,7 +204,7 @@ def _check_form(row: Row, text: str, config: WellFormed) -> Row | Dropped:
     return row
 
 
-@table_step(writes=COMPARED, drops=["too similar", "too many of a seed"])
+@table_step(writes=COMPARED, drops=["too similar", "too many of a seed"], passes_over=["too many of a seed"], version=2)
 async def run_table(table: Table, config: New | OfManySeeds, ctx: Context) -> AsyncIterator[Outcome]:
     outcomes = _find_new(table, config.novelty, ctx) if isinstance(config, New) else _limit_share(table, config.share)
     for outcome in outcomes:
@@ -220,10 +223,14 @@ def _find_new(table: Table, config: Novelty, ctx: Context) -> Iterator[Outcome]:
             fault = "is empty" if config.column in row else "is missing"
             yield Failed(row, "data", f"column {config.column!r} {fault}: there is nothing to compare")
             continue
-        found = pool.nearest(item)
-        nearest_id, nearest = known[found[0]] if found else (None, None)
-        row = row | {"similarity": found[1] if found else 0.0, "nearest": nearest, "nearest_id": nearest_id}
-        if row["similarity"] > config.max:
+        at, similarity = pool.nearest(item) or (None, 0.0)
+        nearest_id, nearest = (None, "") if at is None else known[at]
+        if text.split() != nearest.split():
+            similarity = min(similarity, NOT_THE_SAME)
+        row = row | {"similarity": similarity, "nearest": nearest or None, "nearest_id": nearest_id}
+        if similarity > config.max:
+            if differ_in_numbers(text, nearest):
+                ctx.count(other_numbers=1)
             yield Dropped(row, "too similar")
         else:
             pool.add(item)

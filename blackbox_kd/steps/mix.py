@@ -132,7 +132,7 @@ Pools = Mapping[str, list[Candidate]]
 """The rows of each table in random order: the first ones are drawn."""
 
 
-@table_step(merges="tables", drops=["not drawn", "domain not evaluated"])
+@table_step(merges="tables", drops=["not drawn", "domain not evaluated"], passes_over=["not drawn"])
 async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
     pools = {name: _shuffle(name, number, ctx) for number, name in enumerate(config.tables)}
     earlier = _draw_earlier(_counts(pools, config.rows, config), config, ctx)

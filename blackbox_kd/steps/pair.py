@@ -126,6 +126,7 @@ class Fate(IntEnum):
         "the worse side of a pair",
         "beyond max_pairs {max_pairs}",
     ],
+    passes_over=["the worse side of a pair", "beyond max_pairs {max_pairs}"],
 )
 async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
     for outcome in _pair_columns(table, config) if config.per is None else _pair_groups(table, config):

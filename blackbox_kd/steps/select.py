@@ -131,10 +131,11 @@ class Retrieve(StepConfig):
         return True
 
 
+DROPS = ("not the best", "beyond the budget")
 Form = InOrder | ByLength | ByValue | KCenter
 
 
-@table_step(reads=["{per}", "{column}", "{votes}"], writes=["{into}"], drops=["not the best", "beyond the budget"])
+@table_step(reads=["{per}", "{column}", "{votes}"], writes=["{into}"], drops=DROPS, passes_over=DROPS)
 async def run(table: Table, config: Form | Retrieve, ctx: Context) -> AsyncIterator[Outcome]:
     find_fault = _find_faults(table, config)
     rows: list[Row] = []
@@ -290,10 +291,9 @@ def _points(rows: list[Row], config: KCenter) -> Any:
 
 def _retrieve(rows: list[Row], config: Retrieve, ctx: Context) -> Iterator[Row]:
     index = _list_usable(config.index, lambda row: config.column in row, f"the column {config.column!r}", ctx)
-    texts, queries = ([_query(row[config.column]) for row in table] for table in (index, rows))
+    texts, queries = (
+        ["" if row[config.column] is None else write_text(row[config.column]) for row in table]
+        for table in (index, rows)
+    )
     for row, numbers in zip(rows, find_similar(texts, queries, config.count, own=config.own), strict=True):
         yield row | {config.into: [dict(index[number]) for number in numbers]}
-
-
-def _query(value: Any) -> str:
-    return "" if value is None else write_text(value)

@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blackbox_kd.analysis.embeddings import EmbeddingPool
-from blackbox_kd.analysis.similarity import MinHashPool, RougePool, SimilarityIndex, rouge_l, tokens
+from blackbox_kd.analysis.similarity import (
+    MinHashPool,
+    RougePool,
+    SimilarityIndex,
+    differ_in_numbers,
+    rouge_l,
+    take_compared,
+    tokens,
+)
 from blackbox_kd.errors import SetupError
 from tests.support.tiny import tiny_model
 
@@ -39,7 +47,7 @@ def texts_with(common: int, of: int) -> tuple[str, str]:
         ("The CAT!", "the, cat", 1.0),
         ("one two", "three four", 0.0),
         ("running fast", "run fast", 0.5),
-        ("5 - 3", "5 + 3", 1.0),
+        ("5 - 3", "5 + 3", 2 / 3),
         ("", "", 0.0),
         ("?!", "?!", 1.0),
         ("+", "-", 0.0),
@@ -178,3 +186,110 @@ def test_the_embedding_pool_finds_the_text_itself_among_more_than_it_had_room_fo
 def test_an_encoder_that_is_not_there_is_named_with_a_fix() -> None:
     with pytest.raises(SetupError, match=r"encoder 'no/such/folder' cannot be loaded: .+\n  fix: name a folder"):
         EmbeddingPool("no/such/folder").encode(["text"])
+
+
+DISTINCT = [
+    ("x+2=5", "x-2=5"),
+    ("7 > 5", "7 < 5"),
+    ("7 ≥ 5", "7 ≤ 5"),
+    ("C++", "C#"),
+    ("Write hello world in C++.", "Write hello world in C."),
+    ("a && b", "a || b"),
+    ("i++", "i--"),
+    ("a == b", "a != b"),
+    ("!ready", "ready"),
+    ("Is x - y even?", "Is x y even?"),
+    ("Is A-B empty?", "Is A+B empty?"),
+    ("Compute -5 + 3", "Compute 5 + 3"),
+    ("Compute −5 + 3", "Compute 5 + 3"),
+    ("Compute 5!", "Compute 5."),
+    ("3.5", "35"),
+    ("3.5", "3 5"),
+    ("3:4", "3/4"),
+    ("2^3", "23"),
+    ("2³", "23"),
+    ("x² + 1", "x2 + 1"),
+    ("H₂O", "H2O"),
+    ("3½ cups", "31/2 cups"),
+    ("50 %", "50"),
+    ("$5", "€5"),
+    ("20 °C", "20 C"),
+    ("(2 + 3) * 4", "2 + (3 * 4)"),
+    ("f'(x)", "f(x)"),
+    ("f(x)", "f x"),
+    ("a[0]", "a(0)"),
+    ("5' 6\"", "5 6"),
+    ("A ∪ B", "A ∩ B"),
+    ("p → q", "p ← q"),
+    ("计算7+2", "计算7-2"),
+    ("７＋２", "７－２"),
+    ("Сколько будет 7·2?", "Сколько будет 7/2?"),
+    ("x_1", "x1"),
+    ("print('a')", "print(a)"),
+    ("a.b", "a b"),
+    ("1,5", "15"),
+    (r"\frac{a}{b}", "frac a b"),
+    ("Great 🙂", "Great 🙁"),
+]
+
+
+@pytest.mark.parametrize(("a", "b"), DISTINCT, ids=[f"{a} | {b}" for a, b in DISTINCT])
+def test_texts_with_other_signs_are_not_the_same_where_they_hold_digits_or_code(a: str, b: str) -> None:
+    assert rouge_l(a, a) == rouge_l(b, b) == 1.0
+    assert rouge_l(a, b) == rouge_l(b, a) < 0.99
+    for pool in (RougePool(), MinHashPool(0.3)):
+        found = nearest(filled(pool, a), b)
+        assert found is None or found[1] < 0.99
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("What is the capital of France?", "what is the capital of france"),
+        ("A well-known, old story.", "a well known old story"),
+        ("He said: “Come here!”", "He said, come here."),
+        ("Tell me about it (briefly)!", "Tell me about it, briefly."),
+        ("Don't stop.", "don’t stop"),
+        ("Tom has 5 apples.", "tom has 5 apples"),
+        ("What is 7 + 2?", "what is 7 + 2."),
+        ("Compute 7 − 2.", "compute 7 - 2"),
+        ("７＋２は？", "7+2は?"),
+        ("The “answer” is 7.", 'The "answer" is 7'),
+        ("¿Cuánto es 7 + 2?", "cuánto es 7 + 2"),
+    ],
+)
+def test_case_and_the_punctuation_of_sentences_make_no_other_text(a: str, b: str) -> None:
+    assert rouge_l(a, b) == 1.0
+    assert nearest(filled(MinHashPool(0.9), a), b) == (0, 1.0)
+
+
+CODE = st.text(st.sampled_from("ab12 +-*/=<>().,!?'²½é東−"), min_size=1, max_size=12)
+
+
+@settings(deadline=None)
+@given(CODE, CODE)
+def test_texts_are_the_same_to_every_pool_or_to_none(a: str, b: str) -> None:
+    words = [take_compared(text) for text in (a, b)]
+    same = bool(words[0]) and words[0] == words[1]
+    assert (rouge_l(a, b) == 1.0) is same
+    found = nearest(filled(MinHashPool(0.5), a), b)
+    assert (found == (0, 1.0)) is same
+
+
+def test_texts_with_the_same_runs_of_words_are_not_the_same_to_minhash() -> None:
+    assert nearest(filled(MinHashPool(0.5), "a b c a b c"), "a b c a b c a b c") == (0, 3 / 4)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "only_numbers"),
+    [
+        ("Tom has 5 apples.", "Tom has 17 apples.", True),
+        ("What is 7 + 2?", "What is 7 + 2", False),
+        ("What is 7 + 2?", "What is 7 - 2?", False),
+        ("What is 7 + 2?", "What is 3.5 + 2?", False),
+        ("Tom has 5 apples.", "Tom has five apples.", False),
+        ("从5到7", "从5到9", True),
+    ],
+)
+def test_texts_that_differ_in_numbers_alone_are_known(a: str, b: str, only_numbers: bool) -> None:
+    assert differ_in_numbers(a, b) is only_numbers

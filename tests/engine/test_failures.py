@@ -179,6 +179,23 @@ class TestNothingLeft:
         assert (report["status"], report["dataset"]) == (said, None)
         assert "The run is not complete: no row is left of 6" in (tmp_path / "run/report.md").read_text()
 
+    def test_the_error_shows_a_row_that_was_dropped_and_what_was_read_of_it(self, tmp_path: Path) -> None:
+        silent = {"provider": "scripted", "replies": ["I would rather not say."]}
+        with pytest.raises(StepError) as caught:
+            execute(tmp_path, values(ASK, CHECK, {"step": "filter", "keep": "correct"}, teacher=silent))
+        assert 'instruction "What is 0 + 1?", response "I would rather not say."' in caught.value.exists
+        assert 'reference "1", no answer could be read (not (correct))' in caught.value.exists
+
+    def test_a_data_set_that_lacks_all_rows_of_its_table_is_no_result(self, tmp_path: Path) -> None:
+        write_rows(tmp_path / "train.jsonl", [{"prompt": "What is 1 + 1?", "completion": " "}] * 3)
+        step = {"step": "filter", "keep": "len(prompt) > 1"}
+        with pytest.raises(StepError, match="the data set is empty: nothing can be learnt from any of its 3") as at:
+            execute(tmp_path, values(step))
+        assert at.value.exit_status == 1
+        assert "3 times: " in at.value.exists
+        assert 'prompt "What is 1 + 1?"' in at.value.exists
+        assert len(rows_of(tmp_path / "run/dataset/left_out.jsonl")) == 3
+
     def test_not_even_where_the_recipe_lets_all_rows_fail(self, tmp_path: Path) -> None:
         recipe = values(ASK, teacher={"provider": "scripted", "replies": [CUT]}) | {"max_failed_share": 1.0}
         job = execute(tmp_path, recipe)

@@ -245,3 +245,52 @@ def test_a_table_compared_with_itself_is_a_problem() -> None:
         ("novelty.against[1]", "every row of 'pool' would be compared with itself, and dropped.")
     ]
     assert config(input="pool", novelty={"against": ["other"]}).problems() == []
+
+
+EQUATIONS = [
+    "x + 2 = 5",
+    "x - 2 = 5",
+    "x * 2 = 5",
+    "x / 2 = 5",
+    "7 > 5",
+    "7 < 5",
+    "C++",
+    "C#",
+    "C",
+    "5!",
+    "5",
+    "2^3",
+    "23",
+]
+
+
+@pytest.mark.parametrize("metric", ["rouge_l", "minhash"])
+async def test_distinct_questions_with_digits_or_code_are_all_kept(metric: str) -> None:
+    table = rows(*({"instruction": f"Solve or explain: {text}"} for text in EQUATIONS))
+    found = await of_table(table, novelty={"max": 0.99, "metric": metric})
+    assert len(ids(found)) == len(EQUATIONS)
+
+
+@pytest.mark.parametrize("metric", ["rouge_l", "minhash", "embedding"])
+@pytest.mark.parametrize(
+    ("text", "other"), [("Ask US about it", "ask us about it"), ("Let's eat, Tom", "Lets eat Tom")]
+)
+async def test_texts_that_are_not_equal_are_never_wholly_alike(metric: str, text: str, other: str) -> None:
+    model = {"model": str(tiny_model())} if metric == "embedding" else {}
+    table = rows({"instruction": text}, {"instruction": other}, {"instruction": f" {text} "})
+    found = await of_table(table, novelty={"max": 1.0, "metric": metric, **model})
+    assert found[1]["similarity"] < 1.0
+    assert found[2]["similarity"] == pytest.approx(1.0, abs=1e-6)
+
+
+async def test_rows_that_are_dropped_for_other_numbers_alone_are_counted() -> None:
+    ctx = FakeContext()
+    table = rows(
+        {"instruction": "Tom has 5 apples and buys 3 more; how many has he got?"},
+        {"instruction": "Tom has 7 apples and buys 9 more; how many has he got?"},
+        {"instruction": "Tom has 5 apples and sells 3 more; how many has he got?"},
+        {"instruction": "Tom has 5 apples and buys 3 more; how many has he got now?"},
+    )
+    found = await of_table(table, ctx, novelty={"max": 0.7})
+    assert reasons(found) == {"too similar": 3}
+    assert ctx.counted == {"other_numbers": 1}

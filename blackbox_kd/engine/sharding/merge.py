@@ -181,11 +181,11 @@ class _Joined:
     def _join(self, stage: Stage) -> None:
         """Puts each line to where its row stands in the whole table that the segment read."""
         places = self._places_in(self._found.led.reads[stage.name])
-        table, *losses = list_stage_files(stage)
+        table, *lost = list_stage_files(stage)
         name, ends = stage.outputs[0], self._make_places()
         self.tables[name] = self._write_table(name, table, self._merge_lines(table, places, ends))
         self._places[name] = ends
-        for file in losses:
+        for file in lost:
             self._write_table(file, file, self._merge_lines(file, places, self._make_places()))
 
     def _merge_lines(self, file: str, places: Places, ends: Places) -> Iterator[bytes]:

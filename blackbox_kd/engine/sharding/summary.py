@@ -8,8 +8,9 @@ from blackbox_kd.engine.sharding.folders import Found
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.runs.folder import RunFolder
-from blackbox_kd.runs.report import build
+from blackbox_kd.runs.report import build, losses
 from blackbox_kd.runs.report.ending import Ending, Status
+from blackbox_kd.runs.stage_files import list_losses
 
 
 def collect_facts(
@@ -28,7 +29,9 @@ def collect_facts(
             lists.setdefault(key, []).extend(entries)
     models = _sum_models([use.write() for use in entry.models] for entry in found.entries)
     contamination = [overlap.write() for overlap in found.entries[0].contamination]
-    return build.Facts(recipe, ending, accounts, lists, models, bill, contamination)
+    dropped = list_losses(folder.path, [stage.name for stage in found.led.stages], "dropped")
+    lost = losses.find(accounts, recipe, dropped)
+    return build.Facts(recipe, ending, accounts, lists, models, bill, contamination, losses=lost)
 
 
 def _sum_models(shards: Iterable[list[Mapping[str, Any]]]) -> list[dict[str, Any]]:

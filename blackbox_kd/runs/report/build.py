@@ -37,6 +37,7 @@ class Facts:
             an earlier run's. Empty if all are this run's.
         dataset: rows of the data set, and those that it lacks; None if this run has not written it, and what is there
             is an earlier run's.
+        losses: steps that dropped most of their rows for one reason.
     """
 
     recipe: Recipe
@@ -48,6 +49,7 @@ class Facts:
     contamination: list[dict[str, Any]]
     tables: list[str] = field(default_factory=list)
     dataset: dict[str, Any] | None = None
+    losses: list[dict[str, Any]] = field(default_factory=list)
 
 
 def collect(facts: Facts) -> dict[str, Any]:
@@ -62,6 +64,7 @@ def collect(facts: Facts) -> dict[str, Any]:
         "ended": facts.ending.status.value,
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "funnel": [account.entry() for account in facts.accounts],
+        "losses": facts.losses,
         "tables": facts.tables,
         "dataset": facts.dataset,
         "models": facts.models,

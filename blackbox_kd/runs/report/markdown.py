@@ -5,7 +5,8 @@ from typing import Any
 
 from blackbox_kd.printable import escape_markdown, quote_code
 from blackbox_kd.runs import dataset
-from blackbox_kd.runs.report import comparisons, gains, judges, loops, samples
+from blackbox_kd.runs.accounts import Account
+from blackbox_kd.runs.report import comparisons, gains, judges, loops, losses, samples
 from blackbox_kd.runs.report.ending import Status
 from blackbox_kd.runs.report.format import count_up, format_bill, format_dollars, format_interval, format_percent
 from blackbox_kd.tables.stored import StoredTable
@@ -44,6 +45,9 @@ def _rows(report: Mapping[str, Any]) -> list[str]:
             unfinished.append(f"{left:,} in {entry['step']}")
     if unfinished:
         lines += ["", f"Rows that were still being worked on: {', '.join(unfinished)}."]
+    for entry in report["funnel"]:
+        lines += [line for told in Account.of(entry).describe_counts() for line in ("", f"{entry['step']}: {told}.")]
+    lines += [line for told in losses.describe(report) for line in ("", f"**{escape_markdown(told)}.**")]
     if report["dataset"] and report["dataset"]["left_out"]:
         reasons = report["dataset"]["left_out"]
         lines += [

@@ -4,25 +4,14 @@ Entries may hold more than is said here: what a plugin adds, and what a later ve
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
+from blackbox_kd.runs.report.measured import Agreement, Comparison, Evaluation, Part, Recorded, WinRate
 from blackbox_kd.training.artefacts import Result
 
 SCHEMA_VERSION = 1
-Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
-"""Of 95 %: its low and its high end."""
-
-
-class Part(BaseModel):
-    """A part of the report."""
-
-    model_config = ConfigDict(extra="allow", populate_by_name=True, use_attribute_docstrings=True)
-
-    def write(self) -> dict[str, Any]:
-        """The part as JSON holds it; what was not set is left out."""
-        return self.model_dump(by_alias=True, exclude_unset=True)
 
 
 class Balance(Part):
@@ -40,7 +29,8 @@ class Balance(Part):
     failed: dict[str, int]
     """By class of error."""
     counts: dict[str, int | float] = Field(default_factory=dict)
-    """What the step itself has counted."""
+    """What the step itself has counted: `unread` rows, in which no answer could be read; `other_numbers`, dropped as
+    too similar to a row that differs in numbers alone."""
     round: int = 0
     """Round of its loop, from 1; 0 outside of one."""
 
@@ -76,116 +66,25 @@ class Bill(Part):
     """Requests that were sent again because an earlier process left them without a reply."""
 
 
+class Loss(Part):
+    """A step that dropped most of its rows for one reason."""
+
+    step: str
+    reason: str
+    rows: int
+    of: int
+    """Rows that something became of."""
+    example: dict[str, Any] | None
+    """A row that was dropped for it."""
+    round: int = 0
+
+
 class DataSet(Part):
     """The data set that the run has written."""
 
     rows: int
     left_out: dict[str, int]
     """Rows from which nothing can be learnt, by reason."""
-
-
-class Recorded(Part):
-    """What a step has recorded."""
-
-    step: str
-    round: int = 0
-
-
-class Slice(Part):
-    """Right answers among some rows."""
-
-    n: int
-    accuracy: float | None
-    """None without rows."""
-    ci95: Interval | None
-    right: int
-    read: int
-    """Answers that could be read."""
-    truncated: int
-    """Replies that were cut off."""
-
-
-class Evaluation(Slice, Recorded):
-    """How many answers of a model are right."""
-
-    table: str
-    model: str
-    version: str = ""
-    """Which training of the model it was."""
-    slices: dict[str, dict[str, Slice]] = Field(default_factory=dict)
-    """The same by the values of columns."""
-
-
-class GainSplit(Part):
-    """What a gain is made of: answers that can be read, which is form, and answers that are right."""
-
-    read: int
-    """Replies of the model in which an answer could be read."""
-    against_read: int
-    """The same of the model that it is compared with."""
-    both_read: int
-    """Rows where both could be read."""
-    by_form: float
-    """Part of the gain from rows where one of the two could not be read; the two parts add up to the gain."""
-    by_answers: float
-    """Part of the gain from rows where both could be read."""
-    ci95: Interval
-    """Of `by_answers`."""
-    p_value: float
-    """McNemar's test, exact, over the rows where both could be read."""
-
-
-class Comparison(Recorded):
-    """How much better a model is than another one, on the same rows."""
-
-    table: str
-    model: str
-    against: str
-    n: int
-    gain: float
-    """Difference of the accuracies."""
-    ci95: Interval
-    p_value: float
-    """McNemar's test, exact."""
-    gained: int
-    lost: int
-    split: GainSplit | None = None
-    """None in what earlier versions have recorded."""
-    usd_per_point: float | None = None
-    """What a point (0.01) of the gain has cost; None where the gain may be chance or the bill is not known."""
-
-
-class Agreement(Recorded):
-    """In how many rows two models give the same answer."""
-
-    table: str
-    model: str
-    against: str
-    n: int
-    agreement: float
-    ci95: Interval
-    same: int
-    same_wrong: int
-    """Of `same`, answers that are wrong."""
-
-
-class WinRate(Recorded):
-    """How often a judge prefers the answer of a model."""
-
-    table: str
-    model: str
-    against: str | None
-    judge: str
-    n: int
-    win_rate: float | None
-    """With ties as halves; None without verdicts."""
-    ci95: Interval | None
-    p_value: float | None
-    """Sign test."""
-    wins: int
-    losses: int
-    ties: int
-    score_ratio: float | None
 
 
 class Overlap(Part):
@@ -254,6 +153,7 @@ class Report(Part):
     written_at: str
     """UTC."""
     funnel: list[Balance]
+    losses: list[Loss] = Field(default_factory=list)
     tables: list[str]
     """Files in `tables/`, without their ending, that this run has written or taken over."""
     dataset: DataSet | None
