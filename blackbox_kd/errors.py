@@ -33,6 +33,10 @@ E = TypeVar("E", bound="CallError")
 
 RAISE_LIMIT = "raise the limit (ulimit -n 1024) and run the same command: it goes on"
 """What is done where a process can open no more files."""
+FOLD_SYSTEM = (
+    "fold the system text into the user's turn: begin the turn with it, in a prompt without {% system %} or in the rows"
+)
+"""What is done where a model knows no system text."""
 
 
 def write_message(what: str, exists: str = "", fix: str = "") -> str:

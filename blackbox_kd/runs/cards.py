@@ -1,13 +1,13 @@
 """The data card and the model cards, with the front matter that the Hub reads."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from blackbox_kd.models import ModelConfig, WeightsConfig
 from blackbox_kd.printable import escape_markdown, escape_text, quote_code
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import Recipe
@@ -63,13 +63,14 @@ def _front(fields: Mapping[str, Any]) -> str:
     return f"---\n{text}---\n"
 
 
-def public_name(model: str, folder: Path) -> str:
+def public_name(config: ModelConfig, folder: Path) -> str:
     """A model as a card names it: ids of the Hub and of vendors as they are, files and folders without their path."""
+    model = config.model
+    if not isinstance(config, WeightsConfig):
+        return _name_served(model)
     if model.endswith(".gguf"):
         return Path(model).stem
-    is_folder = model.startswith((".", "/", "~"))
-    with suppress(OSError):  # no name of a file is so long
-        is_folder = is_folder or (folder / model).is_dir()
+    is_folder = model.startswith((".", "/", "~")) or (folder / model).is_dir()
     return (folder / model).resolve().name if is_folder else model
 
 
@@ -156,7 +157,7 @@ def _models(recipe: Recipe, report: Mapping[str, Any], made: Made) -> list[str]:
         counts = seen.get(name, {})
         served = [_name_served(model) for model in counts.get("served", []) if model != config.model]
         also = f" (the server said {', '.join(map(quote_code, served))})" if served else ""
-        made_by = quote_code(public_name(config.model, recipe.folder))
+        made_by = quote_code(public_name(config, recipe.folder))
         ends = f"; its replies, also to evaluations: {count_up(counts['ends'], ', ')}" if counts.get("ends") else ""
         lines.append(f"- `{name}`: {made_by} through `{config.provider}`{also}{ends}")
     return lines or ["- none: the rows were there before"]
@@ -164,7 +165,7 @@ def _models(recipe: Recipe, report: Mapping[str, Any], made: Made) -> list[str]:
 
 def model_card(recipe: Recipe, report: Mapping[str, Any], model: str, path: Path) -> str:
     """The card of a trained model: its base, its data, how it was trained, and the evidence."""
-    base = public_name(recipe.models[model].model, recipe.folder)
+    base = public_name(recipe.models[model], recipe.folder)
     adapter = (path / "adapter_config.json").exists()
     front = {
         "base_model": base,

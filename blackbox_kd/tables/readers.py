@@ -262,7 +262,9 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
                 found = {name: simplify(value, name) for name, value in row.items()}
                 tell_of_nan(found, f"{path.name}, row {number}")
                 yield found
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         _refuse(path.name, f"not Parquet: {quote_cause(error)}", "write the file anew")
 
 
@@ -275,7 +277,8 @@ def _rows_of(batch: Any, path: Path) -> list[dict[str, Any]]:
             try:
                 batch.column(name).to_pylist()
             except (OverflowError, ValueError):
-                what = f"column {name!r} of type {batch.schema.field(name).type} holds a value out of range: {error}"
+                kind = batch.schema.field(name).type
+                what = f"column {name!r} of type {kind} holds what cannot be read: {quote_cause(error)}"
                 _refuse(path.name, what, "write the column as text")
         raise
     return rows

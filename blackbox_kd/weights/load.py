@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2.exceptions import SecurityError
 
-from blackbox_kd.errors import SetupError, quote_cause
+from blackbox_kd.errors import FOLD_SYSTEM, SetupError, quote_cause
 from blackbox_kd.privacy import switch_off_telemetry
 from blackbox_kd.sandbox import chat_template as chat_template_sandbox
 
@@ -87,7 +87,7 @@ def explain_refusal(error: Exception, messages: Sequence[Mapping[str, Any]]) -> 
     reason = quote_cause(error).rstrip(".")
     fix = "mend the template, or write chat_template: plain"
     if "system" in reason.lower() and any(message["role"] == "system" for message in messages):
-        fix = "begin the user's turn with the system text, in a prompt without {% system %}"
+        fix = FOLD_SYSTEM
     elif "alternate" in reason.lower():
         fix = "let user and assistant take turns, the user first"
     what = "the sandbox stops it" if isinstance(error, SecurityError) else "it says no"

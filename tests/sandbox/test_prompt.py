@@ -202,3 +202,11 @@ def test_every_bundled_prompt_says_which_variables_it_gets() -> None:
         said = header.partition("Variables  ")[2].partition("Source")[0]
         for name in found.variables():
             assert name in said, f"{path} does not say that it needs {name}"
+
+
+@pytest.mark.parametrize("text", ["{{ %s }}", "{% if 1 < %s %}a{% endif %}", "own_{{ [%s]|length }}"])
+def test_a_number_with_more_digits_than_are_read_is_told(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "ask.jinja"
+    file.write_text(text.replace("%s", "9" * 5_000))
+    with pytest.raises(UserError, match=r"ask\.jinja: cannot be read: a number has too many digits"):
+        Prompt("ask", file)

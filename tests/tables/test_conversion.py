@@ -111,6 +111,12 @@ def test_preferences_become_a_prompt_and_two_completions(row: dict[str, Any]) ->
         ({"messages": []}, "column 'messages' is empty"),
         ({"messages": ["a"]}, "a turn that is no object"),
         ({"messages": [user("a"), {"role": "bot", "content": "b"}]}, "a turn by 'bot'; known: user"),
+        (
+            {"messages": [{"role": ["user"], "content": "a"}, assistant("b")]},
+            r"""a turn by '\["user"\]'; known: user""",
+        ),
+        ({"messages": [{"role": {"own": 1}, "content": "a"}]}, r"""a turn by '{"own": 1}'; known: user"""),
+        ({"conversations": [{"from": 7, "value": "a"}]}, "a turn by '7'; known: user"),
         ({"messages": [user("a"), {"role": "assistant", "tool_calls": [1]}]}, "tool calls"),
         ({"messages": [user("a"), {"role": "tool", "content": "b"}]}, "tool calls"),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "parts that are no text"),

@@ -101,6 +101,42 @@ def test_bytes_are_no_text() -> None:
 
 
 @pytest.mark.parametrize(
+    ("type_", "number", "told"),
+    [
+        ("timestamp('us')", 10**18, "timestamp[us] holds what cannot be read: date value out of range"),
+        ("date32()", 5_000_000, "date32[day] holds what cannot be read: date value out of range"),
+        ("duration('s')", 2**52, "own_duration[s] holds what cannot be read: "),
+        (
+            "struct([('d', pa.timestamp('us'))])",
+            {"d": 10**18},
+            "own_struct<d: timestamp[us]> holds what cannot be read",
+        ),
+        ("timestamp('ns', tz='Nowhere/Here')", 5, "own_timestamp[ns, tz=Nowhere/Here] holds what cannot be read: "),
+    ],
+)
+def test_dates_that_python_has_not_are_told_by_their_column(tmp_path: Path, type_: str, number: Any, told: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kind = eval(f"pa.{type_}", {"pa": pa})  # pyarrow takes long to import, and cases stand at the top
+    file = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"q": ["x"], "when": pa.array([number], kind)}), file)
+    with pytest.raises(DataError) as caught:
+        list(read_file(file))
+    assert f"a.parquet: column 'when' of type {told.removeprefix('own_')}" in caught.value.what
+    assert caught.value.fix == "write the column as text"
+
+
+def test_own_a_damaged_page_of_parquet_is_told(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "a.parquet", {"q": [f"{number} is a text" for number in range(5000)]})
+    content = bytearray(file.read_bytes())
+    content[40:400] = b"\xff" * 360
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"a.parquet: not Parquet: \w+.*\n  fix: write the file anew"):
+        list(read_file(file))
+
+
+@pytest.mark.parametrize(
     ("name", "content", "says"),
     [
         ("a.jsonl", '{"q": 1}\n{"q": \n', "a.jsonl, line 2: not JSON: Expecting value at character 6, near"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.engine.run import Run
-from blackbox_kd.errors import SetupError, UserError
+from blackbox_kd.errors import RequestRejected, SetupError, UserError
 from blackbox_kd.models import Setup, transformers
 from blackbox_kd.schema import Request, Row, Sampling
 from blackbox_kd.training import preflight
@@ -153,6 +153,21 @@ async def test_a_template_that_fails_is_an_error_of_the_recipe(tmp_path: Path, t
     (tmp_path / "mine.jinja").write_text(text)
     with pytest.raises(SetupError, match="the chat template cannot write these messages, it says no: "):
         await reply(opened(tmp_path, chat_template="mine.jinja"))
+
+
+async def test_a_template_without_system_turns_says_so_of_a_row_and_offers_to_fold_them(tmp_path: Path) -> None:
+    text = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    (tmp_path / "mine.jinja").write_text(f"{text}{{{{ messages[-1].content }}}}<|im_end|>")
+    model = opened(tmp_path, chat_template="mine.jinja")
+    request = Request([{"role": "system", "content": "Be brief."}, *ASKED], GREEDY, Row(id="a"))
+    with pytest.raises(RequestRejected) as caught:
+        await model.send(model.wire(request), request)
+    await model.close()
+    assert str(caught.value).splitlines() == [
+        "the chat template cannot write these messages, it says no: System role not supported",
+        "  fix: fold the system text into the user's turn: begin the turn with it, in a prompt without {% system %} or "
+        "in the rows",
+    ]
 
 
 def taught(folder: Path, **student: Any) -> Run:
