@@ -183,11 +183,10 @@ class DirectTransport:
                 reserved_tokens=reservation.tokens,
                 yields=self.elsewhere.may_wait(call),
             )
-            if isinstance(intent, Intent) and not limiter.is_held_back(slot):
-                return _Leave(slot, reservation, intent)
-            if isinstance(
-                intent, Intent
-            ):  # while it was written the endpoint refused others, and would refuse this one
+            if isinstance(intent, Intent):
+                if not limiter.is_held_back(slot):
+                    return _Leave(slot, reservation, intent)
+                # While it was written the endpoint refused others, and would refuse this one.
                 await intent.abandon("held_back")
         except BaseException:  # nothing was sent
             self._take_back(limiter, slot, reservation)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from blackbox_kd.errors import LedgerError
-from blackbox_kd.ledger.connection import fault, open_file
+from blackbox_kd.ledger.connection import explain_faults, open_file
 from blackbox_kd.ledger.sqlite_file import has_ended
 from blackbox_kd.printable import escape_json
 
@@ -149,21 +149,18 @@ def prune(path: Path, *, run: str | None = None, before: datetime | None = None)
     _must_exist(path)
     until = before and before.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
     chosen = "(?1 IS NULL OR run = ?1) AND (?2 IS NULL OR {time} < ?2)"
-    with closing(open_file(path)) as db:
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            gone = db.execute(f"DELETE FROM replies WHERE {chosen.format(time='created_at')}", (run, until)).rowcount
-            for (process,) in db.execute("SELECT DISTINCT process FROM intents").fetchall():
-                if has_ended(db, process):
-                    old = f"{chosen.format(time='sent_at')} AND process = ?3"
-                    db.execute(f"DELETE FROM intents WHERE {old}", (run, until, process))
-            if run is not None and before is None:
-                db.execute("DELETE FROM abandoned WHERE run = ?", (run,))
-            db.execute("COMMIT")
-            db.execute("VACUUM")
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except sqlite3.Error as error:
-            raise fault(error, path) from error
+    with explain_faults(path), closing(open_file(path)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        gone = db.execute(f"DELETE FROM replies WHERE {chosen.format(time='created_at')}", (run, until)).rowcount
+        for (process,) in db.execute("SELECT DISTINCT process FROM intents").fetchall():
+            if has_ended(db, process):
+                old = f"{chosen.format(time='sent_at')} AND process = ?3"
+                db.execute(f"DELETE FROM intents WHERE {old}", (run, until, process))
+        if run is not None and before is None:
+            db.execute("DELETE FROM abandoned WHERE run = ?", (run,))
+        db.execute("COMMIT")
+        db.execute("VACUUM")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return gone
 
 
@@ -175,20 +172,21 @@ def rescue(path: Path, new: Path) -> int:
     """
     _must_exist(path)
     if new.exists():
-        raise LedgerError(f"{str(new)!r} exists: name a file that does not")
+        raise LedgerError(f"{str(new)!r} exists", fix="name a file that does not")
     uri = f"{path.resolve().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True)) as old, closing(open_file(new)) as db:
-        try:
-            old.execute("PRAGMA writable_schema = ON")  # read a file that is shorter than it says
-            db.execute("BEGIN IMMEDIATE")
-            for table in ("processes", "intents", "abandoned"):
-                _copy(db, table, _read_whole(old, f"SELECT * FROM {table}"))
-            for reply in range(_find_last_reply(old) + 1):  # one by one: a damaged page costs only what is on it
-                _copy(db, "replies", _read_whole(old, "SELECT * FROM replies WHERE id = ?", reply))
-            saved = db.execute("SELECT count(*) FROM replies").fetchone()[0]
-            db.execute("COMMIT")
-        except (sqlite3.Error, OSError) as error:
-            raise fault(error, path) from error
+    with (
+        explain_faults(path, (sqlite3.Error, OSError)),
+        closing(sqlite3.connect(uri, uri=True)) as old,
+        closing(open_file(new)) as db,
+    ):
+        old.execute("PRAGMA writable_schema = ON")  # read a file that is shorter than it says
+        db.execute("BEGIN IMMEDIATE")
+        for table in ("processes", "intents", "abandoned"):
+            _copy(db, table, _read_whole(old, f"SELECT * FROM {table}"))
+        for reply in range(_find_last_reply(old) + 1):  # one by one: a damaged page costs only what is on it
+            _copy(db, "replies", _read_whole(old, "SELECT * FROM replies WHERE id = ?", reply))
+        saved = db.execute("SELECT count(*) FROM replies").fetchone()[0]
+        db.execute("COMMIT")
     return int(saved)
 
 
@@ -215,16 +213,13 @@ def _find_last_reply(db: sqlite3.Connection) -> int:
 
 def _must_exist(path: Path) -> None:
     if not path.exists():
-        raise LedgerError(f"there is no ledger {str(path)!r}: name one that a run has written")
+        raise LedgerError(f"there is no ledger {str(path)!r}", fix="name one that a run has written")
 
 
 @contextmanager
 def _open_snapshot(path: Path) -> Iterator[sqlite3.Connection]:
     """A read-only connection within one snapshot."""
     _must_exist(path)
-    with closing(open_file(path, read_only=True)) as db:
-        try:
-            db.execute("BEGIN")
-            yield db
-        except sqlite3.Error as error:
-            raise fault(error, path) from error
+    with explain_faults(path), closing(open_file(path, read_only=True)) as db:
+        db.execute("BEGIN")
+        yield db

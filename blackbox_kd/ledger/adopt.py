@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import LedgerError
-from blackbox_kd.ledger.connection import fault, open_file
+from blackbox_kd.ledger.connection import explain_faults, open_file
 from blackbox_kd.ledger.sqlite_file import REPLY
 
 BATCH = 2_000
@@ -51,17 +51,14 @@ def adopt(ledger: Path, source: Path, old: str, new: str) -> None:
     """
     if not source.exists():
         raise LedgerError(f"there is no ledger {str(source)!r}")
-    with closing(open_file(ledger)) as db:
-        try:
-            if not source.samefile(ledger):
-                with closing(open_file(source, read_only=True)) as other:
-                    _copy(other, db)
-            for table in ("processes", "intents"):
-                db.execute(f"UPDATE {table} SET run = ? WHERE run = ?", (new, old))
-            while db.execute(MOVE_REPLIES, (new, old, BATCH)).rowcount:
-                pass
-        except (sqlite3.Error, OSError) as error:
-            raise fault(error, ledger) from error
+    with explain_faults(ledger, (sqlite3.Error, OSError)), closing(open_file(ledger)) as db:
+        if not source.samefile(ledger):
+            with closing(open_file(source, read_only=True)) as other:
+                _copy(other, db)
+        for table in ("processes", "intents"):
+            db.execute(f"UPDATE {table} SET run = ? WHERE run = ?", (new, old))
+        while db.execute(MOVE_REPLIES, (new, old, BATCH)).rowcount:
+            pass
 
 
 def count_overruled(ledger: Path, run: str) -> int:
@@ -70,11 +67,8 @@ def count_overruled(ledger: Path, run: str) -> int:
     Raises:
         LedgerError: the ledger cannot be read.
     """
-    with closing(open_file(ledger, read_only=True)) as db:
-        try:
-            return int(db.execute(OVERRULED, (run,)).fetchone()[0])
-        except sqlite3.Error as error:
-            raise fault(error, ledger) from error
+    with explain_faults(ledger), closing(open_file(ledger, read_only=True)) as db:
+        return int(db.execute(OVERRULED, (run,)).fetchone()[0])
 
 
 def _copy(other: sqlite3.Connection, db: sqlite3.Connection) -> None:

@@ -3,7 +3,8 @@
 import os
 import sqlite3
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from blackbox_kd.errors import LedgerError
@@ -25,29 +26,44 @@ SETTINGS = (
     "cache_size = -16384",
     "journal_mode = WAL",
 )
+KEPT = "all that was stored before is kept"
 UNWRITABLE = (
-    "cannot be opened for writing; it was not changed. Make the file and its folder writable for you, or name "
-    "another file."
+    "cannot be opened for writing",
+    "it was not changed",
+    "make the file and its folder writable for you, or name another file",
 )
 FAULTS = {
-    "SQLITE_FULL": "cannot be written: the disk is full. All replies stored before are kept, those that were just "
-    "arriving are not. Free some space and run the same command: it goes on from what is stored.",
+    "SQLITE_FULL": (
+        "cannot be written: the disk is full",
+        f"{KEPT}, replies that were just arriving are not",
+        "free some space and run the same command: it goes on from what is stored",
+    ),
     "SQLITE_READONLY": UNWRITABLE,
     "SQLITE_CANTOPEN": UNWRITABLE,
     "SQLITE_PERM": UNWRITABLE,
     "PermissionError": UNWRITABLE,
     "IsADirectoryError": UNWRITABLE,
-    "SQLITE_CORRUPT": "is damaged; it was left as it is. The replies that can still be read are saved by: "
-    "blackbox-kd ledger rescue FILE NEW_FILE",
-    "SQLITE_NOTADB": "is not an SQLite database, or its first page is damaged; it was not changed. Name another file, "
-    "or put a backup in its place.",
-    "SQLITE_BUSY": f"was kept locked by another program for {BUSY_S:.0f} s. Everything stored before is kept. Close "
-    "that program and run the same command.",
+    "SQLITE_CORRUPT": (
+        "is damaged",
+        "it was left as it is",
+        "blackbox-kd ledger rescue FILE NEW_FILE, which saves the replies that can still be read",
+    ),
+    "SQLITE_NOTADB": (
+        "is not an SQLite database, or its first page is damaged",
+        "it was not changed",
+        "name another file, or put a backup in its place",
+    ),
+    "SQLITE_BUSY": (
+        f"was kept locked by another program for {BUSY_S:.0f} s",
+        KEPT,
+        "close that program and run the same command",
+    ),
 }
 """What is wrong, what was kept and what to do, by the beginning of an error's name."""
 OTHER_FAULT = (
-    "cannot be used. Everything stored before is kept. Check the disk and run the same command: it goes on from what "
-    "is stored."
+    "cannot be used",
+    KEPT,
+    "check the disk and run the same command: it goes on from what is stored",
 )
 
 
@@ -65,7 +81,7 @@ def open_file(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
             # SQLite does not always wait by itself while another process makes the file or closes it.
             is_busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
             if not is_busy or time.monotonic() > patience:
-                raise fault(error, path) from error
+                raise explain_fault(error, path) from error
             time.sleep(0.02)
 
 
@@ -112,18 +128,29 @@ def _refuse_strangers(db: sqlite3.Connection, path: Path) -> None:
     tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     db.execute("COMMIT")
     if application != APPLICATION and tables:
-        raise LedgerError(
-            f"{str(path)!r} is an SQLite database, but not a ledger. It was not changed: name another file."
-        )
+        what = f"{str(path)!r} is an SQLite database, but not a ledger"
+        raise LedgerError(what, exists="it was not changed", fix="name another file")
     if version > VERSION:
-        raise LedgerError(
-            f"ledger {str(path)!r} has version {version}; this blackbox-kd reads versions up to {VERSION}. "
-            "It was not changed: upgrade blackbox-kd, or name another file."
-        )
+        what = f"ledger {str(path)!r} has version {version}; this blackbox-kd reads versions up to {VERSION}"
+        raise LedgerError(what, exists="it was not changed", fix="upgrade blackbox-kd, or name another file")
 
 
-def fault(error: sqlite3.Error | OSError, path: Path) -> LedgerError:
+def explain_fault(error: Exception, path: Path) -> LedgerError:
     """What an error of the file means to the user: what is wrong, what was kept, what to do."""
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    known = next((text for prefix, text in FAULTS.items() if name.startswith(prefix)), OTHER_FAULT)
-    return LedgerError(f"ledger {str(path)!r} {known} ({name}: {error})")
+    known = (fault for prefix, fault in FAULTS.items() if name.startswith(prefix))
+    what, kept, fix = next(known, OTHER_FAULT)
+    return LedgerError(f"ledger {str(path)!r} {what} ({name}: {error})", exists=kept, fix=fix)
+
+
+@contextmanager
+def explain_faults(path: Path, kinds: type[Exception] | tuple[type[Exception], ...] = sqlite3.Error) -> Iterator[None]:
+    """Turns errors of SQLite, or others that say what is wrong with the file, into what they mean to the user.
+
+    Raises:
+        LedgerError: see `explain_fault`.
+    """
+    try:
+        yield
+    except kinds as error:
+        raise explain_fault(error, path) from error

@@ -4,12 +4,11 @@ A batch outlives the process that handed it in: its calls were neither lost nor 
 """
 
 import json
-import sqlite3
 from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
-from blackbox_kd.ledger.connection import fault, open_file
+from blackbox_kd.ledger.connection import explain_faults, open_file
 from blackbox_kd.ledger.sqlite_file import has_ended
 
 OTHERS = "SELECT DISTINCT process FROM intents WHERE run = ?"
@@ -40,16 +39,13 @@ def take_back(path: Path, run: str, keys: Collection[str], since: str, *, was_ch
     Raises:
         LedgerError: the ledger cannot be written.
     """
-    try:
-        with closing(open_file(path)) as db:
-            db.execute("BEGIN IMMEDIATE")
-            kept: set[str] = set()
-            if was_charged:
-                kept = {key for (key,) in db.execute(BOUGHT_BY_OTHERS_ALONE, (json.dumps(list(keys)), run))}
-            asked = json.dumps([key for key in keys if key not in kept])
-            ended = [process for (process,) in db.execute(OTHERS, (run,)).fetchall() if has_ended(db, process)]
-            gone = sum(db.execute(LEFT, (process, run, since, asked)).rowcount for process in ended)
-            db.execute("COMMIT")
-    except sqlite3.Error as error:
-        raise fault(error, path) from error
+    with explain_faults(path), closing(open_file(path)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        kept: set[str] = set()
+        if was_charged:
+            kept = {key for (key,) in db.execute(BOUGHT_BY_OTHERS_ALONE, (json.dumps(list(keys)), run))}
+        asked = json.dumps([key for key in keys if key not in kept])
+        ended = [process for (process,) in db.execute(OTHERS, (run,)).fetchall() if has_ended(db, process)]
+        gone = sum(db.execute(LEFT, (process, run, since, asked)).rowcount for process in ended)
+        db.execute("COMMIT")
     return gone

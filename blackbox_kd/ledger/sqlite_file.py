@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from blackbox_kd.errors import LedgerError
-from blackbox_kd.ledger.connection import BUSY_S, PAGE_BYTES, fault, open_file
+from blackbox_kd.ledger.connection import BUSY_S, PAGE_BYTES, explain_fault, explain_faults, open_file
 from blackbox_kd.ledger.processes import start_of
 
 PAGES_PER_COMMIT = 8
@@ -100,7 +100,7 @@ class LedgerFile:
             added = self._db.execute("INSERT INTO processes (run, pid, started) VALUES (?, ?, ?)", me)
         except sqlite3.Error as error:
             self._db.close()
-            raise fault(error, path) from error
+            raise explain_fault(error, path) from error
         self._process = added.lastrowid
         self._inode = path.stat().st_ino
         self._removed: LedgerError | None = None
@@ -108,38 +108,29 @@ class LedgerFile:
 
     def body(self, key: str) -> str | None:
         """The body of the oldest reply to a call."""
-        found = self._read(REPLY_TO, key)
-        return found and str(found[0])
+        return next((str(body) for (body,) in self._read(REPLY_TO, key)), None)
 
     def bodies(self, keys: Sequence[str]) -> dict[str, str]:
         """The bodies of the oldest replies to calls, by key, as far as there are any."""
-        try:
-            return dict(self._reader.execute(REPLIES_TO, (json.dumps(keys),)).fetchall())
-        except sqlite3.Error as error:
-            raise fault(error, self.path) from error
+        return dict(self._read(REPLIES_TO, json.dumps(keys)))
 
     def count_spent(self, run: str | None = None, lost: bool = False) -> tuple[int, int, float, int, int, int, float]:
         """The fields of `ledger.Spent`, in their order; see `Ledger.count_spent`."""
-        return tuple(self._read(SPENT, run or self._run, None if lost else self._process))
+        return tuple(self._read(SPENT, run or self._run, None if lost else self._process)[0])
 
     def runs(self) -> list[str]:
         """The runs that have opened the ledger."""
-        try:
-            return [run for (run,) in self._reader.execute("SELECT DISTINCT run FROM processes")]
-        except sqlite3.Error as error:
-            raise fault(error, self.path) from error
+        return [run for (run,) in self._read("SELECT DISTINCT run FROM processes")]
 
     def count_repeated(self) -> int:
         """How many calls this run has sent again."""
-        return int(self._read(REPEATED, self._run)[0])
+        return int(self._read(REPEATED, self._run)[0][0])
 
     def in_flight_elsewhere(self, key: str) -> bool:
         """Whether another process that lives has sent a call, and may yet get its reply."""
-        try:
-            others = self._reader.execute(IN_FLIGHT_ELSEWHERE, (key, self._process)).fetchall()
+        with explain_faults(self.path):
+            others = self._read(IN_FLIGHT_ELSEWHERE, key, self._process)
             return any(not has_ended(self._reader, process) for (process,) in others)
-        except sqlite3.Error as error:
-            raise fault(error, self.path) from error
 
     def _refuse_removal(self) -> None:
         """Goes on in a file beside one that was removed or replaced, with which all that is written into it is gone.
@@ -152,10 +143,8 @@ class LedgerFile:
         what = f"ledger {str(self.path)!r} was removed or replaced while the run goes on"
         saved = self.path.with_name(f"{self.path.name}.saved-{os.getpid()}")
         db = open_file(saved)
-        try:
+        with explain_faults(saved):
             self._db.backup(db)
-        except sqlite3.Error as error:
-            raise fault(error, saved) from error
         self._left = [self._db, self._reader]  # closed at the end: the event loop may be reading just now
         self._db, self._reader = db, open_file(saved, read_only=True)
         self._removed = LedgerError(
@@ -208,7 +197,7 @@ class LedgerFile:
             with suppress(sqlite3.Error):  # SQLite has rolled back by itself, if it could not go on
                 db.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
-                raise fault(error, self.path) from error
+                raise explain_fault(error, self.path) from error
             raise
         return met
 
@@ -234,11 +223,9 @@ class LedgerFile:
         for connection in (self._reader, self._db, *self._left):
             connection.close()
 
-    def _read(self, sql: str, *values: Any) -> Any:
-        try:
-            return self._reader.execute(sql, values).fetchone()
-        except sqlite3.Error as error:
-            raise fault(error, self.path) from error
+    def _read(self, sql: str, *values: Any) -> list[Any]:
+        with explain_faults(self.path):
+            return self._reader.execute(sql, values).fetchall()
 
     def _insert(self, table: str, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
         for chunk in _split_chunks(rows):

@@ -86,8 +86,9 @@ class TestSummary:
             assert summary(path).size_bytes > path.stat().st_size
 
     def test_without_a_ledger_it_says_so_and_makes_none(self, tmp_path: Path) -> None:
-        with pytest.raises(LedgerError, match=r"there is no ledger '.*none\.sqlite': name one that a run has written"):
+        with pytest.raises(LedgerError, match=r"there is no ledger '.*none\.sqlite'") as caught:
             summary(tmp_path / "none.sqlite")
+        assert caught.value.fix == "name one that a run has written"
         assert list(tmp_path.iterdir()) == []
 
 

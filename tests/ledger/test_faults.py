@@ -15,7 +15,7 @@ import pytest
 
 from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger.admin import rescue
-from blackbox_kd.ledger.connection import PAGE_BYTES, VERSION, fault
+from blackbox_kd.ledger.connection import PAGE_BYTES, VERSION, explain_fault
 from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.schema import Usage
@@ -54,7 +54,7 @@ class TestRefused:
         with closing(sqlite3.connect(ledger_of_200)) as db:
             db.execute(f"PRAGMA user_version = {VERSION + 1}")
         message = message_of_open(ledger_of_200)
-        assert f"has version {VERSION + 1}; this blackbox-kd reads versions up to {VERSION}." in message
+        assert f"has version {VERSION + 1}; this blackbox-kd reads versions up to {VERSION}" in message
         assert "upgrade blackbox-kd, or name another file" in message
 
     def test_a_database_of_another_program(self, tmp_path: Path) -> None:
@@ -62,12 +62,18 @@ class TestRefused:
         with closing(sqlite3.connect(path)) as db:
             db.execute("CREATE TABLE photos (id)")
         message = message_of_open(path)
-        assert "is an SQLite database, but not a ledger. It was not changed: name another file." in message
+        assert message.splitlines()[0].endswith("is an SQLite database, but not a ledger")
+        assert message.splitlines()[1:] == ["  it was not changed", "  fix: name another file"]
 
     def test_a_file_that_is_no_database(self, tmp_path: Path) -> None:
         path = tmp_path / "notes.txt"
         path.write_text("Dear diary, " * 1000)
-        assert "is not an SQLite database, or its first page is damaged; it was not changed." in message_of_open(path)
+        message = message_of_open(path)
+        assert "is not an SQLite database, or its first page is damaged (" in message
+        assert message.splitlines()[1:] == [
+            "  it was not changed",
+            "  fix: name another file, or put a backup in its place",
+        ]
 
     def test_a_folder(self, tmp_path: Path) -> None:
         assert "cannot be opened for writing" in message_of_open(tmp_path)
@@ -75,7 +81,8 @@ class TestRefused:
     async def test_a_truncated_file(self, ledger_of_200: Path) -> None:
         os.truncate(ledger_of_200, ledger_of_200.stat().st_size // 2)
         message = message_of_open(ledger_of_200)
-        assert "is damaged; it was left as it is." in message
+        assert "is damaged (" in message
+        assert "\n  it was left as it is\n" in message
         assert "blackbox-kd ledger rescue FILE NEW_FILE" in message
 
 
@@ -86,7 +93,7 @@ class TestDamaged:
             read = [answer(ledger, str(number)) for number in range(200)]
         wrong = {number: text for number, text in enumerate(read) if text != f"reply {number} " + "x" * 1000}
         assert 1 <= len(wrong) <= 50
-        assert all("is damaged; it was left as it is" in text for text in wrong.values())
+        assert all("is damaged (" in text and "it was left as it is" in text for text in wrong.values())
 
     async def test_whoever_looks_for_many_at_once_gets_the_error_for_the_damaged_ones_alone(
         self, ledger_of_200: Path
@@ -117,8 +124,9 @@ class TestDamaged:
             assert ledger.count_spent().doubtful == 1
 
     async def test_a_rescue_overwrites_nothing(self, ledger_of_200: Path) -> None:
-        with pytest.raises(LedgerError, match="exists: name a file that does not"):
+        with pytest.raises(LedgerError, match="exists") as caught:
             rescue(ledger_of_200, ledger_of_200)
+        assert caught.value.fix == "name a file that does not"
 
 
 def answer(ledger: Ledger, key: str) -> str:
@@ -157,8 +165,9 @@ class TestReadOnly:
     def test_a_folder_without_the_right_to_write(self) -> None:
         with unwritable(lambda folder: None) as folder:
             message = message_of_open(folder / "ledger.sqlite")
-        assert "cannot be opened for writing; it was not changed." in message
-        assert "Make the file and its folder writable" in message
+        assert "cannot be opened for writing (" in message
+        assert "\n  it was not changed\n" in message
+        assert "fix: make the file and its folder writable" in message
 
     def test_a_file_without_the_right_to_write(self) -> None:
         def make(folder: Path) -> None:
@@ -167,7 +176,8 @@ class TestReadOnly:
 
         with unwritable(make) as folder:
             message = message_of_open(folder / "ledger.sqlite")
-        assert "cannot be opened for writing; it was not changed." in message
+        assert "cannot be opened for writing (" in message
+        assert "\n  it was not changed\n" in message
 
 
 @contextmanager
@@ -195,9 +205,9 @@ class TestBusy:
             shell.execute("BEGIN IMMEDIATE")
             with pytest.raises(sqlite3.OperationalError) as caught:
                 other.execute("BEGIN IMMEDIATE")
-        message = str(fault(caught.value, path))
-        assert f"ledger {str(path)!r} was kept locked by another program for 30 s." in message
-        assert "Close that program and run the same command" in message
+        message = str(explain_fault(caught.value, path))
+        assert f"ledger {str(path)!r} was kept locked by another program for 30 s (" in message
+        assert "fix: close that program and run the same command" in message
 
 
 FILL_THE_DISK = """
@@ -222,8 +232,8 @@ async def main():
                 break
             kept.append(str(number))
         assert 10 < len(kept) < 1000, len(kept)
-        assert "the disk is full. All replies stored before are kept" in message, message
-        assert "Free some space and run the same command" in message, message
+        assert "the disk is full (" in message and "all that was stored before is kept" in message, message
+        assert "fix: free some space and run the same command" in message, message
         assert all(ledger.get(key) == "x" * 5000 for key in kept)
         assert ledger.get(str(len(kept))) is None
         filler.unlink()

@@ -22,6 +22,7 @@ from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.row_errors import Mistakes
 from blackbox_kd.engine.sharding.shard import sum_spent
 from blackbox_kd.engine.state import RunState
+from blackbox_kd.engine.window import WINDOW
 from blackbox_kd.errors import BlackboxError, CallError, DataError, SetupError, StepError
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.models import Model, ModelConfig
@@ -31,7 +32,6 @@ from blackbox_kd.schema import Dropped, Memory, ModelRef, Outcome, Request, Row,
 
 Env = Mapping[str, str]
 Tables = Callable[[str], Table]
-WINDOW = 64
 
 
 class Unopened:
