@@ -9,6 +9,7 @@ from typing import Any
 from blackbox_kd import models
 from blackbox_kd.errors import Problem, SetupError, did_you_mean
 from blackbox_kd.models import ModelConfig
+from blackbox_kd.recipe import misplaced
 from blackbox_kd.recipe.forms import StepEntry, choose_form
 from blackbox_kd.recipe.spec import NAME, Loop, LoopConfig, PlannedStep, Recipe
 from blackbox_kd.recipe.validation import validate
@@ -214,7 +215,9 @@ class _Steps:
 
     def _report_unknown(self, path: Path, name: str) -> None:
         names = self.recipe.registry.names()
-        fix = did_you_mean(name, names) or "name one of them; `blackbox-kd steps` says what each does"
+        other = misplaced.STEPS.get(name.lower())
+        fix = f"write {other}" if other else did_you_mean(name, names)
+        fix = fix or "name one of them; `blackbox-kd steps` says what each does"
         expected = f"steps: {', '.join(names)}"
         _add(self.recipe, self.problems, (*path, "step"), f"unknown step {quote(name)}.", fix, expected=expected)
 

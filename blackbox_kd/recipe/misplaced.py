@@ -69,8 +69,28 @@ ADVICE: Mapping[str, str] = {
     "stream": "take it out: replies come whole",
     "dedupe": "write a step for it: - {step: filter, novelty: {max: 0.7}}",
     "if": "put a step before it: - {step: filter, keep: EXPRESSION}",
-    "metrics": "take it out: accuracy is told with answer: KIND, a win rate with judge: MODEL",
+    **dict.fromkeys(
+        ("metrics", "metric"), "take it out: accuracy is told with answer: KIND, a win rate with judge: MODEL"
+    ),
+    **dict.fromkeys(
+        ("schema", "json_schema", "regex"),
+        "write extra: {response_format: ...}, as the endpoint takes it; check reads the reply",
+    ),
 }
+_NEW = "- {step: filter, novelty: {max: 0.7}}"
+_DRAWN = "- {step: select, rows: N, by: random}"
+STEPS: Mapping[str, str] = {
+    **dict.fromkeys(("dedupe", "dedup", "deduplicate", "unique"), _NEW),
+    **dict.fromkeys(("sample", "subset", "shuffle", "limit"), _DRAWN),
+    **dict.fromkeys(("sft", "finetune", "fine_tune", "distill"), "- {step: train, model: STUDENT}"),
+    "dpo": "- {step: train, model: STUDENT, method: dpo}",
+    **dict.fromkeys(("concat", "concatenate", "merge", "join"), "- {step: mix, tables: {ONE: 1, OTHER: 1}}"),
+    **dict.fromkeys(("ask", "prompt", "llm", "complete", "rewrite"), "- {step: generate, model: NAME, prompt: NAME}"),
+    **dict.fromkeys(("verify", "grade_answers", "parse"), "- {step: check, answer: KIND}"),
+    **dict.fromkeys(("rate", "grade", "review"), "- {step: judge, mode: scale, models: [NAME]}"),
+    "drop": "- {step: filter, keep: EXPRESSION}",
+}
+"""What other tools call a step, and how it is written here."""
 
 
 def find_place(name: str, here: Collection[str]) -> str:
@@ -87,10 +107,11 @@ def find_place(name: str, here: Collection[str]) -> str:
             if field in here:
                 return f"write {field}: {{{name}: ...}}, which goes to the endpoint as it is"
     advice = ADVICE.get("dedupe" if OWN_NAMES.get(name) == "novelty" else name, "")
+    known = next((each for each in (name, OWN_NAMES.get(name, "")) if each in _places()), "")
+    belongs = f"{known}: belongs to {_list_places(_places()[known])}" if known else ""
     if advice:
-        return advice
-    places = _places().get(name, [])
-    return f"take it out here: {name}: belongs to {_list_places(places)}" if places else ""
+        return f"{advice}; {belongs}" if known == name else advice
+    return f"take it out here: {belongs}" if known else ""
 
 
 def _list_places(places: list[str]) -> str:

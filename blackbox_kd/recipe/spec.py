@@ -73,7 +73,9 @@ class RecipeFile(BaseModel):
             and value.keys() <= BudgetConfig.model_fields.keys()
             and not any(limit is not None for limit in value.values())
         ):
-            raise FieldError("it limits nothing", fix="write a number, such as usd: 5, or take budget: out")
+            raise FieldError(
+                "it limits nothing", fix="write a number, such as usd: 5; for no limit take budget: out of the recipe"
+            )
         return value
 
     @property

@@ -95,7 +95,8 @@ class _Entry:
 
     def _make_problem(self, place: Path, message: str, expected: str, fix: str) -> Problem:
         at = (*self.path, *place)
-        expected = "; ".join(filter(None, (expected, self.source.note(at))))
+        if note := self.source.note(at):
+            expected = f"{expected.rstrip('.')}; {note}" if expected else note
         return Problem(self.source.line(at), self.label, message, expected, fix)
 
     def _explain_missing(self, place: Path, name: str) -> Problem:

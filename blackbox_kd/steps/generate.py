@@ -1,7 +1,7 @@
 """Asks one or several models with a prompt; each reply is a row of its own.
 
 Reads    the prompt's variables, the expression's columns
-Writes   {into}, model, sample, finish_reason, usage, cost_usd
+Writes   {into}, model, sample, finish_reason, usage, cost_usd, reasoning
 Drops    nothing
 Calls    len(models) * samples per row
 Source   Kim and Rush 2016, arXiv:1606.07947 (the teacher's text is the target)
@@ -113,6 +113,10 @@ class Config(SamplingConfig):
         """All columns, or those that `keep` names."""
         return columns if self.keep is None else {"id", *self.keep, *_LINEAGE}
 
+    def unwritten(self) -> set[str]:
+        """A reply that is called `reasoning` stands where the model's own would."""
+        return {"reasoning"} if self.into == "reasoning" else set()
+
     def texts(self) -> set[str]:
         """What the models reply."""
         return {self.into}
@@ -134,7 +138,7 @@ class Config(SamplingConfig):
         return self.models or [str(self.model)]
 
 
-@row_step(writes=["{into}", "model", "sample", "finish_reason", "usage", "cost_usd"])
+@row_step(writes=["{into}", "model", "sample", "finish_reason", "usage", "cost_usd", "reasoning"])
 async def run(row: Row, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
     calls = [(model, sample) for model in config.names() for sample in range(config.samples)]
     if len(calls) == 1:

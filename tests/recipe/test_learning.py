@@ -231,6 +231,20 @@ def test_reasoning_of_the_datas_own_answer_is_not_left_out_in_silence(tmp_path: 
     assert told(tmp_path, rows, GENERATE, FORMAT) == []
 
 
+def test_what_a_model_has_thought_is_a_column_that_later_steps_may_read(tmp_path: Path) -> None:
+    rows = [{"instruction": "a", "reference": "b"}]
+    assert told(tmp_path, rows, GENERATE, FORMAT | {"completion": "reasoning"}) == []
+    assert told(tmp_path, rows, GENERATE | {"as": "reasoning"}, {"step": "filter", "keep": "len(reasoning) > 1"}) == []
+
+
+def test_own_what_a_model_has_thought_with_the_answer_in_view_is_not_shown_to_the_student(tmp_path: Path) -> None:
+    (tmp_path / "hinted.jinja").write_text("{{ instruction }} It is {{ reference }}.")
+    (tmp_path / "thought.jinja").write_text("{{ instruction }} {{ reasoning }}")
+    rows = [{"instruction": "a", "reference": "b"}]
+    [found] = told(tmp_path, rows, GENERATE | {"prompt": "hinted"}, FORMAT | {"prompt": "thought"})
+    assert "shows the student 'reasoning', which holds the right answer: steps[0] (generate) writes it" in found
+
+
 def test_an_answer_that_the_data_calls_bad_is_not_taught(tmp_path: Path) -> None:
     rows = [{"instruction": f"q{n}", "completion": f"c{n}", "label": n == 1} for n in range(3)]
     write_rows(tmp_path / "rows.jsonl", rows)

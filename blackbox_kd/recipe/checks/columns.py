@@ -135,7 +135,8 @@ def check_leaks(flow: Flow, planned: PlannedStep) -> None:
     shown = [name for names in shown_there.values() for name in names]
     if shown:
         why = f"{planned.label} writes it with {shown[0]!r} in view"
-        flow.secrets = dict.fromkeys(planned.list_names("new column"), why) | flow.secrets
+        thought = {"reasoning"}.intersection(planned.step.writes)
+        flow.secrets = dict.fromkeys([*planned.list_names("new column"), *thought], why) | flow.secrets
 
 
 def _find_shown_to_students(flow: Flow, planned: PlannedStep) -> list[tuple[str, str, bool]]:

@@ -15,8 +15,9 @@ Examples = list[dict[str, Any]]
 """Rows as they could be; columns of which nothing is known are left out."""
 MOST = 20
 """Rows that are kept of a table."""
+_TEXTS = ("response", "rationale", "answer", "model", "finish_reason", "reasoning", "nearest", "nearest_id")
 HELD: Mapping[str, Any] = {
-    **dict.fromkeys(("response", "rationale", "answer", "model", "finish_reason", "nearest", "nearest_id"), "text"),
+    **dict.fromkeys(_TEXTS, "text"),
     **dict.fromkeys(("sample", "tokens"), 1),
     **dict.fromkeys(("score", "score_a", "score_b", "gap", "cost_usd", "logprob", "mean", "similarity"), 0.5),
     "length_ratio": 0.5,
