@@ -25,6 +25,8 @@ LEFT_OUT = "left_out.jsonl"
 TRL_COLUMNS = ("prompt", "completion", "chosen", "rejected", "messages")
 HELD_BACK = {"input_ids", "labels", "seq_lengths", "image", "images", "tools", "chat_template_kwargs", "text"}
 """Names that TRL gives a meaning of its own (trl 1.16, SFTTrainer): columns called so do not stand beside its own."""
+USAGE = "usage"
+"""The column with the tokens of a reply, of which a data set has the cost alone."""
 ONLY = "train"
 """What the files of a data set of one table are called; of several, each table has files of its own name."""
 HASHED = re.compile(r"(.+)-[0-9a-f]{8}\.parquet")
@@ -154,6 +156,7 @@ class _Seen:
         self._ignored = set() if shape is None else formats.list_ignored(shape, written)
         self._columns: dict[str, None] = {}
         self._notes = Notes()
+        self._pairs: set[int] = set()
 
     def convert(self, row: Row) -> dict[str, Any]:
         """The row as the data set has it.
@@ -173,8 +176,20 @@ class _Seen:
             raise DataError(f"column {missing[0]!r} is missing")
         own = {name: value for name, value in row.items() if name not in self._ignored}
         made = conversion.convert(own, shape, self._notes)
-        not_beside = {*HELD_BACK, *TRL_COLUMNS, *made}
-        return made | {name: value for name, value in row.items() if _is_plain(value) and name not in not_beside}
+        used = {name for name in formats.list_used(shape) if not _is_plain(row.get(name))}
+        not_beside = {*HELD_BACK, *TRL_COLUMNS, *made, *used, USAGE}
+        self._find_swapped(made)
+        beside = {name: value for name, value in row.items() if name not in not_beside}
+        return made | {name: v if _is_plain(v) else json_text.write_text(v) for name, v in beside.items()}
+
+    def _find_swapped(self, made: Mapping[str, Any]) -> None:
+        """Notes a pair whose sides an earlier row has the other way round."""
+        if "chosen" not in made:
+            return
+        prompt, better, worse = (json_text.encode(made[name]) for name in ("prompt", "chosen", "rejected"))
+        if hash((prompt, worse, better)) in self._pairs:
+            self._notes["the same pair stands in an earlier row with its sides swapped"] += 1
+        self._pairs.add(hash((prompt, better, worse)))
 
     def describe(self, lost: Counter[str], kept: int) -> list[str]:
         """What a user should know of the rows, once they are written."""

@@ -3,8 +3,8 @@
 What is learnt is the last turn of the assistant, and the prompt is all before it.
 """
 
+import math
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,9 +16,10 @@ from blackbox_kd.tables import transcripts, turns
 from blackbox_kd.tables.formats import ASKED, LABELS, PAIRS, SHAPES, THOUGHT, UNUSABLE, find_answers, list_used
 from blackbox_kd.tables.turns import Notes, Turn
 
-_SPEAKERS = re.compile(r"(?:^|\n\n)(Human|Assistant):(.*?)(?=\n\n(?:Human|Assistant):|$)", re.DOTALL)
-"""The turns of a dialogue in one text, as HH-RLHF has them."""
-
+MOST_LENGTH = 2
+"""How many times as long as the other one an answer of a pair may be without a word."""
+_SCORES = ("score_{}", "{}_score", "{}-rating", "{}_rating", "rating_{}")
+"""How data sets call the scores of the two answers, such as `score_chosen` and `chosen-rating`."""
 Converted = dict[str, Any]
 """`prompt` and `completion` messages, or `prompt`, `chosen` and `rejected`; and the row's `weight` if it has one."""
 
@@ -37,10 +38,12 @@ def convert(row: Mapping[str, Any], shape: str, notes: Notes | None = None) -> C
     """
     if shape not in SHAPES:
         raise ValueError(f"unknown shape {shape!r}; known: {', '.join(SHAPES)}")
-    notes = Notes() if notes is None else notes
+    own = Notes()
     weight = _read_weight(row, shape)
     _refuse(row, (name for name in (*ASKED, *THOUGHT, *UNUSABLE) if name not in list_used(shape)))
-    converted = _convert_pair(row, shape, notes) if shape in PAIRS else _convert_answer(row, shape, notes)
+    converted = _convert_pair(row, shape, own) if shape in PAIRS else _convert_answer(row, shape, own)
+    if notes is not None:
+        notes.update(own.keys())  # each once, as they are told of rows
     return {**converted, **weight}
 
 
@@ -83,7 +86,7 @@ def _convert_answer(row: Mapping[str, Any], shape: str, notes: Notes) -> Convert
         asked = _put_before(row, turns.read_column(row["prompt"], "prompt", "user", notes), notes)
         said = turns.read_column(row["completion"], "completion", "assistant", notes)
     elif shape in ("own", "alpaca"):
-        asked = _put_before(row, [Turn("user", _write_question(row))], notes)
+        asked = _put_before(row, _read_instruction(row, notes), notes)
         said = turns.read_column(row[SHAPES[shape][1]], SHAPES[shape][1], "assistant", notes)
     else:
         whole = _read_rendered(row[column]) if shape == "text" else turns.read_conversation(row[column], column, notes)
@@ -94,10 +97,11 @@ def _convert_answer(row: Mapping[str, Any], shape: str, notes: Notes) -> Convert
     return {"prompt": _take_question(asked, notes), "completion": _take_reply(said)}
 
 
-def _write_question(row: Mapping[str, Any]) -> str:
+def _read_instruction(row: Mapping[str, Any], notes: Notes) -> list[Turn]:
     """The instruction, and behind it the text that it is about."""
+    *before, last = turns.read_column(row["instruction"], "instruction", "user", notes)
     about = (write_text(row[name]) for name in ("context", "input") if not _is_empty(row.get(name)))
-    return "\n\n".join([turns.read_text(row["instruction"], "instruction"), *about])
+    return [*before, replace(last, content="\n\n".join([last.content, *about]))]
 
 
 def _put_before(row: Mapping[str, Any], asked: list[Turn], notes: Notes) -> list[Turn]:
@@ -151,7 +155,7 @@ def _convert_pair(row: Mapping[str, Any], shape: str, notes: Notes) -> Converted
     asked = _read_question(row, shape, notes)
     if asked is None and isinstance(row[better], str) and isinstance(row[worse], str):
         row = {**row, **_split_texts(row, better, worse)}
-        asked = [Turn("user", row["prompt"])] if row.get("prompt") is not None else None
+        asked = None if row.get("prompt") is None else turns.read_column(row["prompt"], "prompt", "user", notes)
     sides = {name: turns.read_column(row[name], name, "assistant", notes) for name in (better, worse)}
     replies = {name: _reply(found) for name, found in sides.items()}
     before = [found[: len(found) - len(replies[name])] for name, found in sides.items()]
@@ -162,8 +166,39 @@ def _convert_pair(row: Mapping[str, Any], shape: str, notes: Notes) -> Converted
     chosen, rejected = _take_reply(replies[better], better), _take_reply(replies[worse], worse)
     if chosen == rejected:
         raise DataError(f"{better!r} and {worse!r} are the same")
+    if _join_words(chosen) == _join_words(rejected):
+        raise DataError(f"{better!r} and {worse!r} are the same but for blanks")
+    _note_doubts(row, (better, worse), (chosen, rejected), notes)
     prompt = _take_question(_put_before(row, before[0] or asked or [], notes), notes)
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+def _join_words(messages: list[Message]) -> list[str]:
+    return [f"{message['role']} {' '.join(message['content'].split())}" for message in messages]
+
+
+def _note_doubts(
+    row: Mapping[str, Any], names: tuple[str, ...], answers: tuple[list[Message], ...], notes: Notes
+) -> None:
+    """Notes what speaks against a pair: scores of the data's own that say the opposite, and lengths far apart."""
+    better, worse = names
+    for pattern in _SCORES:
+        columns = [pattern.format(name) for name in ("chosen", "rejected")]
+        scores = [_read_number(row.get(column)) for column in columns]
+        if scores[0] < scores[1]:
+            notes[f"{columns[0]} is below {columns[1]}: the pair says the opposite"] += 1
+    lengths = [max(1, sum(len(message["content"]) for message in messages)) for messages in answers]
+    for longer, shorter, ratio in ((better, worse, lengths[0] / lengths[1]), (worse, better, lengths[1] / lengths[0])):
+        if ratio > MOST_LENGTH:
+            notes[f"{longer!r} is more than {MOST_LENGTH} times as long as {shorter!r}: length may be learnt"] += 1
+
+
+def _read_number(value: Any) -> float:
+    """A number, or a text that is one; otherwise NaN, which is below nothing."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def _read_question(row: Mapping[str, Any], shape: str, notes: Notes) -> list[Turn] | None:
@@ -175,7 +210,7 @@ def _read_question(row: Mapping[str, Any], shape: str, notes: Notes) -> list[Tur
         _refuse(given, UNUSABLE)
         return turns.read_conversation(given.get("messages"), "input.messages", notes)
     if row.get("instruction") is not None and row.get("prompt") is None:
-        return [Turn("user", _write_question(row))]
+        return _read_instruction(row, notes)
     _refuse(row, ("context", "input"))
     if row.get("prompt") is not None:
         return turns.read_column(row["prompt"], "prompt", "user", notes)
@@ -184,23 +219,20 @@ def _read_question(row: Mapping[str, Any], shape: str, notes: Notes) -> list[Tur
 
 
 def _split_texts(row: Mapping[str, Any], better: str, worse: str) -> dict[str, Any]:
-    """Two texts without a prompt: turns where they are dialogues of HH-RLHF, else what they begin with alike.
+    """Two texts without a prompt: turns where they are dialogues, as HH-RLHF's, else what they begin with alike.
 
     TRL parts at the first character that differs; here the prompt ends with a whole word.
     """
     texts = {name: str(row[name]) for name in (better, worse)}
-    if all(text.lstrip().startswith("Human:") for text in texts.values()):
-        return {name: [_make_message(*turn) for turn in _SPEAKERS.findall(text)] for name, text in texts.items()}
+    dialogues = {name: transcripts.split_turns(text) or [] for name, text in texts.items()}
+    if all(found and found[0][0] != "assistant" for found in dialogues.values()):
+        return {name: [Turn(*turn).show() for turn in found] for name, found in dialogues.items()}
     if others := sorted(name for name, value in row.items() if isinstance(value, str) and name not in (*texts, "id")):
         raise DataError(f"there is no column 'prompt'; is it one of {', '.join(others)}?")
     prompt = os.path.commonprefix(list(texts.values())).rpartition(" ")[0]  # noqa: RUF071 - of texts, not of paths
     if not prompt.strip():
         raise DataError(f"there is no column 'prompt', and {better!r} and {worse!r} do not begin alike")
     return {"prompt": prompt, **{name: text.removeprefix(prompt).strip() for name, text in texts.items()}}
-
-
-def _make_message(speaker: str, text: str) -> Message:
-    return {"role": {"Human": "user", "Assistant": "assistant"}[speaker], "content": text.strip()}
 
 
 def _reply(found: list[Turn]) -> list[Turn]:

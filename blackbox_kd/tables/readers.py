@@ -80,17 +80,20 @@ def simplify(value: Any, column: str) -> Any:
 
 
 _TOLD: set[tuple[str, str]] = set()
-"""Files and columns of which it was said that they hold NaN: once is enough, and a file is read more than once."""
+"""Files and columns of which something was said: once is enough, and a file is read more than once."""
+
+
+def _tell_once(where: str, column: str, what: str) -> None:
+    if (key := (where.partition(",")[0], column)) not in _TOLD:
+        _TOLD.add(key)
+        logger.warning(f"{where}: {what}")
 
 
 def tell_of_nan(row: Mapping[str, Any], where: str) -> None:
     """Says of a row's columns that hold NaN or an infinity that the values are read as null."""
     for column, value in row.items():
         if isinstance(value, float | list | dict) and _holds_nan(value):
-            key = (where.partition(",")[0], column)
-            if key not in _TOLD:
-                _TOLD.add(key)
-                logger.warning(f"{where}: column {column!r} holds NaN or an infinity; such values are read as null")
+            _tell_once(where, column, f"column {column!r} holds NaN or an infinity; such values are read as null")
 
 
 def _holds_nan(value: Any) -> bool:
@@ -122,13 +125,13 @@ def _refuse(where: str, what: str, fix: str, exists: str = "") -> NoReturn:
 
 
 class _Kinds:
-    """What kind of value each column holds; a column keeps its kind."""
+    """What kind of value each column holds."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[str, str]] = {}
 
     def check(self, row: dict[str, Any], where: str) -> None:
-        """Raises DataError if a column holds another kind of value than in an earlier row."""
+        """Says once of a column that it holds values of several kinds: where they become text, it is JSON."""
         tell_of_nan(row, where)
         for column, value in row.items():
             if value is None:
@@ -137,7 +140,7 @@ class _Kinds:
             first, place = self._seen.setdefault(column, (kind, where))
             if kind != first:
                 what = f"column {column!r} holds {kind} ({write_text(value)[:40]!r}), but {first} in {place}"
-                _refuse(where, what, f"write the same kind of value in every row of {column!r}")
+                _tell_once(where, column, what)
 
 
 def _jsonl(path: Path) -> Iterator[dict[str, Any]]:

@@ -81,11 +81,30 @@ def read_column(value: Any, column: str, role: str, notes: Notes) -> list[Turn]:
         return [_turn(turn, column, notes) for turn in value]
     if isinstance(value, Mapping) and ("role" in value or "from" in value):
         return [_turn(value, column, notes)]
-    text = read_text(value, column)
-    if transcripts.is_marked(text) and (found := transcripts.split_turns(text)):
-        whole = [Turn(*each) for each in found]
-        return whole[:-1] if role == "user" and not whole[-1].says else whole  # what asks the model to begin
-    return [Turn(role, text)]
+    return [_check_marks(Turn(*each), column) for each in _split(read_text(value, column), role, notes)]
+
+
+def _split(text: str, role: str, notes: Notes) -> list[tuple[str, str]]:
+    """The turns of a text, which is one of `role` if nobody has rendered it."""
+    found = transcripts.split_column(text, role)
+    if found is None:
+        return [(role, text)]
+    notes["the marks of a chat template are taken out of texts that were rendered already"] += 1
+    return found
+
+
+def _check_marks(turn: Turn, column: str) -> Turn:
+    """A turn whose text begins no other one.
+
+    Raises:
+        DataError: it does, with a control token; a student would be trained to write such tokens as text.
+    """
+    if mark := transcripts.find_mark(turn.content):
+        raise DataError(
+            f"column {column!r} holds {mark!r}, which begins a turn in a chat template, amid its text; part it into "
+            "messages"
+        )
+    return turn
 
 
 def read_conversation(value: Any, column: str, notes: Notes) -> list[Turn]:
@@ -148,7 +167,11 @@ def _turn(turn: Any, column: str, notes: Notes) -> Turn:
     content, thought = _content(turn.get("content", turn.get("value")), column)
     reasoning = next((write_text(turn[key]) for key in REASONING if turn.get(key)), thought)
     role = _ROLES[named]
-    return Turn(role, content, reasoning if role == "assistant" else "", _is_learnt(turn.get("weight"), column))
+    parts = _split(content, role, notes)
+    if [each[0] for each in parts] != [role]:
+        raise DataError(f"column {column!r} has a turn that holds a whole conversation, rendered already")
+    reasoning = reasoning if role == "assistant" else ""
+    return _check_marks(Turn(role, parts[0][1], reasoning, _is_learnt(turn.get("weight"), column)), column)
 
 
 def _is_learnt(weight: Any, column: str) -> bool:

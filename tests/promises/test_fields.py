@@ -633,7 +633,7 @@ CASES |= {
     "filter.novelty.column": runs("new", count, 5, "steps.0.novelty.column=reference"),
     "filter.novelty.against": runs("new", count, 0, SAME, "steps.0.novelty.against=[same]"),
     "filter.novelty.metric": runs("new", count, 5, "steps.0.novelty.metric=minhash"),
-    "filter.novelty.max": runs("new", count, 5, "steps.0.novelty.max=0.75"),
+    "filter.novelty.max": runs("new", count, 5, "steps.0.novelty.max=0.8"),
     "filter.novelty.model": (
         lambda: asyncio.run(_likeness(tiny_model)),
         lambda: asyncio.run(_likeness(looks.other_weights)),

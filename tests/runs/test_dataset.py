@@ -186,3 +186,26 @@ def test_a_file_stands_at_a_second_place_and_replaces_what_was_there(tmp_path: P
     assert (tmp_path / "target").samefile(source) != elsewhere
     assert (tmp_path / "kept").read_text() == "old"
     assert {path.name for path in tmp_path.iterdir()} <= {"kept", "target", "source"}
+
+
+def test_objects_and_lists_of_other_columns_are_kept_as_json_text(tmp_path: Path) -> None:
+    found = {"invoice": {"total": 3, "note": None}, "tags": ["a", "b"], "page": 4, "usage": {"prompt_tokens": 3}}
+    [row] = written(tmp_path / "dataset", {"instruction": "q", "response": "a", **found})
+    assert (row["invoice"], row["tags"], row["page"]) == ('{"total": 3, "note": null}', '["a", "b"]', 4)
+    assert "usage" not in row
+    table = loaded(tmp_path / "dataset")
+    assert (table[0]["invoice"], table[0]["tags"]) == (row["invoice"], row["tags"])
+
+
+def test_turns_that_have_become_messages_are_not_kept_a_second_time(tmp_path: Path) -> None:
+    turns = [{"from": "Human", "value": "q"}, {"from": "GPT", "value": "a"}]
+    [row] = written(tmp_path, {"conversations": turns, "meta": [1]})
+    assert row == {**taught("q", "a"), "id": "r0", "meta": "[1]"}
+
+
+def test_pairs_that_stand_there_twice_with_their_sides_swapped_are_told_with_their_number(tmp_path: Path) -> None:
+    pair = {"prompt": "q", "chosen": "good", "rejected": "poor"}
+    swapped = pair | {"chosen": "poor", "rejected": "good"}
+    said: list[str] = []
+    dataset.write_dataset(tmp_path, rows(pair, swapped, pair, pair | {"prompt": "p"}), say=said.append)
+    assert said[0] == "2 of 4 rows: the same pair stands in an earlier row with its sides swapped"

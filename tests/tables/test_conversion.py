@@ -1,6 +1,7 @@
 """Rows of others -> prompt and completion."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -408,3 +409,130 @@ def test_a_prompt_that_is_rendered_already_is_read_as_turns() -> None:
 @pytest.mark.parametrize("text", ["What does <|im_start|> mean?", "### Instruction: is a heading", "Human: is a word"])
 def test_a_text_that_speaks_of_marks_is_a_text(text: str) -> None:
     assert convert({"prompt": text, "completion": "2"}, "completion")["prompt"] == [user(text)]
+
+
+PROMPTS = {
+    "ChatML": "<|im_start|>user\n1 + 1?<|im_end|>\n<|im_start|>assistant\n",
+    "ChatML without a begin": "<|im_start|>user\n1 + 1?<|im_end|>",
+    "ChatML, capitals": "<|im_start|>User\n1 + 1?<|im_end|>\n<|im_start|>Assistant\n",
+    "Llama 2": "<s>[INST] 1 + 1? [/INST]",
+    "Llama 2, cut": "[INST] 1 + 1?",
+    "Llama 3": "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n1 + 1?<|eot_id|>",
+    "Gemma": "<bos><start_of_turn>user\n1 + 1?<end_of_turn>\n<start_of_turn>model\n",
+    "Zephyr, capitals": "<|USER|>\n1 + 1?</s>\n<|ASSISTANT|>\n",
+    "Llama 4": "<|begin_of_text|><|header_start|>user<|header_end|>\n\n1 + 1?<|eot|>",
+    "harmony": "<|start|>user<|message|>1 + 1?<|end|><|start|>assistant<|channel|>final<|message|>",
+    "DeepSeek": "<\uff5cbegin\u2581of\u2581sentence\uff5c><\uff5cUser\uff5c>1 + 1?<\uff5cAssistant\uff5c>",
+    "Command": "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>1 + 1?<|END_OF_TURN_TOKEN|>",
+    "Alpaca": "### Instruction:\n1 + 1?\n\n### Response:\n",
+    "Alpaca without a begin": "### Instruction:\n1 + 1?",
+    "HH": "\n\nHuman: 1 + 1?\n\nAssistant:",
+    "lines": "User: 1 + 1?\nAssistant:",
+    "Vicuna": "USER: 1 + 1? ASSISTANT:",
+}
+ANSWERS = ("2", "2<|im_end|>", "2</s>", "<|im_start|>assistant\n2<|im_end|>\n", "[/INST] 2 </s>", "### Response:\n2")
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("form", PROMPTS)
+def test_a_rendered_prompt_and_a_rendered_answer_are_messages_without_marks(form: str, answer: str) -> None:
+    taught = {"prompt": [user("1 + 1?")], "completion": [assistant("2")]}
+    for asked, said in (("prompt", "completion"), ("instruction", "response"), ("instruction", "output")):
+        notes = Notes()
+        row = {asked: PROMPTS[form], said: answer}
+        assert convert(row, recognise(row), notes) == taught
+        assert set(notes.values()) == {1}, "once for each row, however many of its texts were rendered"
+    row = {"prompt": PROMPTS[form], "chosen": answer, "rejected": "3<|eot_id|>"}
+    pair = convert(row, recognise(row))
+    assert (pair["chosen"], pair["rejected"]) == ([assistant("2")], [assistant("3")])
+
+
+def test_what_an_alpaca_prompt_begins_with_is_its_system_message() -> None:
+    prompt = "Below is an instruction.\n\n### Instruction:\nAdd.\n\n### Input:\n1 + 1\n\n### Response:"
+    made = convert({"prompt": prompt, "completion": "2"}, "completion")
+    assert made["prompt"] == [{"role": "system", "content": "Below is an instruction."}, user("Add.\n\n1 + 1")]
+
+
+def test_the_text_that_a_rendered_instruction_is_about_stands_in_its_turn() -> None:
+    row = {"instruction": "[INST] Add. [/INST]", "input": "1 + 1", "output": "2"}
+    assert convert(row, "alpaca")["prompt"] == [user("Add.\n\n1 + 1")]
+
+
+def test_a_message_that_is_rendered_itself_is_the_message() -> None:
+    rendered = {"messages": [user("<|im_start|>user\na<|im_end|>"), assistant("b<|im_end|>")]}
+    assert convert(rendered, "messages") == {"prompt": [user("a")], "completion": [assistant("b")]}
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"prompt": "Look: <|im_start|>user\na<|im_end|>", "completion": "b"}, "'prompt' holds '<|im_start|>user'"),
+        ({"prompt": "a", "completion": "b [INST] c [/INST] d"}, "column 'completion' holds '[INST]'"),
+        ({"prompt": "a", "completion": "<start_of_turn>robot\nb"}, ""),
+        ({"messages": [user("<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb"), assistant("c")]}, "whole conv"),
+        ({"messages": [user("a"), assistant("b<|eot_id|><|start_header_id|>user<|end_header_id|>c")]}, "begins a turn"),
+    ],
+)
+def test_marks_amid_a_text_are_refused_and_not_trained(row: dict[str, Any], says: str) -> None:
+    if not says:  # no template has such a speaker
+        assert convert(row, recognise(row))["completion"] == [assistant("<start_of_turn>robot\nb")]
+        return
+    with pytest.raises(DataError, match=re.escape(says)):
+        convert(row, recognise(row))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What does `<|im_start|>user` do in ChatML?",
+        'Llama 2 writes "[INST]" before a question.',
+        "He was <s>glad</s>",
+        "### Notes:\nHuman: is a word",
+        "The Assistant: a novel\nby User: unknown",
+    ],
+)
+def test_a_text_that_quotes_marks_or_strikes_words_through_stays_as_it_is(text: str) -> None:
+    made = convert({"prompt": text, "completion": text}, "completion")
+    assert made == {"prompt": [user(text)], "completion": [assistant(text)]}
+
+
+@pytest.mark.parametrize("human", ["Human", "HUMAN", "User", "Prompter"])
+@pytest.mark.parametrize("model", ["GPT", "Gpt", "ASSISTANT", "Model"])
+def test_speakers_are_known_in_any_case(human: str, model: str) -> None:
+    rows: list[dict[str, Any]] = [
+        {"messages": [{"role": human, "content": "a"}, {"role": model, "content": "b"}]},
+        {"conversations": [{"from": human, "value": "a"}, {"from": model, "value": "b"}]},
+        {"text": f"<|im_start|>{human.replace('Prompter', 'Human')}\na<|im_end|>\n<|im_start|>{model}\nb"},
+    ]
+    for row in rows:
+        assert convert(row, recognise(row)) == {"prompt": [user("a")], "completion": [assistant("b")]}
+
+
+@pytest.mark.parametrize(("value", "text"), [(4, "4"), (4.5, "4.5"), (True, "true"), ({"a": [1]}, '{"a": [1]}')])
+def test_an_answer_that_is_no_text_becomes_json(value: object, text: str) -> None:
+    for row in ({"instruction": "a", "output": value}, {"prompt": "a", "completion": value}):
+        assert convert(row, recognise(row))["completion"] == [assistant(text)]
+
+
+def test_pairs_that_differ_in_blanks_alone_are_refused() -> None:
+    with pytest.raises(DataError, match="'chosen' and 'rejected' are the same but for blanks"):
+        convert({"prompt": "a", "chosen": "b  c\n", "rejected": "b c"}, "preference")
+
+
+@pytest.mark.parametrize(
+    ("beside", "told"),
+    [
+        ({"score_chosen": 1, "score_rejected": 4.5}, "score_chosen is below score_rejected"),
+        ({"chosen-rating": "2", "rejected-rating": "3"}, "chosen-rating is below rejected-rating"),
+        ({"score_chosen": 4, "score_rejected": 4}, ""),
+        ({"score_chosen": None, "score_rejected": 4}, ""),
+        ({"chosen": "b" * 21, "rejected": "c" * 10}, "'chosen' is more than 2 times as long as 'rejected'"),
+        ({"chosen": "b" * 10, "rejected": "c" * 21}, "'rejected' is more than 2 times as long as 'chosen'"),
+        ({"chosen": "b" * 20, "rejected": "c" * 10}, ""),
+    ],
+)
+def test_what_speaks_against_a_pair_is_told(beside: dict[str, Any], told: str) -> None:
+    notes = Notes()
+    convert({"prompt": "a", "chosen": "good", "rejected": "bad", **beside}, "preference", notes)
+    assert [count for what, count in notes.items() if what.startswith(told)] == ([1] if told else [])
+    assert len(notes) == bool(told)

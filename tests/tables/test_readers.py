@@ -1,6 +1,7 @@
 """Files as they come: what is tolerated, and how what is wrong is named."""
 
 import datetime
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -141,8 +142,6 @@ def test_own_a_damaged_page_of_parquet_is_told(tmp_path: Path) -> None:
     [
         ("a.jsonl", '{"q": 1}\n{"q": \n', "a.jsonl, line 2: not JSON: Expecting value at character 6, near"),
         ("a.jsonl", '{"q": 1}\n[1]\n', r"a.jsonl, line 2: '\[1\]' is not an object with columns"),
-        ("a.jsonl", '{"q": 1}\n\n{"q": "x"}', "line 3: column 'q' holds text .'x'., but a number in a.jsonl, line 1"),
-        ("a.jsonl", '{"q": true}\n{"q": 1}', "holds a number .'1'., but true or false"),
         ("a.jsonl", '{"q": ' + "9" * 5_000 + "}", "line 1: a number has too many digits"),
         ("a.jsonl", '{"q": ' + "[" * 200_000, "line 1: nested too deeply"),
         ("a.jsonl", b'{"q": "\xe9"}', r"is not UTF-8 \(byte 0xe9\)\n  fix: save it as UTF-8"),
@@ -169,3 +168,21 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, name: str, conten
 
 def test_integers_and_decimals_are_one_kind_and_null_is_none(tmp_path: Path) -> None:
     assert len(rows(tmp_path / "a.jsonl", '{"q": 1}\n{"q": null}\n{"q": 1.5}\n')) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"q": 1}\n\n{"q": "x"}', "line 3: column 'q' holds text ('x'), but a number in a.jsonl, line 1"),
+        ('{"q": true}\n{"q": 1}', "holds a number ('1'), but true or false"),
+        ('{"q": "x"}\n{"q": {"a": 1}}\n{"q": [2]}', "line 2: column 'q' holds an object ('{\"a\": 1}'), but text"),
+    ],
+)
+def test_a_column_of_several_kinds_is_read_and_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str, says: str
+) -> None:
+    path = tmp_path / f"{len(says)}.jsonl"
+    lines = [json.loads(line) for line in content.splitlines() if line]
+    assert rows(path, content) == rows(path, content) == lines
+    assert len(caplog.messages) == 1
+    assert says.replace("a.jsonl", path.name) in caplog.text
