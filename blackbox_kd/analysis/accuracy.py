@@ -104,7 +104,7 @@ def agreements(answered: Answered, kind: AnswerKind) -> Iterator[dict[str, Any]]
         both = _list_common(answered, model, with_whom)
         if model == with_whom or not both:
             continue
-        same = [key for key in both if _same(answered[model][key], answered[with_whom][key], kind)]
+        same = [key for key in both if _is_same(answered[model][key], answered[with_whom][key], kind)]
         yield {
             "model": model,
             "against": with_whom,
@@ -120,7 +120,7 @@ def _list_common(answered: Answered, model: str, other: str) -> list[str]:
     return [key for key in answered[model] if key in answered[other]]
 
 
-def _same(row: Row, other: Row, kind: AnswerKind) -> bool:
+def _is_same(row: Row, other: Row, kind: AnswerKind) -> bool:
     own, theirs = row["answer"], other["answer"]
     if own is None or theirs is None:
         return False

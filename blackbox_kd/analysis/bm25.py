@@ -5,7 +5,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from blackbox_kd.analysis.similarity import tokens
+from blackbox_kd.analysis.similarity import split_tokens
 
 K1 = 1.2
 """How soon more of the same word stops to count; Lucene's default."""
@@ -21,7 +21,7 @@ class Bm25:
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        counts = [Counter(tokens(text)) for text in texts]
+        counts = [Counter(split_tokens(text)) for text in texts]
         lengths = [count.total() for count in counts]
         mean = sum(lengths) / len(lengths) if any(lengths) else 1.0
         self._size = len(counts)
@@ -34,7 +34,7 @@ class Bm25:
     def scores(self, query: str) -> list[float]:
         """The score of each text; 0 for those that share no word with the query."""
         found = [0.0] * self._size
-        for word in dict.fromkeys(tokens(query)):
+        for word in dict.fromkeys(split_tokens(query)):
             weights = self._weights.get(word, ())
             idf = math.log(1 + (self._size - len(weights) + 0.5) / (len(weights) + 0.5))
             for number, weight in weights:
@@ -56,11 +56,11 @@ def find_similar(texts: Sequence[str], queries: Iterable[str], count: int, *, ow
         count: the most texts for a query.
         own: whether a text that is the query itself may be among them.
     """
-    words = [set(tokens(text)) for text in texts]
+    words = [set(split_tokens(text)) for text in texts]
     same = Counter(texts)
     index = Bm25(texts)
     for query in queries:
-        asked = set(tokens(query))
+        asked = set(split_tokens(query))
         numbers = index.nearest(query, count if own else count + same[query])
         near = [number for number in numbers if words[number] & asked and (own or texts[number] != query)]
         yield near[:count]

@@ -40,7 +40,7 @@ _UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
 """Japanese and Chinese characters: they stand without spaces, so each is taken for a word."""
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """The words, numbers and mathematical signs of a text, in lower case.
 
     Signs count, since without them 5 - 3 and 5 + 3 would be the same question.
@@ -81,7 +81,7 @@ class _Index:
     by_gram: dict[int, list[_HeldOut]] = field(default_factory=dict)
 
     def add(self, text: str) -> None:
-        found = words(text)
+        found = split_words(text)
         row = _HeldOut(text[:_SHOWN], set(hash_grams(found)))
         self.rows.append(row)
         if found:
@@ -99,7 +99,7 @@ class _Index:
 
     def match(self, text: str) -> None:
         """Marks the held-out rows that a training row duplicates."""
-        found = words(text)
+        found = split_words(text)
         for row in self.by_words.get(hash(tuple(found)), ()):
             row.exact = True
         here = hash_grams(found)

@@ -11,7 +11,7 @@ NGRAMS = (3, 4, 5)
 BUCKETS = 2**18
 
 
-def text_vectors(texts: Sequence[str]) -> Any:
+def embed_texts(texts: Sequence[str]) -> Any:
     """Hashed TF-IDF of character n-grams, each of length 1: a sparse matrix [N, 2**18]; no vocabulary is kept."""
     import numpy as np
     from scipy import sparse
@@ -40,7 +40,7 @@ def _count_ngrams(text: str) -> Counter[int]:
     return found
 
 
-def distributions(votes: Sequence[Counter[str]]) -> Any:
+def count_votes(votes: Sequence[Counter[str]]) -> Any:
     """Shares of the votes for each answer: a matrix [N, C] over the C answers that anybody gave."""
     import numpy as np
 
@@ -52,7 +52,7 @@ def distributions(votes: Sequence[Counter[str]]) -> Any:
     return found
 
 
-def farthest_first(points: Any, count: int, *, start: int, centers: Sequence[int] = ()) -> list[int]:
+def choose_farthest(points: Any, count: int, *, start: int, centers: Sequence[int] = ()) -> list[int]:
     """Positions of `count` points, each the farthest (L2) from those before it and from `centers`.
 
     This is the greedy 2-approximation of k-center: no point is farther from its nearest pick than twice the best

@@ -35,7 +35,7 @@ class _Spaced(dict[int, str]):
 _SPACED = _Spaced()
 
 
-def tokens(text: str) -> list[str]:
+def split_tokens(text: str) -> list[str]:
     """The words and numbers of a text in lower case, as rouge-score takes them, but in any script; no stemming."""
     if text.isascii():
         return _ASCII_WORD.findall(text.lower())
@@ -92,7 +92,7 @@ def take_compared(text: str) -> list[str]:
         return (_SIGNED if _is_formal(text) else _ASCII_WORD).findall(text) or text.split()
     plain = unicodedata.normalize("NFKC", text.translate(_LED)).lower().translate(_SPACED_SIGNS)
     is_formal = _is_formal(plain) or any(map(_is_symbol, set(plain)))
-    return (_SIGNED.findall(plain) if is_formal else tokens(text)) or text.split()
+    return (_SIGNED.findall(plain) if is_formal else split_tokens(text)) or text.split()
 
 
 def _is_formal(text: str) -> bool:
@@ -206,12 +206,12 @@ class MinHashPool:
     def encode(self, texts: Sequence[str]) -> list[Shingled]:
         """Of each text, its shingles, the bands of their MinHashes, and the hash of all its words."""
         compared = map(take_compared, texts)
-        return [(found := _shingles(words), self._bands(found), _hash(words)) for words in compared]
+        return [(found := _hash_shingles(words), self._cut_bands(found), _hash(words)) for words in compared]
 
-    def _bands(self, shingles: frozenset[int]) -> list[tuple[int, bytes]]:
+    def _cut_bands(self, shingles: frozenset[int]) -> list[tuple[int, bytes]]:
         if not shingles:
             return []
-        smallest = _minhashes(shingles)
+        smallest = _compute_minhashes(shingles)
         return [(at, smallest[at : at + self._band].tobytes()) for at in range(0, HASHES, self._band)]
 
     def add(self, item: Shingled) -> None:
@@ -234,7 +234,7 @@ def _jaccard(one: tuple[frozenset[int], int], other: tuple[frozenset[int], int])
     return common / (union + (common == union and one[1] != other[1]))
 
 
-def _shingles(words: list[str]) -> frozenset[int]:
+def _hash_shingles(words: list[str]) -> frozenset[int]:
     """Hashes of the runs of three words; of a shorter text, of all its words. The same in every process."""
     runs = range(max(1, len(words) - SHINGLE + 1)) if words else ()
     return frozenset(_hash(words[at : at + SHINGLE]) for at in runs)
@@ -254,7 +254,7 @@ def _hash_functions() -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
     return drawn[:, :1], drawn[:, 1:]
 
 
-def _minhashes(shingles: frozenset[int]) -> "np.ndarray[Any, Any]":
+def _compute_minhashes(shingles: frozenset[int]) -> "np.ndarray[Any, Any]":
     """The smallest hash of a text's shingles under each hash function."""
     import numpy as np
 

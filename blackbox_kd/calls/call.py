@@ -189,10 +189,10 @@ class Call:
         cap, text = self.request.cap, error.said
         if cap is None or cap <= LEAST_CAP or not _CAP_REFUSED.search(text):
             return False
-        limits = [_number(found) for found in _LIMIT.findall(text)]
+        limits = [_read_number(found) for found in _LIMIT.findall(text)]
         limit = min((each for each in limits if LEAST_CAP <= each <= cap), default=cap)
         self.state.cap = min(self.state.cap or cap, limit)
-        lower = limit - sum(map(_number, _PROMPT.findall(text)[:1]))
+        lower = limit - sum(map(_read_number, _PROMPT.findall(text)[:1]))
         self.request = replace(self.request, cap=lower if LEAST_CAP <= lower < cap else max(LEAST_CAP, cap // 2))
         return True
 
@@ -248,7 +248,7 @@ def make_call(state: ModelState, ask: Ask[Any], attempt: int, round: int) -> Cal
     return Call(state, key, wire, request, ask, prices.most_prompt_tokens(ask.messages))
 
 
-def _number(digits: str) -> int:
+def _read_number(digits: str) -> int:
     return int(digits.replace(",", ""))
 
 

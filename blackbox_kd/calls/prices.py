@@ -90,7 +90,7 @@ def most(price: Price | None, prompt_tokens: int, max_tokens: int | None) -> flo
     """
     if price is None:
         return None
-    price = _for_prompt(price, prompt_tokens)
+    price = _choose_tier(price, prompt_tokens)
     reply = output_limits.UNKNOWN if max_tokens is None else max_tokens
     return (prompt_tokens * max(price.input, price.cached or 0.0) + reply * price.output) / MILLION
 
@@ -101,7 +101,7 @@ def cost(price: Price | None, usage: Usage | None) -> float | None:
         return None
     if usage is None:
         return None if price.input or price.output else 0.0
-    price = _for_prompt(price, usage.prompt_tokens)
+    price = _choose_tier(price, usage.prompt_tokens)
     cached = min(usage.cached_tokens, usage.prompt_tokens)
     cached_price = price.input if price.cached is None else price.cached
     prompt = (usage.prompt_tokens - cached) * price.input + cached * cached_price
@@ -119,7 +119,7 @@ def _scale(price: Price, share: float) -> Price:
     return TieredPrice(**fields, tiers=[(start, _scale(tier, share)) for start, tier in price.tiers])
 
 
-def _for_prompt(price: Price, prompt_tokens: int) -> Price:
+def _choose_tier(price: Price, prompt_tokens: int) -> Price:
     if not isinstance(price, TieredPrice):
         return price
     reached = [tier for start, tier in price.tiers if prompt_tokens > start]

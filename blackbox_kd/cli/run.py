@@ -84,7 +84,7 @@ def train(data: str, student: str, method: str, name: str, overrides: tuple[str,
     from blackbox_kd.recipe import adhoc
 
     how, settings = _split_options(given)
-    return _execute(adhoc.training(data, student, method, name, settings, overrides), **how)
+    return _execute(adhoc.train(data, student, method, name, settings, overrides), **how)
 
 
 @click.command()
@@ -112,7 +112,7 @@ def evaluate(
     from blackbox_kd.recipe import adhoc
 
     how, settings = _split_options(given)
-    return _execute(adhoc.evaluation(data, student, adapter, name, settings, (question, reference), overrides), **how)
+    return _execute(adhoc.evaluate(data, student, adapter, name, settings, (question, reference), overrides), **how)
 
 
 def _split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

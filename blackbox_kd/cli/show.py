@@ -99,10 +99,10 @@ def steps(name: str | None, as_json: bool) -> int:
 @click.option("--report", is_flag=True, help="Of report.json.")
 def schema(report: bool) -> int:
     """Print the JSON Schema of recipes, for editors, or that of reports."""
-    from blackbox_kd.recipe.json_schema import recipe_schema
+    from blackbox_kd.recipe.json_schema import build_schema
     from blackbox_kd.runs.report.schema import Report
 
-    show_json(Report.model_json_schema(by_alias=True) if report else recipe_schema(), indent=2)
+    show_json(Report.model_json_schema(by_alias=True) if report else build_schema(), indent=2)
     return 0
 
 

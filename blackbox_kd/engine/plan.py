@@ -62,13 +62,13 @@ def plan(recipe: Recipe, steps: list[PlannedStep]) -> Iterator[Stage | LoopStage
     """What a run does, in order."""
     for loop, group in groupby(steps, key=lambda planned: planned.loop):
         if loop is None:
-            yield from stages(list(group))
+            yield from group_steps(list(group))
         else:
             body = list(group)
-            yield LoopStages(loop, stages(body), len(body) == sum(p.loop is loop for p in recipe.steps))
+            yield LoopStages(loop, group_steps(body), len(body) == sum(p.loop is loop for p in recipe.steps))
 
 
-def stages(steps: list[PlannedStep]) -> list[Stage]:
+def group_steps(steps: list[PlannedStep]) -> list[Stage]:
     """Groups steps: row steps that follow each other are one segment, unless a table between them is needed."""
     found: list[Stage] = []
     for planned in steps:

@@ -44,7 +44,7 @@ class View:
 
     def step_done(self, account: Account) -> None:
         """A step has ended."""
-        self.say(account_line(account))
+        self.say(write_account(account))
 
     def training(self, event: Mapping[str, Any]) -> None:
         """Training tells how it goes on; most events have no loss, and the last one stays in sight."""
@@ -90,7 +90,7 @@ class View:
             text = f"training: step {self._training.get('step')} of {self._training['steps']}"
             text += f", loss {loss:.3f}" if isinstance(loss, float) else ""
         elif self._current:
-            text = account_line(self._current[0])
+            text = write_account(self._current[0])
             if len(self._current) > 1:
                 text += f"; {self._current[-1].out:,} out of {self._current[-1].step}"
         else:
@@ -155,11 +155,11 @@ class LiveView(View):
 
         with (
             super().showing(accounts, caller),
-            Live(console=self._console, get_renderable=self._table, refresh_per_second=4),
+            Live(console=self._console, get_renderable=self._draw_table, refresh_per_second=4),
         ):
             yield
 
-    def _table(self) -> Any:
+    def _draw_table(self) -> Any:
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
@@ -170,14 +170,14 @@ class LiveView(View):
             failed = ", ".join(f"{count:,} {kind}" for kind, count in account.failed.items())
             rows = [f"{account.rows_in:,}", f"{account.out:,}", dropped or "0", failed or "0"]
             table.add_row(*(Text(escape_line(cell)) for cell in [account.step, *rows]))
-        return Group(table, Text(self.now() if self._training.get("steps") else self._summary()))
+        return Group(table, Text(self.now() if self._training.get("steps") else self._write_summary()))
 
-    def _summary(self) -> str:
+    def _write_summary(self) -> str:
         left = self.time_left()
         return self.money() + (f", {left} left in this step" if left else "")
 
 
-def account_line(account: Account) -> str:
+def write_account(account: Account) -> str:
     """A step's balance in one line."""
     parts = [f"{account.rows_in:,} in"]
     if account.added:

@@ -101,7 +101,7 @@ class Run:
             folder = stack.enter_context(self._open_folder())
             ledger = Ledger.open(ledger_file, run=folder.identity)
             stack.callback(ledger.close)
-            budget = self._budget = Budget(**self._limits(ledger), spent=self._count_spent(ledger))
+            budget = self._budget = Budget(**self._share_limits(ledger), spent=self._count_spent(ledger))
             store = Store(ledger_file, folder.identity)
             batches = Batches(ledger, store, say=self.options.view.say)
             caller = Caller(
@@ -179,7 +179,7 @@ class Run:
         if self.options.shard is None:
             Reach.of(stage.steps, self.options.limit).note(self._shared.folder)
 
-    def _limits(self, ledger: Ledger) -> dict[str, Any]:
+    def _share_limits(self, ledger: Ledger) -> dict[str, Any]:
         """The recipe's budget, or a shard's share of what is left of it."""
         shard = self.options.shard
         if shard is None:

@@ -71,7 +71,7 @@ def _make_job(shared: RunState, model: str, settings: Mapping[str, Any], *, data
     return Job.model_validate(
         {
             "model": str(locate.resolve(config.model, setup.cache, setup.folder)),
-            "chat_template": load.template_text(config.chat_template, setup.folder),
+            "chat_template": load.read_template(config.chat_template, setup.folder),
             "adapter_from": str((setup.folder / config.adapter).resolve()) if config.adapter else None,
             "data": data,
             "output": output,

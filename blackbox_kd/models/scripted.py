@@ -92,7 +92,7 @@ class Config(ModelConfig):
 
     def identity(self, setup: Setup) -> str:
         """What names a model in fingerprints: its script, a function's code included."""
-        code = _file(self, setup).read_text(encoding="utf-8") if self.function else ""
+        code = _find_file(self, setup).read_text(encoding="utf-8") if self.function else ""
         return digest([self.model_dump(exclude={"max_concurrency", "price"}), code])
 
 
@@ -156,7 +156,7 @@ class ScriptedModel:
                 reply = await reply
         entry = Entry.model_validate(reply) if isinstance(reply, Mapping) else Entry(text=str(reply))
         is_stand_in = self._replies is None and self._function is None
-        return json.dumps(_completion(self.config.model, entry, request, is_stand_in), ensure_ascii=False), {}
+        return json.dumps(_make_completion(self.config.model, entry, request, is_stand_in), ensure_ascii=False), {}
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -183,7 +183,7 @@ class ScriptedModel:
         return entry, template
 
 
-def _completion(model: str, entry: Entry, request: Request, is_stand_in: bool) -> dict[str, Any]:
+def _make_completion(model: str, entry: Entry, request: Request, is_stand_in: bool) -> dict[str, Any]:
     """A chat completion in OpenAI's form; tokens are counted in words.
 
     A reply that nobody wrote is not cut at `max_tokens`, which suits the model that it stands in for.
@@ -217,13 +217,13 @@ def _describe_prompt(words: list[str], request: Request) -> dict[str, Any]:
     return told
 
 
-def _file(config: Config, setup: Setup) -> Path:
+def _find_file(config: Config, setup: Setup) -> Path:
     return setup.folder / str(config.function).rpartition(":")[0]
 
 
 def _load(config: Config, setup: Setup) -> Callable[..., Any]:
     """The function that the config names."""
-    file, name = _file(config, setup), str(config.function).rpartition(":")[2]
+    file, name = _find_file(config, setup), str(config.function).rpartition(":")[2]
     spec = importlib.util.spec_from_file_location(f"scripted_{digest(str(file), 8)}", file)
     assert spec is not None
     assert spec.loader is not None

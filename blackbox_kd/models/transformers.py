@@ -14,7 +14,7 @@ from pydantic import Field
 from blackbox_kd.errors import CallError, RequestRejected
 from blackbox_kd.logprobs import BEFORE_TEXT, LOGPROBS, TOKENS, TOKENS_TOLD, WITH_TEXT
 from blackbox_kd.models import Model, ModelConfig, Setup, WeightsConfig
-from blackbox_kd.models.local.engine import Engine, LocalRequest, Written, seed_of
+from blackbox_kd.models.local.engine import Engine, LocalRequest, Written, make_seed
 from blackbox_kd.schema import Request, digest
 from blackbox_kd.weights import load, locate
 
@@ -43,11 +43,11 @@ class Config(WeightsConfig):
 
     def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
         """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
-        found = locate.problem(self.model, setup.folder)
+        found = locate.explain_name(self.model, setup.folder)
         problems = [("model", *found)] if found else []
         if self.adapter is not None and (wrong := locate.adapter_problem(self.adapter, setup.folder)):
             problems.append(("adapter", *wrong))
-        template = load.template_problem(self.chat_template, setup.folder) if self.chat_template else None
+        template = load.explain_template(self.chat_template, setup.folder) if self.chat_template else None
         if template is not None:
             problems.append(("chat_template", *template))
         return problems
@@ -60,7 +60,7 @@ class Config(WeightsConfig):
 
     def identity(self, setup: Setup) -> str:
         """What names a model in fingerprints: the hashes of its weights and of its adapter, and how they are used."""
-        return digest(_weights(self, setup))
+        return digest(_identify_weights(self, setup))
 
 
 def open_model(config: Config, setup: Setup) -> Model:
@@ -72,10 +72,10 @@ def open_model(config: Config, setup: Setup) -> Model:
     return TransformersModel(config, setup)
 
 
-def _weights(config: Config, setup: Setup) -> list[Any]:
+def _identify_weights(config: Config, setup: Setup) -> list[Any]:
     named = locate.identity(config.model, setup.cache, setup.folder)
-    adapter = locate.folder_hash(setup.folder / config.adapter, setup.cache) if config.adapter else None
-    template = load.template_text(config.chat_template, setup.folder)
+    adapter = locate.hash_folder(setup.folder / config.adapter, setup.cache) if config.adapter else None
+    template = load.read_template(config.chat_template, setup.folder)
     how = [adapter, config.dtype, config.chat_template_kwargs]
     return [named, *how] if template is None else [named, *how, template]
 
@@ -127,7 +127,7 @@ class TransformersModel:
             top_k=wire.get("top_k", 0),
             max_tokens=wire.get("max_tokens", 1024),
             stop=tuple(wire.get("stop", ())),
-            seed=seed_of(wire, request.row.id, request.sample, request.attempt),
+            seed=make_seed(wire, request.row.id, request.sample, request.attempt),
             scored=LOGPROBS in wire,
         )
         future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
@@ -136,7 +136,7 @@ class TransformersModel:
         if self._worker is None or self._worker.done():
             self._worker = asyncio.ensure_future(self._work())
         try:
-            return _completion(self.config.model, await future, told=wire.get(TOKENS, False)), {}
+            return _make_completion(self.config.model, await future, told=wire.get(TOKENS, False)), {}
         finally:
             self._open.pop(job, None)
             job.drop()
@@ -161,7 +161,7 @@ class TransformersModel:
                 config.device,
                 config.chat_template_kwargs,
                 rows=config.max_batch,
-                chat_template=load.template_text(config.chat_template, setup.folder),
+                chat_template=load.read_template(config.chat_template, setup.folder),
             )
         return self._engine
 
@@ -196,7 +196,7 @@ class TransformersModel:
             future.set_exception(outcome)
 
 
-def _completion(model: str, written: Written, *, told: bool) -> str:
+def _make_completion(model: str, written: Written, *, told: bool) -> str:
     """The body of a chat completion; `told`: with the prompt's tokens, and their log-probabilities if there are any."""
     usage = {"prompt_tokens": len(written.prompt), "completion_tokens": written.tokens}
     message = {"role": "assistant", "content": written.text}

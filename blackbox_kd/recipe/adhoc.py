@@ -19,7 +19,7 @@ def _build(values: dict[str, Any], overrides: tuple[str, ...]) -> Recipe:
     return build_recipe(Source(values=values), file="command line", folder=Path.cwd(), overrides=overrides)
 
 
-def training(
+def train(
     data: str, student: str, method: str, name: str, settings: Mapping[str, Any], overrides: tuple[str, ...] = ()
 ) -> Recipe:
     """A recipe that fine-tunes `student` on rows that somebody else made.
@@ -48,7 +48,7 @@ def training(
     return recipe
 
 
-def evaluation(
+def evaluate(
     data: str,
     student: str,
     adapter: str | None,

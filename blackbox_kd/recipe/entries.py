@@ -247,14 +247,14 @@ def _has(origin: _Seen, name: str, key: str) -> bool:
     return any(name in form.model_fields for form in forms)
 
 
-def texts(values: Any) -> Iterable[str]:
+def collect_texts(values: Any) -> Iterable[str]:
     """Every key and text inside of values."""
     if isinstance(values, str):
         yield values
     elif isinstance(values, dict):
         for key, value in values.items():
             yield key
-            yield from texts(value)
+            yield from collect_texts(value)
     elif isinstance(values, list):
         for value in values:
-            yield from texts(value)
+            yield from collect_texts(value)

@@ -30,7 +30,7 @@ EXAMPLES = {"prompt": "rationale/cot", "expression": "EXPRESSION", "answer": "nu
 """What messages show as a value, where it is not NAME."""
 
 
-def fields(kind: type[BaseModel]) -> list[str]:
+def list_fields(kind: type[BaseModel]) -> list[str]:
     """Names of a model's fields as a recipe writes them."""
     return [entry.alias or name for name, entry in kind.model_fields.items()]
 
@@ -52,7 +52,7 @@ class Spot:
     example: Any = None
 
 
-def spot(kind: type[BaseModel], path: Sequence[str | int]) -> Spot:
+def find_spot(kind: type[BaseModel], path: Sequence[str | int]) -> Spot:
     """What a model says of the value at a path."""
     found = Spot(kind)
     for part in path:
@@ -86,12 +86,12 @@ def is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def inner_models(annotation: Any) -> Iterator[type[BaseModel]]:
+def find_inner_models(annotation: Any) -> Iterator[type[BaseModel]]:
     """The models that a value, or a part of it, may be of."""
     if is_model(annotation):
         yield annotation
     for inner in get_args(annotation):
-        yield from inner_models(inner)
+        yield from find_inner_models(inner)
 
 
 def _list_branches(annotation: Any) -> Iterator[Any]:
@@ -111,23 +111,25 @@ def takes_numbers(annotation: Any) -> bool:
     return not {int, float}.isdisjoint(kinds) and bool not in kinds and Any not in kinds
 
 
-def words(annotation: Any, limits: str = "") -> str:
+def describe_type(annotation: Any, limits: str = "") -> str:
     """What an annotation takes; `limits` are those of a mark around it."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         marks = list(_flatten(arguments[1:]))
         named = [NAMED[mark.kind] for mark in marks if isinstance(mark, Refers)]
-        return named[0] if named else words(arguments[0], _describe_limits(marks))
+        return named[0] if named else describe_type(arguments[0], _describe_limits(marks))
     if origin in (Union, UnionType):
-        taken = dict.fromkeys(words(branch) for branch in arguments if branch is not NoneType)
+        taken = dict.fromkeys(describe_type(branch) for branch in arguments if branch is not NoneType)
         return f"{' or '.join(taken)}{limits}"
     if origin is Literal:
         return list_choices(arguments)
     if origin in (list, dict):
-        what, each = ("a list", words(arguments[0])) if origin is list else ("a mapping", words(arguments[1]))
+        what, each = (
+            ("a list", describe_type(arguments[0])) if origin is list else ("a mapping", describe_type(arguments[1]))
+        )
         return f"{what}{limits}" if each == ANYTHING else f"{what}{limits}, each entry {each}"
     if is_model(annotation):
-        return f"a mapping of {', '.join(fields(annotation))}"
+        return f"a mapping of {', '.join(list_fields(annotation))}"
     if annotation is str:
         limits = limits.replace("entries", "characters").replace("entry", "character")
     return f"{PLAIN.get(annotation, ANYTHING)}{limits}"
@@ -176,7 +178,7 @@ def _describe_limits(marks: Sequence[Any]) -> str:
     return f" of {both}" if both.startswith("at") else f" {both}" if both else ""
 
 
-def example(at: Spot, value: Any) -> str:
+def write_example(at: Spot, value: Any) -> str:
     """A value that a field takes, as a recipe writes it: close to `value` where that can be mended."""
     if at.example is not None and not (isinstance(at.example, str) and isinstance(value, str)):
         return json.dumps(at.example).replace('"', "")
@@ -193,10 +195,13 @@ def example(at: Spot, value: Any) -> str:
             return _write_value(at, value)
         if get_origin(branch) is list:
             single = isinstance(value, str | int | float)
-            return f"[{value if single else example(Spot(get_args(branch)[0]), None)}]"
+            return f"[{value if single else write_example(Spot(get_args(branch)[0]), None)}]"
         if is_model(branch):
-            needed = [name for name in fields(branch) if spot(branch, [name]).default is PydanticUndefined]
-            parts = [f"{name}: {example(spot(branch, [name]), value)}" for name in needed or fields(branch)[:1]]
+            needed = [name for name in list_fields(branch) if find_spot(branch, [name]).default is PydanticUndefined]
+            parts = [
+                f"{name}: {write_example(find_spot(branch, [name]), value)}"
+                for name in needed or list_fields(branch)[:1]
+            ]
             return f"{{{', '.join(parts)}}}"
     return "{NAME: ...}"
 

@@ -50,7 +50,7 @@ class StepEntry:
             self._validate(base, {*inherited, *(filled - self.values.keys())})
             return None
         for name in self.values:
-            others = [other for other in forms if name in field_types.fields(other)]
+            others = [other for other in forms if name in field_types.list_fields(other)]
             if others and form not in others:
                 self._explain_stray(name, form, others)
         return self._validate(form, inherited, beside=forms)
@@ -59,8 +59,8 @@ class StepEntry:
         self, form: type[StepConfig], inherited: Collection[str], beside: Sequence[type[StepConfig]] = ()
     ) -> StepConfig | None:
         """What is wrong with the fields of a form; those of other forms are left out, as it is said of them."""
-        known = field_types.fields(form)
-        theirs = {name for other in beside for name in field_types.fields(other)} if beside else self.values.keys()
+        known = field_types.list_fields(form)
+        theirs = {name for other in beside for name in field_types.list_fields(other)} if beside else self.values.keys()
         values = {name: value for name, value in self.values.items() if name in known or name not in theirs}
         return validate(form, values, self.path, self.label, self.source, self.problems, inherited)
 

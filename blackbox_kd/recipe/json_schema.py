@@ -10,7 +10,7 @@ from blackbox_kd.sdk.step_config import StepConfig
 from blackbox_kd.tables.sources import TableSource
 
 
-def recipe_schema() -> dict[str, Any]:
+def build_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of recipes with the package's own steps and providers."""
     definitions: dict[str, Any] = {}
     schema = _move_definitions(RecipeFile.model_json_schema(), definitions)

@@ -107,8 +107,8 @@ def find_place(name: str, here: Collection[str]) -> str:
             if field in here:
                 return f"write {field}: {{{name}: ...}}, which goes to the endpoint as it is"
     advice = ADVICE.get("dedupe" if OWN_NAMES.get(name) == "novelty" else name, "")
-    known = next((each for each in (name, OWN_NAMES.get(name, "")) if each in _places()), "")
-    belongs = f"{known}: belongs to {_list_places(_places()[known])}" if known else ""
+    known = next((each for each in (name, OWN_NAMES.get(name, "")) if each in _find_places()), "")
+    belongs = f"{known}: belongs to {_list_places(_find_places()[known])}" if known else ""
     if advice:
         return f"{advice}; {belongs}" if known == name else advice
     return f"take it out here: {belongs}" if known else ""
@@ -120,7 +120,7 @@ def _list_places(places: list[str]) -> str:
 
 
 @cache
-def _places() -> dict[str, list[str]]:
+def _find_places() -> dict[str, list[str]]:
     """Every field of a recipe, and the places that it may stand in."""
     registry = Registry()
     kinds: list[tuple[str, type[BaseModel]]] = [
@@ -133,15 +133,15 @@ def _places() -> dict[str, list[str]]:
     ]
     found: dict[str, list[str]] = {}
     for place, kind in kinds:
-        for field, inside in _fields(kind):
+        for field, inside in _walk_fields(kind):
             where = f"{inside} of {place}" if inside else place
             if where not in found.setdefault(field, []):
                 found[field].append(where)
     return found
 
 
-def _fields(kind: type[BaseModel], inside: str = "") -> Iterator[tuple[str, str]]:
-    for name in field_types.fields(kind):
+def _walk_fields(kind: type[BaseModel], inside: str = "") -> Iterator[tuple[str, str]]:
+    for name in field_types.list_fields(kind):
         yield name, inside
-        for inner in field_types.inner_models(field_types.spot(kind, [name]).annotation):
-            yield from _fields(inner, f"{name}:")
+        for inner in field_types.find_inner_models(field_types.find_spot(kind, [name]).annotation):
+            yield from _walk_fields(inner, f"{name}:")

@@ -62,7 +62,7 @@ class _Entry:
         parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         for key, part in parts:
             yield from self.flags(part, (*place, key))
-        if isinstance(value, bool) and field_types.takes_numbers(field_types.spot(self.kind, place).annotation):
+        if isinstance(value, bool) and field_types.takes_numbers(field_types.find_spot(self.kind, place).annotation):
             yield self._explain_wrong(place, {"type": "int_type", "loc": place, "msg": "", "input": value})
 
     def problems(self, details: list[ErrorDetails]) -> list[Problem]:
@@ -100,17 +100,17 @@ class _Entry:
         return Problem(self.source.line(at), self.label, message, expected, fix)
 
     def _explain_missing(self, place: Path, name: str) -> Problem:
-        at = field_types.spot(self.kind, (*place, name))
-        fix = f"add {name}: {field_types.example(at, None)}"
+        at = field_types.find_spot(self.kind, (*place, name))
+        fix = f"add {name}: {field_types.write_example(at, None)}"
         return self._make_problem(place, f"field {format_path((*place, name))!r} is missing.", at.about, fix)
 
     def _explain_unknown(self, place: Path, location: tuple[int | str, ...]) -> Problem:
-        branches = list(field_types.inner_models(field_types.spot(self.kind, place[:-1]).annotation))
+        branches = list(field_types.find_inner_models(field_types.find_spot(self.kind, place[:-1]).annotation))
         meant = [branch for branch in branches if branch.__name__ in location]
         model = next(iter(meant or branches), None)
-        names = sorted(field_types.fields(model)) if model else []
+        names = sorted(field_types.list_fields(model)) if model else []
         name = str(place[-1])
-        if rest := self._rest_of_a_value(place):
+        if rest := self._find_rest(place):
             message = f"field {name!r} is the rest of a value: inside of {{ }} a comma ends it."
             return self._make_problem(place, message, "", f"put the whole value into quotes: {rest}")
         fix = did_you_mean(name, names) or misplaced.find_place(name, names) or "take it out"
@@ -120,7 +120,7 @@ class _Entry:
             place, f"unknown field {format_path(place)!r}.", f"fields here: {', '.join(names)}", fix
         )
 
-    def _rest_of_a_value(self, place: Path) -> str:
+    def _find_rest(self, place: Path) -> str:
         """The value that a comma has cut in two, as it should stand, where a field is the second half of one."""
         around: Any = self.values
         for part in place[:-1]:
@@ -141,18 +141,18 @@ class _Entry:
                 else FieldError((str(error) if error else detail["msg"]).rstrip("."))
             )
             return self._explain_refusal(place, refusal, detail["input"])
-        at = field_types.spot(self.kind, place)
+        at = field_types.find_spot(self.kind, place)
         value = detail["input"]
         if not place:
-            fields = ", ".join(field_types.fields(self.kind))
+            fields = ", ".join(field_types.list_fields(self.kind))
             fix = "write FIELD: VALUE for each field"
             return self._make_problem(place, f"{quote(value)} is not a mapping of fields.", f"fields: {fields}", fix)
-        field, better = format_path(place), field_types.example(at, value)
-        message = f"field {field!r} must be {field_types.words(at.annotation)}, not {_quote(place, value)}."
+        field, better = format_path(place), field_types.write_example(at, value)
+        message = f"field {field!r} must be {field_types.describe_type(at.annotation)}, not {_quote(place, value)}."
         if detail["type"] == "string_pattern_mismatch":
             message = f"field {field!r} is {_quote(place, value)}, which does not have the right form."
         elif value is None:
-            message = f"field {field!r} is empty; it must be {field_types.words(at.annotation)}."
+            message = f"field {field!r} is empty; it must be {field_types.describe_type(at.annotation)}."
         choices = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
         fix = (
             f"write {better} in {format_path(place[:-1])}" if isinstance(place[-1], int) else f"write {field}: {better}"
@@ -168,7 +168,7 @@ class _Entry:
             message = what if speaks else f"field {format_path(place)!r} is {_quote(place, value)}{why}"
             return self._make_problem(place, f"{message}.", error.exists, fix or f"change {format_path(place)}")
         reason = f"{what} {fix}"
-        named = [name for name in field_types.fields(self.kind) if re.search(rf"\b{re.escape(name)}:", reason)]
+        named = [name for name in field_types.list_fields(self.kind) if re.search(rf"\b{re.escape(name)}:", reason)]
         given = [name for name in named if isinstance(self.values, dict) and self.values.get(name) is not None]
         last = max(given, key=lambda name: self.source.line((*self.path, name)), default=None)
         if not what:
@@ -176,7 +176,10 @@ class _Entry:
             what = "a field is missing" if named and not given else "the fields do not go together"
             what = f"{what}: {have}" if len(given) > 1 else f"{have} is not enough" if given else what
         return self._make_problem(
-            (last,) if last else (), f"{what}.", error.exists, fix or _fix(given, [n for n in named if n not in given])
+            (last,) if last else (),
+            f"{what}.",
+            error.exists,
+            fix or _suggest_fix(given, [n for n in named if n not in given]),
         )
 
 
@@ -188,7 +191,7 @@ def _quote(place: Path, value: Any) -> str:
     return quote(value)
 
 
-def _fix(given: list[str], lacking: list[str]) -> str:
+def _suggest_fix(given: list[str], lacking: list[str]) -> str:
     have, lack = (" and ".join(f"{name}:" for name in names) for names in (given, lacking))
     if have and lack:
         return f"add {lack}, or take {have} out"

@@ -40,7 +40,7 @@ _KNOWN: tuple[tuple[str, str, str, bool], ...] = (
 """What the parser says, what it means, the fix, and whether the mistake is where the construct began."""
 
 
-def syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
+def explain_syntax(error: yaml.YAMLError, text: str) -> Problem:
     """The problem that a parser's error stands for."""
     if isinstance(error, yaml.reader.ReaderError):
         at = text[: error.position].count("\n") + 1
@@ -54,14 +54,14 @@ def syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
         key, value = unquoted
         message = f"the value of {key}: has signs in it that YAML takes for its own: quotes, brackets or commas."
         whole = value.replace("'", "''")
-        return Problem(_line(mark), "", message, "", f"put the whole value into quotes: {key}: '{whole}'")
+        return Problem(_find_line(mark), "", message, "", f"put the whole value into quotes: {key}: '{whole}'")
     for pattern, message, fix, at_start in _KNOWN:
         found = re.search(pattern, said)
         if found:
             place = start if at_start and start is not None else mark
-            return Problem(_line(place), "", message.format(*found.groups()), "", fix)
+            return Problem(_find_line(place), "", message.format(*found.groups()), "", fix)
     fix = "mend this line; text with special characters wants quotes"
-    return Problem(_line(mark), "", f"this is not YAML: {said or error}.", "", fix)
+    return Problem(_find_line(mark), "", f"this is not YAML: {said or error}.", "", fix)
 
 
 def _find_unquoted(line: str, column: int, in_braces: bool) -> tuple[str, str] | None:
@@ -97,5 +97,5 @@ _AFTER = re.compile(r"""(?:"[^"]*"|'[^']*'|\[[^\]]*\]|\{[^}]*\})\s*\S""")
 _EXPRESSION = re.compile(r"[()<>]|[=!]=|\b(?:in|and|or|not)\b")
 
 
-def _line(mark: yaml.error.Mark | None) -> int:
+def _find_line(mark: yaml.error.Mark | None) -> int:
     return mark.line + 1 if mark is not None else 1

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from blackbox_kd.errors import Problem, UserError
-from blackbox_kd.recipe.yaml_errors import syntax_problem
+from blackbox_kd.recipe.yaml_errors import explain_syntax
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
@@ -105,7 +105,7 @@ def read(text: str) -> Source:
             if node is not None:
                 source.values = _convert(node, (), source)
     except yaml.YAMLError as error:
-        source.problems.append(syntax_problem(error, text))
+        source.problems.append(explain_syntax(error, text))
     if source.problems:
         source.values = None
     return source
@@ -222,7 +222,7 @@ def _write_flow(value: object) -> str:
     return json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
 
 
-def keys(text: str, values: Any) -> Path:
+def parse_path(text: str, values: Any) -> Path:
     """The path that `steps.0.samples`, `steps[0].samples` or `steps.generate.samples` names in `values`.
 
     A key that holds a dot is found as it stands; parts that `values` does not have are taken as they are written.
@@ -276,7 +276,7 @@ def override(source: Source, assignment: str) -> None:
     if not equals or not text.strip():
         raise _explain_refusal(assignment, "it is not PATH=VALUE")
     try:
-        path = keys(text.strip(), source.values)
+        path = parse_path(text.strip(), source.values)
     except ValueError as error:
         raise _explain_refusal(assignment, f"{error}") from None
     parsed = Source(values="") if not value.strip() else read(value)

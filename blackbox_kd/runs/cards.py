@@ -48,14 +48,14 @@ def write_models(recipe: Recipe, report: Mapping[str, Any], trained: Iterable[tu
     """Writes a README for each trained model, and a link to its latest version."""
     for model, path in trained:
         if path.is_dir():
-            write_whole(path / "README.md", model_card(recipe, report, model, path))
+            write_whole(path / "README.md", write_model_card(recipe, report, model, path))
             link = path.parent / model
             if link.is_symlink() or not link.exists():
                 link.unlink(missing_ok=True)
                 link.symlink_to(path.name, target_is_directory=True)
 
 
-def _front(fields: Mapping[str, Any]) -> str:
+def _write_front(fields: Mapping[str, Any]) -> str:
     kept = {key: value for key, value in fields.items() if value is not None}
     text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
     if escape_text(text) != text:
@@ -63,7 +63,7 @@ def _front(fields: Mapping[str, Any]) -> str:
     return f"---\n{text}---\n"
 
 
-def public_name(config: ModelConfig, folder: Path) -> str:
+def publish_name(config: ModelConfig, folder: Path) -> str:
     """A model as a card names it: ids of the Hub and of vendors as they are, files and folders without their path."""
     model = config.model
     if not isinstance(config, WeightsConfig):
@@ -80,7 +80,7 @@ def _name_served(model: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
 
 
-def data_card(recipe: Recipe, report: Mapping[str, Any], made: Made) -> str:
+def write_data_card(recipe: Recipe, report: Mapping[str, Any], made: Made) -> str:
     """The card of the data set: what made it, from what, with which losses on the way."""
     rows = sum(config.rows for config in made.configs)
     size = next((name for below, name in SIZES if rows < below), "n>1M")
@@ -88,7 +88,7 @@ def data_card(recipe: Recipe, report: Mapping[str, Any], made: Made) -> str:
         "license": recipe.head.license or "other",
         "tags": ["synthetic", "blackbox-kd"],
         "size_categories": [size],
-        "configs": _configs(made),
+        "configs": _list_configs(made),
     }
     lines = [f"# {recipe.name}", ""]
     lines += [escape_markdown(recipe.head.description.strip()), ""] if recipe.head.description.strip() else []
@@ -96,10 +96,10 @@ def data_card(recipe: Recipe, report: Mapping[str, Any], made: Made) -> str:
         f"{rows:,} rows made by [blackbox-kd](https://pypi.org/project/blackbox-kd/) with the recipe `recipe.yaml` "
         "beside this file.",
         "",
-        *_tables(made),
+        *_describe_tables(made),
         "## Models that wrote or judged it",
         "",
-        *_models(recipe, report, made),
+        *_describe_models(recipe, report, made),
         "",
         "The terms of these models may limit what the rows may be used for; read them before you publish.",
         "",
@@ -118,10 +118,10 @@ def data_card(recipe: Recipe, report: Mapping[str, Any], made: Made) -> str:
         lines += ["", f"{left:,} rows more are in `{'`, `'.join(files)}` alone, as nothing can be learnt from them."]
     for check in report["contamination"]:
         lines += ["", f"Overlap with held-out `{check['table']}`: {check['exact']} exact, {check['near']} near."]
-    return _front(front) + "\n" + "\n".join(lines) + "\n"
+    return _write_front(front) + "\n" + "\n".join(lines) + "\n"
 
 
-def _configs(made: Made) -> list[dict[str, Any]]:
+def _list_configs(made: Made) -> list[dict[str, Any]]:
     """The tables as the Hub's readers are told of them: by a name that changes with the content."""
     found: list[dict[str, Any]] = [
         {"config_name": config.name, "data_files": [{"split": "train", "path": config.parquet}]}
@@ -130,7 +130,7 @@ def _configs(made: Made) -> list[dict[str, Any]]:
     return [{**found[0], "default": True}, *found[1:]] if len(found) > 1 else found
 
 
-def _tables(made: Made) -> list[str]:
+def _describe_tables(made: Made) -> list[str]:
     """What the rows are called in the run, and what stands beside them."""
     lines: list[str] = []
     if len(made.configs) > 1:
@@ -148,7 +148,7 @@ def _tables(made: Made) -> list[str]:
     return lines
 
 
-def _models(recipe: Recipe, report: Mapping[str, Any], made: Made) -> list[str]:
+def _describe_models(recipe: Recipe, report: Mapping[str, Any], made: Made) -> list[str]:
     seen = {ModelRef.parse(entry["name"]).name: entry for entry in report["models"]}
     lines = []
     for name, config in recipe.models.items():
@@ -157,15 +157,15 @@ def _models(recipe: Recipe, report: Mapping[str, Any], made: Made) -> list[str]:
         counts = seen.get(name, {})
         served = [_name_served(model) for model in counts.get("served", []) if model != config.model]
         also = f" (the server said {', '.join(map(quote_code, served))})" if served else ""
-        made_by = quote_code(public_name(config, recipe.folder))
+        made_by = quote_code(publish_name(config, recipe.folder))
         ends = f"; its replies, also to evaluations: {count_up(counts['ends'], ', ')}" if counts.get("ends") else ""
         lines.append(f"- `{name}`: {made_by} through `{config.provider}`{also}{ends}")
     return lines or ["- none: the rows were there before"]
 
 
-def model_card(recipe: Recipe, report: Mapping[str, Any], model: str, path: Path) -> str:
+def write_model_card(recipe: Recipe, report: Mapping[str, Any], model: str, path: Path) -> str:
     """The card of a trained model: its base, its data, how it was trained, and the evidence."""
-    base = public_name(recipe.models[model], recipe.folder)
+    base = publish_name(recipe.models[model], recipe.folder)
     adapter = (path / "adapter_config.json").exists()
     front = {
         "base_model": base,
@@ -200,4 +200,4 @@ def model_card(recipe: Recipe, report: Mapping[str, Any], model: str, path: Path
         lines.append("")
         compared = [entry for entry in report["comparisons"] if ModelRef.parse(entry["model"]).name == model]
         lines += [describe_comparison(entry, report["evaluations"]) + "\n" for entry in compared]
-    return _front(front) + "\n" + "\n".join(lines).rstrip() + "\n"
+    return _write_front(front) + "\n" + "\n".join(lines).rstrip() + "\n"

@@ -25,7 +25,7 @@ from blackbox_kd.printable import escape_text
 from blackbox_kd.privacy import link_or_copy, open_anew, write_whole
 from blackbox_kd.recipe import yaml_source
 from blackbox_kd.recipe.spec import Recipe
-from blackbox_kd.recipe.yaml_source import keys
+from blackbox_kd.recipe.yaml_source import parse_path
 from blackbox_kd.schema import digest
 from blackbox_kd.tables import readers, sources
 
@@ -185,7 +185,7 @@ class _Copy:
         for part in at:
             here = here[part]
         try:
-            *path, last = keys(name, here)
+            *path, last = parse_path(name, here)
             for part in path:
                 here = here[part]
             if here[last] == old:

@@ -120,7 +120,7 @@ class Delivery:
         beside = carried.write(recipe, folder.path, place, self._options, is_public=True)
         inputs = [Path(file).stem for file in beside if file.startswith(f"{carried.INPUTS}/")]
         made = Made(self.made.configs, self.made.steps, self.made.models, inputs)
-        write_whole(place / "README.md", cards.data_card(recipe, report, made))
+        write_whole(place / "README.md", cards.write_data_card(recipe, report, made))
         assert folder.manifest.dataset is not None
         told = folder.manifest.dataset.model_copy(update={"beside": ["README.md", *beside]})
         folder.note_dataset(told)

@@ -113,9 +113,9 @@ class _Builder:
             case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Div() | ast.FloorDiv()):
                 return ast.BinOp(self.build(node.left), node.op, self.build(node.right))
             case ast.BinOp(op=ast.Mult()):
-                return _helper("<times>", self.build(node.left), self.build(node.right))
+                return _call_helper("<times>", self.build(node.left), self.build(node.right))
             case ast.BinOp(op=ast.Mod()):
-                return _helper("<rest>", self.build(node.left), self.build(node.right))
+                return _call_helper("<rest>", self.build(node.left), self.build(node.right))
             case ast.Compare():
                 return self.comparison(node)
             case ast.IfExp():
@@ -127,7 +127,7 @@ class _Builder:
                 return ast.Subscript(self.build(node.value), ast.Slice(*ends), ast.Load())
             case ast.Subscript() if not isinstance(node.slice, ast.Slice):
                 key = self.build(node.slice)
-                return _helper("<item>", self.build(node.value), key, ast.Constant(none_ok))
+                return _call_helper("<item>", self.build(node.value), key, ast.Constant(none_ok))
             case ast.Call():
                 return self.call(node, none_ok)
         raise FieldError(
@@ -137,7 +137,7 @@ class _Builder:
 
     def column(self, name: str, none_ok: bool) -> ast.expr:
         self.names.add(name)
-        return _helper("<column>", ast.Name("<row>", ast.Load()), ast.Constant(name), ast.Constant(none_ok))
+        return _call_helper("<column>", ast.Name("<row>", ast.Load()), ast.Constant(name), ast.Constant(none_ok))
 
     def comparison(self, node: ast.Compare) -> ast.expr:
         """`a < b < c` as `a < b and b < c`; operands compared with None may be None."""
@@ -152,7 +152,7 @@ class _Builder:
         equality = isinstance(op, ast.Eq | ast.NotEq)
         sides = [self.build(side, none_ok=with_none and not isinstance(op, ast.In)) for side in (left, right)]
         if equality and not with_none:
-            equal = _helper("<equal>", *sides)
+            equal = _call_helper("<equal>", *sides)
             return equal if isinstance(op, ast.Eq) else ast.UnaryOp(ast.Not(), equal)
         return ast.Compare(sides[0], [op], [sides[1]])
 
@@ -161,7 +161,7 @@ class _Builder:
         if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
             raise FieldError(f"{self.text(node)}: functions take plain arguments only, without names and stars")
         if name == "column":
-            return self.column(_literal(node, 0), none_ok)
+            return self.column(_write_literal(node, 0), none_ok)
         if name not in FUNCTIONS:
             close = difflib.get_close_matches(name, FUNCTIONS, n=1)
             fix = f"did you mean {close[0]}?" if close else ""
@@ -171,7 +171,7 @@ class _Builder:
         except TypeError as error:
             raise FieldError(f"{self.text(node)}: {error}") from None
         if name == "matches":
-            check_pattern(_literal(node, 1))
+            check_pattern(_write_literal(node, 1))
         return ast.Call(ast.Name(f"<{name}>", ast.Load()), [self.build(argument) for argument in node.args], [])
 
     def text(self, node: ast.expr) -> str:
@@ -215,7 +215,7 @@ def _explain_values(error: Exception) -> DataError:
     return UnlikeValues(said) if isinstance(error, TypeError) else DataError(said)
 
 
-def _helper(name: str, *arguments: ast.expr) -> ast.expr:
+def _call_helper(name: str, *arguments: ast.expr) -> ast.expr:
     return ast.Call(ast.Name(name, ast.Load()), list(arguments), [])
 
 
@@ -225,7 +225,7 @@ def _is_none(node: ast.expr) -> bool:
     )
 
 
-def _literal(node: ast.Call, index: int) -> str:
+def _write_literal(node: ast.Call, index: int) -> str:
     match node.args[index : index + 1]:
         case [ast.Constant(value=str(text))]:
             return text

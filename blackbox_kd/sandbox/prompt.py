@@ -43,7 +43,7 @@ class _Messages(Extension):
     def parse(self, parser: Parser) -> nodes.Node:
         token = next(parser.stream)
         body = parser.parse_statements((f"name:end{token.value}",), drop_needle=True)
-        inner = [call.args[0] for node in body for call in _calls(node) if _is_mark(call)]
+        inner = [call.args[0] for node in body for call in _find_calls(node) if _is_mark(call)]
         if inner:
             parser.fail("a message inside a message; end the first one before the next begins", token.lineno)
         call = self.call_method("_mark", [nodes.Const(token.value)])
@@ -53,7 +53,7 @@ class _Messages(Extension):
         return f"{_MARK}{role}\n{caller().strip()}{_MARK}"
 
 
-def _calls(node: nodes.Node) -> Iterator[nodes.Call]:
+def _find_calls(node: nodes.Node) -> Iterator[nodes.Call]:
     if isinstance(node, nodes.CallBlock):
         yield node.call
     for block in node.find_all(nodes.CallBlock):
@@ -76,7 +76,7 @@ class _Templates(jinja2.FileSystemLoader):
         return found
 
 
-def environment(folders: Sequence[Path]) -> Sandbox:
+def make_environment(folders: Sequence[Path]) -> Sandbox:
     """A sandboxed environment that finds `{% include %}`s in the given folders only."""
     return Sandbox(
         loader=_Templates([str(folder) for folder in folders]),
@@ -108,7 +108,7 @@ class Prompt:
         self.name = name
         self.path = path
         self._shown = show_path(path)
-        self._environment = environment([path.parent, *folders])
+        self._environment = make_environment([path.parent, *folders])
         self.included: dict[str, str] = {}
         try:
             if path.stat().st_size > MOST_BYTES:
@@ -157,7 +157,7 @@ class Prompt:
         assigned: set[str] = set()
         for source in self._sources:
             tree = self._environment.parse(source)
-            needed |= meta.find_undeclared_variables(tree) - set(_optional(tree))
+            needed |= meta.find_undeclared_variables(tree) - set(_find_optional(tree))
             assigned |= {name.name for name in tree.find_all(nodes.Name) if name.ctx in ("store", "param")}
         own = meta.find_undeclared_variables(self._environment.parse(self._sources[0]))
         # An included template sees what the one around it assigned, such as the variable of a loop.
@@ -210,7 +210,7 @@ def _is_required(name: str, tree: nodes.Template) -> bool:
     return any(not getattr(node, "ignore_missing", False) for node in using)
 
 
-def _optional(tree: nodes.Template) -> Iterator[str]:
+def _find_optional(tree: nodes.Template) -> Iterator[str]:
     """Names that a template tests before it uses them."""
     for test in tree.find_all(nodes.Test):
         if test.name in ("defined", "undefined") and isinstance(test.node, nodes.Name):

@@ -180,7 +180,7 @@ class Registry:
             return self._plugins[name]
         if name not in self.names():
             raise KeyError(name)
-        return _step_of(importlib.import_module(f"blackbox_kd.steps.{name}"))
+        return _find_step(importlib.import_module(f"blackbox_kd.steps.{name}"))
 
     def add_plugin(self, file: Path) -> Step:
         """Loads a step from a user's file. This runs the file: ask for `--allow-code` first.
@@ -205,12 +205,12 @@ class Registry:
             lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
             at = f"line {lines[-1]}: " if lines else ""
             raise SetupError(f"cannot be loaded: {at}{type(error).__name__}: {error}") from error
-        step = _step_of(module)
+        step = _find_step(module)
         self._plugins[step.name] = step
         return step
 
 
-def _step_of(module: ModuleType) -> Step:
+def _find_step(module: ModuleType) -> Step:
     step = getattr(getattr(module, "run", None), "step", None)
     if not isinstance(step, Step) or step.run.__module__ != module.__name__:
         file = Path(module.__file__ or module.__name__).name

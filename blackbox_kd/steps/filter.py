@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from blackbox_kd.analysis import leakage
 from blackbox_kd.analysis.embeddings import EmbeddingPool
-from blackbox_kd.analysis.similarity import MinHashPool, RougePool, SimilarityIndex, differ_in_numbers, tokens
+from blackbox_kd.analysis.similarity import MinHashPool, RougePool, SimilarityIndex, differ_in_numbers, split_tokens
 from blackbox_kd.analysis.well_formed import count_words, is_punctuation
 from blackbox_kd.sdk import (
     Column,
@@ -193,7 +193,7 @@ def _read_text(value: object) -> str:
 
 def _check_form(row: Row, text: str, config: WellFormed) -> Row | Dropped:
     """Lion's list for generated instructions; truncated ones have failed before."""
-    if "instruction" in tokens(text):
+    if "instruction" in split_tokens(text):
         return Dropped(row, "says instruction")
     if count_words(text) <= 3:
         return Dropped(row, "too short")
@@ -214,10 +214,10 @@ async def run_table(table: Table, config: New | OfManySeeds, ctx: Context) -> As
 def _find_new(table: Table, config: Novelty, ctx: Context) -> Iterator[Outcome]:
     pool = config.pool()
     others = [row for name in config.against for row in _list_others(name, config, ctx)]
-    known = [(row.id, text) for row in others if (text := _text(row, config))]
+    known = [(row.id, text) for row in others if (text := _read_compared(row, config))]
     for item in pool.encode([text for _, text in known]):
         pool.add(item)
-    rows = [(row, _text(row, config)) for row in table]
+    rows = [(row, _read_compared(row, config)) for row in table]
     for (row, text), item in zip(rows, pool.encode([text for _, text in rows]), strict=True):
         if not text:
             fault = "is empty" if config.column in row else "is missing"
@@ -238,7 +238,7 @@ def _find_new(table: Table, config: Novelty, ctx: Context) -> Iterator[Outcome]:
             yield row
 
 
-def _text(row: Row, config: Novelty) -> str:
+def _read_compared(row: Row, config: Novelty) -> str:
     """The text that is compared; "" if it is empty or missing."""
     return _read_text(row.get(config.column)).strip()
 

@@ -135,7 +135,7 @@ Pools = Mapping[str, list[Candidate]]
 @table_step(merges="tables", drops=["not drawn", "domain not evaluated"], passes_over=["not drawn"])
 async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
     pools = {name: _shuffle(name, number, ctx) for number, name in enumerate(config.tables)}
-    earlier = _draw_earlier(_counts(pools, config.rows, config), config, ctx)
+    earlier = _draw_earlier(_count_wanted(pools, config.rows, config), config, ctx)
     left = None if config.rows is None else config.rows - len(earlier)
     drawn: list[Candidate] = []
     for found in _take_by_gap(pools, left, config.gap, ctx) if config.gap else _take_by_table(pools, left, config):
@@ -159,7 +159,7 @@ def _shuffle(name: str, number: int, ctx: Context) -> list[Candidate]:
     return sorted(rows, key=lambda candidate: ctx.rng("mix", candidate.row.id).random())
 
 
-def _counts(pools: Pools, rows: int | None, config: Config) -> dict[str, int]:
+def _count_wanted(pools: Pools, rows: int | None, config: Config) -> dict[str, int]:
     """How many rows of each table its weight says; those of an empty one are shared among the others."""
     if rows is None:
         return {name: round(len(pool) * config.tables[name]) for name, pool in pools.items()}
@@ -177,7 +177,7 @@ def _draw_earlier(counts: Mapping[str, int], config: Config, ctx: Context) -> li
 
 
 def _take_by_table(pools: Pools, rows: int | None, config: Config) -> Iterator[Candidate | Dropped]:
-    counts = _counts(pools, rows, config)
+    counts = _count_wanted(pools, rows, config)
     for name, pool in pools.items():
         yield from _take(pool, counts.get(name, 0))
 
@@ -193,8 +193,8 @@ def _take(pool: list[Candidate], wanted: int) -> Iterator[Candidate | Dropped]:
 
 def _take_by_gap(pools: Pools, rows: int | None, config: Gap, ctx: Context) -> Iterator[Candidate | Dropped | Failed]:
     """So many rows of each domain as the student's gap there says."""
-    gaps = _gaps(config, ctx)
-    weights = _weights(gaps, _weights_before(config, ctx), config)
+    gaps = _find_gaps(config, ctx)
+    weights = _weigh_domains(gaps, _find_weights_before(config, ctx), config)
     domains: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in (candidate for pool in pools.values() for candidate in pool):
         row = candidate.row
@@ -215,20 +215,20 @@ def _describe_comparison(config: Gap) -> dict[str, str]:
     return {"by": config.by, "table": config.on, "teacher": config.teacher, "student": config.student}
 
 
-def _weights_before(config: Gap, ctx: Context) -> dict[str, float]:
+def _find_weights_before(config: Gap, ctx: Context) -> dict[str, float]:
     """The weights that this same step had in the round before; none outside of a loop and in round 1."""
     same = _describe_comparison(config).items()
     found = [entry for entry in ctx.reported_in_round("mixtures", ctx.round - 1) if same <= entry.items()]
     return dict(found[-1]["weights"]) if found else {}
 
 
-def _gaps(config: Gap, ctx: Context) -> dict[str, float]:
+def _find_gaps(config: Gap, ctx: Context) -> dict[str, float]:
     """By how much the teacher's accuracy is above the student's in each domain that both were asked about."""
-    of_teacher, of_student = (_accuracies(model, config, ctx) for model in (config.teacher, config.student))
+    of_teacher, of_student = (_find_accuracies(model, config, ctx) for model in (config.teacher, config.student))
     return {domain: of_teacher[domain] - of_student[domain] for domain in sorted(of_teacher.keys() & of_student.keys())}
 
 
-def _accuracies(model: str, config: Gap, ctx: Context) -> dict[str, float]:
+def _find_accuracies(model: str, config: Gap, ctx: Context) -> dict[str, float]:
     entries: list[dict[str, Any]] = [
         entry
         for entry in ctx.reported("evaluations")
@@ -243,7 +243,7 @@ def _accuracies(model: str, config: Gap, ctx: Context) -> dict[str, float]:
     return {domain: entry["accuracy"] for domain, entry in slices.items() if entry["accuracy"] is not None}
 
 
-def _weights(gaps: Mapping[str, float], before: Mapping[str, float], config: Gap) -> dict[str, float]:
+def _weigh_domains(gaps: Mapping[str, float], before: Mapping[str, float], config: Gap) -> dict[str, float]:
     """The softmax of the gaps, smoothed with the weights before and none below the floor; they add up to 1.
 
     Raises:

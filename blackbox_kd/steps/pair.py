@@ -139,8 +139,8 @@ def _pair_columns(table: Table, config: Config) -> Iterator[Outcome]:
     """Two columns of each row."""
     for row in table:
         try:
-            better, worse = _text(row, config.better), _text(row, config.worse)
-            gap = None if config.gap is None else _number(config.gap, row)
+            better, worse = _read_side(row, config.better), _read_side(row, config.worse)
+            gap = None if config.gap is None else _read_number(config.gap, row)
         except DataError as error:
             yield Failed(row, "data", str(error))
             continue
@@ -153,7 +153,7 @@ def _pair_columns(table: Table, config: Config) -> Iterator[Outcome]:
         elif _are_alike(better, worse, config):
             yield Dropped(row, "too similar")
         else:
-            yield row | _columns(better, worse, gap)
+            yield row | _make_columns(better, worse, gap)
 
 
 def _pair_groups(table: Table, config: Config) -> Iterator[Outcome]:
@@ -161,9 +161,9 @@ def _pair_groups(table: Table, config: Config) -> Iterator[Outcome]:
     groups: dict[str, list[Candidate]] = defaultdict(list)
     for row in table:
         try:
-            text, name = _text(row, config.of), write_text(_value(row, config.per))
+            text, name = _read_side(row, config.of), write_text(_read_value(row, config.per))
             if text:
-                groups[name].append(Candidate(row, text, _number(str(config.rank), row)))
+                groups[name].append(Candidate(row, text, _read_number(str(config.rank), row)))
             else:
                 yield Dropped(row, "empty text")
         except DataError as error:
@@ -195,7 +195,7 @@ def _make_pairs(group: list[Candidate], config: Config) -> tuple[list[Fate], lis
             fate = Fate.SIMILAR
         else:
             made += 1
-            pairs[i].append(better.row.child(f"over_{worse.row.id}", _columns(better.text, worse.text, gap)))
+            pairs[i].append(better.row.child(f"over_{worse.row.id}", _make_columns(better.text, worse.text, gap)))
         fates[i] = max(fates[i], fate)
         fates[j] = max(fates[j], min(fate, Fate.WORSE))
     return fates, pairs
@@ -216,24 +216,24 @@ def _explain_drop(row: Row, fate: Fate, config: Config) -> Dropped:
     return Dropped(row, "the worse side of a pair")
 
 
-def _columns(better: str, worse: str, gap: float | None) -> dict[str, str | float]:
+def _make_columns(better: str, worse: str, gap: float | None) -> dict[str, str | float]:
     """What a pair writes, no gap if there is none: a judge may have; the ratio of lengths is of characters."""
     known = {} if gap is None else {"gap": gap}
     return {"better": better, "worse": worse, **known, "length_ratio": round(len(better) / len(worse), 4)}
 
 
-def _text(row: Row, column: str | None) -> str:
-    value = _value(row, column)
+def _read_side(row: Row, column: str | None) -> str:
+    value = _read_value(row, column)
     return "" if value is None else write_text(value).strip()
 
 
-def _value(row: Row, column: str | None) -> object:
+def _read_value(row: Row, column: str | None) -> object:
     if column not in row:
         raise DataError(f"column {column!r} is missing")
     return row[str(column)]
 
 
-def _number(expression: str, row: Row) -> float:
+def _read_number(expression: str, row: Row) -> float:
     value = expressions.parse(expression)(row)
     if not isinstance(value, int | float) or math.isnan(value):
         raise DataError(f"expression {expression!r}: is {value!r:.80}, not a number")

@@ -68,14 +68,14 @@ async def run(row: Row, config: Config, ctx: Context) -> Row | Failed:
     if not text:
         return Failed(row, "empty", f"column {config.of!r} holds no text")
     before = ctx.render(config.prompt, row)
-    found = await _logprobs([*before, {"role": "assistant", "content": text}], before, row, config, ctx)
+    found = await _score([*before, {"role": "assistant", "content": text}], before, row, config, ctx)
     if not found:
         return Failed(row, "empty", f"the chat template leaves nothing of column {config.of!r}")
     total = sum(found)
     return row | {config.into: total, str(config.mean): total / len(found), str(config.tokens): len(found)}
 
 
-async def _logprobs(whole: list[Message], before: list[Message], row: Row, config: Config, ctx: Context) -> list[float]:
+async def _score(whole: list[Message], before: list[Message], row: Row, config: Config, ctx: Context) -> list[float]:
     """The log-probabilities of the tokens that `whole` has after `before`."""
 
     async def ask(messages: list[Message], sampling: Sampling) -> Reply:

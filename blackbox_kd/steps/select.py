@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from blackbox_kd.analysis.bm25 import find_similar
-from blackbox_kd.analysis.kcenter import distributions, farthest_first, text_vectors
+from blackbox_kd.analysis.kcenter import choose_farthest, count_votes, embed_texts
 from blackbox_kd.sdk import (
     Column,
     Context,
@@ -150,14 +150,14 @@ async def run(table: Table, config: Form | Retrieve, ctx: Context) -> AsyncItera
 
 def _find_faults(table: Table, config: Form | Retrieve) -> Callable[[Row], str | None]:
     """Says of a row why it cannot be compared with the others; None if it can."""
-    size = _size(table, config.column) if isinstance(config, KCenter) and config.column is not None else None
+    size = _find_size(table, config.column) if isinstance(config, KCenter) and config.column is not None else None
     columns = config.model_dump(include={"per", "column", "votes"}, exclude_none=True).values()
 
     def find_fault(row: Row) -> str | None:
         if missing := [name for name in columns if name not in row]:
             return f"column {missing[0]!r} is missing"
         match config:
-            case ByValue(column=str(column)) if math.isnan(_number(row[column])):
+            case ByValue(column=str(column)) if math.isnan(_read_number(row[column])):
                 return f"{_quote(row, column)}, not a number"
             case KCenter(column=str(column)) if size is not None and not _is_point(row[column], size):
                 return f"{_quote(row, column)}, not a list of {size} numbers"
@@ -174,14 +174,14 @@ def _quote(row: Row, column: str) -> str:
     return f"column {column!r} is {row[column]!r:.80}"
 
 
-def _size(rows: Iterable[Row], column: str) -> int | None:
+def _find_size(rows: Iterable[Row], column: str) -> int | None:
     """The length of most lists of numbers in a column; None where most are texts."""
     values = [row[column] for row in rows if not _is_empty(row.get(column))]
     sizes = Counter(len(value) if isinstance(value, list) else None for value in values)
     return sizes.most_common(1)[0][0] if sizes else None
 
 
-def _number(value: Any) -> float:
+def _read_number(value: Any) -> float:
     """A number, or a text that is one; otherwise NaN."""
     try:
         return float(value)
@@ -190,7 +190,7 @@ def _number(value: Any) -> float:
 
 
 def _is_point(value: Any, size: int) -> bool:
-    return isinstance(value, list) and len(value) == size and all(math.isfinite(_number(item)) for item in value)
+    return isinstance(value, list) and len(value) == size and all(math.isfinite(_read_number(item)) for item in value)
 
 
 def _is_empty(value: Any) -> bool:
@@ -237,7 +237,7 @@ def _rank_by_value(config: InOrder | ByLength | ByValue, ctx: Context) -> Rank:
 
 def _rank_by_distance(rows: list[Row], config: KCenter, ctx: Context) -> Rank:
     labelled = _find_labelled(config.labelled, rows, config, ctx) if config.labelled and rows else []
-    points = _points([*rows, *labelled], config)
+    points = _make_points([*rows, *labelled], config)
     place = {row.id: number for number, row in enumerate(rows)}
 
     def rank(within: list[Row], most: int) -> list[Row]:
@@ -245,7 +245,7 @@ def _rank_by_distance(rows: list[Row], config: KCenter, ctx: Context) -> Rank:
             return within[:most]
         numbers = [*(place[row.id] for row in within), *range(len(rows), len(rows) + len(labelled))]
         start, centers = ctx.rng("kcenter", within[0].id).randrange(len(within)), range(len(within), len(numbers))
-        return [within[at] for at in farthest_first(points[numbers], most, start=start, centers=centers)]
+        return [within[at] for at in choose_farthest(points[numbers], most, start=start, centers=centers)]
 
     return rank
 
@@ -255,7 +255,7 @@ def _find_labelled(name: str, rows: list[Row], config: KCenter, ctx: Context) ->
     if config.column is None:
         wanted = {str(config.per), str(config.votes)}
         return _list_usable(name, lambda row: wanted <= row.keys(), " and ".join(map(repr, sorted(wanted))), ctx)
-    column, size = config.column, _size(rows, config.column)
+    column, size = config.column, _find_size(rows, config.column)
     if size is not None:
         fits = f"a list of {size} numbers in {column!r}, as the rows have that are picked from,"
         return _list_usable(name, lambda row: _is_point(row.get(column), size), fits, ctx)
@@ -274,19 +274,19 @@ def _list_usable(name: str, fits: Callable[[Row], bool], what: str, ctx: Context
     return usable
 
 
-def _points(rows: list[Row], config: KCenter) -> Any:
+def _make_points(rows: list[Row], config: KCenter) -> Any:
     """The rows as points, [N, D]: their groups' shares of votes, their numbers, or the n-grams of their texts."""
     if config.column is None:
         votes: dict[str, Counter[str]] = defaultdict(Counter)
         for row in rows:
             votes[write_text(row[str(config.per)])][write_text(row[str(config.votes)])] += 1
-        return distributions([votes[write_text(row[str(config.per)])] for row in rows])
+        return count_votes([votes[write_text(row[str(config.per)])] for row in rows])
     values = [row[config.column] for row in rows]
     if values and isinstance(values[0], list):
         import numpy as np
 
         return np.array([[float(item) for item in value] for value in values])
-    return text_vectors([write_text(value) for value in values])
+    return embed_texts([write_text(value) for value in values])
 
 
 def _retrieve(rows: list[Row], config: Retrieve, ctx: Context) -> Iterator[Row]:

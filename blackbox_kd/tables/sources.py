@@ -130,10 +130,10 @@ def columns(source: TableSource, folder: Path) -> list[str] | None:
 def look_at_first(source: TableSource, folder: Path) -> Look | None:
     """What the first rows of a table tell; None if only loading it would. Raises as `columns` does."""
     if source.hub is not None:
-        _need("datasets", "hub:", "hub")
+        _require("datasets", "hub:", "hub")
         return None
     if source.generator is not None:
-        _need("reasoning_gym", "generator: reasoning_gym", "reasoning-gym")
+        _require("reasoning_gym", "generator: reasoning_gym", "reasoning-gym")
         rows: list[dict[str, Any]] = [dict.fromkeys(GENERATED, "...")]
     else:
         rows = list(islice(_read_all(source, folder), PEEK))
@@ -196,8 +196,8 @@ def _check_names(rename: Mapping[str, str], found: list[str], all_of: bool = Tru
 
 def _read_all(source: TableSource, folder: Path) -> Iterator[dict[str, Any]]:
     if source.path is not None:
-        return _files(source.path, folder)
-    return _hub(source) if source.hub is not None else _generate(source)
+        return _read_files(source.path, folder)
+    return _read_hub(source) if source.hub is not None else _generate(source)
 
 
 def find_files(pattern: str, folder: Path) -> list[Path]:
@@ -207,7 +207,7 @@ def find_files(pattern: str, folder: Path) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def _files(pattern: str, folder: Path) -> Iterator[dict[str, Any]]:
+def _read_files(pattern: str, folder: Path) -> Iterator[dict[str, Any]]:
     """The rows of all files that a pattern fits, in the order of their names."""
     paths = find_files(pattern, folder)
     if not paths:
@@ -238,16 +238,16 @@ def _list_some(names: list[str]) -> str:
     return (", ".join(names[:_MOST_NAMES]) or "none") + rest
 
 
-def _need(package: str, what: str, extra: str) -> None:
+def _require(package: str, what: str, extra: str) -> None:
     """Raises SetupError if a package is not installed; it is looked for and not imported."""
     if importlib.util.find_spec(package) is None:
         name = package.replace("_", "-")
         raise SetupError(f"{what} needs the package {name}, not installed", fix=f"pip install 'blackbox-kd[{extra}]'")
 
 
-def _hub(source: TableSource) -> Iterator[dict[str, Any]]:
+def _read_hub(source: TableSource) -> Iterator[dict[str, Any]]:
     """The rows of a data set on the Hub: streamed, or from the local cache where the Hub is out of reach."""
-    _need("datasets", "hub:", "hub")
+    _require("datasets", "hub:", "hub")
     switch_off_telemetry()
     from datasets import config, load_dataset
 
@@ -274,7 +274,7 @@ def _hub(source: TableSource) -> Iterator[dict[str, Any]]:
 
 def _generate(source: TableSource) -> Iterator[dict[str, Any]]:
     """The rows that a task of reasoning-gym makes; its verifier needs the options again."""
-    _need("reasoning_gym", "generator: reasoning_gym", "reasoning-gym")
+    _require("reasoning_gym", "generator: reasoning_gym", "reasoning-gym")
     import reasoning_gym
     from reasoning_gym.factory import DATASETS
 

@@ -108,7 +108,7 @@ def make_arguments(settings: Settings, checkpoints: Path, parts: Any, limit: int
     """TRL's arguments; those it does not know in this version are an error of ours, not of the user."""
     from trl import DPOConfig
 
-    shared = jobs.arguments(settings, checkpoints, parts, limit, on_gpu, texts=len(SIDES))
+    shared = jobs.make_arguments(settings, checkpoints, parts, limit, on_gpu, texts=len(SIDES))
     losses = {"sigmoid": 1.0} | ({"sft": settings.sft_weight} if settings.sft_weight else {})
     return DPOConfig(**shared, beta=settings.beta, loss_type=list(losses), loss_weights=list(losses.values()))
 

@@ -24,7 +24,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from blackbox_kd.errors import BlackboxError, DataError
 from blackbox_kd.privacy import UMASK
 from blackbox_kd.training.artefacts import Job, Result, Settings
-from blackbox_kd.weights.control_tokens import neutralise, pattern
+from blackbox_kd.weights.control_tokens import find_pattern, neutralise
 from blackbox_kd.weights.load import mark_end_of_turn
 from blackbox_kd.weights.precision import allow_quicker_float32
 
@@ -62,7 +62,7 @@ def main(method: str, train: Train) -> None:
 def _work(method: str, job_file: Path, train: Train, tell: Tell) -> None:
     """Trains what a job says; a job that is finished already is left as it is."""
     job = Job.model_validate_json(job_file.read_text())
-    output, name = Path(job.output), job_hash(method, job)
+    output, name = Path(job.output), hash_job(method, job)
     if find_maker(output) == name:
         return
     result = train(job, name, tell)
@@ -70,7 +70,7 @@ def _work(method: str, job_file: Path, train: Train, tell: Tell) -> None:
         (output / "training.json").write_text(json.dumps(result.write(), indent=1))
 
 
-def job_hash(method: str, job: Job) -> str:
+def hash_job(method: str, job: Job) -> str:
     """Names a job by all that decides its result: a checkpoint of another job is never gone on with."""
     data = hashlib.sha256(Path(job.data).read_bytes()).hexdigest()
     parts = {key: value for key, value in job.write().items() if key not in ("data", "output")}
@@ -103,7 +103,7 @@ def read_rows(data: Path, tokenizer: Any, columns: Iterable[str]) -> list[dict[s
         rows = [json.loads(line) for line in file]
     if not rows:
         raise DataError("there are no rows to train on", fix="look at the steps before, they kept none")
-    control = pattern(tokenizer)
+    control = find_pattern(tokenizer)
     return [row | {name: neutralise(row[name], control) for name in columns} for row in rows]
 
 
@@ -116,7 +116,7 @@ def split_rows(rows: list[dict[str, Any]], settings: Settings) -> dict[str, Any]
     return dict(dataset.train_test_split(held, seed=settings.seed)) if held else {"train": dataset}
 
 
-def arguments(
+def make_arguments(
     settings: Settings, checkpoints: Path, parts: Mapping[str, Any], limit: int, on_gpu: bool, texts: int = 1
 ) -> dict[str, Any]:
     """The arguments that TRL's trainers share.
@@ -163,11 +163,11 @@ def arguments(
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_pin_memory": on_gpu,
-        _checkpointing(): on_gpu,
+        _name_checkpointing(): on_gpu,
     }
 
 
-def _checkpointing() -> str:
+def _name_checkpointing() -> str:
     """What transformers calls it to compute activations twice and keep few of them; it was renamed."""
     from dataclasses import fields
 
@@ -250,14 +250,14 @@ def describe(trainer: Any, began: float, on_gpu: bool) -> dict[str, Any]:
         "first_loss": first,
         "last_loss": last,
         "best_evaluation_loss": trainer.state.best_metric,
-        "peak_memory_mb": peak_memory_mb(on_gpu),
+        "peak_memory_mb": measure_memory_mb(on_gpu),
         "device": torch.cuda.get_device_name() if on_gpu else "cpu",
-        "trl": {name: used[name] for name in (*USED, _checkpointing()) if name in used},
+        "trl": {name: used[name] for name in (*USED, _name_checkpointing()) if name in used},
         "versions": {package: metadata.version(package) for package in PACKAGES},
     }
 
 
-def peak_memory_mb(on_gpu: bool) -> int:
+def measure_memory_mb(on_gpu: bool) -> int:
     """The most memory that was used: of the GPU, or of the process."""
     import torch
 

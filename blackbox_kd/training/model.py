@@ -9,7 +9,7 @@ from blackbox_kd.weights import load
 
 def load_tokenizer(job: Job) -> Any:
     """The tokenizer of the model to train, with the chat template that it is asked with."""
-    return load.tokenizer(job.adapter_from or job.model, job.chat_template)
+    return load.load_tokenizer(job.adapter_from or job.model, job.chat_template)
 
 
 def load_model(job: Job, on_gpu: bool) -> Any:
@@ -18,7 +18,7 @@ def load_model(job: Job, on_gpu: bool) -> Any:
 
     adapter = job.settings.adapter
     dtype = "bfloat16" if on_gpu and adapter == "lora" else "float32"
-    model = load.model(job.model, dtype)
+    model = load.load_model(job.model, dtype)
     if job.adapter_from is None:
         return model
     if adapter == "full":
@@ -29,10 +29,10 @@ def load_model(job: Job, on_gpu: bool) -> Any:
 
 def make_lora(job: Job, model: Any) -> Any:
     """LoRA as the settings say; None where all weights are trained, or an adapter that is there already."""
-    return lora(job.settings, model) if job.settings.adapter == "lora" and not job.adapter_from else None
+    return make_lora_config(job.settings, model) if job.settings.adapter == "lora" and not job.adapter_from else None
 
 
-def lora(settings: Settings, model: Any) -> Any:
+def make_lora_config(settings: Settings, model: Any) -> Any:
     """LoRA on all linear layers of the part that writes text, or on those of its upper layers."""
     from peft import LoraConfig
 

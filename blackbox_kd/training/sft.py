@@ -117,7 +117,7 @@ def make_arguments(settings: Settings, checkpoints: Path, parts: Any, limit: int
 
     rows, weighted = len(parts["train"]), "weight" in parts["train"].column_names
     packing = settings.packing if settings.packing is not None else on_gpu and rows >= 1000 and not weighted
-    shared = jobs.arguments(settings, checkpoints, parts, limit, on_gpu)
+    shared = jobs.make_arguments(settings, checkpoints, parts, limit, on_gpu)
     return SFTConfig(**shared, packing=packing, eval_packing=False)
 
 

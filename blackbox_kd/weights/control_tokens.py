@@ -12,7 +12,7 @@ from typing import Any
 from blackbox_kd.schema import Message
 
 
-def pattern(tokenizer: Any) -> re.Pattern[str] | None:
+def find_pattern(tokenizer: Any) -> re.Pattern[str] | None:
     """What matches the control tokens of a tokenizer, longest first; None if it has none."""
     # `all_special_tokens` has only those that the config names; Llama 3's <|eot_id|> is not among them.
     added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}

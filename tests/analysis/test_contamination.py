@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.analysis.contamination import compare, refuse, take_question, words
+from blackbox_kd.analysis.contamination import compare, refuse, split_words, take_question
 from blackbox_kd.errors import DataError
 from blackbox_kd.schema import Row
 
@@ -57,9 +57,9 @@ def test_signs_and_numbers_count() -> None:
 
 
 def test_words_are_found_in_any_script() -> None:
-    assert words("Don't stop_me, “naïve” 1,234.5!") == ["don", "t", "stop", "me", "naïve", "1", "234", "5"]
-    assert words("東京です。") == ["東", "京", "で", "す"]
-    assert words("ＡＢＣ") == ["abc"]
+    assert split_words("Don't stop_me, “naïve” 1,234.5!") == ["don", "t", "stop", "me", "naïve", "1", "234", "5"]
+    assert split_words("東京です。") == ["東", "京", "で", "す"]
+    assert split_words("ＡＢＣ") == ["abc"]
 
 
 def test_most_of_a_row_in_one_training_row_is_a_near_duplicate() -> None:

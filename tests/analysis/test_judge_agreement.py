@@ -72,7 +72,7 @@ def test_judges_of_pairs_agree_when_they_name_the_same_winner() -> None:
 def test_the_report_says_how_far_judges_can_be_trusted() -> None:
     counts = counted(({"a": 5, "b": 1}, True), ({"a": 4, "b": 4}, False), above=3)
     counts.update(judge_agreement.count_orders({"j": (2, -2)}))
-    entries = judges.entries([{"step": "steps[1] (judge)", "counts": counts}, {"step": "steps[2] (filter)"}])
+    entries = judges.collect_judges([{"step": "steps[1] (judge)", "counts": counts}, {"step": "steps[2] (filter)"}])
     assert [entry["step"] for entry in entries] == ["steps[1] (judge)"]
     text = "\n".join(judges.describe(entries))
     assert "| `a` and `b` | 2 | 1 (50.0 %) | above 3: 1 (50.0 %) | 9.5 to 90.5 % | 0.00 |" in text
@@ -84,10 +84,10 @@ def test_the_report_says_how_far_judges_can_be_trusted() -> None:
 
 def test_a_round_of_a_loop_is_named() -> None:
     counts = counted(({"a": 5, "b": 5}, None))
-    [entry] = judges.entries([{"step": "steps[1] (judge)", "round": 2, "counts": counts}])
+    [entry] = judges.collect_judges([{"step": "steps[1] (judge)", "round": 2, "counts": counts}])
     assert "**steps[1] (judge), round 2**" in judges.describe([entry])
 
 
 def test_other_counters_of_a_step_are_no_judges() -> None:
-    assert judges.entries([{"step": "steps[0] (x)", "counts": {"seen": 3}}]) == []
+    assert judges.collect_judges([{"step": "steps[0] (x)", "counts": {"seen": 3}}]) == []
     assert judges.describe([]) == []

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blackbox_kd.analysis.kcenter import distributions, farthest_first, text_vectors
+from blackbox_kd.analysis.kcenter import choose_farthest, count_votes, embed_texts
 
 POINTS = st.lists(st.tuples(*[st.integers(-9, 9)] * 2), min_size=2, max_size=20).map(lambda it: np.array(it, float))
 
@@ -21,7 +21,7 @@ def gaps(points: np.ndarray, centers: list[int]) -> np.ndarray:
 @given(POINTS, st.integers(1, 6), st.randoms(use_true_random=False))
 def test_greedy_k_center_covers_all_points_within_the_distance_of_its_closest_picks(points, count, random) -> None:
     count = min(count, len(points))
-    picked = farthest_first(points, count, start=random.randrange(len(points)))
+    picked = choose_farthest(points, count, start=random.randrange(len(points)))
     assert len(set(picked)) == count
     for number in range(1, count):
         # Each pick was the point that those before it covered worst: that is the 2-approximation.
@@ -32,7 +32,7 @@ def test_greedy_k_center_covers_all_points_within_the_distance_of_its_closest_pi
 @settings(deadline=None)
 @given(POINTS, st.integers(1, 6))
 def test_centers_count_as_picked_and_are_never_picked(points, count) -> None:
-    picked = farthest_first(points, count, start=0, centers=[0, 1])
+    picked = choose_farthest(points, count, start=0, centers=[0, 1])
     assert len(picked) == min(count, len(points) - 2)
     assert not {0, 1} & set(picked)
     if picked:
@@ -41,7 +41,7 @@ def test_centers_count_as_picked_and_are_never_picked(points, count) -> None:
 
 
 def test_texts_are_the_nearer_the_more_of_their_characters_stand_in_the_same_order() -> None:
-    vectors = text_vectors(["How many apples are left?", "How many apples remain?", "東京の天気は?", ""])
+    vectors = embed_texts(["How many apples are left?", "How many apples remain?", "東京の天気は?", ""])
     alike = (vectors @ vectors.T).toarray()
     assert alike.diagonal()[:3] == pytest.approx(1)
     assert alike[0, 1] > 0.2 > alike[0, 2]
@@ -49,17 +49,17 @@ def test_texts_are_the_nearer_the_more_of_their_characters_stand_in_the_same_ord
 
 
 def test_sparse_and_dense_points_are_picked_alike() -> None:
-    vectors = text_vectors([f"question {number} about {'xyz'[number % 3] * 9}" for number in range(12)])
-    assert farthest_first(vectors, 5, start=3) == farthest_first(vectors.toarray(), 5, start=3)
+    vectors = embed_texts([f"question {number} about {'xyz'[number % 3] * 9}" for number in range(12)])
+    assert choose_farthest(vectors, 5, start=3) == choose_farthest(vectors.toarray(), 5, start=3)
 
 
 def test_text_vectors_are_the_same_in_every_process() -> None:
-    code = "from blackbox_kd.analysis.kcenter import text_vectors as t; v = t(['some text']); print(sorted(v.indices))"
+    code = "from blackbox_kd.analysis.kcenter import embed_texts as t; v = t(['some text']); print(sorted(v.indices))"
     found = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout for _ in range(2)}
     assert len(found) == 1
     assert found != {""}
 
 
 def test_distributions_are_shares_of_the_votes_over_all_answers_that_were_given() -> None:
-    found = distributions([Counter({"4": 3, "5": 1}), Counter({"5": 2}), Counter({"6": 1})])
+    found = count_votes([Counter({"4": 3, "5": 1}), Counter({"5": 2}), Counter({"6": 1})])
     assert found.tolist() == [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 1]]

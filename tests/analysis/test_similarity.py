@@ -13,8 +13,8 @@ from blackbox_kd.analysis.similarity import (
     SimilarityIndex,
     differ_in_numbers,
     rouge_l,
+    split_tokens,
     take_compared,
-    tokens,
 )
 from blackbox_kd.errors import SetupError
 from tests.support.tiny import tiny_model
@@ -75,13 +75,13 @@ def test_rouge_l_is_the_f1_of_the_longest_common_subsequence_without_stemming(a:
     ],
 )
 def test_words_are_found_in_any_script(text: str, words: list[str]) -> None:
-    assert tokens(text) == words
+    assert split_tokens(text) == words
 
 
 @settings(deadline=None)
 @given(WORDS, WORDS)
 def test_rouge_l_is_symmetric_at_most_one_and_what_its_definition_says(a: str, b: str) -> None:
-    left, right = tokens(a), tokens(b)
+    left, right = split_tokens(a), split_tokens(b)
     expected = 2 * common_subsequence(left, right) / (len(left) + len(right)) if left and right else 0.0
     assert rouge_l(a, b) == rouge_l(b, a) == expected <= 1
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.engine import progress
-from blackbox_kd.engine.progress import LiveView, PlainView, View, account_line, view_for
+from blackbox_kd.engine.progress import LiveView, PlainView, View, view_for, write_account
 from blackbox_kd.runs.accounts import Account
 
 
@@ -39,10 +39,10 @@ def drawn(view: LiveView) -> str:
 
 
 def test_a_step_is_told_in_one_line_with_what_it_added_and_lost() -> None:
-    assert account_line(BOOK) == (
+    assert write_account(BOOK) == (
         "steps[0] (filter): 10 in, 2 added, 7 out, 3 dropped: not (correct), 2 failed: truncated"
     )
-    assert account_line(Account("steps[1] (check)", 1200, 0, 1200)) == "steps[1] (check): 1,200 in, 1,200 out"
+    assert write_account(Account("steps[1] (check)", 1200, 0, 1200)) == "steps[1] (check): 1,200 in, 1,200 out"
 
 
 def test_the_plain_view_writes_lines_to_stderr_and_nothing_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,7 +55,7 @@ def test_the_plain_view_writes_lines_to_stderr_and_nothing_to_stdout(capsys: pyt
     assert out == ""
     assert err.splitlines() == [
         "steps[3] (train): unchanged since the last run, taken from there",
-        account_line(BOOK),
+        write_account(BOOK),
     ]
 
 

@@ -18,7 +18,7 @@ from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Recipe
-from blackbox_kd.sandbox.prompt import Prompt, environment
+from blackbox_kd.sandbox.prompt import Prompt, make_environment
 from blackbox_kd.sdk.fields import references
 from tests.support.runs import rows_of, write_rows
 from tests.support.tiny import tiny_model
@@ -212,5 +212,7 @@ def test_a_prompt_says_at_its_top_what_it_asks_its_variables_and_its_source(path
     named = set(filter(None, re.split(r"[,\s]+", re.sub(r"\([^)]*\)", "", variables))))
     prompt = Prompt(path.stem, path, [find_bundled("prompts")])
     assert prompt.variables() <= named
-    used = {name for part in prompt._sources for name in meta.find_undeclared_variables(environment([]).parse(part))}
+    used = {
+        name for part in prompt._sources for name in meta.find_undeclared_variables(make_environment([]).parse(part))
+    }
     assert named <= used

@@ -65,7 +65,7 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 
 def data_set(data: Path, *overrides: str) -> list[dict[str, Any]]:
     """What training would read: the rows of a file as the command `train` finds them, and writes them."""
-    recipe = adhoc.training(str(data), str(tiny_model()), "sft", "train", {}, overrides)
+    recipe = adhoc.train(str(data), str(tiny_model()), "sft", "train", {}, overrides)
     source = recipe.data["rows"]
     rows = sources.make_rows(sources.read(source, recipe.folder), source.rename)
     return rows_of(dataset.write_dataset(data.parent / "dataset", rows, "sft"))
@@ -244,7 +244,7 @@ PREFERENCES: dict[str, Callable[[str, str], dict[str, Any]]] = {
 @pytest.mark.parametrize("shape", PREFERENCES)
 def test_every_shape_of_preferences_is_learnt_from(tmp_path: Path, shape: str) -> None:
     data = write(tmp_path / "pairs.jsonl", [PREFERENCES[shape](ask, say) for ask, say in SUMS])
-    recipe = adhoc.training(str(data), str(tiny_model()), "dpo", "train", {})
+    recipe = adhoc.train(str(data), str(tiny_model()), "dpo", "train", {})
     rows = sources.make_rows(sources.read(recipe.data["rows"], recipe.folder), {})
     found = rows_of(dataset.write_dataset(tmp_path / "dataset", rows, "dpo"))
     assert [(row["prompt"], row["chosen"], row["rejected"]) for row in found] == [

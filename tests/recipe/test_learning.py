@@ -125,7 +125,7 @@ def test_rows_that_nobody_wrote_into_pass(tmp_path: Path, case: str) -> None:
     assert told(tmp_path, [{"instruction": "a", **row}], judge, train) == []
     write_rows(tmp_path / "mine.jsonl", [row] * 3)
     method = "dpo" if train is DPO else "sft"
-    assert adhoc.training(str(tmp_path / "mine.jsonl"), str(tiny_model()), method, "mine", {}).steps
+    assert adhoc.train(str(tmp_path / "mine.jsonl"), str(tiny_model()), method, "mine", {}).steps
 
 
 def test_rows_of_the_data_stand_beside_formatted_ones(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_questions_of_a_file_are_not_asked_without_the_text_that_they_are_about(
     def build(*overrides: str) -> Any:
         model = str(tiny_model())
         given = {"answer": "exact"}
-        return adhoc.evaluation(str(tmp_path / "exam.jsonl"), model, None, "exam", given, ("question", None), overrides)
+        return adhoc.evaluate(str(tmp_path / "exam.jsonl"), model, None, "exam", given, ("question", None), overrides)
 
     with pytest.raises(RecipeError, match=f"does not show '{name}'.*\n  fix: .*--set data.test.rename.{name}=NAME"):
         build()

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from blackbox_kd.errors import UserError
 from blackbox_kd.recipe import yaml_source
-from blackbox_kd.recipe.yaml_source import Source, format_path, keys, override, read
+from blackbox_kd.recipe.yaml_source import Source, format_path, override, parse_path, read
 
 RECIPE = """\
 name: demo
@@ -170,7 +170,7 @@ def test_a_value_is_changed_by_position_name_or_nested_path(path: str, value: ob
     found = source()
     override(found, f"{path}={value}")
     here = found.values
-    for part in keys(path, found.values):
+    for part in parse_path(path, found.values):
         here = here[part]
     assert here == value
 

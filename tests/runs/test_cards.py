@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.models import openai, transformers
-from blackbox_kd.runs.cards import public_name
+from blackbox_kd.runs.cards import publish_name
 from tests.support.runs import execute, trained
 from tests.support.tiny import tiny_model
 
@@ -132,7 +132,7 @@ def test_a_run_that_stopped_leaves_the_card_of_an_earlier_data_set_alone(tmp_pat
 )
 def test_a_model_is_named_without_the_folder_it_is_in(tmp_path: Path, model: str, name: str) -> None:
     (tmp_path / "weights" / "here").mkdir(parents=True)
-    assert public_name(transformers.Config(provider="transformers", model=model), tmp_path) == name
+    assert publish_name(transformers.Config(provider="transformers", model=model), tmp_path) == name
 
 
 @pytest.mark.parametrize(
@@ -140,4 +140,4 @@ def test_a_model_is_named_without_the_folder_it_is_in(tmp_path: Path, model: str
     [("m" * 300, f"{'m' * 100}..."), ("/srv/models/llama", "llama"), ("own/" + "m" * 300, f"own/{'m' * 96}...")],
 )
 def test_a_model_of_an_endpoint_is_looked_for_in_no_folder(tmp_path: Path, model: str, name: str) -> None:
-    assert public_name(openai.Config(provider="openai", model=model), tmp_path) == name
+    assert publish_name(openai.Config(provider="openai", model=model), tmp_path) == name

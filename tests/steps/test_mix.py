@@ -292,7 +292,7 @@ def test_weights_are_a_distribution_above_the_floor(
 ) -> None:
     config = mix.Gap.model_validate({**GAP, "temperature": temperature, "floor": floor, "smooth": smooth})
     domains = {f"d{number}": gap for number, gap in enumerate(gaps)}
-    found = mix._weights(domains, {"d0": 1.0}, config)
+    found = mix._weigh_domains(domains, {"d0": 1.0}, config)
     assert sum(found.values()) == pytest.approx(1)
     assert min(found.values()) >= floor / len(gaps) - 1e-9
     ranked = sorted(domains.keys() - {"d0"}, key=lambda domain: domains[domain])

@@ -416,7 +416,7 @@ def lora(chosen: dict[str, Any]) -> Any:
     """Peft's config for the tiny model."""
     from transformers import AutoModelForCausalLM
 
-    return model.lora(Settings.model_validate(chosen), AutoModelForCausalLM.from_pretrained(tiny_model()))
+    return model.make_lora_config(Settings.model_validate(chosen), AutoModelForCausalLM.from_pretrained(tiny_model()))
 
 
 @functools.cache

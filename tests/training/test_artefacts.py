@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from blackbox_kd.training.artefacts import Job, Result
-from blackbox_kd.training.job import job_hash
+from blackbox_kd.training.job import hash_job
 from tests.support import jobs
 
 LEFT = Path(__file__).parent.parent / "promises" / "left_by_0_1" / "run"
@@ -47,9 +47,9 @@ def test_a_job_is_named_by_what_its_file_says_and_not_by_fields_that_a_release_a
     data = hashlib.sha256(Path(values["data"]).read_bytes()).hexdigest()
     parts = {key: value for key, value in values.items() if key not in ("data", "output")}
     by_hand = hashlib.sha256(json.dumps(["sft", parts, [None], data], sort_keys=True).encode()).hexdigest()
-    assert job_hash("sft", Job.model_validate(values)) == by_hand
+    assert hash_job("sft", Job.model_validate(values)) == by_hand
     later = values | {"settings": values["settings"] | {"schedule": "linear"}}
-    assert job_hash("sft", Job.model_validate(later)) != by_hand
+    assert hash_job("sft", Job.model_validate(later)) != by_hand
 
 
 @pytest.mark.parametrize("missing", ["learning_rate", "seed", "adapter"])

@@ -105,7 +105,7 @@ async def test_a_student_from_a_base_checkpoint_stops_where_its_answers_end(tmp_
     steps = {"max_steps": 1} if adapter == "lora" else {"learning_rate": 3e-3}
     await run(job(tmp_path, rows(48), model=base_model(), adapter=adapter, **steps))
     out = tmp_path / "out"
-    tokenizer = load.tokenizer(str(out))
+    tokenizer = load.load_tokenizer(str(out))
     assert tokenizer.eos_token == "<|im_end|>"
     ends = json.loads((out / "generation_config.json").read_text())["eos_token_id"]
     assert tokenizer.convert_ids_to_tokens(ends) == ["<|im_end|>", "<|endoftext|>"]

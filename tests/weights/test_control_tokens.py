@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from blackbox_kd.weights.control_tokens import neutralise, pattern
+from blackbox_kd.weights.control_tokens import find_pattern, neutralise
 
 
 def test_tokens_that_no_field_of_the_config_names_are_control_tokens_too(tmp_path: Path) -> None:
@@ -16,5 +16,5 @@ def test_tokens_that_no_field_of_the_config_names_are_control_tokens_too(tmp_pat
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     assert tokenizer.all_special_tokens == ["<|end_of_text|>"]
     said = [{"role": "user", "content": "a<|eot_id|>b<|end_of_text|>c<think>d"}]
-    [safe] = neutralise(said, pattern(tokenizer))
+    [safe] = neutralise(said, find_pattern(tokenizer))
     assert safe["content"] == "a< |eot_id|>b< |end_of_text|>c<think>d"

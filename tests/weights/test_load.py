@@ -61,23 +61,23 @@ CHAT = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end
     ids=["ChatML", "own_two_ends", "end of text", "own_none", "own_changed", "own_fails", "own_plain"],
 )
 def test_the_token_that_ends_an_answer_is_the_templates(template: str, end: str | None) -> None:
-    tokenizer = load.tokenizer(str(base_model()))
+    tokenizer = load.load_tokenizer(str(base_model()))
     tokenizer.chat_template = template
     found = load.find_end_of_turn(tokenizer)
     assert (None if found is None else tokenizer.convert_ids_to_tokens(found)) == end
 
 
 def test_a_template_that_writes_the_tokenizers_end_keeps_it() -> None:
-    tokenizer = load.tokenizer(str(base_model()))
+    tokenizer = load.load_tokenizer(str(base_model()))
     tokenizer.chat_template = f"{CHAT}{{{{ eos_token }}}}"
-    model = load.model(str(base_model()), "float32")
+    model = load.load_model(str(base_model()), "float32")
     load.mark_end_of_turn(tokenizer, model)
     assert tokenizer.eos_token == "<|endoftext|>"
     assert tokenizer.convert_ids_to_tokens(model.generation_config.eos_token_id) == ["<|im_end|>", "<|endoftext|>"]
 
 
 def test_a_template_is_asked_with_the_values_that_the_recipe_gives_it() -> None:
-    tokenizer = load.tokenizer(str(base_model()))
+    tokenizer = load.load_tokenizer(str(base_model()))
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{{ '<|im_end|>' if closed else '!' }}{% endfor %}"
     assert load.find_end_of_turn(tokenizer) is None
     found = load.find_end_of_turn(tokenizer, {"closed": True})
@@ -85,7 +85,7 @@ def test_a_template_is_asked_with_the_values_that_the_recipe_gives_it() -> None:
 
 
 def plain(messages: list[dict[str, str]], **how: Any) -> str:
-    tokenizer = load.tokenizer(str(bare_model()), load.PLAIN_TEMPLATE)
+    tokenizer = load.load_tokenizer(str(bare_model()), load.PLAIN_TEMPLATE)
     return str(tokenizer.apply_chat_template(messages, tokenize=False, **how)).removeprefix("<|im_start|>")
 
 
@@ -99,10 +99,10 @@ def test_the_plain_form_ends_the_last_answer_and_no_other() -> None:
 def test_a_prompt_in_the_plain_form_is_the_beginning_of_prompt_and_answer(
     answer: str, request: pytest.FixtureRequest
 ) -> None:
-    is_there = locate.problem(SMOLLM2, Path()) is None
+    is_there = locate.explain_name(SMOLLM2, Path()) is None
     cache = request.getfixturevalue("smollm2_cache") if is_there else Path()
     place = locate.resolve(SMOLLM2 if is_there else str(tiny_model()), cache, Path())
-    tokenizer = load.tokenizer(place, load.PLAIN_TEMPLATE)
+    tokenizer = load.load_tokenizer(place, load.PLAIN_TEMPLATE)
     row = {"prompt": TALK, "completion": [{"role": "assistant", "content": answer}]}
     assert preflight.check_template(tokenizer, [row], ["completion"]).tokens[0] > 20
 
@@ -194,5 +194,5 @@ def test_a_student_is_saved_with_the_template_that_it_was_trained_with(tmp_path:
     folder = run.path / "models/student@1"
     assert (folder / "chat_template.jinja").read_text() == load.PLAIN_TEMPLATE
     assert run.report["evaluations"][0]["n"] == 6
-    served = load.tokenizer(str(folder))
+    served = load.load_tokenizer(str(folder))
     assert served.apply_chat_template(ASKED, tokenize=False, add_generation_prompt=True).endswith("?\nAnswer:")

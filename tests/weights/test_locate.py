@@ -27,7 +27,7 @@ def copy(folder: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _nothing_known_of_the_hub() -> None:
-    locate.hub_commit.cache_clear()
+    locate.find_commit.cache_clear()
 
 
 def test_a_folder_is_found_from_the_recipe(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_package_is_looked_into_without_being_imported(tmp_path: Path, monkeyp
     (package / "small.gguf").write_bytes(b"GGUF")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert "it has: small.gguf" in refused("package:weights_in_a_package/large.gguf", tmp_path)
-    assert locate.problem("package:weights_in_a_package/small.gguf", tmp_path) is None
+    assert locate.explain_name("package:weights_in_a_package/small.gguf", tmp_path) is None
     assert "weights_in_a_package" not in sys.modules
 
 
@@ -87,12 +87,12 @@ def test_the_identity_of_a_gguf_file_is_its_own_and_nothing_is_converted_for_it(
 def test_a_hash_is_remembered_and_forgotten_when_the_file_changes(tmp_path: Path) -> None:
     file, cache = tmp_path / "a.safetensors", tmp_path / "cache"
     file.write_bytes(b"one")
-    first = locate.file_hash(file, cache)
+    first = locate.hash_file(file, cache)
     [memo] = (cache / "hashes").iterdir()
     memo.write_text("remembered")
-    assert locate.file_hash(file, cache) == "remembered"
+    assert locate.hash_file(file, cache) == "remembered"
     file.write_bytes(b"another")
-    assert locate.file_hash(file, cache) not in ("remembered", first)
+    assert locate.hash_file(file, cache) not in ("remembered", first)
 
 
 def test_a_hub_model_is_what_its_name_said_when_it_was_taken(tmp_path: Path) -> None:
@@ -130,8 +130,8 @@ asyncio.run(opened.send(wire, request))
 place = locate.resolve("some/model", folder / "cache", folder)
 print(place)
 print(opened._engine._tokenizer.chat_template.split()[0])
-print(load.tokenizer(place).chat_template.split()[0])
-print(load.model(place, "float32").config._name_or_path == "some/model")
+print(load.load_tokenizer(place).chat_template.split()[0])
+print(load.load_model(place, "float32").config._name_or_path == "some/model")
 from blackbox_kd.training import model
 from types import SimpleNamespace
 job = SimpleNamespace(model=place, adapter_from=None, chat_template=None)
@@ -165,7 +165,7 @@ def test_a_gguf_file_is_converted_once_and_loads_like_any_folder(smollm2_cache: 
     made = folder.stat().st_mtime_ns
     assert locate.resolve(SMOLLM2, smollm2_cache, Path.cwd()) == str(folder)
     assert folder.stat().st_mtime_ns == made
-    assert locate.problem(str(folder), Path.cwd()) is None
+    assert locate.explain_name(str(folder), Path.cwd()) is None
     tokenizer = AutoTokenizer.from_pretrained(folder)
     shown = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
     assert shown.endswith("<|im_start|>user\nHi<|im_end|>\n")
@@ -180,5 +180,5 @@ def test_two_adapters_are_the_same_whatever_order_their_configs_are_written_in(t
         (folder / "adapter_model.safetensors").write_bytes(b"weights")
         config = {"target_modules": modules, "base_model_name_or_path": f"/home/{name}/base", "r": rank}
         (folder / "adapter_config.json").write_text(json.dumps(config))
-        hashes.append(locate.folder_hash(folder, tmp_path / "cache"))
+        hashes.append(locate.hash_folder(folder, tmp_path / "cache"))
     assert hashes[0] == hashes[1] != hashes[2]

@@ -111,10 +111,10 @@ class Line:
 
     def at_most(self) -> "Line":
         """The line of a step that may not be run at all."""
-        none = {name: Span(0, span.likely, span.high) for name, span in self._spans().items()}
+        none = {name: Span(0, span.likely, span.high) for name, span in self._list_spans().items()}
         return replace(self, **none)  # type: ignore[arg-type]
 
-    def _spans(self) -> dict[str, Span]:
+    def _list_spans(self) -> dict[str, Span]:
         found = {"calls": self.calls, "prompt": self.prompt, "completion": self.completion, "seconds": self.seconds}
         return found if self.usd is None else {**found, "usd": self.usd}
 
@@ -183,16 +183,16 @@ class Asking:
 
     def line(self, step: str, model: str, config: ModelConfig, price: Price | None) -> Line:
         """The calls in numbers."""
-        calls, prompt, reply = self._calls(), self._prompt(), self.reply()
-        usd = None if price is None and calls.high else calls * _usd(price, prompt, reply)
-        seconds = _seconds(config, calls, calls * (prompt + reply), reply, self.seen)
+        calls, prompt, reply = self._count_calls(), self._estimate_prompt(), self.reply()
+        usd = None if price is None and calls.high else calls * _estimate_usd(price, prompt, reply)
+        seconds = _estimate_seconds(config, calls, calls * (prompt + reply), reply, self.seen)
         measured = sum(asked.usage.completion_tokens > 0 for asked in self.seen if asked.usage)
         return Line(step, model, len(self.paid), measured, calls, calls * prompt, calls * reply, usd, seconds)
 
     def reply(self) -> Span:
         """Completion tokens of one call."""
         shown = self._choose_seen(self.like)
-        return _reply_tokens(shown, self.seen) if shown else NOTHING
+        return _estimate_reply(shown, self.seen) if shown else NOTHING
 
     def measure_unusable(self) -> Span | None:
         """The share of the replies that cannot be used, and are asked for again; None if none was seen."""
@@ -206,7 +206,7 @@ class Asking:
     def _choose_seen(self, like: list[DryCall]) -> list[DryCall]:
         return [*self.missing, *like] or self.paid
 
-    def _calls(self) -> Span:
+    def _count_calls(self) -> Span:
         """Calls to be made, those for replies in the place of unusable ones among them."""
         missing, share = self.missing, self.measure_unusable()
         if share is None:
@@ -217,17 +217,17 @@ class Asking:
         found = (self.rest + (len(missing) - len(begun))) * _count_until_usable(share, tries)
         return found + add_up(_count_until_usable(share, asked.tries - asked.attempt) for asked in begun)
 
-    def _prompt(self) -> Span:
+    def _estimate_prompt(self) -> Span:
         """Prompt tokens of one call."""
         low, high = self.extremes or (self.like, self.like)
-        sizes = Span(*(self._size(like, case) for like, case in zip((low, self.like, high), CASES, strict=True)))
+        sizes = Span(*(self._weigh(like, case) for like, case in zip((low, self.like, high), CASES, strict=True)))
         counted = sum(asked.usage.prompt_tokens for asked in self.seen if asked.usage)
         if counted:
             return sizes * (counted / max(1, sum(asked.prompt_bytes for asked in self.seen)))
         shown = self._choose_seen(self.like)
         return sizes / BYTES_PER_TOKEN + (MESSAGE_TOKENS * fmean(a.messages for a in shown) if shown else 0)
 
-    def _size(self, like: list[DryCall], case: Case) -> float:
+    def _weigh(self, like: list[DryCall], case: Case) -> float:
         """Bytes of a prompt in a case: the mean over the calls of rows that are there and those that are not."""
         shown = like or self._choose_seen(like)
         rest, each = self.rest.at(case), fmean(asked.prompt_bytes for asked in shown) if shown else 0.0
@@ -240,7 +240,7 @@ def _count_until_usable(share: Span, tries: int) -> Span:
     return add_up(share.each(lambda s, power: s**power, attempt) for attempt in range(max(1, tries)))
 
 
-def _reply_tokens(shown: list[DryCall], paid: list[DryCall]) -> Span:
+def _estimate_reply(shown: list[DryCall], paid: list[DryCall]) -> Span:
     """Completion tokens of one call: the mean of those that are known, and what it can be missed by."""
     limits = [asked.max_tokens for asked in shown]
     bounds = [limit for limit in limits if limit is not None]
@@ -255,7 +255,7 @@ def _reply_tokens(shown: list[DryCall], paid: list[DryCall]) -> Span:
     return Span(max(1.0, mean - error), mean, max(mean, min(mean + error, assumed.high)))
 
 
-def _usd(price: Price | None, prompt: Span, reply: Span) -> Span:
+def _estimate_usd(price: Price | None, prompt: Span, reply: Span) -> Span:
     """USD of one call."""
 
     def cost(prompt_tokens: float, reply_tokens: float) -> float:
@@ -264,7 +264,7 @@ def _usd(price: Price | None, prompt: Span, reply: Span) -> Span:
     return prompt.each(cost, reply)
 
 
-def _seconds(config: ModelConfig, calls: Span, tokens: Span, reply: Span, paid: list[DryCall]) -> Span:
+def _estimate_seconds(config: ModelConfig, calls: Span, tokens: Span, reply: Span, paid: list[DryCall]) -> Span:
     """How long calls take, as many at once as the recipe allows."""
     if config.local:
         return calls * reply / WEIGHTS_TOKENS_S if has_weights(config) else NOTHING
@@ -279,7 +279,7 @@ def _seconds(config: ModelConfig, calls: Span, tokens: Span, reply: Span, paid: 
     return found
 
 
-def share(kept: int, dropped: int) -> Span:
+def measure_share(kept: int, dropped: int) -> Span:
     """The share of rows that a step lets pass: measured where enough rows have shown it."""
     seen = kept + dropped
     if seen < ENOUGH:

@@ -15,7 +15,7 @@ from blackbox_kd.engine.estimate.assumptions import NOTHING, Line, Span, add_up,
 from blackbox_kd.engine.estimate.dry_run import Rehearsal, open_dry_run
 from blackbox_kd.engine.estimate.tables import EstimateOptions
 from blackbox_kd.engine.estimate.walk import Walk, in_rounds
-from blackbox_kd.engine.plan import plan_until, stages
+from blackbox_kd.engine.plan import group_steps, plan_until
 from blackbox_kd.errors import Problem
 from blackbox_kd.ledger.ledger import Spent
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
@@ -65,7 +65,7 @@ async def estimate(
 def _sum_seconds(steps: list[PlannedStep], lines: list[Line]) -> Span:
     """How long all takes: in a segment models are asked side by side, in a table step one after the other."""
     found = NOTHING
-    for stage in stages(steps):
+    for stage in group_steps(steps):
         labels = {planned.label for planned in stage.steps}
         here = [line for line in lines if line.step in labels]
         models = {line.model: [other for other in here if other.model == line.model] for line in here}

@@ -7,7 +7,7 @@ from inspect import isasyncgenfunction
 from statistics import fmean
 
 from blackbox_kd.engine import pricing
-from blackbox_kd.engine.estimate.assumptions import CASES, KEPT, NOTHING, REPLY_SHARE, Asking, Line, Span, share
+from blackbox_kd.engine.estimate.assumptions import CASES, KEPT, NOTHING, REPLY_SHARE, Asking, Line, Span, measure_share
 from blackbox_kd.engine.estimate.dry_run import Rehearsal, Rehearsed
 from blackbox_kd.engine.estimate.dry_transport import DryCall, Probed
 from blackbox_kd.engine.estimate.tables import (
@@ -187,7 +187,7 @@ class Walk:
         kept, assumed = Span.of(1), level.assumed
         if step.drops:
             # Rows that wait for a reply are neither kept nor dropped so far, and tell nothing of the share.
-            kept = share(len(found.rows), found.dropped)
+            kept = measure_share(len(found.rows), found.dropped)
             how = "" if kept is KEPT else f", as of {len(found.rows) + found.dropped:,} rows with paid replies"
             assumed += (f"{planned.label}: {kept.percent()} of the rows pass{how}",)
         if step.kind == "row":

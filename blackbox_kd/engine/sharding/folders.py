@@ -109,7 +109,7 @@ class _Finder:
             if not path.is_file() or hash_file(path) != entry.files.get(file):
                 what = "is not what it was when the shard finished" if path.is_file() else "is not there"
                 raise UserError(f"{path}: {what}", fix=f"copy the whole folder, or {self.command(shard)}")
-        if not ledger_of(entry, folder.path).exists():
+        if not find_ledger(entry, folder.path).exists():
             raise UserError(
                 f"shard {shard}: its ledger {entry.ledger!r} is not there, and with it the replies paid for",
                 fix=f"copy it to {folder.path / 'ledger.sqlite'}",
@@ -162,7 +162,7 @@ def find(stack: ExitStack, recipe: Recipe, run: Path, models: ModelPool) -> Foun
     return found
 
 
-def ledger_of(entry: FinishedShard, folder: Path) -> Path:
+def find_ledger(entry: FinishedShard, folder: Path) -> Path:
     """The ledger of a shard: the one in its folder, or else where it was when the shard ran."""
     own = folder / "ledger.sqlite"
     return own if own.exists() else folder / entry.ledger

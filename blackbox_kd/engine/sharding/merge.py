@@ -18,10 +18,10 @@ from typing import Any, BinaryIO, TypeAlias
 from blackbox_kd.engine import data, product
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import Stage
-from blackbox_kd.engine.progress import account_line
+from blackbox_kd.engine.progress import write_account
 from blackbox_kd.engine.sharding import summary
 from blackbox_kd.engine.sharding.finish import list_stage_files
-from blackbox_kd.engine.sharding.folders import Found, find, ledger_of
+from blackbox_kd.engine.sharding.folders import Found, find, find_ledger
 from blackbox_kd.engine.sharding.shard import find_owner
 from blackbox_kd.engine.versions import Versions
 from blackbox_kd.errors import BlackboxError
@@ -78,7 +78,7 @@ def merge(
         (Reach.read(place.path) or found.reach).note(folder)
         joined = _Joined(recipe, folder, found)
         accounts = joined.join()
-        for line in [*map(account_line, accounts), *filter(None, [place.why])]:
+        for line in [*map(write_account, accounts), *filter(None, [place.why])]:
             say(line)
         bill = _take_over(ledger, found, folder.identity, say)
         found.reach.note(folder)
@@ -273,7 +273,7 @@ def _deliver(joined: _Joined, facts: build.Facts, say: Callable[[str], None]) ->
 def _take_over(ledger: Path, found: Found, name: str, say: Callable[[str], None]) -> dict[str, Any]:
     """Makes what the shards paid for the run's; returns what all of it has cost."""
     for entry, shard in zip(found.entries, found.folders, strict=True):
-        ledger_adopt.adopt(ledger, ledger_of(entry, shard.path), entry.run, name)
+        ledger_adopt.adopt(ledger, find_ledger(entry, shard.path), entry.run, name)
     count = ledger_adopt.count_overruled(ledger, name)
     if count:
         say(

@@ -11,7 +11,7 @@ from blackbox_kd.errors import CallError, RequestRejected, SetupError
 from blackbox_kd.privacy import switch_off_telemetry
 from blackbox_kd.schema import Message
 from blackbox_kd.weights import load
-from blackbox_kd.weights.control_tokens import neutralise, pattern
+from blackbox_kd.weights.control_tokens import find_pattern, neutralise
 from blackbox_kd.weights.precision import allow_quicker_float32
 
 ROWS = {"cpu": 32, "cuda": 128}
@@ -115,7 +115,7 @@ class Engine:
         self._model.to(self.device).eval()
         allow_quicker_float32()
         self._template_values = template_values
-        self._control = pattern(self._tokenizer)
+        self._control = find_pattern(self._tokenizer)
         self._ends = set(load.find_ends(self._tokenizer, self._model, template_values))
         self._limit = load.find_context_length(self._model) or sys.maxsize
         self._jobs: dict[Any, LocalRequest] = {}
@@ -236,8 +236,8 @@ def _load(place: str, adapter: str | None, dtype: str, chat_template: str | None
     from blackbox_kd.models.local.kv_slots import ATTENTION
 
     try:
-        tokenizer = load.tokenizer(adapter or place, chat_template, padding_side="left")
-        model = load.model(place, dtype)
+        tokenizer = load.load_tokenizer(adapter or place, chat_template, padding_side="left")
+        model = load.load_model(place, dtype)
     except (OSError, ValueError) as error:
         what = f"model {place!r} cannot be loaded: {error}"
         raise SetupError(what, fix="check the name, HF_TOKEN, network") from error
@@ -250,7 +250,7 @@ def _load(place: str, adapter: str | None, dtype: str, chat_template: str | None
     return tokenizer, model
 
 
-def seed_of(*parts: object) -> int:
+def make_seed(*parts: object) -> int:
     """A seed of 63 bits made of anything that names a request."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

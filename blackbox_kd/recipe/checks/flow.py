@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blackbox_kd.errors import Problem, did_you_mean, list_names
-from blackbox_kd.recipe.entries import texts
+from blackbox_kd.recipe.entries import collect_texts
 from blackbox_kd.recipe.spec import Loop, PlannedStep, Recipe
-from blackbox_kd.recipe.yaml_source import Path, keys
+from blackbox_kd.recipe.yaml_source import Path, parse_path
 from blackbox_kd.schema import ModelRef
 
 Columns = set[str] | None
@@ -106,7 +106,7 @@ class Flow:
         """Passes a step that is wrong in itself: what it would write is unknown."""
         if not isinstance(values, dict):
             self.unknown |= {"model", "table"}
-        self.broken |= {part for text in texts(values) for part in (text, ModelRef.parse(text).name)}
+        self.broken |= {part for text in collect_texts(values) for part in (text, ModelRef.parse(text).name)}
         self.used_tables |= {self.last} if self.last is not None else set()
         self.last = f"#{index}"
         self.tables[self.last] = None
@@ -118,7 +118,7 @@ class Flow:
         for part in path:
             values = values[part]
         try:
-            path += keys(at, values)
+            path += parse_path(at, values)
         except ValueError:  # a plugin's `problems()` can name a field that the recipe does not have
             path += (at,)
         self.add(path, planned.label, message, expected, fix)
@@ -132,7 +132,7 @@ class Flow:
     def report_missing_column(self, planned: PlannedStep, at: str, what: str, name: str, columns: set[str]) -> None:
         """Reports a column that no earlier step writes."""
         fix = did_you_mean(name, sorted(columns))
-        writers = sorted(self._writers(name))
+        writers = sorted(self._list_writers(name))
         own = type(planned.config).model_fields.get(name)
         if not fix and what.startswith("prompt") and own is not None and own.annotation is not bool:
             fix = f"give the step {name}: ..., or use another prompt"
@@ -142,7 +142,7 @@ class Flow:
         expected = f"columns here: {list_names(sorted(columns - {'id'}))}"
         self.report(planned, at, f"{what}, which no earlier step writes.", expected, fix)
 
-    def _writers(self, name: str) -> Iterable[str]:
+    def _list_writers(self, name: str) -> Iterable[str]:
         """Steps that write a column, or do so if left to their defaults."""
         registry = self.recipe.registry
         for step in map(registry.get, registry.names()):

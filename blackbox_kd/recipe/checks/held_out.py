@@ -29,8 +29,8 @@ def _find_same(one: TableSource, other: TableSource, folder: Path) -> str:
         return f"task {one.task}, seed {one.seed}"
     if one.path is None or other.path is None:
         return ""
-    for file in _files(one.path, folder):
-        for twin in _files(other.path, folder):
+    for file in _list_files(one.path, folder):
+        for twin in _list_files(other.path, folder):
             if file.samefile(twin):
                 return file.name
             if file.stat().st_size == twin.stat().st_size and filecmp.cmp(file, twin, shallow=False):
@@ -42,7 +42,7 @@ def _describe_making(source: TableSource) -> tuple[object, ...]:
     return source.generator, source.task, source.seed, source.options
 
 
-def _files(pattern: str, folder: Path) -> list[Path]:
+def _list_files(pattern: str, folder: Path) -> list[Path]:
     """The files of a table; none where the check has told already what is wrong with them."""
     try:
         whole = folder / Path(pattern).expanduser()

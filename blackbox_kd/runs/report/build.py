@@ -72,9 +72,9 @@ def collect(facts: Facts) -> dict[str, Any]:
         "evaluations": lists.get("evaluations", []),
         "comparisons": comparisons.price_gains(lists.get("comparisons", []), facts.spent),
         "contamination": facts.contamination,
-        "judges": judges.entries(account.entry() for account in facts.accounts),
+        "judges": judges.collect_judges(account.entry() for account in facts.accounts),
         **{k: v for k, v in lists.items() if k not in ("evaluations", "comparisons")},
-        "environment": environment(),
+        "environment": describe_environment(),
     }
     return Report.model_validate(found).write()
 
@@ -89,7 +89,7 @@ def write(folder: Path, report: Mapping[str, Any], samples: list[StoredTable]) -
     write_whole(folder / "report.md", write_markdown(report, samples))
 
 
-def environment() -> dict[str, str]:
+def describe_environment() -> dict[str, str]:
     """Versions of Python and of the packages that decide results; nothing is imported for it."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for name in PACKAGES:

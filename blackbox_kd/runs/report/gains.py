@@ -40,7 +40,7 @@ def describe_comparison(entry: Mapping[str, Any], evaluations: Sequence[Mapping[
     text = (
         f"On {rows}, {model} is {points} {against} "
         f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f}; {entry['gained']:,} rows gained, "
-        f"{entry['lost']:,} lost, McNemar p = {entry['p_value']:.2g}). {_verdict(entry, split)}"
+        f"{entry['lost']:,} lost, McNemar p = {entry['p_value']:.2g}). {_write_verdict(entry, split)}"
     )
     if after and before:
         text += (
@@ -66,7 +66,7 @@ def _find_split(entry: Mapping[str, Any], after: Counts, before: Counts) -> Mapp
     return split if split is not None and split["read"] != split["against_read"] else None
 
 
-def _verdict(entry: Mapping[str, Any], split: Counts) -> str:
+def _write_verdict(entry: Mapping[str, Any], split: Counts) -> str:
     model, against = f"`{entry['model']}`", f"`{entry['against']}`"
     low, high = entry["ci95"]
     if low <= 0 <= high:

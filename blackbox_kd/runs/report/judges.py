@@ -8,7 +8,7 @@ from blackbox_kd.analysis import judge_agreement
 MEAN = "the mean of all"
 
 
-def entries(funnel: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def collect_judges(funnel: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """For each step that judged, what its counters say of its judges, as `report.json` holds it.
 
     Args:

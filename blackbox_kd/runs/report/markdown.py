@@ -14,15 +14,15 @@ from blackbox_kd.tables.stored import StoredTable
 
 def write_markdown(report: Mapping[str, Any], tables: list[StoredTable]) -> str:
     """The report as a person would tell it, in Markdown."""
-    parts = [f"# {report['recipe']}", "", _status(report), ""]
-    parts += _evidence(report) + comparisons.describe(report)
-    parts += loops.describe(report) + _training(report)
-    parts += judges.describe(report.get("judges", [])) + _rows(report)
-    parts += _costs(report) + samples.describe(tables)
+    parts = [f"# {report['recipe']}", "", _write_status(report), ""]
+    parts += _write_evidence(report) + comparisons.describe(report)
+    parts += loops.describe(report) + _write_training(report)
+    parts += judges.describe(report.get("judges", [])) + _write_rows(report)
+    parts += _write_costs(report) + samples.describe(tables)
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _status(report: Mapping[str, Any]) -> str:
+def _write_status(report: Mapping[str, Any]) -> str:
     spent = report["spent"]
     bill = f"{spent['requests']:,} calls, {spent['tokens']:,} tokens, {format_bill(spent)}"
     if report["ended"] != Status.COMPLETE:
@@ -32,7 +32,7 @@ def _status(report: Mapping[str, Any]) -> str:
     return f"The run is complete: {made}{bill}."
 
 
-def _rows(report: Mapping[str, Any]) -> list[str]:
+def _write_rows(report: Mapping[str, Any]) -> list[str]:
     lines = ["## Rows", "", "| step | in | added | out | dropped | failed |", "|---|---|---|---|---|---|"]
     unfinished = []
     for entry in report["funnel"]:
@@ -58,7 +58,7 @@ def _rows(report: Mapping[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
-def _evidence(report: Mapping[str, Any]) -> list[str]:
+def _write_evidence(report: Mapping[str, Any]) -> list[str]:
     if not report["evaluations"]:
         return []
     lines = ["## Evidence", ""]
@@ -71,7 +71,7 @@ def _evidence(report: Mapping[str, Any]) -> list[str]:
             _describe_measured(entry, report["evaluations"]),
             entry["table"],
             f"{entry['n']:,}",
-            _right(entry),
+            _write_right(entry),
             format_interval(entry["ci95"]),
         ]
         cells += [f"{entry['read']:,}", f"{entry['truncated']:,}"]
@@ -79,7 +79,7 @@ def _evidence(report: Mapping[str, Any]) -> list[str]:
     for entry in report["evaluations"]:
         for column, groups in entry.get("slices", {}).items():
             told = "; ".join(
-                f"{escape_markdown(value)}: {_right(group)} of {group['n']:,}" for value, group in groups.items()
+                f"{escape_markdown(value)}: {_write_right(group)} of {group['n']:,}" for value, group in groups.items()
             )
             apart = comparisons.tell_apart(entry, report["evaluations"])
             where = f"`{entry['table']}`" + (f", {apart}," if apart else "")
@@ -105,7 +105,7 @@ def _describe_measured(entry: Mapping[str, Any], evaluations: Sequence[Mapping[s
     return f"{entry['model']} ({', '.join(about)})" if about else str(entry["model"])
 
 
-def _right(entry: Mapping[str, Any]) -> str:
+def _write_right(entry: Mapping[str, Any]) -> str:
     return f"{entry['right']:,} ({format_percent(entry['accuracy'])})"
 
 
@@ -116,7 +116,7 @@ def _tell_price(entry: Mapping[str, Any], spent: Mapping[str, Any]) -> str:
     return f" The run cost {format_dollars(spent['usd'])}: {format_dollars(entry['usd_per_point'])} for each point."
 
 
-def _training(report: Mapping[str, Any]) -> list[str]:
+def _write_training(report: Mapping[str, Any]) -> list[str]:
     lines = []
     for entry in report.get("trainings", []):
         text = f"- `{entry['model']}` ({entry['method']}): {entry['rows']:,} rows, {entry['seconds']:,.0f} s on "
@@ -135,7 +135,7 @@ def _training(report: Mapping[str, Any]) -> list[str]:
     return ["## Training", "", *lines, ""] if lines else []
 
 
-def _costs(report: Mapping[str, Any]) -> list[str]:
+def _write_costs(report: Mapping[str, Any]) -> list[str]:
     spent = report["spent"]
     text = f"This run, all its invocations together: {spent['requests']:,} calls, {spent['tokens']:,} tokens, "
     text += f"{format_dollars(spent['usd']) if spent['usd'] else format_bill(spent)}."
@@ -151,11 +151,11 @@ def _costs(report: Mapping[str, Any]) -> list[str]:
             f"- `{entry['name']}`: {entry['calls']:,} calls now, {entry['replayed']:,} replies from the ledger; "
             f"{entry['prompt_tokens']:,} prompt and {entry['completion_tokens']:,} completion tokens; {cost}"
         )
-        lines += [f"  - {line}" for line in _remarks(entry)]
+        lines += [f"  - {line}" for line in _write_remarks(entry)]
     return [*lines, ""]
 
 
-def _remarks(entry: Mapping[str, Any]) -> list[str]:
+def _write_remarks(entry: Mapping[str, Any]) -> list[str]:
     """How the replies of a model ended, and what is odd about its endpoint."""
     lines = []
     if ends := entry.get("ends"):

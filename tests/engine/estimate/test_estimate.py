@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.engine.estimate.assumptions import KEPT, NOTHING, Asking, Span, share
+from blackbox_kd.engine.estimate.assumptions import KEPT, NOTHING, Asking, Span, measure_share
 from blackbox_kd.engine.estimate.dry_transport import DryCall
 from blackbox_kd.engine.estimate.estimate import estimate as estimate_run
 from blackbox_kd.engine.estimate.tables import EstimateOptions
@@ -438,11 +438,11 @@ class TestTheBudget:
 
 class TestNumbers:
     def test_few_rows_prove_no_share_and_many_narrow_it(self) -> None:
-        assert share(3, 3) is KEPT
-        narrow, wide = share(500, 500), share(20, 20)
+        assert measure_share(3, 3) is KEPT
+        narrow, wide = measure_share(500, 500), measure_share(20, 20)
         assert narrow.likely == wide.likely == 0.5
         assert wide.low < narrow.low < 0.5 < narrow.high < wide.high
-        assert share(30, 0) == Span(1.0, 1.0, 1.0)
+        assert measure_share(30, 0) == Span(1.0, 1.0, 1.0)
 
     def test_one_reply_measures_the_likely_length_and_not_the_bounds(self) -> None:
         line = self.line([DryCall("m", 400, 1, 100, False, Usage(100, 30)), DryCall("m", 400, 1, 100, False)])

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from blackbox_kd.engine.model_pool import ModelPool
-from blackbox_kd.engine.plan import stages
+from blackbox_kd.engine.plan import group_steps
 from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.engine.sharding.finish import list_stage_files
 from blackbox_kd.engine.sharding.merge import merge
@@ -134,7 +134,7 @@ def test_three_shards_and_a_merge_make_the_run_that_one_process_makes(plan: str,
     run_shards(found, own_ledgers=own_ledgers)
     report = merged(found)
 
-    led = plan_shards(found, stages(found.steps))
+    led = plan_shards(found, group_steps(found.steps))
     whole, joined = contents(Path("alone")), contents(Path("runs/demo"))
     assert joined.keys() >= {f"{list_stage_files(stage)[0]}.jsonl" for stage in led.stages}
     assert {name: whole[name] for name in joined if "/" in name} == {n: b for n, b in joined.items() if "/" in n}
@@ -313,7 +313,7 @@ def test_a_shard_is_i_of_n(text: str) -> None:
 def test_a_recipe_that_begins_with_all_rows_has_nothing_to_share_out() -> None:
     steps = [{"step": "evaluate", "input": "train", "models": ["teacher"], "answer": "number"}, BEST, KEEP]
     found = recipe([*steps[:2], {"step": "filter", "keep": "len(instruction) > 1"}])
-    assert [stage.name for stage in plan_shards(found, stages(found.steps)).stages] == ["02_select", "03_filter"]
+    assert [stage.name for stage in plan_shards(found, group_steps(found.steps)).stages] == ["02_select", "03_filter"]
     with pytest.raises(
         UserError, match=r"nothing to share out: steps\[0\] \(select\) needs all rows\n  fix: run it wi"
     ):

@@ -75,7 +75,7 @@ def missing_weights(recipe: Recipe, until: str) -> str:
     """What is missing for naming the local models that are asked, or ""."""
     models = [recipe.models[name] for name in asked(recipe, until)]
     places = [model.model for model in models if model.provider == "transformers"]
-    found = [problem for place in places if (problem := locate.problem(place, recipe.folder))]
+    found = [problem for place in places if (problem := locate.explain_name(place, recipe.folder))]
     return "; ".join(f"{what} {fix}" for what, fix in found)
 
 

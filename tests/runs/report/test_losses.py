@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.engine.progress import View, account_line
+from blackbox_kd.engine.progress import View, write_account
 from blackbox_kd.runs import examples
 from blackbox_kd.runs.accounts import Account
 from tests.support.runs import command, execute, write_rows
@@ -97,10 +97,10 @@ def test_rows_in_whose_place_others_were_taken_are_no_loss(tmp_path: Path, step:
 
 
 def test_own_an_answer_that_was_read_everywhere_is_not_spoken_of() -> None:
-    assert account_line(Account("steps[1] (check)", 10, 0, 10)) == "steps[1] (check): 10 in, 10 out"
+    assert write_account(Account("steps[1] (check)", 10, 0, 10)) == "steps[1] (check): 10 in, 10 out"
     some = Account("steps[1] (check)", 10, 0, 10)
     some.counts["unread"] = 4
-    assert account_line(some) == "steps[1] (check): 10 in, 10 out; no answer could be read in 4 of 10 (40.0 %)"
+    assert write_account(some) == "steps[1] (check): 10 in, 10 out; no answer could be read in 4 of 10 (40.0 %)"
 
 
 def test_own_a_long_text_is_shown_by_its_begin_and_its_end() -> None:
