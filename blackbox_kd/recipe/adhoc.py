@@ -28,7 +28,7 @@ def train(
         DataError: the file cannot be read, or its rows have no shape that is known or that the method learns from;
             the message names their columns.
     """
-    sources.columns(TableSource(path=data), Path.cwd())
+    sources.find_columns(TableSource(path=data), Path.cwd())
     values = {
         "name": name,
         "data": {"rows": {"path": data}},
@@ -36,13 +36,13 @@ def train(
         "steps": [{"step": "train", "model": "student", "method": method, **settings}],
     }
     recipe = _build(values, overrides)
-    found = sources.columns(recipe.data["rows"], recipe.folder) or []
+    found = sources.find_columns(recipe.data["rows"], recipe.folder) or []
     try:
         shape = formats.recognise(name for name in found if name != "id")
     except DataError as error:
         fix = "rename columns: --set data.rows.rename.OLD=NEW"
         raise DataError(f"{data}: {error.what}", exists=error.exists, fix=fix) from error
-    if wrong := formats.not_for(method, shape):
+    if wrong := formats.refuse_method(method, shape):
         other = "sft" if method == "dpo" else "dpo"
         raise DataError(f"{data}: {wrong}", fix=f"--method {other}, or other rows")
     return recipe
@@ -68,7 +68,7 @@ def evaluate(
         columns: columns of the question and of the right answer; found by their usual names if None.
         overrides: `--set` assignments.
     """
-    found = sources.columns(TableSource(path=data), Path.cwd()) or []
+    found = sources.find_columns(TableSource(path=data), Path.cwd()) or []
     question = _find_column("question", columns[0], found, QUESTIONS)
     reference = _find_column("reference", columns[1], [c for c in found if c != question], REFERENCES)
     rename = {old: new for old, new in ((question, "instruction"), (reference, "reference")) if old != new}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import UserError, did_you_mean
-from blackbox_kd.runs.dataset import rows_in
+from blackbox_kd.runs.dataset import count_rows
 from blackbox_kd.runs.manifest import read_manifest
 
 
@@ -44,7 +44,7 @@ def find_dataset(run: Path) -> dict[str, Any] | None:
         return {"path": str(path), "rows": rows, "current": current, "configs": configs}
     if not (path / "train.jsonl").exists():
         return None
-    return {"path": str(path), "rows": rows_in(path), "current": current}
+    return {"path": str(path), "rows": count_rows(path), "current": current}
 
 
 def read_report(run: Path) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def write_tables(
             name=name,
             table=table.name,
             source=table.sha256,
-            rows=rows_in(folder, stem),
+            rows=count_rows(folder, stem),
             left_out=dict(lost),
             parquet=hashed,
             sha256=sha,
@@ -109,14 +109,14 @@ def write_dataset(
     """
     iterator = iter(rows)
     first = list(islice(iterator, PEEK))
-    seen = _Seen(_shape(first, method), written)
+    seen = _Seen(_recognise(first, method), written)
     for place in (folder.parent, folder):  # the mode is of the last folder alone
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = folder / f"{name}.jsonl"
     _write_lines(target, _name_left_out(folder, name), chain(first, iterator), seen)
     if method is not None and not seen.kinds:
-        raise _nothing_to_learn(folder)
-    for line in seen.describe(count_left_out(folder, name), rows_in(folder, name)):
+        raise _explain_nothing(folder)
+    for line in seen.describe(count_left_out(folder, name), count_rows(folder, name)):
         say(line)
     if parquet:
         write_parquet(target, target.with_suffix(".parquet"), seen.kinds)
@@ -129,9 +129,9 @@ def _write_lines(target: Path, left: Path, rows: Iterable[Row], seen: "_Seen") -
     with open_anew(part) as kept, open_anew(refused) as lost:
         for row in rows:
             try:
-                kept.write(_line(seen.convert(row)))
+                kept.write(_write_line(seen.convert(row)))
             except DataError as error:
-                lost.write(_line({"id": row.id, "reason": error.what, "row": row}))
+                lost.write(_write_line({"id": row.id, "reason": error.what, "row": row}))
     part.replace(target)
     refused.replace(left)
     if not left.stat().st_size:
@@ -217,13 +217,13 @@ def count_left_out(folder: Path, name: str = ONLY) -> Counter[str]:
         return Counter(json.loads(line)["reason"] for line in file)
 
 
-def rows_in(folder: Path, name: str = ONLY) -> int:
+def count_rows(folder: Path, name: str = ONLY) -> int:
     """How many rows a data set has."""
     with (folder / f"{name}.jsonl").open("rb") as file:
         return sum(1 for _ in file)
 
 
-def _shape(first: list[Row], method: str | None) -> str | None:
+def _recognise(first: list[Row], method: str | None) -> str | None:
     """The shape of rows, by the columns of the first ones: a single row need not have all of them."""
     try:
         shape = formats.recognise(dict.fromkeys(name for row in first for name in row))
@@ -233,13 +233,13 @@ def _shape(first: list[Row], method: str | None) -> str | None:
         return None
     if method is None and shape == "text":  # a document, for all that anybody knows
         return None
-    if method is not None and (wrong := formats.not_for(method, shape)):
+    if method is not None and (wrong := formats.refuse_method(method, shape)):
         needs, other = ("chosen, rejected", "sft") if method == "dpo" else ("prompt, completion", "dpo")
         raise DataError(f"{wrong}", fix=f"give it rows with {needs}, or method: {other}")
     return shape
 
 
-def _nothing_to_learn(folder: Path) -> DataError:
+def _explain_nothing(folder: Path) -> DataError:
     reasons = count_left_out(folder)
     if not reasons:
         return DataError("there are no rows to train on", fix="look at the steps before, they kept none")
@@ -251,7 +251,7 @@ def _nothing_to_learn(folder: Path) -> DataError:
     )
 
 
-def _line(value: Mapping[str, Any]) -> bytes:
+def _write_line(value: Mapping[str, Any]) -> bytes:
     return json_text.encode(value) + b"\n"
 
 

@@ -157,7 +157,7 @@ def _convert_pair(row: Mapping[str, Any], shape: str, notes: Notes) -> Converted
         row = {**row, **_split_texts(row, better, worse)}
         asked = None if row.get("prompt") is None else turns.read_column(row["prompt"], "prompt", "user", notes)
     sides = {name: turns.read_column(row[name], name, "assistant", notes) for name in (better, worse)}
-    replies = {name: _reply(found) for name, found in sides.items()}
+    replies = {name: _find_reply(found) for name, found in sides.items()}
     before = [found[: len(found) - len(replies[name])] for name, found in sides.items()]
     if before[0] != before[1]:
         raise DataError(f"{better!r} and {worse!r} do not answer the same conversation")
@@ -235,7 +235,7 @@ def _split_texts(row: Mapping[str, Any], better: str, worse: str) -> dict[str, A
     return {"prompt": prompt, **{name: text.removeprefix(prompt).strip() for name, text in texts.items()}}
 
 
-def _reply(found: list[Turn]) -> list[Turn]:
+def _find_reply(found: list[Turn]) -> list[Turn]:
     """The assistant's turns at the end of a conversation."""
     start = len(found)
     while start and found[start - 1].role == "assistant":

@@ -84,7 +84,7 @@ def list_used(shape: str) -> set[str]:
     return {*SHAPES[shape], *_USED[shape], *labels, "weight"}
 
 
-def not_for(method: str, shape: str) -> str | None:
+def refuse_method(method: str, shape: str) -> str | None:
     """Why a method of training cannot learn from a shape; None if it can."""
     if (shape in PAIRS) == (method == "dpo"):
         return None

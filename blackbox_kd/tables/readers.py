@@ -143,23 +143,23 @@ class _Kinds:
                 _tell_once(where, column, what)
 
 
-def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
+def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     kinds = _Kinds()
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 where = f"{path.name}, line {number}"
-                row = _object(_parse(line.strip(), where), where)
+                row = _check_object(_parse(line.strip(), where), where)
                 kinds.check(row, where)
                 yield row
 
 
-def _json(path: Path) -> Iterator[dict[str, Any]]:
+def _read_json(path: Path) -> Iterator[dict[str, Any]]:
     text = path.read_text(encoding="utf-8-sig")
     if not text.strip():
         return
     if len(text.lstrip().split("\n", 1)) == 2 and _is_object(text.lstrip().split("\n", 1)[0]):
-        yield from _jsonl(path)  # JSON lines under the wrong name, as the Hub has many
+        yield from _read_jsonl(path)  # JSON lines under the wrong name, as the Hub has many
         return
     value = _parse(text, path.name)
     if isinstance(value, dict):
@@ -173,7 +173,7 @@ def _json(path: Path) -> Iterator[dict[str, Any]]:
     kinds = _Kinds()
     for number, item in enumerate(value, 1):
         where = f"{path.name}, row {number}"
-        row = _object(item, where)
+        row = _check_object(item, where)
         kinds.check(row, where)
         yield row
 
@@ -211,17 +211,17 @@ def _replace_surrogates(value: Any) -> Any:
     return value
 
 
-def _object(row: Any, where: str) -> dict[str, Any]:
+def _check_object(row: Any, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         _refuse(where, f"{write_text(row)[:60]!r} is not an object with columns", 'write {"column": value, ...}')
     return row
 
 
-def _csv(path: Path) -> Iterator[dict[str, Any]]:
+def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
     csv.field_size_limit(_LONGEST_FIELD)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
-        names = _header(path, _read_fields(reader, path))
+        names = _read_header(path, _read_fields(reader, path))
         while (fields := _read_fields(reader, path)) is not None:
             if not fields:
                 continue
@@ -240,7 +240,7 @@ def _read_fields(reader: Any, path: Path) -> list[str] | None:
     return fields
 
 
-def _header(path: Path, names: list[str] | None) -> list[str]:
+def _read_header(path: Path, names: list[str] | None) -> list[str]:
     if names is None:
         return []
     double = sorted({name for name in names if names.count(name) > 1})
@@ -254,13 +254,13 @@ def _header(path: Path, names: list[str] | None) -> list[str]:
     return names
 
 
-def _parquet(path: Path) -> Iterator[dict[str, Any]]:
+def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            rows = (row for batch in file.iter_batches(batch_size=1000) for row in _rows_of(batch, path))
+            rows = (row for batch in file.iter_batches(batch_size=1000) for row in _list_rows(batch, path))
             for number, row in enumerate(rows, 1):
                 found = {name: simplify(value, name) for name, value in row.items()}
                 tell_of_nan(found, f"{path.name}, row {number}")
@@ -271,7 +271,7 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
         _refuse(path.name, f"not Parquet: {quote_cause(error)}", "write the file anew")
 
 
-def _rows_of(batch: Any, path: Path) -> list[dict[str, Any]]:
+def _list_rows(batch: Any, path: Path) -> list[dict[str, Any]]:
     """The rows of an Arrow batch; it may hold values that Python does not know, such as dates after the year 9999."""
     try:
         rows: list[dict[str, Any]] = batch.to_pylist()
@@ -288,10 +288,10 @@ def _rows_of(batch: Any, path: Path) -> list[dict[str, Any]]:
 
 
 READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
-    ".jsonl": _jsonl,
-    ".ndjson": _jsonl,
-    ".json": _json,
-    ".csv": _csv,
-    ".parquet": _parquet,
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+    ".json": _read_json,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
 }
 """Readers by the ending of a file's name."""

@@ -116,7 +116,7 @@ def read(source: TableSource, folder: Path, limit: int | None = None) -> Iterato
     return islice(_read_all(source, folder), min(limits))
 
 
-def columns(source: TableSource, folder: Path) -> list[str] | None:
+def find_columns(source: TableSource, folder: Path) -> list[str] | None:
     """The columns of a table as steps see them: renamed, and `id` first; None if only loading it would tell.
 
     Raises:

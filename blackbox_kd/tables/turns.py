@@ -164,7 +164,7 @@ def _turn(turn: Any, column: str, notes: Notes) -> Turn:
     for key in turn.keys() - _READ:
         if turn[key] not in (None, "", [], {}):
             notes[f"the key {key!r} of turns is not used"] += 1
-    content, thought = _content(turn.get("content", turn.get("value")), column)
+    content, thought = _read_content(turn.get("content", turn.get("value")), column)
     reasoning = next((write_text(turn[key]) for key in REASONING if turn.get(key)), thought)
     role = _ROLES[named]
     parts = _split(content, role, notes)
@@ -181,7 +181,7 @@ def _is_learnt(weight: Any, column: str) -> bool:
     raise DataError(f"column {column!r} has a turn of weight {write_text(weight)[:40]!r}; known: 0 and 1")
 
 
-def _content(content: Any, column: str) -> tuple[str, str]:
+def _read_content(content: Any, column: str) -> tuple[str, str]:
     """The text of a turn, and the reasoning in it; OpenAI's lists of parts are joined."""
     if isinstance(content, Mapping) and "type" in content:
         content = [content]

@@ -54,7 +54,8 @@ def test_a_default_that_is_written_out_makes_no_other_step(
     tmp_path: Path, step: dict[str, Any], same: dict[str, Any]
 ) -> None:
     assert names_of(tmp_path, step) == names_of(tmp_path, same)
-    assert len(set(names_of(tmp_path, step))) == 2
+    left_by_0_1 = step["step"] != "filter"  # whose novelty writes other rows than version 0.1 did
+    assert len(set(names_of(tmp_path, step))) == 1 + left_by_0_1
 
 
 @pytest.mark.parametrize("other", [{"best": 2}, {"by": "random"}, {"input": "train"}, {"rows": 3}])

@@ -162,3 +162,18 @@ def test_a_function_is_called_by_what_it_does_and_not_by_what_was_done(name: str
         first = function.strip("_").partition("_")[0]
         is_done = first in PARTICIPLES or (first.endswith("ed") and first not in NO_PARTICIPLE)
         assert not is_done or function in OF_AUTHORS, f"{name}.{function}"
+
+
+VAGUE = {
+    "text", "texts", "number", "value", "values", "words", "part", "parts", "fields", "columns", "counts", "status",
+    "file", "files", "line", "lines", "fix", "items", "entries", "problem", "keys", "size", "points", "query",
+    "weights", "usage", "message", "body", "verdict", "interval", "share", "groups", "limits", "calls",
+}  # fmt: skip
+"""Names that a function of any module could have; what is done with the text or the number is missing."""
+OF_RECIPES = {"sandbox.functions": "a function is called as expressions and operators call it"}
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if group(name) not in ("answers", "analysis")])
+def test_a_function_is_not_called_by_a_noun_that_fits_any_other(name: str) -> None:
+    tops = {node.name for node in TREES[name].body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    assert name in OF_RECIPES or not {top.strip("_") for top in tops} & VAGUE

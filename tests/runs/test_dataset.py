@@ -118,7 +118,7 @@ def test_rows_that_teach_nothing_stand_apart_with_their_reasons(tmp_path: Path) 
         {"instruction": "d", "response": "e"},
     )
     dataset.write_dataset(tmp_path, table, "sft")
-    assert dataset.rows_in(tmp_path) == 1
+    assert dataset.count_rows(tmp_path) == 1
     assert dataset.count_left_out(tmp_path) == {"column 'response' is missing": 1, "column 'response' is empty": 2}
     lines = [json.loads(line) for line in (tmp_path / dataset.LEFT_OUT).read_text().splitlines()]
     assert lines[0] == {"id": "r0", "reason": "column 'response' is missing", "row": {"id": "r0", "instruction": "a"}}
@@ -155,7 +155,7 @@ def test_training_on_nothing_is_refused_before_it_begins(
 
 def test_a_data_set_without_rows_is_written_when_nothing_is_trained(tmp_path: Path) -> None:
     assert written(tmp_path) == []
-    assert dataset.rows_in(tmp_path) == 0
+    assert dataset.count_rows(tmp_path) == 0
 
 
 def test_a_conversation_may_stand_in_a_column_as_json_text(tmp_path: Path) -> None:

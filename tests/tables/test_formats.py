@@ -3,7 +3,7 @@
 import pytest
 
 from blackbox_kd.errors import DataError
-from blackbox_kd.tables.formats import not_for, recognise
+from blackbox_kd.tables.formats import recognise, refuse_method
 
 
 @pytest.mark.parametrize(
@@ -35,4 +35,4 @@ def test_unknown_columns_are_named_with_the_shapes_known() -> None:
     ("method", "shape", "fits"), [("sft", "own", True), ("sft", "preference", False), ("dpo", "preference", True)]
 )
 def test_a_shape_fits_one_method(method: str, shape: str, fits: bool) -> None:
-    assert (not_for(method, shape) is None) == fits
+    assert (refuse_method(method, shape) is None) == fits

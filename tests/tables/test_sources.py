@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from blackbox_kd.errors import DataError, SetupError
 from blackbox_kd.schema import digest
-from blackbox_kd.tables.sources import TableSource, columns, make_rows, read
+from blackbox_kd.tables.sources import TableSource, find_columns, make_rows, read
 
 ROWS = [{"question": "1 + 1?", "answer": "2"}, {"question": "2 + 2?", "answer": "4"}]
 
@@ -39,7 +39,7 @@ def rows_of(folder: Path, path: str, **fields: Any) -> list[dict[str, Any]]:
 def test_every_kind_of_file_has_the_same_rows(tmp_path: Path, name: str) -> None:
     written(tmp_path, name, ROWS)
     assert rows_of(tmp_path, name) == ROWS
-    assert columns(TableSource(path=name), tmp_path) == ["id", "question", "answer"]
+    assert find_columns(TableSource(path=name), tmp_path) == ["id", "question", "answer"]
 
 
 def test_a_glob_reads_files_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -62,21 +62,21 @@ def test_limits_take_the_first_rows_and_read_no_more(tmp_path: Path) -> None:
 def test_columns_of_all_first_rows_are_found(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"q": 1}\n{"q": 2, "hint": "x", "id": "a"}\n')
     source = TableSource(path="rows.jsonl", rename={"q": "instruction"})
-    assert columns(source, tmp_path) == ["id", "instruction", "hint", "source_id"]
+    assert find_columns(source, tmp_path) == ["id", "instruction", "hint", "source_id"]
 
 
 def test_a_column_to_rename_that_is_not_there_is_named_with_the_nearest_one(tmp_path: Path) -> None:
     written(tmp_path, "rows.jsonl", ROWS)
     with pytest.raises(DataError, match="no column 'qestion'\n  columns: question, answer"):
-        columns(TableSource(path="rows.jsonl", rename={"qestion": "instruction"}), tmp_path)
+        find_columns(TableSource(path="rows.jsonl", rename={"qestion": "instruction"}), tmp_path)
 
 
 def test_a_renamed_column_hides_no_other(tmp_path: Path) -> None:
     written(tmp_path, "rows.jsonl", ROWS)
     with pytest.raises(DataError, match="'question' would hide the column 'answer'"):
-        columns(TableSource(path="rows.jsonl", rename={"question": "answer"}), tmp_path)
+        find_columns(TableSource(path="rows.jsonl", rename={"question": "answer"}), tmp_path)
     swapped = TableSource(path="rows.jsonl", rename={"question": "answer", "answer": "question"})
-    assert columns(swapped, tmp_path) == ["id", "answer", "question"]
+    assert find_columns(swapped, tmp_path) == ["id", "answer", "question"]
 
 
 def test_a_file_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_data_set_in_a_folder_is_read_as_from_the_hub(tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     written(tmp_path, "train.jsonl", ROWS)
     assert list(read(TableSource(hub=str(tmp_path)), tmp_path)) == ROWS
-    assert columns(TableSource(hub=str(tmp_path)), tmp_path) is None
+    assert find_columns(TableSource(hub=str(tmp_path)), tmp_path) is None
 
 
 def test_an_unknown_split_of_the_hub_is_named_with_those_there_are(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_generator_makes_rows_with_what_its_verifier_needs(tmp_path: Path) -> 
     assert rows == list(read(source, tmp_path))
     assert rows[0]["metadata"]["task_options"] == {"min_terms": 2, "max_terms": 3}
     assert json.loads(json.dumps(rows)) == rows
-    assert columns(source, tmp_path) == ["id", "instruction", "reference", "task", "metadata"]
+    assert find_columns(source, tmp_path) == ["id", "instruction", "reference", "task", "metadata"]
 
 
 def test_a_task_without_one_right_answer_has_an_empty_reference(tmp_path: Path) -> None:
@@ -217,4 +217,4 @@ def test_a_missing_package_is_said_before_anything_is_read(
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, package, raising=False)
     with pytest.raises(SetupError, match=rf"pip install 'blackbox-kd\[{extra}\]'"):
-        columns(TableSource(**fields), tmp_path)
+        find_columns(TableSource(**fields), tmp_path)

@@ -103,6 +103,6 @@ def check_rows(flow: Flow, planned: PlannedStep, columns: Columns) -> None:
     except DataError as error:
         flow.report(planned, "step", f"{error.what}.", error.exists, pairs if method == "dpo" else plain)
         return
-    if wrong := formats.not_for(method, shape):
+    if wrong := formats.refuse_method(method, shape):
         fix = f"{pairs}; or method: sft" if method == "dpo" else "write method: dpo, or read a table without pairs"
         flow.report(planned, "method" if "method" in planned.config.model_fields_set else "step", f"{wrong}.", "", fix)
