@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import jinja2
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from blackbox_kd.errors import FieldError, RequestRejected, SetupError
+from blackbox_kd.errors import FieldError, RequestRejected, SetupError, quote_cause
 from blackbox_kd.logprobs import LOGPROBS, TOKENS, TOKENS_TOLD
 from blackbox_kd.models import Model, ModelConfig, Price, Setup
 from blackbox_kd.sandbox.jinja import Sandbox
@@ -76,10 +76,16 @@ class Config(ModelConfig):
         """The file of the function."""
         return {"function": self.function.rpartition(":")[0]} if self.function else {}
 
+    def list_entries(self) -> list[tuple[str, Entry]]:
+        """Each reply, behind the piece of a message that it answers; "" where there is none."""
+        script = self.replies or [DEFAULT]
+        pairs = script.items() if isinstance(script, dict) else [("", reply) for reply in script]
+        return [(piece, reply if isinstance(reply, Entry) else Entry(text=reply)) for piece, reply in pairs]
+
     def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
         """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
         if self.function is None:
-            return []
+            return list(filter(None, map(_find_fault, self.list_entries())))
         file, _, name = self.function.rpartition(":")
         if not file or not name.isidentifier():
             return [("function", f"{self.function!r} does not name a function.", "write function: file.py:name")]
@@ -94,6 +100,18 @@ class Config(ModelConfig):
         """What names a model in fingerprints: its script, a function's code included."""
         code = _find_file(self, setup).read_text(encoding="utf-8") if self.function else ""
         return digest([self.model_dump(exclude={"max_concurrency", "price"}), code])
+
+
+def _find_fault(reply: tuple[str, Entry]) -> tuple[str, str, str] | None:
+    """What is wrong with the template of a reply."""
+    text = reply[1].text
+    try:
+        Sandbox().from_string(text)
+    except (jinja2.TemplateError, ValueError, RecursionError, SyntaxError, MemoryError) as error:
+        shown = text if len(text) <= 80 else f"{text[:80]}..."
+        what = f"the reply {shown!r} is no template: {quote_cause(error).rstrip('.')}."
+        return "replies", what, "mend it; braces that are meant as text: {{ '{{' }}"
+    return None
 
 
 def open_model(config: Config, setup: Setup) -> Model:
@@ -118,15 +136,7 @@ class ScriptedModel:
         self._identity = config.identity(setup)
         self._function = _load(config, setup) if config.function else None
         self._sandbox = env = Sandbox(keep_trailing_newline=True)
-        script = config.replies or [DEFAULT]
-        pairs = script.items() if isinstance(script, dict) else [("", entry) for entry in script]
-        self._entries: list[tuple[str, Entry, jinja2.Template]] = []
-        for piece, reply in pairs:
-            entry = reply if isinstance(reply, Entry) else Entry(text=reply)
-            try:
-                self._entries.append((piece, entry, env.from_string(entry.text)))
-            except (jinja2.TemplateError, ValueError, RecursionError, SyntaxError, MemoryError) as error:
-                raise SetupError(f"model {setup.name!r}: the reply {entry.text!r}: {error}") from error
+        self._entries = [(piece, entry, env.from_string(entry.text)) for piece, entry in config.list_entries()]
         self._default = env.from_string(DEFAULT)
 
     def wire(self, request: Request) -> dict[str, Any]:

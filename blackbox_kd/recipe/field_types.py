@@ -18,6 +18,7 @@ NAMED = {
     "model": "the name of a model",
     "student": "the name of a model",
     "table": "the name of a table",
+    "reported table": "the name of a table",
     "new table": "a name for a table",
     "prompt": "the name of a prompt",
     "column": "the name of a column",

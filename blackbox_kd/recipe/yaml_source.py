@@ -20,6 +20,9 @@ MAX_DEPTH = 50
 MAX_DIGITS = 300
 """No number in a recipe is longer; Python refuses to read one of more than 4,300 digits."""
 
+MAX_WHOLE = 2**53
+"""Beyond it JSON of other programs loses digits, and a database soon has no room."""
+
 Path = tuple[str | int, ...]
 
 
@@ -161,11 +164,9 @@ def _convert(node: yaml.Node, path: Path, source: Source) -> Any:
     if kind == "bool":
         return text.lower() == "true"
     if kind in ("int", "float"):
-        number = _parse_number(text, kind)
-        if number is None:
-            shown = text if len(text) <= 40 else f"{text[:40]}..."
-            problem = Problem(node.start_mark.line + 1, "", f"number {shown} is too large.", "", "write a smaller one")
-            source.problems.append(problem)
+        if (number := _parse_number(text, kind)) is None:
+            what = f"number {text if len(text) <= 40 else f'{text[:40]}...'} is too large."
+            source.problems.append(Problem(node.start_mark.line + 1, "", what, "", "write a smaller one"))
         return number
     return text
 
@@ -174,9 +175,8 @@ def _parse_number(text: str, kind: str) -> int | float | None:
     """A number; None if it is too large to be one."""
     if len(text) > MAX_DIGITS:
         return None
-    if kind == "int":
-        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-    return float(text) if math.isfinite(float(text)) else None
+    number = float(text) if kind == "float" else int(text, 0 if text[:2] in ("0o", "0x") else 10)
+    return number if math.isfinite(number) and (kind == "float" or abs(number) <= MAX_WHOLE) else None
 
 
 def _convert_mapping(node: yaml.MappingNode, path: Path, source: Source) -> dict[str, Any]:

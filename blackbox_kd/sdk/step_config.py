@@ -79,6 +79,10 @@ class StepConfig(BaseModel):
         """Columns with text that a student is to learn; `response`, `better` and `worse` always are."""
         return set()
 
+    def columns_beside(self) -> list[tuple[str, str, str]]:
+        """Columns that the step reads of tables beside its own: triples of a field, the table and the column."""
+        return []
+
     def said_by_student(self) -> set[str]:
         """Of the columns that the step reads, those with what the student shall say."""
         return set()

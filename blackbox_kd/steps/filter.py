@@ -140,6 +140,11 @@ class New(StepConfig):
         what = f"every row of {self.input!r} would be compared with itself, and dropped."
         return [(at, what, f"take {self.input} out: rows are compared with each other as it is")]
 
+    def columns_beside(self) -> list[tuple[str, str, str]]:
+        """The text, in the tables that the rows are compared with."""
+        against = enumerate(self.novelty.against)
+        return [(f"novelty.against[{number}]", table, self.novelty.column) for number, table in against]
+
     def needs(self) -> dict[str, str]:
         """What loads an encoder."""
         is_encoded = self.novelty.metric == "embedding"

@@ -56,7 +56,7 @@ class Config(SamplingConfig):
     """Column that the reply is written to."""
     samples: int = Field(default=1, ge=1, le=1000)
     """Replies per row and model."""
-    rows: int | None = Field(default=None, ge=1)
+    rows: int | None = Field(default=None, ge=1, le=10_000_000)
     """So many rows are drawn from the input, with replacement, and asked about; all rows once if left out."""
     examples: Examples | None = None
     """Worked examples for a few-shot prompt."""

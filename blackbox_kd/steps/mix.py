@@ -16,7 +16,7 @@ its place:
 import math
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
@@ -77,10 +77,10 @@ class Gap(BaseModel):
 class Config(StepConfig):
     """Fields of `mix`."""
 
-    tables: dict[TableName, float] = Field(min_length=1)
+    tables: dict[TableName, Annotated[float, Field(le=1000)]] = Field(min_length=1)
     """Tables and weights. Without `rows`, 2.0 takes each row of a table twice and 0.5 a random half of them;
     with `rows`, weights are shares of the rows. Ids stay apart: a row that is taken again gets one of its own."""
-    rows: int | None = Field(default=None, ge=1)
+    rows: int | None = Field(default=None, ge=1, le=10_000_000)
     """Rows in all."""
     replay: Replay | None = None
     """Earlier rows that are mixed in: `{table: NAME, share: 0.2}`."""

@@ -136,7 +136,7 @@ WORDS = PLAIN | st.sampled_from(
     ["no", "1e5", "0o7", "012", "1:30", "~", "", "<<", "=", "*a", "- a", "a: b", "#x", "a\nb"]
 )
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | WORDS,
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | WORDS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
     max_leaves=8,
 )

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.errors import FieldError, UserError, did_you_mean
+from blackbox_kd.errors import FieldError, UserError, did_you_mean, list_names
 from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.checks import values as recipe_values
 from blackbox_kd.recipe.checks.flow import Columns, Flow
@@ -43,6 +43,12 @@ def check(flow: Flow, planned: PlannedStep, columns: Columns, rows: list[dict[st
             _check_prompt(flow, planned, mention, columns)
         elif mention.kind == "expression":
             _check_expression(flow, planned, mention, columns, rows)
+    for at, table, name in planned.config.columns_beside():
+        there = flow.tables.get(table)
+        if there is not None and name not in there:
+            fix = did_you_mean(name, sorted(there)) or "name another table, or rename its column under data:"
+            expected = f"columns there: {list_names(sorted(there - {'id'}))}"
+            flow.report(planned, at, f"table {table!r} has no column {name!r}.", expected, fix)
     if columns is None:
         return
     fields = {mention.value: mention.field for mention in planned.references if mention.kind == "column"}
