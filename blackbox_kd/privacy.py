@@ -115,4 +115,4 @@ def write_whole(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        raise StepError(f"{path}: cannot be written: {error}; {KEPT}", fix=MAKE_ROOM) from error
+        raise StepError(f"{path}: cannot be written: {error.strerror}; {KEPT}", fix=MAKE_ROOM) from error

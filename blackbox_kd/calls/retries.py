@@ -92,9 +92,9 @@ class Patience:
         pause_s = error.retry_after_s or 0
         if isinstance(error, ServerFault) and pause_s > self.longest_s:
             error = QuotaSpent(error.what, fix=f"it asks for a pause of {pause_s:,.0f} s; run again then", kind="quota")
-        if error.kind == "unreachable" and not endpoint.has_replied and tries.faults >= REACH_FAULTS:
+        if error.kind in ("unreachable", "connection") and not endpoint.has_replied and tries.faults >= REACH_FAULTS:
             fix = error.fix or "check base_url, and that the server is running"
-            error = EndpointRefused(error.what, fix=fix, kind="unreachable")
+            error = EndpointRefused(error.what, fix=fix, kind=error.kind)
         if isinstance(error, EndpointRefused):
             endpoint.refused_in_a_row += 1
             if endpoint.has_replied and endpoint.refused_in_a_row < REFUSED_IN_A_ROW:

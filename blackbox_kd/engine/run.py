@@ -24,7 +24,7 @@ from blackbox_kd.engine.sharding.finish import ShardResult, finish_shard
 from blackbox_kd.engine.sharding.shard import Shard, ShardPlan, plan_shards, sum_spent
 from blackbox_kd.engine.stage import StageRunner
 from blackbox_kd.engine.state import RunState
-from blackbox_kd.errors import BlackboxError, StepError
+from blackbox_kd.errors import BlackboxError, LedgerError, StepError
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs import carried
@@ -137,7 +137,8 @@ class Run:
             BaseException: what has stopped the run, or else the first fault.
         """
         for fault in faults[stopped is None :]:
-            self.options.view.say(f"warning: {fault}")
+            if not (isinstance(fault, LedgerError) and isinstance(stopped, LedgerError)):  # it is said once
+                self.options.view.say(f"warning: {fault}")
         if stopped is not None or faults:
             raise stopped or faults[0]
 

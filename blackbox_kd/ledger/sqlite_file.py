@@ -105,6 +105,7 @@ class LedgerFile:
         self._inode = path.stat().st_ino
         self._removed: LedgerError | None = None
         self._left: list[sqlite3.Connection] = []
+        self._is_closed = False
 
     def body(self, key: str) -> str | None:
         """The body of the oldest reply to a call."""
@@ -216,12 +217,23 @@ class LedgerFile:
             self._db.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000:.0f}")
 
     def close(self) -> None:
-        """Notes that this process is done, and closes the file."""
+        """Notes that this process is done, and closes the file; doing so again does nothing.
+
+        Raises:
+            LedgerError: the file was removed; it says where what it held is.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._removed is None:
+            self._refuse_removal()
         with suppress(sqlite3.Error):  # a process that could not note it counts as dead once it ends
             now = "strftime('%Y-%m-%dT%H:%M:%fZ')"
             self._db.execute(f"UPDATE processes SET closed_at = {now} WHERE id = ?", (self._process,))
         for connection in (self._reader, self._db, *self._left):
             connection.close()
+        if self._removed is not None:
+            raise self._removed
 
     def _read(self, sql: str, *values: Any) -> list[Any]:
         with explain_faults(self.path):

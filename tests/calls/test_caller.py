@@ -716,7 +716,7 @@ def test_the_wire_is_what_the_ledger_shows(tmp_path: Path) -> None:
             found = desk.ledger._file._read("SELECT wire FROM replies")
             await desk.model.close()
             desk.ledger.close()
-            wire: dict[str, Any] = json.loads(found[0])
+            wire: dict[str, Any] = json.loads(found[0][0])
             assert wire["url"] == f"{server.url}/chat/completions"
             assert wire["body"] == server.seen[0]
             return wire

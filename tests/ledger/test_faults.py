@@ -270,23 +270,26 @@ class TestRemoved:
         self, tmp_path: Path, how: str
     ) -> None:
         path = tmp_path / "runs/ledger.sqlite"
-        with Ledger.open(path, "demo") as ledger:
-            await buy(ledger, "first", "reply 1")
-            intent = await ledger.intend("second", {}, model="m", row_id="r", reserved_usd=0.0)
-            assert isinstance(intent, Intent)
-            shutil.rmtree(path.parent)
-            if how != "own_with_its_folder":
-                path.parent.mkdir()
-            if how == "replaced":
-                path.write_bytes(b"")
-            late = [buy(ledger, f"later {number}") for number in range(3)]
-            settled, *caught = await asyncio.gather(
-                intent.settle("reply 2", usage=Usage(), cost_usd=0.0), *late, return_exceptions=True
-            )
-            assert settled is None
-            assert ledger.get("second") == "reply 2"
+        ledger = Ledger.open(path, "demo")
+        await buy(ledger, "first", "reply 1")
+        intent = await ledger.intend("second", {}, model="m", row_id="r", reserved_usd=0.0)
+        assert isinstance(intent, Intent)
+        shutil.rmtree(path.parent)
+        if how != "own_with_its_folder":
+            path.parent.mkdir()
+        if how == "replaced":
+            path.write_bytes(b"")
+        late = [buy(ledger, f"later {number}") for number in range(3)]
+        settled, *caught = await asyncio.gather(
+            intent.settle("reply 2", usage=Usage(), cost_usd=0.0), *late, return_exceptions=True
+        )
+        assert settled is None
+        assert ledger.get("second") == "reply 2"
+        with pytest.raises(LedgerError) as at_the_end:
+            ledger.close()
+        ledger.close()
         [saved] = path.parent.glob("ledger.sqlite.saved-*")  # one, and with nothing beside it
-        for error in caught:
+        for error in [*caught, at_the_end.value]:
             assert isinstance(error, LedgerError)
             assert str(error).splitlines() == [
                 f"ledger '{path}' was removed or replaced while the run goes on; what it held is in {saved}",
@@ -295,3 +298,14 @@ class TestRemoved:
         with Ledger.open(saved, "demo") as ledger:
             assert [ledger.get(key) for key in ("first", "second", "later 0")] == ["reply 1", "reply 2", None]
             assert ledger.count_spent().doubtful == 0
+
+    async def test_own_a_ledger_that_is_removed_after_the_last_reply_is_saved_at_the_end(self, tmp_path: Path) -> None:
+        path = tmp_path / "ledger.sqlite"
+        ledger = Ledger.open(path, "demo")
+        await buy(ledger, "first", "reply 1")
+        path.unlink()
+        with pytest.raises(LedgerError, match="what it held is in"):
+            ledger.close()
+        [saved] = tmp_path.glob("ledger.sqlite.saved-*")
+        with Ledger.open(saved, "demo") as ledger:
+            assert ledger.get("first") == "reply 1"

@@ -345,7 +345,8 @@ class TestBrokenConnections:
     async def test_what_takes_too_long_is_given_up(self, action: str) -> None:
         error = await error_of(action, ServerFault, timeout_s=0.3)
         assert error.kind == "timeout"
-        assert "within 0.3 s" in str(error)
+        assert "within 0.3 s" in error.what
+        assert error.fix == "raise timeout_s: of the model"
 
     async def test_a_body_that_stops_is_given_up_before_the_time_of_the_call_is_over(self) -> None:
         async with FakeServer(["drip"], drip_s=60.0) as fake:

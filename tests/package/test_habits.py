@@ -15,7 +15,6 @@ BY_NAME = {
     "recipe.yaml_errors": "pyyaml's errors have marks or have none",
     "models.scripted": "a function of a user's module",
     "models.http.batch_api": "attributes of openai's objects that an endpoint may leave out",
-    "models.http.status": "an OSError's number",
     "calls.prices": "tiers of genai-prices' objects",
     "cli.signals": "signals that Windows does not have",
 }

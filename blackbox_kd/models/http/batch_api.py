@@ -173,7 +173,7 @@ class BatchApi:
 
         if self._client is None:
             how: dict[str, Any] = {"base_url": self.base_url, "timeout": self._timeout_s, "max_retries": 0}
-            if (context := connection.find_context()) is not None:
+            if (context := connection.find_context(self.base_url)) is not None:
                 how["http_client"] = DefaultAsyncHttpxClient(verify=context)
             self._client = AsyncOpenAI(api_key=self._key or "EMPTY", **how)
         return self._client

@@ -183,7 +183,8 @@ class HttpChat:
         except asyncio.CancelledError:
             if not self._deadlines.is_over(task):
                 raise
-            raise self._make_fault("timeout", f"no whole reply within {self._endpoint.timeout_s:g} s") from None
+            late = f"no whole reply within {self._endpoint.timeout_s:g} s"
+            raise self._make_fault("timeout", late, "raise timeout_s: of the model") from None
         finally:
             self._deadlines.end(task)
 
@@ -200,7 +201,10 @@ class HttpChat:
         limit = self._endpoint.max_concurrency
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=limit, ttl_dns_cache=300, keepalive_timeout=KEEP_IDLE_S, ssl=connection.find_context() or True
+                limit=limit,
+                ttl_dns_cache=300,
+                keepalive_timeout=KEEP_IDLE_S,
+                ssl=connection.find_context(self.url) or True,
             ),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             headers={
@@ -234,8 +238,8 @@ class HttpChat:
                 response.close()
                 raise self._make_fault("too_large", f"a reply of more than {MAX_BODY_BYTES // 2**20} MB was not read")
 
-    def _make_fault(self, kind: str, what: str) -> CallError:
-        return ServerFault(f"{self.url}: {quote(what)}", kind=kind)
+    def _make_fault(self, kind: str, what: str, fix: str = "") -> CallError:
+        return ServerFault(f"{self.url}: {quote(what)}", kind=kind, fix=fix)
 
     def _explain(self, error: Exception) -> CallError:
         """What a connection that could not be made, or that broke, means."""

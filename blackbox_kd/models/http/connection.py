@@ -11,11 +11,12 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from blackbox_kd.errors import RAISE_LIMIT, CallError, EndpointRefused, ServerFault, SetupError
+from blackbox_kd.models.http.status import quote_error
 
 OWN = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 """Variables that Python's TLS heeds by itself."""
 OTHERS = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""Variables of other programs, for a machine that was set up for them."""
+"""Variables of other programs, for a machine that was set up for them; what any of all these names is trusted."""
 TRUST = "if you trust the server: export SSL_CERT_FILE=FILE, with the certificate of who signed its own"
 _CERTIFICATES = (
     ("mismatch", "write the host into base_url that the certificate is made out to"),
@@ -54,24 +55,29 @@ def find_proxy(url: str) -> str | None:
     return urllib.request.getproxies().get(parts.scheme)
 
 
-def find_context(env: Mapping[str, str] = os.environ) -> ssl.SSLContext | None:
-    """What trusts the certificates that the environment names; None where Python's default does so.
+def find_context(url: str, env: Mapping[str, str] = os.environ) -> ssl.SSLContext | None:
+    """What trusts the certificates that the environment names; None where Python's default does so, or none is needed.
 
     Raises:
         SetupError: there are no certificates where a variable says.
     """
-    name = next((name for name in OTHERS if env.get(name)), None)
-    if name is None or any(env.get(own) for own in OWN):
+    named = {env[name]: name for name in OTHERS if env.get(name) and env[name] != env.get(OWN[0])}
+    if not named or urlsplit(url).scheme != "https":
         return None
-    place = Path(env[name])
-    try:
-        if place.is_dir():
-            return ssl.create_default_context(capath=place)
-        return ssl.create_default_context(cafile=place)
-    except OSError as error:  # errors of TLS are such, too
-        reason = os.strerror(error.errno) if error.errno and not isinstance(error, ssl.SSLError) else "none in PEM form"
-        fix = f"export {name}=FILE, with certificates in PEM form, or unset it"
-        raise SetupError(f"the variable {name}: {str(place)!r} has no certificates: {reason}", fix=fix) from error
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if any(env.get(own) for own in OWN):
+        context.set_default_verify_paths()
+    for place, name in named.items():
+        try:
+            if Path(place).is_dir():
+                context.load_verify_locations(capath=place)
+            else:
+                context.load_verify_locations(cafile=place)
+        except OSError as error:  # errors of TLS are such, too
+            reason = "none in PEM form" if isinstance(error, ssl.SSLError) else quote_error(error)
+            fix = f"export {name}=FILE, with certificates in PEM form, or unset it"
+            raise SetupError(f"the variable {name}: {place!r} has no certificates: {reason}", fix=fix) from error
+    return context
 
 
 def explain(error: BaseException, proxy: str | None = None, *, is_open: bool = False) -> Failure | None:

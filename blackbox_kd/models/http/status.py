@@ -94,8 +94,9 @@ def _classify(status: int, text: str, said: Said, headers: Mapping[str, str]) ->
 
 def quote_error(error: BaseException, key: str | None = None) -> str:
     """What went wrong with a connection, in one line and without the key."""
-    number = getattr(error, "errno", None) or 0
-    text = os.strerror(number) if number > 0 else str(error) or type(error).__name__
+    number = error.errno or 0 if isinstance(error, OSError) else 0
+    said = error.strerror if isinstance(error, OSError) and number < 0 else None  # of a name server
+    text = os.strerror(number) if number > 0 else said or str(error) or type(error).__name__
     return hide_key(" ".join(text.split()), key)[:MESSAGE_CHARS]
 
 

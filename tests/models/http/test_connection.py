@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import certifi
 import pytest
 
 from blackbox_kd.errors import CallError, EndpointRefused, ServerFault, SetupError
@@ -60,14 +61,18 @@ async def test_a_certificate_that_nobody_knows_is_named_and_so_is_what_makes_it_
     ]
 
 
-@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
 async def test_certificates_that_the_environment_names_are_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     file, context = certificate(tmp_path, "IP:127.0.0.1")
-    monkeypatch.setenv(variable, str(file))
-    async with FakeServer(tls=context) as server:
-        assert "The answer is" in await ask(server.url)
+    alone = [()] if variable in connection.OTHERS else []  # the other ones are read by aiohttp once, when it is loaded
+    for others in [*alone, set(VARIABLES) - {variable}]:
+        monkeypatch.setenv(variable, str(file))
+        for other in others:  # a machine may name its own in each of them
+            monkeypatch.setenv(other, certifi.where() if other != "SSL_CERT_DIR" else str(tmp_path))
+        async with FakeServer(tls=context) as server:
+            assert "The answer is" in await ask(server.url)
 
 
 async def test_own_a_certificate_of_another_host_is_no_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,13 +141,14 @@ def test_a_bundle_that_has_no_certificates_is_told(tmp_path: Path, content: str 
     if content is not None:
         file.write_text(content)
     with pytest.raises(SetupError) as caught:
-        connection.find_context({"REQUESTS_CA_BUNDLE": str(file)})
+        connection.find_context("https://x", {"REQUESTS_CA_BUNDLE": str(file)})
     assert str(caught.value).splitlines() == [
         f"the variable REQUESTS_CA_BUNDLE: '{file}' has no certificates: {reason}",
         "  fix: export REQUESTS_CA_BUNDLE=FILE, with certificates in PEM form, or unset it",
     ]
-    assert connection.find_context({"REQUESTS_CA_BUNDLE": str(file), "SSL_CERT_FILE": "x"}) is None
-    assert connection.find_context({}) is None
+    assert connection.find_context("http://x", {"REQUESTS_CA_BUNDLE": str(file)}) is None
+    assert connection.find_context("https://x", {"SSL_CERT_FILE": str(file), "CURL_CA_BUNDLE": str(file)}) is None
+    assert connection.find_context("https://x", {}) is None
 
 
 # Proxies
