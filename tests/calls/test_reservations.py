@@ -97,7 +97,7 @@ class TestCaps:
     async def test_the_cap_is_no_part_of_the_question(self, tmp_path: Path) -> None:
         async with opened(tmp_path, Budget(usd=100.0)) as desk:
             await desk.ask("good")
-            assert "max_tokens" not in desk.ledger._file._read("SELECT wire FROM replies")[0]
+            assert "max_tokens" not in desk.ledger._file._read("SELECT wire FROM replies")[0][0]
             for budget in (Budget(), Budget(usd=7.0), Budget(requests=0), Budget(tokens=0)):
                 desk.use(budget)
                 assert (await desk.ask("good")).replayed

@@ -153,7 +153,7 @@ def check(folder: Path, outcome: Outcome, status: int, said: str, job: Run) -> N
     assert (spent["usd"], spent["usd_unknown"]) == (pytest.approx(outcome.booked), outcome.unknown)
     assert outcome.doubtful <= spent["doubtful_usd"] <= outcome.doubtful * 1.2
     assert set(job.report["funnel"][0]["failed"]) == ({outcome.failed} if outcome.failed else set())
-    assert (job.report["status"] == "complete") == (status == 0 or outcome.rows > 0)
+    assert (job.report["status"] == "complete") == (status == 0)
 
 
 @pytest.mark.parametrize("name", ENDS)

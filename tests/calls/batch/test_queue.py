@@ -142,7 +142,7 @@ class TestHandingIn:
             later = await next_process(d)
             d.server.release.set()
             assert await later.batches.take_up(lambda name: later.model)
-            [wire] = later.ledger._file._read("SELECT wire FROM replies")
+            [[wire]] = later.ledger._file._read("SELECT wire FROM replies")
             assert json.loads(wire)["body"].keys() == {"model", "messages", "temperature"}
             assert (await later.ask("r1", sampling=Sampling(0.7))).replayed
             await later.close()
