@@ -120,7 +120,7 @@ class Config(StepConfig):
         return Counter()
 
 
-class Candidate(NamedTuple):
+class PlacedRow(NamedTuple):
     """A row that can be drawn, its table, and where it stands: the table's number and the row's own in it."""
 
     row: Row
@@ -128,7 +128,7 @@ class Candidate(NamedTuple):
     place: tuple[int, int]
 
 
-Pools = Mapping[str, list[Candidate]]
+Pools = Mapping[str, list[PlacedRow]]
 """The rows of each table in random order: the first ones are drawn."""
 
 
@@ -137,26 +137,26 @@ async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outco
     pools = {name: _shuffle(name, number, ctx) for number, name in enumerate(config.tables)}
     earlier = _draw_earlier(_count_wanted(pools, config.rows, config), config, ctx)
     left = None if config.rows is None else config.rows - len(earlier)
-    drawn: list[Candidate] = []
+    drawn: list[PlacedRow] = []
     for found in _take_by_gap(pools, left, config.gap, ctx) if config.gap else _take_by_table(pools, left, config):
-        if isinstance(found, Candidate):
+        if isinstance(found, PlacedRow):
             drawn.append(found)
         else:
             yield found
     drawn += earlier
     if not config.shuffle:
-        drawn.sort(key=lambda candidate: candidate.place)
+        drawn.sort(key=lambda placed: placed.place)
     ids = Ids()
-    taken = [ids.own(candidate.row, f"from_{candidate.table}") for candidate in drawn]
+    taken = [ids.own(placed.row, f"from_{placed.table}") for placed in drawn]
     if config.shuffle:
         taken.sort(key=lambda row: ctx.rng("mix", "order", row.id).random())
     for row in taken:
         yield row
 
 
-def _shuffle(name: str, number: int, ctx: Context) -> list[Candidate]:
-    rows = [Candidate(row, name, (number, position)) for position, row in enumerate(ctx.table(name))]
-    return sorted(rows, key=lambda candidate: ctx.rng("mix", candidate.row.id).random())
+def _shuffle(name: str, number: int, ctx: Context) -> list[PlacedRow]:
+    rows = [PlacedRow(row, name, (number, position)) for position, row in enumerate(ctx.table(name))]
+    return sorted(rows, key=lambda placed: ctx.rng("mix", placed.row.id).random())
 
 
 def _count_wanted(pools: Pools, rows: int | None, config: Config) -> dict[str, int]:
@@ -166,7 +166,7 @@ def _count_wanted(pools: Pools, rows: int | None, config: Config) -> dict[str, i
     return share_out({name: config.tables[name] for name, pool in pools.items() if pool}, rows)
 
 
-def _draw_earlier(counts: Mapping[str, int], config: Config, ctx: Context) -> list[Candidate]:
+def _draw_earlier(counts: Mapping[str, int], config: Config, ctx: Context) -> list[PlacedRow]:
     """Rows of the earlier table, so many that they are at least their share of the result."""
     if config.replay is None:
         return []
@@ -176,32 +176,32 @@ def _draw_earlier(counts: Mapping[str, int], config: Config, ctx: Context) -> li
     return _shuffle(name, len(config.tables), ctx)[:most]
 
 
-def _take_by_table(pools: Pools, rows: int | None, config: Config) -> Iterator[Candidate | Dropped]:
+def _take_by_table(pools: Pools, rows: int | None, config: Config) -> Iterator[PlacedRow | Dropped]:
     counts = _count_wanted(pools, rows, config)
     for name, pool in pools.items():
         yield from _take(pool, counts.get(name, 0))
 
 
-def _take(pool: list[Candidate], wanted: int) -> Iterator[Candidate | Dropped]:
+def _take(pool: list[PlacedRow], wanted: int) -> Iterator[PlacedRow | Dropped]:
     """The first rows of a pool, around and around if there are too few, and what was left."""
     for index in range(wanted if pool else 0):
         found, copy = pool[index % len(pool)], index // len(pool)
         yield found if copy == 0 else found._replace(row=found.row.child(f"copy{copy}", {}))
-    for candidate in pool[wanted:]:
-        yield Dropped(candidate.row, "not drawn")
+    for placed in pool[wanted:]:
+        yield Dropped(placed.row, "not drawn")
 
 
-def _take_by_gap(pools: Pools, rows: int | None, config: Gap, ctx: Context) -> Iterator[Candidate | Dropped | Failed]:
+def _take_by_gap(pools: Pools, rows: int | None, config: Gap, ctx: Context) -> Iterator[PlacedRow | Dropped | Failed]:
     """So many rows of each domain as the student's gap there says."""
     gaps = _find_gaps(config, ctx)
     weights = _weigh_domains(gaps, _find_weights_before(config, ctx), config)
-    domains: dict[str, list[Candidate]] = defaultdict(list)
-    for candidate in (candidate for pool in pools.values() for candidate in pool):
-        row = candidate.row
+    domains: dict[str, list[PlacedRow]] = defaultdict(list)
+    for placed in (placed for pool in pools.values() for placed in pool):
+        row = placed.row
         if config.by not in row:
             yield Failed(row, "data", f"column {config.by!r} is missing, by which rows are drawn")
         elif (domain := write_text(row[config.by])) in gaps:
-            domains[domain].append(candidate)
+            domains[domain].append(placed)
         else:
             yield Dropped(row, "domain not evaluated")
     counts = share_out({domain: weights[domain] for domain in gaps if domain in domains}, rows or 0)

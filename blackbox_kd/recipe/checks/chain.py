@@ -18,6 +18,7 @@ from blackbox_kd.recipe.checks import held_out as recipe_held_out
 from blackbox_kd.recipe.checks import learning as recipe_learning
 from blackbox_kd.recipe.checks import loops as recipe_loops
 from blackbox_kd.recipe.checks import models as recipe_models
+from blackbox_kd.recipe.checks import prompts as recipe_prompts
 from blackbox_kd.recipe.checks import reports as recipe_reports
 from blackbox_kd.recipe.checks import values as recipe_values
 from blackbox_kd.recipe.checks.flow import Columns, Flow
@@ -48,7 +49,7 @@ def check(
         filled: columns of tables in which any row holds something, once they are loaded.
     """
     flow = Flow(recipe, problems)
-    recipe_columns.find_secrets(flow)
+    recipe_prompts.find_secrets(flow)
     for step in recipe.steps:
         for name in step.list_names("new table"):
             flow.writers.setdefault(name, []).append(step)
@@ -147,7 +148,7 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
     rows = recipe_values.join(flow.examples.get(name, []) for name in tables)
     made = recipe_values.write(planned, rows)
     recipe_columns.check(flow, planned, columns, recipe_values.select_seen(planned, rows, made))
-    recipe_columns.check_leaks(flow, planned)
+    recipe_prompts.check_leaks(flow, planned)
     recipe_models.check_rows(flow, planned, columns if source not in flow.held_out else None)
     recipe_learning.check_shown(flow, planned, source, columns)
     if planned.trains:

@@ -1,0 +1,94 @@
+"""Prompts: they must be there, their variables must be columns, and none may show a student the right answer."""
+
+from pathlib import Path
+
+from blackbox_kd.errors import UserError, did_you_mean
+from blackbox_kd.paths import find_bundled
+from blackbox_kd.recipe.checks.flow import Columns, Flow
+from blackbox_kd.recipe.spec import PlannedStep
+from blackbox_kd.recipe.yaml_source import quote
+from blackbox_kd.sandbox.prompt import Prompt, find
+from blackbox_kd.sdk.fields import Reference
+
+
+def find_places(folder: Path) -> list[Path]:
+    """Where a recipe's prompts are looked up, in this order."""
+    return [folder, folder / "prompts", find_bundled("prompts")]
+
+
+def check(flow: Flow, planned: PlannedStep, mention: Reference, columns: Columns) -> None:
+    """Reports a prompt that is not there or cannot be used, and its variables that are not among the columns."""
+    places = find_places(flow.recipe.folder)
+    path = find(mention.value, places)
+    if path is None:
+        _report_missing(flow, planned, mention, places)
+        return
+    prompt = flow.recipe.prompts.get(mention.value)
+    if prompt is None:
+        try:
+            prompt = flow.recipe.prompts[mention.value] = Prompt(mention.value, path, places)
+        except UserError as error:
+            message = f"prompt {mention.value!r} cannot be used: {error.what.rstrip('.')}."
+            flow.report(planned, mention.field, message, "", "mend the template")
+            return
+    if columns is not None:
+        for name in sorted(prompt.variables() - columns - planned.config.prompt_variables()):
+            what = f"prompt {mention.value!r} uses {name!r}"
+            flow.report_missing_column(planned, mention.field, what, name, columns)
+
+
+def _report_missing(flow: Flow, planned: PlannedStep, mention: Reference, places: list[Path]) -> None:
+    *own, ours = places
+    files = [path.relative_to(place) for place in own[1:] for path in sorted(place.glob("**/*.jinja"))]
+    files += sorted(path.relative_to(ours) for path in ours.glob("**/*.jinja"))
+    known = list(dict.fromkeys(path.with_suffix("").as_posix() for path in files))
+    name = mention.value
+    if any(sign in name for sign in "{\n") or len(name) > 100:
+        fix = "put the text into prompts/NAME.jinja beside the recipe and write prompt: NAME"
+    else:
+        fix = did_you_mean(name, known) or f"write prompts/{name.removesuffix('.jinja')}.jinja beside the recipe"
+    message = f"prompt {quote(name)} is neither beside the recipe, nor in its prompts/, nor bundled."
+    flow.report(planned, mention.field, message, f"prompts: {', '.join(known)}", fix)
+
+
+def find_secrets(flow: Flow) -> None:
+    """Notes, before the walk, the columns that steps take for the right answer, and the models that are trained."""
+    flow.secrets["reference"] = ""
+    for planned in flow.recipe.steps:
+        answers = planned.config.answer_columns()
+        for field, name in ((each.field, each.value) for each in planned.references if each.value in answers):
+            flow.secrets.setdefault(name, f"{planned.label} says {field}: {name}")
+        flow.students.update(planned.list_names("student"))
+
+
+def check_leaks(flow: Flow, planned: PlannedStep) -> None:
+    """Reports prompts through which the student would see the right answer, in training or in an exam.
+
+    What a model wrote with the answer before it can hold the answer, too.
+    """
+    shown_there = {name: _find_secrets_of(flow, name) for name in planned.list_names("prompt")}
+    for at, name, is_declared in [*planned.config.shown_to_student(), *_find_shown_to_students(flow, planned)]:
+        if shown_there.get(name) and not is_declared:
+            secret = shown_there[name][0]
+            what = f"prompt {name!r} shows the student {secret!r}, which holds the right answer"
+            what += f": {flow.secrets[secret]}." if flow.secrets[secret] else "."
+            who = "a task" if at.startswith("tasks") else "a step"
+            may = who == "a task" or "hint" in type(planned.config).model_fields
+            fix = f"; {who} that means to show it says hint: true" if may else ""
+            other = "; or compare with another column there" if "says against:" in what else ""
+            flow.report(planned, at, what, "", f"use a prompt without it{fix}{other}")
+    shown = [name for names in shown_there.values() for name in names]
+    if shown:
+        why = f"{planned.label} writes it with {shown[0]!r} in view"
+        thought = {"reasoning"}.intersection(planned.step.writes)
+        flow.secrets = dict.fromkeys([*planned.list_names("new column"), *thought], why) | flow.secrets
+
+
+def _find_shown_to_students(flow: Flow, planned: PlannedStep) -> list[tuple[str, str, bool]]:
+    """What the step shows the models that it asks, if the recipe trains one of them."""
+    return planned.config.shown_to_asked() if flow.students.intersection(planned.list_models()) else []
+
+
+def _find_secrets_of(flow: Flow, name: str) -> list[str]:
+    prompt = flow.recipe.prompts.get(name)
+    return sorted(prompt.variables() & flow.secrets.keys()) if prompt is not None else []
