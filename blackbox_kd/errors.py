@@ -152,22 +152,33 @@ class CallError(BlackboxError):
         retry_after_s: seconds until the endpoint wants to be asked again; None if it does not say.
         fix: what mends it.
         said: the endpoint's own words.
+        field: the field of the request that the endpoint does not take, where it names one; `system` for that role.
     """
 
     def __init__(
-        self, what: str, *, kind: str, retry_after_s: float | None = None, fix: str = "", said: str = ""
+        self,
+        what: str,
+        *,
+        kind: str,
+        retry_after_s: float | None = None,
+        fix: str = "",
+        said: str = "",
+        field: str = "",
     ) -> None:
         super().__init__(what, fix=fix)
         self.kind = kind
         self.retry_after_s = retry_after_s
         self.said = said
+        self.field = field
 
     def __copy__(self) -> Self:
         return self.recast(type(self))
 
     def recast(self, to: type[E]) -> E:
         """The same error as one of another class: what it means for the run depends on what else is known."""
-        return to(self.what, kind=self.kind, retry_after_s=self.retry_after_s, fix=self.fix, said=self.said)
+        found = to(self.what, kind=self.kind, retry_after_s=self.retry_after_s, fix=self.fix, said=self.said)
+        found.field = self.field
+        return found
 
 
 class RequestRejected(CallError):

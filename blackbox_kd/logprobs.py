@@ -18,9 +18,10 @@ WITH_TEXT = Sampling(
     temperature=0.0,
     max_tokens=1,
     extra={LOGPROBS: 0, TOKENS: True, "add_generation_prompt": False, "continue_final_message": True},
+    defaults=frozenset({"temperature"}),
 )
 """Asks for the log-probabilities of the messages; the last one is the text. A server writes one token at least."""
-BEFORE_TEXT = Sampling(temperature=0.0, max_tokens=1, extra={TOKENS: True})
+BEFORE_TEXT = Sampling(temperature=0.0, max_tokens=1, extra={TOKENS: True}, defaults=frozenset({"temperature"}))
 """Asks for the tokens of the messages that stand before the text."""
 
 

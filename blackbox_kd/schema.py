@@ -140,6 +140,8 @@ class Sampling:
     seed: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Other fields of the request body, as the endpoint names them (`reasoning_effort`, `response_format`)."""
+    defaults: frozenset[str] = frozenset()
+    """Those fields that the recipe did not set: they are left out where a model does not take them."""
 
     @property
     def varies(self) -> bool:
@@ -198,8 +200,10 @@ class Request:
     sample: int = 0
     attempt: int = 0
     cap: int | None = None
-    """The most tokens that the endpoint is told to let through where `sampling` says nothing. It keeps a budget, and is
-    no part of the question."""
+    """The most tokens that the endpoint is told to let through where the recipe says nothing. It keeps a budget, or
+    leaves room for reasoning, and is no part of the question."""
+    refused: frozenset[str] = frozenset()
+    """Fields that the model was found not to take; they are not sent, and no part of the question either."""
 
 
 @dataclass(frozen=True, slots=True)

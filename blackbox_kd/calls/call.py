@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
-from blackbox_kd.calls import output_limits, prices
+from blackbox_kd.calls import prices
 from blackbox_kd.calls.budget import Budget, Reservation
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.calls.retries import EndpointState, Tries
@@ -13,7 +13,8 @@ from blackbox_kd.calls.usage import Counts
 from blackbox_kd.errors import QuotaSpent, ReplyFault, RequestRejected, UnusableText
 from blackbox_kd.ledger.ledger import key_of
 from blackbox_kd.models import Model, Price
-from blackbox_kd.schema import Ask, Reply, Request, T, Usage
+from blackbox_kd.models.http.parameters import MOST_TOKENS, NEUTRAL
+from blackbox_kd.schema import Ask, Reply, Request, Sampling, T, Usage
 
 HOPELESS = 50
 """So many replies of a model of which none can be used, all for the same reason, end a run."""
@@ -53,6 +54,8 @@ class ModelState:
     beyond: tuple[int, int] = (0, 0)
     """The most tokens of a prompt and of a reply that a call has used beyond what it was to use at most; later ones are
     reserved with them."""
+    refused: set[str] = field(default_factory=set)
+    """Fields of a request that the model was found not to take; shared by all that ask it at its endpoint."""
 
     def count_usable(self, reply: Reply[T]) -> Reply[T]:
         """The reply, counted as one that can be used."""
@@ -156,6 +159,7 @@ class Call:
     def read(self, completion: Completion, ask: Ask[T], *, is_replayed: bool) -> Reply[T]:
         """The reply that came; see `completion.parse`."""
         self.state.counts.count_end(completion.ended)
+        self.state.counts.sampled += self.is_sampled
         return completion.reply(
             self.state.price,
             ask.value_of,
@@ -165,12 +169,24 @@ class Call:
             has_tools=bool(self.wire.get("body", {}).get("tools")),
         )
 
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the reply is drawn at the model's own temperature, as it does not take the one that is asked for."""
+        asked = self.wire.get("body", {})
+        if "temperature" not in asked or asked["temperature"] == NEUTRAL["temperature"]:
+            return False
+        known = self.state.model.config.parameters
+        return any("temperature" in names for names in (self.state.refused, known.find_refused(asked), known.ignores))
+
+    def prepare(self) -> None:
+        """Makes it ready to be sent, with what the model was found not to take by now."""
+        if self.state.refused != self.request.refused:
+            self.request = replace(self.request, refused=frozenset(self.state.refused))
+
     def bounds(self) -> tuple[int, int]:
         """The most tokens that its prompt can be, and that its reply may be told to be."""
-        most = self.request.sampling.max_tokens
-        if most is None:
-            most = output_limits.UNKNOWN if self.request.cap is None else self.request.cap
-        return self.prompt, most
+        most = self.request.sampling.max_tokens if self.request.cap is None else self.request.cap
+        return self.prompt, MOST_TOKENS if most is None else most
 
     @property
     def size(self) -> int:
@@ -191,7 +207,7 @@ class Call:
             return False
         limits = [_read_number(found) for found in _LIMIT.findall(text)]
         limit = min((each for each in limits if LEAST_CAP <= each <= cap), default=cap)
-        self.state.cap = min(self.state.cap or cap, limit)
+        self.state.cap = self.state.cap and min(self.state.cap, limit)
         lower = limit - sum(map(_read_number, _PROMPT.findall(text)[:1]))
         self.request = replace(self.request, cap=lower if LEAST_CAP <= lower < cap else max(LEAST_CAP, cap // 2))
         return True
@@ -240,12 +256,24 @@ def make_call(state: ModelState, ask: Ask[Any], attempt: int, round: int) -> Cal
         attempt: how many replies to it could not be used before.
         round: of the loop; it counts where another reply can come.
     """
-    cap = state.cap if ask.sampling.max_tokens is None else None
+    cap = _find_cap(state, ask.sampling)
     request = Request(ask.messages, ask.sampling, ask.row, ask.sample, attempt, cap)
     wire = state.model.wire(request)
     round = round if ask.sampling.varies else 0  # asked again, it would say the same
     key = key_of(wire, row_id=ask.row.id, sample=ask.sample, attempt=attempt, round=round)
     return Call(state, key, wire, request, ask, prices.most_prompt_tokens(ask.messages))
+
+
+def _find_cap(state: ModelState, sampling: Sampling) -> int | None:
+    """`max_tokens` where the recipe says nothing: under a budget, and with room for a model's reasoning."""
+    if sampling.max_tokens is None:
+        return state.cap
+    if "max_tokens" not in sampling.defaults:
+        return None
+    config = state.model.config
+    most = sampling.max_tokens + config.parameters.find_room({**config.own_fields, **sampling.extra})
+    most = min(most, config.parameters.most_tokens or most, state.cap or most)
+    return most if most != sampling.max_tokens else None
 
 
 def _read_number(digits: str) -> int:

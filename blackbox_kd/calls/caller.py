@@ -51,6 +51,7 @@ class Caller:
         attempts = Attempts(ask.tries, ask.sampling.varies, self._retry_failed)
         for attempt in itertools.count():  # ends by a return or an error
             call = make_call(state, ask, attempt, round)
+            attempts.varies = attempts.varies or call.is_sampled
             if attempts.fault is not None:
                 # Replies that an earlier run has bought after this one cost nothing, however many may be bought now.
                 if not self._transport.has(call) and not attempts.may_go_on(attempt):

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from blackbox_kd.calls import output_limits
 from blackbox_kd.models import ModelConfig, Price
+from blackbox_kd.models.http.parameters import MOST_TOKENS
 from blackbox_kd.schema import Message, Usage
 
 MILLION = 1_000_000
@@ -77,7 +77,7 @@ def most_prompt_tokens(messages: Sequence[Message]) -> int:
 
 def most_tokens(prompt_tokens: int, max_tokens: int | None) -> int:
     """The most tokens that a call can use, prompt and reply together."""
-    return prompt_tokens + (output_limits.UNKNOWN if max_tokens is None else max_tokens)
+    return prompt_tokens + (MOST_TOKENS if max_tokens is None else max_tokens)
 
 
 def most(price: Price | None, prompt_tokens: int, max_tokens: int | None) -> float | None:
@@ -91,7 +91,7 @@ def most(price: Price | None, prompt_tokens: int, max_tokens: int | None) -> flo
     if price is None:
         return None
     price = _choose_tier(price, prompt_tokens)
-    reply = output_limits.UNKNOWN if max_tokens is None else max_tokens
+    reply = MOST_TOKENS if max_tokens is None else max_tokens
     return (prompt_tokens * max(price.input, price.cached or 0.0) + reply * price.output) / MILLION
 
 

@@ -1,10 +1,11 @@
 """How the reply to a call is had: from the ledger, or by a request to the endpoint, with limits, money and patience."""
 
+import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from blackbox_kd.calls import output_limits, prices
+from blackbox_kd.calls import learning, prices
 from blackbox_kd.calls.budget import Budget, Reservation
 from blackbox_kd.calls.call import Call, ModelState
 from blackbox_kd.calls.completion import Completion
@@ -12,12 +13,15 @@ from blackbox_kd.calls.in_flight import Elsewhere
 from blackbox_kd.calls.limits.limiter import Limiter, Slot
 from blackbox_kd.calls.retries import EndpointState, Patience
 from blackbox_kd.calls.usage import Counts
-from blackbox_kd.errors import AskedElsewhere, CallError, RequestRejected, ServerFault, Stopped
+from blackbox_kd.errors import AskedElsewhere, CallError, EndpointRefused, RequestRejected, ServerFault, Stopped
 from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model
+from blackbox_kd.models.http.parameters import MOST_TOKENS
 from blackbox_kd.models.http.status import UNNAMED
 from blackbox_kd.schema import Usage
+
+logger = logging.getLogger(__name__)
 
 LOST = ("timeout", "connection", "too_large")
 """Faults after which the endpoint may charge for a reply that never arrived whole."""
@@ -91,6 +95,7 @@ class DirectTransport:
         self._ledger = ledger
         self._patience = Patience(patience_s)
         self._endpoints: dict[str, EndpointState] = {}
+        self._refused: dict[tuple[str, str, bool], set[str]] = {}
 
     def open(self, model: Model, name: str) -> ModelState:
         """See `Transport.open`."""
@@ -101,8 +106,18 @@ class DirectTransport:
             limiter = Limiter(model.endpoint, config.max_concurrency, local=config.local, patience_s=patience_s)
             known = self._endpoints[model.endpoint] = EndpointState(limiter)
         known.limiter.narrow(config.max_concurrency, *config.rate_limits)
-        cap = output_limits.find_most_tokens(config.model) if self.budget.is_limited else None
-        return ModelState(model, prices.price_of(config, model.endpoint), known, Counts(name), cap)
+        # By the model alone, never by what may be spent: a reply that a larger budget would let go on is another one.
+        cap = (config.parameters.most_tokens or MOST_TOKENS) if self.budget.is_limited else None
+        refused = self._recall_refused(model)
+        return ModelState(model, prices.price_of(config, model.endpoint), known, Counts(name), cap, refused=refused)
+
+    def _recall_refused(self, model: Model) -> set[str]:
+        """What a model was found not to take, by this run or an earlier one; a recipe that says it, knows better."""
+        is_given = model.config.parameters.is_given
+        place = (model.endpoint, model.config.model, is_given)
+        if place not in self._refused:
+            self._refused[place] = set(() if is_given else self._ledger.find_refused(*place[:2]))
+        return self._refused[place]
 
     def has(self, call: Call) -> bool:
         """See `Transport.has`."""
@@ -130,20 +145,46 @@ class DirectTransport:
     async def buy(self, call: Call) -> Came:
         """See `Transport.buy`; sends a call, and again after faults."""
         self._patience.begin()
-        while True:
-            try:
-                return await self._send(call)
-            except ServerFault as fault:  # seldom: tenacity, which takes a tenth of a call's CPU, only from here on
-                return await self._patience.send_again(call.tries, fault, lambda: self._send(call))
-            except RequestRejected as error:
-                if not call.lower_cap(error):
-                    raise
+        try:
+            return await self._send_suited(call)
+        except ServerFault as fault:  # seldom: tenacity, which takes a tenth of a call's CPU, only from here on
+            return await self._patience.send_again(call.tries, fault, lambda: self._send_suited(call))
+
+    async def suit(self, call: Call, error: RequestRejected) -> bool:
+        """Changes what is sent of a call that was refused, if that may help.
+
+        Raises:
+            EndpointRefused: the recipe asks for what the model does not take, so that all its calls would be refused.
+        """
+        try:
+            learnt = learning.learn(call, error)
+        except EndpointRefused as refusal:
+            call.state.endpoint.limiter.stop(refusal)
+            raise
+        if not learnt and not call.lower_cap(error):
+            return False
+        if learnt and learnt not in call.state.refused:
+            call.state.refused.add(learnt)
+            model = call.state.model
+            logger.warning("model %r takes no %s: it is asked without it", call.state.counts.name, learnt)
+            await self._ledger.note_refused(model.endpoint, model.config.model, learnt)
+        call.tries.sends = 0  # the endpoint has said how to ask: what follows is no second attempt
+        return True
 
     def stop(self) -> None:
         """See `Transport.stop`."""
         self.elsewhere.stop()
         for endpoint in self._endpoints.values():
             endpoint.limiter.stop(Stopped())
+
+    async def _send_suited(self, call: Call) -> Came:
+        """One send, as the model takes it."""
+        while True:
+            try:
+                return await self._send(call)
+            except RequestRejected as error:
+                if not await self.suit(call, error):
+                    raise
 
     async def _send(self, call: Call) -> Came:
         """One send, with what has to happen before and after."""
@@ -202,6 +243,7 @@ class DirectTransport:
     async def _exchange(self, call: Call, leave: _Leave) -> Completion:
         """Sends what was intended; what came is in the ledger when this returns."""
         state, endpoint = call.state, call.state.endpoint
+        call.prepare()
         try:
             body, headers = await state.model.send(call.wire, call.request)
         except CallError as error:

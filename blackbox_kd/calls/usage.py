@@ -32,6 +32,8 @@ class Counts:
         served: the model strings that the endpoint returned, and how often.
         faults: answers that were no reply, by kind.
         ends: why replies ended, those from the ledger too, by `ends.read_word`.
+        sampled: replies, those from the ledger too, at the model's own temperature, as it does not take the one that
+            was asked for.
         short_prompts: of `calls`, those whose prompt the endpoint counted far too few tokens of.
         beyond: replies that used more tokens than was set aside for them, while a budget limits that.
         beyond_tokens: the tokens that they used beyond.
@@ -47,6 +49,7 @@ class Counts:
     served: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
+    sampled: int = 0
     short_prompts: int = 0
     beyond: int = 0
     beyond_tokens: int = 0
@@ -139,6 +142,7 @@ class Counts:
             "retried": self.retried,
             "faults": dict(sorted(self.faults.items())),
             "ends": ends.describe_counts(self.ends.items()),
+            "sampled": self.sampled,
             "short_prompts": self.short_prompts,
             "beyond": self.beyond,
             "beyond_tokens": self.beyond_tokens,

@@ -181,10 +181,11 @@ def rescue(path: Path, new: Path) -> int:
     ):
         old.execute("PRAGMA writable_schema = ON")  # read a file that is shorter than it says
         db.execute("BEGIN IMMEDIATE")
-        for table in ("processes", "intents", "abandoned"):
+        for table in ("processes", "intents", "abandoned", "refused_fields"):
             _copy(db, table, _read_whole(old, f"SELECT * FROM {table}"))
         for reply in range(_find_last_reply(old) + 1):  # one by one: a damaged page costs only what is on it
-            _copy(db, "replies", _read_whole(old, "SELECT * FROM replies WHERE id = ?", reply))
+            found = _read_whole(old, "SELECT * FROM replies WHERE id = ?", reply)
+            _copy(db, "replies", (row for row in found if not _is_cut(row)))
         saved = db.execute("SELECT count(*) FROM replies").fetchone()[0]
         db.execute("COMMIT")
     return int(saved)
@@ -194,6 +195,11 @@ def _read_whole(db: sqlite3.Connection, sql: str, *values: int) -> Iterator[tupl
     """The rows up to the first that cannot be read."""
     with suppress(sqlite3.DatabaseError):
         yield from db.execute(sql, values)
+
+
+def _is_cut(row: tuple[Any, ...]) -> bool:
+    """Whether the end of a text was on a page that is not there whole: it is read as zeros, which JSON has none of."""
+    return any("\0" in value for value in row if isinstance(value, str))
 
 
 def _copy(db: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, ...]]) -> None:

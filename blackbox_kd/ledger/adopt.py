@@ -12,7 +12,7 @@ from typing import Any
 
 from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger.connection import explain_faults, open_file
-from blackbox_kd.ledger.sqlite_file import REPLY
+from blackbox_kd.ledger.sqlite_file import ADD_REFUSED, REPLY
 
 BATCH = 2_000
 """Replies of one transaction: other processes that write to the ledger wait only that long."""
@@ -83,6 +83,8 @@ def _copy(other: sqlite3.Connection, db: sqlite3.Connection) -> None:
         db.execute("BEGIN IMMEDIATE")
         db.executemany(ADD_REPLY, batch)
         db.execute("COMMIT")
+    if other.execute("SELECT 1 FROM sqlite_master WHERE name = 'refused_fields'").fetchone():  # not before version 4
+        db.executemany(ADD_REFUSED, other.execute("SELECT endpoint, model, field FROM refused_fields").fetchall())
     for process, repeated_by, *values in other.execute(f"SELECT process, repeated_by, {INTENT} FROM intents"):
         add = f"INSERT INTO intents (process, repeated_by, {INTENT}) VALUES ({', '.join('?' * 10)})"
         db.execute(add, (ids[process], ids[repeated_by], *values))

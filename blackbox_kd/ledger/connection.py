@@ -9,8 +9,9 @@ from pathlib import Path
 
 from blackbox_kd.errors import LedgerError
 
-VERSION = 3
-"""Of the tables. 1: replies were indexed by their whole keys. 2: intents did not say whether they were lost."""
+VERSION = 4
+"""Of the tables. 1: replies were indexed by their whole keys. 2: intents did not say whether they were lost. 3: what
+models refuse was not kept."""
 APPLICATION = 0x626B6432
 """`application_id` of the file: tells a ledger from other SQLite databases."""
 TABLES = Path(__file__).with_name("tables.sql")

@@ -150,6 +150,14 @@ class Ledger:
             return bought
         return Intent(self._writer, self.run, serial, key, model, row_id, text, reserved_usd, reserved_tokens)
 
+    def find_refused(self, endpoint: str, model: str) -> list[str]:
+        """Fields of a request that a model was found not to take, by this run or by others."""
+        return self._file.find_refused(endpoint, model)
+
+    async def note_refused(self, endpoint: str, model: str, field: str) -> None:
+        """Notes that a model does not take a field; on disk when this returns."""
+        await self._writer.submit(Write(refused=(endpoint, model, field)))
+
     def in_flight_elsewhere(self, key: str) -> bool:
         """Whether another process has sent a call and may yet get its reply."""
         return self._file.in_flight_elsewhere(key)

@@ -63,6 +63,8 @@ MARK_LOST = """
 UPDATE intents SET lost_at = strftime('%Y-%m-%dT%H:%M:%fZ')
 WHERE process = ? AND serial IN (SELECT value FROM json_each(?))
 """
+ADD_REFUSED = "INSERT OR IGNORE INTO refused_fields VALUES (?, ?, ?)"
+REFUSED = "SELECT field FROM refused_fields WHERE endpoint = ? AND model = ?"
 MARK_REPEATED = "UPDATE intents SET repeated_by = ? WHERE process = ? AND serial = ?"
 DELETE_INTENTS = "DELETE FROM intents WHERE process = ? AND serial IN (SELECT value FROM json_each(?))"
 INTENT = "process, serial, key, run, model, row_id, reserved_usd, reserved_tokens"
@@ -123,6 +125,10 @@ class LedgerFile:
         """The runs that have opened the ledger."""
         return [run for (run,) in self._read("SELECT DISTINCT run FROM processes")]
 
+    def find_refused(self, endpoint: str, model: str) -> list[str]:
+        """Fields that a model was found not to take."""
+        return [field for (field,) in self._read(REFUSED, endpoint, model)]
+
     def count_repeated(self) -> int:
         """How many calls this run has sent again."""
         return int(self._read(REPEATED, self._run)[0][0])
@@ -139,7 +145,7 @@ class LedgerFile:
         What is paid for is kept there, and no request is sent any more.
         """
         with suppress(OSError):
-            if self.path.stat().st_ino == self._inode:
+            if self._removed is not None or self.path.stat().st_ino == self._inode:
                 return
         what = f"ledger {str(self.path)!r} was removed or replaced while the run goes on"
         saved = self.path.with_name(f"{self.path.name}.saved-{os.getpid()}")
@@ -160,6 +166,7 @@ class LedgerFile:
         ended: Sequence[int],
         lost: Sequence[int] = (),
         yielding: Collection[int] = (),
+        refused: Sequence[tuple[str, str, str]] = (),
     ) -> Met:
         """Writes a batch as one transaction, which is on disk on return.
 
@@ -169,13 +176,13 @@ class LedgerFile:
             abandoned: (model, kind) of requests answered without a reply.
             ended: serials of intents that are to go.
             lost: serials of intents whose replies will not come any more.
-            yielding: serials of intents that are not to be written while another process has the call in flight.
+            yielding: serials of intents that are not written while another process has the call in flight.
+            refused: (endpoint, model, field) of fields that models were found not to take.
 
         Raises:
             LedgerError: nothing of the batch was stored; its cause is an OperationalError if no batch can be now.
         """
-        if self._removed is None:
-            self._refuse_removal()
+        self._refuse_removal()
         if self._removed is not None and intents:
             raise self._removed
         db = self._db
@@ -184,16 +191,15 @@ class LedgerFile:
             self._insert("replies", REPLY, replies)  # first, so that an intent of this batch may meet its reply
             met = self._meet_others([intent[1] for intent in intents])
             sent = [i for i in intents if i[1] not in met.bought and not (i[1] in met.elsewhere and i[0] in yielding)]
-            new = [(self._process, i[0], i[1], self._run, *i[2:]) for i in sent]
-            self._insert("intents", INTENT, new)
-            for model, kind in abandoned:
-                db.execute(ADD_ABANDONED, (self._run, model, kind))
+            self._insert("intents", INTENT, [(self._process, i[0], i[1], self._run, *i[2:]) for i in sent])
+            db.executemany(ADD_ABANDONED, [(self._run, *each) for each in abandoned])
+            db.executemany(ADD_REFUSED, refused)
             db.execute(DELETE_INTENTS, (self._process, json.dumps(ended)))
             if lost:
                 db.execute(MARK_LOST, (self._process, json.dumps(lost)))
             db.execute("COMMIT")
-            self._log_bytes += PAGES_PER_COMMIT * PAGE_BYTES
-            self._log_bytes += sum(PAGE_BYTES + len(reply[-2]) + len(reply[-1]) for reply in replies)
+            self._log_bytes += PAGE_BYTES * (PAGES_PER_COMMIT + len(replies))
+            self._log_bytes += sum(len(reply[-2]) + len(reply[-1]) for reply in replies)
         except BaseException as error:
             with suppress(sqlite3.Error):  # SQLite has rolled back by itself, if it could not go on
                 db.execute("ROLLBACK")

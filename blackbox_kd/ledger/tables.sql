@@ -54,6 +54,14 @@ CREATE INDEX IF NOT EXISTS replies_by_run ON replies (
     run, model, created_at, prompt_tokens, completion_tokens, cost_usd, reserved_usd, reserved_tokens
 );
 
+-- Fields of a request that a model was found not to take, so that they are not sent to it again.
+CREATE TABLE IF NOT EXISTS refused_fields (
+    endpoint TEXT NOT NULL,
+    model TEXT NOT NULL,                -- what the endpoint calls it
+    field TEXT NOT NULL,
+    PRIMARY KEY (endpoint, model, field)
+) WITHOUT ROWID;
+
 -- How many requests a server answered without a reply (rate limits, errors), by kind.
 CREATE TABLE IF NOT EXISTS abandoned (
     run TEXT NOT NULL,

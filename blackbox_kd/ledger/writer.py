@@ -29,6 +29,7 @@ class Write:
         abandoned: model and kind of a request answered without a reply.
         ended: serial of an intent that is to go.
         lost: serial of an intent whose reply will not come any more.
+        refused: endpoint, model and a field that it was found not to take.
         yields: whether the intent is not to be written while another process has the call in flight.
         undo: is called in the event loop if it could not be stored.
         done: is resolved once it is on disk.
@@ -39,6 +40,7 @@ class Write:
     abandoned: tuple[str, str] | None = None
     ended: int | None = None
     lost: int | None = None
+    refused: tuple[str, str, str] | None = None
     yields: bool = False
     undo: Callable[[], None] | None = None
     done: "asyncio.Future[str | None]" = field(init=False)
@@ -129,6 +131,7 @@ class Writer:
                 abandoned=[write.abandoned for write in writes if write.abandoned],
                 ended=[write.ended for write in writes if write.ended is not None],
                 lost=[write.lost for write in writes if write.lost is not None],
+                refused=[write.refused for write in writes if write.refused],
                 yielding={write.intent[0] for write in writes if write.intent and write.yields},
             )
         except Exception as error:  # whatever it is, somebody waits for it

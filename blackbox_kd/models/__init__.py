@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from blackbox_kd.errors import SetupError
+from blackbox_kd.models.http.parameters import NOTHING_KNOWN, Parameters
 from blackbox_kd.schema import Request, digest
 
 MOST_USD = 1_000_000
@@ -31,6 +32,10 @@ class Price(BaseModel):
     """USD for a million completion tokens, hidden reasoning included."""
     cached: Usd | None = None
     """USD for a million prompt tokens that the endpoint had cached; without it they cost `input`."""
+
+
+NOT_OF_IDENTITY = {"max_concurrency", "rpm", "tpm", "timeout_s", "price", "key_env", "refuses", "limits", "system"}
+"""Fields that change no reply, or no more than how an endpoint takes the question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,21 @@ class ModelConfig(BaseModel):
         """The variable that the recipe names for the key."""
         return None
 
+    @property
+    def parameters(self) -> Parameters:
+        """What the model takes of a request."""
+        return NOTHING_KNOWN
+
+    @property
+    def folds_system(self) -> bool:
+        """Whether a system message is sent as the beginning of the first question."""
+        return False
+
+    @property
+    def own_fields(self) -> Mapping[str, Any]:
+        """Fields of every request that the recipe's entry sets; a step's own go over them."""
+        return {}
+
     def find_files(self) -> dict[str, str]:
         """Files beside the recipe with which fields begin."""
         return {}
@@ -129,7 +149,7 @@ class ModelConfig(BaseModel):
 
     def identity(self, setup: Setup) -> str:
         """What names a model in fingerprints: how it is reached, not how fast or at what price."""
-        return digest(self.model_dump(exclude={"max_concurrency", "rpm", "tpm", "timeout_s", "price", "key_env"}))
+        return digest(self.model_dump(exclude=NOT_OF_IDENTITY))
 
 
 class WeightsConfig(ModelConfig):

@@ -1,21 +1,25 @@
 """Any endpoint that speaks OpenAI's chat completions: OpenAI itself, gateways, and most other vendors."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import Field, field_validator
 
 from blackbox_kd.errors import FieldError
-from blackbox_kd.models import Model, ModelConfig, Price, Setup
+from blackbox_kd.models import Model, Setup
 from blackbox_kd.models.http import chat
 from blackbox_kd.models.http.batch_api import BATCH_LINES, BatchApi, BatchChat
-from blackbox_kd.schema import digest, refuse_reserved
+from blackbox_kd.models.http.config import EndpointConfig
+from blackbox_kd.models.http.parameters import CAPS, EFFORT, Parameters
+from blackbox_kd.schema import digest
 
 OPENAI = "https://api.openai.com/v1"
 DEFAULT_KEY = "OPENAI_API_KEY"
 
 
-class Config(ModelConfig):
+class Config(EndpointConfig):
     """A model behind an OpenAI-compatible endpoint."""
 
     base_url: str | None = None
@@ -27,17 +31,12 @@ class Config(ModelConfig):
     """The most requests a minute; the limits that the endpoint reports are kept to anyway."""
     tpm: float | None = Field(default=None, gt=0)
     """The most tokens a minute, prompt and reply together."""
-    timeout_s: float = Field(default=600, gt=0)
-    """The most seconds that one reply may take."""
-    price: Price | None = None
-    """What the model costs; without it the list price, where one is known."""
     batch: bool = False
     """Hand requests in as files through the endpoint's Batch API: half of `price`, and replies within 24 hours. Such
     requests are not counted against `rpm`, `tpm` and `max_concurrency`."""
     max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
-    """What the endpoint calls `max_tokens`; `auto` is `max_completion_tokens` at api.openai.com, else `max_tokens`."""
-    extra_body: Annotated[dict[str, Any], AfterValidator(refuse_reserved)] = Field(default_factory=dict)
-    """Other fields of every request, as the endpoint names them (`top_k`, `reasoning_effort`)."""
+    """What the endpoint calls `max_tokens`; `auto` is `max_completion_tokens` at api.openai.com, else `max_tokens`, and
+    the other one where the model refuses it."""
 
     @property
     def in_flight(self) -> int:
@@ -48,6 +47,20 @@ class Config(ModelConfig):
     @classmethod
     def _url(cls, value: str | None) -> str | None:
         return None if value is None else chat.check_url(value)
+
+    @field_validator("thinking")
+    @classmethod
+    def _level(cls, value: str | int | None) -> str | int | None:
+        if isinstance(value, int):
+            what = f"thinking: {value} is a number of tokens, which chat completions have no field for"
+            raise FieldError(what, fix="write off, low, medium or high, or the endpoint's own field in extra_body:")
+        return value
+
+    @property
+    def own_fields(self) -> Mapping[str, Any]:
+        """See `thinking` and `extra_body`."""
+        effort = {} if self.thinking is None else {EFFORT: "none" if self.thinking == "off" else self.thinking}
+        return {**effort, **self.extra_body}
 
     @property
     def is_batched(self) -> bool:
@@ -60,19 +73,12 @@ class Config(ModelConfig):
         return self.rpm, self.tpm
 
     @property
-    def longest_call_s(self) -> float:
-        """See `timeout_s`."""
-        return self.timeout_s
-
-    @property
-    def own_price(self) -> Price | None:
-        """See `price`."""
-        return self.price
-
-    @property
-    def key_variable(self) -> str | None:
-        """See `key_env`."""
-        return self.key_env
+    def parameters(self) -> Parameters:
+        """What the model takes; a name of `max_tokens` that the recipe gives is taken."""
+        known = super().parameters
+        if self.max_tokens_field == "auto":
+            return known
+        return replace(known, refuses=known.refuses - set(CAPS), cap=self.max_tokens_field)
 
     def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
         """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
@@ -96,7 +102,7 @@ class Config(ModelConfig):
 
     def identity(self, setup: Setup) -> str:
         """What names a model in fingerprints: how it is reached, not how fast or at what price."""
-        return digest([_find_base_url(self, setup), self.model, _find_max_tokens_field(self, setup), self.extra_body])
+        return digest([_find_base_url(self, setup), self.model, _find_max_tokens_field(self, setup), self.own_fields])
 
 
 def open_model(config: Config, setup: Setup) -> Model:
@@ -116,7 +122,7 @@ def open_model(config: Config, setup: Setup) -> Model:
         http,
         endpoint=f"{base_url} {config.model}",  # vendors limit each model by itself
         max_tokens_field=_find_max_tokens_field(config, setup),
-        extra=config.extra_body,
+        extra=config.own_fields,
     )
 
 

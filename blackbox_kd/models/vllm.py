@@ -6,19 +6,19 @@
 without being in the recipe.
 """
 
-from typing import Annotated, Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import Field, field_validator
 
 from blackbox_kd.errors import FieldError
-from blackbox_kd.models import Model, ModelConfig, Price, Setup
+from blackbox_kd.models import Model, Price, Setup
 from blackbox_kd.models.http import chat
-from blackbox_kd.schema import refuse_reserved
+from blackbox_kd.models.http.config import EndpointConfig
+from blackbox_kd.models.http.parameters import EFFORT, THINKING_BUDGET, Parameters
 
-OWN_FIELDS = {"top_k", "min_p", "repetition_penalty", "chat_template_kwargs"}
 
-
-class Config(ModelConfig):
+class Config(EndpointConfig):
     """A model behind a vLLM server. The step's `extra:` takes vLLM's fields too, over those given here."""
 
     scores: ClassVar[bool] = True
@@ -39,8 +39,6 @@ class Config(ModelConfig):
     """Above 1, tokens that occurred become less likely."""
     chat_template_kwargs: dict[str, Any] | None = None
     """Variables of the chat template, such as `{enable_thinking: false}`."""
-    extra_body: Annotated[dict[str, Any], AfterValidator(refuse_reserved)] = Field(default_factory=dict)
-    """Other fields of every request (`prompt_logprobs`, `structured_outputs`)."""
 
     @field_validator("base_url")
     @classmethod
@@ -48,19 +46,24 @@ class Config(ModelConfig):
         return chat.check_url(value)
 
     @property
-    def longest_call_s(self) -> float:
-        """See `timeout_s`."""
-        return self.timeout_s
+    def parameters(self) -> Parameters:
+        """What the recipe says; names of a server's own models are no vendor's."""
+        refused, most = frozenset(self.refuses or ()), self.limits.max_tokens
+        return Parameters(refused, most_tokens=most, is_given=self.refuses is not None)
 
     @property
-    def own_price(self) -> Price | None:
-        """See `price`."""
-        return self.price
-
-    @property
-    def key_variable(self) -> str | None:
-        """See `key_env`."""
-        return self.key_env
+    def own_fields(self) -> Mapping[str, Any]:
+        """See `extra_body`, `thinking`, and the fields that are vLLM's own."""
+        template, thinking = self.chat_template_kwargs, self.thinking
+        own: dict[str, Any] = {"top_k": self.top_k, "min_p": self.min_p, "repetition_penalty": self.repetition_penalty}
+        if thinking == "off":
+            template = {"enable_thinking": False, **(template or {})}
+        elif isinstance(thinking, int):
+            own[THINKING_BUDGET] = thinking
+        else:
+            own[EFFORT] = thinking
+        own["chat_template_kwargs"] = template
+        return {**self.extra_body, **{name: value for name, value in own.items() if value is not None}}
 
     def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
         """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
@@ -87,11 +90,10 @@ def open_model(config: Config, setup: Setup) -> Model:
     config.refuse_missing(setup)
     key = chat.read_key(setup.env, config.key_env) if config.key_env else None
     http = chat.HttpChat(chat.Address(config.base_url, key, config.max_concurrency, config.timeout_s))
-    own = config.model_dump(include=OWN_FIELDS, exclude_none=True)
     return chat.ChatModel(
         config,
         http,
         endpoint=config.base_url,  # all models of a server share its GPU
         max_tokens_field="max_tokens",
-        extra={**config.extra_body, **own},
+        extra=config.own_fields,
     )

@@ -102,6 +102,8 @@ def find_place(name: str, here: Collection[str]) -> str:
     """
     if OWN_NAMES.get(name) in here:
         return f"write {OWN_NAMES[name]}: in its place"
+    if name == "thinking" and "chat_template_kwargs" in here:
+        return "write chat_template_kwargs: {enable_thinking: true}, or as the model's own template calls it"
     if name in OF_THE_BODY:
         for field in ("extra", "extra_body"):
             if field in here:

@@ -25,9 +25,29 @@ class SamplingConfig(StepConfig):
     extra: Annotated[dict[str, Any], AfterValidator(refuse_reserved)] = Field(default_factory=dict)
     """Other fields of the request, as the endpoint names them (`reasoning_effort`, `top_k`)."""
 
+    def set_for(self, field: str) -> dict[str, tuple[str, Any]]:
+        """The sampling fields: each goes to all models that the step names."""
+        fields = {
+            "temperature": ("temperature", self.temperature),
+            "top_p": ("top_p", self.top_p),
+            "max_tokens": ("max_tokens", self.max_tokens),
+            "stop": ("stop", self.stop or None),
+            "seed": ("sampling_seed", self.sampling_seed),
+        }
+        given = {name: entry for name, entry in fields.items() if entry[0] in self.model_fields_set}
+        return given | {name: ("extra", value) for name, value in self.extra.items()}
+
     def sampling(self) -> Sampling:
         """The fields as one value."""
-        return Sampling(self.temperature, self.top_p, self.max_tokens, tuple(self.stop), self.sampling_seed, self.extra)
+        return Sampling(
+            self.temperature,
+            self.top_p,
+            self.max_tokens,
+            tuple(self.stop),
+            self.sampling_seed,
+            self.extra,
+            frozenset({"temperature", "max_tokens"} - self.model_fields_set),
+        )
 
 
 def find_named_twice(models: Sequence[str]) -> list[tuple[str, str, str]]:

@@ -91,6 +91,10 @@ class StepConfig(BaseModel):
         """What is wrong between the fields: triples of a field, what is wrong, and the fix."""
         return []
 
+    def set_for(self, field: str) -> dict[str, tuple[str, Any]]:
+        """Fields of requests that the recipe sets for the models of a field: the step's names for them, and values."""
+        return {}
+
     def shown_to_student(self) -> list[tuple[str, str, bool]]:
         """Prompts whose text the student sees: triples of a field, the prompt, and whether it may show the answer."""
         return []

@@ -110,6 +110,16 @@ class Config(SamplingConfig):
         """All columns, and those of the judge."""
         return columns | set(_VERDICT if self.judge is not None else ())
 
+    def set_for(self, field: str) -> dict[str, tuple[str, Any]]:
+        """The sampling fields for the models that answer, and those of the judge."""
+        if field == "judge":
+            fields = {
+                "temperature": ("judge_temperature", self.judge_temperature),
+                "max_tokens": ("judge_max_tokens", self.judge_max_tokens),
+            }
+            return {name: entry for name, entry in fields.items() if entry[0] in self.model_fields_set}
+        return super().set_for(field) if field.startswith("models") else {}
+
     def shown_to_student(self) -> list[tuple[str, str, bool]]:
         """The question: it never shows the answer."""
         return [("prompt", self.prompt, False)]
@@ -134,7 +144,12 @@ class Config(SamplingConfig):
 
     def judging(self) -> Sampling:
         """How verdicts are drawn."""
-        return Sampling(temperature=self.judge_temperature, max_tokens=self.judge_max_tokens)
+        defaults = {"judge_temperature", "judge_max_tokens"} - self.model_fields_set
+        return Sampling(
+            temperature=self.judge_temperature,
+            max_tokens=self.judge_max_tokens,
+            defaults=frozenset(name.removeprefix("judge_") for name in defaults),
+        )
 
 
 @table_step(

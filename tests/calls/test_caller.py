@@ -630,6 +630,9 @@ class MemoryLedger:
     async def fetch(self, key: str) -> str | None:
         return self.bodies.get(key)
 
+    def find_refused(self, endpoint: str, model: str) -> list[str]:
+        return []
+
     async def intend(self, key: str, wire: Mapping[str, Any], **_: Any) -> Intent:
         return MemoryIntent(self, key)
 

@@ -6,8 +6,9 @@ from subprocess import run
 
 import pytest
 
-from blackbox_kd.calls import output_limits, prices
+from blackbox_kd.calls import prices
 from blackbox_kd.models import ModelConfig, Price, openai, scripted, vllm
+from blackbox_kd.models.http.parameters import MOST_TOKENS
 from blackbox_kd.schema import Usage
 
 OPENAI = "https://api.openai.com/v1"
@@ -98,7 +99,7 @@ class TestBounds:
         assert prices.most(Price(input=1, output=10), prompt, 50) == pytest.approx((prompt + 500) / 1e6)
 
     def test_without_max_tokens_a_reply_is_bounded_by_what_endpoints_allow(self) -> None:
-        assert prices.most(Price(input=0, output=1), 10, None) == pytest.approx(output_limits.UNKNOWN / 1e6)
+        assert prices.most(Price(input=0, output=1), 10, None) == pytest.approx(MOST_TOKENS / 1e6)
 
     def test_without_a_price_there_is_no_bound(self) -> None:
         assert prices.most(None, 10, 10) is None

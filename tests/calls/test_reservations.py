@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.calls import output_limits
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.call import make_call
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.calls.transport import DirectTransport
-from blackbox_kd.errors import BudgetReached, RequestRejected
+from blackbox_kd.errors import BudgetReached, EndpointRefused, RequestRejected
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model, Setup, openai
+from blackbox_kd.models.http.parameters import MOST_TOKENS
 from blackbox_kd.schema import Ask, Reply, Row, Sampling
 from tests.support.fake_quirks import QuirkyServer
 
@@ -78,7 +78,7 @@ class TestCaps:
     async def test_under_a_budget_a_request_is_sent_with_max_tokens(self, tmp_path: Path, budget: Budget) -> None:
         async with opened(tmp_path, budget) as desk:
             await desk.ask("good")
-            assert desk.server.bodies[0]["max_tokens"] == output_limits.UNKNOWN
+            assert desk.server.bodies[0]["max_tokens"] == MOST_TOKENS
             await desk.ask("good", "r2", SHORT)
             assert desk.server.bodies[1]["max_tokens"] == 1000
 
@@ -108,7 +108,7 @@ class TestCaps:
             await desk.ask("good")
             desk.use(Budget(usd=2000.0))
             await desk.ask("good", "r2")
-            assert [body["max_tokens"] for body in desk.server.bodies] == [output_limits.UNKNOWN] * 2
+            assert [body["max_tokens"] for body in desk.server.bodies] == [MOST_TOKENS] * 2
 
     async def test_a_model_that_takes_less_is_asked_with_what_it_takes(self, tmp_path: Path) -> None:
         async with opened(tmp_path, Budget(usd=100.0)) as desk:
@@ -126,7 +126,7 @@ class TestCaps:
 
     async def test_a_rejection_for_another_reason_is_one(self, tmp_path: Path) -> None:
         async with opened(tmp_path, Budget(usd=100.0)) as desk:
-            with pytest.raises(RequestRejected, match="Unsupported value: 'temperature'"):
+            with pytest.raises(EndpointRefused, match="Unsupported value: 'temperature'"):
                 await desk.ask("notemp")
             assert desk.server.asked["notemp"] == 1
 
@@ -168,7 +168,7 @@ class TestOverruns:
         self, tmp_path: Path, sampling: Sampling
     ) -> None:
         limit, cost = 40.0, 3.0
-        beyond = cost - (sampling.max_tokens or output_limits.UNKNOWN) / 10_000
+        beyond = cost - (sampling.max_tokens or MOST_TOKENS) / 10_000
         async with opened(tmp_path, Budget(usd=limit)) as desk:
             spent = await self.spend(desk, sampling)
             assert limit - cost < spent <= limit + IN_FLIGHT * beyond

@@ -483,7 +483,20 @@ class TestLookingUp:
         names = {name for (name,) in query(path, "SELECT name FROM sqlite_master WHERE type = 'index'")}
         assert "replies_by_key_start" in names
         assert "replies_by_key" not in names
-        assert query(path, "PRAGMA user_version") == [(3,)]
+        assert query(path, "PRAGMA user_version") == [(4,)]
+
+    async def test_a_ledger_of_the_third_version_is_taken_over_and_learns(self, path: Path) -> None:
+        with Ledger.open(path, "demo") as ledger:
+            await buy(ledger, "old", "kept")
+        with closing(sqlite3.connect(path)) as db:
+            db.executescript("DROP TABLE refused_fields; PRAGMA user_version = 3")
+        for _ in range(2):
+            with Ledger.open(path, "demo") as ledger:
+                assert ledger.get("old") == body("kept")
+                await ledger.note_refused("http://here m", "m", "temperature")
+                assert ledger.find_refused("http://here m", "m") == ["temperature"]
+                assert ledger.find_refused("http://here m", "other") == []
+        assert query(path, "PRAGMA user_version") == [(4,)]
 
     async def test_a_ledger_of_the_second_version_is_taken_over_with_its_intents(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
@@ -497,4 +510,4 @@ class TestLookingUp:
             intent = await intend(ledger, "new")
             await intent.lose()
             assert not other.in_flight_elsewhere("new")
-        assert query(path, "PRAGMA user_version") == [(3,)]
+        assert query(path, "PRAGMA user_version") == [(4,)]

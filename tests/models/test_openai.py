@@ -52,11 +52,13 @@ async def send(model: Model, sampling: Sampling | None = None) -> tuple[str, Map
 
 
 @asynccontextmanager
-async def served(*plan: str, timeout_s: float = 30.0, **server: Any) -> AsyncIterator[tuple[Model, FakeServer]]:
+async def served(
+    *plan: str, timeout_s: float = 30.0, name: str = "gpt-5-mini", **server: Any
+) -> AsyncIterator[tuple[Model, FakeServer]]:
     """A model behind a server that does what is planned."""
     async with FakeServer(plan, **server) as fake:
         env = {"OPENAI_BASE_URL": fake.url, "OPENAI_API_KEY": KEY}
-        model = open_openai(env, timeout_s=timeout_s)
+        model = open_openai(env, timeout_s=timeout_s, model=name)
         try:
             yield model, fake
         finally:
@@ -123,7 +125,7 @@ class TestWhatIsSent:
             SamplingConfig(step="generate", extra={field: 1})
 
     async def test_the_body_on_the_wire_is_the_one_that_the_ledger_keeps(self) -> None:
-        async with served() as (model, fake):
+        async with served(name="gpt-4.1-mini") as (model, fake):
             sampling = Sampling(0.5, max_tokens=9)
             await send(model, sampling)
             assert fake.seen == [model.wire(request(sampling))["body"]]

@@ -12,6 +12,8 @@ A plan names how the first batch ends, the second, and so on; all later ones are
     lines:429,400,...   complete, but the first lines come back with these statuses
     inside:429,400,...  likewise, but as errors with status 200
     small:N             complete, but lines whose `max_tokens` is above N come back with status 400, which names it
+    refuse:FIELD        complete, but lines with this field come back with status 400, which names it
+    fail_for:FIELD      not begun, for this field of its requests
     garbled             complete, with lines that are no JSON, of strangers, and twice the same
     fail:CODE           not begun, for this reason
     never               in progress until `release` is set
@@ -270,6 +272,11 @@ class FakeBatches:
             batch.status = "failed"
             batch.errors = [{"code": argument, "message": f"it is {argument}", "line": None, "param": None}]
             return
+        if name == "fail_for":
+            batch.status = "failed"
+            code = "unsupported_parameter"
+            batch.errors = [{"code": code, "message": "not supported", "line": 1, "param": argument}]
+            return
         batch.status = {"expire": "expired", "cancel": "cancelled"}.get(name, "completed")
         statuses = [int(status) for status in argument.split(",")] if name in ("lines", "inside") else []
         most = int(argument) if name in ("expire", "cancel", "missing") else len(batch.lines)
@@ -280,6 +287,9 @@ class FakeBatches:
             if number >= most:
                 if name != "missing":
                     errors.append(_unanswered(line, f"batch_{batch.status}"))
+            elif name == "refuse" and argument in line["body"]:
+                error = {"message": "not supported", "code": "unsupported_parameter", "param": argument}
+                errors.append(_answered(line, {"error": error}, 400))
             elif name == "small" and line["body"].get("max_tokens", 0) > int(argument):
                 said = f"max_tokens is too large: this model supports at most {argument} completion tokens"
                 errors.append(_answered(line, {"error": {"message": said, "code": "invalid_value"}}, 400))

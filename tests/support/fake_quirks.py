@@ -19,12 +19,14 @@ In a test:              async with QuirkyServer() as server: ... server.url ... 
     bom keepalive               a reply behind a byte order mark, or behind comments
     overbill:N                  bills N completion tokens, whatever max_tokens says
     small:N                     rejects requests whose max_tokens is above N
+    refuses:FIELDS:FORM         rejects requests with one of these fields (joined by +) in the words of FORMS, the first
+                                one with 429 if FORM begins with `later_`
 """
 
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from aiohttp import web
@@ -115,6 +117,8 @@ class QuirkyServer:
             return self._burst(200 if name == "burst200" else 429, number)
         if model.startswith(("overbill:", "small:")):
             return _billing(model, body)
+        if model.startswith("refuses:"):
+            return _refuse_field(model, body, number)
         return _text(model) or _rejection(model, body, number) or _oddity(model, number) or replied(GOOD)
 
     def _burst(self, status: int, number: int) -> Answer:
@@ -133,6 +137,40 @@ def _billing(model: str, body: dict[str, Any]) -> Answer:
         said = f"max_tokens is too large: {body['max_tokens']}. This model supports at most {most} completion tokens."
         return refused(400, said, type="invalid_request_error", param="max_tokens", code="invalid_value")
     return replied(GOOD)
+
+
+def _refuse_field(model: str, body: dict[str, Any], number: int) -> Answer:
+    _, fields, form = model.split(":")
+    if form.startswith("later_") and number == 1:
+        return 429, {"error": LIMITED}, {}
+    field = next((field for field in fields.split("+") if field in body), None)
+    return replied(GOOD) if field is None else FORMS[form.removeprefix("later_")](field)
+
+
+FORMS: Mapping[str, Callable[[str], Answer]] = {
+    "value": lambda field: refused(
+        400, f"Unsupported value: '{field}' does not support 0.2.", param=field, code="unsupported_value"
+    ),
+    "parameter": lambda field: refused(400, "This is not supported.", param=field, code="unsupported_parameter"),
+    "words": lambda field: refused(400, f"Unsupported parameter: '{field}' is not supported.", code=400),
+    "gateway": lambda field: refused(
+        422, f"openai error: Unsupported value: '{field}' does not support 0.2", param=None
+    ),
+    "anthropic": lambda field: refused(400, f"`{field}` is deprecated for this model.", type="invalid_request_error"),
+    "extra": lambda field: refused(400, f"{field}: Extra inputs are not permitted", type="invalid_request_error"),
+    "mistral": lambda field: (
+        422,
+        {"detail": [{"loc": ["body", field], "msg": "Extra inputs are not permitted", "type": "extra_forbidden"}]},
+        {},
+    ),
+    "nested": lambda field: (
+        422,
+        {"object": "error", "message": {"detail": [{"type": "extra_forbidden", "loc": ["body", field], "msg": "no"}]}},
+        {},
+    ),
+    "inside": lambda field: refused(200, "Unsupported", param=field, code="unsupported_parameter", status=400),
+}
+"""How vendors and gateways say that a field is not taken."""
 
 
 def _text(model: str) -> Answer | None:

@@ -19,9 +19,8 @@ from uuid import uuid4
 from blackbox_kd.errors import StepError
 from blackbox_kd.ledger import reclaim as ledger_left
 from blackbox_kd.models.http.batch_api import ENDPOINT
+from blackbox_kd.models.http.parameters import CAPS
 from blackbox_kd.privacy import KEPT, MAKE_ROOM, open_anew
-
-CAPS = ("max_tokens", "max_completion_tokens")
 
 
 class Noted(NamedTuple):
@@ -32,6 +31,8 @@ class Noted(NamedTuple):
     reserved_tokens: int
     is_capped: bool = False
     """Whether the request was given a `max_tokens` that its key does not know of, see `schema.Request.cap`."""
+    meant: dict[str, Any] | None = None
+    """Fields of what was asked that were not handed in so, as the model does not take them."""
 
 
 @dataclass(slots=True)
@@ -112,9 +113,11 @@ class Store:
         with _say_errors(path), path.open("rb") as file:
             bodies = {line["custom_id"]: line["body"] for line in map(json.loads, file)}
         for key, body in bodies.items():
-            if key in record.calls and record.calls[key].is_capped:
+            noted = record.calls.get(key)
+            if noted is not None and noted.is_capped:
                 for name in CAPS:
                     body.pop(name, None)
+            body.update((noted and noted.meant) or {})
         return {key: {"url": record.wire_url, "body": body} for key, body in bodies.items()}
 
     def records(self) -> list[Record]:

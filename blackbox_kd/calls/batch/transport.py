@@ -12,6 +12,7 @@ from blackbox_kd.calls.completion import Completion
 from blackbox_kd.calls.transport import Came, DirectTransport
 from blackbox_kd.errors import AskedElsewhere, CallError, RequestRejected
 from blackbox_kd.models import Model
+from blackbox_kd.models.http.parameters import CAPS
 
 
 class BatchTransport:
@@ -59,7 +60,7 @@ class BatchTransport:
                 try:
                     return await self._buy(call)
                 except RequestRejected as error:
-                    if not call.lower_cap(error):
+                    if not await self._direct.suit(call, error):
                         raise
                     continue
                 except AskedElsewhere:
@@ -71,10 +72,14 @@ class BatchTransport:
 
     async def _buy(self, call: Call) -> Came:
         """See `buy`; AskedElsewhere: another run has it in flight, so it was not handed in."""
+        call.prepare()
         state, request, budget = call.state, call.request, self._direct.budget
         reservation, usd = await call.set_aside(budget)
-        noted = Noted(request.row.id, usd, reservation.tokens, request.cap is not None)
         body = state.model.body(call.wire, request)  # type: ignore[attr-defined]
+        asked = call.wire["body"]
+        meant = {name: value for name, value in asked.items() if name not in body or body[name] != value}
+        is_capped = any(name in body and name not in asked for name in CAPS)
+        noted = Noted(request.row.id, usd, reservation.tokens, is_capped, meant)
         job = BatchItem(call.key, call.wire, noted, yields=self._direct.elsewhere.may_wait(call), body=body)
         try:
             result = await self._batches.ask(state.model, state.counts.name, job)

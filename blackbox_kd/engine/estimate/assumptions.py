@@ -7,10 +7,11 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from blackbox_kd.analysis.statistics import wilson
-from blackbox_kd.calls import output_limits, prices
+from blackbox_kd.calls import prices
 from blackbox_kd.engine.estimate.dry_run import has_weights
 from blackbox_kd.engine.estimate.dry_transport import DryCall
 from blackbox_kd.models import ModelConfig, Price
+from blackbox_kd.models.http.parameters import MOST_TOKENS
 from blackbox_kd.schema import Usage
 
 Case = Literal["low", "likely", "high"]
@@ -62,7 +63,7 @@ KEPT = Span(0.3, 0.6, 1.0)
 """Share of the rows that a step which can drop some lets pass."""
 REPLY_SHARE = Span(0.15, 0.4, 1.0)
 """Length of a reply, as a share of `max_tokens`."""
-UNLIMITED_REPLY = Span(150, 500, output_limits.UNKNOWN)
+UNLIMITED_REPLY = Span(150, 500, MOST_TOKENS)
 """Tokens of a reply without `max_tokens`."""
 BYTES_PER_TOKEN = Span(5, 4, 3)
 """Of a prompt, in UTF-8. English has above 4; numbers, code and other scripts have about 3."""

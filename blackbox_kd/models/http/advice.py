@@ -32,7 +32,7 @@ def advise(status: int, field: str, message: str) -> str:
     if _TOO_LONG.search(message) or status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return "show less in the prompt, or lower max_tokens: of the step"
     if _NO_SYSTEM.search(message):
-        return FOLD_SYSTEM
+        return f"write system: fold at the model; or {FOLD_SYSTEM}"
     if first in CAPS and all(name in message for name in CAPS):
         return f"write max_tokens_field: {CAPS[first == CAPS[0]]} at the model"
     if first in OF_STEP:

@@ -43,7 +43,7 @@ class Batch:
         status: `validating`, `in_progress`, ... or one of ENDED.
         files: of results and of errors; those that there are.
         done: requests with a result.
-        errors: why it was not begun: `code` and `message` of each.
+        errors: why it was not begun: `code`, `message` and `param` of each.
     """
 
     id: str
@@ -118,7 +118,10 @@ class BatchApi:
             status=status,
             files=tuple(file for file in (found.output_file_id, found.error_file_id) if file),
             done=found.request_counts.completed if found.request_counts else 0,
-            errors=tuple({"code": error.code, "message": self._hide(error.message or "")} for error in errors),
+            errors=tuple(
+                {"code": error.code, "message": self._hide(error.message or ""), "param": error.param}
+                for error in errors
+            ),
         )
 
     async def lines(self, file_id: str) -> AsyncGenerator[dict[str, Any], None]:
@@ -161,9 +164,9 @@ class BatchApi:
             return ServerFault(f"{self._build_url()}: batch {batch.id} {batch.status} without an answer", kind=kind)
         first = batch.errors[0] if batch.errors else {}
         code, message = str(first.get("code")), first.get("message") or "it does not say why"
-        said = {"message": f"batch {batch.id} failed: {message}", "code": code}
+        said = {"message": f"batch {batch.id} failed: {message}", "code": code, "param": first.get("param")}
         error = make_fault(self._build_url(), STATUS_OF_CODE.get(code, 400), {}, json.dumps({"error": said}))
-        if isinstance(error, (EndpointRefused, QuotaSpent)):
+        if isinstance(error, (EndpointRefused, QuotaSpent)) or error.field:
             return error
         kind = "queue_full" if code == QUEUE_FULL else "batch_failed"
         return ServerFault(f"{self._build_url()}: {said['message']}", kind=kind)

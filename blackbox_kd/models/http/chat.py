@@ -15,6 +15,7 @@ from blackbox_kd.errors import CallError, FieldError, ServerFault
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.models.http import connection
 from blackbox_kd.models.http.deadlines import Deadlines
+from blackbox_kd.models.http.parameters import fold_system, leave_out
 from blackbox_kd.models.http.status import find_fault, make_fault, quote, quote_error
 from blackbox_kd.privacy import hide_key, tell_cause
 from blackbox_kd.schema import Request
@@ -285,9 +286,13 @@ class ChatModel:
         return {"url": self._http.url, "body": body}
 
     def body(self, wire: dict[str, Any], request: Request) -> dict[str, Any]:
-        """What is sent: the body, with the cap of a request that has none of its own."""
+        """What is sent: the body with the cap that the request is given, as far as the model takes it."""
         body: dict[str, Any] = wire["body"]
-        return body if request.cap is None else {**body, self._max_tokens_field: request.cap}
+        if request.cap is not None:
+            body = {**body, self._max_tokens_field: request.cap}
+        if self.config.folds_system:
+            body = {**body, "messages": fold_system(body["messages"])}
+        return leave_out(body, self.config.parameters.find_refused(body) | request.refused)
 
     def send(self, wire: dict[str, Any], request: Request) -> Coroutine[Any, Any, tuple[str, Mapping[str, str]]]:
         """See `models.Model.send`."""

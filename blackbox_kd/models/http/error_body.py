@@ -22,7 +22,7 @@ from blackbox_kd.models.http import rate_limit_headers
 
 _MESSAGES = ("message", "detail", "msg", "error_msg", "error_message", "errorMessage")
 _CODES = ("code", "type", "status", "error_code", "status_code", "statusCode", "errorCode")
-_NESTED = ("error", "errors", "innererror", "details", "detail")
+_NESTED = ("error", "errors", "innererror", "details", "detail", "message")
 NO_MONEY = frozenset(
     {
         *("insufficient_quota", "insufficient_balance", "insufficient_credits", "credit_balance_exhausted"),
@@ -59,6 +59,21 @@ _STATUS_OF_WORDS = (
     (500, r"internal (?:server )?error"),
 )
 _OBJECT = re.compile(r"\{.{1,4000}\}", re.DOTALL)
+_NOT_TAKEN = ("unsupported_value", "unsupported_parameter")
+_NAMED = (
+    re.compile(r"Unsupported (?:value|parameter)s?: '([\w.\[\]]+)'", re.IGNORECASE),  # OpenAI, gateways without `param`
+    re.compile(r"`(\w+)`[^.;]{0,40}(?:deprecated|not (?:supported|permitted|allowed)|unsupported)"),  # Anthropic
+    re.compile(r"\b(\w+): Extra inputs are not permitted"),  # Anthropic and others that check by pydantic
+)
+"""What endpoints say of a field that they do not take."""
+_NO_SYSTEM = re.compile(
+    r"(?:system|developer)\W{0,2} (?:role|instruction|message|prompt)s?\b[^.]{0,60}"
+    r"(?:not (?:enabled|supported|allowed)|unsupported)"
+    r"|not support (?:the )?['\"`]?(?:system|developer)\b|only user and assistant roles",
+    re.IGNORECASE,
+)
+SYSTEM = "system"
+"""What stands for the role in place of a field."""
 _WAIT = re.compile(r"(?:retry|try again)(?: after| in)? ((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)(?![a-z])", re.IGNORECASE)
 
 
@@ -73,6 +88,7 @@ class Said:
         retry_after_s: when the endpoint wants to be asked again; None if it does not say.
         is_filtered: whether it withholds a reply for what the prompt says.
         field: of the request that is wrong; "" if it names none.
+        not_taken: the field of the request that the model does not take, or not with this value; SYSTEM; "" if none.
     """
 
     message: str
@@ -81,6 +97,7 @@ class Said:
     retry_after_s: float | None
     is_filtered: bool
     field: str = ""
+    not_taken: str = ""
 
 
 def decode(body: str) -> Any:
@@ -120,7 +137,8 @@ def read(error: Any) -> Said:
     codes = frozenset(str(part[name]).casefold() for part in parts for name in _CODES if _is_code(part.get(name)))
     message = describe(error)
     status, after = _find_status(codes, message), _retry_after_s(parts, message)
-    return Said(message, codes, status, after, _is_filtered(parts, codes), _find_field(parts))
+    is_filtered, not_taken = _is_filtered(parts, codes), _find_not_taken(parts, codes, message)
+    return Said(message, codes, status, after, is_filtered, _find_field(parts), not_taken)
 
 
 def describe(error: Any) -> str:
@@ -212,6 +230,19 @@ def _find_field(parts: list[Mapping[str, Any]]) -> str:
         if isinstance(part.get("loc"), list):
             return ".".join(map(str, part["loc"]))
     return ""
+
+
+def _find_not_taken(parts: list[Mapping[str, Any]], codes: frozenset[str], message: str) -> str:
+    """By the code and the name beside it, by the place that FastAPI gives, or in words."""
+    places = [part["loc"] for part in parts if part.get("type") == "extra_forbidden" and part.get("loc")]
+    named = [str(place[-1]) for place in places if isinstance(place, list)]
+    if not codes.isdisjoint(_NOT_TAKEN):
+        named += [part["param"] for part in parts if isinstance(part.get("param"), str)]
+    named += [found[1] for words in _NAMED if (found := words.search(message))]
+    field = re.split(r"[.\[]", named[0])[0] if named else ""
+    if _NO_SYSTEM.search(message) and field in ("", "messages"):
+        return SYSTEM
+    return field
 
 
 def _is_filtered(parts: list[Mapping[str, Any]], codes: frozenset[str]) -> bool:

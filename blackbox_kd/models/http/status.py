@@ -89,7 +89,9 @@ def _classify(status: int, text: str, said: Said, headers: Mapping[str, str]) ->
     if said.is_filtered:
         return RequestRejected(text, kind="refused", said=said.message)
     fix = advise(status, said.field, said.message)
-    return RequestRejected(text, fix=fix, kind="rejected", said=said.message)
+    is_request = status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+    field = said.not_taken if is_request else ""
+    return RequestRejected(text, fix=fix, kind="rejected", said=said.message, field=field)
 
 
 def quote_error(error: BaseException, key: str | None = None) -> str:

@@ -2,6 +2,8 @@
 
 from blackbox_kd import models
 from blackbox_kd.errors import DataError, did_you_mean, list_names
+from blackbox_kd.models import ModelConfig
+from blackbox_kd.models.http.parameters import CAPS, NEUTRAL
 from blackbox_kd.recipe.checks.flow import Columns, Flow
 from blackbox_kd.recipe.spec import Loop, PlannedStep, UntilMetric
 from blackbox_kd.recipe.yaml_source import quote
@@ -30,10 +32,30 @@ def check_name(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
     elif name != mention.value and name not in flow.broken:
         _check_version(flow, planned, mention, ref)
     config = flow.recipe.models.get(name)
+    if config is not None:
+        _check_sampling(flow, planned, mention, config)
     if mention.scores and config is not None and not config.scores:
         message = f"provider {config.provider!r} of model {name!r} offers no log-probabilities of given text."
         able = [other for other in models.providers() if models.provider(other).Config.scores]
         flow.report(planned, mention.field, message, "", f"a model of another provider: {', '.join(able)}")
+
+
+def _check_sampling(flow: Flow, planned: PlannedStep, mention: Reference, config: ModelConfig) -> None:
+    """Reports what the step sets for the model and the model does not take; its defaults are left out then."""
+    given = {name: entry for name, entry in planned.config.set_for(mention.field).items() if entry[1] is not None}
+    known = config.parameters
+    refused = known.find_refused({**config.own_fields, **{name: value for name, (_, value) in given.items()}})
+    for name, (at, value) in given.items():
+        said = f"extra.{name}" if at == "extra" else at
+        shown = f"{said}: {quote(value)}"
+        model = f"model {mention.value!r} ({config.model})"
+        if name in refused - set(CAPS) and value != NEUTRAL.get(name):
+            turned_off = ", or write thinking: off at the model" if name in known.refuses_reasoning else ""
+            fix = f"take {said} out{turned_off}; if the model does take it, write refuses: [] there"
+            flow.report(planned, at, f"{shown} is not taken by {model}: it would refuse every request.", "", fix)
+        elif name == "max_tokens" and known.most_tokens is not None and value > known.most_tokens:
+            fix = f"write {at}: {known.most_tokens}; if the model lets more through, limits: {{max_tokens: N}} there"
+            flow.report(planned, at, f"{shown} is more than {model} lets through.", "", fix)
 
 
 def _check_version(flow: Flow, planned: PlannedStep, mention: Reference, ref: ModelRef) -> None:

@@ -160,6 +160,8 @@ def _write_remarks(entry: Mapping[str, Any]) -> list[str]:
     lines = []
     if ends := entry.get("ends"):
         lines.append(f"its replies, by how they ended: {count_up(ends, ', ')}")
+    if sampled := entry.get("sampled"):
+        lines.append(f"{sampled:,} replies were drawn at its own temperature, as it does not take the one of the step")
     if cut := entry.get("short_prompts"):
         lines.append(f"warning: for {cut:,} prompts the endpoint counted far too few tokens: it may have cut them")
     if beyond := entry.get("beyond"):

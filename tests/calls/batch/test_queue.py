@@ -24,6 +24,7 @@ from blackbox_kd.schema import Ask, Reply, Row, Sampling
 from tests.support.fake_batches import FakeBatches
 
 WARM = Sampling(0.7, max_tokens=64)
+DEFAULT = Sampling(0.2, max_tokens=64, defaults=frozenset({"temperature", "max_tokens"}))
 PRICE = {"input": 1, "output": 10}
 QUICK = {
     "quiet_s": 0.05,
@@ -165,6 +166,49 @@ class TestHandingIn:
             with pytest.raises(RequestRejected, match="supports at most 512"):
                 await d.ask("r1", sampling=Sampling(0.7, max_tokens=1000))
             assert d.server.sizes() == [1]
+
+    @pytest.mark.parametrize("plan", ["refuse:temperature", "fail_for:temperature"])
+    async def test_a_field_that_a_batch_is_refused_for_is_left_out_of_one_more(self, desk: Opener, plan: str) -> None:
+        async with desk(plan, budget=Budget(usd=10.0)) as d:
+            replies = await d.ask_many(5, sampling=DEFAULT)
+            assert {type(reply).__name__ for reply in replies} == {"Reply"}
+            await d.ask("later", sampling=DEFAULT)
+            assert d.server.sizes() == [5, 5, 1]
+            files = [d.server.files[name].splitlines() for name in d.server.uploads]
+            sent = [{"temperature" in json.loads(line)["body"] for line in lines} for lines in files]
+            assert sent == [{True}, {False}, {False}]
+            assert d.budget._reserved["usd"] == 0
+            [found] = d.caller.summary()
+            assert (found["retried"], found["sampled"]) == (0, 6)
+            ordinary = d.open(batch=False)
+            assert (await d.ask("r1", model=ordinary, sampling=DEFAULT)).replayed
+            await ordinary.close()
+
+    async def test_a_field_that_the_recipe_asks_for_ends_a_run_of_batches(self, desk: Opener) -> None:
+        async with desk("refuse:temperature") as d:
+            with pytest.raises(EndpointRefused, match="does not take 'temperature'") as caught:
+                await d.ask("r1")
+            assert caught.value.fix.startswith("leave temperature: out of the step")
+            assert d.server.sizes() == [1]
+
+    async def test_what_was_asked_is_kept_of_a_batch_that_was_sent_less(self, desk: Opener) -> None:
+        async with desk("refuse:temperature", "never", budget=Budget(usd=10.0)) as d:
+            d.model = d.open(batch=True, system="fold", refuses=["max_tokens"])
+            asking = asyncio.ensure_future(d.ask("r1", sampling=DEFAULT))
+            await d.server.until("create", 2)
+            await d.server.until("look", 4)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            line = json.loads(d.server.files[d.server.uploads[1]])
+            assert line["body"].keys() == {"model", "messages", "max_completion_tokens"}
+            later = await next_process(d)
+            d.server.release.set()
+            assert await later.batches.take_up(lambda name: later.model)
+            [(wire,)] = later.ledger._file._read("SELECT wire FROM replies")
+            body = {"model": "m", "messages": [{"role": "user", "content": "What is r1?"}]}
+            assert json.loads(wire)["body"] == body | {"temperature": 0.2, "max_tokens": 64}
+            assert (await later.ask("r1", sampling=DEFAULT)).replayed
+            await later.close()
 
     async def test_a_reply_bought_in_a_batch_is_found_without_it_and_the_other_way_round(self, desk: Opener) -> None:
         async with desk() as d:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from blackbox_kd.calls.output_limits import UNKNOWN, find_most_tokens
+from blackbox_kd.models.http.parameters import find
 
 
 @pytest.mark.parametrize(
@@ -23,9 +23,9 @@ from blackbox_kd.calls.output_limits import UNKNOWN, find_most_tokens
     ],
 )
 def test_a_vendors_model_may_write_as_much_as_the_vendor_says(model: str, most: int) -> None:
-    assert find_most_tokens(model) == most
+    assert find(model).most_tokens == most
 
 
 @pytest.mark.parametrize("model", ["gpt-4ox", "gpt-5.99", "llama-3.3-70b", "my-own", "", "o11", "gpt"])
 def test_own_another_models_limit_is_nobodys(model: str) -> None:
-    assert find_most_tokens(model) == UNKNOWN
+    assert find(model).most_tokens is None

@@ -1,0 +1,84 @@
+"""Fields of the config of every provider that speaks chat completions."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+from blackbox_kd.errors import FieldError
+from blackbox_kd.models import NOT_OF_IDENTITY, ModelConfig, Price, Setup
+from blackbox_kd.models.http.parameters import CAPS, Parameters, find
+from blackbox_kd.schema import digest, refuse_reserved
+
+
+class Limits(BaseModel):
+    """What a model lets through."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    max_tokens: int | None = Field(default=None, ge=1)
+    """The most tokens of a reply."""
+
+
+class EndpointConfig(ModelConfig):
+    """A model behind an endpoint."""
+
+    key_env: str | None = None
+    """Name of the environment variable that holds the key."""
+    timeout_s: float = Field(default=600, gt=0)
+    """The most seconds that one reply may take."""
+    price: Price | None = None
+    """What the model costs; without it the list price, where one is known."""
+    refuses: list[str] | None = None
+    """Fields of a request that the model does not take, in place of what is known of it: `[temperature]`, or `[]` for
+    one that takes all. A step's defaults for them are left out; what the recipe itself asks for of them is an error."""
+    limits: Limits = Limits()
+    """What the model lets through at most, in place of what is known of it."""
+    system: Literal["role", "fold"] = "role"
+    """`fold` for a model without that role: what the system message says is put in front of the first question."""
+    thinking: Literal["off", "low", "medium", "high"] | Annotated[int, Field(ge=1)] | None = None
+    """How much the model reasons before it replies: `off`, `low`, `medium`, `high`, or the most tokens of it; left out,
+    as much as it does by itself. A step's default for `max_tokens` is raised by what it may take."""
+    extra_body: Annotated[dict[str, Any], AfterValidator(refuse_reserved)] = Field(default_factory=dict)
+    """Other fields of every request, as the endpoint names them."""
+
+    @field_validator("refuses")
+    @classmethod
+    def _one_cap(cls, refuses: list[str] | None) -> list[str] | None:
+        if refuses is not None and set(CAPS) <= set(refuses):
+            raise FieldError(f"refuses: names both {' and '.join(CAPS)}", fix="name the one that is not taken")
+        return refuses
+
+    @property
+    def parameters(self) -> Parameters:
+        """See `refuses` and `limits`."""
+        return find(self.model, None if self.refuses is None else tuple(self.refuses), self.limits.max_tokens)
+
+    def identity(self, setup: Setup) -> str:
+        """What names a model in fingerprints; a field that is not set is no part of it."""
+        return digest(self.model_dump(exclude=NOT_OF_IDENTITY | ({"thinking"} if self.thinking is None else set())))
+
+    @property
+    def folds_system(self) -> bool:
+        """See `system`."""
+        return self.system == "fold"
+
+    @property
+    def longest_call_s(self) -> float:
+        """See `timeout_s`."""
+        return self.timeout_s
+
+    @property
+    def own_price(self) -> Price | None:
+        """See `price`."""
+        return self.price
+
+    @property
+    def key_variable(self) -> str | None:
+        """See `key_env`."""
+        return self.key_env
+
+    @property
+    def own_fields(self) -> Mapping[str, Any]:
+        """See `extra_body`."""
+        return self.extra_body

@@ -1,0 +1,127 @@
+"""What a model takes of a request, by a table of vendors' models and by the recipe; what it refuses is not sent.
+
+Keys know nothing of it: a field that the recipe did not ask for by itself is left out of what is sent, and no more.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+CAPS = ("max_tokens", "max_completion_tokens")
+"""The two names of the most tokens of a reply."""
+NEUTRAL = {"temperature": 1, "top_p": 1}
+"""Values that say what holds without the field, too."""
+EFFORT, THINKING_BUDGET = "reasoning_effort", "thinking_token_budget"
+ROOM = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768, "max": 32_768}
+"""Tokens that hidden reasoning is given beside a reply, by its effort; a guess, as no vendor promises a number."""
+MOST_TOKENS = 16_384
+"""Of a reply of models whose limit is not known: what most endpoints let through by default."""
+_ON = "-:@"
+"""What a date or a variant begins with: `gpt-5.1` is another model than `gpt-5`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What a model takes.
+
+    Args:
+        refuses: fields of a request that are answered with an error.
+        refuses_reasoning: fields that are, as long as the model reasons.
+        ignores: fields that change nothing, and are no error.
+        reasons: whether it reasons unless the request says otherwise.
+        most_tokens: the most tokens of a reply that it may be told to write; None if that is not known.
+        cap: what the recipe says that `max_tokens` is called; "" if that is to be found out.
+        is_given: whether the recipe says what is refused, so that nothing that was learnt before counts.
+    """
+
+    refuses: frozenset[str] = frozenset()
+    refuses_reasoning: frozenset[str] = frozenset()
+    ignores: frozenset[str] = frozenset()
+    reasons: bool = False
+    most_tokens: int | None = None
+    cap: str = ""
+    is_given: bool = False
+
+    def find_refused(self, body: Mapping[str, Any]) -> frozenset[str]:
+        """Fields that are refused in a request with such other fields."""
+        if self.refuses_reasoning and self.is_reasoning(body):
+            return self.refuses | self.refuses_reasoning
+        return self.refuses
+
+    def is_reasoning(self, body: Mapping[str, Any]) -> bool:
+        """Whether the model reasons before it replies."""
+        effort = body.get(EFFORT)
+        return self.reasons or THINKING_BUDGET in body if effort is None else effort != "none"
+
+    def find_room(self, body: Mapping[str, Any]) -> int:
+        """Tokens that the model's reasoning may take beside the text of a reply, which both count against its limit."""
+        if not self.is_reasoning(body):
+            return 0
+        budget = body.get(THINKING_BUDGET)
+        return budget if isinstance(budget, int) else ROOM.get(str(body.get(EFFORT)), ROOM["medium"])
+
+
+NOTHING_KNOWN = Parameters()
+
+
+@cache
+def find(model: str, refuses: tuple[str, ...] | None = None, most_tokens: int | None = None) -> Parameters:
+    """What a model takes.
+
+    Args:
+        model: its name at the endpoint; what stands before the last `/` is a gateway's.
+        refuses: what the recipe says, in place of the table.
+        most_tokens: likewise.
+    """
+    name = model.rpartition("/")[2].lower()
+    name = name.replace(".", "-") if name.startswith("claude") else name
+    table = _read_table()
+    family = _look_up(name, {each: family for family in table["families"] for each in family["names"]}) or {}
+    return Parameters(
+        frozenset(family.get("refuses", ()) if refuses is None else refuses),
+        frozenset(family.get("refuses_reasoning", ()) if refuses is None else ()),
+        frozenset(family.get("ignores", ())),
+        family.get("reasons", False),
+        most_tokens or _look_up(name, table["most_tokens"]),
+        is_given=refuses is not None,
+    )
+
+
+def _look_up(name: str, known: Mapping[str, T]) -> T | None:
+    """What is known of the longest of the names that stands for a model."""
+    found = [each for each in known if name == each or name.startswith(tuple(each + sign for sign in _ON))]
+    return known[max(found, key=len)] if found else None
+
+
+@cache
+def _read_table() -> dict[str, Any]:
+    return tomllib.loads((resources.files("blackbox_kd.models.http") / "parameters.toml").read_text(encoding="utf-8"))
+
+
+def leave_out(body: dict[str, Any], refused: Set[str]) -> dict[str, Any]:
+    """A body without the fields that are refused; the most tokens of a reply go by their other name."""
+    if refused.isdisjoint(body):
+        return body
+    sent = {name: value for name, value in body.items() if name not in refused}
+    for name, other in (CAPS, CAPS[::-1]):
+        if name in body and name in refused:
+            sent[other] = body[name]
+    return sent
+
+
+def fold_system(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Messages without that role: what it says stands before the first question."""
+    said = [message["content"] for message in messages if message["role"] == "system"]
+    rest = [dict(message) for message in messages if message["role"] != "system"]
+    if not said:
+        return rest
+    first = next((message for message in rest if message["role"] == "user"), None)
+    if first is None:
+        return [{"role": "user", "content": "\n\n".join(said)}, *rest]
+    first["content"] = "\n\n".join([*said, first["content"]])
+    return rest
