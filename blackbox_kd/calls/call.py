@@ -63,8 +63,8 @@ class ModelState:
         self.counts.count_served(reply.model)
         return reply
 
-    def refuse_uniform(self, error: RequestRejected) -> None:
-        """Counts a rejected request; what a content filter withholds is about one row.
+    def refuse_uniform(self, error: RequestRejected, row: str) -> None:
+        """Counts a rejected request for a row (its id); what a content filter withholds is about one row.
 
         Raises:
             QuotaSpent: of the error's kind, as all requests to the model were rejected for the same reason so far.
@@ -73,9 +73,9 @@ class ModelState:
             return
         self.rejected[_NUMBERED.sub("0", error.what)[:REASON_CHARS]] += 1
         if self.rejected.total() >= UNIFORM and len(self.rejected) == 1:
-            self._give_up(
-                f"{error.what} (so were all of its first {self.rejected.total()} requests)", error.fix, error.kind
-            )
+            number = self.rejected.total()
+            what = f"{error.what} (row {row!r}; all of its first {number} requests were rejected so)"
+            self._give_up(what, error.fix, error.kind)
 
     def refuse_hopeless(self, fault: ReplyFault, is_replayed: bool) -> None:
         """Counts a reply that cannot be used; what a step could not read may be another text the next time.

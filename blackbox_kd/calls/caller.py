@@ -60,7 +60,7 @@ class Caller:
             try:
                 came = await self._have(call)
             except RequestRejected as error:
-                state.refuse_uniform(error)
+                state.refuse_uniform(error, ask.row.id)
                 raise
             attempts.bought += not came.is_replayed
             try:

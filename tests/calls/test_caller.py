@@ -407,7 +407,7 @@ class TestUniformFailures:
             ends = [each for each in outcomes if isinstance(each, QuotaSpent)]
             assert len(ends) >= 300 - 28
             assert {each.kind for each in ends} == {"rejected"}
-            assert "(so were all of its first 20 requests)" in ends[0].what
+            assert re.search(r"\(row 'r\d+'; all of its first 20 requests were rejected so\)$", ends[0].what)
             assert ends[0].fix.endswith("; to go on all the same, max_failed_share: 1.0")
 
     @pytest.mark.parametrize("plan", [["ok"], ["attack400"]], ids=["one that is taken", "own_one for another reason"])

@@ -12,6 +12,7 @@ from blackbox_kd.errors import StepError, TooManyFailed
 from blackbox_kd.recipe.load import load_recipe
 from tests.support.fake_quirks import QuirkyServer
 from tests.support.runs import command, execute, rows_of, write_rows
+from tests.support.tiny import bare_model
 
 ASK = {"step": "generate", "model": "teacher", "prompt": "student/plain", "temperature": 0}
 CUT = {"text": "It is", "finish_reason": "length"}
@@ -90,10 +91,25 @@ async def test_requests_that_are_all_rejected_alike_end_the_run_with_the_field_a
             assert "report: runs/demo/" in done.stdout
             assert "'temperature' does not support 0.7 with this model" in done.stderr
             assert "  fix: leave temperature: out of the step, or give it a value that is allowed" in done.stderr
-            assert ("so were all of its first 20 requests" in done.stderr) == (rows == 300)
+            assert ("all of its first 20 requests were rejected so)" in done.stderr) == (rows == 300)
             assert ("    6 times: " in done.stderr) == (rows == 6)
             assert "--retry-failed" not in done.stderr
         assert server.asked["notemp"] <= 20 + 8 + 6
+
+
+def test_own_a_student_whose_template_takes_no_system_text_names_a_row_and_the_fix(tmp_path: Path) -> None:
+    questions(tmp_path, 30)
+    no_system = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    (tmp_path / "mine.jinja").write_text(f"{no_system}{{{{ messages[-1].content }}}}<|im_end|>")
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts/ask.jinja").write_text(
+        "{% system %}Be brief.{% endsystem %}{% user %}{{ instruction }}{% enduser %}"
+    )
+    student = {"provider": "transformers", "model": str(bare_model()), "chat_template": "mine.jinja"}
+    with pytest.raises(StepError) as caught:
+        execute(tmp_path, values(ASK | {"model": "student", "prompt": "ask", "max_tokens": 4}, student=student))
+    assert "it says no: System role not supported (row '" in caught.value.what
+    assert caught.value.fix.startswith("fold the system text into the user's turn: begin the turn with it")
 
 
 class TestBetweenSteps:
