@@ -14,8 +14,8 @@ from blackbox_kd import __version__, json_text
 from blackbox_kd.errors import CallError, FieldError, ServerFault
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.models.http import connection
+from blackbox_kd.models.http.body import build_body, fold_system, leave_out
 from blackbox_kd.models.http.deadlines import Deadlines
-from blackbox_kd.models.http.parameters import fold_system, leave_out
 from blackbox_kd.models.http.status import find_fault, make_fault, quote, quote_error
 from blackbox_kd.privacy import hide_key, tell_cause
 from blackbox_kd.schema import Request
@@ -30,8 +30,6 @@ MAX_BODY_BYTES = 32 * 2**20
 SECRET_CHARS = 16
 """Keys of vendors are longer; shorter ones are those of servers that ask for any."""
 _EXPECTED = "expected something like https://api.openai.com/v1"
-SEED_STRIDE = 1_000_003
-"""Apart from what numbers of samples are: no two attempts of any samples of a row share a seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,33 +119,6 @@ def read_key(env: Mapping[str, str], variable: str) -> str | None:
 def hide_secret(reply: str, key: str | None) -> str:
     """A reply without the key, which a server may echo; one that may well be a word of the reply (`test`) stays."""
     return hide_key(reply, key) if key and len(key) >= SECRET_CHARS else reply
-
-
-def build_body(model: str, request: Request, max_tokens_field: str, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON body of a request, without the fields that are left to the endpoint.
-
-    Samples of a row, and attempts, must be able to differ: each has a seed of its own.
-
-    Args:
-        model: as the endpoint calls it.
-        request: what is asked.
-        max_tokens_field: name of the field for `max_tokens`.
-        extra: fields of the model's config; the step's own go over them.
-    """
-    sampling = request.sampling
-    fields = {**extra, **sampling.extra}
-    seed = sampling.seed
-    body = {
-        **fields,
-        "model": model,
-        "messages": request.messages,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        max_tokens_field: sampling.max_tokens,
-        "stop": list(sampling.stop) or None,
-        "seed": None if seed is None else seed + request.sample + SEED_STRIDE * request.attempt,
-    }
-    return {name: value for name, value in body.items() if value is not None}
 
 
 class HttpChat:

@@ -4,7 +4,7 @@ Keys know nothing of it: a field that the recipe did not ask for by itself is le
 """
 
 import tomllib
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -101,27 +101,3 @@ def _look_up(name: str, known: Mapping[str, T]) -> T | None:
 @cache
 def _read_table() -> dict[str, Any]:
     return tomllib.loads((resources.files("blackbox_kd.models.http") / "parameters.toml").read_text(encoding="utf-8"))
-
-
-def leave_out(body: dict[str, Any], refused: Set[str]) -> dict[str, Any]:
-    """A body without the fields that are refused; the most tokens of a reply go by their other name."""
-    if refused.isdisjoint(body):
-        return body
-    sent = {name: value for name, value in body.items() if name not in refused}
-    for name, other in (CAPS, CAPS[::-1]):
-        if name in body and name in refused:
-            sent[other] = body[name]
-    return sent
-
-
-def fold_system(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """Messages without that role: what it says stands before the first question."""
-    said = [message["content"] for message in messages if message["role"] == "system"]
-    rest = [dict(message) for message in messages if message["role"] != "system"]
-    if not said:
-        return rest
-    first = next((message for message in rest if message["role"] == "user"), None)
-    if first is None:
-        return [{"role": "user", "content": "\n\n".join(said)}, *rest]
-    first["content"] = "\n\n".join([*said, first["content"]])
-    return rest
