@@ -37,6 +37,11 @@ def write_text(value: object) -> str:
     return value if isinstance(value, str) else write_json(value)
 
 
+def quote_value(value: object) -> str:
+    """The beginning of a value as messages show it: text in quotes, objects and lists as JSON."""
+    return f"{write_json(value) if isinstance(value, dict | list | bool) else repr(value):.80}"
+
+
 def write_json(value: object, indent: int | None = None) -> str:
     """JSON as people write it, with a space behind each comma and colon; NaN and infinities are null."""
     how: dict[str, Any] = {"ensure_ascii": False, "indent": indent, "default": _list_items}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from blackbox_kd.errors import DataError, FieldError
-from blackbox_kd.json_text import write_text
+from blackbox_kd.json_text import quote_value, write_text
 
 
 class UnlikeValues(DataError):
@@ -64,13 +64,13 @@ def _times(left: Any, right: Any) -> Any:
 
 def _rest(left: Any, right: Any) -> Any:
     if not isinstance(left, int | float):
-        raise UnlikeValues(f"% takes numbers, got {left!r:.80}")
+        raise UnlikeValues(f"% takes numbers, got {quote_value(left)}")
     return left % right
 
 
 def _text(value: Any, function: str) -> str:
     if not isinstance(value, str):
-        raise UnlikeValues(f"{function}() takes text, got {value!r:.80}")
+        raise UnlikeValues(f"{function}() takes text, got {quote_value(value)}")
     return value
 
 

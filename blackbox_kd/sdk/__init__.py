@@ -12,7 +12,8 @@ name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to 
 - What `run` gets: a `Row` or a `Table`, the config, and a `Context`, which asks models, renders prompts, reads tables
   and draws by the run's seed. An `Ask` is what a model is asked: each `Message` of the chat, the `Sampling`, and a
   function that reads what the step wants, such as a `Reading`; a `Reply` is what comes of it, and `all_of` waits for
-  several. `expressions` evaluates what an `Expression` says; `write_text` makes a text of any value of a row.
+  several. `expressions` evaluates what an `Expression` says; `write_text` makes a text of any value of a row, and
+  `quote_value` the beginning of one for messages.
 - What it makes (`Outcome`): a `Row`, a `Dropped` row with the reason, or a `Failed` one with the error.
 - What it raises: `DataError` for a row that cannot be worked on, `StepError` and `SetupError` for what ends the run,
   each with what is wrong, `exists=` and `fix=`; in a validator of the config `FieldError`. A call raises `CallError`;
@@ -23,7 +24,7 @@ from pydantic import Field
 
 from blackbox_kd.concurrency import all_of
 from blackbox_kd.errors import CallError, DataError, FieldError, ReplyFault, SetupError, StepError
-from blackbox_kd.json_text import write_text
+from blackbox_kd.json_text import quote_value, write_text
 from blackbox_kd.sandbox import expressions
 from blackbox_kd.schema import Ask, Dropped, Failed, Message, Outcome, Reply, Row, Sampling, Table
 from blackbox_kd.sdk.context import Context
@@ -88,6 +89,7 @@ __all__ = [
     "expressions",
     "find_context",
     "find_named_twice",
+    "quote_value",
     "row_step",
     "table_step",
     "write_text",

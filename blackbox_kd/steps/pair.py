@@ -29,6 +29,7 @@ from blackbox_kd.sdk import (
     StepConfig,
     Table,
     expressions,
+    quote_value,
     table_step,
     write_text,
 )
@@ -236,7 +237,7 @@ def _read_value(row: Row, column: str | None) -> object:
 def _read_number(expression: str, row: Row) -> float:
     value = expressions.parse(expression)(row)
     if not isinstance(value, int | float) or math.isnan(value):
-        raise DataError(f"expression {expression!r}: is {value!r:.80}, not a number")
+        raise DataError(f"expression {expression!r}: is {quote_value(value)}, not a number")
     return float(value)
 
 

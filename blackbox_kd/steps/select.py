@@ -30,6 +30,7 @@ from blackbox_kd.sdk import (
     StepConfig,
     Table,
     TableName,
+    quote_value,
     table_step,
     write_text,
 )
@@ -158,20 +159,16 @@ def _find_faults(table: Table, config: Form | Retrieve) -> Callable[[Row], str |
             return f"column {missing[0]!r} is missing"
         match config:
             case ByValue(column=str(column)) if math.isnan(_read_number(row[column])):
-                return f"{_quote(row, column)}, not a number"
+                return f"column {column!r} is {quote_value(row[column])}, not a number"
             case KCenter(column=str(column)) if size is not None and not _is_point(row[column], size):
-                return f"{_quote(row, column)}, not a list of {size} numbers"
+                return f"column {column!r} is {quote_value(row[column])}, not a list of {size} numbers"
             case ByLength(column=str(column)) | KCenter(column=str(column)) if _is_empty(row[column]):
                 return f"column {column!r} is empty"
             case KCenter(column=str(column)) if size is None and isinstance(row[column], list):
-                return f"{_quote(row, column)}, not a text as in other rows"
+                return f"column {column!r} is {quote_value(row[column])}, not a text as in other rows"
         return None
 
     return find_fault
-
-
-def _quote(row: Row, column: str) -> str:
-    return f"column {column!r} is {row[column]!r:.80}"
 
 
 def _find_size(rows: Iterable[Row], column: str) -> int | None:
