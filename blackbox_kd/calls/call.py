@@ -11,7 +11,7 @@ from blackbox_kd.calls.completion import Completion
 from blackbox_kd.calls.retries import EndpointState, Tries
 from blackbox_kd.calls.usage import Counts
 from blackbox_kd.errors import QuotaSpent, ReplyFault, RequestRejected, UnusableText
-from blackbox_kd.ledger.ledger import key_of
+from blackbox_kd.ledger.ledger import compute_key
 from blackbox_kd.models import Model, Price
 from blackbox_kd.models.http.parameters import MOST_TOKENS, NEUTRAL
 from blackbox_kd.schema import Ask, Reply, Request, Sampling, T, Usage
@@ -198,7 +198,7 @@ class Call:
         prompt, reply = self.bounds()
         beyond_prompt, beyond_reply = self.state.beyond
         prompt, reply = prompt + beyond_prompt, reply + beyond_reply
-        return prices.most_tokens(prompt, reply), prices.most(self.state.price, prompt, reply)
+        return prices.bound_tokens(prompt, reply), prices.bound_cost(self.state.price, prompt, reply)
 
     def lower_cap(self, error: RequestRejected) -> bool:
         """Lowers the cap of a call that may have been refused for it; whether there was a lower one to try."""
@@ -223,7 +223,7 @@ class Call:
             budget.release(reservation)  # in the meantime other replies have shown that calls to the model take more
 
     def _is_above(self, used: Usage, prompt: int, reply: int) -> bool:
-        most, cost = prices.most(self.state.price, prompt, reply), prices.cost(self.state.price, used)
+        most, cost = prices.bound_cost(self.state.price, prompt, reply), prices.compute_cost(self.state.price, used)
         return used.prompt_tokens + used.completion_tokens > prompt + reply or (cost or 0.0) > (most or 0.0)
 
     def compare(self, completion: Completion, budget: Budget) -> None:
@@ -244,7 +244,7 @@ class Call:
             state.counts.count_beyond(used, prompt, reply)
         state.beyond = max(before[0], used.prompt_tokens - prompt), max(before[1], used.completion_tokens - reply)
         more = state.beyond[0] - before[0], state.beyond[1] - before[1]
-        budget.widen(state.counts.name, prices.most(state.price, *more) or 0.0, sum(more))
+        budget.widen(state.counts.name, prices.bound_cost(state.price, *more) or 0.0, sum(more))
 
 
 def make_call(state: ModelState, ask: Ask[Any], attempt: int, round: int) -> Call:
@@ -260,8 +260,8 @@ def make_call(state: ModelState, ask: Ask[Any], attempt: int, round: int) -> Cal
     request = Request(ask.messages, ask.sampling, ask.row, ask.sample, attempt, cap)
     wire = state.model.wire(request)
     round = round if ask.sampling.varies else 0  # asked again, it would say the same
-    key = key_of(wire, row_id=ask.row.id, sample=ask.sample, attempt=attempt, round=round)
-    return Call(state, key, wire, request, ask, prices.most_prompt_tokens(ask.messages))
+    key = compute_key(wire, row_id=ask.row.id, sample=ask.sample, attempt=attempt, round=round)
+    return Call(state, key, wire, request, ask, prices.bound_prompt(ask.messages))
 
 
 def _find_cap(state: ModelState, sampling: Sampling) -> int | None:

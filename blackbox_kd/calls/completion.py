@@ -65,7 +65,7 @@ class Completion:
             finish_reason="length" if end is End.CUT else "stop" if end is End.GOOD else self.ended,
             usage=self.usage or Usage(),
             model=str(self._value.get("model") or ""),
-            cost_usd=prices.cost(price, self.usage),
+            cost_usd=prices.compute_cost(price, self.usage),
             reasoning=reasoning,
             replayed=replayed,
             value=read(parts.text),

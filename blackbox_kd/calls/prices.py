@@ -24,7 +24,7 @@ class TieredPrice(Price):
     """The number of prompt tokens from which a price holds, and that price; ascending."""
 
 
-def price_of(config: ModelConfig, endpoint: str) -> Price | None:
+def find_price(config: ModelConfig, endpoint: str) -> Price | None:
     """The price of a model: the recipe's, nothing for a model in this process, else the list price.
 
     Args:
@@ -41,15 +41,15 @@ def price_of(config: ModelConfig, endpoint: str) -> Price | None:
     return find_listed(endpoint.split(" ")[0], config.model)
 
 
-def batch_price(config: ModelConfig, endpoint: str) -> Price | None:
-    """What a model costs in a batch; None when no price is known. See `price_of`."""
-    price = price_of(config, endpoint)
+def find_batch_price(config: ModelConfig, endpoint: str) -> Price | None:
+    """What a model costs in a batch; None when no price is known. See `find_price`."""
+    price = find_price(config, endpoint)
     return price and _scale(price, BATCH_SHARE)
 
 
-def price_paid(config: ModelConfig, endpoint: str) -> Price | None:
-    """What a run pays for a model: the price in a batch where its recipe says so. See `price_of`."""
-    return (batch_price if config.is_batched else price_of)(config, endpoint)
+def find_price_paid(config: ModelConfig, endpoint: str) -> Price | None:
+    """What a run pays for a model: the price in a batch where its recipe says so. See `find_price`."""
+    return (find_batch_price if config.is_batched else find_price)(config, endpoint)
 
 
 @cache
@@ -70,17 +70,17 @@ def find_listed(base_url: str, model: str) -> Price | None:
     return max((price for price in prices if price), key=lambda price: (price.output, price.input), default=None)
 
 
-def most_prompt_tokens(messages: Sequence[Message]) -> int:
+def bound_prompt(messages: Sequence[Message]) -> int:
     """The most tokens that messages can be: a token stands for at least one byte of UTF-8."""
     return sum(len(message["content"].encode(errors="replace")) + MESSAGE_TOKENS for message in messages)
 
 
-def most_tokens(prompt_tokens: int, max_tokens: int | None) -> int:
+def bound_tokens(prompt_tokens: int, max_tokens: int | None) -> int:
     """The most tokens that a call can use, prompt and reply together."""
     return prompt_tokens + (MOST_TOKENS if max_tokens is None else max_tokens)
 
 
-def most(price: Price | None, prompt_tokens: int, max_tokens: int | None) -> float | None:
+def bound_cost(price: Price | None, prompt_tokens: int, max_tokens: int | None) -> float | None:
     """The most USD that a call can cost; None when no price is known.
 
     Args:
@@ -95,7 +95,7 @@ def most(price: Price | None, prompt_tokens: int, max_tokens: int | None) -> flo
     return (prompt_tokens * max(price.input, price.cached or 0.0) + reply * price.output) / MILLION
 
 
-def cost(price: Price | None, usage: Usage | None) -> float | None:
+def compute_cost(price: Price | None, usage: Usage | None) -> float | None:
     """What a reply did cost in USD; None when its price or its tokens are not known."""
     if price is None:
         return None

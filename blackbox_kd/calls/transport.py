@@ -109,7 +109,7 @@ class DirectTransport:
         # By the model alone, never by what may be spent: a reply that a larger budget would let go on is another one.
         cap = (config.parameters.most_tokens or MOST_TOKENS) if self.budget.is_limited else None
         refused = self._recall_refused(model)
-        return ModelState(model, prices.price_of(config, model.endpoint), known, Counts(name), cap, refused=refused)
+        return ModelState(model, prices.find_price(config, model.endpoint), known, Counts(name), cap, refused=refused)
 
     def _recall_refused(self, model: Model) -> set[str]:
         """What a model was found not to take, by this run or an earlier one; a recipe that says it, knows better."""
@@ -262,7 +262,7 @@ class DirectTransport:
             raise
         completion = Completion(body)
         used = completion.usage or Usage()
-        cost_usd = prices.cost(state.price, completion.usage)
+        cost_usd = prices.compute_cost(state.price, completion.usage)
         endpoint.limiter.note_reply(leave.slot, headers, used.prompt_tokens + used.completion_tokens)
         endpoint.note_reply()
         self.book(call, leave.reservation, completion, cost_usd)

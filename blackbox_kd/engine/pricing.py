@@ -14,7 +14,7 @@ def price_of(models: ModelPool, name: str) -> Price | None:
     """The price of a model; None when none is known. Models behind an endpoint are opened for it, nothing is sent."""
     config = models.config(name)
     endpoint = "" if config.local else models.get(name).endpoint
-    return prices.price_paid(config, endpoint)
+    return prices.find_price_paid(config, endpoint)
 
 
 def find_unpriced(recipe: Recipe, models: ModelPool, steps: list[PlannedStep]) -> list[Problem]:

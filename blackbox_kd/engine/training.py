@@ -9,7 +9,7 @@ from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import DataError
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.runs.dataset import count_left_out, write_dataset
-from blackbox_kd.schema import Memory, Row
+from blackbox_kd.schema import BASE, Memory, ModelRef, Row
 from blackbox_kd.tables.stored import StoredTable
 from blackbox_kd.training import launch
 from blackbox_kd.training.artefacts import Job
@@ -66,7 +66,7 @@ async def train(
 
 def _make_job(shared: RunState, model: str, settings: Mapping[str, Any], *, data: str, output: str) -> Job:
     own = {name: value for name, value in settings.items() if name != "start"}
-    config = shared.models.weights(f"{model}@base" if settings["start"] == "base" else model)
+    config = shared.models.weights(str(ModelRef(model, BASE)) if settings["start"] == "base" else model)
     setup = shared.models.setup(model)
     return Job.model_validate(
         {

@@ -16,7 +16,7 @@ from blackbox_kd.ledger.sqlite_file import LedgerFile
 from blackbox_kd.ledger.writer import Write, Writer
 
 
-def key_of(wire: Mapping[str, Any], *, row_id: str, sample: int, attempt: int, round: int) -> str:
+def compute_key(wire: Mapping[str, Any], *, row_id: str, sample: int, attempt: int, round: int) -> str:
     """The name of a call in the ledger: the same for the same question, whichever run or recipe asks it.
 
     Args:
@@ -121,7 +121,7 @@ class Ledger:
         """Notes that a request is about to be sent; on disk when this returns.
 
         Args:
-            key: of the call, see `key_of`.
+            key: of the call, see `compute_key`.
             wire: the canonical request.
             model: name of the model in the recipe.
             row_id: the row that the call is for.

@@ -15,7 +15,7 @@ import pytest
 from blackbox_kd.errors import AskedElsewhere, LedgerError
 from blackbox_kd.ledger import adopt, sqlite_file
 from blackbox_kd.ledger.intent import Intent
-from blackbox_kd.ledger.ledger import Ledger, Spent, key_of
+from blackbox_kd.ledger.ledger import Ledger, Spent, compute_key
 from blackbox_kd.schema import Usage
 
 WIRE = {"endpoint": "https://api.example/v1", "model": "m", "messages": [{"role": "user", "content": "2 + 2?"}]}
@@ -65,22 +65,22 @@ class TestKeys:
     CALL: ClassVar[dict[str, Any]] = {"row_id": "r1", "sample": 0, "attempt": 0, "round": 0}
 
     def test_a_key_stays_what_it_is_from_release_to_release(self) -> None:
-        assert key_of(WIRE, **self.CALL) == "a509d9986855573957c74932b878d45efd9724d1556697af20fce5151c301120"
+        assert compute_key(WIRE, **self.CALL) == "a509d9986855573957c74932b878d45efd9724d1556697af20fce5151c301120"
 
     def test_the_order_of_the_fields_of_a_request_does_not_matter(self) -> None:
-        assert key_of(dict(reversed(WIRE.items())), **self.CALL) == key_of(WIRE, **self.CALL)
+        assert compute_key(dict(reversed(WIRE.items())), **self.CALL) == compute_key(WIRE, **self.CALL)
 
     @pytest.mark.parametrize(
         "other", [{"row_id": "r2"}, {"sample": 1}, {"attempt": 1}, {"round": 1}], ids=lambda other: next(iter(other))
     )
     def test_each_part_of_a_call_makes_another_key(self, other: dict[str, Any]) -> None:
-        assert key_of(WIRE, **self.CALL | other) != key_of(WIRE, **self.CALL)
+        assert compute_key(WIRE, **self.CALL | other) != compute_key(WIRE, **self.CALL)
 
     def test_another_request_makes_another_key(self) -> None:
-        assert key_of(WIRE | {"temperature": 0.7}, **self.CALL) != key_of(WIRE, **self.CALL)
+        assert compute_key(WIRE | {"temperature": 0.7}, **self.CALL) != compute_key(WIRE, **self.CALL)
 
     def test_text_without_a_utf8_form_has_a_key_too(self) -> None:
-        keys = {key_of({"content": text}, **self.CALL) for text in ("\ud83d", "\ud83e", "?")}
+        keys = {compute_key({"content": text}, **self.CALL) for text in ("\ud83d", "\ud83e", "?")}
         assert len(keys) == 3
 
 

@@ -247,7 +247,7 @@ def sent_body(name: str) -> ModelLook:
 async def bill(config: ModelConfig) -> float | None:
     """What a million prompt tokens, half of them cached, and 100,000 completion tokens cost."""
     usage = Usage(prompt_tokens=1_000_000, completion_tokens=100_000, cached_tokens=500_000)
-    return prices.cost(prices.price_of(config, "http://nowhere"), usage)
+    return prices.compute_cost(prices.find_price(config, "http://nowhere"), usage)
 
 
 async def batches(config: ModelConfig) -> list[int]:

@@ -100,7 +100,7 @@ class Batches:
 
     def _work(self, model: Model, name: str) -> BatchWork:
         api: BatchApi = model.batch_api
-        price = prices.batch_price(model.config, model.endpoint)
+        price = prices.find_batch_price(model.config, model.endpoint)
         return BatchWork(api, name, price, ledger=self._ledger, store=self._store, limits=self._limits, say=self._say)
 
     async def _take_up(self, record: Record, model: Model | None) -> None:

@@ -251,7 +251,7 @@ class BatchWork:
     async def _settle(self, bodies: Mapping[str, str], waiting: dict[str, BatchItem]) -> None:
         async def settle(job: BatchItem, body: str) -> None:
             completion = Completion(body)
-            cost_usd = prices.cost(self._price, completion.usage)
+            cost_usd = prices.compute_cost(self._price, completion.usage)
             await job.intent.settle(body, usage=completion.usage or Usage(), cost_usd=cost_usd)
             job.succeed(Result(completion, cost_usd))
 

@@ -33,7 +33,7 @@ class BatchTransport:
     def open(self, model: Model, name: str) -> ModelState:
         """See `Transport.open`."""
         state = self._direct.open(model, name)
-        state.price = prices.price_paid(model.config, model.endpoint)
+        state.price = prices.find_price_paid(model.config, model.endpoint)
         return state
 
     def has(self, call: Call) -> bool:

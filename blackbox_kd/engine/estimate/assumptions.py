@@ -260,7 +260,7 @@ def _estimate_usd(price: Price | None, prompt: Span, reply: Span) -> Span:
     """USD of one call."""
 
     def cost(prompt_tokens: float, reply_tokens: float) -> float:
-        return prices.cost(price, Usage(math.ceil(prompt_tokens), math.ceil(reply_tokens))) or 0.0
+        return prices.compute_cost(price, Usage(math.ceil(prompt_tokens), math.ceil(reply_tokens))) or 0.0
 
     return prompt.each(cost, reply)
 

@@ -15,7 +15,7 @@ from blackbox_kd.calls.batch.store import Store
 from blackbox_kd.calls.batch.transport import BatchTransport
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
-from blackbox_kd.calls.prices import TieredPrice, batch_price
+from blackbox_kd.calls.prices import TieredPrice, find_batch_price
 from blackbox_kd.calls.transport import DirectTransport
 from blackbox_kd.errors import BudgetReached, EndpointRefused, QuotaSpent, RequestRejected, ServerFault, StepError
 from blackbox_kd.ledger.ledger import Ledger
@@ -302,12 +302,12 @@ class TestMoney:
     def test_all_parts_of_a_price_are_halved(self) -> None:
         dear = Price(input=4, output=16, cached=2)
         tiered = TieredPrice(input=2, output=8, tiers=[(1000, dear)])
-        found = batch_price(openai.Config(provider="openai", model="m", price=tiered), "")
+        found = find_batch_price(openai.Config(provider="openai", model="m", price=tiered), "")
         assert isinstance(found, TieredPrice)
         assert (found.input, found.output, found.cached) == (1, 4, None)
         assert found.tiers == [(1000, Price(input=2, output=8, cached=1))]
         unknown = openai.Config(provider="openai", model="nobody-sells-this")
-        assert batch_price(unknown, "https://nowhere.invalid") is None
+        assert find_batch_price(unknown, "https://nowhere.invalid") is None
 
 
 class TestEndings:
