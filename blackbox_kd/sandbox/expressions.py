@@ -16,6 +16,7 @@ import difflib
 import functools
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,10 +78,12 @@ def parse(text: str) -> Expression:
         raise FieldError(f"it has {len(text):,} characters, and {_LONGEST:,} are the most")
     builder = _Builder(text)
     try:
-        body = builder.build(ast.parse(text.strip(), mode="eval").body)
-        row = ast.arguments(posonlyargs=[], args=[ast.arg("<row>")], kwonlyargs=[], kw_defaults=[], defaults=[])
-        tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(row, body)))
-        run = eval(compile(tree, "<expression>", "eval"), {"__builtins__": {}, **HELPERS})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Python says of a program's style would stand on the user's screen
+            body = builder.build(ast.parse(text.strip(), mode="eval").body)
+            row = ast.arguments(posonlyargs=[], args=[ast.arg("<row>")], kwonlyargs=[], kw_defaults=[], defaults=[])
+            tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(row, body)))
+            run = eval(compile(tree, "<expression>", "eval"), {"__builtins__": {}, **HELPERS})
     except SyntaxError as error:
         raise _explain_mistake(text, error) from None
     except (RecursionError, MemoryError):

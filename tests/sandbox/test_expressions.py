@@ -1,13 +1,15 @@
 """What an expression may say, what it means for a row, and that nothing else gets through."""
 
 import ast
+import warnings
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blackbox_kd.errors import DataError
+from blackbox_kd.errors import DataError, FieldError
 from blackbox_kd.sandbox.expressions import FUNCTIONS, evaluate, parse
 
 ROW: dict[str, Any] = {
@@ -211,3 +213,12 @@ def test_any_text_is_an_expression_or_refused(text: str) -> None:
     except ValueError:
         return
     ast.parse(text.strip(), mode="eval")
+
+
+@pytest.mark.parametrize("text", ["score > 1and correct", "matches(response, '\\d+')", "not [1](score)", "1 is score"])
+def test_python_warns_nobody_of_the_style_of_an_expression(text: str) -> None:
+    parse.cache_clear()
+    with warnings.catch_warnings(record=True) as warned, suppress(FieldError):
+        warnings.simplefilter("always")
+        parse(text)
+    assert warned == []
