@@ -1,11 +1,15 @@
 """What a judge is shown, and the numbers of its reply: off the last lines, and only where they stand as asked for.
 
-What a judge quotes stands before its verdict, so a number that the judged text claims for itself is never read. A
-verdict that cannot be read, or is off the scale, is an error; it is never guessed, clamped, or taken as the lowest.
+What a judge quotes stands before its verdict, so a number that the judged text claims for itself is never read. Read
+are lines of labels, or a JSON object that has exactly the labels; a remark without numbers may follow a number, and a
+courtesy or a word on who won may follow the verdict. A verdict that cannot be read, or is off the scale, is an error;
+it is never guessed, clamped, or taken as the lowest.
 """
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from blackbox_kd.schema import digest
@@ -15,7 +19,32 @@ Scale = tuple[float, float]
 SHOWN = {"criteria", "low", "high", "fence"}
 """Variables that every prompt of a judge gets besides the texts and the row's columns."""
 
-_NUMBER = re.compile(r"([-+\u2212]?\d+(?:[.,]\d+)?)(?:\s*(?:/|out of)\s*(\d+))?(?:\s*points?)?")
+_NUMBER = re.compile(
+    r"([-+\u2212]?\d+(?:[.,]\d+)?)(?:\s*(?:/|out of)\s*(\d+))?(?:\s*(?:points?|pts|punkte?|puntos?|分|点|점))?",
+    re.IGNORECASE,
+)
+_REMARK = re.compile(
+    r"\s*(?:[,;.(–—]|\s-\s|-\s+(?=[^\W\d])|\s(?:because|since|as|for|due\sto|given|with)\s)(?P<said>[^\d]*)",
+    re.IGNORECASE,
+)
+_UNSURE = re.compile(r"\A\W*(?:or|to|maybe|perhaps|if|of|out)\b|\b(?:rather|actually|wait|instead|no)\b", re.IGNORECASE)
+_CLOSING = re.compile(
+    r"\W*(?:i\s(?:hope|trust)|hope\s(?:this|that|it)|(?:please\s)?let\sme\sknow|(?:please\s)?feel\sfree"
+    r"|if\syou\s(?:have|need|want|would)"
+    r"|(?:these|those|this|that)\s(?:are|is|concludes?|completes?)\s(?:my|the|our)|that(?:'s|\sis)\smy|(?:my"
+    r"|the)\s(?:final\s)?(?:scores?|verdict)"
+    r"|overall|in\s(?:summary|short|conclusion|total)|to\ssum\sup|end\sof\b|both\s(?:answers|texts)"
+    r"|ich\shoffe|j'espère|espero|spero|надеюсь|希望)[^\d\[\]{}:]{0,200}",
+    re.IGNORECASE,
+)
+_DISTRUST = re.compile(
+    r"\b(?:claims?|quot\w+|sa(?:id|ys)|attempts?|manipulat\w+|instruct\w*|ignor\w+|inject\w*|itself|wrong|wait"
+    r"|actually|correct(?:ion|ed)"
+    r"|reconsider\w*|but|however|instead|not)\b",
+    re.IGNORECASE,
+)
+_MOST_CLOSING = 3
+_SCORE_ALONE = re.compile(r"[^\[\]\d]{0,40}\[[^\[\]]*\][^\[\]\d]{0,40}")
 _GROUP = re.compile(r"\[([^\[\]]*)\]")
 _BULLET = re.compile(r"^\s*(?:[-+•–]|\d+[.)])\s+")
 _MARKUP = str.maketrans({"*": None, "`": None, "#": None, ">": None, "_": " ", "：": ":", "＝": "=", "=": ":"})
@@ -48,18 +77,22 @@ def read_labelled(text: str, labels: Sequence[str], scale: Scale) -> dict[str, f
     Raises:
         ValueError: other lines stand there, or a number is off the scale.
     """
-    lines = _split_lines(text)[-len(labels) :]
+    said = _without_closing(text, labels)
+    if (given := _read_object(said, labels)) is not None:
+        return {label: _number(given[label], scale) for label in labels}
+    before = _split_lines(said)
+    lines = before[-len(labels) :]
     wanted = {plain(label): label for label in labels}
     found: dict[str, float] = {}
     for line in lines:
-        label, _, number = _BULLET.sub("", line).translate(_MARKUP).rpartition(":")
-        known = wanted.pop(plain(label), None)
-        if known is None:
+        label, number = _split_label(line, wanted)
+        if label not in wanted:
             break
-        found[known] = _number(number, scale)
-    if wanted:
+        found[wanted.pop(label)] = _number(number, scale)
+    above = before[-len(labels) - 1 : -len(labels)]
+    if wanted or any(_split_label(line, map(plain, labels))[0] in map(plain, labels) for line in above):
         what = " and ".join(f"'{label}: NUMBER'" for label in labels)
-        raise ValueError(f"its last lines are not {what}: {_quote(lines)}")
+        raise ValueError(f"its last lines are not {what}: {_quote(_split_lines(text)[-max(len(labels), 2) :])}")
     return {label: found[label] for label in labels}
 
 
@@ -70,7 +103,10 @@ def read_bracketed(text: str, scale: Scale) -> int:
         ValueError: there is none, it is off the scale, or other brackets there hold another number: the last one of
             "[3] out of [5]" is no score.
     """
-    last = _split_lines(text)[-1:]
+    last = _split_lines(unicodedata.normalize("NFKC", text))[-1:]
+    if last and not _GROUP.search(last[0]):
+        earlier = _split_lines(_without_closing(text, ()))[-1:]
+        last = earlier if earlier and _SCORE_ALONE.fullmatch(earlier[0]) else last
     groups = _GROUP.findall(last[0]) if last else []
     if not groups:
         raise ValueError(f"its last line has no number in square brackets: {_quote(last)}")
@@ -87,8 +123,63 @@ def _split_lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if any(sign.isalnum() for sign in line)]
 
 
+def _without_closing(text: str, labels: Sequence[str]) -> str:
+    """The reply without the lines at its end that say nothing of the numbers: courtesies, and which label won."""
+    lines = unicodedata.normalize("NFKC", text).splitlines()
+    saying = [number for number, line in enumerate(lines) if any(sign.isalnum() for sign in line)]
+    for _ in range(_MOST_CLOSING):
+        if not saying or not _closes(lines[saying[-1]], labels):
+            break
+        lines = lines[: saying.pop()]
+    return "\n".join(lines)
+
+
+def _closes(line: str, labels: Sequence[str]) -> bool:
+    if _DISTRUST.search(line):
+        return False
+    for label in labels:
+        opening = re.match(rf"\W*{re.escape(label)}\s(?=[^\W\d])", line, re.IGNORECASE)
+        if opening:
+            rest = line[opening.end() :]
+            return not re.search(r"[\d:=\[]", re.sub("|".join(map(re.escape, labels)), "", rest, flags=re.IGNORECASE))
+    return _CLOSING.fullmatch(line) is not None
+
+
+def _read_object(text: str, labels: Sequence[str]) -> dict[str, str] | None:
+    """The values of a flat JSON object at the end of a text that has the labels, each once, and nothing else."""
+    body = text.rstrip().removesuffix("```").rstrip()
+    start = body.rfind("{")
+    if start < 0 or not body.endswith("}"):
+        return None
+    try:
+        pairs = json.loads(body[start:], object_pairs_hook=list)
+    except ValueError:
+        return None
+    wanted = {plain(label): label for label in labels}
+    if sorted(plain(name) for name, _ in pairs) != sorted(wanted):
+        return None
+    return {wanted[plain(name)]: json.dumps(value).strip('"') for name, value in pairs}
+
+
+def _split_label(line: str, labels: Iterable[str]) -> tuple[str, str]:
+    """The label of a line, as it is compared, and what stands behind it."""
+    known = set(labels)
+    body = _BULLET.sub("", line).translate(_MARKUP)
+    label, _, number = body.rpartition(":")
+    if plain(label) not in known:  # a remark behind the number may hold a colon
+        label, _, number = body.partition(":")
+        label = label if _match(number) else ""
+    return (plain(label), number) if plain(label) in known else ("", "")
+
+
 def _match(text: str) -> re.Match[str] | None:
-    return _NUMBER.fullmatch(text.strip(" .[]"))
+    """A number, behind which a remark may stand that is sure of it and holds no other number."""
+    text = text.strip(" .[]")
+    number = _NUMBER.match(text)
+    if number is None or number.end() == len(text):
+        return number
+    remark = _REMARK.fullmatch(text, number.end())
+    return number if remark and not _UNSURE.search(remark["said"]) else None
 
 
 def _number(text: str, scale: Scale) -> float:

@@ -11,9 +11,17 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any, cast
 
+from blackbox_kd.answers._languages import PHRASE
+from blackbox_kd.answers._plain import clean, part_scripts
+from blackbox_kd.answers._stated import find_next_question, spoken
+from blackbox_kd.answers.exact import normal
 from blackbox_kd.errors import SetupError, did_you_mean
 from blackbox_kd.json_text import write_text
 from blackbox_kd.schema import AnswerKind
+
+_LONGEST_PHRASE = 200
+Named = str | Mapping[str, Mapping[str, str]]
+"""A kind of answer as a recipe names it: alone, or with what it says of it, as in `{number: {decimal: ","}}`."""
 
 
 def kinds() -> list[str]:
@@ -21,29 +29,73 @@ def kinds() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name[0] != "_")
 
 
-@functools.cache
-def kind(name: str) -> AnswerKind:
-    """The module of a kind.
+def kind(named: Named) -> AnswerKind:
+    """What reads and compares a kind of answer, as a recipe names it.
 
     Raises:
         SetupError: there is no such kind.
     """
+    name, options = split(named)
+    module = _module(name)
+    return cast(AnswerKind, _Told(module, options)) if options else module
+
+
+def split(named: Named) -> tuple[str, Mapping[str, str]]:
+    """The name of a kind, and what a recipe says of it: `number`, or `{number: {decimal: ","}}`."""
+    return (named, {}) if isinstance(named, str) else next(iter(named.items()))
+
+
+class _Told:
+    """A kind to which a recipe says more."""
+
+    def __init__(self, module: AnswerKind, options: Mapping[str, str]) -> None:
+        self.read = functools.partial(cast(Any, module).read, **options)
+        self.same = functools.partial(cast(Any, module).same, **options)
+
+
+@functools.cache
+def _module(name: str) -> AnswerKind:
     if name not in kinds():
         known = f"kinds: {', '.join(kinds())}"
         raise SetupError(f"unknown kind of answer {name!r}", exists=known, fix=did_you_mean(name, kinds()))
     return cast(AnswerKind, importlib.import_module(f"blackbox_kd.answers.{name}"))
 
 
-def judge(name: str, text: str, reference: object, row: Mapping[str, Any]) -> tuple[str | None, bool]:
+def judge(named: Named, text: str, reference: object, row: Mapping[str, Any]) -> tuple[str | None, bool]:
     """The answer of a text, read and compared by a kind: what it is, and whether it is right.
 
     Raises:
         DataError: the reference is empty or cannot be read.
     """
-    answer = kind(name).read(text, row)
+    found = kind(named)
+    answer = found.read(text, row)
     # Compared even if there is no answer: `same` is what finds a reference that cannot be read.
-    right = kind(name).same(answer or "", "" if reference is None else write_text(reference), row)
-    return answer, right and answer is not None
+    wanted = "" if reference is None else write_text(reference)
+    right = found.same(answer or "", wanted, row)
+    if right and answer is not None:
+        return answer, True
+    return (found.read(wanted, row) or wanted, True) if _is_said(text, wanted) else (answer, False)
+
+
+def goes_on(text: str) -> bool:
+    """Whether a text that has answered goes on with another question, of which nothing is read."""
+    return find_next_question(part_scripts(clean(spoken(text)))) is not None
+
+
+def _is_said(text: str, reference: str) -> bool:
+    """Whether a text, or what it announces as its answer, is the reference itself: it is right whatever it holds."""
+    if len(text) > 2 * len(reference) + _LONGEST_PHRASE:
+        return False
+    return any(_announces(part_scripts(clean(each)), normal(reference)) for each in {text, spoken(text)})
+
+
+def _announces(said: str, wanted: str) -> bool:
+    announced = PHRASE.search(said)
+    if wanted in (normal(said), announced and normal(said[announced.end() :])):
+        return True
+    head = normal(said).removesuffix(wanted)  # the reference may begin as a phrase goes on: "is actually"
+    ended = PHRASE.search(head)
+    return ended is not None and not head[ended.end() :].strip()
 
 
 def missing(name: str) -> str | None:

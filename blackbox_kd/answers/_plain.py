@@ -1,18 +1,35 @@
-r"""LaTeX and Markdown flattened to plain text, so that `\boxed{\$1{,}234.50}` and `**$1,234.50**` read alike."""
+r"""Characters and mark-up made one: of all scripts by `clean`, of LaTeX and Markdown by `plain`.
+
+Both sides of every comparison pass through here, so that `\boxed{\$1{,}234.50}` and `**$1,234.50**` read alike, as do
+the full-width and the plain letter, the typographic and the typed quote.
+"""
 
 import re
+import unicodedata
 
+_INVISIBLE = (*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF, 0x00AD, 0xFE0E, 0xFE0F)
+"""Zero-width characters, marks of direction, the soft hyphen, and what chooses between forms of a character."""
 _CHARACTERS = str.maketrans(
     {
         **dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\ufe63\uff0d", "-"),
-        **dict.fromkeys("\u00a0\u2007\u2009\u202f", "\u202f"),
+        **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u02bc\u00b4", "'"),
+        **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb\u300c\u300d\u300e\u300f\u300a\u300b", '"'),
         **dict.fromkeys("⋅·∙", "×"),
-        "\uff0b": "+",
+        **dict.fromkeys("【〔", "["),
+        **dict.fromkeys("】〕", "]"),
+        **dict.fromkeys(_INVISIBLE),
         "\u2044": "/",
         "\u2215": "/",
-        "`": "",
+        "\u066a": "%",
+        "\u066b": ".",
+        "\u066c": ",",
     }
 )
+_THIN_SPACE = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")
+_DIGIT = re.compile(r"(?![0-9])\d")
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u9fff\uac00-\ud7af\uf900-\ufaff"
+"""Letters of Thai, Lao, Burmese, Khmer, Japanese, Chinese and Korean: no blank parts them from a number or a label."""
+_SEAM = re.compile(rf"(?<=[{_UNSPACED}])(?=[-+]?[0-9A-Za-z])|(?<=[0-9A-Za-z%])(?=[{_UNSPACED}])")
 _VULGAR = {
     "½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5",
     "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8",
@@ -32,7 +49,7 @@ _SYMBOLS = {
 }  # fmt: skip
 _LATEX_STEPS = (
     (re.compile(r"\{,\}"), ","),
-    (re.compile(r"(?<=\d)\\[,!;: ](?=\d{3}(?!\d))"), "\u202f"),
+    (re.compile(r"(?<=\d)\\[,!;: ](?=\d{3}(?!\d))"), "'"),
     (re.compile(r"\\[,!;: ]|~|\\q?quad\b"), " "),
     (re.compile(r"\\[()\[\]]"), " "),
     (re.compile(r"\\([$%#&_{}])"), r"\1"),
@@ -46,11 +63,27 @@ _EMPHASIS = re.compile(r"(?<![\w)*])\*(?=[^\s*])([^*\n]{1,200}?)(?<=[^\s*])\*(?!
 _DEEPEST = 6
 
 
-def plain(text: str) -> str:
-    """The text with LaTeX and Markdown mark-up gone and one sign for each minus, space and operator."""
-    text = text.translate(_CHARACTERS)
+def clean(text: str) -> str:
+    """The text in NFKC without invisible characters, with one sign for each minus and quote, and digits from 0 to 9.
+
+    What NFKC would spoil is written out first: 2½ is no 21/2, 10⁸ no 108, and a thin space between digits groups them.
+    """
+    if text.isascii():
+        return text
+    text = _THIN_SPACE.sub("'", text.translate(_CHARACTERS))
     text = _VULGAR_FRACTION.sub(lambda match: f" {_VULGAR[match[0]]}", text)
     text = _SUPERSCRIPT.sub(lambda match: "^" + match[0].translate(_SUPERSCRIPTS), text)
+    return _DIGIT.sub(lambda match: str(unicodedata.decimal(match[0])), unicodedata.normalize("NFKC", text))
+
+
+def part_scripts(text: str) -> str:
+    """The text with a blank wherever a digit or a Latin letter touches a letter of a script without blanks."""
+    return text if text.isascii() else _SEAM.sub(" ", text)
+
+
+def plain(text: str) -> str:
+    """The text with LaTeX and Markdown mark-up gone and one sign for each minus, space and operator."""
+    text = clean(text).replace("`", "")
     if "\\" in text or "{" in text:
         text = _without_latex(text)
     text = text.replace("**", "").replace("__", "")

@@ -1,7 +1,9 @@
-"""Yes or no: also true and false, and what negates them ("not true" is no). Read as `yes` or `no`.
+"""Yes or no: also true and false, right and wrong, and what negates them ("not true" is no). Read as `yes` or `no`.
 
 The last stated answer wins. Without one, the last sentence with such a word decides; there "no" counts only
 where it is an answer ("..., so no.") and not a determiner ("no doubt"), and "true or false" is the question.
+"It may be true", "neither yes nor no" and "partly true" are neither. In other languages than English the word must
+be the whole answer, or what a short sentence ends with.
 """
 
 import re
@@ -9,48 +11,90 @@ from collections.abc import Mapping
 from typing import Any
 
 from blackbox_kd.answers._plain import plain
-from blackbox_kd.answers._stated import spoken, stated
+from blackbox_kd.answers._stated import claim, prepare, retracted, sentences, stated
 from blackbox_kd.errors import DataError
 
-_WORDS = {
-    "yes": "yes", "true": "yes", "correct": "yes",
-    "no": "no", "false": "no", "incorrect": "no", "untrue": "no",
-}  # fmt: skip
+_YES = ["yes", "true", "correct", "right", "yeah", "yep", "yup"]
+_NO = ["no", "false", "incorrect", "wrong", "untrue", "nope"]
+_WORDS = dict.fromkeys(_YES, "yes") | dict.fromkeys(_NO, "no")
 _OTHER = {"yes": "no", "no": "yes"}
-_REFERENCES = {**_WORDS, "1": "yes", "0": "no", "y": "yes", "n": "no", "t": "yes", "f": "no"}
-_CHOICE_OF_BOTH = re.compile(r"\b(yes|true|correct)\s?(?:/|,?\sor)\s?(?:no|false|incorrect|not)\b", re.IGNORECASE)
+_YES_ABROAD = """
+ja jawohl oui sí si sì sim tak да evet ya có đúng ใช่ ถูก ถูกต้อง نعم हाँ हां
+是 是的 对 對 正确 正確 はい 正しい 예 네 맞다 맞습니다
+"""
+_NO_ABROAD = """
+nein non não nee nej nie нет ні hayır tidak không sai ไม่ใช่ ผิด ไม่ لا नहीं
+不是 否 不 不对 不對 错 錯 错误 不正确 いいえ 違う 間違い 아니요 아니오 아니다
+"""
+_TRUE_ABROAD = """
+richtig wahr korrekt vrai vraie exact verdadero verdadera correcto correcta cierto vero vera corretto corretta
+verdadeiro verdadeira correto correta waar juist prawda верно правда правильно doğru rätt sant
+"""
+_FALSE_ABROAD = """
+falsch unwahr faux fausse incorrecto incorrecta falso falsa sbagliato errado onjuist onwaar fout fałsz
+неверно неправда неправильно ложь yanlış fel falskt
+"""
+_NOT_ABROAD = "nicht kein weder pas ni no non não nem niet geen nie не ни değil inte ikke"
+_NEGATIONS = frozenset(_NOT_ABROAD.split())
+_ABROAD = dict.fromkeys(_YES_ABROAD.split(), "yes") | dict.fromkeys(_NO_ABROAD.split(), "no")
+_ADJECTIVES = dict.fromkeys(_TRUE_ABROAD.split(), "yes") | dict.fromkeys(_FALSE_ABROAD.split(), "no")
+_REFERENCES = _WORDS | _ABROAD | _ADJECTIVES | {"1": "yes", "0": "no", "y": "yes", "n": "no", "t": "yes", "f": "no"}
+_SAYABLE = rf"(?:{'|'.join((*_YES, *_NO))})"
+_CHOICE_OF_BOTH = re.compile(
+    rf"(?:\b(?:either|neither|both)\s)?\b{_SAYABLE}\s?(?:/|,?\s(?:or|nor|and))\s?(?:{_SAYABLE}|not)\b(?!,)",
+    re.IGNORECASE,
+)
+_HEDGE = re.compile(
+    r"\b(?:may|might|could|would|perhaps|maybe|possibly|probably\snot|whether|if|depends|unsure|uncertain"
+    r"|unclear|unknown|not\s(?:sure|clear|certain)"
+    r"|(?:do|does|did)\s?n[o']t\sknow|partly|partially|half|sometimes|neither|either|almost|nearly|hardly|both"
+    r"|some(?:what)?)\b",
+    re.IGNORECASE,
+)
+_I_WOULD = re.compile(r"\bI(?:\swould|'d)\s(?:say|answer)\b", re.IGNORECASE)
 _OPENING = re.compile(
-    r"""\W*(?:(?:most|very)\s)?(?:(?:definitely|certainly|clearly|absolutely|simply|a|an|probably|likely)\W{1,3}){0,2}
-        (?P<not>(?:not|never)\b\W{0,3})?
+    rf"""\W*(?:(?:most|very)\s)?
+        (?:(?:definitely|certainly|clearly|absolutely|simply|a|an|probably|likely|clear|resounding
+        |firm)\W{{1,3}}){{0,3}}
+        (?P<not>(?:not|never)\b\W{{0,3}})?
         (?:(?:necessarily|entirely|quite|a|always)\s)?
-        (?:(?P<word>yes|true|correct|no|false|incorrect|untrue)\b)?""",
+        (?:(?P<word>{_SAYABLE})\b)?""",
     re.IGNORECASE | re.VERBOSE,
 )
-_DETERMINER = re.compile(r"\s(?:one|longer|more|doubt|reason|way|such|need|other|idea|matter|evidence)\b", re.I)
+_DETERMINER = re.compile(
+    r"\s(?:one|longer|more|doubt|reason|way|such|need|other|idea|matter|evidence|answer|\w+\sanswer)\b", re.IGNORECASE
+)
+_QUALIFIED = re.compile(
+    r"\b(?:but\snot\s(?:always|in|for|all|every)|only\s(?:if|when)|unless|in\spart|to\ssome\sextent)\b", re.IGNORECASE
+)
+_NO_ANSWER = r"no(?=\s{0,2}(?:[.,;:!)*\"—–-]|$))"
+_RIGHT = r"right(?=\s{0,2}(?:[.,;:!)*]|$))"
 _WORD = re.compile(
-    r"""(?P<not>\b(?:not|never|n[o']t|isn't|isn’t|wasn't|wasn’t|cannot\sbe|can't\sbe)\s
-            (?:(?:necessarily|entirely|quite|a|always|be)\s){0,2})?
-        \b(?P<word>yes|true|false|untrue|no(?=\s{0,2}(?:[.,;:!)*"”—–-]|$)))\b
-        (?P<that>\sthat\b)?""",
+    rf"""(?P<not>\b(?:not|never|n[o']t|(?:is|was|are)n't|cannot\sbe|can't\sbe)\s
+            (?:(?:necessarily|entirely|quite|a|always|be)\s){{0,2}})?
+        \b(?P<word>yes|yeah|yep|nope|true|false|untrue|correct|incorrect|wrong|{_RIGHT}|{_NO_ANSWER})\b
+        (?!\s(?:answer|option|choice|number|value|result|way)s?\b)(?P<that>\sthat\b)?""",
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )
-_SENTENCE = re.compile(r"[^.!?\n]+")
+_PART = re.compile(r"[.,!?;:\s\"'*()。、।]+")
+_NOR = re.compile(r"\b(?:weder|ni\s.*\sni|né\s.*\sné|nem\s.*\snem|ani\s.*\sani|neither)\b", re.IGNORECASE)
+_LONGEST_ABROAD = 6
 
 
 def read(text: str, row: Mapping[str, Any]) -> str | None:
     """`yes` or `no`: the last one stated."""
-    text = spoken(text)
-    for statement in stated(text):
-        opening = _OPENING.match(plain(statement.text))
-        if opening and (answer := _meant(opening, plain(statement.text))):
+    text = prepare(text)
+    statements = stated(text)
+    if statements and (rest := retracted(text, statements[0])) is not None:
+        return _read_end(rest)
+    for statement in statements:
+        said = plain(statement.text)
+        first = next(iter(sentences(said)), "")
+        if _HEDGE.search(claim(first)) and not _OPENING.match(first)["word"]:  # type: ignore[index]  # it matches anything
+            return _read_end("\n".join(sentences(text[statement.end :])[1:]))
+        if answer := _meant(said) or _abroad(first, is_stated=True):
             return answer
-    flat = _CHOICE_OF_BOTH.sub(" ", plain(text))
-    said = [list(_WORD.finditer(part[0])) for part in _SENTENCE.finditer(flat)]
-    if not (words := next((found for found in reversed(said) if found), None)):
-        return None
-    decisive = next((match for match in words if match["that"]), words[-1])
-    answer = _WORDS[decisive["word"].lower()]
-    return _OTHER[answer] if decisive["not"] else answer
+    return _read_end(text)
 
 
 def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
@@ -59,20 +103,70 @@ def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
     Raises:
         DataError: the reference is neither yes nor no.
     """
-    wanted = _REFERENCES.get(str(reference).strip().rstrip(".").lower())
+    wanted = _REFERENCES.get(_bare(str(reference)))
     if wanted is None:
         raise DataError(f"the reference {reference!r} is neither yes, true or 1 nor no, false or 0")
-    return _REFERENCES.get(str(answer).strip().lower()) == wanted
+    return _REFERENCES.get(_bare(str(answer))) == wanted
 
 
-def _meant(opening: re.Match[str], text: str) -> str | None:
+def _bare(text: str) -> str:
+    return plain(text).strip(" \n.。।!\"'*()").casefold()
+
+
+def _read_end(text: str) -> str | None:
+    """What the last sentence with one of the words says, if it says it for certain."""
+    for said in reversed(sentences(plain(text))):
+        if said.rstrip().endswith("?"):
+            continue
+        if answer := _abroad(said, is_stated=False):
+            return answer
+        flat = _I_WOULD.sub(" ", said)
+        both = _CHOICE_OF_BOTH.search(flat) or _NOR.search(flat)
+        words = list(_WORD.finditer(_CHOICE_OF_BOTH.sub(" ", flat)))
+        if words and _QUALIFIED.search(flat):
+            return None
+        if both and (not words or both.re is _NOR):
+            return None
+        if words:
+            opens = _OPENING.match(flat)
+            is_open = bool(opens and opens["word"])
+            return _decide(words) if is_open or not _HEDGE.search(claim(flat)) else None
+    return None
+
+
+def _decide(words: list[re.Match[str]]) -> str:
+    decisive = next((match for match in words if match["that"]), words[-1])
+    if words[0].start() == 0 and words[0]["word"].lower() in ("yes", "no", "yeah", "yep", "nope"):
+        decisive = words[0]
+    answer = _WORDS[decisive["word"].lower()]
+    return _OTHER[answer] if decisive["not"] else answer
+
+
+def _meant(text: str) -> str | None:
     """What a stated answer begins with; a bare "not" is no, and "no doubt" is nothing."""
+    opening = _OPENING.match(text)
+    if opening is None:
+        return None
     word = opening["word"]
     if word is None:
         return "no" if opening["not"] and not text[opening.end() :].strip(" .!*") else None
-    if word.lower() == "no" and _DETERMINER.match(text, opening.end()):
+    if word.lower() in ("no", "right") and _DETERMINER.match(text, opening.end()):
         return None
     if _CHOICE_OF_BOTH.match(text, opening.start("word")):
         return None
     answer = _WORDS[word.lower()]
     return _OTHER[answer] if opening["not"] else answer
+
+
+def _abroad(said: str, *, is_stated: bool) -> str | None:
+    """What the only word, the first word before a comma, or the last word of a short sentence says."""
+    words = [word for word in _PART.split(said.casefold()) if word]
+    if not words or len(words) > _LONGEST_ABROAD:
+        return None
+    known = _ABROAD | _ADJECTIVES
+    if len({known[word] for word in words if word in known}) > 1:
+        return None
+    if len(words) == 1 or re.match(rf"\W*{re.escape(words[0])}\s?[,.!。、]", said, re.IGNORECASE):
+        return known.get(words[0])
+    is_negated = any(word in _NEGATIONS for word in words[:-1])
+    return _ADJECTIVES.get(words[-1]) if words[-1] in _ADJECTIVES and not is_negated else None

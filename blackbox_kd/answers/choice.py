@@ -2,7 +2,8 @@
 
 The options are the row's column `choices`: a list of texts (labelled A, B, C, ...), an object from label to
 text, or an object with the lists `label` and `text`. Without that column the labels are the letters A to Z,
-and texts cannot be read. The last stated answer wins; "A or B" states none.
+and texts cannot be read. The last stated answer wins; "A or B" states none. Without one the last sentence that chooses
+a label decides: what it rules out ("A is wrong", "not C") is not chosen, and where it is unsure nothing is.
 """
 
 import re
@@ -10,47 +11,75 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
+from blackbox_kd.answers import _choosing
 from blackbox_kd.answers._plain import plain
-from blackbox_kd.answers._stated import affirmed, spoken
+from blackbox_kd.answers._stated import affirmed, prepare, retracted, sentences
 from blackbox_kd.answers.exact import normal
 from blackbox_kd.errors import DataError
 from blackbox_kd.json_text import write_text
 
-_LABEL = re.compile(r"\W{0,4}(?:(?:option|choice|letter)\s\W{0,3})?(?P<label>\w{1,3})(?![\w'’])", re.IGNORECASE)
+_LABEL = re.compile(
+    r"\W{0,4}(?:(?:option|choice|letter|la|el|il|le|die|den|der|das|het|opción|opção|ข้อ)\s\W{0,3})?(?P<label>\w{1,3})(?![\w'’])",
+    re.IGNORECASE,
+)
 _CLOSED = re.compile(r"[)\]:*,]|\.(?!\d)|\s[-–—:=]|[\s.)\]}*:\"']*$")
 _REASON = re.compile(r"\s(?:because|since|as|is|was|for|due|given|which|that|and|with|based)\b")
 _PRONOUNS = ("A", "I")
 _ANOTHER = re.compile(r"[)\]*.,\s]{0,4}(?:\bor\b|\band\b|/|&|,)\s?(?:option\s|choice\s)?[(\[*]{0,3}([A-Z\d]{1,3})\b")
 _MARKED = re.compile(r"(?<!\w)[(\[](\w{1,3})[)\]]|\b(?:[Oo]ption|[Cc]hoice|[Ll]etter)\W{1,4}([A-Z\d]{1,3})\b(?!['’])")
-_RIGHT = re.compile(
-    r"(?<![\w'])[(\[*]{0,3}([A-Z\d]{1,3})[)\].*]{0,3}\s(?:is|would\sbe|must\sbe|seems)\s(?:the\s|a\s)?"
-    r"(?:\w{1,20}\s)?(?:correct|right|best|true|answer)"
-)
-_DENIED = re.compile(
-    r"\b(?:not|rather\sthan|instead\sof|unlike)\s(?:option\s|choice\s)?[(\[*]{0,3}\w{1,3}\b[)\]*]{0,3}",
-    re.IGNORECASE,
-)
+_DENIED_TEXT = re.compile(r"\b(?:not|rather than|instead of|nicht|pas|no|non|не)\s(?:the\s|an?\s)?\Z")
+_OTHER_TEXT = re.compile(r"\s(?:or|oder|ou|o|или)\s")
+_MOST_SENTENCES = 40
 
 
 def read(text: str, row: Mapping[str, Any]) -> str | None:
     """The label of the option that the text states last, as it is written in `choices`."""
     options = choices(row)
-    text = spoken(text)
-    for statement in affirmed(text):
-        if found := _in_line(_DENIED.sub(" ", plain(statement.text)), options):
+    text = prepare(text)
+    statements = affirmed(text)
+    if statements and (rest := retracted(text, statements[0])) is not None:
+        return _read_end(rest, options)
+    for statement in statements:
+        said = plain(statement.text)
+        if not _choosing.is_sure(next(iter(sentences(said)), "")):
+            return None
+        if found := _in_line(_choosing.remove_denied(said), options):
             return _single(found)
+    return _read_end(text, options)
+
+
+def _read_end(text: str, options: Mapping[str, str]) -> str | None:
+    """The option that the last sentence which chooses one does; else the one that the last line holds the text of."""
     lines = [line for line in plain(text).splitlines() if line.strip()]
-    for line in reversed(lines):
-        if match := next(iter(reversed(list(_RIGHT.finditer(line)))), None):
-            return label(match[1], options)
     if len(lines) > 1 and _opening(lines[-2], options) and _opening(lines[-1], options):
         return None  # a list of the options, not a choice
-    last = _DENIED.sub(" ", lines[-1]) if lines else ""
-    if found := _opening(last, options):
-        return _single(found)
-    sentences = re.split(r"(?<=[.!?])\s", last)
-    found = next(filter(None, (_in_line(part, options) for part in sentences[:-20:-1])), set())
-    return _single(found)
+    for said in sentences("\n".join(lines))[:-_MOST_SENTENCES:-1]:
+        found = _chosen(said, options)
+        if found is not None:
+            return _single(found)
+    last = _choosing.remove_denied(lines[-1]) if lines else ""
+    parts = re.split(r"(?<=[.!?])\s", last)
+    held = next(filter(None, (_by_text(part, options) for part in parts[:-20:-1] if _choosing.is_sure(part))), set())
+    return _single(held)
+
+
+def _chosen(said: str, options: Mapping[str, str]) -> set[str] | None:
+    """The labels that a sentence chooses, none where it is unsure of them; None if it chooses nothing."""
+    left = _choosing.remove_denied(said)
+    found, decided = (
+        {name for each in names(left) if (name := label(each, options))}
+        for names in (_choosing.list_mentioned, _choosing.list_decided)
+    )
+    opening = _opening(left, options)
+    if not found and not opening:
+        return None
+    if not _choosing.is_sure(said):
+        return set()
+    if len(opening) > 1 or (len(found) > 1 and len(decided) == 1):
+        return opening if len(opening) > 1 else decided
+    if len(opening) == 1 and len(found) > 1 and _choosing.has_cue(left.split(",")[0]):
+        return opening
+    return found or opening if opening or _choosing.has_cue(left) else None
 
 
 def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
@@ -60,7 +89,8 @@ def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
         DataError: the reference is none of the options.
     """
     options = choices(row)
-    return label(str(answer), options) == _find_wanted(str(reference), options)
+    wanted = _find_wanted(str(reference), options)
+    return label(str(answer), options) == wanted or normal(str(answer)) == normal(str(reference))
 
 
 def choices(row: Mapping[str, Any]) -> dict[str, str]:
@@ -96,8 +126,8 @@ def _find_wanted(reference: str, options: Mapping[str, str]) -> str:
     for name, text in options.items():
         if text and normal(text) == normal(reference):
             return name
-    if reference.strip().isdecimal() and int(reference) < len(options):
-        return list(options)[int(reference)]
+    if reference.strip().isdecimal() and int(reference.strip()) < len(options):
+        return list(options)[int(reference.strip())]
     shown = ", ".join(f"{name}: {text}" if text else name for name, text in list(options.items())[:8])
     raise DataError(f"the reference {reference!r} is none of the options ({shown})")
 
@@ -141,8 +171,9 @@ def _by_text(line: str, options: Mapping[str, str]) -> set[str]:
     """The option whose text a line begins with, or else all whose text it holds; the longest of nested texts."""
     line = normal(line)
     texts = {name: normal(text) for name, text in options.items() if normal(text)}
-    held = {name: match.start() for name, text in texts.items() if (match := _whole_words(text).search(line))}
-    if 0 in held.values():
+    places = {name: match for name, text in texts.items() if (match := _whole_words(text).search(line))}
+    held = {name: at.start() for name, at in places.items() if not _DENIED_TEXT.search(line, 0, at.start())}
+    if 0 in held.values() and not _OTHER_TEXT.match(line, max(places[name].end() for name in held if held[name] == 0)):
         held = {name: start for name, start in held.items() if start == 0}
     return {a for a in held if not any(texts[a] != texts[b] and texts[a] in texts[b] for b in held)}
 

@@ -1,16 +1,17 @@
 """A text: what follows the last answer phrase, or else the last line.
 
-Case, white space, and the punctuation and mark-up around the answer do not count; every other character does. An
+Case, white space, and the punctuation and mark-up around the answer do not count, nor do forms of one character: NFKC,
+typographic quotes and dashes, zero-width characters. Every other character does. An
 object or a list is read as JSON and compared value by value, in whatever form it is written.
 """
 
 import json
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from blackbox_kd.answers._stated import affirmed, last_line, sentence, spoken
+from blackbox_kd.answers._plain import clean, part_scripts
+from blackbox_kd.answers._stated import affirmed, last_line, prepare, retracted, sentence
 from blackbox_kd.errors import DataError
 from blackbox_kd.json_text import write_text
 
@@ -19,15 +20,21 @@ _WHOLE = re.compile(r"^\s*(?=[{\[])")
 _LINE = re.compile(r"^[ \t]*(?=[{\[])", re.MULTILINE)
 _BEGIN = re.compile(r"(?=[{\[])")
 """Where an object or a list begins: as the whole text, on a line of its own, or behind a phrase that announces it."""
-_AROUND = " \t\r\n.,;:!?*_`\"'“”‘’«»"
+_ANNOUNCED = re.compile(r"[\s:*`]{0,9}(?=[{\[])")
+_SENTENCE_ENDS = re.compile(r"[`*\"'\s]{0,3}(?:[.!]|\n|$)")
+_AROUND = " \t\r\n.,;:!?¡¿*_`\"'。、।…"
+_DASHES = str.maketrans(dict.fromkeys("\u2014\u2015", "-"))
 _WRAPPED = (("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"), ("(", ")"), ("[", "]"), ("{", "}"))
 
 
 def read(text: str, row: Mapping[str, Any]) -> str | None:
     """The last answer that the text states, else its last line; normalised."""
-    text = spoken(text)
+    text = prepare(text)
     statements = affirmed(text)
-    value = _read_json(text[statements[0].start :], _BEGIN) if statements else _read_json(text, _LINE)
+    if statements and retracted(text, statements[0]) is not None:
+        return None
+    stated = _announced_json(text[statements[0].end :]) if statements else None
+    value = stated or (_read_json(text[statements[0].start :], _BEGIN) if statements else _read_json(text, _LINE))
     if value is not None:
         return write_text(value)
     for statement in statements:
@@ -48,6 +55,18 @@ def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
     if not (wanted := normal(str(reference))):
         raise DataError(f"the reference {reference!r} holds no text; `answer: exact` compares texts")
     return normal(str(answer)) == wanted
+
+
+def _announced_json(text: str) -> dict[str, Any] | list[Any] | None:
+    """The object or list that a text begins with, where its sentence ends behind it; None if there is none."""
+    start = _ANNOUNCED.match(text)
+    if start is None:
+        return None
+    try:
+        value, end = json.JSONDecoder().raw_decode(text, start.end())
+    except (ValueError, RecursionError):
+        return None
+    return value if _SENTENCE_ENDS.match(text, end) else None
 
 
 def _read_json(text: str, begin: re.Pattern[str]) -> dict[str, Any] | list[Any] | None:
@@ -79,7 +98,7 @@ def _plain(value: Any) -> Any:
 
 def normal(text: str) -> str:
     """The text in lower case, with single spaces, without punctuation and mark-up around it."""
-    text = " ".join(unicodedata.normalize("NFC", text).split()).casefold()
+    text = " ".join(part_scripts(clean(text)).translate(_DASHES).split()).casefold()
     while True:
         bare = text.strip(_AROUND)
         bare = _STYLED.sub(r"\1", bare)

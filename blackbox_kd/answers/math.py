@@ -14,14 +14,30 @@ from collections.abc import Mapping
 from typing import Any
 
 from blackbox_kd.answers import number
-from blackbox_kd.answers._stated import affirmed, cut_off, sentence, spoken
+from blackbox_kd.answers._plain import clean
+from blackbox_kd.answers._stated import affirmed, cut_off, prepare, retracted, sentence
 from blackbox_kd.errors import DataError, SetupError
 
 NEEDS = ("math_verify", "math")
 """The package that does the comparing, and the extra of ours that brings it."""
-_FORMULA = re.compile(r"\$\$?([^$]{1,400})\$\$?|\\\(([^$]{1,400}?)\\\)|\\\[([^$]{1,400}?)\\\]")
+_FORMULA = re.compile(
+    r"\$\$?([^$]{1,400})\$\$?|\\\(([^$]{1,400}?)\\\)|\\\[([^$]{1,400}?)\\\]|\\begin\{([pbvB]?matrix|array)\}[^$]{1,400}?\\end\{\4\}"
+)
 _FUNCTIONS = r"sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|ln|exp|sqrt|pi|min|max|and|or"
 _PROSE = re.compile(rf"(?<![\\A-Za-z])(?!(?:{_FUNCTIONS})(?![A-Za-z]))[A-Za-z]{{2,}}")
+_ENVIRONMENT = re.compile(
+    r"\\(?:text|mathrm|operatorname)\s?\{[^{}]*\}|\\(?:begin|end)\{[a-zA-Z*]{1,10}\}(?:\{[lcr|]{1,9}\})?"
+)
+_FILLING = re.compile(r"[\s:*_\"'`]{0,20}")
+_STATES_AGAIN = re.compile(r"\\(?:boxed|fbox)")
+_SIGNS = str.maketrans(
+    {"×": r"\times ", "÷": r"\div ", "π": r"\pi ", "∞": r"\infty ", "°": r"^{\circ}", "≤": r"\le ", "≥": r"\ge "}
+)
+_SET = re.compile(r"\{[^{}]*\}")
+_NAMED = re.compile(r"^[A-Za-z]\w{0,2}(?:=|\\in)")
+_UNLIKE = ({"set", "tuple"}, {"set", "value"}, {"tuple", "value"}, {"matrix", "value"})
+_ROWS = re.compile(r"\[\s?\[[^\[\]]*\](?:\s?,\s?\[[^\[\]]*\]){0,20}\s?\]")
+_IN_BRACKETS = re.compile(r"(?:\b(?:is|are)|[:=])\s(\\?[{(\[][^\n]{1,200}[)\]}])\.?\Z")
 _LONGEST = 300
 _ENDLESS = re.compile(r"\\(?:sum|prod|int|iint|oint|lim)(?![A-Za-z])|\d{4,}\s*\}?\s*!|[!)}]\s*!|\*\*")
 _BINOMIAL = re.compile(r"\\[dt]?binom[^A-Za-z]*\d{4,}")
@@ -32,14 +48,24 @@ _TOWER = re.compile(r"\^\s*\{[^{}]*\^")
 
 def read(text: str, row: Mapping[str, Any]) -> str | None:
     """The last formula that the text states, as LaTeX without its delimiters."""
-    text = spoken(text)
+    text = prepare(text)
     if cut_off(text):
         return None
-    for statement in affirmed(text):
+    statements = affirmed(text)
+    if statements and (rest := retracted(text, statements[0])) is not None:
+        return _read_end(rest, row)
+    for statement in statements:
+        start = _FILLING.match(text, statement.end)
+        block = (
+            _FORMULA.match(text, start.end())
+            if start and not text.startswith(("\\boxed", "\\fbox"), statement.start)
+            else None
+        )
+        if block and not _STATES_AGAIN.search(block[0]):
+            return _bare(block[0])
         if found := _formula(statement.text, statement.beside):
             return found
-    spans = list(_FORMULA.finditer(text))
-    return _bare(spans[-1][0]) if spans else number.read(text, row)
+    return _read_end(text, row)
 
 
 def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
@@ -56,10 +82,24 @@ def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
         return False
     if _compact(given) == _compact(wanted):
         return True
-    if not (_quick(given) and _quick(wanted)):
+    if not (_quick(given) and _quick(wanted)) or {_shape(given), _shape(wanted)} in _UNLIKE:
         return False
     verify = _math_verify().verify
     return bool(verify(_parsed(wanted), _parsed(given), timeout_seconds=None))
+
+
+def _read_end(text: str, row: Mapping[str, Any]) -> str | None:
+    """The last formula; all of a text that is no prose; else its number."""
+    if spans := list(_FORMULA.finditer(text)):
+        return _bare(spans[-1][0])
+    said = text.strip()
+    if brackets := _IN_BRACKETS.search(said[-_LONGEST:]):
+        return _bare(brackets[1])
+    return (
+        _bare(said) or None
+        if len(said) <= _LONGEST and not _PROSE.search(_ENVIRONMENT.sub("", said))
+        else number.read(text, row)
+    )
 
 
 def _formula(stated: str, beside: bool) -> str | None:
@@ -67,19 +107,37 @@ def _formula(stated: str, beside: bool) -> str | None:
     if spans := list(_FORMULA.finditer(stated)):
         return _bare(spans[-1][0])
     said = sentence(stated).strip(" *_`\"'")
-    if not said or not _PROSE.search(re.sub(r"\\(?:text|mathrm|operatorname)\s?\{[^{}]*\}", "", said)):
+    if not said or not _PROSE.search(_ENVIRONMENT.sub("", said)):
         return _bare(said) or None
     again = ("The answer is " if beside else "The answer is\n") + stated
     return number.read(again, {}) or (said if stated.startswith("\\") else None)
 
 
 def _bare(text: str) -> str:
-    """A formula without the delimiters around it."""
-    text = text.strip()
+    """A formula without the delimiters around it; sets and matrices of plain brackets as LaTeX writes them."""
+    text = clean(text).translate(_SIGNS).strip()
     for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
         if text.startswith(left) and text.endswith(right) and len(text) > len(left) + len(right):
             text = text[len(left) : -len(right)].strip()
-    return text.rstrip(".").strip()
+    text = text.rstrip(".。").strip()
+    if _SET.fullmatch(text):
+        return f"\\{text[:-1]}\\}}"
+    if _ROWS.fullmatch(text):
+        rows = " \\\\ ".join(row.replace(",", " & ") for row in re.findall(r"\[([^\[\]]*)\]", text))
+        return rf"\begin{{pmatrix}} {rows} \end{{pmatrix}}"
+    return text
+
+
+def _shape(formula: str) -> str:
+    """Whether a formula is a set, a tuple or interval, a matrix, a list without brackets, or one value."""
+    bare = _NAMED.sub("", _compact(formula))
+    if bare.startswith("\\begin{"):
+        return "matrix"
+    if bare.startswith("\\{") and bare.endswith("\\}"):
+        return "set"
+    if "," not in bare:
+        return "value"
+    return "tuple" if bare[0] in "([" and bare[-1] in ")]" else "list"
 
 
 def _compact(text: str) -> str:

@@ -20,6 +20,11 @@ READABLE = {
     "brackets": "Answer 1: [4]\nAnswer 2: [9]",
     "a remark beside the label": "Answer 1 (shorter): 4\nAnswer 2 (longer): 9",
     "numbers before": "Answer 1: 10\nAnswer 2: 1\nOn reflection that was too quick.\nAnswer 1: 4\nAnswer 2: 9",
+    "a courtesy below": "Answer 1: 4\nAnswer 2: 9\nI hope that this helps!",
+    "who won below": "Answer 1: 4\nAnswer 2: 9\n\nAnswer 2 is better.",
+    "a remark": "Answer 1: 4 (a wrong step)\nAnswer 2: 9 - clear: nothing is left out",
+    "an object": '{"Answer 1": 4, "Answer 2": 9}',
+    "an object in a code block": 'So:\n```json\n{\n  "answer 2": 9.0,\n  "answer 1": "4/10"\n}\n```',
     "windows lines": "Well.\r\nAnswer 1: 4\r\nAnswer 2: 9\r\n",
 }
 
@@ -33,10 +38,14 @@ UNREADABLE = {
     "": "its last lines are not 'Answer 1: NUMBER' and 'Answer 2: NUMBER': ''",
     "Answer 1 is better.": "Answer 1 is better",
     "Answer 1: 4": "its last lines",
-    "Answer 1: 4\nAnswer 2: 9\nI hope that this helps!": "I hope",
     "Answer 1: 4, Answer 2: 9": "its last lines",
     "Answer 1: 4\nAnswer 1: 9": "its last lines",
     "Answer 1: 4\nAnswer 3: 9": "Answer 3",
+    "Answer 1: 4\nAnswer 2: 9\nThat is what it claims.": "That is what it claims",
+    "Answer 1: 4\nAnswer 2: 9 (or 8)": "is no number",
+    '{"Answer 1": 4, "Answer 2": 9, "Answer 3": 2}': "its last lines",
+    '{"Answer 1": 4, "Answer 1": 3, "Answer 2": 9}': "its last lines",
+    '{"Answer 1": 4, "Answer 2": true}': "'true' is no number",
     "Answer 1: 4\nAnswer 2: good": "'good' is no number",
     "Answer 1: 4\nAnswer 2: -9": "-9 is not on the scale from 1 to 10",
     "Answer 1: 4\nAnswer 2: - 9": "'- 9' is no number",
@@ -82,6 +91,8 @@ BRACKETED = {
     "The list [5] is quoted.\nMy score is [2] out of 5": 2,
     "[4.0]": 4,
     "```\n[3]\n```": 3,
+    "All holds.\n[4]\nI hope this helps!": 4,
+    "［4］": 4,
 }
 
 

@@ -39,7 +39,8 @@ UNREADABLE = [
     ("boolean", "maybe"),
     ("choice", "neither"),
     ("exact", "..."),
-    ("number", "seven"),
+    ("number", "Paris"),
+    ("number", "5 feet 6 inches"),
 ]
 
 

@@ -20,7 +20,9 @@ async def test_the_last_stated_answer_is_read_and_compared(response: str, answer
 
 
 @pytest.mark.parametrize("response", ["The answer is 7.", "I do not know."])
-@pytest.mark.parametrize(("kind", "reference"), [("number", "seven"), ("exact", None), ("exact", "")])
+@pytest.mark.parametrize(
+    ("kind", "reference"), [("number", "Paris"), ("number", "5 feet 6 inches"), ("exact", None), ("exact", "")]
+)
 async def test_a_reference_that_cannot_be_read_fails_the_row_with_and_without_an_answer(
     response: str, kind: str, reference: str | None
 ) -> None:
