@@ -45,6 +45,24 @@ def split(named: Named) -> tuple[str, Mapping[str, str]]:
     return (named, {}) if isinstance(named, str) else next(iter(named.items()))
 
 
+def find_wrong_option(named: Named) -> tuple[str, str, str] | None:
+    """What is wrong with what a recipe says of a kind, what is possible, and the fix; None if nothing is."""
+    name, options = split(named)
+    known: Mapping[str, tuple[str, ...]] = getattr(_module(name), "OPTIONS", {})
+    for option, value in options.items():
+        if option not in known:
+            can = f"options: {', '.join(known)}" if known else f"answer: {name} takes no options"
+            return (
+                f"answer: {name} has no option {option!r}.",
+                can,
+                did_you_mean(option, list(known)) or f"answer: {name}",
+            )
+        if value not in known[option]:
+            can = " or ".join(repr(each) for each in known[option])
+            return f"{option}: {value!r} is not {can}.", "", f"{option}: {known[option][-1]!r}"
+    return None
+
+
 class _Told:
     """A kind to which a recipe says more."""
 

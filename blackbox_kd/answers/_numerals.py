@@ -91,7 +91,9 @@ _BOUND_BEFORE = re.compile(
 )
 _SCALE_AFTER = re.compile(rf"\s{{0,2}}(?:{_SCALE.pattern})(?![^\W\d_])", re.IGNORECASE)
 _NEXT = r"\s?[-+$€£¥(]{0,2}\d"
-_RANGE_AFTER = re.compile(rf"\s{{1,3}}(?:{_OR})\s{{0,2}}{_NEXT}|\s?[~～〜]{_NEXT}|\s{{0,2}}\bout\sof\b", re.IGNORECASE)
+_RANGE_AFTER = re.compile(
+    rf"\s{{1,3}}(?:{_OR})\s{{0,2}}{_NEXT}|\s?[~～〜]{_NEXT}|\s{{0,2}}\bout\sof\b|\s?&{_NEXT}", re.IGNORECASE
+)
 _LIST_AFTER = re.compile(
     rf"\s?[%°]?\s?(?:[,;、&]|(?:{_AND})\s){_NEXT}[\d.,'/]{{0,40}}\s?(?:[,;、)\]}}%]|[.!]?\s*$|[.!]\s|(?:{_AND})\b)",
     re.IGNORECASE,

@@ -67,6 +67,10 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], object]], ...] = 
     (re.compile("<answer>"), bool),
 )
 """What a statement begins with, and which of its matches count."""
+_STARTER = re.compile(
+    r"[\"')\]*]{0,3}\s+(?:I|It|The|This|That|These|We|You|He|She|They|So|Let|And|But|If|Please|Because|Is|Isn't)\b"
+)
+"""Words that begin a sentence, so that a capital before them is no initial of a name."""
 _ABBREVIATIONS = frozenset(
     ["mr", "mrs", "ms", "dr", "st", "mt", "vs", "etc", "jr", "sr", "prof", "inc", "ltd", "co", "fig", "approx"]
 )
@@ -153,7 +157,8 @@ def _sentence_ends(text: str, names: bool = True) -> Iterator[int]:
         if following and not (following in "\"'([$" or (following.isalpha() and not following.islower())):
             continue
         word = _LAST_WORD.search(text, max(0, match.start() - 20), match.start())
-        if not (match[0] == "." and word and _is_abbreviation(word[0], names)):
+        is_name = names and not _STARTER.match(text, match.end())
+        if not (match[0] == "." and word and _is_abbreviation(word[0], is_name)):
             yield match.end()
 
 

@@ -55,15 +55,26 @@ _SAYS_NOTHING = re.compile(
 _YEAR_BEFORE = re.compile(r"\b(?:in|since|of|by|until|before|after|from|year|im\sjahr|en|nel|em|i)\s$", re.IGNORECASE)
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _BREAKS_OFF = re.compile(
-    r"(?:[=+×÷*/,(\[{-]|\b(?:the|a|an|of|is|are|was|were|and|or|to|by|from|with|for|in|on|at|that|which))"
+    r"(?:[=+×÷*/,:(\[{-]|\b(?:the|a|an|of|is|are|was|were|and|or|to|by|from|with|for|in|on|at|that|which))"
     r"[\s$\\]*\Z",
     re.IGNORECASE,
 )
+_HALF_SENTENCE = re.compile(r"[^\d=]{0,200}[^\W\d_]\s[^\d=]{0,200}[^\W\d_]")
+_ENDS_SENTENCE = re.compile(r"[.!?:]\s")
+_COURTESY = re.compile(
+    r"\b(?:hope|thanks?|let\sme\sknow|good\sluck|cheers|done|that'?s?\s(?:is\s)?it)\b", re.IGNORECASE
+)
+_TABLE = re.compile(r"\\(?:begin|end)\{(?:[pbvBV]?(?:small)?matrix|array|cases)\}")
+"""What no single number stands in."""
+_NEAR_END = 200
 _WORD_PLACE = re.compile(r"\b(?:is|are|was|has|have|had|gets?|equals)\s(?:about\s|exactly\s|only\s)?", re.IGNORECASE)
 _HEDGE = re.compile(
     r"\b(?:may|might|could|perhaps|maybe|possibly|guess|not\s(?:sure|certain)|vielleicht|peut-être|quizás|forse|talvez|возможно)\b",
     re.IGNORECASE,
 )
+_LATEX = re.compile(r"\\[a-zA-Z({\[]|\$.*\$")
+_PROSE = re.compile(r"[^\W\d_]{3}")
+_FORMULA = re.compile(r"[=^√π+*]|[(\[{].*[)\]}]")
 _MOST_SENTENCES = 100
 
 
@@ -78,6 +89,8 @@ def read(text: str, row: Mapping[str, Any], decimal: str = ".") -> str | None:
     if statements and (rest := retracted(text, statements[0])) is not None:
         return _read_end(rest, decimal)
     for statement in statements:
+        if _TABLE.search(statement.text):
+            return None
         line = _flat(statement.text)
         first = sentence(line)
         segment = first if re.search(r"\d", first) else line
@@ -85,7 +98,7 @@ def read(text: str, row: Mapping[str, Any], decimal: str = ".") -> str | None:
             return _numerals.normal(word)
         if re.search(r"\d", segment):
             return _read_stated(segment, line, statement.beside, decimal)
-    return _read_end(text, decimal)
+    return _read_end(text, decimal, only_computed=bool(statements))
 
 
 def same(answer: str, reference: str, row: Mapping[str, Any], decimal: str = ".") -> bool:
@@ -97,8 +110,8 @@ def same(answer: str, reference: str, row: Mapping[str, Any], decimal: str = "."
     wanted = read(str(reference), row, decimal)
     if wanted is None:
         raise DataError(
-            f"the reference {str(reference)[:80]!r} is not one number, and no part of it would be the answer",
-            fix="answer: exact compares texts, answer: math formulas, tuples, sets and matrices",
+            f"the reference {str(reference)[:80]!r} is not one number, and no part of it is the answer",
+            fix=f"answer: {_find_fitting(str(reference))}",
         )
     given = answer if _NORMAL.fullmatch(answer) else read(answer, row, decimal)
     if given is None:
@@ -108,6 +121,12 @@ def same(answer: str, reference: str, row: Mapping[str, Any], decimal: str = "."
         return left == right
     percent, other = (left, right) if given.endswith("%") else (right, left)
     return other in (percent, percent / 100)
+
+
+def _find_fitting(reference: str) -> str:
+    """The kind of answer for a reference that is not one number: formulas, tuples and sets, or else texts."""
+    is_formula = _LATEX.search(reference) or (not _PROSE.search(reference) and _FORMULA.search(reference))
+    return "math" if is_formula else "exact"
 
 
 def _flat(text: str) -> str:
@@ -132,10 +151,13 @@ def _read_stated(segment: str, line: str, beside: bool, decimal: str) -> str | N
     return _certain(line, said[-1] if said and not begins else numbers[0])
 
 
-def _read_end(text: str, decimal: str) -> str | None:
-    """The number of the last sentence that has one; None where the text breaks off, or there are several."""
+def _read_end(text: str, decimal: str, only_computed: bool = False) -> str | None:
+    """The number of the last sentence that has one; None where the text breaks off, or there are several.
+
+    `only_computed` says that it must be the result of an equation: "26 - 19 = 7. The answer is N."
+    """
     flat = _flat(text)
-    if _BREAKS_OFF.search(flat[-_END:]) and len(flat.split(None, 3)) > 3:
+    if _breaks_off(text, flat) or _TABLE.search(text[-_NEAR_END:]):
         return None
     ends = sentences(flat)[:-_MOST_SENTENCES:-1]
     for said in ends:
@@ -144,9 +166,22 @@ def _read_end(text: str, decimal: str) -> str | None:
             continue
         if found := _read_equation(said, decimal):
             return found[0]
+        if only_computed:
+            return None
         number = _decide(said, numbers)
         return _certain(said, number) if number and not _HEDGE.search(claim(said)) else None
     return _read_last_word(ends[0]) if ends and not re.search(r"\d", flat) else None
+
+
+def _breaks_off(text: str, flat: str) -> bool:
+    """Whether a text was cut off: within a formula or a sentence, so that what it was coming to is not known."""
+    if any(text.rfind(opened) > text.rfind(closed) for opened, closed in (("\\[", "\\]"), ("\\(", "\\)"))):
+        return True
+    if len(flat.split(None, 3)) <= 3:
+        return False
+    before, _, last = flat.rstrip().rpartition("\n")
+    is_half = _HALF_SENTENCE.fullmatch(last.strip()) and _ENDS_SENTENCE.search(before)
+    return bool(is_half and not _COURTESY.search(last)) or _BREAKS_OFF.search(flat[-_END:]) is not None
 
 
 def _decide(said: str, numbers: list[re.Match[str]]) -> re.Match[str] | None:

@@ -125,6 +125,8 @@ class Account:
         if unread := self.counts["unread"]:
             share = unread / self.out if self.out else 0
             lines.append(f"no answer could be read in {unread:,} of {self.out:,} ({100 * share:.1f} %)")
+        if more := self.counts["goes_on"]:
+            lines.append(f"{more:,} went on with a question of their own after their answer: the first answer counts")
         if other_numbers := self.counts["other_numbers"]:
             lines.append(
                 f"{other_numbers:,} of the rows dropped as too similar differ from the nearest one in numbers alone: "

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from blackbox_kd.schema import ModelRef
 
@@ -55,7 +55,9 @@ PromptName = Annotated[str, Refers("prompt")]
 Column = Annotated[str, Refers("column")]
 NewColumn = Annotated[str, Refers("new column")]
 Expression = Annotated[str, Refers("expression")]
-Answer = Annotated[str, Refers("answer")]
+_TOLD_KIND = dict[Annotated[str, Refers("answer")], dict[str, str]]
+Answer = Annotated[str | Annotated[_TOLD_KIND, Field(min_length=1, max_length=1)], Refers("answer")]
+"""A kind of answer, alone or with what a recipe says of it: `number`, or `{number: {decimal: ","}}`."""
 
 
 @dataclass(frozen=True, slots=True)

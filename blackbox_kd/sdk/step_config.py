@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
 
-from blackbox_kd.sdk.fields import NewTable, TableName, references
+from blackbox_kd.sdk.fields import Answer, NewTable, TableName, references
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,10 @@ class StepConfig(BaseModel):
     def outcomes_per_row(self) -> int:
         """Outcomes that a table step gives for each row that it reads, for the display of its progress."""
         return 1
+
+    def answer_kind(self) -> Answer | None:
+        """The kind of answer that `answer_columns` are compared by; None if none are."""
+        return None
 
     def answer_columns(self) -> set[str]:
         """Columns with a right answer, which no student may see."""

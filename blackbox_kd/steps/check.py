@@ -25,15 +25,21 @@ class Config(StepConfig):
     correct_as: NewColumn = "correct"
     """Column that says whether the answer is right."""
 
+    def answer_kind(self) -> Answer:
+        """How the answer is read."""
+        return self.answer
+
     def answer_columns(self) -> set[str]:
         """The right answer."""
         return {self.against}
 
 
-@row_step(reads=["{of}", "{against}"], writes=["{answer_as}", "{correct_as}"])
+@row_step(reads=["{of}", "{against}"], writes=["{answer_as}", "{correct_as}"], version=2)
 async def run(row: Row, config: Config, ctx: Context) -> Row:
     text = "" if row[config.of] is None else write_text(row[config.of])
     answer, correct = answers.judge(config.answer, text, row[config.against], row)
     if answer is None:
         ctx.count(unread=1)
+    elif answers.goes_on(text):
+        ctx.count(goes_on=1)
     return row | {config.answer_as: answer, config.correct_as: correct}

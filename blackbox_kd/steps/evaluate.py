@@ -70,7 +70,7 @@ class Config(SamplingConfig):
 
     @field_validator("answer")
     @classmethod
-    def _something_to_measure_by(cls, answer: str | None, info: ValidationInfo) -> str | None:
+    def _something_to_measure_by(cls, answer: Answer | None, info: ValidationInfo) -> Answer | None:
         if answer is None and info.data.get("judge") is None:
             raise PydanticKnownError("missing")
         return answer
@@ -128,6 +128,10 @@ class Config(SamplingConfig):
         """One of each model; two of the judge for each but the one that it compares with."""
         judged = {} if self.judge is None else {self.judge: 2 * (len(self.models) - 1)}
         return Counter(self.models) + Counter(judged)
+
+    def answer_kind(self) -> Answer | None:
+        """How answers are read, where they are."""
+        return self.answer
 
     def answer_columns(self) -> set[str]:
         """The right answer, where there is one."""

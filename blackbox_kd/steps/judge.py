@@ -188,6 +188,7 @@ class Panel(OfOneText):
     reads=["{of}", "{a}", "{b}", "{author}", "{hint}"],
     writes=["scores", "verdicts", "{score}", "{score_a}", "{score_b}", "{gap}"],
     drops=["not above {accept_above}"],
+    version=2,
 )
 async def run(row: Row, config: Scale | Pairwise | Panel, ctx: Context) -> Row | Dropped | Failed:
     if isinstance(config, Pairwise):

@@ -34,6 +34,44 @@ def test_a_kind_says_what_it_lacks_without_importing_it() -> None:
     assert said.split()[-1] == "False"
 
 
+def test_what_a_recipe_says_of_a_kind_is_told_to_it() -> None:
+    comma = {"number": {"decimal": ","}}
+    assert answers.judge(comma, "Die Antwort ist 1.234,5.", "1234,5", {}) == ("1234.5", True)
+    assert answers.judge("number", "Die Antwort ist 3,5.", "3.5", {}) == (None, False)
+    assert answers.find_wrong_option(comma) is None
+    assert answers.find_wrong_option({"number": {"decimal": "x"}}) == (
+        "decimal: 'x' is not '.' or ','.",
+        "",
+        "decimal: ','",
+    )
+    assert answers.find_wrong_option({"exact": {"decimal": ","}}) == (
+        "answer: exact has no option 'decimal'.",
+        "answer: exact takes no options",
+        "answer: exact",
+    )
+
+
+def test_a_text_goes_on_where_a_question_of_its_own_follows_its_answer() -> None:
+    assert answers.goes_on("#### 18\n\nQuestion: What is 6 + 7?\n#### 13")
+    assert not answers.goes_on("Question: What is 6 + 7?\nThe answer is 13.")
+
+
+@pytest.mark.parametrize(
+    ("reference", "fix"),
+    [
+        ("5 feet 6 inches", "answer: exact"),
+        ("March 5, 2024", "answer: exact"),
+        ("(3, 7)", "answer: math"),
+        ("x = 4 or x = -1", "answer: math"),
+        ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "answer: math"),
+    ],
+)
+def test_a_reference_that_is_not_one_number_is_told_with_the_kind_that_fits(reference: str, fix: str) -> None:
+    with pytest.raises(DataError, match="is not one number") as caught:
+        answers.judge("number", "The answer is 6.", reference, {})
+    assert caught.value.fix == fix
+
+
 UNREADABLE = [
     *((kind, nothing) for kind in ("boolean", "choice", "exact", "math", "number") for nothing in (None, "", " ")),
     ("boolean", "maybe"),

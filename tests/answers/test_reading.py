@@ -49,7 +49,7 @@ def test_a_verdict_is_read_as_a_person_reads_it(line: dict[str, Any]) -> None:
         if line["kind"] == "scale":
             read: Any = verdicts.read_labelled(line["text"], line["labels"], scale)
         else:
-            read = verdicts.bracketed(line["text"], scale)
+            read = verdicts.read_bracketed(line["text"], scale)
     except ValueError:
         read = None
     assert read == line["read"]
@@ -200,6 +200,8 @@ def test_a_sentence_without_numbers_changes_nothing(line: dict[str, Any], senten
     text = line["text"]
     if line["kind"] == "exact" and not text.rstrip("\"'*”").endswith((".", "。")):
         joint = "\n"  # there a text goes on until its sentence ends
+    if line["kind"] == "exact" and sentence[0] not in "ILTI":
+        joint = "\n"  # a capital and a full stop may begin a name
     if line["kind"] == "math" or text.endswith(("</answer>", "}")) or "<answer>" in text or "####" in text:
         joint = "\n"
     closed = text if text.rstrip("*\"'").endswith((".", "!", "。", "?")) or joint != " " else f"{text}."
@@ -250,7 +252,10 @@ def test_a_text_of_a_megabyte_is_read_in_linear_time(piece: str, kind: str) -> N
     text = (piece * 1_000_000)[:1_000_000]
     answers.judge(kind, text, "yes" if kind == "boolean" else "A" if kind in ("choice", "exact") else "5", {})
     answers.goes_on(text)
-    for read in (lambda: verdicts.read_labelled(text, ["quality"], (1, 10)), lambda: verdicts.bracketed(text, (1, 5))):
+    for read in (
+        lambda: verdicts.read_labelled(text, ["quality"], (1, 10)),
+        lambda: verdicts.read_bracketed(text, (1, 5)),
+    ):
         try:
             assert read()
         except ValueError:

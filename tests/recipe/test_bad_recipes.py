@@ -125,6 +125,9 @@ def test_a_recipe_of_ten_megabytes_is_refused_before_it_is_read(tmp_path: Path) 
 
 
 FIXES = [
+    ("answer_kind_for_other_references", "answer: number", "answer: exact"),
+    ("answer_option_unknown", "decimals", "decimal"),
+    ("answer_option_of_another_value", '";"', '","'),
     ("best_without_per", "best: 1", "best: 1\n    per: instruction"),
     ("budget_below_zero", "usd: -5", "usd: 0"),
     ("budget_is_a_number", "budget: 5", "budget: {usd: 5}"),

@@ -46,6 +46,14 @@ async def test_the_text_that_is_checked_stays_as_it_was_written(said: str) -> No
     assert (await check.run(row, check.Config(step="check", answer="number"), FakeContext()))["response"] == said
 
 
+async def test_rows_whose_text_goes_on_with_another_question_are_counted() -> None:
+    texts = ["#### 7\n\nQuestion: What is 6 + 7?\n#### 13", "The answer is 7."]
+    ctx = FakeContext()
+    for row in rows(*({"response": text, "reference": "7"} for text in texts)):
+        assert (await check.run(row, check.Config(step="check", answer="number"), ctx))["correct"]
+    assert ctx.counted == {"goes_on": 1}
+
+
 async def test_two_texts_of_a_row_are_checked_into_columns_of_their_own() -> None:
     [row] = rows({"response": "The answer is 7.", "student_response": "The answer is 8.", "reference": "7"})
     teacher = check.Config(step="check", answer="number")

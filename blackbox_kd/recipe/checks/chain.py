@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from blackbox_kd import answers, models
+from blackbox_kd import models
 from blackbox_kd.errors import Problem, UserError, WrongRename, did_you_mean
+from blackbox_kd.recipe.checks import answers as recipe_answers
 from blackbox_kd.recipe.checks import columns as recipe_columns
 from blackbox_kd.recipe.checks import dataset as recipe_dataset
 from blackbox_kd.recipe.checks import held_out as recipe_held_out
@@ -125,7 +126,7 @@ def _check_names(flow: Flow, planned: PlannedStep) -> None:
         elif mention.kind in ("table", "reported table"):
             _check_table_name(flow, planned, mention)
         elif mention.kind == "answer":
-            _check_answer(flow, planned, mention)
+            recipe_answers.check_kind(flow, planned, mention)
 
 
 def _check_step(flow: Flow, planned: PlannedStep) -> None:
@@ -151,6 +152,7 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
     rows = recipe_values.join(flow.examples.get(name, []) for name in tables)
     made = recipe_values.write(planned, rows)
     recipe_columns.check(flow, planned, columns, recipe_values.select_seen(planned, rows, made))
+    recipe_answers.check_references(flow, planned, tables, rows)
     recipe_prompts.check_leaks(flow, planned)
     recipe_models.check_rows(flow, planned, columns if source not in flow.held_out else None)
     recipe_learning.check_shown(flow, planned, source, columns)
@@ -175,16 +177,6 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
     for name in (*planned.list_names("new table"), *([] if planned.step.aside else [planned.unnamed])):
         flow.made_of[name] = sources_read
         flow.examples[name] = made
-
-
-def _check_answer(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
-    if mention.value not in answers.kinds():
-        message = f"unknown kind of answer {quote(mention.value)}."
-        fix = did_you_mean(mention.value, answers.kinds()) or "name one of them"
-        flow.report(planned, mention.field, message, f"answers: {', '.join(answers.kinds())}", fix)
-    elif to_install := answers.missing(mention.value):
-        message = f"kind of answer {mention.value!r} needs a package that is not installed."
-        flow.report(planned, mention.field, message, "", to_install)
 
 
 def _check_table_name(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
