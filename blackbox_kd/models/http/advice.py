@@ -9,7 +9,11 @@ _NAMED = re.compile(
     r"(?:unsupported|unknown|unrecognized|unexpected|invalid|extra)\b[^'\"`]{0,60}['\"`]([\w.\[\]]+)['\"`]",
     re.IGNORECASE,
 )
-_TOO_LONG = re.compile(r"context.?(?:length|window)|too (?:long|large|many tokens)", re.IGNORECASE)
+_TOO_LONG = re.compile(
+    r"context.?(?:length|window)|too many tokens"
+    r"|(?:prompt|input|request|payload|messages?)\b.{0,20}\btoo (?:long|large)",
+    re.IGNORECASE,
+)
 _NO_SYSTEM = re.compile(r"\b(?:system|developer)\b.{0,30}\b(?:not|role|unsupported)\b", re.IGNORECASE)
 CAPS = ("max_tokens", "max_completion_tokens")
 """What endpoints call the limit of a reply."""

@@ -212,6 +212,8 @@ def test_other_brackets_in_a_message_stay(message: str) -> None:
         ),
         (400, {"message": "max_tokens is above 4096", "param": "max_tokens"}, "leave max_tokens: out of the step, or"),
         (400, {"message": "maximum context length is 2048 tokens"}, "show less in the prompt"),
+        (400, {"message": "The input is too long."}, "show less in the prompt"),
+        (400, {"message": "top_k is too large", "param": "top_k"}, "mend top_k in extra: of the step"),
         (413, {"message": "no"}, "show less in the prompt"),
         (400, {"message": "Developer instruction is not enabled"}, "write system: fold at the model; or fold the"),
         (400, {"message": "Unknown parameter: 'reasoning_effort'."}, "mend reasoning_effort in extra: of the step"),
