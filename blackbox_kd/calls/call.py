@@ -178,11 +178,6 @@ class Call:
         known = self.state.model.config.parameters
         return any("temperature" in names for names in (self.state.refused, known.find_refused(asked), known.ignores))
 
-    def prepare(self) -> None:
-        """Makes it ready to be sent, with what the model was found not to take by now."""
-        if self.state.refused != self.request.refused:
-            self.request = replace(self.request, refused=frozenset(self.state.refused))
-
     def bounds(self) -> tuple[int, int]:
         """The most tokens that its prompt can be, and that its reply may be told to be."""
         most = self.request.sampling.max_tokens if self.request.cap is None else self.request.cap

@@ -1,5 +1,7 @@
 """What is learnt of a request that an endpoint refuses for one of its fields, which nobody had foreseen."""
 
+from dataclasses import replace
+
 from blackbox_kd.calls.call import Call
 from blackbox_kd.errors import EndpointRefused, RequestRejected
 from blackbox_kd.models.http.error_body import SYSTEM
@@ -12,20 +14,40 @@ def learn(call: Call, error: RequestRejected) -> str:
     Raises:
         EndpointRefused: the recipe itself asks for it.
     """
-    field, config, sampling = error.field, call.state.model.config, call.request.sampling
+    field, config = error.field, call.state.model.config
     body = call.wire.get("body", {})
     refused = config.parameters.find_refused(body) | call.request.refused
     if field == SYSTEM:
         has_role = any(message["role"] == SYSTEM for message in body.get("messages", ()))
-        is_sent = is_asked = has_role and not config.folds_system
+        is_sent = has_role and not config.folds_system
     elif field in CAPS:
         has_cap = call.request.cap is not None or not body.keys().isdisjoint(CAPS)
-        is_sent, is_asked = has_cap and refused.isdisjoint(CAPS), field == config.parameters.cap
+        is_sent = has_cap and refused.isdisjoint(CAPS)
     else:
         is_sent = field in body and field not in refused and field not in ("model", "messages")
-        is_default = field in sampling.defaults or (field in NEUTRAL and body.get(field) == NEUTRAL[field])
-        is_asked = field in config.own_fields or field in sampling.extra or not is_default
-    if is_sent and is_asked:
+    if is_sent and _is_asked(call, field):
         what = f"model {call.state.counts.name!r} does not take {field!r}: {error.what}"
         raise EndpointRefused(what, fix=error.fix, kind="endpoint_refused")
     return field if is_sent else ""
+
+
+def describe(field: str) -> str:
+    """What is done about a field that a model does not take."""
+    return f"it is sent as {CAPS[field == CAPS[0]]}" if field in CAPS else "it is asked without it"
+
+
+def prepare(call: Call) -> None:
+    """Makes a call ready to be sent, without what its model was found not to take and nobody asked for."""
+    if call.state.refused:
+        refused = frozenset(field for field in call.state.refused if not _is_asked(call, field))
+        call.request = replace(call.request, refused=refused)
+
+
+def _is_asked(call: Call, field: str) -> bool:
+    """Whether the recipe itself asks for a field, so that the user is told where it is refused."""
+    config, sampling, body = call.state.model.config, call.request.sampling, call.wire.get("body", {})
+    if field in CAPS:
+        return field == config.parameters.cap
+    if field not in body or field in config.own_fields or field in sampling.extra:
+        return True
+    return field not in sampling.defaults and not (field in NEUTRAL and body[field] == NEUTRAL[field])

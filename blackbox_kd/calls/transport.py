@@ -166,7 +166,7 @@ class DirectTransport:
         if learnt and learnt not in call.state.refused:
             call.state.refused.add(learnt)
             model = call.state.model
-            logger.warning("model %r takes no %s: it is asked without it", call.state.counts.name, learnt)
+            logger.warning("model %r takes no %s: %s", call.state.counts.name, learnt, learning.describe(learnt))
             await self._ledger.note_refused(model.endpoint, model.config.model, learnt)
         call.tries.sends = 0  # the endpoint has said how to ask: what follows is no second attempt
         return True
@@ -243,7 +243,7 @@ class DirectTransport:
     async def _exchange(self, call: Call, leave: _Leave) -> Completion:
         """Sends what was intended; what came is in the ledger when this returns."""
         state, endpoint = call.state, call.state.endpoint
-        call.prepare()
+        learning.prepare(call)
         try:
             body, headers = await state.model.send(call.wire, call.request)
         except CallError as error:

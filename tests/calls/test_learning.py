@@ -96,6 +96,17 @@ async def test_what_the_recipe_asks_for_ends_the_run_with_the_field(
         assert desk.server.asked[name] == 1, "nobody asks any more"
 
 
+async def test_what_the_recipe_asks_for_is_refused_too_once_it_was_learnt(tmp_path: Path) -> None:
+    name = "refuses:temperature:parameter"
+    async with opened(tmp_path, Budget()) as desk:
+        await desk.ask(name, sampling=DEFAULT)
+        await desk.ask(name, "r2", Sampling(max_tokens=10))
+        desk.use(Budget())
+        with pytest.raises(EndpointRefused, match="does not take 'temperature'"):
+            await desk.ask(name, "r3", ASKED)
+        assert [body.get("temperature") for body in desk.server.bodies] == [0.2, None, None, 0.2]
+
+
 @pytest.mark.parametrize("sampling", [Sampling(1.0, 1.0), Sampling(1, max_tokens=5)])
 async def test_the_value_that_holds_anyway_is_no_wish(tmp_path: Path, sampling: Sampling) -> None:
     async with opened(tmp_path, Budget(usd=100.0)) as desk:

@@ -3,7 +3,7 @@
 from collections.abc import Coroutine
 from typing import Any
 
-from blackbox_kd.calls import prices
+from blackbox_kd.calls import learning, prices
 from blackbox_kd.calls.batch.jobs import BatchItem
 from blackbox_kd.calls.batch.queue import Batches
 from blackbox_kd.calls.batch.store import Noted
@@ -72,7 +72,7 @@ class BatchTransport:
 
     async def _buy(self, call: Call) -> Came:
         """See `buy`; AskedElsewhere: another run has it in flight, so it was not handed in."""
-        call.prepare()
+        learning.prepare(call)
         state, request, budget = call.state, call.request, self._direct.budget
         reservation, usd = await call.set_aside(budget)
         body = state.model.body(call.wire, request)  # type: ignore[attr-defined]
