@@ -183,6 +183,34 @@ async def test_what_a_model_without_the_role_system_is_not_told_is_offered(tmp_p
     check(tmp_path, refused, *await run(tmp_path, "nosystem", prompt="answer/helpful"))
 
 
+@pytest.mark.parametrize(("name", "sampled"), [("notemp", True), ("good", False)])
+async def test_an_exam_is_held_at_another_temperature_where_a_model_takes_none_and_the_report_says_so(
+    tmp_path: Path, name: str, sampled: bool
+) -> None:
+    write_rows(
+        tmp_path / "test.jsonl", [{"instruction": f"How much is {n} and 3?", "reference": "7"} for n in range(6)]
+    )
+    async with QuirkyServer() as server:
+        teacher = {"provider": "openai", "model": name, "base_url": server.url, "price": {"input": 1, "output": 10}}
+        values = {
+            "name": "exam",
+            "data": {"test": {"path": "test.jsonl", "held_out": True}},
+            "models": {"teacher": teacher},
+            "steps": [{"step": "evaluate", "input": "test", "models": ["teacher"], "answer": "number"}],
+        }
+        (tmp_path / "recipe.yaml").write_text(json.dumps(values))
+        for run_dir in ("run", "again", "poor"):
+            if run_dir == "poor":
+                (tmp_path / "recipe.yaml").write_text(json.dumps(values | {"budget": {"usd": 0.0001}}))
+            places = {"cache": tmp_path / "cache", "run_dir": tmp_path / run_dir, "ledger": tmp_path / "ledger.sqlite"}
+            await Run(load_recipe(tmp_path / "recipe.yaml"), RunOptions(**places)).execute()
+            report = (tmp_path / run_dir / "report.md").read_text()
+            assert ("6 replies were drawn at its own temperature" in report) == sampled
+        sent = [body.get("temperature") for body in server.bodies]
+        assert sent.count(None) == (6 if sampled else 0)
+        assert 6 <= len(sent) <= (12 if sampled else 6)
+
+
 @pytest.mark.xfail(reason="tools are not known yet", strict=True)
 @pytest.mark.parametrize("name", LATER)
 async def test_every_oddity_of_tools(tmp_path: Path, name: str) -> None:
