@@ -47,6 +47,8 @@ class ModelState:
     counts: Counts
     cap: int | None = None
     """`max_tokens` of requests that have none of their own, under a budget; None without one."""
+    limit: int | None = None
+    """The most of it that the endpoint was found to let through."""
     unusable: Counter[str] | None = field(default_factory=Counter)
     """Replies that could not be used, by kind; None once there was one that could, or if all may be so."""
     rejected: Counter[str] = field(default_factory=Counter)
@@ -202,7 +204,7 @@ class Call:
             return False
         limits = [_read_number(found) for found in _LIMIT.findall(text)]
         limit = min((each for each in limits if LEAST_CAP <= each <= cap), default=cap)
-        self.state.cap = self.state.cap and min(self.state.cap, limit)
+        self.state.limit = min(self.state.limit or limit, limit)
         lower = limit - sum(map(_read_number, _PROMPT.findall(text)[:1]))
         self.request = replace(self.request, cap=lower if LEAST_CAP <= lower < cap else max(LEAST_CAP, cap // 2))
         return True
@@ -262,12 +264,12 @@ def make_call(state: ModelState, ask: Ask[Any], attempt: int, round: int) -> Cal
 def _find_cap(state: ModelState, sampling: Sampling) -> int | None:
     """`max_tokens` where the recipe says nothing: under a budget, and with room for a model's reasoning."""
     if sampling.max_tokens is None:
-        return state.cap
+        return state.cap and min(state.cap, state.limit or state.cap)
     if "max_tokens" not in sampling.defaults:
         return None
     config = state.model.config
     most = sampling.max_tokens + config.parameters.find_room({**config.own_fields, **sampling.extra})
-    most = min(most, config.parameters.most_tokens or most, state.cap or most)
+    most = min(most, config.parameters.most_tokens or most, state.limit or most)
     return most if most != sampling.max_tokens else None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.calls.budget import Budget
+from blackbox_kd.calls.call import make_call
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.calls.transport import DirectTransport
 from blackbox_kd.errors import EndpointRefused, RequestRejected
@@ -199,3 +200,29 @@ async def test_own_the_shares_of_two_callers_are_learnt_by_both(tmp_path: Path) 
         ask: Ask[str] = Ask([{"role": "user", "content": "Why?"}], DEFAULT, Row(id="r9"))
         await asyncio.gather(desk.ask(name, sampling=DEFAULT), other.ask(model, ask, name="teacher"))
         assert desk.ledger.find_refused(model.endpoint, name) == ["temperature"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sampling", "sent"),
+    [
+        ({}, DEFAULT, 100),
+        ({"extra_body": {"reasoning_effort": "low"}}, DEFAULT, 100 + 2048),
+        ({"extra_body": {"reasoning_effort": "low"}}, ASKED, 100),
+        ({"extra_body": {"reasoning_effort": "low"}, "limits": {"max_tokens": 900}}, DEFAULT, 900),
+        ({"thinking": "high"}, DEFAULT, 100 + 16_384),
+        ({"thinking": "off"}, DEFAULT, 100),
+        ({"limits": {"max_tokens": 50}}, DEFAULT, 50),
+        ({"limits": {"max_tokens": 70}}, Sampling(), 70),
+    ],
+)
+async def test_a_default_leaves_room_for_reasoning_and_its_key_knows_nothing_of_it(
+    tmp_path: Path, fields: dict[str, Any], sampling: Sampling, sent: int
+) -> None:
+    async with opened(tmp_path, Budget(usd=100.0)) as desk:
+        model = desk.model("good", **fields)
+        ask: Ask[str] = Ask([{"role": "user", "content": "Why?"}], sampling, Row(id="r1"))
+        call = make_call(desk.caller._transport.open(model, "teacher"), ask, 0, 0)
+        assert call.wire["body"].get("max_tokens") == sampling.max_tokens
+        assert call.bounds()[1] == sent, "what is set aside of a budget is what is let through"
+        await desk.ask("good", sampling=sampling)
+        assert desk.server.bodies[0]["max_tokens"] == sent

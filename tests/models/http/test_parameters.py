@@ -1,8 +1,16 @@
-"""How long a reply may get where the recipe does not say: the model's own limit, if it is known."""
+"""What a model takes: by the table of vendors' models, by the recipe, and as the body that is sent says it."""
+
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from blackbox_kd import models
+from blackbox_kd.models import Setup
+from blackbox_kd.models.http.body import fold_system, leave_out
+from blackbox_kd.models.http.config import EndpointConfig
 from blackbox_kd.models.http.parameters import find
+from blackbox_kd.schema import Request, Row, Sampling
 
 
 @pytest.mark.parametrize(
@@ -29,3 +37,123 @@ def test_a_vendors_model_may_write_as_much_as_the_vendor_says(model: str, most: 
 @pytest.mark.parametrize("model", ["gpt-4ox", "gpt-5.99", "llama-3.3-70b", "my-own", "", "o11", "gpt"])
 def test_own_another_models_limit_is_nobodys(model: str) -> None:
     assert find(model).most_tokens is None
+
+
+SAMPLED = {"temperature", "top_p"}
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "refused"),
+    [
+        ("gpt-5", {}, True),
+        ("openai/gpt-5-nano-2025-08-07", {}, True),
+        ("gpt-5-chat-latest", {}, False),
+        ("gpt-5.1", {}, False),
+        ("gpt-5.2-2025-12-11", {"reasoning_effort": "low"}, True),
+        ("gpt-5.5", {}, True),
+        ("gpt-6-luna", {"reasoning_effort": "none"}, False),
+        ("gpt-6-astra", {"reasoning_effort": "none"}, True),
+        ("o4-mini", {}, True),
+        ("anthropic/claude-sonnet-4.6", {}, False),
+        ("anthropic/claude-opus-4.7", {}, True),
+        ("claude-haiku-5-5-20261001", {}, True),
+        ("own-gpt-5", {}, False),
+        ("gpt-5.9", {}, False),
+        ("gpt-oss-20b", {}, False),
+    ],
+)
+def test_which_models_take_no_temperature(model: str, body: dict[str, str], refused: bool) -> None:
+    assert (find(model).find_refused(body) >= SAMPLED) == refused
+    assert find(model, ()).find_refused(body) == frozenset(), "a recipe that says it, knows better"
+    assert find(model, ("top_k",)).find_refused(body) == {"top_k"}
+
+
+@pytest.mark.parametrize("model", ["gemini-3.8-flash", "deepseek-v4-pro"])
+def test_what_is_ignored_is_not_refused(model: str) -> None:
+    assert "temperature" in find(model).ignores
+    assert not find(model).find_refused({})
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "room"),
+    [
+        ("gpt-5-mini", {}, 8192),
+        ("gpt-5.1", {}, 0),
+        ("gpt-5.1", {"reasoning_effort": "high"}, 16_384),
+        ("gpt-6-luna", {"reasoning_effort": "none"}, 0),
+        ("m", {}, 0),
+        ("m", {"thinking_token_budget": 700}, 700),
+        ("m", {"reasoning_effort": "own"}, 8192),
+    ],
+)
+def test_a_model_that_reasons_has_room_for_it(model: str, body: dict[str, Any], room: int) -> None:
+    assert find(model).find_room(body) == room
+
+
+def entry(provider: str, **fields: Any) -> EndpointConfig:
+    values = {"provider": provider, "model": "m", "base_url": "http://127.0.0.1:9/v1", **fields}
+    config = models.provider(provider).Config.model_validate(values)
+    assert isinstance(config, EndpointConfig)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("provider", "thinking", "sent"),
+    [
+        ("openai", "off", {"reasoning_effort": "none"}),
+        ("openai", "high", {"reasoning_effort": "high"}),
+        ("openai", None, {}),
+        ("vllm", "off", {"chat_template_kwargs": {"enable_thinking": False}}),
+        ("vllm", "low", {"reasoning_effort": "low"}),
+        ("vllm", 2000, {"thinking_token_budget": 2000}),
+        ("vllm", None, {}),
+    ],
+)
+def test_thinking_is_what_the_provider_calls_it_and_in_the_key_only_if_it_is_set(
+    provider: str, thinking: str | int | None, sent: dict[str, Any]
+) -> None:
+    setup = Setup("teacher", Path(), Path(), {})
+    opened = models.provider(provider).open_model(entry(provider, thinking=thinking), setup)
+    request = Request([{"role": "user", "content": "Why?"}], Sampling(), Row(id="r1"))
+    assert opened.wire(request)["body"] == {"model": "m", "messages": request.messages, **sent}
+    plain, same = entry(provider), entry(provider, refuses=["top_p"], system="fold", limits={"max_tokens": 9})
+    assert plain.identity(setup) == same.identity(setup)
+    assert (plain.identity(setup) == entry(provider, thinking=thinking).identity(setup)) == (thinking is None)
+
+
+@pytest.mark.parametrize(
+    ("messages", "folded"),
+    [
+        ([("system", "Be brief."), ("user", "Why?")], [("user", "Be brief.\n\nWhy?")]),
+        (
+            [("system", "A"), ("assistant", "Hi"), ("user", "B"), ("system", "C"), ("user", "D")],
+            [("assistant", "Hi"), ("user", "A\n\nC\n\nB"), ("user", "D")],
+        ),
+        ([("system", "Alone.")], [("user", "Alone.")]),
+        ([("user", "Why?")], [("user", "Why?")]),
+    ],
+)
+def test_a_system_text_that_is_folded_stands_before_the_first_question(
+    messages: list[tuple[str, str]], folded: list[tuple[str, str]]
+) -> None:
+    def write(turns: list[tuple[str, str]]) -> list[dict[str, str]]:
+        return [{"role": role, "content": content} for role, content in turns]
+
+    asked = write(messages)
+    assert fold_system(asked) == write(folded)
+    assert asked == write(messages), "what is asked stays as it was"
+
+
+@pytest.mark.parametrize(
+    ("refused", "sent"),
+    [
+        ({"max_tokens"}, {"max_completion_tokens": 9, "temperature": 1}),
+        ({"max_completion_tokens"}, {"max_tokens": 9, "temperature": 1}),
+        ({"temperature", "top_k"}, {"max_tokens": 9}),
+        (set(), {"max_tokens": 9, "temperature": 1}),
+    ],
+)
+def test_a_limit_that_is_refused_goes_by_its_other_name(refused: set[str], sent: dict[str, int]) -> None:
+    assert leave_out({"max_tokens": 9, "temperature": 1}, refused) == sent
+    if refused == {"max_completion_tokens"}:
+        assert leave_out({"max_completion_tokens": 9}, refused) == {"max_tokens": 9}
