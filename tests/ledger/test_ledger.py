@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from blackbox_kd.errors import AskedElsewhere, LedgerError
-from blackbox_kd.ledger import adopt, sqlite_file
+from blackbox_kd.ledger import admin, adopt, sqlite_file
 from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger, Spent, compute_key
 from blackbox_kd.schema import Usage
@@ -497,6 +497,23 @@ class TestLookingUp:
                 assert ledger.find_refused("http://here m", "m") == ["temperature"]
                 assert ledger.find_refused("http://here m", "other") == []
         assert query(path, "PRAGMA user_version") == [(4,)]
+
+    @pytest.mark.parametrize("is_old", [False, True])
+    async def test_what_was_learnt_of_models_goes_along_into_another_ledger(self, path: Path, is_old: bool) -> None:
+        merged, saved = path.with_name("merged.sqlite"), path.with_name("saved.sqlite")
+        with Ledger.open(path, "shard") as ledger:
+            await buy(ledger, "a", "kept")
+            await ledger.note_refused("http://here m", "m", "temperature")
+        if is_old:
+            with closing(sqlite3.connect(path)) as db:
+                db.executescript("DROP TABLE refused_fields; PRAGMA user_version = 3")
+        Ledger.open(merged, "demo").close()
+        adopt.adopt(merged, path, "shard", "demo")
+        assert admin.rescue(path, saved) == 1
+        for file in (merged, saved):
+            with Ledger.open(file, "demo") as ledger:
+                assert ledger.get("a") == body("kept")
+                assert ledger.find_refused("http://here m", "m") == ([] if is_old else ["temperature"])
 
     async def test_a_ledger_of_the_second_version_is_taken_over_with_its_intents(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
