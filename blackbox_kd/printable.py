@@ -5,7 +5,9 @@ sequences move the cursor, rewrite lines, set the title or the clipboard), what 
 follows, and what a page makes a picture of, which it fetches, or a link, a row of a table, or HTML.
 """
 
+import os
 import re
+from typing import TextIO
 
 _UNPRINTABLE = re.compile(
     "["
@@ -25,6 +27,19 @@ _ACTIVE = re.compile(
 """What Markdown would take for code, a cell, HTML, a link or picture, mathematics, emphasis or an escape."""
 _BLOCK = re.compile(r"\A(?=#{1,6}(?:\s|\Z)|>|[-+*](?:\s|\Z)|(?:-\s*){3}|={3}|\d{1,9}[.)](?:\s|\Z))(\d*)")
 """What would begin a heading, a quotation or a list."""
+
+
+def write_to(stream: TextIO | None, text: str) -> None:
+    """Writes to stdout or stderr, as long as somebody reads it: a pipe that was closed ends no run that is paid for."""
+    if stream is None or stream.closed:
+        return
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        nobody = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nobody, stream.fileno())  # what is still buffered, and all that comes, goes nowhere
+        os.close(nobody)
 
 
 def escape_text(text: str) -> str:

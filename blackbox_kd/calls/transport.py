@@ -277,13 +277,13 @@ class DirectTransport:
         if not isinstance(error, ServerFault):
             limiter.note_rejection(slot)
         elif error.kind == "rate_limit":
-            limiter.note_refusal(slot, error.retry_after_s)
+            limiter.note_refusal(slot, error.retry_after_s, error.what)
         elif error.kind == UNNAMED:
             tries.faults += 1
             limiter.note_rejection(slot)
         else:
             tries.faults += 1
-            tries.is_out = limiter.note_fault(slot, error.retry_after_s)
+            tries.is_out = limiter.note_fault(slot, error.retry_after_s, error.what)
         if error.kind in LOST:
             self.budget.lose(leave.reservation)
             await leave.intent.lose()

@@ -1,19 +1,20 @@
 """How commands print."""
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
 
-from blackbox_kd.printable import escape_json, escape_line, escape_text
+from blackbox_kd.printable import escape_json, escape_line, escape_text, write_to
 
 SCHEMA_VERSION = 1
 
 
 def say(text: str, *, err: bool = False, end: str = "\n") -> None:
     """Prints a text, whoever wrote it, on stdout or stderr."""
-    click.echo(escape_text(text) + end, err=err, nl=False)
+    write_to(sys.stderr if err else sys.stdout, escape_text(text) + end)
 
 
 def ask(question: str) -> bool:
@@ -28,7 +29,7 @@ def print_json(value: dict[str, Any]) -> None:
 
 def show_json(value: Any, indent: int) -> None:
     """Prints a value as JSON on stdout."""
-    click.echo(escape_json(json.dumps(value, indent=indent, ensure_ascii=False, default=str)))
+    write_to(sys.stdout, escape_json(json.dumps(value, indent=indent, ensure_ascii=False, default=str)) + "\n")
 
 
 def format_count(number: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from blackbox_kd.printable import escape_line, escape_text
+from blackbox_kd.printable import escape_line, escape_text, write_to
 from blackbox_kd.runs.accounts import Account
 
 PLAIN_EVERY_S = 10.0
@@ -104,8 +104,7 @@ class PlainView(View):
 
     def say(self, text: str) -> None:
         """Shows a line."""
-        sys.stderr.write(escape_text(text) + "\n")
-        sys.stderr.flush()
+        write_to(sys.stderr, escape_text(text) + "\n")
 
     @contextmanager
     def showing(self, accounts: list[Account], caller: Totals) -> Iterator[None]:

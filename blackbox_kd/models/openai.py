@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from blackbox_kd.errors import FieldError
+from blackbox_kd.errors import FieldError, SetupError
 from blackbox_kd.models import Model, Setup
-from blackbox_kd.models.http import chat
+from blackbox_kd.models.http import chat, connection, keys
 from blackbox_kd.models.http.batch_api import BATCH_LINES, BatchApi, BatchChat
 from blackbox_kd.models.http.config import EndpointConfig
 from blackbox_kd.models.http.parameters import CAPS, EFFORT, Parameters
@@ -88,10 +88,14 @@ class Config(EndpointConfig):
         except FieldError as error:
             return [("provider", f"the variable OPENAI_BASE_URL: {error.what}.", "export OPENAI_BASE_URL=https://...")]
         try:
-            has_key = variable is None or chat.read_key(setup.env, variable) is not None
+            has_key = variable is None or keys.read_key(setup.env, variable) is not None
         except FieldError as error:
             return [("provider", error.what, f"export {variable}=...")]
-        if has_key or chat.is_loopback(base_url):
+        try:
+            connection.find_proxy(base_url, setup.env)
+        except SetupError as error:
+            return [("provider", f"{error.what}.", error.fix)]
+        if has_key or connection.is_loopback(base_url):
             return []
         fix = f"export {variable}=... or name the variable that holds the key: key_env: NAME"
         return [("provider", f"{base_url} needs a key, and the variable {variable} is not set.", fix)]
@@ -114,7 +118,7 @@ def open_model(config: Config, setup: Setup) -> Model:
     config.refuse_missing(setup)
     base_url = _find_base_url(config, setup)
     variable = _find_variable(config)
-    key = chat.read_key(setup.env, variable) if variable else None
+    key = keys.read_key(setup.env, variable) if variable else None
     http = chat.HttpChat(chat.Address(base_url, key, config.max_concurrency, config.timeout_s))
     return BatchChat(
         BatchApi(base_url, key, config.timeout_s),

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Price, Setup
-from blackbox_kd.models.http import chat
+from blackbox_kd.models.http import chat, keys
 from blackbox_kd.models.http.config import EndpointConfig
 from blackbox_kd.models.http.parameters import EFFORT, THINKING_BUDGET, Parameters
 
@@ -70,7 +70,7 @@ class Config(EndpointConfig):
         if self.key_env is None:
             return []
         try:
-            found = chat.read_key(setup.env, self.key_env)
+            found = keys.read_key(setup.env, self.key_env)
         except FieldError as error:
             return [("key_env", error.what, f"export {self.key_env}=...")]
         fix = f"export {self.key_env}=..., or leave key_env out if the server has no --api-key"
@@ -88,7 +88,7 @@ def open_model(config: Config, setup: Setup) -> Model:
         SetupError: the key is missing or cannot be one.
     """
     config.refuse_missing(setup)
-    key = chat.read_key(setup.env, config.key_env) if config.key_env else None
+    key = keys.read_key(setup.env, config.key_env) if config.key_env else None
     http = chat.HttpChat(chat.Address(config.base_url, key, config.max_concurrency, config.timeout_s))
     return chat.ChatModel(
         config,

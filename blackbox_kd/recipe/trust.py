@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from blackbox_kd import models
 from blackbox_kd.errors import Problem, RecipeError, UserError
-from blackbox_kd.models.http.chat import is_loopback
+from blackbox_kd.models.http.connection import is_loopback
 from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.tables.sources import find_files

@@ -682,6 +682,7 @@ class TestOutages:
         assert all(isinstance(outcome, Reply) for outcome in run(main()))
         began, ended = (record.getMessage() for record in caplog.records)
         assert "no answer to any of the last calls; it is waited for, up to 600 s" in began
+        assert began.endswith("; it last said: 503 Service Unavailable")
         assert ended.endswith(" answers again")
 
     def test_an_outage_that_outlasts_the_patience_fails_the_rows_that_are_left(self) -> None:
@@ -691,6 +692,13 @@ class TestOutages:
         kinds = [outcome.kind if isinstance(outcome, ServerFault) else "reply" for outcome in run(main())]
         assert set(kinds) == {"reply", "outage"}
         assert kinds.count("outage") > 100
+
+    def test_the_error_of_an_outage_has_the_endpoints_last_words(self) -> None:
+        async def main() -> list[Reply | BaseException]:
+            return await self.outcomes(Shaky(lambda seconds, _: seconds > 2), patience_s=100)
+
+        last = [str(outcome) for outcome in run(main()) if getattr(outcome, "kind", "") == "outage"][-1]
+        assert last.endswith("not asked any more for now; it last said: 503 Service Unavailable")
 
     def test_a_call_that_fails_again_and_again_fails_its_row(self) -> None:
         async def main() -> tuple[list[Reply | BaseException], int]:

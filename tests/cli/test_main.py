@@ -297,3 +297,14 @@ def test_questions_without_a_reference_are_refused_with_the_columns_that_were_fo
     assert done.returncode == 2
     assert "no column any of reference, answer" in done.stderr
     assert "fix: --reference COLUMN" in done.stderr
+
+
+@pytest.mark.parametrize("close", ["| head -c 1", ">&-", ">&- 2>&-", "2>&1 | head -c 1"])
+def test_a_stdout_that_nobody_reads_ends_no_run(folder: Path, close: str) -> None:
+    code = "from blackbox_kd.cli.main import main; main()"
+    script = f"set -o pipefail; {sys.executable} -c '{code}' run recipe.yaml --json {close}"
+    done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "BrokenPipe" not in done.stderr
+    assert json.loads((folder / "runs/demo/report.json").read_text())["ended"] == "complete"
+    assert (folder / "runs/ledger.sqlite").read_bytes()[:15] == b"SQLite format 3"

@@ -270,7 +270,9 @@ class FakeBatches:
         name, _, argument = batch.ending.partition(":")
         if name == "fail":
             batch.status = "failed"
-            batch.errors = [{"code": argument, "message": f"it is {argument}", "line": None, "param": None}]
+            code, _, lines = argument.partition(":")
+            numbers = [int(number) for number in lines.split(",")] if lines else [None]
+            batch.errors = [{"code": code, "message": f"it is {code}", "line": at, "param": None} for at in numbers]
             return
         if name == "fail_for":
             batch.status = "failed"

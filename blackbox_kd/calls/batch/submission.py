@@ -206,9 +206,15 @@ class BatchWork:
     ) -> dict[BatchItem, CallError]:
         """Stores the results of requests that wait; returns those without one, and why."""
         asked = len(waiting)
-        errors: dict[str, CallError] = {}
+        errors = {
+            key: error for number, key in enumerate(waiting, 1) if (error := self._api.explain_line(batch, number))
+        }
         await self._ask_surely(partial(self._read, batch, waiting, errors), record)
         why = self._api.explain_unanswered(batch)
+        if batch.status == "failed":
+            self._say(f"{self._name}: {why.what}")
+            if errors and isinstance(why, RequestRejected):  # the lines without a fault are worth another file
+                why = ServerFault(why.what, kind="batch_failed")
         left = {job: errors.get(key, why) for key, job in waiting.items()}
         if len(left) == asked:
             return left

@@ -27,6 +27,9 @@ MEMORY = 0.05
 BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 WINDOW_GROWS_S = 0.01
+TELL_AFTER_S = 10.0
+"""Refusals that last so long are told; shorter ones are everyday life at a rate limit."""
+TELL_EVERY_S = 60.0
 JITTER = 0.05
 """Share by which a pause is prolonged at random, so that processes that share a limit do not return together."""
 
@@ -82,6 +85,8 @@ class Limiter:
         self._stopped: CallError | Stopped | None = None
         self._waiting: deque[tuple[asyncio.Future[Slot], int]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._told_at = -math.inf
+        self._said = ""
 
     @property
     def concurrency(self) -> int:
@@ -149,8 +154,8 @@ class Limiter:
         self._concurrency.note_reply(now, now - slot.sent_at)
         self._free()
 
-    def note_refusal(self, slot: Slot, retry_after_s: float | None) -> None:
-        """The endpoint said 429: nobody sends until it wants to be asked again.
+    def note_refusal(self, slot: Slot, retry_after_s: float | None, said: str = "") -> None:
+        """The endpoint said 429, in these words: nobody sends until it wants to be asked again.
 
         Many requests that were in flight together are refused together. Only the first of them says something about the
         rate and the concurrency; the others may only make the pause longer.
@@ -169,17 +174,21 @@ class Limiter:
         self._refused_since = now if self._refused_since is None else self._refused_since
         if now - self._refused_since > self._patience_s:
             self._breaker.give_up(now, self._paused_until)
+        elif max(now - self._refused_since, pause_s) >= TELL_AFTER_S:
+            self._tell("it refuses all calls", now, said)
+        self._said = said
         self._free()
 
-    def note_fault(self, slot: Slot, retry_after_s: float | None = None) -> bool:
-        """No answer, or one of a broken server. Returns whether the endpoint is out, not just this call."""
+    def note_fault(self, slot: Slot, retry_after_s: float | None = None, said: str = "") -> bool:
+        """No answer, or one of a broken server, in these words. Returns whether the whole endpoint is out."""
         now = asyncio.get_running_loop().time()
         was_open = self._breaker.is_open
         self._breaker.note_fault(slot.sent_at, now)
         self._concurrency.note_fault(slot.sent_at, now)
+        self._said = said
         if self._breaker.is_open and not was_open:
-            out = "%s: no answer to any of the last calls; it is waited for, up to %g s, and asked now and then"
-            logger.warning(out, self._endpoint, self._patience_s)
+            self._told_at = -math.inf
+            self._tell("no answer to any of the last calls", now, said)
         if self._breaker.is_open:
             self._suspended_at = now
             self._concurrency.start_over()
@@ -187,6 +196,14 @@ class Limiter:
             self._paused_until = max(self._paused_until, now + min(retry_after_s, self._patience_s))
         self._free()
         return self._breaker.is_open
+
+    def _tell(self, what: str, now: float, said: str) -> None:
+        """Says what is waited for, and every now and then that it still is."""
+        if now - self._told_at >= TELL_EVERY_S:
+            self._told_at = now
+            last = f"; it last said: {said}" if said else ""
+            waits = "%s: %s; it is waited for, up to %g s, and asked now and then%s"
+            logger.warning(waits, self._endpoint, what, self._patience_s, last)
 
     def note_rejection(self, slot: Slot) -> None:
         """The endpoint answered that the request is wrong: it is well."""
@@ -273,7 +290,6 @@ class Limiter:
                 pace.heed(quota)
 
     def _explain_outage(self) -> ServerFault:
-        return ServerFault(
-            f"{self._endpoint}: no reply for more than {self._patience_s:g} s; not asked any more for now",
-            kind="outage",
-        )
+        last = f"; it last said: {self._said}" if self._said else ""
+        what = f"{self._endpoint}: no reply for more than {self._patience_s:g} s; not asked any more for now{last}"
+        return ServerFault(what, kind="outage")

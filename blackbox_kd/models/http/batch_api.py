@@ -6,6 +6,7 @@ knows their ways.
 
 import json
 import re
+import ssl
 import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, ServerFault
+from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, RequestRejected, ServerFault
 from blackbox_kd.models.http import connection
-from blackbox_kd.models.http.chat import ChatModel, hide_secret
+from blackbox_kd.models.http.chat import ChatModel
+from blackbox_kd.models.http.keys import hide_secret
 from blackbox_kd.models.http.status import find_fault, make_fault, quote, quote_error
 from blackbox_kd.privacy import hide_key, tell_cause
 
@@ -30,6 +32,8 @@ CLOCKS_DIFFER_S = 3600
 """By how much the endpoint's clock may be behind ours."""
 QUEUE_FULL = "token_limit_exceeded"
 """Code of a batch that does not fit into what the account may have waiting."""
+OF_SERVER = ("server_error", "internal_error", "internal_server_error", "service_unavailable", "rate_limit_exceeded")
+"""Codes of a batch that was not begun though nothing is wrong with it."""
 STATUS_OF_CODE = {"model_not_found": 404}
 """What a code of a batch that was not begun would be as the status of a response; 400 for all others."""
 
@@ -43,7 +47,7 @@ class Batch:
         status: `validating`, `in_progress`, ... or one of ENDED.
         files: of results and of errors; those that there are.
         done: requests with a result.
-        errors: why it was not begun: `code`, `message` and `param` of each.
+        errors: why it was not begun: `code`, `message` and `param` of each, and the `line` of the file, from 1.
     """
 
     id: str
@@ -69,6 +73,7 @@ class BatchApi:
         self._key = key
         self._timeout_s = timeout_s
         self._client: Any = None
+        self._proxy = connection.find_proxy(base_url)
 
     async def upload(self, path: Path) -> str:
         """Uploads a file of requests; returns its id."""
@@ -119,7 +124,12 @@ class BatchApi:
             files=tuple(file for file in (found.output_file_id, found.error_file_id) if file),
             done=found.request_counts.completed if found.request_counts else 0,
             errors=tuple(
-                {"code": error.code, "message": self._hide(error.message or ""), "param": error.param}
+                {
+                    "code": error.code,
+                    "message": self._hide(error.message or ""),
+                    "param": error.param,
+                    "line": error.line,
+                }
                 for error in errors
             ),
         )
@@ -163,21 +173,40 @@ class BatchApi:
             kind = "left_out" if batch.status == "completed" else f"batch_{batch.status}"
             return ServerFault(f"{self._build_url()}: batch {batch.id} {batch.status} without an answer", kind=kind)
         first = batch.errors[0] if batch.errors else {}
-        code, message = str(first.get("code")), first.get("message") or "it does not say why"
-        said = {"message": f"batch {batch.id} failed: {message}", "code": code, "param": first.get("param")}
-        error = make_fault(self._build_url(), STATUS_OF_CODE.get(code, 400), {}, json.dumps({"error": said}))
+        code, error = str(first.get("code")), self._explain(batch, first)
         if isinstance(error, (EndpointRefused, QuotaSpent)) or error.field:
             return error
-        kind = "queue_full" if code == QUEUE_FULL else "batch_failed"
-        return ServerFault(f"{self._build_url()}: {said['message']}", kind=kind)
+        if code == QUEUE_FULL or code in OF_SERVER or not batch.errors:
+            return ServerFault(error.what, kind="queue_full" if code == QUEUE_FULL else "batch_failed")
+        fix = "mend what it says, then run the same command; or take out batch: true"
+        return RequestRejected(error.what, fix=fix, kind="batch_rejected")
+
+    def explain_line(self, batch: Batch, number: int) -> CallError | None:
+        """What is wrong with the line of a number, from 1, in the file of a batch that was not begun; None if nothing.
+
+        The other lines are worth another try: in a file without those that are named.
+        """
+        error = next((error for error in batch.errors if error["line"] == number), None)
+        found = None if batch.status != "failed" or error is None else self._explain(batch, error)
+        return None if found is not None and found.field else found  # a field of one line is one of all
+
+    def _explain(self, batch: Batch, error: Mapping[str, Any]) -> CallError:
+        """What one of a batch's errors would be as the body of a response."""
+        code, message = str(error.get("code")), error.get("message") or "it does not say why"
+        said = {"message": f"batch {batch.id} failed: {message}", "code": code, "param": error.get("param")}
+        return make_fault(self._build_url(), STATUS_OF_CODE.get(code, 400), {}, json.dumps({"error": said}))
 
     def _connect(self) -> Any:
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
         if self._client is None:
             how: dict[str, Any] = {"base_url": self.base_url, "timeout": self._timeout_s, "max_retries": 0}
-            if (context := connection.find_context(self.base_url)) is not None:
-                how["http_client"] = DefaultAsyncHttpxClient(verify=context)
+            proxy = self._proxy and self._proxy.url
+            how["http_client"] = DefaultAsyncHttpxClient(
+                verify=connection.find_context(self.base_url) or ssl.create_default_context(),
+                proxy=proxy,
+                trust_env=False,
+            )
             self._client = AsyncOpenAI(api_key=self._key or "EMPTY", **how)
         return self._client
 
@@ -217,7 +246,10 @@ class BatchApi:
             raise self._make_fault(url, error) from tell_cause(error, self._key)
 
     def _make_fault(self, url: str, error: BaseException) -> CallError:
-        if (failure := connection.explain(error)) is not None:
+        if self._proxy and _is_of_transport(error, "ProxyError"):
+            return connection.refuse_tunnel(self._proxy, self._quote(error)).as_error(url)
+        proxy = self._proxy if _is_of_transport(error, "ConnectError") else None
+        if (failure := connection.explain(error, proxy, is_open=True)) is not None:
             return failure.as_error(url, is_open=True)
         return ServerFault(f"{url}: the connection broke: {self._quote(error)}", kind="connection")
 
@@ -256,10 +288,10 @@ def _read(line: bytes) -> dict[str, Any] | None:
     return None
 
 
-def _is_of_transport(error: Exception) -> bool:
-    """While a body is read, errors of the HTTP library come through: of httpx before openai 3, of httpx2 since."""
-    for name in ("httpx2", "httpx"):
-        library = sys.modules.get(name)
-        if library is not None and isinstance(error, library.HTTPError):
-            return True
-    return False
+def _is_of_transport(error: BaseException, name: str = "HTTPError") -> bool:
+    """Whether an error is one of the HTTP library: of httpx before openai 3, of httpx2 since.
+
+    While a body is read, such errors come through as they are.
+    """
+    libraries = filter(None, map(sys.modules.get, ("httpx2", "httpx")))
+    return any(isinstance(error, library.__dict__[name]) for library in libraries)

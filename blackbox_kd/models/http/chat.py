@@ -4,7 +4,6 @@ aiohttp and not the openai package, which needs 1.7 to 4 ms of CPU for a call wh
 """
 
 import asyncio
-import ipaddress
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,9 @@ from blackbox_kd.models import ModelConfig
 from blackbox_kd.models.http import connection
 from blackbox_kd.models.http.body import build_body, fold_system, leave_out
 from blackbox_kd.models.http.deadlines import Deadlines
+from blackbox_kd.models.http.keys import hide_secret
 from blackbox_kd.models.http.status import find_fault, make_fault, quote, quote_error
-from blackbox_kd.privacy import hide_key, tell_cause
+from blackbox_kd.privacy import tell_cause
 from blackbox_kd.schema import Request
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ CONNECT_S = 15.0
 KEEP_IDLE_S = 4.0
 """Servers built on uvicorn, vLLM among them, close connections idle for 5 s: not to send into one that closes."""
 MAX_BODY_BYTES = 32 * 2**20
-SECRET_CHARS = 16
-"""Keys of vendors are longer; shorter ones are those of servers that ask for any."""
 _EXPECTED = "expected something like https://api.openai.com/v1"
 
 
@@ -95,32 +93,6 @@ def _split(base_url: str) -> SplitResult:
     return parts
 
 
-def is_loopback(base_url: str) -> bool:
-    """Whether a URL stays on this machine."""
-    host = urlsplit(base_url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def read_key(env: Mapping[str, str], variable: str) -> str | None:
-    """The key in a variable, or None if it holds nothing.
-
-    Raises:
-        FieldError: what it holds cannot be a key; the message does not show it.
-    """
-    key = env.get(variable, "").strip()
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise FieldError(f"what the variable {variable} holds cannot be a key: no key has such characters.")
-    return key or None
-
-
-def hide_secret(reply: str, key: str | None) -> str:
-    """A reply without the key, which a server may echo; one that may well be a word of the reply (`test`) stays."""
-    return hide_key(reply, key) if key and len(key) >= SECRET_CHARS else reply
-
-
 class HttpChat:
     """The connections to one endpoint. `post` is for one event loop."""
 
@@ -149,6 +121,8 @@ class HttpChat:
                     if (fault := find_fault(self.url, response.headers, text, self._endpoint.key)) is not None:
                         raise fault
                     return hide_secret(text, self._endpoint.key), response.headers
+                if self._proxy and self.url.startswith("http:") and connection.is_of_proxy(response.status, text):
+                    raise connection.refuse_by_proxy(response.status, self._proxy).as_error(self.url)
                 raise make_fault(self.url, response.status, response.headers, text, self._endpoint.key)
         except (aiohttp.ClientError, OSError) as error:
             raise self._explain(error) from tell_cause(error, self._endpoint.key)
@@ -185,7 +159,8 @@ class HttpChat:
                 "User-Agent": f"blackbox-kd/{__version__}",
             },
             cookie_jar=aiohttp.DummyCookieJar(),
-            proxy=self._proxy,  # looked up once; `trust_env` would read the environment for each call
+            # Looked up once: `trust_env` would read the environment for each call.
+            proxy=self._proxy and self._proxy.url,
         )
         return self._session
 
@@ -219,7 +194,8 @@ class HttpChat:
 
         is_open = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
         if isinstance(error, aiohttp.ClientHttpProxyError):  # it is asked for a tunnel, and its URL may hold a password
-            return connection.refuse_by_proxy(error.status).as_error(self.url)
+            assert self._proxy is not None
+            return connection.refuse_by_proxy(error.status, self._proxy).as_error(self.url)
         proxy = self._proxy if isinstance(error, aiohttp.ClientProxyConnectionError) else None
         if (failure := connection.explain(error, proxy, is_open=is_open)) is not None:
             return failure.as_error(self.url, is_open=is_open)

@@ -1,17 +1,18 @@
 """How an endpoint is connected to: whose certificates are trusted, which proxy is asked, and what failures mean."""
 
 import errno
+import ipaddress
 import os
 import ssl
-import urllib.request
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from blackbox_kd.errors import RAISE_LIMIT, CallError, EndpointRefused, ServerFault, SetupError
-from blackbox_kd.models.http.status import quote_error
+from blackbox_kd.models.http.status import drop_user, quote_error
 
 OWN = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 """Variables that Python's TLS heeds by itself."""
@@ -47,12 +48,93 @@ class Failure(NamedTuple):
         return ServerFault(f"{url}: {self.what}", fix=self.fix, kind="connection" if is_open else "unreachable")
 
 
-def find_proxy(url: str) -> str | None:
-    """The proxy that the environment names for a URL."""
+class Proxy(NamedTuple):
+    """A proxy that the environment names.
+
+    Args:
+        variable: that names it.
+        url: of it, perhaps with a user and a password.
+    """
+
+    variable: str
+    url: str
+
+    def __str__(self) -> str:
+        parts = urlsplit(self.url)
+        return f"its proxy {parts.scheme}://{drop_user(parts.netloc)} (the variable {self.variable})"
+
+
+def find_proxy(url: str, env: Mapping[str, str] = os.environ) -> Proxy | None:
+    """The proxy that the environment names for a URL; none for what is on this machine.
+
+    Raises:
+        SetupError: nothing can be sent through what it names; a password in it is not shown.
+    """
     parts = urlsplit(url)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
+    names = [case(f"{kind}_proxy") for kind in (parts.scheme, "all") for case in (str.lower, str.upper)]
+    variable = next((name for name in names if env.get(name, "").strip()), None)
+    if variable is None or is_loopback(url) or _is_excepted(parts, env.get("no_proxy") or env.get("NO_PROXY") or ""):
         return None
-    return urllib.request.getproxies().get(parts.scheme)
+    proxy = env[variable].strip()
+    scheme, separator, place = proxy.rpartition("://")
+    place, scheme = drop_user(place), scheme.lower()
+    fix = f"export {variable}=http://HOST:PORT, or except the endpoint: no_proxy={parts.hostname}"
+    if not separator:
+        what = f"the variable {variable} names the proxy {place!r} without a scheme"
+        raise SetupError(what, fix=f"export {variable}=http://{place}")
+    if scheme not in ("http", "https"):
+        kind = "a SOCKS proxy" if scheme.startswith("socks") else "a proxy"
+        raise SetupError(f"the variable {variable} names {kind}, {scheme}://{place}, which is not spoken", fix=fix)
+    if not _is_place(proxy):
+        raise SetupError(f"the variable {variable} names {scheme}://{place}, which is no URL of a proxy", fix=fix)
+    return Proxy(variable, proxy)
+
+
+def _is_place(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL stays on this machine."""
+    host = urlsplit(url).hostname or ""
+    address = _read_address(host)
+    return address.is_loopback if address is not None else host == "localhost" or host.endswith(".localhost")
+
+
+def _is_excepted(parts: SplitResult, listed: str) -> bool:
+    """Whether a list of hosts, domains and networks names where a URL leads: `10.0.0.0/8,.example.com,host:8080`."""
+    host, address = (parts.hostname or "").rstrip("."), _read_address(parts.hostname or "")
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    for entry in listed.lower().replace(",", " ").split():
+        name, _, number = entry.rpartition(":") if entry.count(":") == 1 or "]:" in entry else (entry, "", "")
+        if entry == "*":
+            return True
+        if number and number != str(port):
+            continue
+        name = name.strip("[]").removeprefix("*").strip(".")
+        if address is not None and _holds(name, address):
+            return True
+        if name and (host == name or (address is None and host.endswith(f".{name}"))):
+            return True
+    return False
+
+
+def _holds(network: str, address: IPv4Address | IPv6Address) -> bool:
+    try:
+        return address in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
+
+
+def _read_address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
 
 
 def find_context(url: str, env: Mapping[str, str] = os.environ) -> ssl.SSLContext | None:
@@ -80,12 +162,12 @@ def find_context(url: str, env: Mapping[str, str] = os.environ) -> ssl.SSLContex
     return context
 
 
-def explain(error: BaseException, proxy: str | None = None, *, is_open: bool = False) -> Failure | None:
+def explain(error: BaseException, proxy: Proxy | None = None, *, is_open: bool = False) -> Failure | None:
     """What keeps a connection from being made, where something else than the endpoint is to blame, or can be told.
 
     Args:
         error: of the HTTP library, or of what it is made of.
-        proxy: URL of the proxy, if that could not be reached.
+        proxy: that could not be reached, if it was that.
         is_open: whether there was a connection already.
     """
     chain = list(_chain(error))
@@ -94,18 +176,31 @@ def explain(error: BaseException, proxy: str | None = None, *, is_open: bool = F
     if any(isinstance(link, OSError) and link.errno in (errno.EMFILE, errno.ENFILE) for link in chain):
         return Failure("cannot be reached: this process can open no more files", RAISE_LIMIT, is_final=False)
     if proxy is not None:
-        parts = urlsplit(proxy)
-        what = f"its proxy {parts.scheme}://{parts.hostname}:{parts.port} cannot be reached"
-        return Failure(what, "check the variables http_proxy, https_proxy and no_proxy", is_final=False)
+        return Failure(f"{proxy} cannot be reached", _advise(proxy), is_final=False)
     return None
 
 
-def refuse_by_proxy(status: int) -> Failure:
-    """What it means that a proxy makes no tunnel to the endpoint, but answers with a status."""
-    fix = "check the variables http_proxy, https_proxy and no_proxy"
+def _advise(proxy: Proxy) -> str:
+    return f"check the variable {proxy.variable}, or except the endpoint in no_proxy"
+
+
+def refuse_by_proxy(status: int, proxy: Proxy) -> Failure:
+    """What it means that a proxy passes nothing on to the endpoint, but answers with a status."""
+    fix = _advise(proxy)
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        fix = "export https_proxy=http://USER:PASSWORD@HOST:PORT"
-    return Failure(f"its proxy says {status} and does not connect to it", fix, is_final=400 <= status < 500)
+        fix = f"export {proxy.variable}=http://USER:PASSWORD@HOST:PORT"
+    return Failure(f"{proxy} says {status} and does not connect to it", fix, is_final=400 <= status < 500)
+
+
+def refuse_tunnel(proxy: Proxy, said: str) -> Failure:
+    """What it means that a proxy makes no tunnel to the endpoint, and says why."""
+    return Failure(f"{proxy} does not connect to it: {said}", _advise(proxy), is_final=True)
+
+
+def is_of_proxy(status: int, body: str) -> bool:
+    """Whether a response without a tunnel is the proxy's own: no endpoint says 407, nor forbids anything by a page."""
+    is_page = status == HTTPStatus.FORBIDDEN and not body.lstrip("\ufeff \r\n\t").startswith(("{", "["))
+    return is_page or status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
 
 
 def _explain_tls(error: ssl.SSLError, is_open: bool) -> Failure:

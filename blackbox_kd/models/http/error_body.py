@@ -28,7 +28,10 @@ NO_MONEY = frozenset(
         *("insufficient_quota", "insufficient_balance", "insufficient_credits", "credit_balance_exhausted"),
         *("billing_hard_limit_reached", "billing_not_active", "billing_error", "budget_exceeded"),
         *("organization_spend_limit_exceeded", "project_spend_limit_exceeded", "organization_usage_limit_exceeded"),
-        *("enforced_spend_limit_reached", "payment_required", "payment_required_error"),
+        *("enforced_spend_limit_reached", "payment_required", "payment_required_error", "budgetexceedederror"),
+        *("exceeded_budget", "budget_limit_exceeded", "over_budget", "insufficient_user_quota", "insufficient_funds"),
+        *("exceeded_current_quota_error", "pre_consume_token_quota_failed", "credits_exhausted", "balance_not_enough"),
+        *("arrearage", "accountoverdueerror", "account_overdue", "spending_limit_reached", "spend_limit_exceeded"),
     }
 )
 """Codes with which endpoints say that the account is empty, whatever the status."""
@@ -49,6 +52,19 @@ _STATUS_OF_CODE = {
     **dict.fromkeys(["service_unavailable", "bad_gateway", "upstream_error", "provider_error"], 503),
     **dict.fromkeys(["timeout", "timeout_error", "deadline_exceeded", "gateway_timeout"], 504),
 }
+_NO_MONEY_WORDS = re.compile(
+    r"(?<!token )(?<!thinking )(?<!reasoning )(?<!context )budget (?:has been |was |is |limit )?"
+    r"(?:exceeded|exhausted|reached|spent)"
+    r"|exceed(?:ed|s|ing)? (?:your |the |its )?(?:max |monthly |daily |key |team |user )*budget"
+    r"|insufficient (?:account |user |remaining )?(?:credit|balance|fund)"
+    r"|balance (?:is )?(?:too low|insufficient|not enough|exhausted|depleted)"
+    r"|credits (?:are )?(?:exhausted|depleted|used up)"
+    r"|out of credits?\b|no credits? (?:left|remaining)|account (?:is )?in arrears"
+    r"|(?:spend(?:ing)?|billing)(?: hard)? limit (?:has been |was )?(?:reached|exceeded)"
+    r"|\u4f59\u989d\u4e0d\u8db3|\u6b20\u8d39|\u989d\u5ea6\u4e0d\u8db3",
+    re.IGNORECASE,
+)
+"""Words with which gateways say the same under codes of their own; of a quota they may mean one for a minute."""
 _STATUS_OF_WORDS = (
     (402, r"insufficient (?:credit|balance|fund|quota)|out of credit|payment required|add (?:more )?credit"),
     (429, r"rate.?limit|too many requests|slow down|quota"),
@@ -98,6 +114,11 @@ class Said:
     is_filtered: bool
     field: str = ""
     not_taken: str = ""
+
+    @property
+    def is_out_of_money(self) -> bool:
+        """Whether it says that the account, or what a gateway grants it, is spent."""
+        return not self.codes.isdisjoint(NO_MONEY) or _NO_MONEY_WORDS.search(self.message) is not None
 
 
 def decode(body: str) -> Any:

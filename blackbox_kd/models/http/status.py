@@ -78,8 +78,9 @@ def _find_closed_account(url: str, body: str) -> CallError | None:
 def _classify(status: int, text: str, said: Said, headers: Mapping[str, str]) -> CallError:
     after = retry_after_s(headers)
     after = said.retry_after_s if after is None else after
-    if status == HTTPStatus.PAYMENT_REQUIRED or said.codes.intersection(error_body.NO_MONEY):
-        return QuotaSpent(text, fix="add credit to the account, then run the same command", kind="quota")
+    if status == HTTPStatus.PAYMENT_REQUIRED or (status < 500 and said.is_out_of_money):
+        fix = "add credit to the account, or raise its budget at the gateway, then run the same command"
+        return QuotaSpent(text, fix=fix, kind="quota")
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return ServerFault(text, kind="rate_limit", retry_after_s=after)
     if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT) or status >= 500:
@@ -109,11 +110,16 @@ def _name_status(status: int) -> str:
         return "(unknown status)"
 
 
+def drop_user(place: str) -> str:
+    """A host and its port, without a user and a password before them."""
+    return place.rpartition("@")[2]
+
+
 def _cut_query(location: str) -> str:
     """Where a redirection leads, without what else its URL holds: a session, a user, a password."""
     try:
         parts = urlsplit(location)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()[:MESSAGE_CHARS]
+        return parts._replace(netloc=drop_user(parts.netloc), query="", fragment="").geturl()[:MESSAGE_CHARS]
     except ValueError:
         return "no URL"
 

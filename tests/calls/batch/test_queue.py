@@ -381,6 +381,35 @@ class TestEndings:
             assert d.server.sizes() == [3]
             assert d.ledger.count_spent().doubtful == 0
 
+    async def test_a_batch_on_this_machine_goes_through_no_proxy(
+        self, desk: Opener, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        async with desk() as d:
+            assert [type(reply) for reply in await d.ask_many(2)] == [Reply, Reply]
+
+    async def test_a_batch_that_fails_validation_is_not_handed_in_again_and_its_reason_is_said(
+        self, desk: Opener
+    ) -> None:
+        async with desk("fail:invalid_json_line") as d:
+            replies = await d.ask_many(3)
+            assert d.server.sizes() == [3]
+            assert [type(reply) for reply in replies] == [RequestRejected] * 3
+            assert "batch batch_0 failed: it is invalid_json_line" in str(replies[0])
+            assert any("teacher: " in line and "batch_0 failed: it is invalid_json_line" in line for line in d.said)
+            assert (d.ledger.count_spent().requests, d.ledger.count_spent().doubtful) == (0, 0)
+
+    async def test_lines_that_fail_validation_fail_their_rows_and_the_others_are_handed_in_without_them(
+        self, desk: Opener
+    ) -> None:
+        async with desk("fail:invalid_request:2,5") as d:
+            replies = await d.ask_many(6)
+            assert d.server.sizes() == [6, 4]
+            kinds = [type(reply) for reply in replies]
+            assert kinds == [Reply, RequestRejected, Reply, Reply, RequestRejected, Reply]
+            assert set(d.server.answered.values()) == {1}
+
     async def test_a_batch_that_does_not_fit_into_the_queue_is_split_until_it_does(self, desk: Opener) -> None:
         async with desk(most_lines=4) as d:
             replies = await d.ask_many(12)

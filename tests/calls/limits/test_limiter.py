@@ -468,3 +468,38 @@ class TestOutages:
             return await asyncio.gather(*waiting, late, return_exceptions=True)
 
         assert [str(error) for error in run(main())] == ["no such model"] * 4
+
+
+@pytest.mark.parametrize("retry_after_s", [None, 1.0, 30.0])
+def test_refusals_that_go_on_are_told_with_the_endpoints_words_and_again_every_minute(
+    caplog: pytest.LogCaptureFixture, retry_after_s: float | None
+) -> None:
+    async def main() -> None:
+        limits = limiter()
+        until = now() + 150
+        while now() < until:
+            slot = await limits.acquire(1)
+            await asyncio.sleep(0.1)
+            limits.note_refusal(slot, retry_after_s, "429 Too Many Requests: tier full")
+
+    run(main())
+    assert 2 <= len(caplog.messages) <= 3
+    assert caplog.messages[0] == (
+        "endpoint: it refuses all calls; it is waited for, up to 600 s, and asked now and then; it last said: 429 Too "
+        "Many Requests: tier full"
+    )
+
+
+def test_own_a_refusal_now_and_then_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        limits = limiter()
+        for number in range(60):
+            slot = await limits.acquire(1)
+            await asyncio.sleep(0.5)
+            if number % 3:
+                limits.note_reply(slot, {}, 1)
+            else:
+                limits.note_refusal(slot, 1.0, "429")
+
+    run(main())
+    assert caplog.messages == []

@@ -6,14 +6,14 @@ import resource
 import shutil
 import ssl
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import certifi
 import pytest
 
-from blackbox_kd.errors import CallError, EndpointRefused, ServerFault, SetupError
+from blackbox_kd.errors import CallError, EndpointRefused, RequestRejected, ServerFault, SetupError
 from blackbox_kd.models import Setup, openai
 from blackbox_kd.models.http import connection
 from blackbox_kd.schema import Request, Row, Sampling
@@ -169,8 +169,9 @@ async def test_a_proxy_that_cannot_be_reached_is_named_and_its_password_is_not(
     with pytest.raises(ServerFault) as caught:
         await ask(f"{scheme}://models.example/v1")
     assert str(caught.value).splitlines() == [
-        f"{scheme}://models.example/v1/chat/completions: its proxy http://127.0.0.1:9 cannot be reached",
-        "  fix: check the variables http_proxy, https_proxy and no_proxy",
+        f"{scheme}://models.example/v1/chat/completions: its proxy http://127.0.0.1:9 (the variable {scheme}_proxy) "
+        "cannot be reached",
+        f"  fix: check the variable {scheme}_proxy, or except the endpoint in no_proxy",
     ]
 
 
@@ -178,7 +179,8 @@ async def test_a_proxy_that_cannot_be_reached_is_named_and_its_password_is_not(
     ("status", "kind", "fix"),
     [
         (407, EndpointRefused, "export https_proxy=http://USER:PASSWORD@HOST:PORT"),
-        (503, ServerFault, "check the variables http_proxy, https_proxy and no_proxy"),
+        (403, EndpointRefused, "check the variable https_proxy, or except the endpoint in no_proxy"),
+        (503, ServerFault, "check the variable https_proxy, or except the endpoint in no_proxy"),
     ],
 )
 async def test_own_what_a_proxy_says_in_place_of_a_tunnel_is_told(
@@ -190,13 +192,135 @@ async def test_own_what_a_proxy_says_in_place_of_a_tunnel_is_told(
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1") as server:
-        go_through(monkeypatch, f"http://me:hunter2@127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        port = server.sockets[0].getsockname()[1]
+        go_through(monkeypatch, f"http://me:hunter2@127.0.0.1:{port}")
         with pytest.raises(kind) as caught:
             await ask("https://models.example/v1")
     assert str(caught.value).splitlines() == [
-        f"https://models.example/v1/chat/completions: its proxy says {status} and does not connect to it",
+        f"https://models.example/v1/chat/completions: its proxy http://127.0.0.1:{port} (the variable https_proxy) "
+        f"says {status} and does not connect to it",
         f"  fix: {fix}",
     ]
+
+
+@asynccontextmanager
+async def answering(status: int, body: str, headers: str = "") -> AsyncIterator[int]:
+    """The port of a server that answers everything alike."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status} No\r\nContent-Length: {len(body)}\r\n{headers}\r\n{body}".encode())
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1") as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.parametrize(("status", "body"), [(407, ""), (407, '{"error": "login"}'), (403, "<html>Blocked</html>")])
+async def test_a_proxy_that_refuses_without_a_tunnel_ends_the_run_and_is_named(
+    monkeypatch: pytest.MonkeyPatch, status: int, body: str
+) -> None:
+    async with answering(status, body) as port:
+        go_through(monkeypatch, f"http://me:hunter2@127.0.0.1:{port}")
+        with pytest.raises(EndpointRefused) as caught:
+            await ask("http://models.example/v1")
+    assert f"its proxy http://127.0.0.1:{port} (the variable http_proxy) says {status}" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_what_an_endpoint_forbids_itself_is_not_blamed_on_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with answering(403, '{"error": {"message": "no access to m"}}') as port:
+        go_through(monkeypatch, f"http://127.0.0.1:{port}")
+        with pytest.raises(RequestRejected, match="403 Forbidden: no access to m"):
+            await ask("http://models.example/v1")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_what_is_on_this_machine_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    go_through(monkeypatch, "http://127.0.0.1:9")
+    monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name)
+    async with FakeServer() as server:
+        assert "The answer is" in await ask(server.url.replace("127.0.0.1", host))
+
+
+PROXY = "http://proxy.example:3128"
+
+
+@pytest.mark.parametrize(
+    ("host", "no_proxy", "is_proxied"),
+    [
+        ("10.1.2.3", "10.0.0.0/8", False),
+        ("11.1.2.3", "10.0.0.0/8", True),
+        ("192.168.7.9", "172.16.0.0/12, 192.168.0.0/16", False),
+        ("10.1.2.3", "10.1.2.3", False),
+        ("[fd00::7]", "fd00::/8", False),
+        ("[fd00::7]", "[fd00::7]", False),
+        ("[fe00::7]", "fd00::/8", True),
+        ("models.example", "example", False),
+        ("models.example", ".example", False),
+        ("models.example", "*.example", False),
+        ("models.example", "models.example:80", False),
+        ("models.example", "models.example:8080", True),
+        ("models.example", "els.example", True),
+        ("models.example", "*", False),
+        ("models.example", "", True),
+        ("models.example", "not/a network,MODELS.example", False),
+        ("127.0.0.1", "", False),
+        ("127.9.9.9", "", False),
+        ("[::1]", "", False),
+        ("localhost", "", False),
+        ("api.localhost", "", False),
+    ],
+)
+def test_hosts_domains_and_networks_that_are_excepted_are_asked_without_a_proxy(
+    host: str, no_proxy: str, is_proxied: bool
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        found = connection.find_proxy(f"http://{host}/v1", {"http_proxy": PROXY, name: no_proxy})
+        assert found == (("http_proxy", PROXY) if is_proxied else None)
+
+
+@pytest.mark.parametrize(
+    ("env", "variable"),
+    [
+        ({"HTTPS_PROXY": PROXY}, "HTTPS_PROXY"),
+        ({"https_proxy": PROXY, "HTTPS_PROXY": "http://other:1"}, "https_proxy"),
+        ({"ALL_PROXY": PROXY}, "ALL_PROXY"),
+        ({"http_proxy": PROXY}, None),
+        ({"https_proxy": " "}, None),
+    ],
+)
+def test_the_variable_of_the_scheme_goes_before_the_one_of_all(env: dict[str, str], variable: str | None) -> None:
+    found = connection.find_proxy("https://models.example/v1", env)
+    assert (found and found.variable) == variable
+
+
+@pytest.mark.parametrize(
+    ("proxy", "says"),
+    [
+        ("me:hunter2@proxy.example:3128", "names the proxy 'proxy.example:3128' without a scheme"),
+        ("proxy.example:3128", "names the proxy 'proxy.example:3128' without a scheme"),
+        ("socks5://me:hunter2@proxy.example:1080", "names a SOCKS proxy, socks5://proxy.example:1080, which is not"),
+        ("socks5h://proxy.example:1080", "names a SOCKS proxy"),
+        ("ftp://proxy.example", "names a proxy, ftp://proxy.example, which is not spoken"),
+        ("http://me:hunter2@:3128", "is no URL of a proxy"),
+        ("http://me:hunter2@proxy.example:x", "is no URL of a proxy"),
+    ],
+)
+def test_a_proxy_through_which_nothing_can_be_sent_is_refused_before_a_call(
+    monkeypatch: pytest.MonkeyPatch, proxy: str, says: str
+) -> None:
+    with pytest.raises(SetupError) as caught:
+        connection.find_proxy("https://models.example/v1", {"https_proxy": proxy})
+    assert str(caught.value).startswith("the variable https_proxy ")
+    assert says in str(caught.value)
+    assert "\n  fix: export https_proxy=http://" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    config = openai.Config.model_validate({"provider": "openai", "model": "m", "base_url": "https://models.example/v1"})
+    found = config.missing(Setup("teacher", Path(), Path(), {"https_proxy": proxy}))
+    assert says in found[0][1]
 
 
 # Descriptors

@@ -18,6 +18,42 @@ def fault(body: Any, **headers: str) -> CallError:
     return found
 
 
+SPENT: list[tuple[int, Any]] = [
+    (400, {"error": {"message": "Budget has been exceeded! Current cost: 10.2", "type": "budget_exceeded"}}),
+    (400, {"error": {"message": "ExceededBudget: User over budget", "type": "BudgetExceededError", "code": "400"}}),
+    (429, {"error": {"message": "team 7 has exceeded its monthly budget", "code": 429}}),
+    (429, {"error": {"message": "Insufficient Balance", "type": "insufficient_balance"}}),
+    (403, {"error": {"message": "no", "code": "insufficient_user_quota"}}),
+    (403, {"code": 30001, "message": "Sorry, your account balance is insufficient"}),
+    (400, {"error": {"message": "Your credit balance is too low to access the API", "type": "invalid_request_error"}}),
+    (400, {"code": "Arrearage", "message": "Access denied, please make sure your account is in good standing."}),
+    (429, {"error": {"code": "1113", "message": "\u60a8\u7684\u8d26\u6237\u5df2\u6b20\u8d39"}}),
+    (429, {"error": {"message": "suspended", "type": "exceeded_current_quota_error"}}),
+    (401, {"error": {"message": "You have no credits left"}}),
+    (429, {"error": {"message": "Spending limit reached for this key"}}),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), SPENT)
+def test_a_spent_budget_of_a_gateway_ends_the_run_whatever_its_status(status: int, body: Any) -> None:
+    found = make_fault(URL, status, {}, json.dumps(body))
+    assert isinstance(found, QuotaSpent)
+    assert "raise its budget at the gateway" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "error"),
+    [
+        (400, "thinking budget exceeded: 4096", RequestRejected),
+        (400, "the token budget is exceeded", RequestRejected),
+        (429, "Rate limit reached, quota per minute exceeded", ServerFault),
+        (500, "budget has been exceeded", ServerFault),
+    ],
+)
+def test_own_other_budgets_and_quotas_end_no_run(status: int, message: str, error: type[CallError]) -> None:
+    assert type(make_fault(URL, status, {}, json.dumps({"error": {"message": message}}))) is error
+
+
 WAITS: dict[str, Any] = {
     "openrouter": {"error": OVER},
     "list": [{"error": OVER}],
