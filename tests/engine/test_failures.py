@@ -79,22 +79,22 @@ class TestWithinAStep:
             assert server.asked["azurefilter"] <= 300
 
 
-async def test_requests_that_are_all_rejected_alike_end_the_run_with_the_field_and_its_fix(tmp_path: Path) -> None:
+async def test_requests_that_are_all_rejected_alike_end_the_run_with_the_fix(tmp_path: Path) -> None:
     questions(tmp_path, 300)
     async with QuirkyServer() as server:
-        model = {"provider": "openai", "model": "notemp", "base_url": server.url, "max_concurrency": 8}
-        recipe = values(ASK | {"temperature": 0.7}, teacher=model)
+        model = {"provider": "openai", "model": "ctx", "base_url": server.url, "max_concurrency": 8}
+        recipe = values(ASK, teacher=model)
         for rows in (300, 6):
             (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
             done = await asyncio.to_thread(command, tmp_path, "run", "recipe.yaml", "--limit", rows)
             assert done.returncode == 1
             assert "report: runs/demo/" in done.stdout
-            assert "'temperature' does not support 0.7 with this model" in done.stderr
-            assert "  fix: leave temperature: out of the step, or give it a value that is allowed" in done.stderr
+            assert "maximum context length is 2048 tokens" in done.stderr
+            assert "  fix: show less in the prompt, or lower max_tokens: of the step" in done.stderr
             assert ("all of its first 20 requests were rejected so)" in done.stderr) == (rows == 300)
             assert ("    6 times: " in done.stderr) == (rows == 6)
             assert "--retry-failed" not in done.stderr
-        assert server.asked["notemp"] <= 20 + 8 + 6
+        assert server.asked["ctx"] <= 20 + 8 + 6
 
 
 def test_own_a_student_whose_template_takes_no_system_text_names_a_row_and_the_fix(tmp_path: Path) -> None:
