@@ -79,7 +79,7 @@ def read_labelled(text: str, labels: Sequence[str], scale: Scale) -> dict[str, f
     """
     said = _without_closing(text, labels)
     if (given := _read_object(said, labels)) is not None:
-        return {label: _number(given[label], scale) for label in labels}
+        return {label: _read_number(given[label], scale) for label in labels}
     before = _split_lines(said)
     lines = before[-len(labels) :]
     wanted = {plain(label): label for label in labels}
@@ -88,7 +88,7 @@ def read_labelled(text: str, labels: Sequence[str], scale: Scale) -> dict[str, f
         label, number = _split_label(line, wanted)
         if label not in wanted:
             break
-        found[wanted.pop(label)] = _number(number, scale)
+        found[wanted.pop(label)] = _read_number(number, scale)
     above = before[-len(labels) - 1 : -len(labels)]
     if wanted or any(_split_label(line, map(plain, labels))[0] in map(plain, labels) for line in above):
         what = " and ".join(f"'{label}: NUMBER'" for label in labels)
@@ -110,8 +110,8 @@ def read_bracketed(text: str, scale: Scale) -> int:
     groups = _GROUP.findall(last[0]) if last else []
     if not groups:
         raise ValueError(f"its last line has no number in square brackets: {_quote(last)}")
-    number = _number(groups[-1], scale)
-    if any(_number(group, scale) != number for group in groups if _match(group)):
+    number = _read_number(groups[-1], scale)
+    if any(_read_number(group, scale) != number for group in groups if _match(group)):
         raise ValueError(f"its last line has several numbers in square brackets: {_quote(last)}")
     if number != int(number):
         raise ValueError(f"{groups[-1]!r} is no whole number")
@@ -182,7 +182,7 @@ def _match(text: str) -> re.Match[str] | None:
     return number if remark and not _UNSURE.search(remark["said"]) else None
 
 
-def _number(text: str, scale: Scale) -> float:
+def _read_number(text: str, scale: Scale) -> float:
     low, high = scale
     match = _match(text)
     if match is None:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from blackbox_kd.answers._languages import PHRASE
 from blackbox_kd.answers._plain import clean, part_scripts
-from blackbox_kd.answers._stated import find_next_question, spoken
+from blackbox_kd.answers._stated import drop_thought, find_next_question
 from blackbox_kd.answers.exact import normal
 from blackbox_kd.errors import SetupError, did_you_mean
 from blackbox_kd.json_text import write_text
@@ -97,14 +97,14 @@ def judge(named: Named, text: str, reference: object, row: Mapping[str, Any]) ->
 
 def goes_on(text: str) -> bool:
     """Whether a text that has answered goes on with another question, of which nothing is read."""
-    return find_next_question(part_scripts(clean(spoken(text)))) is not None
+    return find_next_question(part_scripts(clean(drop_thought(text)))) is not None
 
 
 def _is_said(text: str, reference: str) -> bool:
     """Whether a text, or what it announces as its answer, is the reference itself: it is right whatever it holds."""
     if len(text) > 2 * len(reference) + _LONGEST_PHRASE:
         return False
-    return any(_announces(part_scripts(clean(each)), normal(reference)) for each in {text, spoken(text)})
+    return any(_announces(part_scripts(clean(each)), normal(reference)) for each in {text, drop_thought(text)})
 
 
 def _announces(said: str, wanted: str) -> bool:

@@ -76,7 +76,7 @@ _ABBREVIATIONS = frozenset(
 )
 
 
-def spoken(text: str) -> str:
+def drop_thought(text: str) -> str:
     """The text without a chain of thought in `<think>` tags before it, unless nothing follows them."""
     _, mark, rest = text.rpartition("</think>")
     return rest if mark and rest.strip() else text
@@ -84,7 +84,7 @@ def spoken(text: str) -> str:
 
 def prepare(text: str) -> str:
     """What a text says to the question, in the form that statements are looked for in."""
-    text = part_scripts(clean(spoken(text)[-_LONGEST_TEXT:]))
+    text = part_scripts(clean(drop_thought(text)[-_LONGEST_TEXT:]))
     end = find_next_question(text)
     return text if end is None else text[:end]
 
@@ -99,7 +99,7 @@ def find_next_question(text: str) -> int | None:
     return found.start() if found else None
 
 
-def retracted(text: str, statement: Statement) -> str | None:
+def find_retracted(text: str, statement: Statement) -> str | None:
     """What a text says from where it takes a statement back; None if it does not."""
     for found in SECOND_THOUGHT.finditer(text, statement.end):
         if text[statement.end : found.start()].strip(_AROUND):
@@ -107,29 +107,29 @@ def retracted(text: str, statement: Statement) -> str | None:
     return None
 
 
-def stated(text: str) -> list[Statement]:
+def find_statements(text: str) -> list[Statement]:
     """The statements of an answer, the last one first."""
-    found = [*_tagged(text), *_hashed(text)]
+    found = [*_find_tagged(text), *_find_hashed(text)]
     for match in list(_BOX.finditer(text))[-_MOST:]:
-        content, end = _braced(text, match.end())
+        content, end = _read_braced(text, match.end())
         if content is not None:
             found.append(Statement(match.start(), content, end))
     for match in list(PHRASE.finditer(text))[-_MOST:]:
         if not match["doubt"]:
-            found.append(_announced(text, match))
-    found += [_announced(text, match) for match in list(_HEADING.finditer(text))[-_MOST:]]
+            found.append(_read_announced(text, match))
+    found += [_read_announced(text, match) for match in list(_HEADING.finditer(text))[-_MOST:]]
     return sorted(found, key=lambda statement: statement.start, reverse=True)
 
 
-def affirmed(text: str) -> list[Statement]:
+def find_affirmed(text: str) -> list[Statement]:
     """The statements that say what the answer is, not what it is not; the last one first."""
-    return [statement for statement in stated(text) if not _NEGATED.match(statement.text)]
+    return [statement for statement in find_statements(text) if not _NEGATED.match(statement.text)]
 
 
 def cut_off(text: str) -> bool:
     r"""Whether the text ends inside a `\boxed{`: the digits there may be the front of a longer number."""
     start = max(text.rfind("\\boxed{"), text.rfind("\\fbox{"))
-    return start >= 0 and _braced(text, text.index("{", start) + 1)[0] is None
+    return start >= 0 and _read_braced(text, text.index("{", start) + 1)[0] is None
 
 
 def sentence(text: str) -> str:
@@ -177,7 +177,7 @@ def last_line(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if re.search(r"\w", line)), "")
 
 
-def _tagged(text: str) -> list[Statement]:
+def _find_tagged(text: str) -> list[Statement]:
     end = text.rfind("</answer>")
     start = text.rfind("<answer>", 0, max(end, 0))
     closed = [Statement(start, text[start + 8 : end].strip(), end)] if start >= 0 else []
@@ -188,7 +188,7 @@ def _tagged(text: str) -> list[Statement]:
     return [*closed, Statement(start, content, start + 8)]
 
 
-def _hashed(text: str) -> list[Statement]:
+def _find_hashed(text: str) -> list[Statement]:
     """The line with GSM8K's mark; of several with bare values the first, unless the text took it back in between."""
     marked = [match for match in _HASHED.finditer(text) if _BARE_VALUE.fullmatch(match[1])]
     body = text.rstrip()
@@ -200,7 +200,7 @@ def _hashed(text: str) -> list[Statement]:
     return [Statement(start, line, start + 4, True)] if mark == "####" and line.strip("#") else []
 
 
-def _braced(text: str, start: int) -> tuple[str | None, int]:
+def _read_braced(text: str, start: int) -> tuple[str | None, int]:
     """What stands between an open brace before `start` and its closing one, and where that ends.
 
     A brace that is never closed holds what is before the end of the formula, or the rest of its line if
@@ -217,7 +217,7 @@ def _braced(text: str, start: int) -> tuple[str | None, int]:
     return (line.strip() if newline else None), start + len(line)
 
 
-def _announced(text: str, phrase: re.Match[str]) -> Statement:
+def _read_announced(text: str, phrase: re.Match[str]) -> Statement:
     """What a phrase states: the rest of its line or, if that says nothing, the next line that does."""
     start = position = phrase.end()
     is_beside = "\n" not in phrase[0][len(phrase[0].rstrip()) :]

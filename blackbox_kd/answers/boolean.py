@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from blackbox_kd.answers._plain import plain
-from blackbox_kd.answers._stated import claim, prepare, retracted, sentences, stated
+from blackbox_kd.answers._stated import claim, find_retracted, find_statements, prepare, sentences
 from blackbox_kd.errors import DataError
 
 _YES = ["yes", "true", "correct", "right", "yeah", "yep", "yup"]
@@ -84,8 +84,8 @@ _LONGEST_ABROAD = 6
 def read(text: str, row: Mapping[str, Any]) -> str | None:
     """`yes` or `no`: the last one stated."""
     text = prepare(text)
-    statements = stated(text)
-    if statements and (rest := retracted(text, statements[0])) is not None:
+    statements = find_statements(text)
+    if statements and (rest := find_retracted(text, statements[0])) is not None:
         return _read_end(rest)
     for statement in statements:
         said = plain(statement.text)

@@ -13,7 +13,7 @@ from typing import Any
 
 from blackbox_kd.answers import _choosing
 from blackbox_kd.answers._plain import plain
-from blackbox_kd.answers._stated import affirmed, prepare, retracted, sentences
+from blackbox_kd.answers._stated import find_affirmed, find_retracted, prepare, sentences
 from blackbox_kd.answers.exact import normal
 from blackbox_kd.errors import DataError
 from blackbox_kd.json_text import write_text
@@ -36,8 +36,8 @@ def read(text: str, row: Mapping[str, Any]) -> str | None:
     """The label of the option that the text states last, as it is written in `choices`."""
     options = choices(row)
     text = prepare(text)
-    statements = affirmed(text)
-    if statements and (rest := retracted(text, statements[0])) is not None:
+    statements = find_affirmed(text)
+    if statements and (rest := find_retracted(text, statements[0])) is not None:
         return _read_end(rest, options)
     for statement in statements:
         said = plain(statement.text)
@@ -54,16 +54,16 @@ def _read_end(text: str, options: Mapping[str, str]) -> str | None:
     if len(lines) > 1 and _opening(lines[-2], options) and _opening(lines[-1], options):
         return None  # a list of the options, not a choice
     for said in sentences("\n".join(lines))[:-_MOST_SENTENCES:-1]:
-        found = _chosen(said, options)
+        found = _choose(said, options)
         if found is not None:
             return _single(found)
     last = _choosing.remove_denied(lines[-1]) if lines else ""
     parts = re.split(r"(?<=[.!?])\s", last)
-    held = next(filter(None, (_by_text(part, options) for part in parts[:-20:-1] if _choosing.is_sure(part))), set())
+    held = next(filter(None, (_match_text(part, options) for part in parts[:-20:-1] if _choosing.is_sure(part))), set())
     return _single(held)
 
 
-def _chosen(said: str, options: Mapping[str, str]) -> set[str] | None:
+def _choose(said: str, options: Mapping[str, str]) -> set[str] | None:
     """The labels that a sentence chooses, none where it is unsure of them; None if it chooses nothing."""
     left = _choosing.remove_denied(said)
     found, decided = (
@@ -138,7 +138,7 @@ def _single(found: set[str]) -> str | None:
 
 def _in_line(line: str, options: Mapping[str, str]) -> set[str]:
     """The options that a line states; more than one where it hedges."""
-    return _opening(line, options) or _marked(line, options) or _by_text(line, options)
+    return _opening(line, options) or _find_marked(line, options) or _match_text(line, options)
 
 
 def _opening(line: str, options: Mapping[str, str]) -> set[str]:
@@ -161,13 +161,13 @@ def _opening(line: str, options: Mapping[str, str]) -> set[str]:
     return {name, other} if other else {name}
 
 
-def _marked(line: str, options: Mapping[str, str]) -> set[str]:
+def _find_marked(line: str, options: Mapping[str, str]) -> set[str]:
     """Every option that a line names by a marked label: (B), option B."""
     names = {label(match[1] or match[2], options) for match in _MARKED.finditer(line)}
     return {name for name in names if name}
 
 
-def _by_text(line: str, options: Mapping[str, str]) -> set[str]:
+def _match_text(line: str, options: Mapping[str, str]) -> set[str]:
     """The option whose text a line begins with, or else all whose text it holds; the longest of nested texts."""
     line = normal(line)
     texts = {name: normal(text) for name, text in options.items() if normal(text)}

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from blackbox_kd.answers._plain import clean, part_scripts
-from blackbox_kd.answers._stated import affirmed, last_line, prepare, retracted, sentence
+from blackbox_kd.answers._stated import find_affirmed, find_retracted, last_line, prepare, sentence
 from blackbox_kd.errors import DataError
 from blackbox_kd.json_text import write_text
 
@@ -30,10 +30,10 @@ _WRAPPED = (("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"), ("(", ")"), ("[", "]"), 
 def read(text: str, row: Mapping[str, Any]) -> str | None:
     """The last answer that the text states, else its last line; normalised."""
     text = prepare(text)
-    statements = affirmed(text)
-    if statements and retracted(text, statements[0]) is not None:
+    statements = find_affirmed(text)
+    if statements and find_retracted(text, statements[0]) is not None:
         return None
-    stated = _announced_json(text[statements[0].end :]) if statements else None
+    stated = _find_json(text[statements[0].end :]) if statements else None
     value = stated or (_read_json(text[statements[0].start :], _BEGIN) if statements else _read_json(text, _LINE))
     if value is not None:
         return write_text(value)
@@ -57,7 +57,7 @@ def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
     return normal(str(answer)) == wanted
 
 
-def _announced_json(text: str) -> dict[str, Any] | list[Any] | None:
+def _find_json(text: str) -> dict[str, Any] | list[Any] | None:
     """The object or list that a text begins with, where its sentence ends behind it; None if there is none."""
     start = _ANNOUNCED.match(text)
     if start is None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from blackbox_kd.answers import number
 from blackbox_kd.answers._plain import clean
-from blackbox_kd.answers._stated import affirmed, cut_off, prepare, retracted, sentence
+from blackbox_kd.answers._stated import cut_off, find_affirmed, find_retracted, prepare, sentence
 from blackbox_kd.errors import DataError, SetupError
 
 NEEDS = ("math_verify", "math")
@@ -51,8 +51,8 @@ def read(text: str, row: Mapping[str, Any]) -> str | None:
     text = prepare(text)
     if cut_off(text):
         return None
-    statements = affirmed(text)
-    if statements and (rest := retracted(text, statements[0])) is not None:
+    statements = find_affirmed(text)
+    if statements and (rest := find_retracted(text, statements[0])) is not None:
         return _read_end(rest, row)
     for statement in statements:
         start = _FILLING.match(text, statement.end)
@@ -85,7 +85,7 @@ def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
     if not (_quick(given) and _quick(wanted)) or {_shape(given), _shape(wanted)} in _UNLIKE:
         return False
     verify = _math_verify().verify
-    return bool(verify(_parsed(wanted), _parsed(given), timeout_seconds=None))
+    return bool(verify(_parse(wanted), _parse(given), timeout_seconds=None))
 
 
 def _read_end(text: str, row: Mapping[str, Any]) -> str | None:
@@ -162,7 +162,7 @@ def _quick(formula: str) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def _parsed(formula: str) -> Any:
+def _parse(formula: str) -> Any:
     """What math-verify makes of a formula: a list of its readings, empty where it has none."""
     library = _math_verify()
     latex = [library.LatexExtractionConfig()]  # its other reader evaluates plain text as Python expressions

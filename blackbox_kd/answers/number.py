@@ -20,7 +20,7 @@ from typing import Any
 from blackbox_kd.answers import _numerals
 from blackbox_kd.answers._number_words import read_words
 from blackbox_kd.answers._plain import plain
-from blackbox_kd.answers._stated import affirmed, claim, cut_off, prepare, retracted, sentence, sentences
+from blackbox_kd.answers._stated import claim, cut_off, find_affirmed, find_retracted, prepare, sentence, sentences
 from blackbox_kd.errors import DataError
 
 OPTIONS: Mapping[str, tuple[str, ...]] = {"decimal": (".", ",")}
@@ -85,8 +85,8 @@ def read(text: str, row: Mapping[str, Any], decimal: str = ".") -> str | None:
     text = prepare(text)
     if cut_off(text):
         return None
-    statements = affirmed(text)
-    if statements and (rest := retracted(text, statements[0])) is not None:
+    statements = find_affirmed(text)
+    if statements and (rest := find_retracted(text, statements[0])) is not None:
         return _read_end(rest, decimal)
     for statement in statements:
         if _TABLE.search(statement.text):

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from blackbox_kd.answers._plain import plain
-from blackbox_kd.answers._stated import affirmed, last_line, spoken
+from blackbox_kd.answers._stated import drop_thought, find_affirmed, last_line
 from blackbox_kd.errors import DataError, SetupError
 
 NEEDS = ("reasoning_gym", "reasoning-gym")
@@ -41,15 +41,15 @@ _LARGEST_EXPANSION = 1_000
 
 def read(text: str, row: Mapping[str, Any]) -> str | None:
     """The last answer that the text states, else its last block of code, its last lines, or its last line."""
-    text = spoken(text)
+    text = drop_thought(text)
     reference = str(row.get("reference") or "").strip()
-    for statement in affirmed(text):
+    for statement in find_affirmed(text):
         block = statement.text
         if not text.startswith(("\\", "<"), statement.start):
             block = text[statement.end :].lstrip(" \t:*`")
-        if answer := _fenced(block) or _first_lines(block, reference) or _one_line(statement.text, reference):
+        if answer := _find_fenced(block) or _first_lines(block, reference) or _one_line(statement.text, reference):
             return answer
-    if answer := _fenced(text):
+    if answer := _find_fenced(text):
         return answer
     count = len(reference.splitlines())
     if count > 1:
@@ -153,7 +153,7 @@ def _with_tuples(value: Any) -> Any:
     return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _fenced(text: str) -> str | None:
+def _find_fenced(text: str) -> str | None:
     """The last block of code."""
     blocks = _FENCE.findall(text)
     return blocks[-1].strip("\n") or None if blocks else None

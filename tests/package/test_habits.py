@@ -155,7 +155,7 @@ def functions(name: str) -> Iterator[str]:
             yield node.name
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if group(name) != "answers"])
+@pytest.mark.parametrize("name", FILES)
 def test_a_function_is_called_by_what_it_does_and_not_by_what_was_done(name: str) -> None:
     for function in functions(name):
         first = function.strip("_").partition("_")[0]
@@ -172,7 +172,7 @@ VAGUE = {
 OF_RECIPES = {"sandbox.functions": "a function is called as expressions and operators call it"}
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if group(name) not in ("answers", "analysis")])
+@pytest.mark.parametrize("name", FILES)
 def test_a_function_is_not_called_by_a_noun_that_fits_any_other(name: str) -> None:
     tops = {node.name for node in TREES[name].body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     assert name in OF_RECIPES or not {top.strip("_") for top in tops} & VAGUE
