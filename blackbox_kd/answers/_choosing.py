@@ -10,7 +10,7 @@ _LINK = r"\s?(?:,?\s?(?:and|or|nor|und|oder|noch|et|ou|ni|y|o|e|и|или)\s|[,/
 _OF = r"(?:(?:the\s)?(?:options?|choices?|letters?|statements?|answers?|la|el|l'|die|den|a|o|选项|选择)\s?)?"
 _LABELS = rf"{_OF}{_GAP}{_LABEL}[)\]*\"']{{0,3}}(?:{_LINK}{_OF}{_GAP}{_LABEL}[)\]*\"']{{0,3}}){{0,8}}"
 _DENIED_BEFORE = re.compile(
-    rf"""(?:\b(?:not|isn't|nor|neither|rather\sthan|instead\sof|unlike|than|eliminat\w{{1,4}}|rul\w{{1,3}}\sout|discard\w{{0,3}}|exclud\w{{1,3}}
+    rf"""(?:\b(?:not|never|isn't|(?:wrong|incorrect|false)\s(?:one|option|answer|choice)s?\s(?:is|are)|nor|neither|rather\sthan|instead\sof|unlike|than|eliminat\w{{1,4}}|rul\w{{1,3}}\sout|discard\w{{0,3}}|exclud\w{{1,3}}
         |reject\w{{0,3}}|cross\w{{0,3}}\sout|(?:cannot|can't|couldn't|won't)\sbe|(?:first|initially
         |before)\s(?:i\s)?(?:chose|picked|thought|said)
         |n(?:or|either)\s(?:can|could|is|does|will)|i\s(?:first|initially)\s(?:chose|picked|thought\s(?:it\swas\s)?|said)
@@ -47,7 +47,7 @@ _CUE = re.compile(
         |wybieram|prawidłow\w|poprawn\w
         |правильн\w{1,3}|верн\w{1,3}|верно|выбираю|итак|doğru|seçenek|đúng|chọn|rätt|väljer)\b
         |\b(?:definitely|certainly|clearly|obviously|surely|probably|likely|c'est|es\sist|das\sist|es\sla|è\sla|это)\b
-        |选|選|对|正确|正確|正しい|正解|答|对的|정답|맞|옳|ถูก|เลือก|ตอบ|الصحيح|सही""",
+        |[,，]\s?(?:而?是|es|è|é|а|sondern|c'est)\s?(?=[A-Z]\b)|选|選|对|正确|正確|正しい|正解|答|对的|정답|맞|옳|ถูก|เลือก|ตอบ|الصحيح|सही""",
     re.IGNORECASE | re.VERBOSE,
 )
 _DECISIVE = re.compile(

@@ -34,10 +34,14 @@ for _words in _OTHERS.values():
 _HAN_DIGITS = {sign: value for value, sign in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
 _HAN_PLACES = {"十": 10, "百": 100, "千": 1000}
 _HAN_MYRIADS = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
-_HAN_AFTER = re.compile(r"\s?(?:$|[.,。、;)!]|です|個|个|元|人|只|岁|歳|円|名|本|枚|次|天|条|位|张|分|米)")
+_HAN_AFTER = re.compile(r"\s?(?:$|[.,。、;)!]|です|個|个|元|人|只|岁|歳|円|名|本|枚|次|天|条|位|张|分(?!之)|米)")
 _END = re.compile(r"\s{0,3}(?:$|[.,;!)*_\"'\]])")
 _HAN = re.compile(f"[{''.join((*_HAN_DIGITS, *_HAN_PLACES, *_HAN_MYRIADS))}]{{1,20}}")
 _TOKEN = re.compile(r"[\s-]{0,3}([^\W\d_]{1,16})")
+_MORE = re.compile(
+    rf"(?:[\s,-]{{1,3}}[^\W\d_]{{1,12}})?[\s,-]{{1,3}}(?:and\s)?(?:{'|'.join((*_SMALL, 'hundred', *_SCALES))})\b"
+    r"|[\s-][^\W\d_]{2,8}ths\b"
+)
 _DOUBTFUL = re.compile(
     r"[\s-]{1,3}(?:of|or|to|half|halves|third|thirds|quarter|quarters|fourths|fifths|tenths|dozen|score|times"
     r"|hundreds|thousands|millions|billions|hundredths|o'clock|that|which|who"
@@ -53,7 +57,7 @@ def read_words(text: str) -> Fraction | None:
     value, end = _read_english(text)
     if value is None:
         value, end = _read_others(text)
-    if value is None or _DOUBTFUL.match(text, end):
+    if value is None or _DOUBTFUL.match(text, end) or _MORE.match(text, end):
         return None
     return -value if negative else value
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 _SCALES = {
-    10**2: "hundred",
-    10**3: "thousand|tausend|mille|mila|mil|тысяч[аи]?|tysi(?:ąc|ące|ęcy)|nghìn|ngàn|ribu|천|พัน",
+    10**2: "hundred|百",
+    10**3: "thousand|tausend|mille|mila|mil|тысяч[аи]?|tysi(?:ąc|ące|ęcy)|nghìn|ngàn|ribu|千|천|พัน",
     10**4: "万|萬|만|หมื่น",
     10**6: (
         "million|millionen|millions|millones|millón|milione|milioni|milhão|milhões|miljoen|miljoner|"
@@ -54,7 +54,7 @@ _OPERAND_AFTER = re.compile(
     r"|\((?![^\x00-\x7f]|[a-zA-Z]{2,12}\))"
 )
 _OPERAND_BEFORE = re.compile(
-    r"(?:[+×÷/^√±<>≤≥]|[\w)%]\s?\*|[\w)%]\s?-|\b(?:minus|plus|times|sqrt|log|ln|sin|cos|tan|exp))\s?[($€£]{0,2}$|[)\]]$"
+    r"(?:[+×÷/^√±<>≤≥]|[\w)%]\s?\*|[\w)%]\s?-|\b(?:minus|plus|times|sqrt|log|ln|sin|cos|tan|exp)|\b[a-zA-Z](?=\())\s?[($€£]{0,2}$|[)\]]$"
 )
 _JOINED_AFTER = re.compile(r"[:,.'/]\d|-\w|[eE][-+]?\d|(?:st|nd|rd|th)\b|\s?番目|[hH]\d")
 _JOINED_BEFORE = re.compile(
@@ -92,7 +92,8 @@ _BOUND_BEFORE = re.compile(
 _SCALE_AFTER = re.compile(rf"\s{{0,2}}(?:{_SCALE.pattern})(?![^\W\d_])", re.IGNORECASE)
 _NEXT = r"\s?[-+$€£¥(]{0,2}\d"
 _RANGE_AFTER = re.compile(
-    rf"\s{{1,3}}(?:{_OR})\s{{0,2}}{_NEXT}|\s?[~～〜]{_NEXT}|\s{{0,2}}\bout\sof\b|\s?&{_NEXT}", re.IGNORECASE
+    rf"\s{{1,3}}(?:{_OR})\s{{0,2}}{_NEXT}|\s?[~～〜]{_NEXT}|\s{{0,2}}\bout\sof\b|\s?&{_NEXT}|\s{{1,2}}if\b",
+    re.IGNORECASE,
 )
 _LIST_AFTER = re.compile(
     rf"\s?[%°]?\s?(?:[,;、&]|(?:{_AND})\s){_NEXT}[\d.,'/]{{0,40}}\s?(?:[,;、)\]}}%]|[.!]?\s*$|[.!]\s|(?:{_AND})\b)",
@@ -146,7 +147,8 @@ def in_doubt(text: str, match: re.Match[str]) -> bool:
     before = text[max(0, match.start() - 24) : match.start()]
     after = (_SCALED, _RANGE_AFTER, _LIST_AFTER, _MONTH_AFTER, _SCALE_AFTER)
     return (
-        any(pattern.match(text, match.end()) for pattern in after)
+        (match["part"] is not None and int(match["part"]) >= int(match["parts"]))  # "15 and 15/4" are two numbers
+        or any(pattern.match(text, match.end()) for pattern in after)
         or any(pattern.search(before) for pattern in (_MONTH_BEFORE, _BOUND_BEFORE))
         or _is_mixed(text, match)
     )

@@ -47,7 +47,7 @@ _CHOICE_OF_BOTH = re.compile(
 _HEDGE = re.compile(
     r"\b(?:may|might|could|would|perhaps|maybe|possibly|probably\snot|whether|if|depends|unsure|uncertain"
     r"|unclear|unknown|not\s(?:sure|clear|certain)"
-    r"|(?:do|does|did)\s?n[o']t\sknow|partly|partially|half|sometimes|neither|either|almost|nearly|hardly|both"
+    r"|(?:do|does|did)\s?n[o']t\sknow|far\sfrom|anything\sbut|no\s(?:evidence|proof|reason)|\w{0,6}n[o']t\s(?:think|believe)|(?<!no\s)doubt\sthat|to\ssay|partly|partially|half|sometimes|neither|either|almost|nearly|hardly|both"
     r"|some(?:what)?)\b",
     re.IGNORECASE,
 )
@@ -68,7 +68,7 @@ _QUALIFIED = re.compile(
     r"\b(?:but\snot\s(?:always|in|for|all|every)|only\s(?:if|when)|unless|in\spart|to\ssome\sextent)\b", re.IGNORECASE
 )
 _NO_ANSWER = r"no(?=\s{0,2}(?:[.,;:!)*\"—–-]|$))"
-_RIGHT = r"right(?=\s{0,2}(?:[.,;:!)*]|$))"
+_RIGHT = r"(?:(?<=\bis\s)|(?<='s\s)|^)right(?=\s{0,2}(?:[.,;:!)*]|$))"
 _WORD = re.compile(
     rf"""(?P<not>\b(?:not|never|n[o']t|(?:is|was|are)n't|cannot\sbe|can't\sbe)\s
             (?:(?:necessarily|entirely|quite|a|always|be)\s){{0,2}})?
@@ -77,7 +77,7 @@ _WORD = re.compile(
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )
 _PART = re.compile(r"[.,!?;:\s\"'*()。、।]+")
-_NOR = re.compile(r"\b(?:weder|ni\s.*\sni|né\s.*\sné|nem\s.*\snem|ani\s.*\sani|neither)\b", re.IGNORECASE)
+_NOR = re.compile(r"\b(?:yes\sand\sno|weder|ni\s.*\sni|né\s.*\sné|nem\s.*\snem|ani\s.*\sani|neither)\b", re.IGNORECASE)
 _LONGEST_ABROAD = 6
 
 

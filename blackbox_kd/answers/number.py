@@ -40,6 +40,8 @@ _SAID = re.compile(
     r"(?:about\s|approximately\s|exactly\s|only\s|now\s)?|[:：]\s?|(?:是|为|為|有|は)\s?)[-$€£¥(]{0,2}$",
     re.IGNORECASE,
 )
+_SAYS = re.compile(r"\b(?:is|are|was|were|has|have|had|equals?|total|answer|left|remain\w*)\b|[:=]", re.IGNORECASE)
+_LAST_LINES = 1_000
 _OF_ANSWERS = re.compile(r"\b(?:is|equals|was|be)\s{1,3}(?:about\s|approximately\s|exactly\s)?$", re.IGNORECASE)
 _CONCLUSION = re.compile(
     r"\b(?:so|thus|therefore|hence|altogether|also|somit|daher|donc|entonces|quindi|portanto|dus|zatem|итак|значит|поэтому)\b"
@@ -63,6 +65,11 @@ _HALF_SENTENCE = re.compile(r"[^\d=]{0,200}[^\W\d_]\s[^\d=]{0,200}[^\W\d_]")
 _ENDS_SENTENCE = re.compile(r"[.!?:]\s")
 _COURTESY = re.compile(
     r"\b(?:hope|thanks?|let\sme\sknow|good\sluck|cheers|done|that'?s?\s(?:is\s)?it)\b", re.IGNORECASE
+)
+_BLANKS = re.compile(r"[ \t]{2,}")
+_ITEM = re.compile(r"\s{0,8}(?:[-*•|]\s?|\d{1,2}[.)]\s)|[\d.,]{1,20}$")
+_BETWEEN_BOXES = re.compile(
+    r"[\s$\\)(\]\[]{0,9}(?:,|;|\b(?:and|or|to|und|oder|et|ou)\b)(?:\s(?:and|or))?[\s$\\)(\]\[]{0,9}"
 )
 _TABLE = re.compile(r"\\(?:begin|end)\{(?:[pbvBV]?(?:small)?matrix|array|cases)\}")
 """What no single number stands in."""
@@ -88,6 +95,8 @@ def read(text: str, row: Mapping[str, Any], decimal: str = ".") -> str | None:
     statements = find_affirmed(text)
     if statements and (rest := find_retracted(text, statements[0])) is not None:
         return _read_end(rest, decimal)
+    if len(statements) > 1 and _BETWEEN_BOXES.fullmatch(text, statements[1].end, statements[0].start):
+        return None
     for statement in statements:
         if _TABLE.search(statement.text):
             return None
@@ -130,7 +139,7 @@ def _find_fitting(reference: str) -> str:
 
 
 def _flat(text: str) -> str:
-    return _numerals.FOOTNOTE.sub("", plain(text))
+    return _numerals.FOOTNOTE.sub("", _BLANKS.sub(" ", plain(text)))
 
 
 def _read_stated(segment: str, line: str, beside: bool, decimal: str) -> str | None:
@@ -168,6 +177,8 @@ def _read_end(text: str, decimal: str, only_computed: bool = False) -> str | Non
             return found[0]
         if only_computed:
             return None
+        if _lists_several(flat):
+            return None
         number = _decide(said, numbers)
         return _certain(said, number) if number and not _HEDGE.search(claim(said)) else None
     return _read_last_word(ends[0]) if ends and not re.search(r"\d", flat) else None
@@ -182,6 +193,13 @@ def _breaks_off(text: str, flat: str) -> bool:
     before, _, last = flat.rstrip().rpartition("\n")
     is_half = _HALF_SENTENCE.fullmatch(last.strip()) and _ENDS_SENTENCE.search(before)
     return bool(is_half and not _COURTESY.search(last)) or _BREAKS_OFF.search(flat[-_END:]) is not None
+
+
+def _lists_several(flat: str) -> bool:
+    """Whether a text ends in a list, whose last item is one of several and says nothing of all."""
+    lines = [line for line in flat[-_LAST_LINES:].splitlines() if line.strip()][-2:]
+    is_list = len(lines) == 2 and all(_ITEM.match(line) for line in lines)
+    return is_list and not (_CONCLUSION.search(lines[-1]) or _SAYS.search(lines[-1]))
 
 
 def _decide(said: str, numbers: list[re.Match[str]]) -> re.Match[str] | None:
