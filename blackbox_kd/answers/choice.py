@@ -19,10 +19,10 @@ from blackbox_kd.errors import DataError
 from blackbox_kd.json_text import write_text
 
 _LABEL = re.compile(
-    r"\W{0,4}(?:(?:option|choice|letter|la|el|il|le|die|den|der|das|het|opción|opção|ข้อ)\s\W{0,3})?(?P<label>\w{1,3})(?![\w'’])",
+    r"\W{0,4}(?:(?:option|choice|letter|la|el|il|le|die|den|der|das|het|opción|opção|ข้อ)\s\W{0,3})?(?P<label>\w{1,3})(?!\w|['’]\w)",
     re.IGNORECASE,
 )
-_CLOSED = re.compile(r"[)\]:*,]|\.(?!\d)|\s[-–—:=]|[\s.)\]}*:\"']*$")
+_CLOSED = re.compile(r"[)\]:*,'\"]|\.(?!\d)|\s[-–—:=]|[\s.)\]}*:\"']*$")
 _REASON = re.compile(r"\s(?:because|since|as|is|was|for|due|given|which|that|and|with|based)\b")
 _PRONOUNS = ("A", "I")
 _ANOTHER = re.compile(r"[)\]*.,\s]{0,4}(?:\bor\b|\band\b|/|&|,)\s?(?:option\s|choice\s)?[(\[*]{0,3}([A-Z\d]{1,3})\b")
