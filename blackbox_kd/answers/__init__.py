@@ -1,7 +1,8 @@
 """How an answer is read and compared: one module per kind, with `read` and `same` (see schema.AnswerKind).
 
-A reference that no answer can equal, such as an empty one, is a fault of the row, whatever the text says: if only
-texts with an answer failed by it, those without one would count as wrong, and models would be measured by other rows.
+A text that is the reference itself is right before anything is read. A reference that cannot be read, such as an empty
+one, is a fault of the row for all other texts: if only those with an answer failed by it, those without one would count
+as wrong.
 """
 
 import functools
@@ -15,7 +16,7 @@ from blackbox_kd.answers._languages import PHRASE
 from blackbox_kd.answers._plain import clean, part_scripts
 from blackbox_kd.answers._stated import drop_thought, find_next_question
 from blackbox_kd.answers.exact import normal
-from blackbox_kd.errors import SetupError, did_you_mean
+from blackbox_kd.errors import DataError, SetupError, did_you_mean
 from blackbox_kd.json_text import write_text
 from blackbox_kd.schema import AnswerKind
 
@@ -83,16 +84,22 @@ def judge(named: Named, text: str, reference: object, row: Mapping[str, Any]) ->
     """The answer of a text, read and compared by a kind: what it is, and whether it is right.
 
     Raises:
-        DataError: the reference is empty or cannot be read.
+        DataError: the reference is empty, or it cannot be read and the text is another one.
     """
     found = kind(named)
     answer = found.read(text, row)
-    # Compared even if there is no answer: `same` is what finds a reference that cannot be read.
     wanted = "" if reference is None else write_text(reference)
-    right = found.same(answer or "", wanted, row)
+    is_said = normal(wanted) != "" and _is_said(text, wanted)
+    try:
+        # Compared even if there is no answer: `same` is what finds a reference that cannot be read.
+        right = found.same(answer or "", wanted, row)
+    except DataError:
+        if not is_said:
+            raise
+        return wanted, True
     if right and answer is not None:
         return answer, True
-    return (found.read(wanted, row) or wanted, True) if _is_said(text, wanted) else (answer, False)
+    return (found.read(wanted, row) or wanted, True) if is_said else (answer, False)
 
 
 def goes_on(text: str) -> bool:
