@@ -100,6 +100,15 @@ class TestCounting:
         assert usd["likely"] == pytest.approx((10 * 8 * 0.4 + 400 * 1.6) / 1e6, rel=0.05)
         assert "steps[0] (generate), teacher: replies of 15 / 40 / 100 % of max_tokens" in found["assumptions"]
 
+    @pytest.mark.parametrize(("fields", "room"), [({}, 0), ({"thinking": "low"}, 2048), ({"thinking": "off"}, 0)])
+    async def test_room_for_reasoning_is_counted_where_a_step_leaves_it(
+        self, tmp_path: Path, fields: dict[str, str], room: int
+    ) -> None:
+        values = recipe_values(models={"teacher": {"provider": "openai", "model": "gpt-5.1", **fields}})
+        values["steps"][0] = {"step": "generate", "model": "teacher", "prompt": "student/plain"}
+        found = await estimate(tmp_path, values, until="generate")
+        assert found["total"]["completion_tokens"]["likely"] == round(len(ROWS) * 0.4 * (1024 + room))
+
     async def test_a_step_behind_a_filter_is_asked_by_a_share_of_the_rows(self, tmp_path: Path) -> None:
         values = recipe_values()
         values["steps"][3] = values["steps"][0] | {"prompt": "second", "as": "note"}
