@@ -26,7 +26,7 @@ def learn(call: Call, error: RequestRejected) -> str:
     else:
         is_sent = field in body and field not in refused and field not in ("model", "messages")
     if is_sent and _is_asked(call, field):
-        what = f"model {call.state.counts.name!r} does not take {field!r}: {error.what}"
+        what = f"it does not take {field!r}: {error.what}"
         raise EndpointRefused(what, fix=error.fix, kind="endpoint_refused")
     return field if is_sent else ""
 

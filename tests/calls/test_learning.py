@@ -89,7 +89,7 @@ async def test_what_the_recipe_asks_for_ends_the_run_with_the_field(
     name = f"refuses:{field}:parameter"
     async with opened(tmp_path, Budget(usd=100.0)) as desk:
         desk.model(name, extra_body={"min_p": 0.1})
-        with pytest.raises(EndpointRefused, match=f"'teacher' does not take '{field}'") as caught:
+        with pytest.raises(EndpointRefused, match=f"it does not take '{field}'") as caught:
             await desk.ask(name, sampling=sampling)
         assert caught.value.fix.startswith(fix)
         with pytest.raises(EndpointRefused):
