@@ -527,6 +527,18 @@ for _name in ("openai", "vllm"):
         ),
         f"{_name}.timeout_s": opens(_name, looks.sent(lambda it: "a reply", latency="0.4"), "timeout", timeout_s=0.1),
         f"{_name}.extra_body": opens(_name, looks.sent_body("user"), "me", extra_body={"user": "me"}),
+        f"{_name}.refuses": opens(_name, looks.sent_body("max_completion_tokens"), 9, refuses=["max_tokens"]),
+        f"{_name}.system": opens(_name, looks.roles, ["user"], system="fold"),
+        f"{_name}.thinking": opens(_name, looks.sent_body("reasoning_effort"), "low", thinking="low"),
+        **{
+            f"{_name}.{_field}": checked(
+                recipe({**ASK, "model": "m", "max_tokens": 9}, models={"m": {**MODELS["served"], "provider": _name}}),
+                "max_tokens: 9 is more than model 'm' (m) lets through",
+                True,
+                f"models.m.{_set}",
+            )
+            for _field, _set in (("limits", "limits={max_tokens: 8}"), ("limits.max_tokens", "limits.max_tokens=8"))
+        },
     }
 for _name in ("openai", "vllm", "scripted"):
     _price = {"input": 1, "output": 10}

@@ -103,9 +103,9 @@ def test_files_of_a_glob_are_read_together(tmp_path: Path) -> None:
 class TestRefusals:
     """What ends with a message and status 2 before a model is loaded."""
 
-    def refused(self, folder: Path, *arguments: object) -> str:
+    def refused(self, folder: Path, *arguments: object, told: str = "") -> str:
         done = command(folder, *arguments)
-        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert (done.returncode, done.stdout) == (2, told), done.stderr
         assert "Traceback" not in done.stderr
         return done.stderr
 
@@ -132,7 +132,9 @@ class TestRefusals:
 
     def test_rows_from_none_of_which_anything_can_be_learnt(self, tmp_path: Path) -> None:
         write(tmp_path / "rows.jsonl", [{"messages": [user("a")]}, {"messages": [user("b"), assistant("")]}])
-        told = self.refused(tmp_path, "train", "--data", "rows.jsonl", "--student", tiny_model())
+        told = self.refused(
+            tmp_path, "train", "--data", "rows.jsonl", "--student", tiny_model(), told="report: runs/train/report.md\n"
+        )
         assert "steps[0] (train): nothing can be learnt from any of the 2 rows" in told
         assert "2 times: the conversation has no turn of the assistant" in told
         assert "fix: name other columns in a step format, or mend the rows; they are in " in told

@@ -240,6 +240,17 @@ def sent(look: Callable[[FakeServer], Any], **server: Any) -> ModelLook:
     return looked
 
 
+async def roles(config: Any) -> list[str]:
+    """Who says what is sent of a system message and a question."""
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2 and 2?"}]
+    asked = Request(messages, Sampling(), Row({"id": "r"}))
+    async with FakeServer() as fake:
+        model = opened(config.model_copy(update={"base_url": fake.url}))
+        await model.send(model.wire(asked), asked)
+        await model.close()
+        return [message["role"] for message in fake.seen[0]["messages"]]
+
+
 def sent_body(name: str) -> ModelLook:
     return sent(lambda server: server.seen[0].get(name))
 
