@@ -38,7 +38,8 @@ class AnyKey(Mapping[str, str]):
     """The environment, with something in the place of a key that is not set: who sends nothing needs none."""
 
     def __getitem__(self, name: str) -> str:
-        return os.environ[name] if name.endswith("_URL") else os.environ.get(name) or "not-set"
+        is_key = not name.lower().endswith(("_url", "_proxy"))
+        return os.environ.get(name) or "not-set" if is_key else os.environ[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(os.environ)

@@ -33,7 +33,7 @@ def drawn(view: LiveView) -> str:
     from rich.console import Console
 
     console = Console(file=io.StringIO(), width=120, color_system=None)
-    console.print(view._table())
+    console.print(view._draw_table())
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

@@ -289,4 +289,4 @@ async def test_an_account_without_money_ends_the_run_and_the_fix_is_its_last_lin
         f"steps[0] (generate): model 'teacher': {server.url}/chat/completions: 402 Payment Required"
     )
     assert first.endswith("; everything paid for is kept")
-    assert last == "  fix: add credit to the account, then run the same command"
+    assert last == "  fix: add credit to the account, or raise its budget at the gateway, then run the same command"
