@@ -156,9 +156,8 @@ def _execute(
         with explain_errors(options.shard):
             event_loop.run(stoppable(job, view.say))
     except BlackboxError:
-        if (
-            job.accounts and job.report and not as_json
-        ):  # of a run that was refused as a whole there is nothing to look at
+        # Of a run that was refused as a whole there is nothing to look at.
+        if job.accounts and job.report and not as_json:
             _conclude(job)
         raise
     finally:
