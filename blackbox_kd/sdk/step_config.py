@@ -83,6 +83,10 @@ class StepConfig(BaseModel):
         """Columns that the step reads of tables beside its own: triples of a field, the table and the column."""
         return []
 
+    def numbers(self) -> set[str]:
+        """Fields with a column or an expression whose values must be numbers."""
+        return set()
+
     def said_by_student(self) -> set[str]:
         """Of the columns that the step reads, those with what the student shall say."""
         return set()

@@ -70,6 +70,10 @@ class Config(StepConfig):
         """`gap`, where nothing says what it is."""
         return {"gap"} if self.per is None and self.gap is None else set()
 
+    def numbers(self) -> set[str]:
+        """What texts are ranked by."""
+        return {"gap", "rank"}
+
     def problems(self) -> list[tuple[str, str, str]]:
         """Fields of two kinds of pairs, or too few of one."""
         given = self.model_dump(exclude_none=True)

@@ -87,6 +87,10 @@ class ByValue(Kept):
     column: Column
     """Column with the number."""
 
+    def numbers(self) -> set[str]:
+        """What the rows are ranked by."""
+        return {"column"}
+
 
 class KCenter(Kept):
     """Fields of `select` with `by: kcenter`."""
@@ -220,14 +224,9 @@ Rank = Callable[[list[Row], int], list[Row]]  # the best N of some rows
 
 def _rank_by_value(config: InOrder | ByLength | ByValue, ctx: Context) -> Rank:
     def value(row: Row) -> float:
-        match config:
-            case InOrder(by="random"):
-                return ctx.rng("select", row.id).random()
-            case ByLength(column=column):
-                return len(write_text(row[column]))
-            case ByValue(column=column):
-                return float(row[column])
-        return 0  # the order of the table
+        if isinstance(config, InOrder):  # by: first keeps the order of the table
+            return ctx.rng("select", row.id).random() if config.by == "random" else 0
+        return len(write_text(row[config.column])) if isinstance(config, ByLength) else float(row[config.column])
 
     return lambda rows, most: sorted(rows, key=value, reverse=config.by in ("longest", "top"))[:most]
 
@@ -252,8 +251,8 @@ def _find_labelled(name: str, rows: list[Row], config: KCenter, ctx: Context) ->
     if config.column is None:
         wanted = {str(config.per), str(config.votes)}
         return _list_usable(name, lambda row: wanted <= row.keys(), " and ".join(map(repr, sorted(wanted))), ctx)
-    column, size = config.column, _find_size(rows, config.column)
-    if size is not None:
+    column = config.column
+    if (size := _find_size(rows, column)) is not None:
         fits = f"a list of {size} numbers in {column!r}, as the rows have that are picked from,"
         return _list_usable(name, lambda row: _is_point(row.get(column), size), fits, ctx)
     return _list_usable(name, lambda row: not _is_empty(row.get(column)), f"a text in {column!r}", ctx)

@@ -36,6 +36,7 @@ def check(flow: Flow, planned: PlannedStep, columns: Columns, rows: list[dict[st
             recipe_prompts.check(flow, planned, mention, columns)
         elif mention.kind == "expression":
             _check_expression(flow, planned, mention, columns, rows)
+    recipe_values.check_numbers(flow, planned, rows)
     for at, table, name in planned.config.columns_beside():
         there = flow.tables.get(table)
         if there is not None and name not in there:

@@ -1,13 +1,14 @@
 """What columns hold, by example: expressions that can never be computed are found before anything is paid."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from blackbox_kd.errors import DataError
+from blackbox_kd.errors import DataError, FieldError
 from blackbox_kd.recipe.checks.flow import Flow
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.recipe.yaml_source import quote
-from blackbox_kd.sandbox.expressions import Expression
+from blackbox_kd.sandbox.expressions import Expression, evaluate
 from blackbox_kd.sandbox.functions import UnlikeValues
 from blackbox_kd.sdk.fields import resolve
 
@@ -74,6 +75,29 @@ def check(flow: Flow, planned: PlannedStep, at: str, expression: Expression, row
         message = f"expression {quote(expression.text)} can never be computed: {first.what}."
         flow.report(planned, at, message, f"in a row such as: {seen}", first.fix or "compare values of one kind")
         return
+
+
+def check_numbers(flow: Flow, planned: PlannedStep, rows: Examples) -> None:
+    """Reports columns and expressions that are a number in no row, where the step needs one."""
+    for mention in planned.references:
+        if mention.field not in planned.config.numbers():
+            continue
+        is_column = mention.kind == "column"
+        try:
+            values = [row[mention.value] if is_column else evaluate(mention.value, row) for row in rows]
+        except (DataError, FieldError, KeyError):  # columns that are not known; expressions that are told elsewhere
+            continue
+        # What a step will write is known by its kind alone: such a text may be a number.
+        if not any(value == HELD["response"] or _is_number(value) for value in values):
+            message = f"{mention.field}: {quote(mention.value)} must be a number."
+            flow.report(planned, mention.field, message, f"in a row it is {quote(values[0])}", "name another column")
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return not math.isnan(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _try(expression: Expression, row: Mapping[str, Any]) -> UnlikeValues | None:
