@@ -157,7 +157,7 @@ def _execute(
             event_loop.run(stoppable(job, view.say))
     except BlackboxError:
         # Of a run that was refused as a whole there is nothing to look at.
-        if job.accounts and job.report and not as_json:
+        if job.report and job.accounts and not as_json:
             _conclude(job)
         raise
     finally:
