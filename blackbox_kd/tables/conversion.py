@@ -40,7 +40,8 @@ def convert(row: Mapping[str, Any], shape: str, notes: Notes | None = None) -> C
         raise ValueError(f"unknown shape {shape!r}; known: {', '.join(SHAPES)}")
     own = Notes()
     weight = _read_weight(row, shape)
-    _refuse(row, (name for name in (*ASKED, *THOUGHT, *UNUSABLE) if name not in list_used(shape)))
+    used = list_used(shape)
+    _refuse(row, (name for name in (*ASKED, *THOUGHT, *UNUSABLE) if name not in used))
     converted = _convert_pair(row, shape, own) if shape in PAIRS else _convert_answer(row, shape, own)
     if notes is not None:
         notes.update(own.keys())  # each once, as they are told of rows

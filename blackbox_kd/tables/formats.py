@@ -16,6 +16,7 @@ belong to what is asked, reasoning_content and thinking to the answer, weight an
 """
 
 from collections.abc import Iterable, Set
+from functools import cache
 
 from blackbox_kd.errors import DataError
 
@@ -78,10 +79,11 @@ def find_answers(shape: str) -> tuple[str, ...]:
     return needed if shape == "preference" else needed[1:] or needed
 
 
-def list_used(shape: str) -> set[str]:
+@cache
+def list_used(shape: str) -> frozenset[str]:
     """The columns that the rows of a shape are made of, or that say whether and how much they are learnt."""
     labels = {name for name, shapes in LABELS.items() if shape in shapes}
-    return {*SHAPES[shape], *_USED[shape], *labels, "weight"}
+    return frozenset({*SHAPES[shape], *_USED[shape], *labels, "weight"})
 
 
 def refuse_method(method: str, shape: str) -> str | None:
