@@ -90,19 +90,16 @@ def judge(named: Named, text: str, reference: object, row: Mapping[str, Any]) ->
     found = kind(named)
     answer = found.read(text, row)
     wanted = "" if reference is None else write_text(reference)
-    is_text = normal(wanted) != ""
-    is_said = is_text and _is_said(text, wanted)
     try:
         # Compared even if there is no answer: `same` is what finds a reference that cannot be read.
         right = found.same(answer or "", wanted, row)
     except DataError:
-        counted = "\n".join(each for each in sentences(text) if re.search(r"\d", each))  # without what is polite
-        if not is_said and not (is_text and _is_said(counted, wanted)):
+        if not _is_said(text, wanted) and not _is_said(_leave_counted(text), wanted):
             raise
         return wanted, True
     if right and answer is not None:
         return answer, True
-    return (found.read(wanted, row) or wanted, True) if is_said else (answer, False)
+    return (found.read(wanted, row) or wanted, True) if _is_said(text, wanted) else (answer, False)
 
 
 def goes_on(text: str) -> bool:
@@ -112,9 +109,15 @@ def goes_on(text: str) -> bool:
 
 def _is_said(text: str, reference: str) -> bool:
     """Whether a text, or what it announces as its answer, is the reference itself: it is right whatever it holds."""
-    if len(text) > 2 * len(reference) + _LONGEST_PHRASE:
+    wanted = normal(reference)
+    if not wanted or len(text) > 2 * len(reference) + _LONGEST_PHRASE:
         return False
-    return any(_announces(part_scripts(clean(each)), normal(reference)) for each in {text, drop_thought(text)})
+    return any(_announces(part_scripts(clean(each)), wanted) for each in {text, drop_thought(text)})
+
+
+def _leave_counted(text: str) -> str:
+    """The sentences of a text that hold a digit, without what is said around them out of politeness."""
+    return "\n".join(each for each in sentences(text) if re.search(r"\d", each))
 
 
 def _announces(said: str, wanted: str) -> bool:

@@ -5,6 +5,7 @@ typographic quotes and dashes, zero-width characters. Every other character does
 object or a list is read as JSON and compared value by value, in whatever form it is written.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -59,26 +60,22 @@ def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
 
 def _find_json(text: str) -> dict[str, Any] | list[Any] | None:
     """The object or list that a text begins with, where its sentence ends behind it; None if there is none."""
-    start = _ANNOUNCED.match(text)
-    if start is None:
-        return None
-    try:
-        value, end = json.JSONDecoder().raw_decode(text, start.end())
-    except (ValueError, RecursionError):
-        return None
+    value, end = _decode_at(text, _ANNOUNCED.match(text))
     return value if _SENTENCE_ENDS.match(text, end) else None
 
 
 def _read_json(text: str, begin: re.Pattern[str]) -> dict[str, Any] | list[Any] | None:
     """The object or list with which a text ends, from where a pattern finds its beginning; None if there is none."""
-    start = begin.search(text)
-    if start is None:
-        return None
-    try:
-        value, end = json.JSONDecoder().raw_decode(text, start.end())
-    except (ValueError, RecursionError):
-        return None
+    value, end = _decode_at(text, begin.search(text))
     return value if not text[end:].strip(_AROUND) else None
+
+
+def _decode_at(text: str, start: re.Match[str] | None) -> tuple[Any, int]:
+    """The value behind what was found in a text, and where it ends; None if nothing was found, or there is no value."""
+    if start is not None:
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.JSONDecoder().raw_decode(text, start.end())
+    return None, len(text)
 
 
 def _canonical(value: Any) -> str:

@@ -7,22 +7,13 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.engine.progress import View
 from blackbox_kd.errors import BlackboxError, BudgetReached, StepError, TooManyFailed
 from blackbox_kd.runs.report.ending import Ending, Status
 from tests.engine.test_run import recipe_values, run
+from tests.support.runs import Said
 
 CUT_OFF = {"provider": "scripted", "replies": [{"text": "It is", "finish_reason": "length"}]}
 FILES = ["report.md", "report.json", "failed.jsonl"]
-
-
-class Said(View):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def block(folder: Path, name: str) -> None:

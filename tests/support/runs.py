@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from blackbox_kd.engine.progress import View
 from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.models import scripted
 from blackbox_kd.recipe.load import load_recipe
@@ -44,6 +45,17 @@ def execute(
     job = Run(recipe, RunOptions(**(places | options), env=env))
     asyncio.run(job.execute())
     return job
+
+
+class Said(View):
+    """A view that keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
 
 
 def command(folder: Path, *arguments: object, **env: str) -> subprocess.CompletedProcess[str]:

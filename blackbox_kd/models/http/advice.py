@@ -4,6 +4,7 @@ import re
 from http import HTTPStatus
 
 from blackbox_kd.errors import FOLD_SYSTEM
+from blackbox_kd.models.http.parameters import CAPS
 
 _NAMED = re.compile(
     r"(?:unsupported|unknown|unrecognized|unexpected|invalid|extra)\b[^'\"`]{0,60}['\"`]([\w.\[\]]+)['\"`]",
@@ -15,8 +16,6 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _NO_SYSTEM = re.compile(r"\b(?:system|developer)\b.{0,30}\b(?:not|role|unsupported)\b", re.IGNORECASE)
-CAPS = ("max_tokens", "max_completion_tokens")
-"""What endpoints call the limit of a reply."""
 OF_STEP = {name: name for name in ("temperature", "top_p", "stop")}
 OF_STEP |= {"seed": "sampling_seed"} | dict.fromkeys(CAPS, "max_tokens")
 """Fields of a request, and what a step calls them."""

@@ -6,25 +6,16 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.engine.progress import View, write_account
+from blackbox_kd.engine.progress import write_account
 from blackbox_kd.runs import examples
 from blackbox_kd.runs.accounts import Account
-from tests.support.runs import command, execute, write_rows
+from tests.support.runs import Said, command, execute, write_rows
 
 ASK = {"step": "generate", "model": "teacher", "prompt": "student/plain", "temperature": 0}
 CHECK = {"step": "check", "answer": "number"}
 KEEP = {"step": "filter", "keep": "correct"}
 SILENT, RIGHT = "No idea, sorry.", "The answer is {{ reference }}."
 """Replies of the teacher to the questions whose number is below another one, and to all others."""
-
-
-class Said(View):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def values(*steps: dict[str, Any], silent: int) -> dict[str, Any]:
