@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
@@ -13,7 +14,7 @@ from blackbox_kd.calls.usage import Counts
 from blackbox_kd.errors import QuotaSpent, ReplyFault, RequestRejected, UnusableText
 from blackbox_kd.ledger.ledger import compute_key
 from blackbox_kd.models import Model, Price
-from blackbox_kd.models.http.parameters import MOST_TOKENS, NEUTRAL
+from blackbox_kd.models.http.parameters import MOST_TOKENS, NEUTRAL, Parameters
 from blackbox_kd.schema import Ask, Reply, Request, Sampling, T, Usage
 
 HOPELESS = 50
@@ -58,6 +59,13 @@ class ModelState:
     reserved with them."""
     refused: set[str] = field(default_factory=set)
     """Fields of a request that the model was found not to take; shared by all that ask it at its endpoint."""
+    parameters: Parameters = field(init=False)
+    """What is known beforehand of what the model takes."""
+    own_fields: Mapping[str, Any] = field(init=False)
+    """Fields of every request, see `ModelConfig.own_fields`."""
+
+    def __post_init__(self) -> None:
+        self.parameters, self.own_fields = self.model.config.parameters, self.model.config.own_fields
 
     def count_usable(self, reply: Reply[T]) -> Reply[T]:
         """The reply, counted as one that can be used."""
@@ -158,6 +166,10 @@ class Call:
     fault: ReplyFault | None = None
     """Why the reply that came could not be used."""
 
+    def decode(self, body: str) -> Completion:
+        """What came, decoded."""
+        return Completion(body, self.state.model.convert)
+
     def read(self, completion: Completion, ask: Ask[T], *, is_replayed: bool) -> Reply[T]:
         """The reply that came; see `completion.parse`."""
         self.state.counts.count_end(completion.ended)
@@ -177,7 +189,7 @@ class Call:
         asked = self.wire.get("body", {})
         if "temperature" not in asked or asked["temperature"] == NEUTRAL["temperature"]:
             return False
-        known = self.state.model.config.parameters
+        known = self.state.parameters
         return any("temperature" in names for names in (self.state.refused, known.find_refused(asked), known.ignores))
 
     def bounds(self) -> tuple[int, int]:
@@ -267,9 +279,8 @@ def _find_cap(state: ModelState, sampling: Sampling) -> int | None:
         return state.cap and min(state.cap, state.limit or state.cap)
     if "max_tokens" not in sampling.defaults:
         return None
-    config = state.model.config
-    most = sampling.max_tokens + config.parameters.find_room({**config.own_fields, **sampling.extra})
-    most = min(most, config.parameters.most_tokens or most, state.limit or most)
+    most = sampling.max_tokens + state.parameters.find_room({**state.own_fields, **sampling.extra})
+    most = min(most, state.parameters.most_tokens or most, state.limit or most)
     return most if most != sampling.max_tokens else None
 
 

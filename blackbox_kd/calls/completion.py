@@ -20,13 +20,14 @@ class Completion:
     """A raw body, decoded once.
 
     Args:
-        body: the JSON text of a chat completion, as the endpoint sent it; anything else makes a fault of `reply`.
+        body: JSON text as the endpoint sent it; what is no reply makes a fault of `reply`.
+        convert: makes a chat completion of a vendor's own form, see `models.Model.convert`.
     """
 
-    def __init__(self, body: str) -> None:
+    def __init__(self, body: str, convert: Callable[[Any], Any] = lambda value: value) -> None:
         self._body = body
         try:
-            self._value: Any = error_body.decode(body)
+            self._value: Any = convert(error_body.decode(body))
         except (ValueError, RecursionError):
             self._value = None
         self.usage = _read_usage(self._value)

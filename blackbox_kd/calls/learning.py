@@ -16,7 +16,7 @@ def learn(call: Call, error: RequestRejected) -> str:
     """
     field, config = error.field, call.state.model.config
     body = call.wire.get("body", {})
-    refused = config.parameters.find_refused(body) | call.request.refused
+    refused = call.state.parameters.find_refused(body) | call.request.refused
     if field == SYSTEM:
         has_role = any(message["role"] == SYSTEM for message in body.get("messages", ()))
         is_sent = has_role and not config.folds_system
@@ -45,9 +45,9 @@ def prepare(call: Call) -> None:
 
 def _is_asked(call: Call, field: str) -> bool:
     """Whether the recipe itself asks for a field, so that the user is told where it is refused."""
-    config, sampling, body = call.state.model.config, call.request.sampling, call.wire.get("body", {})
+    state, sampling, body = call.state, call.request.sampling, call.wire.get("body", {})
     if field in CAPS:
-        return field == config.parameters.cap
-    if field not in body or field in config.own_fields or field in sampling.extra:
+        return field == state.parameters.cap
+    if field not in body or field in state.own_fields or field in sampling.extra:
         return True
     return field not in sampling.defaults and not (field in NEUTRAL and body[field] == NEUTRAL[field])

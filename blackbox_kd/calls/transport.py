@@ -126,7 +126,7 @@ class DirectTransport:
     async def find(self, call: Call) -> Came | None:
         """See `Transport.find`."""
         body = await self._ledger.fetch(call.key)
-        return None if body is None else self.replay(call, Completion(body))
+        return None if body is None else self.replay(call, call.decode(body))
 
     def replay(self, call: Call, completion: Completion) -> Came:
         """A reply that was paid for before, or by another run in the meantime, as what came for a call."""
@@ -195,7 +195,7 @@ class DirectTransport:
             except AskedElsewhere:
                 leave = await self.elsewhere.reply_to(call)
         if isinstance(leave, str):
-            return self.replay(call, Completion(leave))
+            return self.replay(call, call.decode(leave))
         call.state.counts.retried += 1 if call.tries.sends else 0
         call.tries.sends += 1
         return Came(await self._exchange(call, leave), is_replayed=False)
@@ -260,7 +260,7 @@ class DirectTransport:
                 endpoint.limiter.withdraw(leave.slot)
                 self.budget.lose(leave.reservation)
             raise
-        completion = Completion(body)
+        completion = call.decode(body)
         used = completion.usage or Usage()
         cost_usd = prices.compute_cost(state.price, completion.usage)
         endpoint.limiter.note_reply(leave.slot, headers, used.prompt_tokens + used.completion_tokens)

@@ -184,7 +184,7 @@ class Model(Protocol):
 
     @property
     def batch_api(self) -> Any:
-        """How requests are handed in as files, see `models.http.batch_api.BatchApi`; None where there is no way."""
+        """How requests are handed in as files, see `models.http.batches.BatchApi`; None where there is no way."""
         ...
 
     def wire(self, request: Request) -> dict[str, Any]:
@@ -192,16 +192,30 @@ class Model(Protocol):
         ...
 
     async def send(self, wire: dict[str, Any], request: Request) -> tuple[str, Mapping[str, str]]:
-        """Sends a request; returns the raw body (the JSON of a chat completion) and the response's headers.
+        """Sends a request; returns the raw body (JSON of the vendor) and the response's headers.
 
         Raises:
             CallError: by class, see `errors`.
         """
         ...
 
+    def convert(self, value: Any) -> Any:
+        """A decoded body as a chat completion; what is none is returned as it is."""
+        ...
+
     async def close(self) -> None:
         """Frees connections and memory."""
         ...
+
+
+class InProcess:
+    """What models share that send nothing: their replies are chat completions as they come."""
+
+    batch_api = None
+
+    def convert(self, value: Any) -> Any:
+        """See `Model.convert`."""
+        return value
 
 
 def providers() -> list[str]:

@@ -1,18 +1,18 @@
 """Any endpoint that speaks OpenAI's chat completions: OpenAI itself, gateways, and most other vendors."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from blackbox_kd.errors import FieldError, SetupError
 from blackbox_kd.models import Model, Setup
-from blackbox_kd.models.http import chat, connection, keys
-from blackbox_kd.models.http.batch_api import BATCH_LINES, BatchApi, BatchChat
+from blackbox_kd.models.http import client, connection, keys
+from blackbox_kd.models.http.chat import ChatModel
 from blackbox_kd.models.http.config import EndpointConfig
-from blackbox_kd.models.http.parameters import CAPS, EFFORT, Parameters
+from blackbox_kd.models.http.openai_batches import BATCH_LINES, OpenAIBatches
+from blackbox_kd.models.http.parameters import CAPS, Parameters
 from blackbox_kd.schema import digest
 
 OPENAI = "https://api.openai.com/v1"
@@ -46,7 +46,7 @@ class Config(EndpointConfig):
     @field_validator("base_url")
     @classmethod
     def _url(cls, value: str | None) -> str | None:
-        return None if value is None else chat.check_url(value)
+        return None if value is None else client.check_url(value)
 
     @field_validator("thinking")
     @classmethod
@@ -55,12 +55,6 @@ class Config(EndpointConfig):
             what = f"thinking: {value} is a number of tokens, which chat completions have no field for"
             raise FieldError(what, fix="write off, low, medium or high, or the endpoint's own field in extra_body:")
         return value
-
-    @property
-    def own_fields(self) -> Mapping[str, Any]:
-        """See `thinking` and `extra_body`."""
-        effort = {} if self.thinking is None else {EFFORT: "none" if self.thinking == "off" else self.thinking}
-        return {**effort, **self.extra_body}
 
     @property
     def is_batched(self) -> bool:
@@ -119,19 +113,19 @@ def open_model(config: Config, setup: Setup) -> Model:
     base_url = _find_base_url(config, setup)
     variable = _find_variable(config)
     key = keys.read_key(setup.env, variable) if variable else None
-    http = chat.HttpChat(chat.Address(base_url, key, config.max_concurrency, config.timeout_s))
-    return BatchChat(
-        BatchApi(base_url, key, config.timeout_s),
+    http = client.HttpClient(client.Address(base_url, key, config.max_concurrency, config.timeout_s))
+    return ChatModel(
         config,
         http,
         endpoint=f"{base_url} {config.model}",  # vendors limit each model by itself
         max_tokens_field=_find_max_tokens_field(config, setup),
         extra=config.own_fields,
+        batch_api=OpenAIBatches(base_url, key, config.timeout_s),
     )
 
 
 def _find_base_url(config: Config, setup: Setup) -> str:
-    return config.base_url or chat.check_url(setup.env.get("OPENAI_BASE_URL") or OPENAI)
+    return config.base_url or client.check_url(setup.env.get("OPENAI_BASE_URL") or OPENAI)
 
 
 def _find_variable(config: Config) -> str | None:

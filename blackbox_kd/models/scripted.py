@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blackbox_kd.errors import FieldError, RequestRejected, SetupError, quote_cause
 from blackbox_kd.logprobs import LOGPROBS, TOKENS, TOKENS_TOLD
-from blackbox_kd.models import Model, ModelConfig, Price, Setup
+from blackbox_kd.models import InProcess, Model, ModelConfig, Price, Setup
 from blackbox_kd.sandbox.jinja import Sandbox
 from blackbox_kd.schema import Request, digest
 
@@ -124,10 +124,8 @@ def open_model(config: Config, setup: Setup) -> Model:
     return ScriptedModel(config, setup)
 
 
-class ScriptedModel:
+class ScriptedModel(InProcess):
     """See `models.Model`."""
-
-    batch_api = None
 
     def __init__(self, config: Config, setup: Setup) -> None:
         self.config: ModelConfig = config

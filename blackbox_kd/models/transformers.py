@@ -13,7 +13,7 @@ from pydantic import Field
 
 from blackbox_kd.errors import CallError, RequestRejected
 from blackbox_kd.logprobs import BEFORE_TEXT, LOGPROBS, TOKENS, TOKENS_TOLD, WITH_TEXT
-from blackbox_kd.models import Model, ModelConfig, Setup, WeightsConfig
+from blackbox_kd.models import InProcess, Model, ModelConfig, Setup, WeightsConfig
 from blackbox_kd.models.local.engine import Engine, LocalRequest, Written, make_seed
 from blackbox_kd.schema import Request, digest
 from blackbox_kd.weights import load, locate
@@ -80,10 +80,8 @@ def _identify_weights(config: Config, setup: Setup) -> list[Any]:
     return [named, *how] if template is None else [named, *how, template]
 
 
-class TransformersModel:
+class TransformersModel(InProcess):
     """See `models.Model`."""
-
-    batch_api = None
 
     def __init__(self, config: Config, setup: Setup) -> None:
         self.config: ModelConfig = config

@@ -13,7 +13,8 @@ from pydantic import Field, field_validator
 
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Price, Setup
-from blackbox_kd.models.http import chat, keys
+from blackbox_kd.models.http import client, keys
+from blackbox_kd.models.http.chat import ChatModel
 from blackbox_kd.models.http.config import EndpointConfig
 from blackbox_kd.models.http.parameters import EFFORT, THINKING_BUDGET, Parameters
 
@@ -43,7 +44,7 @@ class Config(EndpointConfig):
     @field_validator("base_url")
     @classmethod
     def _url(cls, value: str) -> str:
-        return chat.check_url(value)
+        return client.check_url(value)
 
     @property
     def parameters(self) -> Parameters:
@@ -89,8 +90,8 @@ def open_model(config: Config, setup: Setup) -> Model:
     """
     config.refuse_missing(setup)
     key = keys.read_key(setup.env, config.key_env) if config.key_env else None
-    http = chat.HttpChat(chat.Address(config.base_url, key, config.max_concurrency, config.timeout_s))
-    return chat.ChatModel(
+    http = client.HttpClient(client.Address(config.base_url, key, config.max_concurrency, config.timeout_s))
+    return ChatModel(
         config,
         http,
         endpoint=config.base_url,  # all models of a server share its GPU

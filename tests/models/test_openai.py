@@ -24,7 +24,7 @@ from blackbox_kd.errors import (
     SetupError,
 )
 from blackbox_kd.models import Model, Setup, openai, vllm
-from blackbox_kd.models.http.chat import Address, HttpChat
+from blackbox_kd.models.http.client import Address, HttpClient
 from blackbox_kd.schema import Request, Row, Sampling
 from blackbox_kd.sdk.sampling import SamplingConfig
 from tests.support.fake_server import FakeServer
@@ -352,7 +352,7 @@ class TestBrokenConnections:
 
     async def test_a_body_that_stops_is_given_up_before_the_time_of_the_call_is_over(self) -> None:
         async with FakeServer(["drip"], drip_s=60.0) as fake:
-            chat = HttpChat(Address(fake.url, None, 1, timeout_s=30.0, gap_s=0.2))
+            chat = HttpClient(Address(fake.url, None, 1, timeout_s=30.0, gap_s=0.2))
             with pytest.raises(ServerFault, match=r"stopped for 0\.2 s") as caught:
                 await chat.post({})
             await chat.close()

@@ -10,7 +10,7 @@ from blackbox_kd.calls.batch.store import Noted, write_line
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.errors import CallError
 from blackbox_kd.ledger.intent import Intent
-from blackbox_kd.models.http.batch_api import BATCH_BYTES, BATCH_LINES
+from blackbox_kd.models.http.openai_batches import BATCH_BYTES, BATCH_LINES
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@
     submission      one batch, from its requests to results in the ledger
     store           what is noted of it on disk, for the next process
     jobs            requests, results, limits
-    models/http/batch_api    the endpoint's side
+    models/http/batches      the endpoint's side
 
 A batch outlives its process: the next one takes it up before it asks anything.
 """
@@ -14,6 +14,7 @@ import asyncio
 import copy
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 
 from blackbox_kd.calls import prices
 from blackbox_kd.calls.batch.jobs import BatchItem, Limits, Result
@@ -22,7 +23,7 @@ from blackbox_kd.calls.batch.submission import BatchWork
 from blackbox_kd.errors import CallError, ServerFault
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model
-from blackbox_kd.models.http.batch_api import BatchApi
+from blackbox_kd.models.http.batches import BatchApi
 
 REFUSED_AS_A_WHOLE = ("queue_full", "batch_failed")
 
@@ -62,7 +63,10 @@ class Batches:
         """
         collector = self._collectors.get(name)
         if collector is None:
-            collector = self._collectors[name] = _Collector(self._work(model, name), self._limits, self._is_busy)
+            api: BatchApi = model.batch_api
+            lines, size = min(self._limits.lines, api.most_lines), min(self._limits.size, api.most_bytes)
+            limits = replace(self._limits, lines=lines, size=size)
+            collector = self._collectors[name] = _Collector(self._work(model, name), limits, self._is_busy)
         collector.add(job)
         return await job.result
 
@@ -99,9 +103,8 @@ class Batches:
         return self.is_busy()
 
     def _work(self, model: Model, name: str) -> BatchWork:
-        api: BatchApi = model.batch_api
         price = prices.find_batch_price(model.config, model.endpoint)
-        return BatchWork(api, name, price, ledger=self._ledger, store=self._store, limits=self._limits, say=self._say)
+        return BatchWork(model, name, price, ledger=self._ledger, store=self._store, limits=self._limits, say=self._say)
 
     async def _take_up(self, record: Record, model: Model | None) -> None:
         api: BatchApi | None = None if model is None else model.batch_api

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from blackbox_kd.errors import StepError
 from blackbox_kd.ledger import reclaim as ledger_left
-from blackbox_kd.models.http.batch_api import ENDPOINT
+from blackbox_kd.models.http.openai_batches import ENDPOINT
 from blackbox_kd.models.http.parameters import CAPS
 from blackbox_kd.privacy import KEPT, MAKE_ROOM, open_anew
 

@@ -15,7 +15,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay
 
@@ -26,11 +25,9 @@ from blackbox_kd.calls.completion import Completion
 from blackbox_kd.errors import AskedElsewhere, CallError, EndpointRefused, RequestRejected, ServerFault, StepError
 from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger
-from blackbox_kd.models import Price
-from blackbox_kd.models.http.batch_api import ENDED, Batch, BatchApi
-from blackbox_kd.schema import Usage
-
-T = TypeVar("T")
+from blackbox_kd.models import Model, Price
+from blackbox_kd.models.http.batches import ENDED, Batch, BatchApi
+from blackbox_kd.schema import T, Usage
 
 AT_ONCE = 1024
 """Calls that are committed to the ledger together."""
@@ -42,9 +39,9 @@ class BatchWork:
     """Hands in the requests of one model and takes their results. For one event loop.
 
     Args:
-        api: of the endpoint.
-        name: of the model in the recipe.
-        price: of the model in a batch.
+        model: the open model.
+        name: its name in the recipe.
+        price: what it costs in a batch.
         ledger: where results go.
         store: where batches are noted.
         limits: see there.
@@ -53,7 +50,7 @@ class BatchWork:
 
     def __init__(
         self,
-        api: BatchApi,
+        model: Model,
         name: str,
         price: Price | None,
         *,
@@ -62,9 +59,10 @@ class BatchWork:
         limits: Limits,
         say: Callable[[str], None],
     ) -> None:
-        self._api = api
+        self._api: BatchApi = model.batch_api
         self._name = name
         self._price = price
+        self._convert = model.convert
         self._ledger = ledger
         self._store = store
         self._limits = limits
@@ -142,7 +140,7 @@ class BatchWork:
                 elif isinstance(found, AskedElsewhere):
                     job.break_off(found)
                 else:
-                    job.succeed(Result(Completion(found), is_replayed=True))
+                    job.succeed(Result(Completion(found, self._convert), is_replayed=True))
         return left
 
     async def _abandon(self, errors: Mapping[BatchItem, CallError]) -> None:
@@ -256,7 +254,7 @@ class BatchWork:
 
     async def _settle(self, bodies: Mapping[str, str], waiting: dict[str, BatchItem]) -> None:
         async def settle(job: BatchItem, body: str) -> None:
-            completion = Completion(body)
+            completion = Completion(body, self._convert)
             cost_usd = prices.compute_cost(self._price, completion.usage)
             await job.intent.settle(body, usage=completion.usage or Usage(), cost_usd=cost_usd)
             job.succeed(Result(completion, cost_usd))

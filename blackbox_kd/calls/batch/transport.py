@@ -8,7 +8,6 @@ from blackbox_kd.calls.batch.jobs import BatchItem
 from blackbox_kd.calls.batch.queue import Batches
 from blackbox_kd.calls.batch.store import Noted
 from blackbox_kd.calls.call import Call, ModelState
-from blackbox_kd.calls.completion import Completion
 from blackbox_kd.calls.transport import Came, DirectTransport
 from blackbox_kd.errors import AskedElsewhere, CallError, RequestRejected
 from blackbox_kd.models import Model
@@ -66,7 +65,7 @@ class BatchTransport:
                 except AskedElsewhere:
                     body = await self._direct.elsewhere.reply_to(call)
                 if body is not None:
-                    return self._direct.replay(call, Completion(body))
+                    return self._direct.replay(call, call.decode(body))
         finally:
             self.waiting -= 1
 

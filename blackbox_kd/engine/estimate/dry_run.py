@@ -25,7 +25,7 @@ from blackbox_kd.engine.state import RunState
 from blackbox_kd.engine.window import WINDOW
 from blackbox_kd.errors import BlackboxError, CallError, DataError, SetupError, StepError
 from blackbox_kd.ledger.ledger import Ledger, Spent
-from blackbox_kd.models import Model, ModelConfig
+from blackbox_kd.models import InProcess, Model, ModelConfig
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.schema import Dropped, Memory, ModelRef, Outcome, Request, Row, Table
@@ -34,10 +34,8 @@ Env = Mapping[str, str]
 Tables = Callable[[str], Table]
 
 
-class Unopened:
+class Unopened(InProcess):
     """Stands for a model that is not opened: its weights would have to be loaded, or do not exist yet."""
-
-    batch_api = None
 
     def __init__(self, config: ModelConfig, name: str) -> None:
         self.config = config

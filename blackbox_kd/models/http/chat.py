@@ -1,208 +1,37 @@
-"""One chat-completions endpoint over HTTP: what providers of that kind share.
+"""A model behind an endpoint. What is asked is a body of chat completions, whatever form it has on the wire."""
 
-aiohttp and not the openai package, which needs 1.7 to 4 ms of CPU for a call where aiohttp needs 0.2 ms.
-"""
-
-import asyncio
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from typing import Any, Protocol
 
-from blackbox_kd import __version__, json_text
-from blackbox_kd.errors import CallError, FieldError, ServerFault
 from blackbox_kd.models import ModelConfig
-from blackbox_kd.models.http import connection
+from blackbox_kd.models.http.batches import BatchApi
 from blackbox_kd.models.http.body import build_body, fold_system, leave_out
-from blackbox_kd.models.http.deadlines import Deadlines
-from blackbox_kd.models.http.keys import hide_secret
-from blackbox_kd.models.http.status import find_fault, make_fault, quote, quote_error
-from blackbox_kd.privacy import tell_cause
+from blackbox_kd.models.http.client import HttpClient
 from blackbox_kd.schema import Request
 
-if TYPE_CHECKING:
-    import aiohttp
 
-CONNECT_S = 15.0
-KEEP_IDLE_S = 4.0
-"""Servers built on uvicorn, vLLM among them, close connections idle for 5 s: not to send into one that closes."""
-MAX_BODY_BYTES = 32 * 2**20
-_EXPECTED = "expected something like https://api.openai.com/v1"
+class WireFormat(Protocol):
+    """What a vendor's requests and replies look like. Keys and the ledger's requests know nothing of it."""
 
+    def translate(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A body of chat completions as the vendor takes it."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to send, and how long to wait.
-
-    Args:
-        base_url: up to and without `/chat/completions`.
-        key: sent as a bearer token; None sends `EMPTY`, which servers without keys expect.
-        max_concurrency: connections that are kept.
-        timeout_s: the most that a call may take, to its last byte.
-        gap_s: the longest pause within a body; its first byte may take `timeout_s`, as the model is writing then.
-    """
-
-    base_url: str
-    key: str | None = field(repr=False)
-    max_concurrency: int
-    timeout_s: float
-    gap_s: float = 60.0
+    def convert(self, value: Any) -> Any:
+        """A decoded reply of the vendor as a chat completion; what is none is returned as it is."""
+        ...
 
 
-def check_url(base_url: str) -> str:
-    """A base URL without its trailing slash.
+class ChatCompletions:
+    """The format in which requests are meant."""
 
-    Raises:
-        FieldError: it is no URL of an endpoint, or has a password or key in it, which would be stored.
-    """
-    parts = _split(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise FieldError(f"base_url: {base_url!r} is not a URL", exists=_EXPECTED)
-    place = f"base_url: {parts.scheme}://{parts.hostname}{'/...' if parts.path else ''}"
-    if parts.username or parts.password:
-        what = "has a user or a password in it, which would be stored"
-        raise FieldError(f"{place} {what}", fix="keep it in an environment variable and write key_env: VARIABLE")
-    if parts.query or parts.fragment:
-        raise _refuse_query(place, parts)
-    return base_url.rstrip("/").removesuffix("/chat/completions")
+    def translate(self, body: dict[str, Any]) -> dict[str, Any]:
+        """See `WireFormat`."""
+        return body
 
-
-def _refuse_query(place: str, parts: SplitResult) -> FieldError:
-    """What is wrong with a URL that goes on after its path; only names are shown, as values may be secrets."""
-    if "api-version" in parse_qs(parts.query):
-        url = f"{parts.scheme}://{parts.hostname}/openai/v1"
-        what = f"{place}?api-version=... names a version of Azure's API, which is not sent"
-        return FieldError(what, fix=f"write {url}, and the deployment in model:")
-    names = ", ".join(parse_qs(parts.query, keep_blank_values=True)) or "#"
-    what = f"{place} goes on after its path ({names}), which is not sent"
-    return FieldError(what, fix="end it in /v1; a key stands in the variable that key_env: names")
-
-
-def _split(base_url: str) -> SplitResult:
-    """The parts of a URL that something can be sent to."""
-    if unsuited := next((char for char in base_url if char.isspace() or not char.isprintable() or char == "\\"), None):
-        what = "a blank" if unsuited.isspace() else f"the character {unsuited!r}"
-        raise FieldError(f"base_url: {base_url!r} has {what} in it, which no URL has", exists=_EXPECTED)
-    try:
-        parts = urlsplit(base_url)
-        if parts.port == 0:
-            raise ValueError("port 0 is none that anything listens on")
-        (parts.hostname or "").encode("idna")
-    except ValueError as error:  # UnicodeError, of a host's name, is one
-        raise FieldError(f"base_url: {base_url!r} is not a URL: {error}", exists=_EXPECTED) from error
-    return parts
-
-
-class HttpChat:
-    """The connections to one endpoint. `post` is for one event loop."""
-
-    def __init__(self, endpoint: Address) -> None:
-        self._endpoint = endpoint
-        self.url = f"{endpoint.base_url}/chat/completions"
-        self._session: aiohttp.ClientSession | None = None
-        self._deadlines = Deadlines(endpoint.timeout_s)
-        self._proxy = connection.find_proxy(self.url)
-
-    async def post(self, body: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
-        """Sends a body; returns the raw body and the headers of a response that is no error.
-
-        Raises:
-            CallError: by class, see `errors`; the message names the URL, never the key.
-        """
-        import aiohttp
-
-        session = self._session or self._open()
-        data = json_text.encode(body, halves="replaced")
-        task = self._deadlines.begin()
-        try:
-            async with session.post(self.url, data=data, allow_redirects=False) as response:
-                text = await self._read(response)
-                if 200 <= response.status < 300:
-                    if (fault := find_fault(self.url, response.headers, text, self._endpoint.key)) is not None:
-                        raise fault
-                    return hide_secret(text, self._endpoint.key), response.headers
-                if self._proxy and self.url.startswith("http:") and connection.is_of_proxy(response.status, text):
-                    raise connection.refuse_by_proxy(response.status, self._proxy).as_error(self.url)
-                raise make_fault(self.url, response.status, response.headers, text, self._endpoint.key)
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._explain(error) from tell_cause(error, self._endpoint.key)
-        except asyncio.CancelledError:
-            if not self._deadlines.is_over(task):
-                raise
-            late = f"no whole reply within {self._endpoint.timeout_s:g} s"
-            raise self._make_fault("timeout", late, "raise timeout_s: of the model") from None
-        finally:
-            self._deadlines.end(task)
-
-    async def close(self) -> None:
-        """Closes the connections."""
-        self._deadlines.close()
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-
-    def _open(self) -> "aiohttp.ClientSession":
-        import aiohttp
-
-        limit = self._endpoint.max_concurrency
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=limit,
-                ttl_dns_cache=300,
-                keepalive_timeout=KEEP_IDLE_S,
-                ssl=connection.find_context(self.url) or True,
-            ),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
-            headers={
-                "Authorization": f"Bearer {self._endpoint.key or 'EMPTY'}",
-                "Content-Type": "application/json",
-                "User-Agent": f"blackbox-kd/{__version__}",
-            },
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # Looked up once: `trust_env` would read the environment for each call.
-            proxy=self._proxy and self._proxy.url,
-        )
-        return self._session
-
-    async def _read(self, response: "aiohttp.ClientResponse") -> str:
-        """The decoded body, as long as it comes steadily and is not absurdly large."""
-        content = response.content
-        if content.is_eof():  # it came with the headers, as short replies do
-            return content.read_nowait().decode(errors="replace")
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            try:
-                async with asyncio.timeout(self._endpoint.gap_s):
-                    part = await content.readany()
-            except TimeoutError:
-                raise self._make_fault("timeout", f"the reply stopped for {self._endpoint.gap_s:g} s") from None
-            if not part:
-                return b"".join(parts).decode(errors="replace")
-            parts.append(part)
-            size += len(part)
-            if size > MAX_BODY_BYTES:
-                response.close()
-                raise self._make_fault("too_large", f"a reply of more than {MAX_BODY_BYTES // 2**20} MB was not read")
-
-    def _make_fault(self, kind: str, what: str, fix: str = "") -> CallError:
-        return ServerFault(f"{self.url}: {quote(what)}", kind=kind, fix=fix)
-
-    def _explain(self, error: Exception) -> CallError:
-        """What a connection that could not be made, or that broke, means."""
-        import aiohttp
-
-        is_open = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-        if isinstance(error, aiohttp.ClientHttpProxyError):  # it is asked for a tunnel, and its URL may hold a password
-            assert self._proxy is not None
-            return connection.refuse_by_proxy(error.status, self._proxy).as_error(self.url)
-        proxy = self._proxy if isinstance(error, aiohttp.ClientProxyConnectionError) else None
-        if (failure := connection.explain(error, proxy, is_open=is_open)) is not None:
-            return failure.as_error(self.url, is_open=is_open)
-        quoted = quote_error(error, self._endpoint.key)
-        if is_open:
-            return self._make_fault("connection", f"the connection broke: {quoted}")
-        return self._make_fault("unreachable", f"cannot be reached: {quoted}")
+    def convert(self, value: Any) -> Any:
+        """See `WireFormat`."""
+        return value
 
 
 class ChatModel:
@@ -214,37 +43,51 @@ class ChatModel:
         endpoint: what the limiter counts by.
         max_tokens_field: name of the body's field for `max_tokens`.
         extra: fields of every body.
+        wire_format: of the vendor.
+        batch_api: how requests are handed in as files, if there is a way.
     """
 
-    batch_api: Any = None
-
     def __init__(
-        self, config: ModelConfig, http: HttpChat, *, endpoint: str, max_tokens_field: str, extra: Mapping[str, Any]
+        self,
+        config: ModelConfig,
+        http: HttpClient,
+        *,
+        endpoint: str,
+        max_tokens_field: str,
+        extra: Mapping[str, Any],
+        wire_format: WireFormat | None = None,
+        batch_api: BatchApi | None = None,
     ) -> None:
         self.config = config
         self.endpoint = endpoint
         self._http = http
         self._max_tokens_field = max_tokens_field
         self._extra = extra
+        wire_format = wire_format or ChatCompletions()
+        self._translate, self.convert = wire_format.translate, wire_format.convert
+        self.batch_api = batch_api
+        self._parameters, self._folds_system = config.parameters, config.folds_system
 
     def wire(self, request: Request) -> dict[str, Any]:
-        """The URL and exactly the JSON body that is sent."""
+        """The URL, and the body as the recipe means it."""
         body = build_body(self.config.model, request, self._max_tokens_field, self._extra)
         return {"url": self._http.url, "body": body}
 
     def body(self, wire: dict[str, Any], request: Request) -> dict[str, Any]:
-        """What is sent: the body with the cap that the request is given, as far as the model takes it."""
+        """What is asked of the model: the body with the cap that the request is given, as far as the model takes it."""
         body: dict[str, Any] = wire["body"]
         if request.cap is not None:
             body = {**body, self._max_tokens_field: request.cap}
-        if self.config.folds_system:
+        if self._folds_system:
             body = {**body, "messages": fold_system(body["messages"])}
-        return leave_out(body, self.config.parameters.find_refused(body) | request.refused)
+        return leave_out(body, self._parameters.find_refused(body) | request.refused)
 
     def send(self, wire: dict[str, Any], request: Request) -> Coroutine[Any, Any, tuple[str, Mapping[str, str]]]:
         """See `models.Model.send`."""
-        return self._http.post(self.body(wire, request))
+        return self._http.post(self._translate(self.body(wire, request)))
 
     async def close(self) -> None:
         """Closes the connections."""
+        if self.batch_api is not None:
+            await self.batch_api.close()
         await self._http.close()

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import NOT_OF_IDENTITY, ModelConfig, Price, Setup
-from blackbox_kd.models.http.parameters import CAPS, Parameters, find
+from blackbox_kd.models.http.parameters import CAPS, EFFORT, THINKING_BUDGET, Parameters, find
 from blackbox_kd.schema import digest, refuse_reserved
 
 
@@ -80,5 +80,9 @@ class EndpointConfig(ModelConfig):
 
     @property
     def own_fields(self) -> Mapping[str, Any]:
-        """See `extra_body`."""
-        return self.extra_body
+        """See `thinking`, by the names that chat completions and vLLM have for it, and `extra_body`."""
+        if self.thinking is None:
+            return self.extra_body
+        is_budget = isinstance(self.thinking, int)
+        name = THINKING_BUDGET if is_budget else EFFORT
+        return {name: "none" if self.thinking == "off" else self.thinking, **self.extra_body}

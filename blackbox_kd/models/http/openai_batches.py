@@ -1,6 +1,6 @@
-"""An endpoint's Batch API: requests are handed in as a file and answered within a day, at half the price.
+"""OpenAI's Batch API: requests are handed in as a file and answered within a day, at half the price.
 
-Everything else goes over aiohttp (see `chat`); here calls are few and files large, and the openai package
+Everything else goes over aiohttp (see `client`); here calls are few and files large, and the openai package
 knows their ways.
 """
 
@@ -10,13 +10,12 @@ import ssl
 import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, RequestRejected, ServerFault
 from blackbox_kd.models.http import connection
-from blackbox_kd.models.http.chat import ChatModel
+from blackbox_kd.models.http.batches import Batch
 from blackbox_kd.models.http.keys import hide_secret
 from blackbox_kd.models.http.status import find_fault, make_fault, quote, quote_error
 from blackbox_kd.privacy import hide_key, tell_cause
@@ -27,7 +26,6 @@ BATCH_LINES = 50_000
 BATCH_BYTES = 200_000_000
 MARK = "blackbox_kd"
 """Key of our mark in a batch's metadata."""
-ENDED = ("completed", "failed", "expired", "cancelled")
 CLOCKS_DIFFER_S = 3600
 """By how much the endpoint's clock may be behind ours."""
 QUEUE_FULL = "token_limit_exceeded"
@@ -38,26 +36,7 @@ STATUS_OF_CODE = {"model_not_found": 404}
 """What a code of a batch that was not begun would be as the status of a response; 400 for all others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """How a batch stands.
-
-    Args:
-        id: the endpoint's name for it.
-        status: `validating`, `in_progress`, ... or one of ENDED.
-        files: of results and of errors; those that there are.
-        done: requests with a result.
-        errors: why it was not begun: `code`, `message` and `param` of each, and the `line` of the file, from 1.
-    """
-
-    id: str
-    status: str
-    files: tuple[str, ...]
-    done: int
-    errors: tuple[Mapping[str, Any], ...]
-
-
-class BatchApi:
+class OpenAIBatches:
     """Files and batches of one endpoint. For one event loop; nothing is sent or imported before the first call.
 
     Args:
@@ -67,6 +46,8 @@ class BatchApi:
 
     The methods raise a CallError by class, see `errors`.
     """
+
+    most_lines, most_bytes = BATCH_LINES, BATCH_BYTES
 
     def __init__(self, base_url: str, key: str | None, timeout_s: float) -> None:
         self.base_url = base_url
@@ -255,24 +236,6 @@ class BatchApi:
 
     def _quote(self, error: BaseException) -> str:
         return quote_error(error, self._key)
-
-
-class BatchChat(ChatModel):
-    """A chat model whose endpoint may have a Batch API.
-
-    Args:
-        api: the Batch API.
-        options: see `ChatModel`.
-    """
-
-    def __init__(self, api: BatchApi, *options: Any, **more: Any) -> None:
-        super().__init__(*options, **more)
-        self.batch_api = api
-
-    async def close(self) -> None:
-        """Closes the connections."""
-        await self.batch_api.close()
-        await super().close()
 
 
 def _read_code(code: Any) -> str:
