@@ -198,7 +198,11 @@ class ServerFault(CallError):
 
 
 class ReplyFault(CallError):
-    """A paid reply that cannot be used: `truncated`, `refused`, `empty`, `markup`, `unreadable`."""
+    """A paid reply that cannot be used: `truncated`, `refused`, `refused: bio`, `empty`, `markup`, `unreadable`."""
+
+
+class Refusal(ReplyFault):
+    """A reply that the vendor withheld for a reason that it names, which is part of `kind`: it is not asked again."""
 
 
 class UnusableText(ReplyFault):

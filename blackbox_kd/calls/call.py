@@ -11,7 +11,7 @@ from blackbox_kd.calls.budget import Budget, Reservation
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.calls.retries import EndpointState, Tries
 from blackbox_kd.calls.usage import Counts
-from blackbox_kd.errors import QuotaSpent, ReplyFault, RequestRejected, UnusableText
+from blackbox_kd.errors import QuotaSpent, Refusal, ReplyFault, RequestRejected, UnusableText
 from blackbox_kd.ledger.ledger import compute_key
 from blackbox_kd.models import Model, Price
 from blackbox_kd.models.http.parameters import MOST_TOKENS, NEUTRAL, Parameters
@@ -95,10 +95,10 @@ class ModelState:
         """
         if self.unusable is None or is_replayed or isinstance(fault, UnusableText):
             return
-        self.unusable[fault.kind] += 1
+        self.unusable["refused" if isinstance(fault, Refusal) else fault.kind] += 1
         if self.unusable.total() >= HOPELESS and len(self.unusable) == 1:
             what = f"none of its first {self.unusable.total()} replies can be used: {fault.what}"
-            self._give_up(what, "", "unusable")
+            self._give_up(what, fault.fix, "unusable")
 
     def _give_up(self, what: str, fix: str, kind: str) -> NoReturn:
         fix = f"{fix or 'mend the step or the model'}; to go on all the same, max_failed_share: 1.0"
@@ -140,7 +140,8 @@ class Attempts:
         fault = self.fault
         assert fault is not None
         # A gateway's page instead of a reply is chance, however greedily the model decodes.
-        can_differ = self.varies or (fault.kind == "unreadable" and not isinstance(fault, UnusableText))
+        is_chance = fault.kind == "unreadable" and not isinstance(fault, UnusableText)
+        can_differ = is_chance or (self.varies and not isinstance(fault, Refusal))
         if fault.kind == "truncated" and self.cut > 1:
             return False
         if self.retry_failed:
@@ -292,4 +293,4 @@ def describe(fault: ReplyFault, name: str, request: Request) -> ReplyFault:
     """The fault in full; `request` is the one that is not made any more."""
     attempts = f"{request.attempt} attempts" if request.attempt > 1 else "1 attempt"
     what = f"model {name!r}, row {request.row.id!r}: {fault.what} ({attempts}; what came is kept in the ledger)"
-    return ReplyFault(what, kind=fault.kind)
+    return ReplyFault(what, kind=fault.kind, fix=fault.fix)

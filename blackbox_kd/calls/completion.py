@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 
 from blackbox_kd.calls import ends, markup, prices
 from blackbox_kd.calls.ends import End
+from blackbox_kd.calls.refusals import explain_refusal
 from blackbox_kd.errors import ReplyFault
 from blackbox_kd.logprobs import Scored, read_prompt
 from blackbox_kd.models import Price
@@ -87,6 +88,9 @@ class Completion:
         """The message of a choice that ended well, or was cut."""
         if error := choice.get("error") or self._value.get("error"):
             raise self._make_fault(f"the endpoint broke the reply off ({quote(error_body.describe(error))})")
+        message = choice.get("message")
+        if isinstance(message, dict) and message.get("refusal"):
+            raise explain_refusal(message["refusal"])
         if end is End.WITHHELD:
             who = "the model refused" if self.ended == "refusal" else "a content filter of the endpoint withheld it"
             raise ReplyFault(f"there is no reply: {who} (finish_reason {self.ended!r})", kind="refused")
@@ -96,11 +100,8 @@ class Completion:
             raise self._make_fault(f"how the reply ended is {_describe_unknown(self.ended)}, so it may not be whole")
         if end is End.TOOL and not has_tools:
             raise self._make_fault(f"the reply calls a tool, and none was offered (finish_reason {self.ended!r})")
-        message = choice.get("message")
         if not isinstance(message, dict):
             raise self._make_fault("the first choice has no message")
-        if message.get("refusal"):
-            raise ReplyFault(f"the model refused: {quote(str(message['refusal']))}", kind="refused")
         return message
 
     def _make_fault(self, what: str) -> ReplyFault:
@@ -128,8 +129,8 @@ def parse(body: str, price: Price | None, *, accept_truncated: bool = False) -> 
 
     Raises:
         ReplyFault: of kind `unreadable` (not a chat completion, broken off, or ended for an unknown reason), `refused`
-            (by the model or a content filter), `truncated` (cut off, or reasoning that never ends), `empty`, or
-            `markup` (a chat template's is left in the text).
+            (by the model or a content filter; a Refusal where a category is named), `truncated` (cut off, or
+            reasoning that never ends), `empty`, or `markup` (a chat template's is left in the text).
     """
     return Completion(body).reply(price, str, accept_truncated=accept_truncated)
 

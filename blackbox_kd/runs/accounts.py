@@ -220,8 +220,11 @@ def refuse_loss(accounts: Sequence[Account], limit: float, rows: int, folder: Pa
 
 
 def _may_vary(kind: str) -> bool:
-    """Whether another reply may be better. Bad rows are `data`; what a step raised has the name of Python's class."""
-    return kind not in ("data", "rejected") and kind.islower()
+    """Whether another reply may be better: not of bad rows, nor where a vendor gave a reason to refuse.
+
+    What a step raised has the name of Python's class.
+    """
+    return kind not in ("data", "rejected") and not kind.startswith("refused: ") and kind.islower()
 
 
 def _describe_failures(book: Account) -> list[str]:

@@ -295,6 +295,33 @@ class TestUnusableReplies:
                 await d.ask(sampling=COLD)
             assert d.server.stats()["requests"] == 1
 
+    @pytest.mark.parametrize("sampling", [WARM, COLD])
+    async def test_a_refusal_for_a_reason_that_the_vendor_names_stands(self, desk: Opener, sampling: Sampling) -> None:
+        async with desk("bio") as d:
+            with pytest.raises(ReplyFault, match=r"the model refused \(bio\): .*1 attempt;") as caught:
+                await d.ask(sampling=sampling)
+            assert caught.value.kind == "refused: bio"
+            assert d.server.stats()["requests"] == 1
+            with pytest.raises(ReplyFault, match="1 attempt;"):
+                await d.ask(sampling=sampling)
+            assert d.server.stats()["requests"] == 1, "nor does a later run ask again"
+
+    async def test_a_model_that_may_reply_otherwise_is_not_asked_on_for_a_refusal_that_stands(
+        self, desk: Opener
+    ) -> None:
+        async with desk("empty", "frontier_llm") as d:
+            with pytest.raises(ReplyFault, match=r"frontier_llm\).*2 attempts;") as caught:
+                await d.ask(tries=10)
+            assert caught.value.fix.startswith("this is the vendor's policy: take another teacher")
+
+    async def test_asked_anew_by_the_user_it_is_bought_once(self, desk: Opener) -> None:
+        async with desk("bio") as d:
+            with pytest.raises(ReplyFault):
+                await d.ask()
+            d.caller = Caller(DirectTransport(d.ledger, d.budget), retry_failed=True)
+            assert (await d.ask()).text
+            assert d.server.stats()["requests"] == 2
+
     async def test_a_page_instead_of_a_reply_is_chance_even_then(self, desk: Opener) -> None:
         async with desk("html") as d:
             assert (await d.ask(sampling=COLD)).text.startswith("The answer is ")

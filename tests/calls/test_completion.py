@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from blackbox_kd.calls.completion import Completion, parse
-from blackbox_kd.errors import ReplyFault
+from blackbox_kd.errors import Refusal, ReplyFault
 from blackbox_kd.logprobs import Scored
 from blackbox_kd.models import Price
 from blackbox_kd.schema import Usage
@@ -274,6 +274,30 @@ class TestUnusableReplies:
         fault = fault_of(body(None, refusal="I cannot help with that."))
         assert fault.kind == "refused"
         assert "I cannot help with that." in str(fault)
+
+    @pytest.mark.parametrize("reason", ["refusal", "stop", "SAFETY", "content_filter"])
+    def test_a_category_of_a_refusal_is_what_it_is_counted_by(self, reason: str) -> None:
+        said = {"category": "reasoning_extraction", "explanation": "It would write its reasoning out."}
+        fault = fault_of(body("half a", finish_reason=reason, refusal=said))
+        assert (type(fault), fault.kind) == (Refusal, "refused: reasoning_extraction")
+        assert fault.what == "the model refused (reasoning_extraction): It would write its reasoning out."
+        assert fault.fix.startswith("write thinking: low, medium or high at the model")
+
+    @pytest.mark.parametrize(
+        ("said", "what", "kind"),
+        [
+            ({"category": "bio", "explanation": None}, "the model refused (bio)", "refused: bio"),
+            ({"category": None, "explanation": "No."}, "the model refused: No.", "refused"),
+            ({"category": None, "explanation": None}, "the model refused", "refused"),
+            ({"category": 7, "explanation": ["no"]}, "the model refused: ['no']", "refused"),
+            ({"category": "x" * 41}, "the model refused", "refused"),
+            ({"category": "two\nlines"}, "the model refused", "refused"),
+            (["no"], "the model refused: ['no']", "refused"),
+        ],
+    )
+    def test_a_refusal_may_lack_a_category_or_a_reason(self, said: Any, what: str, kind: str) -> None:
+        fault = fault_of(body(None, finish_reason="refusal", refusal=said))
+        assert (fault.what, fault.kind, fault.fix) == (what, kind, "")
 
     @pytest.mark.parametrize("nothing", ["", None, " \n", [], 7])
     def test_no_text_is_empty(self, nothing: Any) -> None:

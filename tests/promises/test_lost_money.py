@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.errors import BudgetReached, StepError, Stopped, TooManyFailed
 from blackbox_kd.recipe.load import load_recipe
 from tests.support.fake_server import FakeServer
-from tests.support.runs import write_rows
+from tests.support.runs import rows_of, write_rows
 
 PRICE = {"input": 1000, "output": 10_000}
 
@@ -45,6 +46,39 @@ async def test_a_model_of_which_nothing_can_be_used_ends_the_run_early(tmp_path:
         assert "steps[0] (generate): model 'teacher': none of its first 5" in str(caught.value)
         assert "the reply was cut off after 4 tokens; raise max_tokens" in str(caught.value)
         assert server.stats()["requests"] < 120, "a hundred rows, each asked twice"
+
+
+@pytest.mark.parametrize(
+    ("plan", "last", "fix"),
+    [
+        ([], "reasoning_extraction", "fix: write thinking: low, medium or high at the model, whose thinking is read"),
+        ([], "frontier_llm", "fix: this is the vendor's policy: take another teacher"),
+        (["bio", "refusal"] * 40, "frontier_llm", "fix: "),
+    ],
+)
+async def test_a_model_that_refuses_all_ends_the_run_with_its_reason(
+    tmp_path: Path, plan: list[str], last: str, fix: str
+) -> None:
+    async with FakeServer(plan, always=last) as server:
+        with pytest.raises(StepError) as caught:
+            await made(tmp_path, server).execute()
+        assert re.search(r"none of its first 5\d replies can be used: the model refused", str(caught.value))
+        assert fix in str(caught.value)
+        assert server.stats()["requests"] < 120, "a hundred rows"
+
+
+async def test_refusals_are_counted_by_their_category(tmp_path: Path) -> None:
+    async with FakeServer(["bio", "reasoning_extraction", "bio"]) as server:
+        with pytest.raises(TooManyFailed) as caught:
+            await made(tmp_path, server, rows=6).execute()
+        report = json.loads((tmp_path / "run/report.json").read_text())
+        assert report["funnel"][0]["failed"] == {"refused: bio": 2, "refused: reasoning_extraction": 1}
+        assert "2 refused: bio" in (tmp_path / "run/report.md").read_text()
+        assert "write thinking: low, medium or high at the model" in caught.value.fix
+        assert "--retry-failed" not in caught.value.fix, "a refusal is not asked away"
+        assert server.stats()["requests"] == 6
+        errors = {row["error"].splitlines()[0] for row in rows_of(tmp_path / "run/failed.jsonl")}
+        assert any("the model refused (reasoning_extraction): A policy forbids it." in error for error in errors)
 
 
 async def test_a_recipe_that_allows_all_rows_to_fail_goes_on(tmp_path: Path) -> None:

@@ -45,6 +45,10 @@ def escaped(way: str, text: str) -> str:
     return "".join(ways[way].format(ord(char)) for char in text) if way in ways else text
 
 
+POLICIES = ("reasoning_extraction", "frontier_llm", "bio")
+"""Refusals with a category, as a provider makes them of its vendor's."""
+
+
 def completion_of(name: str, body: dict[str, Any], rule: str) -> dict[str, Any]:
     """A chat completion; what it says follows from the messages."""
     messages = json.dumps(body.get("messages"), sort_keys=True)
@@ -66,6 +70,9 @@ def completion_of(name: str, body: dict[str, Any], rule: str) -> dict[str, Any]:
         message["content"] = "" if len(text) % 2 else None
     elif name == "refusal":
         message |= {"content": None, "refusal": "I cannot help with that."}
+    elif name in POLICIES:
+        message |= {"content": None, "refusal": {"category": name, "explanation": "A policy forbids it."}}
+        choice["finish_reason"] = "refusal"
     elif name in ("filtered", "cut_off", "error"):
         choice["finish_reason"] = {"filtered": "content_filter", "cut_off": "length", "error": "error"}[name]
     elif name == "other_model":

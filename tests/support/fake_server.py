@@ -19,6 +19,7 @@ A plan names what is done with the first request, the second, and so on; then `a
     html text huge deep         200 with a page, with text, with 40 MB, with JSON that nests without end
     null none no_message        200 with `choices: null`, without choices, with a choice without a message
     empty refusal filtered cut_off error    replies that cannot be used
+    reasoning_extraction frontier_llm bio   refusals with that category
     attack attack400            200 and 400 with words in them that a terminal and a page would obey
     other_model uncounted gzip  replies by another model, without usage, compressed
     prompt_logprobs             one token, and what vLLM tells about the prompt when it is asked to

@@ -1,0 +1,41 @@
+"""What a refusal says: the category that the vendor gives it, and what can be done without working round it."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from blackbox_kd.errors import Refusal, ReplyFault
+from blackbox_kd.models.http.status import quote
+
+FIXES: Mapping[str, str] = {
+    "reasoning_extraction": (
+        "write thinking: low, medium or high at the model, whose thinking is read beside the reply, and a prompt that "
+        "asks for the answer alone"
+    ),
+    "frontier_llm": (
+        "this is the vendor's policy: take another teacher, whose terms let its outputs develop models (terms: open in "
+        "the recipe shows which)"
+    ),
+}
+"""By the categories of Claude's refusals; what the first one says is the remedy that Anthropic itself names.
+
+Source: anthropic 2.14, the docstring of `RefusalStopDetails.category`
+"""
+_CATEGORY = re.compile(r"[\w. -]{1,40}")
+"""What may be counted by; anything else is a text, and could be another one in each reply."""
+
+
+def explain_refusal(said: Any) -> ReplyFault:
+    """The fault of a reply that was refused.
+
+    Args:
+        said: a message's `refusal`: the model's own words, or a mapping with `category` and `explanation`, each of
+            which may be None.
+    """
+    parts = said if isinstance(said, Mapping) else {"explanation": said}
+    category, explanation = parts.get("category"), parts.get("explanation")
+    told = f": {quote(str(explanation))}" if explanation else ""
+    if isinstance(category, str) and _CATEGORY.fullmatch(category):
+        kind = f"refused: {category}"
+        return Refusal(f"the model refused ({category}){told}", kind=kind, fix=FIXES.get(category, ""))
+    return ReplyFault(f"the model refused{told}", kind="refused")
