@@ -191,7 +191,7 @@ class Call:
         if "temperature" not in asked or asked["temperature"] == NEUTRAL["temperature"]:
             return False
         known = self.state.parameters
-        return any("temperature" in names for names in (self.state.refused, known.find_refused(asked), known.ignores))
+        return "temperature" in self.state.refused | known.find_refused(asked) | known.find_ignored(asked)
 
     def bounds(self) -> tuple[int, int]:
         """The most tokens that its prompt can be, and that its reply may be told to be."""

@@ -4,7 +4,7 @@ Keys know nothing of it: a field that the recipe did not ask for by itself is le
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -16,7 +16,9 @@ CAPS = ("max_tokens", "max_completion_tokens")
 """The two names of the most tokens of a reply."""
 NEUTRAL = {"temperature": 1, "top_p": 1}
 """Values that say what holds without the field, too."""
-EFFORT, THINKING_BUDGET = "reasoning_effort", "thinking_token_budget"
+EFFORT, THINKING_BUDGET, FORMAT = "reasoning_effort", "thinking_token_budget", "response_format"
+LEVELS = ("low", "medium", "high")
+"""Those of an entry's `thinking`, beside `off`."""
 ROOM = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768, "max": 32_768}
 """Tokens that hidden reasoning is given beside a reply, by its effort; a guess, as no vendor promises a number."""
 MOST_TOKENS = 16_384
@@ -33,7 +35,13 @@ class Parameters:
         refuses: fields of a request that are answered with an error.
         refuses_reasoning: fields that are, as long as the model reasons.
         ignores: fields that change nothing, and are no error.
+        ignores_reasoning: fields that do not, as long as the model reasons.
         reasons: whether it reasons unless the request says otherwise.
+        always_reasons: whether it does whatever the request says.
+        efforts: levels of reasoning that it knows; None if that is not known.
+        budget: the fewest and the most tokens of reasoning that it may be told; empty if it takes no number, None if
+            that is not known.
+        formats: types of `response_format` that it takes; None if that is not known.
         most_tokens: the most tokens of a reply that it may be told to write; None if that is not known.
         cap: what the recipe says that `max_tokens` is called; "" if that is to be found out.
         is_given: whether the recipe says what is refused, so that nothing that was learnt before counts.
@@ -42,7 +50,12 @@ class Parameters:
     refuses: frozenset[str] = frozenset()
     refuses_reasoning: frozenset[str] = frozenset()
     ignores: frozenset[str] = frozenset()
+    ignores_reasoning: frozenset[str] = frozenset()
     reasons: bool = False
+    always_reasons: bool = False
+    efforts: Sequence[str] | None = None
+    budget: Sequence[int] | None = None
+    formats: Sequence[str] | None = None
     most_tokens: int | None = None
     cap: str = ""
     is_given: bool = False
@@ -53,8 +66,61 @@ class Parameters:
             return self.refuses | self.refuses_reasoning
         return self.refuses
 
+    def find_ignored(self, body: Mapping[str, Any]) -> frozenset[str]:
+        """Fields that change nothing in a request with such other fields."""
+        if self.ignores_reasoning and self.is_reasoning(body):
+            return self.ignores | self.ignores_reasoning
+        return self.ignores
+
+    def refuse_value(self, name: str, value: Any) -> tuple[str, str] | None:
+        """What is wrong with the value of a field, and what to do; None if nothing is known to be.
+
+        Args:
+            name: of the field, as chat completions call it.
+            value: that the recipe gives it.
+        """
+        if self.is_given:
+            return None
+        if name == EFFORT:
+            return self._refuse_effort(value)
+        if name == THINKING_BUDGET and self.budget is not None and type(value) is int:
+            return self._refuse_budget(value)
+        if name == FORMAT and self.formats is not None and isinstance(value, Mapping):
+            return self._refuse_format(value.get("type"))
+        return None
+
+    def _refuse_effort(self, effort: Any) -> tuple[str, str] | None:
+        known = self.efforts or LEVELS
+        able = [each for each in known if each in LEVELS]
+        if effort == "none":
+            return ("it cannot be told not to reason", f"write thinking: {able[0]}") if self.always_reasons else None
+        if self.efforts is None or effort in self.efforts:
+            return None
+        fix = f"write thinking: {' or '.join(able if self.always_reasons else ['off', *able])}"
+        return f"its levels of reasoning are {', '.join(known)}", fix
+
+    def _refuse_budget(self, tokens: int) -> tuple[str, str] | None:
+        if not self.budget:
+            return "it takes no number of tokens for its reasoning", f"write thinking: {', '.join(LEVELS)} or off"
+        least, most = self.budget
+        if least <= tokens <= most:
+            return None
+        return (
+            f"it takes {least:,} to {most:,} tokens of reasoning",
+            f"write thinking: {least if tokens < least else most}",
+        )
+
+    def _refuse_format(self, form: Any) -> tuple[str, str] | None:
+        assert self.formats is not None
+        if form in (None, "text", *self.formats):
+            return None
+        fix = f"write type: {self.formats[0]}" if self.formats else "ask for the form in the prompt"
+        return f"it takes {' and '.join(self.formats) or 'no form of its output'}", fix
+
     def is_reasoning(self, body: Mapping[str, Any]) -> bool:
         """Whether the model reasons before it replies."""
+        if self.always_reasons:
+            return True
         effort = body.get(EFFORT)
         return self.reasons or THINKING_BUDGET in body if effort is None else effort != "none"
 
@@ -82,12 +148,18 @@ def find(model: str, refuses: tuple[str, ...] | None = None, most_tokens: int | 
     name = name.replace(".", "-") if name.startswith("claude") else name
     table = _read_table()
     family = _look_up(name, {each: family for family in table["families"] for each in family["names"]}) or {}
+    always = family.get("always_reasons", False)
     return Parameters(
-        frozenset(family.get("refuses", ()) if refuses is None else refuses),
-        frozenset(family.get("refuses_reasoning", ()) if refuses is None else ()),
-        frozenset(family.get("ignores", ())),
-        family.get("reasons", False),
-        most_tokens or _look_up(name, table["most_tokens"]),
+        refuses=frozenset(family.get("refuses", ()) if refuses is None else refuses),
+        refuses_reasoning=frozenset(family.get("refuses_reasoning", ()) if refuses is None else ()),
+        ignores=frozenset(family.get("ignores", ())),
+        ignores_reasoning=frozenset(family.get("ignores_reasoning", ())),
+        reasons=always or family.get("reasons", False),
+        always_reasons=always,
+        efforts=_look_up(name, table["efforts"]),
+        budget=_look_up(name, table["budget"]),
+        formats=_look_up(name, table["formats"]),
+        most_tokens=most_tokens or _look_up(name, table["most_tokens"]),
         is_given=refuses is not None,
     )
 

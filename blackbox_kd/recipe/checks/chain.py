@@ -112,10 +112,7 @@ def _check_models(flow: Flow, env: Mapping[str, str]) -> None:
             found = config.missing(setup)
         except OSError as error:
             found = [("model", f"{quote(config.model)} {_explain(error).what}.", "name a model, a folder or a file")]
-        for field in sorted(config.parameters.find_refused(config.own_fields) & config.own_fields.keys()):
-            message = f"the field {field!r} is not taken by {quote(config.model)}: it would refuse every request."
-            found.append(("extra_body", message, f"take {field} out; if the model does take it, write refuses: []"))
-        for at, message, fix in found:
+        for at, message, fix in [*found, *recipe_models.find_refused(config)]:
             flow.add(("models", name, at), f"models.{name}", message, "", fix)
 
 

@@ -3,13 +3,15 @@
 from blackbox_kd import models
 from blackbox_kd.errors import DataError, did_you_mean, list_names
 from blackbox_kd.models import ModelConfig
-from blackbox_kd.models.http.parameters import CAPS, NEUTRAL
+from blackbox_kd.models.http.parameters import CAPS, EFFORT, NEUTRAL, THINKING_BUDGET
 from blackbox_kd.recipe.checks.flow import Columns, Flow
 from blackbox_kd.recipe.spec import Loop, PlannedStep, UntilMetric
 from blackbox_kd.recipe.yaml_source import quote
 from blackbox_kd.schema import ModelRef
 from blackbox_kd.sdk.fields import Reference
 from blackbox_kd.tables import formats
+
+OVERRIDE = "if the model does take it, write refuses: []"
 
 
 def check_name(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
@@ -40,6 +42,22 @@ def check_name(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
         flow.report(planned, mention.field, message, "", f"a model of another provider: {', '.join(able)}")
 
 
+def find_refused(config: ModelConfig) -> list[tuple[str, str, str]]:
+    """What a model's entry sets for every request and the model does not take: the field, what is wrong, the fix."""
+    known, own, found = config.parameters, config.own_fields, []
+    refused = known.find_refused(own)
+    for name, value in sorted(own.items()):
+        at = "thinking" if name in (EFFORT, THINKING_BUDGET) and "thinking" in config.model_fields_set else "extra_body"
+        said = "thinking" if at == "thinking" else name
+        if name in refused:
+            what = f"the field {said!r} is not taken by {quote(config.model)}: it would refuse every request."
+            found.append((at, what, f"take {said} out; {OVERRIDE}"))
+        elif (wrong := known.refuse_value(name, value)) is not None:
+            what = f"this value of {said!r} is not taken by {quote(config.model)}: {wrong[0]}."
+            found.append((at, what, f"{wrong[1]}; {OVERRIDE}"))
+    return found
+
+
 def _check_sampling(flow: Flow, planned: PlannedStep, mention: Reference, config: ModelConfig) -> None:
     """Reports what the step sets for the model and the model does not take; its defaults are left out then."""
     given = {name: entry for name, entry in planned.config.set_for(mention.field).items() if entry[1] is not None}
@@ -51,11 +69,14 @@ def _check_sampling(flow: Flow, planned: PlannedStep, mention: Reference, config
         model = f"model {mention.value!r} ({config.model})"
         if name in refused - set(CAPS) and value != NEUTRAL.get(name):
             turned_off = ", or write thinking: off at the model" if name in known.refuses_reasoning else ""
-            fix = f"take {said} out{turned_off}; if the model does take it, write refuses: [] there"
+            fix = f"take {said} out{turned_off}; {OVERRIDE} there"
             flow.report(planned, at, f"{shown} is not taken by {model}: it would refuse every request.", "", fix)
         elif name == "max_tokens" and known.most_tokens is not None and value > known.most_tokens:
             fix = f"write {at}: {known.most_tokens}; if the model lets more through, limits: {{max_tokens: N}} there"
             flow.report(planned, at, f"{shown} is more than {model} lets through.", "", fix)
+        elif (wrong := known.refuse_value(name, value)) is not None:
+            fix = f"{wrong[1]}; {OVERRIDE} there"
+            flow.report(planned, at, f"{shown} is not taken by {model}: {wrong[0]}.", "", fix)
 
 
 def _check_version(flow: Flow, planned: PlannedStep, mention: Reference, ref: ModelRef) -> None:

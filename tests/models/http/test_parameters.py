@@ -9,7 +9,7 @@ from blackbox_kd import models
 from blackbox_kd.models import Setup
 from blackbox_kd.models.http.body import fold_system, leave_out
 from blackbox_kd.models.http.config import EndpointConfig
-from blackbox_kd.models.http.parameters import find
+from blackbox_kd.models.http.parameters import Parameters, find
 from blackbox_kd.schema import Request, Row, Sampling
 
 
@@ -68,10 +68,90 @@ def test_which_models_take_no_temperature(model: str, body: dict[str, str], refu
     assert find(model, ("top_k",)).find_refused(body) == {"top_k"}
 
 
-@pytest.mark.parametrize("model", ["gemini-3.8-flash", "deepseek-v4-pro"])
-def test_what_is_ignored_is_not_refused(model: str) -> None:
-    assert "temperature" in find(model).ignores
-    assert not find(model).find_refused({})
+@pytest.mark.parametrize(
+    ("model", "body", "ignored"),
+    [
+        ("gemini-3.8-flash", {}, True),
+        ("deepseek-v4-pro", {}, True),
+        ("deepseek-flash", {"reasoning_effort": "low"}, True),
+        ("deepseek-flash", {"reasoning_effort": "none"}, False),
+        ("deepseek-flash", {"thinking_token_budget": 90}, True),
+        ("deepseek-coder", {}, False),
+    ],
+)
+def test_what_is_ignored_is_not_refused(model: str, body: dict[str, Any], ignored: bool) -> None:
+    assert ("temperature" in find(model).find_ignored(body)) == ignored
+    assert not find(model).find_refused(body)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "value", "wrong", "fix"),
+    [
+        ("gpt-6-astra", "reasoning_effort", "none", "it cannot be told not to reason", "write thinking: low"),
+        ("gpt-6.2-sol", "reasoning_effort", "none", "it cannot be told not to reason", "write thinking: low"),
+        ("openai/gpt-5-mini", "reasoning_effort", "none", "it cannot be told not to reason", "write thinking: low"),
+        ("gpt-5-pro", "reasoning_effort", "none", "it cannot be told not to reason", "write thinking: high"),
+        ("magistral-medium-2509", "reasoning_effort", "none", "it cannot be told", "write thinking: low"),
+        ("gpt-5-pro", "reasoning_effort", "low", "its levels of reasoning are high", "write thinking: high"),
+        ("deepseek-flash", "reasoning_effort", "medium", "are low, high, max", "write thinking: off or low or high"),
+        ("mistral-medium-3-5", "reasoning_effort", "low", "are high", "write thinking: off or high"),
+        ("deepseek-flash", "response_format", {"type": "json_schema"}, "it takes json_object", "type: json_object"),
+        ("gpt-4o-2024-05-13", "response_format", {"type": "json_schema"}, "it takes json_object", "json_object"),
+        (
+            "gpt-4-0613",
+            "response_format",
+            {"type": "json_object"},
+            "it takes no form",
+            "ask for the form in the prompt",
+        ),
+    ],
+)
+def test_a_value_that_a_model_does_not_take_is_told_with_one_that_it_does(
+    model: str, name: str, value: Any, wrong: str, fix: str
+) -> None:
+    told = find(model).refuse_value(name, value)
+    assert told is not None
+    assert wrong in told[0]
+    assert fix in told[1]
+    assert find(model, ()).refuse_value(name, value) is None, "a recipe that says it, knows better"
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "value"),
+    [
+        ("gpt-6-luna", "reasoning_effort", "none"),
+        ("gpt-5.1", "reasoning_effort", "none"),
+        ("gpt-6-astra", "reasoning_effort", "max"),
+        ("deepseek-flash", "reasoning_effort", "max"),
+        ("deepseek-flash", "reasoning_effort", "none"),
+        ("mistral-large-4-0", "reasoning_effort", "low"),
+        ("deepseek-v4-pro", "response_format", {"type": "text"}),
+        ("deepseek-v4-pro", "response_format", {"type": "json_object"}),
+        ("gpt-4.1", "response_format", {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}),
+        ("nobody-knows", "reasoning_effort", "ultra"),
+        ("nobody-knows", "response_format", {"type": "grammar"}),
+        ("nobody-knows", "thinking_token_budget", 3),
+        ("gpt-5", "temperature", 0.3),
+    ],
+)
+def test_a_value_that_a_model_takes_or_of_which_nothing_is_known_is_no_problem(
+    model: str, name: str, value: Any
+) -> None:
+    assert find(model).refuse_value(name, value) is None
+
+
+def test_a_number_of_tokens_of_reasoning_is_kept_to_what_the_model_takes() -> None:
+    bounded, unable = Parameters(budget=[128, 32_768]), Parameters(budget=[])
+    assert bounded.refuse_value("thinking_token_budget", 128) is None
+    wrong = "it takes 128 to 32,768 tokens of reasoning"
+    assert bounded.refuse_value("thinking_token_budget", 100) == (wrong, "write thinking: 128")
+    assert bounded.refuse_value("thinking_token_budget", 40_000) == (wrong, "write thinking: 32768")
+    told = unable.refuse_value("thinking_token_budget", 2000)
+    assert told == ("it takes no number of tokens for its reasoning", "write thinking: low, medium, high or off")
+
+
+def test_a_model_that_cannot_stop_reasoning_has_room_for_it_whatever_is_asked() -> None:
+    assert find("gpt-6.2-astra").find_room({"reasoning_effort": "none"}) == 8192
 
 
 @pytest.mark.parametrize(
