@@ -52,7 +52,7 @@ class Completion:
         end = ends.classify(self.ended)
         message = self._read_message(choice, end, has_tools=has_tools)
         parts = markup.split(_join_text(message.get("content")))
-        reasoning = parts.reasoning or _join_text(message.get("reasoning") or message.get("reasoning_content"))
+        reasoning = parts.reasoning or _find_reasoning(message)
         cut = end is End.CUT or not parts.is_whole
         if cut and not accept_truncated:
             raise ReplyFault(self._cut_off(end, parts.text), kind="truncated")
@@ -133,6 +133,19 @@ def parse(body: str, price: Price | None, *, accept_truncated: bool = False) -> 
             reasoning that never ends), `empty`, or `markup` (a chat template's is left in the text).
     """
     return Completion(body).reply(price, str, accept_truncated=accept_truncated)
+
+
+_THOUGHTS = (("content", "thinking"), ("reasoning_details", "text"), ("reasoning_details", "summary"))
+"""Lists that hold reasoning in parts, and the field of a part: of Mistral, and of OpenRouter."""
+
+
+def _find_reasoning(message: Mapping[str, Any]) -> str:
+    """What a message has beside its text: in a field of its own, or in parts."""
+    if said := _join_text(message.get("reasoning") or message.get("reasoning_content")):
+        return said
+    found = [(message[name], field) for name, field in _THOUGHTS if isinstance(message.get(name), list)]
+    parts = [part.get(field) for parts, field in found for part in parts if isinstance(part, dict)]
+    return "\n".join(filter(None, map(_join_text, parts)))
 
 
 def _join_text(content: Any) -> str:

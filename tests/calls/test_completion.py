@@ -124,6 +124,31 @@ class TestUsableReplies:
 
 
 class TestReasoning:
+    @pytest.mark.parametrize(
+        ("content", "beside", "reasoning"),
+        [
+            ([{"type": "thinking", "thinking": [{"type": "text", "text": "2 and 2"}]}], {}, "2 and 2"),
+            (
+                [
+                    {"type": "thinking", "thinking": [{"type": "text", "text": "2"}, {"type": "text", "text": " and"}]},
+                    {"type": "thinking", "thinking": "2", "closed": True, "signature": "s"},
+                ],
+                {},
+                "2 and\n2",
+            ),
+            ([{"type": "reference", "reference_ids": [1]}, {"type": "thinking", "thinking": None}, "odd"], {}, ""),
+            ([], {"reasoning": None, "reasoning_details": [{"type": "reasoning.text", "text": "2 and 2"}]}, "2 and 2"),
+            ([], {"reasoning_details": [{"type": "reasoning.summary", "summary": "A sum."}, 7]}, "A sum."),
+            ([], {"reasoning_details": [{"type": "reasoning.encrypted", "data": "xyz"}]}, ""),
+            ([], {"reasoning": "2 and 2", "reasoning_details": [{"text": "2 and 2"}]}, "2 and 2"),
+        ],
+    )
+    def test_reasoning_in_parts_is_kept_apart_from_the_text(
+        self, content: list[Any], beside: dict[str, Any], reasoning: str
+    ) -> None:
+        reply = parse(body([*content, {"type": "text", "text": "4"}], **beside), None)
+        assert (reply.text, reply.reasoning) == ("4", reasoning)
+
     @pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
     def test_reasoning_beside_the_text_is_kept_apart(self, field: str) -> None:
         reply = parse(body("4", **{field: "2 and 2"}), PRICE)
