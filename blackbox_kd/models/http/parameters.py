@@ -5,10 +5,10 @@ Keys know nothing of it: a field that the recipe did not ask for by itself is le
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -45,6 +45,9 @@ class Parameters:
         most_tokens: the most tokens of a reply that it may be told to write; None if that is not known.
         cap: what the recipe says that `max_tokens` is called; "" if that is to be found out.
         is_given: whether the recipe says what is refused, so that nothing that was learnt before counts.
+        off: what the vendor calls it when reasoning is turned off; "" if that is not known.
+        cached_from: the fewest tokens of a prompt's beginning that can be marked as worth keeping; None if not known.
+        absent: fields that the endpoint's API has no equivalent of; they are among `refuses`.
     """
 
     refuses: frozenset[str] = frozenset()
@@ -59,6 +62,13 @@ class Parameters:
     most_tokens: int | None = None
     cap: str = ""
     is_given: bool = False
+    off: str = ""
+    cached_from: int | None = None
+    absent: frozenset[str] = frozenset()
+
+    def without(self, absent: frozenset[str]) -> Self:
+        """The same at an endpoint whose API has no equivalent of some fields."""
+        return replace(self, refuses=self.refuses | absent, absent=absent)
 
     def find_refused(self, body: Mapping[str, Any]) -> frozenset[str]:
         """Fields that are refused in a request with such other fields."""
@@ -161,6 +171,8 @@ def find(model: str, refuses: tuple[str, ...] | None = None, most_tokens: int | 
         formats=_look_up(name, table["formats"]),
         most_tokens=most_tokens or _look_up(name, table["most_tokens"]),
         is_given=refuses is not None,
+        off=family.get("off", ""),
+        cached_from=_look_up(name, table["cached_from"]),
     )
 
 

@@ -49,7 +49,10 @@ def find_refused(config: ModelConfig) -> list[tuple[str, str, str]]:
     for name, value in sorted(own.items()):
         at = "thinking" if name in (EFFORT, THINKING_BUDGET) and "thinking" in config.model_fields_set else "extra_body"
         said = "thinking" if at == "thinking" else name
-        if name in refused:
+        if name in known.absent:
+            what = f"the field {said!r} cannot be told to {quote(config.model)}: its API has no such field."
+            found.append((at, what, f"take {said} out"))
+        elif name in refused:
             what = f"the field {said!r} is not taken by {quote(config.model)}: it would refuse every request."
             found.append((at, what, f"take {said} out; {OVERRIDE}"))
         elif (wrong := known.refuse_value(name, value)) is not None:
@@ -61,19 +64,25 @@ def find_refused(config: ModelConfig) -> list[tuple[str, str, str]]:
 def _check_sampling(flow: Flow, planned: PlannedStep, mention: Reference, config: ModelConfig) -> None:
     """Reports what the step sets for the model and the model does not take; its defaults are left out then."""
     given = {name: entry for name, entry in planned.config.set_for(mention.field).items() if entry[1] is not None}
-    known = config.parameters
+    known, budget = config.parameters, config.own_fields.get(THINKING_BUDGET)
     refused = known.find_refused({**config.own_fields, **{name: value for name, (_, value) in given.items()}})
     for name, (at, value) in given.items():
         said = f"extra.{name}" if at == "extra" else at
         shown = f"{said}: {quote(value)}"
         model = f"model {mention.value!r} ({config.model})"
-        if name in refused - set(CAPS) and value != NEUTRAL.get(name):
+        if name in known.absent:
+            message = f"{shown} cannot be told to {model}: its API has no such field."
+            flow.report(planned, at, message, "", f"take {said} out")
+        elif name in refused - set(CAPS) and value != NEUTRAL.get(name):
             turned_off = ", or write thinking: off at the model" if name in known.refuses_reasoning else ""
             fix = f"take {said} out{turned_off}; {OVERRIDE} there"
             flow.report(planned, at, f"{shown} is not taken by {model}: it would refuse every request.", "", fix)
         elif name == "max_tokens" and known.most_tokens is not None and value > known.most_tokens:
             fix = f"write {at}: {known.most_tokens}; if the model lets more through, limits: {{max_tokens: N}} there"
             flow.report(planned, at, f"{shown} is more than {model} lets through.", "", fix)
+        elif name == "max_tokens" and isinstance(budget, int) and value <= budget:
+            message = f"{shown} leaves {model} no token for its reply beside thinking: {budget}, which counts, too."
+            flow.report(planned, at, message, "", f"write {at}: {budget + value}, or take it out")
         elif (wrong := known.refuse_value(name, value)) is not None:
             fix = f"{wrong[1]}; {OVERRIDE} there"
             flow.report(planned, at, f"{shown} is not taken by {model}: {wrong[0]}.", "", fix)

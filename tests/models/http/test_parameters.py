@@ -178,6 +178,68 @@ def entry(provider: str, **fields: Any) -> EndpointConfig:
 
 
 @pytest.mark.parametrize(
+    ("model", "field", "value", "fix"),
+    [
+        ("anthropic/claude-opus-5.5", "reasoning_effort", "none", "write thinking: low"),
+        ("claude-fable-5-2", "reasoning_effort", "none", "write thinking: low"),
+        ("claude-mythos-5-1", "thinking_token_budget", 2000, "write thinking: low, medium, high or off"),
+        ("claude-haiku-5-5", "thinking_token_budget", 2000, "write thinking: low, medium, high or off"),
+        ("claude-opus-4-7", "thinking_token_budget", 2000, "write thinking: low, medium, high or off"),
+        ("claude-haiku-4-5-20251001", "thinking_token_budget", 500, "write thinking: 1024"),
+        ("claude-opus-4-1", "thinking_token_budget", 32_000, "write thinking: 31999"),
+        ("claude-sonnet-5-5", "reasoning_effort", "none", None),
+        ("claude-haiku-5-5", "reasoning_effort", "none", None),
+        ("claude-haiku-4-5", "reasoning_effort", "low", None),
+        ("claude-opus-4-6", "thinking_token_budget", 2000, None),
+        ("claude-opus-5-5", "reasoning_effort", "max", None),
+        ("claude-of-next-year", "thinking_token_budget", 20, None),
+    ],
+)
+def test_which_claude_takes_its_thinking_how(model: str, field: str, value: Any, fix: str | None) -> None:
+    found = find(model).refuse_value(field, value)
+    assert (found and found[1]) == fix
+    assert find(model, ()).refuse_value(field, value) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "refused"),
+    [
+        ("claude-haiku-4-5", {}, set()),
+        ("claude-haiku-4-5", {"thinking_token_budget": 2000}, {"temperature", "top_p", "top_k"}),
+        ("claude-opus-4-6", {"reasoning_effort": "low"}, {"temperature", "top_p", "top_k"}),
+        ("claude-opus-4-6", {"reasoning_effort": "none"}, set()),
+        ("claude-3-5-haiku", {"reasoning_effort": "low"}, set()),
+    ],
+)
+def test_older_claudes_take_a_temperature_as_long_as_they_do_not_think(
+    model: str, body: dict[str, Any], refused: set[str]
+) -> None:
+    assert find(model).find_refused(body) == refused
+
+
+@pytest.mark.parametrize(
+    ("model", "cached_from"),
+    [
+        ("claude-opus-4-1-20250805", 1024),
+        ("claude-opus-4.5", 4096),
+        ("claude-opus-5", 512),
+        ("claude-sonnet-5", 1024),
+        ("anthropic/claude-sonnet-5.5", 512),
+        ("gpt-5", None),
+    ],
+)
+def test_how_long_what_is_kept_must_be_is_known_by_model(model: str, cached_from: int | None) -> None:
+    assert find(model).cached_from == cached_from
+
+
+def test_what_an_api_has_no_field_for_is_refused_whatever_the_recipe_says_of_its_model() -> None:
+    for known in (find("claude-haiku-5-5"), find("m", ()), find("m", ("top_k",))):
+        found = known.without(frozenset({"seed"}))
+        assert found.find_refused({}) == known.find_refused({}) | {"seed"}
+        assert found.absent == {"seed"}
+
+
+@pytest.mark.parametrize(
     ("provider", "thinking", "sent"),
     [
         ("openai", "off", {"reasoning_effort": "none"}),
