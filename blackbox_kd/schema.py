@@ -190,7 +190,7 @@ class Ask(Generic[T]):
             raise UnusableText(str(error), kind="unreadable") from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """One call: what is asked, how it is sampled, and which row, sample and attempt it is for."""
 

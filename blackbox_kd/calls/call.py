@@ -166,6 +166,8 @@ class Call:
     """Whether another run had it in flight, and its reply was waited for in vain."""
     fault: ReplyFault | None = None
     """Why the reply that came could not be used."""
+    reserved: tuple[Any, tuple[int, float | None]] | None = None
+    """The latest `reservation`, and what it was worked out from."""
 
     def decode(self, body: str) -> Completion:
         """What came, decoded."""
@@ -205,10 +207,13 @@ class Call:
 
     def reservation(self) -> tuple[int, float | None]:
         """The most tokens and USD that it can cost, by what calls to its model have used so far."""
-        prompt, reply = self.bounds()
-        beyond_prompt, beyond_reply = self.state.beyond
-        prompt, reply = prompt + beyond_prompt, reply + beyond_reply
-        return prices.bound_tokens(prompt, reply), prices.bound_cost(self.state.price, prompt, reply)
+        by = (self.state.beyond, self.request.cap)
+        if self.reserved is None or self.reserved[0] != by:
+            (prompt, reply), beyond = self.bounds(), self.state.beyond
+            prompt, reply = prompt + beyond[0], reply + beyond[1]
+            most = prices.bound_tokens(prompt, reply), prices.bound_cost(self.state.price, prompt, reply)
+            self.reserved = (by, most)
+        return self.reserved[1]
 
     def lower_cap(self, error: RequestRejected) -> bool:
         """Lowers the cap of a call that may have been refused for it; whether there was a lower one to try."""

@@ -60,7 +60,7 @@ class Completion:
         if not parts.text and not cut and prompt is None:
             where = f", but {len(reasoning):,} characters of reasoning" if reasoning else ""
             raise ReplyFault(f"the reply has no text{where} (finish_reason {self.ended!r})", kind="empty")
-        if not accept_truncated:
+        if not accept_truncated and not parts.is_plain:
             _refuse_markup(parts.text, question)
         reply = Reply(
             text=parts.text,

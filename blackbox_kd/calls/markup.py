@@ -73,11 +73,13 @@ class Parts(NamedTuple):
         text: what the model says, without blanks around it.
         reasoning: what stood before it; "" if there is none.
         is_whole: whether the reasoning came to its end.
+        is_plain: whether there is nothing in the text that could be markup.
     """
 
     text: str
     reasoning: str = ""
     is_whole: bool = True
+    is_plain: bool = False
 
 
 def split(content: str) -> Parts:
@@ -85,7 +87,7 @@ def split(content: str) -> Parts:
     text = content.strip()
     if not _may_have_markup(text):
         bare = _BARE_HARMONY.match(text)  # a server that leaves special tokens out leaves this of harmony
-        return Parts(bare[2].strip(), bare[1].strip()) if bare else Parts(text)
+        return Parts(bare[2].strip(), bare[1].strip()) if bare else Parts(text, is_plain=True)
     if "<|channel|>" in text and "<|message|>" in text:
         return _split_channels(text)
     text = _drop_head(_drop_ends(text))

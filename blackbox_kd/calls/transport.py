@@ -146,9 +146,9 @@ class DirectTransport:
         """See `Transport.buy`; sends a call, and again after faults."""
         self._patience.begin()
         try:
-            return await self._send_suited(call)
+            return await self._send(call)
         except ServerFault as fault:  # seldom: tenacity, which takes a tenth of a call's CPU, only from here on
-            return await self._patience.send_again(call.tries, fault, lambda: self._send_suited(call))
+            return await self._patience.send_again(call.tries, fault, lambda: self._send(call))
 
     async def suit(self, call: Call, error: RequestRejected) -> bool:
         """Changes what is sent of a call that was refused, if that may help.
@@ -177,28 +177,24 @@ class DirectTransport:
         for endpoint in self._endpoints.values():
             endpoint.limiter.stop(Stopped())
 
-    async def _send_suited(self, call: Call) -> Came:
-        """One send, as the model takes it."""
+    async def _send(self, call: Call) -> Came:
+        """One send, as the model takes it, with what has to happen before and after."""
         while True:
+            leave: _Leave | str | None = None
+            while leave is None:
+                try:
+                    leave = await self._intend(call)
+                except AskedElsewhere:
+                    leave = await self.elsewhere.reply_to(call)
+            if isinstance(leave, str):
+                return self.replay(call, call.decode(leave))
+            call.state.counts.retried += 1 if call.tries.sends else 0
+            call.tries.sends += 1
             try:
-                return await self._send(call)
+                return Came(await self._exchange(call, leave), is_replayed=False)
             except RequestRejected as error:
                 if not await self.suit(call, error):
                     raise
-
-    async def _send(self, call: Call) -> Came:
-        """One send, with what has to happen before and after."""
-        leave: _Leave | str | None = None
-        while leave is None:
-            try:
-                leave = await self._intend(call)
-            except AskedElsewhere:
-                leave = await self.elsewhere.reply_to(call)
-        if isinstance(leave, str):
-            return self.replay(call, call.decode(leave))
-        call.state.counts.retried += 1 if call.tries.sends else 0
-        call.tries.sends += 1
-        return Came(await self._exchange(call, leave), is_replayed=False)
 
     async def _intend(self, call: Call) -> _Leave | str | None:
         """Leave to send, with the intent in the ledger; or the reply, bought by another run; or None: ask once more.

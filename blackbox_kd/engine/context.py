@@ -45,12 +45,12 @@ class RunContext:
     async def ask(self, model: str, ask: Ask[T]) -> Reply[T]:
         """See `sdk.context.Context.ask`."""
         shared = self._shared
-        opened = shared.models.get(model)
+        name, opened = shared.models.find(model)
         # A batch goes on at its endpoint, and the next run takes it up: nobody has to wait for it.
         paid = 0 if opened.config.local or opened.config.is_batched else 1
         shared.asking += paid
         try:
-            return await shared.caller.ask(opened, ask, name=shared.models.exact(model), round=self.round)
+            return await shared.caller.ask(opened, ask, name=name, round=self.round)
         except EndpointRefused as error:
             raise SetupError(f"model {model!r}: {error.what}", fix=error.fix) from error
         except QuotaSpent as error:

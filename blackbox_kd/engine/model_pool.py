@@ -42,7 +42,7 @@ class ModelPool:
 
     def exact(self, name: str) -> str:
         """A name with its version: `student` after two trainings is `student@2`; `teacher` stays `teacher`."""
-        return str(self.versions.name_exactly(ModelRef.parse(name)))
+        return self.versions.complete(name)
 
     def config(self, name: str) -> ModelConfig:
         """The config of a version: the recipe's, with the trained adapter or weights in it.
@@ -74,16 +74,20 @@ class ModelPool:
         return Setup(name, recipe.folder, self._cache, self._env, recipe.allow_code, recipe.head.seed)
 
     def get(self, name: str) -> Model:
-        """The open model of a name.
+        """The open model of a name; see `find`."""
+        return self.find(name)[1]
+
+    def find(self, name: str) -> tuple[str, Model]:
+        """A name with its version, and the open model.
 
         Raises:
             SetupError: a key, a package or the weights are missing.
         """
-        exact = self.exact(name)
+        exact = self.versions.complete(name)
         if exact not in self._open:
             config = self.config(exact)
             self._open[exact] = models.provider(config.provider).open_model(config, self.setup(exact))
-        return self._open[exact]
+        return exact, self._open[exact]
 
     def identity(self, name: str) -> str:
         """What names a version in fingerprints: the hash of its weights, or how its endpoint is reached."""

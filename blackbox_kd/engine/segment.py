@@ -80,9 +80,17 @@ class Segment:
         """
         is_last = position + 1 == len(self._steps)
         made = 0
+        planned, run, ctx = self._steps[position]
+        outcomes: AsyncIterator[Outcome] | None = run(row, planned.config, ctx)
         walks = _Walks(lambda row: self._walk(number, row, position + 1))
         try:
-            async for outcome in self._collect_outcomes(row, position):
+            while outcomes is not None:
+                try:
+                    outcome = await anext(outcomes)
+                except StopAsyncIteration:
+                    break
+                except Exception as error:  # the step breaks off, and makes no more
+                    outcome, outcomes = self._mistakes.fail_row(planned, row, error), None
                 made += 1
                 on = self._book(number, outcome, position)
                 if on is not None and not is_last:
@@ -96,15 +104,6 @@ class Segment:
         # One of the rows that were made stands for the row that went in; a step that made none has taken one away.
         self._accounts[position].added += made - 1
         await walks.end()
-
-    async def _collect_outcomes(self, row: Row, position: int) -> AsyncIterator[Outcome]:
-        """What a step that fans out makes of a row, its failure if it breaks off."""
-        planned, run, ctx = self._steps[position]
-        try:
-            async for outcome in run(row, planned.config, ctx):
-                yield outcome
-        except Exception as error:
-            yield self._mistakes.fail_row(planned, row, error)
 
     def _book(self, number: int, outcome: Outcome, position: int) -> Row | None:
         """Counts an outcome; returns the row that goes on, or has left the last step."""

@@ -30,6 +30,7 @@ class Versions:
     def __init__(self) -> None:
         self._all: list[Version] = []
         self._chosen: dict[str, int] = {}
+        self._exact: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._all)
@@ -42,6 +43,7 @@ class Versions:
         version = Version(self.name_next(name), folder, source)
         self._all.append(version)
         self._chosen.pop(name, None)
+        self._exact.clear()
         return version
 
     def name_next(self, name: str) -> ModelRef:
@@ -56,6 +58,13 @@ class Versions:
         """Makes an earlier version, such as `student@1` or `student@base`, the one that the bare name means."""
         ref = ModelRef.parse(version)
         self._chosen[ref.name] = 0 if ref.version in ("", BASE) else int(ref.version)
+        self._exact.clear()
+
+    def complete(self, name: str) -> str:
+        """A name with its version, see `name_exactly`; it is asked for by every call."""
+        if name not in self._exact:
+            self._exact[name] = str(self.name_exactly(ModelRef.parse(name)))
+        return self._exact[name]
 
     def name_exactly(self, ref: ModelRef) -> ModelRef:
         """A model with its version: `student` after two trainings is `student@2`; `teacher` stays `teacher`."""

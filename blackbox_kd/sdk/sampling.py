@@ -1,6 +1,7 @@
 """The sampling fields that every step has which asks a model, and what is taken of a reply."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -39,6 +40,11 @@ class SamplingConfig(StepConfig):
 
     def sampling(self) -> Sampling:
         """The fields as one value."""
+        return self.sampled
+
+    @cached_property
+    def sampled(self) -> Sampling:
+        """See `sampling`, which is asked by every call."""
         return Sampling(
             self.temperature,
             self.top_p,

@@ -67,6 +67,7 @@ class ChatModel:
         self._translate, self.convert = wire_format.translate, wire_format.convert
         self.batch_api = batch_api
         self._parameters, self._folds_system = config.parameters, config.folds_system
+        self._takes_all = not (self._parameters.refuses or self._parameters.refuses_reasoning or self._folds_system)
 
     def wire(self, request: Request) -> dict[str, Any]:
         """The URL, and the body as the recipe means it."""
@@ -78,6 +79,8 @@ class ChatModel:
         body: dict[str, Any] = wire["body"]
         if request.cap is not None:
             body = {**body, self._max_tokens_field: request.cap}
+        if self._takes_all and not request.refused:
+            return body
         if self._folds_system:
             body = {**body, "messages": fold_system(body["messages"])}
         return leave_out(body, self._parameters.find_refused(body) | request.refused)

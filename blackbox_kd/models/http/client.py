@@ -4,7 +4,7 @@ aiohttp and not the openai package, which needs 1.7 to 4 ms of CPU for a call wh
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,17 +106,17 @@ class HttpClient:
         self._deadlines = Deadlines(endpoint.timeout_s)
         self._proxy = connection.find_proxy(self.url)
 
-    async def post(self, body: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
+    def post(self, body: Mapping[str, Any]) -> Coroutine[Any, Any, tuple[str, Mapping[str, str]]]:
         """Asks for a reply; returns the raw body and the headers of a response that is no error.
 
         Raises:
             CallError: by class, see `errors`; the message names the URL, never the key.
         """
-        return await self.request("POST", self.url, json_text.encode(body, halves="replaced"))
+        return self._exchange("POST", self.url, json_text.encode(body, halves="replaced"))
 
-    async def request(
+    def request(
         self, method: str, url: str, data: Any = None, headers: Mapping[str, str] | None = None
-    ) -> tuple[str, Mapping[str, str]]:
+    ) -> Coroutine[Any, Any, tuple[str, Mapping[str, str]]]:
         """Sends any request to the endpoint; see `post`.
 
         Args:
@@ -125,19 +125,7 @@ class HttpClient:
             data: the body: bytes, or what aiohttp takes for it.
             headers: over those of every request.
         """
-        task = self._deadlines.begin()
-        try:
-            text, answered = await self._exchange(method, url, data, headers, self._read)
-        except asyncio.CancelledError:
-            if not self._deadlines.is_over(task):
-                raise
-            late = f"no whole reply within {self._endpoint.timeout_s:g} s"
-            raise self._make_fault("timeout", late, "raise timeout_s: of the model") from None
-        finally:
-            self._deadlines.end(task)
-        if (fault := find_fault(url, answered, text, self._endpoint.key)) is not None:
-            raise fault
-        return hide_secret(text, self._endpoint.key), answered
+        return self._exchange(method, url, data, headers)
 
     async def download(self, url: str, path: Path) -> None:
         """Writes a file of the endpoint to disk, as long as it comes steadily; see `post`."""
@@ -148,30 +136,45 @@ class HttpClient:
                     await asyncio.to_thread(file.write, part)
             return ""
 
-        await self._exchange("GET", url, None, None, write)
+        await self._exchange("GET", url, read=write)
 
     async def _exchange(
         self,
         method: str,
         url: str,
-        data: Any,
-        headers: Mapping[str, str] | None,
-        read: Callable[["aiohttp.ClientResponse"], Awaitable[str]],
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        read: Callable[["aiohttp.ClientResponse"], Awaitable[str]] | None = None,
     ) -> tuple[str, Mapping[str, str]]:
-        """What is read of a response that is no error, and its headers; what goes wrong is one of our errors."""
+        """What is read of a response that is no error, and its headers; what goes wrong is one of our errors.
+
+        `read` takes a body that is no text which has to come in the time of a call.
+        """
         import aiohttp
 
         session = self._session or self._open()
+        task = None if read else self._deadlines.begin()
         try:
             async with session.request(method, url, data=data, headers=headers, allow_redirects=False) as response:
-                if 200 <= response.status < 300:
-                    return await read(response), response.headers
-                text = await self._read(response)
+                is_good = 200 <= response.status < 300
+                text = await (read if read and is_good else self._read)(response)
+                if is_good:
+                    if (fault := find_fault(url, response.headers, text, self._endpoint.key)) is not None:
+                        raise fault
+                    return hide_secret(text, self._endpoint.key), response.headers
                 if self._proxy and url.startswith("http:") and connection.is_of_proxy(response.status, text):
                     raise connection.refuse_by_proxy(response.status, self._proxy).as_error(url)
                 raise make_fault(url, response.status, response.headers, text, self._endpoint.key)
         except (aiohttp.ClientError, OSError) as error:
             raise self._explain(error) from tell_cause(error, self._endpoint.key)
+        except asyncio.CancelledError:
+            if task is None or not self._deadlines.is_over(task):
+                raise
+            late = f"no whole reply within {self._endpoint.timeout_s:g} s"
+            raise self._make_fault("timeout", late, "raise timeout_s: of the model") from None
+        finally:
+            if task is not None:
+                self._deadlines.end(task)
 
     async def close(self) -> None:
         """Closes the connections."""

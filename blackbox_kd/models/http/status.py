@@ -18,7 +18,6 @@ MESSAGE_CHARS = 300
 UNNAMED = "unnamed_error"
 """Kind of an error that came in place of a reply and names no status."""
 CLOSED = "PUP_LIMITED_DISABLED"
-_SUSPECT = ('"error', CLOSED, CLOSED.lower())
 CHECKS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "check the key in the variable that the model's `key_env` names",
     HTTPStatus.NOT_FOUND: "check `model` and `base_url`",
@@ -55,7 +54,8 @@ def find_fault(url: str, headers: Mapping[str, str], body: str, key: str | None 
         body: of the response.
         key: that was sent, and is not shown.
     """
-    if body.startswith("{") and '"choices"' in body and not any(sign in body for sign in _SUSPECT):
+    is_suspect = '"error' in body or CLOSED in body or CLOSED.lower() in body
+    if body.startswith("{") and '"choices"' in body and not is_suspect:
         return None  # as nearly all are: not to decode each of them twice
     error = error_body.find_error(hide_key(body, key))
     if error is None:
