@@ -12,7 +12,8 @@ import asyncio
 import itertools
 from typing import Any
 
-from blackbox_kd.calls.call import Attempts, Call, ModelState, describe, make_call
+from blackbox_kd.calls.call import Attempts, Call, describe, make_call
+from blackbox_kd.calls.model_state import ModelState
 from blackbox_kd.calls.transport import Came, Transport
 from blackbox_kd.calls.usage import Counts
 from blackbox_kd.errors import ReplyFault, RequestRejected

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple, Protocol
 
 from blackbox_kd.calls import learning, prices
 from blackbox_kd.calls.budget import Budget, Reservation
-from blackbox_kd.calls.call import Call, ModelState
+from blackbox_kd.calls.call import Call
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.calls.in_flight import Elsewhere
 from blackbox_kd.calls.limits.limiter import Limiter, Slot
+from blackbox_kd.calls.model_state import ModelState
 from blackbox_kd.calls.retries import EndpointState, Patience
 from blackbox_kd.calls.usage import Counts
 from blackbox_kd.errors import AskedElsewhere, CallError, EndpointRefused, RequestRejected, ServerFault, Stopped

@@ -7,7 +7,8 @@ from blackbox_kd.calls import learning, prices
 from blackbox_kd.calls.batch.jobs import BatchItem
 from blackbox_kd.calls.batch.queue import Batches
 from blackbox_kd.calls.batch.store import Noted
-from blackbox_kd.calls.call import Call, ModelState
+from blackbox_kd.calls.call import Call
+from blackbox_kd.calls.model_state import ModelState
 from blackbox_kd.calls.transport import Came, DirectTransport
 from blackbox_kd.errors import AskedElsewhere, CallError, RequestRejected
 from blackbox_kd.models import Model

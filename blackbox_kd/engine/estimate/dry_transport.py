@@ -3,7 +3,8 @@
 import time
 from dataclasses import dataclass
 
-from blackbox_kd.calls.call import Call, ModelState
+from blackbox_kd.calls.call import Call
+from blackbox_kd.calls.model_state import ModelState
 from blackbox_kd.calls.transport import Came, DirectTransport
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent
 from blackbox_kd.models import Model
