@@ -32,23 +32,33 @@ def check(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_co
     from blackbox_kd.engine import packages, pricing
     from blackbox_kd.errors import RecipeError
     from blackbox_kd.recipe.load import load_recipe
+    from blackbox_kd.recipe.notes import Notes
 
+    notes = Notes()
     try:
-        found = load_recipe(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
+        found = load_recipe(
+            find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher, notes=notes
+        )
         say_where_keys_go(found, os.environ)
         packages.refuse_missing(found, found.steps)
         event_loop.run(pricing.check(found, find_cache_folder(), os.environ))
     except RecipeError as error:
         if as_json:
             problems = [asdict(problem) for problem in error.problems]
-            print_json({"recipe": recipe, "ok": False, "problems": problems})
+            print_json({"recipe": recipe, "ok": False, "problems": problems, "notes": _list_notes(notes)})
             return 2
         raise
     if as_json:
-        print_json({"recipe": found.name, "ok": True, "problems": []})
+        print_json({"recipe": found.name, "ok": True, "problems": [], "notes": _list_notes(notes)})
     else:
         say(f"{found.file}: {len(found.steps)} steps, {len(found.models)} models, no problems")
+        for note in notes.list_all():
+            say(note.text(found.file))
     return 0
+
+
+def _list_notes(notes: Any) -> list[dict[str, Any]]:
+    return [asdict(note) for note in notes.list_all()]
 
 
 @click.command()
@@ -62,8 +72,12 @@ def check(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_co
 def run(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_code: bool, **how: Any) -> int:
     """Run RECIPE, or go on where an earlier run of it stopped; nothing paid for is asked again."""
     from blackbox_kd.recipe.load import load_recipe
+    from blackbox_kd.recipe.notes import Notes
 
-    found = load_recipe(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher)
+    notes = Notes()
+    found = load_recipe(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher, notes=notes)
+    for note in notes.list_warnings():
+        say(note.text(found.file), err=True)
     return _execute(found, **how)
 
 

@@ -69,6 +69,8 @@ class ModelConfig(BaseModel):
     """Whether it offers log-probabilities of given text."""
     trainable: ClassVar[bool] = False
     """Whether there are weights to train: see `WeightsConfig`."""
+    names_freely: ClassVar[bool] = False
+    """Whether `model` is what someone likes to call it, so that no vendor's name is meant where it looks like one."""
 
     provider: str
     """Name of a module of `models/`."""
@@ -156,6 +158,7 @@ class WeightsConfig(ModelConfig):
     """Fields of a provider whose models have weights at hand, so that they can be trained."""
 
     trainable: ClassVar[bool] = True
+    names_freely: ClassVar[bool] = True
 
     adapter: str | None = None
     """Folder of a LoRA adapter."""

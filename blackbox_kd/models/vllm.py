@@ -23,6 +23,7 @@ class Config(EndpointConfig):
     """A model behind a vLLM server. The step's `extra:` takes vLLM's fields too, over those given here."""
 
     scores: ClassVar[bool] = True
+    names_freely: ClassVar[bool] = True
 
     base_url: str = "http://127.0.0.1:8000/v1"
     """URL of the server, up to `/v1`."""

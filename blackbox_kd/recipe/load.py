@@ -14,6 +14,7 @@ from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe import entries as recipe_entries
 from blackbox_kd.recipe import yaml_source
 from blackbox_kd.recipe.checks import chain as recipe_check
+from blackbox_kd.recipe.notes import Notes
 from blackbox_kd.recipe.spec import Recipe, RecipeFile
 from blackbox_kd.recipe.validation import validate
 from blackbox_kd.recipe.yaml_source import Source, quote
@@ -27,6 +28,7 @@ def load_recipe(
     allow_code: bool = False,
     teacher: str | None = None,
     env: Mapping[str, str] = os.environ,
+    notes: Notes | None = None,
 ) -> Recipe:
     """Reads and checks a recipe file, without running or loading anything.
 
@@ -36,6 +38,7 @@ def load_recipe(
         allow_code: whether plugins and functions named by the recipe may run.
         teacher: a provider that takes the place of the model called `teacher`, such as `scripted`.
         env: where keys are looked up.
+        notes: is added to, also where the recipe is wrong.
 
     Raises:
         RecipeError: with every problem at once.
@@ -52,6 +55,7 @@ def load_recipe(
         allow_code=allow_code,
         teacher=teacher,
         env=env,
+        notes=notes,
     )
 
 
@@ -79,6 +83,7 @@ def build_recipe(
     allow_code: bool = False,
     teacher: str | None = None,
     env: Mapping[str, str] = os.environ,
+    notes: Notes | None = None,
 ) -> Recipe:
     """The recipe of values that were read already; raises as `load` does."""
     if not isinstance(source.values, dict):
@@ -94,7 +99,7 @@ def build_recipe(
     head = validate(RecipeFile, source.values, (), "", source, problems)
     recipe = Recipe(file, folder, source, head or _salvage(source.values), Registry(), allow_code)
     recipe_entries.load(recipe, problems)
-    recipe_check.check(recipe, problems, env)
+    recipe_check.check(recipe, problems, env, notes=notes)
     if problems:
         raise RecipeError(file, problems)
     return recipe

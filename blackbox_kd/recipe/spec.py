@@ -53,6 +53,9 @@ class RecipeFile(BaseModel):
     """Models by name."""
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
     """What the run may spend."""
+    terms: Literal["open"] | None = None
+    """`open`: a model that rows are learnt from, and whose terms are not known to let outputs train any model, is a
+    problem of the recipe; unknown is not open. Without it, what is known of terms is a note of `check`."""
     max_failed_share: float = Field(default=0.05, ge=0, le=1)
     """A run ends with exit status 1 when a larger share of a step's rows failed."""
     plugins: list[str] = Field(default_factory=list)
@@ -262,6 +265,7 @@ class Recipe:
         registry: the steps it may use.
         allow_code: whether code named by the recipe may run.
         written: of each table, the columns that steps have written into it; its other columns are the data's.
+        terms: of each model, what terms and licences say of training on its outputs; none where nothing is known.
     """
 
     file: str
@@ -276,8 +280,14 @@ class Recipe:
     loops: dict[int, Loop] = field(default_factory=dict)
     prompts: dict[str, Prompt] = field(default_factory=dict)
     written: dict[str, frozenset[str]] = field(default_factory=dict)
+    terms: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """Name of the recipe."""
         return self.head.name
+
+    @property
+    def learnt_from(self) -> set[str]:
+        """Models whose outputs end in rows or decide which rows there are; what `evaluate` alone asks only measures."""
+        return {name for planned in self.steps if not planned.step.aside for name in planned.list_models()}

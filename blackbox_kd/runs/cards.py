@@ -1,6 +1,6 @@
 """The data card and the model cards, with the front matter that the Hub reads."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from blackbox_kd.models import ModelConfig, WeightsConfig
+from blackbox_kd.models.http.terms import NO_ADVICE
 from blackbox_kd.printable import escape_markdown, escape_text, quote_code
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import Recipe
@@ -101,8 +102,7 @@ def write_data_card(recipe: Recipe, report: Mapping[str, Any], made: Made) -> st
         "",
         *_describe_models(recipe, report, made),
         "",
-        "The terms of these models may limit what the rows may be used for; read them before you publish.",
-        "",
+        *_describe_terms(recipe, made.models),
         "## Rows in and out",
         "",
         "| step | in | added | out | dropped | failed |",
@@ -163,6 +163,16 @@ def _describe_models(recipe: Recipe, report: Mapping[str, Any], made: Made) -> l
     return lines or ["- none: the rows were there before"]
 
 
+def _describe_terms(recipe: Recipe, models: Container[str]) -> list[str]:
+    """What is known of the terms for outputs of models; nothing where none of them is anybody's."""
+    told = {name: "; ".join(found) for name, found in recipe.terms.items() if name in models}
+    if not told:
+        return []
+    lines = [f"- `{name}`: {escape_markdown(text or 'nothing is known of its terms')}" for name, text in told.items()]
+    head = "What terms and licences say of training on outputs of these models, as far as it is known; "
+    return ["## Terms", "", f"{head}{NO_ADVICE}. Read them before you publish.", "", *lines, ""]
+
+
 def write_model_card(recipe: Recipe, report: Mapping[str, Any], model: str, path: Path) -> str:
     """The card of a trained model: its base, its data, how it was trained, and the evidence."""
     base = publish_name(recipe.models[model], recipe.folder)
@@ -178,6 +188,7 @@ def write_model_card(recipe: Recipe, report: Mapping[str, Any], model: str, path
     lines = [f"# {recipe.name}: {path.name}", ""]
     lines += [f"{quote_code(base)} fine-tuned on the rows of `{recipe.name}`, with blackbox-kd and TRL.", ""]
     lines += ["The licence of the base model holds for these weights, too.", ""]
+    lines += _describe_terms(recipe, recipe.learnt_from)
     for entry in report.get("trainings", []):
         if entry["model"] == path.name:
             lines += ["## Training", "", "| setting | value |", "|---|---|"]

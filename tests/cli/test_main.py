@@ -106,6 +106,47 @@ def test_a_wrong_recipe_ends_with_2_and_a_message_without_a_traceback(folder: Pa
     assert any("unknown step 'generat'" in problem["message"] for problem in found["problems"])
 
 
+OLD = {"provider": "openai", "model": "gpt-4", "base_url": "https://old.example.com/v1"}
+"""A model that is switched off for good, whatever the day."""
+
+
+def test_notes_stand_after_a_check_that_found_nothing_wrong_and_end_with_0(folder: Path) -> None:
+    write(folder, models={"teacher": OLD})
+    done = cli(folder, "check", "recipe.yaml")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, warning, fix, note, *rest = done.stdout.splitlines()
+    assert first == "recipe.yaml: 3 steps, 1 models, no problems"
+    assert warning.startswith("recipe.yaml:8: warning: models.teacher: 'gpt-4' is switched off at OpenAI since 2026-")
+    assert fix == "  fix: write model: gpt-6.1-terra, or another one that goes on"
+    assert note.startswith("recipe.yaml:8: note: models.teacher: OpenAI's terms: outputs may not be used to develop")
+    assert rest == ["  fix: read them before you train or publish (this is no legal advice)"]
+
+
+def test_notes_are_data_of_a_check_also_where_something_is_wrong(folder: Path) -> None:
+    for changes, status in (({}, 0), ({"steps": [{"step": "generate", "model": "teacher"}]}, 2)):
+        write(folder, models={"teacher": OLD}, **changes)
+        done = cli(folder, "check", "recipe.yaml", "--json")
+        found = json.loads(done.stdout)
+        assert (done.returncode, found["ok"], bool(found["problems"])) == (status, not status, bool(status))
+        assert found["schema_version"] == 1
+        assert [(note["level"], note["line"], note["path"]) for note in found["notes"]][:1] == [
+            ("warning", 8, "models.teacher")
+        ]
+        assert all(note.keys() == {"level", "line", "path", "what", "fix"} for note in found["notes"])
+    write(folder)
+    assert json.loads(cli(folder, "check", "recipe.yaml", "--json").stdout)["notes"] == []
+
+
+def test_a_run_says_its_warnings_once_and_no_notes(folder: Path) -> None:
+    exam = {"step": "evaluate", "models": ["teacher", "other"], "answer": "number"}
+    old = OLD | {"provider": "openai", "base_url": "https://127.0.0.2.example.com/v1"}
+    write(folder, models={"teacher": {"provider": "scripted"}, "other": old}, budget={"requests": 1}, steps=[exam])
+    done = cli(folder, "run", "recipe.yaml")
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.count("warning: models.other: 'gpt-4' is switched off at OpenAI") == 1
+    assert "note:" not in done.stdout + done.stderr
+
+
 def test_wrong_usage_ends_with_2(folder: Path) -> None:
     assert cli(folder, "run").returncode == 2
     assert cli(folder, "frobnicate").returncode == 2

@@ -178,6 +178,7 @@ FIXES = [
     ("select_retrieve_without_an_index", "by: retrieve", "by: retrieve\n    index: train"),
     ("select_top_without_a_column", "by: top", "by: top\n    column: reference"),
     ("select_votes_without_per", "votes: response", "votes: response\n    per: instruction"),
+    ("terms_of_another_kind", "terms: closed", "terms: open"),
     ("step_written_as_a_key", "- check: {answer: number}", "- step: check\n    answer: number"),
     ("table_nobody_reads", "  more:\n    path: data/more.jsonl\n", ""),
     ("train_on_no_shape", "- step: train", "- step: format\n    prompt: ask\n    completion: answer\n  - step: train"),

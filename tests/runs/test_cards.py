@@ -1,5 +1,6 @@
 """The data card and the model card, as the Hub's own reader and `load_dataset` understand them."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 
 from blackbox_kd.models import openai, transformers
-from blackbox_kd.runs.cards import publish_name
+from blackbox_kd.recipe.load import load_recipe
+from blackbox_kd.runs.cards import publish_name, write_model_card
+from tests.support.fake_server import FakeServer
 from tests.support.runs import execute, trained
 from tests.support.tiny import tiny_model
 
@@ -36,7 +39,7 @@ def test_the_data_card_tells_who_wrote_the_rows_and_how_many_were_lost(folder: P
     text = (folder / "dataset" / "README.md").read_text()
     assert "Sums by one.\n\n6 rows made by" in text
     assert "- `teacher`: `scripted` through `scripted`; its replies" in text
-    assert "; its replies, also to evaluations: 12 good (stop), 6 cut (length)\n\nThe terms" in text
+    assert "; its replies, also to evaluations: 12 good (stop), 6 cut (length)\n\n## Rows in and out" in text
     assert "| steps[3] (select) | 12 | 0 | 6 | 6 | 0 |" in text
     assert "Overlap with held-out `test`: 0 exact, 0 near." in text
 
@@ -60,6 +63,41 @@ def test_the_model_card_tells_how_it_was_trained_and_what_came_of_it(folder: Pat
     assert "| student@base | test | 6 | 0.0 % | 0.0 % to 39.0 % |" in text
     assert "| teacher |" not in text
     assert "neither `student` nor `student@base` has one right: that does not tell which one is better." in text
+
+
+async def test_the_cards_tell_what_terms_say_of_the_models_that_were_learnt_from(tmp_path: Path) -> None:
+    ask = {"step": "generate", "prompt": "student/plain", "temperature": 1.0}
+    async with FakeServer() as server:
+        at = {"provider": "openai", "base_url": server.url, "price": {"input": 0, "output": 0}}
+        values: dict[str, Any] = {
+            "name": "demo",
+            "data": {"train": {"path": "train.jsonl"}},
+            "models": {
+                "teacher": {**at, "model": "gpt-6-luna"},
+                "judge": {**at, "model": "openai/gpt-oss-120b"},
+                "other": {**at, "model": "my_model"},
+                "script": {"provider": "scripted"},
+            },
+            "steps": [{**ask, "models": ["teacher", "judge", "other", "script"]}, {"step": "format"}],
+        }
+        await asyncio.to_thread(execute, tmp_path, values)
+    text = (tmp_path / "run/dataset/README.md").read_text()
+    terms = text[text.index("## Terms") : text.index("## Rows in and out")]
+    head, *lines = terms.split("\n\n", 1)[1].strip().splitlines()
+    assert head.endswith("as far as it is known; this is no legal advice. Read them before you publish.")
+    assert [line.partition(": ")[0] for line in lines[1:]] == ["- `teacher`", "- `judge`", "- `other`"]
+    assert "outputs may not be used to develop models that compete with OpenAI" in lines[1]
+    assert "the licence of gpt-oss: Apache-2.0, which sets no limit on outputs" in lines[2]
+    assert lines[3] == "- `other`: nothing is known of its terms"
+
+
+def test_a_model_card_has_the_terms_too(folder: Path) -> None:
+    recipe = load_recipe(folder / "recipe.yaml")
+    assert "## Terms" not in (folder / "models/student/README.md").read_text(), "a script has none"
+    recipe.terms["teacher"] = ["the licence: <free>"]
+    card = write_model_card(recipe, {"evaluations": []}, "student", folder)
+    assert "## Terms\n\n" in card
+    assert "\n- `teacher`: the licence: \\<free>" in card
 
 
 def test_no_card_holds_a_path_of_the_machine(folder: Path) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-T = TypeVar("T")
+from blackbox_kd.models.http.names import look_up, normalise
 
 CAPS = ("max_tokens", "max_completion_tokens")
 """The two names of the most tokens of a reply."""
@@ -23,8 +23,6 @@ ROOM = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 3
 """Tokens that hidden reasoning is given beside a reply, by its effort; a guess, as no vendor promises a number."""
 MOST_TOKENS = 16_384
 """Of a reply of models whose limit is not known: what most endpoints let through by default."""
-_ON = "-:@"
-"""What a date or a variant begins with: `gpt-5.1` is another model than `gpt-5`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +152,9 @@ def find(model: str, refuses: tuple[str, ...] | None = None, most_tokens: int | 
         refuses: what the recipe says, in place of the table.
         most_tokens: likewise.
     """
-    name = model.rpartition("/")[2].lower()
-    name = name.replace(".", "-") if name.startswith("claude") else name
+    name = normalise(model)
     table = _read_table()
-    family = _look_up(name, {each: family for family in table["families"] for each in family["names"]}) or {}
+    family = look_up(name, {each: family for family in table["families"] for each in family["names"]}) or {}
     always = family.get("always_reasons", False)
     return Parameters(
         refuses=frozenset(family.get("refuses", ()) if refuses is None else refuses),
@@ -166,20 +163,14 @@ def find(model: str, refuses: tuple[str, ...] | None = None, most_tokens: int | 
         ignores_reasoning=frozenset(family.get("ignores_reasoning", ())),
         reasons=always or family.get("reasons", False),
         always_reasons=always,
-        efforts=_look_up(name, table["efforts"]),
-        budget=_look_up(name, table["budget"]),
-        formats=_look_up(name, table["formats"]),
-        most_tokens=most_tokens or _look_up(name, table["most_tokens"]),
+        efforts=look_up(name, table["efforts"]),
+        budget=look_up(name, table["budget"]),
+        formats=look_up(name, table["formats"]),
+        most_tokens=most_tokens or look_up(name, table["most_tokens"]),
         is_given=refuses is not None,
         off=family.get("off", ""),
-        cached_from=_look_up(name, table["cached_from"]),
+        cached_from=look_up(name, table["cached_from"]),
     )
-
-
-def _look_up(name: str, known: Mapping[str, T]) -> T | None:
-    """What is known of the longest of the names that stands for a model."""
-    found = [each for each in known if name == each or name.startswith(tuple(each + sign for sign in _ON))]
-    return known[max(found, key=len)] if found else None
 
 
 @cache

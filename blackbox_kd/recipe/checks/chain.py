@@ -12,6 +12,7 @@ from pathlib import Path
 
 from blackbox_kd import models
 from blackbox_kd.errors import Problem, UserError, WrongRename, did_you_mean
+from blackbox_kd.recipe.checks import advice as recipe_advice
 from blackbox_kd.recipe.checks import answers as recipe_answers
 from blackbox_kd.recipe.checks import columns as recipe_columns
 from blackbox_kd.recipe.checks import dataset as recipe_dataset
@@ -24,6 +25,7 @@ from blackbox_kd.recipe.checks import reports as recipe_reports
 from blackbox_kd.recipe.checks import values as recipe_values
 from blackbox_kd.recipe.checks.flow import Columns, Flow
 from blackbox_kd.recipe.entries import explain_bad_name
+from blackbox_kd.recipe.notes import Notes
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.recipe.yaml_source import Path as Place
 from blackbox_kd.recipe.yaml_source import quote
@@ -39,6 +41,7 @@ def check(
     env: Mapping[str, str] = os.environ,
     loaded: Mapping[str, Iterable[Row]] | None = None,
     filled: Mapping[str, set[str]] | None = None,
+    notes: Notes | None = None,
 ) -> None:
     """Appends to `problems` all that is wrong between the fields of a recipe, and fills its prompts.
 
@@ -48,6 +51,7 @@ def check(
         env: where keys are looked up.
         loaded: first rows of tables whose columns only loading tells, once they are loaded.
         filled: columns of tables in which any row holds something, once they are loaded.
+        notes: is added to, too.
     """
     flow = Flow(recipe, problems)
     recipe_prompts.find_secrets(flow)
@@ -69,6 +73,7 @@ def check(
             flow.skip(index, values)
     recipe_learning.check_end(flow)
     recipe_dataset.check(flow)
+    recipe_advice.check(flow, env, notes or Notes())
     _check_unused(flow)
 
 
