@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from blackbox_kd.calls.call import Call
 from blackbox_kd.errors import EndpointRefused, RequestRejected
-from blackbox_kd.models.http.error_body import SYSTEM
+from blackbox_kd.models.http.error_body import ANY, SYSTEM
 from blackbox_kd.models.http.parameters import CAPS, NEUTRAL
 
 
@@ -17,6 +17,9 @@ def learn(call: Call, error: RequestRejected) -> str:
     field, config = error.field, call.state.model.config
     body = call.wire.get("body", {})
     refused = call.state.parameters.find_refused(body) | call.request.refused
+    if field == ANY:  # it may be what the recipe does not ask for
+        spare = call.request.sampling.defaults - set(CAPS)
+        return next((each for each in sorted(spare) if each in body and each not in refused), "")
     if field == SYSTEM:
         has_role = any(message["role"] == SYSTEM for message in body.get("messages", ()))
         is_sent = has_role and not config.folds_system

@@ -11,6 +11,7 @@ from blackbox_kd.models import Model, Setup
 from blackbox_kd.models.http import client, connection, keys
 from blackbox_kd.models.http.chat import ChatModel
 from blackbox_kd.models.http.config import EndpointConfig
+from blackbox_kd.models.http.dialects import find_dialect
 from blackbox_kd.models.http.openai_batches import BATCH_LINES, OpenAIBatches
 from blackbox_kd.models.http.parameters import CAPS, Parameters
 from blackbox_kd.schema import digest
@@ -120,6 +121,7 @@ def open_model(config: Config, setup: Setup) -> Model:
         endpoint=f"{base_url} {config.model}",  # vendors limit each model by itself
         max_tokens_field=_find_max_tokens_field(config, setup),
         extra=config.own_fields,
+        wire_format=find_dialect(base_url),
         batch_api=OpenAIBatches(base_url, key, config.timeout_s),
     )
 

@@ -97,6 +97,21 @@ async def test_what_the_recipe_asks_for_ends_the_run_with_the_field(
         assert desk.server.asked[name] == 1, "nobody asks any more"
 
 
+async def test_a_field_that_is_not_named_is_taken_for_a_default_alone(tmp_path: Path) -> None:
+    name = "refuses:temperature:routed"
+    async with opened(tmp_path, Budget()) as desk:
+        with pytest.raises(RequestRejected, match="No endpoints found") as caught:
+            await desk.ask(name, sampling=ASKED)
+        assert "require_parameters: false" in caught.value.fix
+        with pytest.raises(RequestRejected):
+            await desk.ask("refuses:stop:routed", sampling=Sampling(0.2, stop=("a",), defaults=DEFAULT.defaults))
+        assert [set(body) - {"model", "messages"} for body in desk.server.bodies] == [
+            {"temperature", "max_tokens"},
+            {"temperature", "stop"},
+            {"stop"},
+        ]
+
+
 async def test_what_the_recipe_asks_for_is_refused_too_once_it_was_learnt(tmp_path: Path) -> None:
     name = "refuses:temperature:parameter"
     async with opened(tmp_path, Budget()) as desk:

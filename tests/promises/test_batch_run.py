@@ -19,7 +19,7 @@ COST = (7 * 1 + 4 * 10) / 1e6
 """Of an ordinary call, in USD."""
 
 
-def recipe(folder: Path, server: FakeBatches, **changes: Any) -> None:
+def recipe(folder: Path, server: Any, **changes: Any) -> None:
     """A recipe whose window would be a share of its rows without batches."""
     folder.mkdir(exist_ok=True)
     rows = [{"instruction": f"What is the number of {n}?", "reference": str(n % 7)} for n in range(ROWS)]
@@ -62,7 +62,7 @@ async def run(folder: Path, status: int = 0) -> str:
     return said.decode()
 
 
-async def stopped(folder: Path, server: FakeBatches, kind: str, number: int, by: int = signal.SIGKILL) -> None:
+async def stopped(folder: Path, server: Any, kind: str, number: int, by: int = signal.SIGKILL) -> None:
     """Starts the command and ends it by a signal when the server has seen so many requests of a kind."""
     process = await start(folder)
     said = asyncio.ensure_future(process.communicate())

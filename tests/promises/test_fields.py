@@ -480,6 +480,9 @@ CASES: dict[str, Case] = {
     "openai.max_tokens_field": opens(
         "openai", looks.sent_body("max_completion_tokens"), 9, max_tokens_field="max_completion_tokens"
     ),
+    "mistral.rpm": opens("mistral", looks.seconds, lambda it: it > 10, rpm=60),
+    "mistral.tpm": opens("mistral", looks.seconds, lambda it: it > 10, tpm=600),
+    "mistral.batch": opens("mistral", looks.jobs, [5], batch=True),
     "vllm.top_k": opens("vllm", looks.sent_body("top_k"), 5, top_k=5),
     "vllm.min_p": opens("vllm", looks.sent_body("min_p"), 0.2, min_p=0.2),
     "vllm.repetition_penalty": opens("vllm", looks.sent_body("repetition_penalty"), 1.1, repetition_penalty=1.1),
@@ -517,7 +520,7 @@ CASES: dict[str, Case] = {
         chat_template_kwargs={"tone": "kind"},
     ),
 }
-for _name in ("openai", "vllm"):
+for _name in ("openai", "vllm", "mistral"):
     CASES |= {
         f"{_name}.model": opens(_name, looks.sent_body("model"), "n", model="n"),
         f"{_name}.base_url": opens(
@@ -541,7 +544,7 @@ for _name in ("openai", "vllm"):
             for _field, _set in (("limits", "limits={max_tokens: 8}"), ("limits.max_tokens", "limits.max_tokens=8"))
         },
     }
-for _name in ("openai", "vllm", "scripted"):
+for _name in ("openai", "vllm", "mistral", "scripted"):
     _price = {"input": 1, "output": 10}
     CASES |= {
         f"{_name}.price": opens(_name, looks.bill, 2.0, price=_price),

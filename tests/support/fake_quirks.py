@@ -168,6 +168,9 @@ FORMS: Mapping[str, Callable[[str], Answer]] = {
         {"object": "error", "message": {"detail": [{"type": "extra_forbidden", "loc": ["body", field], "msg": "no"}]}},
         {},
     ),
+    "routed": lambda field: refused(
+        404, "No endpoints found that can handle the requested parameters. To learn more, visit: docs", code=404
+    ),
     "inside": lambda field: refused(200, "Unsupported", param=field, code="unsupported_parameter", status=400),
 }
 """How vendors and gateways say that a field is not taken."""

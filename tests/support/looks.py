@@ -33,6 +33,7 @@ from tests.support.fake_batches import FakeBatches
 from tests.support.fake_server import FakeServer
 from tests.support.fakes import FakeContext, outcomes
 from tests.support.runs import rows_of, trained, write_rows
+from tests.support.teachers.mistral import FakeMistral
 from tests.support.tiny import tiny_model
 from tests.support.virtual_time import run as in_virtual_time
 
@@ -263,7 +264,16 @@ async def bill(config: ModelConfig) -> float | None:
 
 async def batches(config: ModelConfig) -> list[int]:
     """The sizes of the batches that five rows are handed in with."""
-    async with FakeBatches() as server:
+    return await _hand_in(config, FakeBatches())
+
+
+async def jobs(config: ModelConfig) -> list[int]:
+    """The same of Mistral's jobs."""
+    return await _hand_in(config, FakeMistral())
+
+
+async def _hand_in(config: ModelConfig, fake: FakeBatches | FakeMistral) -> list[int]:
+    async with fake as server:
         folder = furnish(a_folder())
         entry = {**config.model_dump(exclude_unset=True), "base_url": server.url}
         step = {"step": "generate", "model": "m", "prompt": "student/plain"}

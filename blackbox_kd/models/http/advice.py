@@ -16,6 +16,10 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _NO_SYSTEM = re.compile(r"\b(?:system|developer)\b.{0,30}\b(?:not|role|unsupported)\b", re.IGNORECASE)
+LET_DROP = (
+    "take out what no provider of the model takes, or have it dropped: "
+    "extra_body: {provider: {require_parameters: false}} at the model"
+)
 OF_STEP = {name: name for name in ("temperature", "top_p", "stop")}
 OF_STEP |= {"seed": "sampling_seed"} | dict.fromkeys(CAPS, "max_tokens")
 """Fields of a request, and what a step calls them."""

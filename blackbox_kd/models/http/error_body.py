@@ -88,8 +88,8 @@ _NO_SYSTEM = re.compile(
     r"|not support (?:the )?['\"`]?(?:system|developer)\b|only user and assistant roles",
     re.IGNORECASE,
 )
-SYSTEM = "system"
-"""What stands for the role in place of a field."""
+SYSTEM, ANY = "system", "any"
+"""What stands in place of a field for the role, and for one that is not named."""
 _WAIT = re.compile(r"(?:retry|try again)(?: after| in)? ((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)(?![a-z])", re.IGNORECASE)
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, RequestRejected, ServerFault
 from blackbox_kd.models.http import error_body
-from blackbox_kd.models.http.advice import advise
+from blackbox_kd.models.http.advice import LET_DROP, advise
 from blackbox_kd.models.http.error_body import Said
 from blackbox_kd.models.http.rate_limit_headers import retry_after_s
 from blackbox_kd.privacy import hide_key
@@ -18,6 +18,11 @@ MESSAGE_CHARS = 300
 UNNAMED = "unnamed_error"
 """Kind of an error that came in place of a reply and names no status."""
 CLOSED = "PUP_LIMITED_DISABLED"
+NO_MODEL = frozenset({"invalid_model", "model_not_found"})
+_NO_MODEL_WORDS = re.compile(r"\binvalid model\b|not a valid model\b", re.IGNORECASE)
+"""What Mistral and OpenRouter say with 400."""
+_NOT_ROUTED = "no endpoints found that can handle the requested parameters"
+"""What OpenRouter says with 404 of a field that no provider of the model takes; it names none."""
 CHECKS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "check the key in the variable that the model's `key_env` names",
     HTTPStatus.NOT_FOUND: "check `model` and `base_url`",
@@ -85,6 +90,11 @@ def _classify(status: int, text: str, said: Said, headers: Mapping[str, str]) ->
         return ServerFault(text, kind="rate_limit", retry_after_s=after)
     if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT) or status >= 500:
         return ServerFault(text, kind="server_error", retry_after_s=after)
+    if status == HTTPStatus.NOT_FOUND and _NOT_ROUTED in said.message.lower():
+        return RequestRejected(text, fix=LET_DROP, kind="rejected", said=said.message, field=error_body.ANY)
+    is_gone = bool(NO_MODEL & said.codes) or _NO_MODEL_WORDS.search(said.message) is not None
+    if status == HTTPStatus.BAD_REQUEST and is_gone:
+        status = HTTPStatus.NOT_FOUND
     if status in CHECKS:
         return EndpointRefused(text, fix=CHECKS[status], kind="endpoint_refused")
     if said.is_filtered:

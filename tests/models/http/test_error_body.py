@@ -270,3 +270,25 @@ def test_a_rejection_names_the_field_and_what_mends_it(status: int, error: dict[
 def test_own_a_field_that_fastapi_names_is_one_of_the_recipe() -> None:
     body = {"detail": [{"loc": ["body", "messages", 0, "content"], "msg": "Input should be a valid string"}]}
     assert make_fault(URL, 422, {}, json.dumps(body)).fix == "mend the prompt of the step"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "Invalid model: mistral-tiny", "type": "invalid_model", "code": "1500"},
+        {"error": {"message": "some/thing is not a valid model ID", "code": 400}},
+        {"error": {"message": "The model `gpt-9` does not exist", "code": "model_not_found"}},
+    ],
+)
+def test_a_model_that_is_not_there_ends_the_run_whatever_the_status(error: dict[str, Any]) -> None:
+    for status in (400, 404):
+        found = make_fault(URL, status, {}, json.dumps(error))
+        assert (type(found), found.fix) == (EndpointRefused, "check `model` and `base_url`")
+
+
+def test_a_request_that_no_provider_of_a_gateway_takes_is_no_wrong_model() -> None:
+    said = "No endpoints found that can handle the requested parameters. To learn more about provider routing, visit: x"
+    found = make_fault(URL, 404, {}, json.dumps({"error": {"message": said, "code": 404}}))
+    assert isinstance(found, RequestRejected)
+    assert found.field == "any"
+    assert "require_parameters: false" in found.fix

@@ -1,0 +1,82 @@
+"""How endpoints that speak chat completions differ in what they call things, by the host that is asked.
+
+Only what is sent and what is read of it differ: keys and the ledger's requests are those of chat completions.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from blackbox_kd.models.http.parameters import EFFORT
+
+_REASONING = re.compile(r"\A\s*(?:<reasoning>.*?</reasoning>\s*)+", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The words of one vendor: a `chat.WireFormat`.
+
+    Args:
+        renamed: fields that are called otherwise.
+        off: fields that say what `reasoning_effort: none` says elsewhere.
+        added: objects that every request has; what the recipe says in them goes over them.
+        tags_reasoning: whether replies begin with what was reasoned, between tags.
+    """
+
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    off: Mapping[str, Any] = field(default_factory=dict)
+    added: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tags_reasoning: bool = False
+
+    def translate(self, body: dict[str, Any]) -> dict[str, Any]:
+        """See `WireFormat`."""
+        sent = {self.renamed.get(name, name): value for name, value in body.items()}
+        if self.off and sent.get(EFFORT) == "none":
+            del sent[EFFORT]
+            sent = {**self.off, **sent}
+        for name, values in self.added.items():
+            given = sent.get(name, {})
+            sent[name] = {**values, **given} if isinstance(given, Mapping) else given
+        return sent
+
+    def convert(self, value: Any) -> Any:
+        """See `WireFormat`."""
+        if not self.tags_reasoning or not isinstance(value, dict) or not isinstance(value.get("choices"), list):
+            return value
+        return {**value, "choices": [_part_reasoning(choice) for choice in value["choices"]]}
+
+
+def _part_reasoning(choice: Any) -> Any:
+    """A choice whose reasoning stands beside its text."""
+    message = choice.get("message") if isinstance(choice, dict) else None
+    text = message.get("content") if isinstance(message, dict) else None
+    found = _REASONING.match(text) if isinstance(text, str) else None
+    if found is None:
+        return choice
+    reasoning = re.sub("</?reasoning>", "", found[0]).strip()
+    return {**choice, "message": {**message, "content": text[found.end() :], "reasoning_content": reasoning}}
+
+
+MISTRAL = Dialect(renamed={"seed": "random_seed"})
+"""Of mistralai 3.7; other fields are refused with 422."""
+TOGETHER = Dialect(off={"reasoning": {"enabled": False}})
+"""https://docs.together.ai/docs/inference/chat/reasoning, of models that reason or do not."""
+_OF_HOST = {
+    "api.mistral.ai": MISTRAL,
+    "api.together.ai": TOGETHER,
+    "api.together.xyz": TOGETHER,
+    # https://api-docs.deepseek.com/guides/thinking_mode: models reason unless they are told so; `none` is no level
+    "api.deepseek.com": Dialect(off={"thinking": {"type": "disabled"}}),
+    # https://openrouter.ai/docs/guides/routing/provider-selection: what a provider does not take is left out in silence
+    "openrouter.ai": Dialect(added={"provider": {"require_parameters": True}}),
+}
+_BEDROCK = re.compile(r"bedrock-runtime\.[\w-]+\.amazonaws\.com")
+"""Replies of gpt-oss there: https://github.com/browseros-ai/BrowserOS/issues/167"""
+
+
+def find_dialect(base_url: str) -> Dialect | None:
+    """The dialect of a host; None for those that speak chat completions as they are."""
+    host = urlsplit(base_url).hostname or ""
+    return Dialect(tags_reasoning=True) if _BEDROCK.fullmatch(host) else _OF_HOST.get(host)
