@@ -109,7 +109,7 @@ def _load_models(recipe: Recipe, problems: list[Problem]) -> None:
         elif values.get("provider") not in known:
             given = values.get("provider")
             message = "field 'provider' is missing." if given is None else f"unknown provider {quote(given)}."
-            fix = did_you_mean(str(given), known) or f"write provider: {known[0]}, or another of them"
+            fix = did_you_mean(str(given), known) or "write provider: and one of them"
             _add(recipe, problems, (*path, "provider"), message, fix, label, f"providers: {', '.join(known)}")
         else:
             config_class: type[ModelConfig] = models.provider(str(values["provider"])).Config

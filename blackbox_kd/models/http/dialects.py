@@ -51,9 +51,9 @@ class Dialect:
 def _part_reasoning(choice: Any) -> Any:
     """A choice whose reasoning stands beside its text."""
     message = choice.get("message") if isinstance(choice, dict) else None
-    text = message.get("content") if isinstance(message, dict) else None
-    found = _REASONING.match(text) if isinstance(text, str) else None
-    if found is None:
+    if not isinstance(message, dict) or not isinstance(text := message.get("content"), str):
+        return choice
+    if (found := _REASONING.match(text)) is None:
         return choice
     reasoning = re.sub("</?reasoning>", "", found[0]).strip()
     return {**choice, "message": {**message, "content": text[found.end() :], "reasoning_content": reasoning}}

@@ -92,6 +92,8 @@ def test_what_is_ignored_is_not_refused(model: str, body: dict[str, Any], ignore
         ("openai/gpt-5-mini", "reasoning_effort", "none", "it cannot be told not to reason", "write thinking: low"),
         ("gpt-5-pro", "reasoning_effort", "none", "it cannot be told not to reason", "write thinking: high"),
         ("magistral-medium-2509", "reasoning_effort", "none", "it cannot be told", "write thinking: low"),
+        ("openai/gpt-oss-120b", "reasoning_effort", "none", "it cannot be told not to reason", "write thinking: low"),
+        ("openai.gpt-oss-20b-1:0", "reasoning_effort", "max", "are low, medium, high", "write thinking: low or"),
         ("gpt-5-pro", "reasoning_effort", "low", "its levels of reasoning are high", "write thinking: high"),
         ("deepseek-flash", "reasoning_effort", "medium", "are low, high, max", "write thinking: off or low or high"),
         ("mistral-medium-3-5", "reasoning_effort", "low", "are high", "write thinking: off or high"),
