@@ -17,8 +17,8 @@ ROUNDS = 5
 
 
 @contextmanager
-def stub(latency: str = "0", rate: str = "0", fault_share: str = "0") -> Iterator[str]:
-    command = [sys.executable, "-m", "benchmarks.stub", latency, rate, fault_share]
+def stub(latency: str = "0", rate: str = "0", fault_share: str = "0", stretch: str = "0") -> Iterator[str]:
+    command = [sys.executable, "-m", "benchmarks.stub", latency, rate, fault_share, stretch]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
@@ -62,14 +62,29 @@ def latency() -> None:
 def limited() -> None:
     with stub("0.05", "50", "0.02") as url:
         found = measured("clients", "ours", url, 1000, 128)
-        with urllib.request.urlopen(f"{url.removesuffix('/v1')}/stats") as answer:
-            counts = json.load(answer)
         row(
             "1,000 calls, 50/s allowed, 2 % 500s: seconds over the ideal 20",
             f"{found['seconds'] / 20:.3f}",
             "at most 1.08",
         )
-        row("  429s that were caused", str(counts.get("429", 0)), "at most 50")
+        row("  429s that were caused", str(refused(url)), "at most 50")
+
+
+def recovery() -> None:
+    for says, name in (("nothing", "without Retry-After"), ("rest", "with Retry-After")):
+        with stub("0.1", stretch=f"8:{says}") as url:
+            found = measured("clients", "ours", url, 400, 64)
+            row(
+                f"400 calls, all refused for 8 s, {name}: seconds over the 8",
+                f"{found['seconds'] / 8:.2f}",
+                "at most 2",
+            )
+            row("  429s that were caused", str(refused(url)), "at most 50")
+
+
+def refused(url: str) -> int:
+    with urllib.request.urlopen(f"{url.removesuffix('/v1')}/stats") as answer:
+        return int(json.load(answer).get("429", 0))
 
 
 def rows() -> None:
@@ -106,6 +121,7 @@ ALL: dict[str, Callable[[], None]] = {
     "throughput": throughput,
     "latency": latency,
     "limited": limited,
+    "recovery": recovery,
     "rows": rows,
 }
 

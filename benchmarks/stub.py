@@ -1,7 +1,10 @@
-"""A chat-completions server that costs as little as it can: `python -m benchmarks.stub LATENCY RATE FAULT_SHARE`.
+"""A chat-completions server that costs as little as it can.
+
+    python -m benchmarks.stub LATENCY RATE FAULT_SHARE STRETCH
 
 LATENCY is seconds, or `lognormal:MEAN,SIGMA`; RATE is requests a second before 429 with `Retry-After: 1` (0: none).
-Prints its URL; GET /stats tells what it answered.
+STRETCH is `SECONDS:SAYS`: after 60 requests everything gets a 429 for so long, without Retry-After (`nothing`), or with
+the seconds that are left (`rest`). Prints its URL; GET /stats tells what it answered.
 """
 
 import asyncio
@@ -9,9 +12,11 @@ import json
 import random
 import sys
 from collections import Counter
-from math import exp
+from math import ceil, exp
 
 from aiohttp import web
+
+STRETCH_AFTER = 60
 
 BODY = json.dumps(
     {
@@ -31,7 +36,9 @@ BODY = json.dumps(
 
 
 class Stub:
-    def __init__(self, latency: str, rate: float, fault_share: float) -> None:
+    def __init__(self, latency: str, rate: float, fault_share: float, stretch: str) -> None:
+        seconds, _, self.says = stretch.partition(":")
+        self.stretch_s, self.ends_at = float(seconds), 0.0
         self.latency, self.rate, self.fault_share = latency, rate, fault_share
         self.level, self.at = rate, 0.0
         self.random = random.Random(0)
@@ -41,6 +48,10 @@ class Stub:
         if request.method == "GET":
             return web.json_response(self.counts)
         await request.read()
+        if self.stretch_s and (left_s := self.left_s()) > 0:
+            self.counts["429"] += 1
+            after = {"Retry-After": str(ceil(left_s))} if self.says == "rest" else {}
+            return web.Response(status=429, headers=after, text="{}", content_type="application/json")
         if self.rate and not self.admits():
             self.counts["429"] += 1
             return web.Response(status=429, headers={"Retry-After": "1"}, text="{}", content_type="application/json")
@@ -51,6 +62,13 @@ class Stub:
             await asyncio.sleep(self.delay())
         self.counts["200"] += 1
         return web.Response(body=BODY, content_type="application/json")
+
+    def left_s(self) -> float:
+        """Seconds that are left of the stretch."""
+        now = asyncio.get_running_loop().time()
+        if not self.ends_at and self.counts["200"] >= STRETCH_AFTER:
+            self.ends_at = now + self.stretch_s
+        return self.ends_at - now
 
     def admits(self) -> bool:
         now = asyncio.get_running_loop().time()
@@ -69,8 +87,8 @@ class Stub:
         return mean * exp(self.random.gauss(-sigma * sigma / 2, sigma))
 
 
-async def main(latency: str = "0", rate: str = "0", fault_share: str = "0") -> None:
-    runner = web.ServerRunner(web.Server(Stub(latency, float(rate), float(fault_share)).handle))
+async def main(latency: str = "0", rate: str = "0", fault_share: str = "0", stretch: str = "0") -> None:
+    runner = web.ServerRunner(web.Server(Stub(latency, float(rate), float(fault_share), stretch).handle))
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

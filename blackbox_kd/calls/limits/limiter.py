@@ -7,7 +7,6 @@ asked for, which holds for all of its models, and whether it answers at all (`ci
 
 import asyncio
 import copy
-import logging
 import math
 import random
 from collections import deque
@@ -16,20 +15,20 @@ from dataclasses import dataclass
 
 from blackbox_kd.calls.limits.circuit_breaker import Breaker
 from blackbox_kd.calls.limits.concurrency import AdaptiveLimit
-from blackbox_kd.calls.limits.rate import LearnedRate, Pace
+from blackbox_kd.calls.limits.notice import Notice
+from blackbox_kd.calls.limits.rate import LearnedRate, Pace, Refusal
 from blackbox_kd.errors import CallError, ServerFault, Stopped
 from blackbox_kd.models.http import rate_limit_headers
-
-logger = logging.getLogger(__name__)
 
 MEMORY = 0.05
 """Weight of the latest call in the running mean of tokens."""
 BACKOFF_S = 0.5
+BACKOFF_GROWTH = 1.5
+"""Pauses that grow so end at the latest half as long after the endpoint is back as it was away."""
 LONGEST_BACKOFF_S = 30.0
 WINDOW_GROWS_S = 0.01
 TELL_AFTER_S = 10.0
 """Refusals that last so long are told; shorter ones are everyday life at a rate limit."""
-TELL_EVERY_S = 60.0
 JITTER = 0.05
 """Share by which a pause is prolonged at random, so that processes that share a limit do not return together."""
 
@@ -69,7 +68,7 @@ class Limiter:
         local: bool = False,
         patience_s: float = 600.0,
     ) -> None:
-        self._endpoint = endpoint
+        self._notice = Notice(endpoint, patience_s)
         self._concurrency = AdaptiveLimit(max_concurrency)
         self._in_flight = 0
         self._requests = Pace()
@@ -85,7 +84,6 @@ class Limiter:
         self._stopped: CallError | Stopped | None = None
         self._waiting: deque[tuple[asyncio.Future[Slot], int]] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._told_at = -math.inf
         self._said = ""
 
     @property
@@ -140,10 +138,10 @@ class Limiter:
         """A reply came, with these headers and after so many tokens (0: not known)."""
         now = asyncio.get_running_loop().time()
         if self._breaker.is_open:
-            logger.warning("%s answers again", self._endpoint)
+            self._notice.tell_back()
         self._breaker.note_answer()
-        self._learned.note_reply()
-        self._refused_since, self._backoff_s = None, BACKOFF_S
+        if self._learned.note_reply(slot.number):
+            self._refused_since, self._backoff_s = None, BACKOFF_S
         if used_tokens:
             # What a request takes of a limit on tokens is known only now. It was guessed by the mean when it was sent,
             # since by the most that it can use far too few would be; what the guess missed moves the next one's time.
@@ -163,19 +161,21 @@ class Limiter:
         now = asyncio.get_running_loop().time()
         pause_s = self._backoff_s if retry_after_s is None else retry_after_s
         resume_at = now + pause_s * (1 + JITTER * random.random())
-        is_first = self._learned.note_refusal(slot.number, slot.sent_at, resume_at)
-        self._paused_until = max(self._paused_until, resume_at if is_first else now + pause_s)
+        refusal = self._learned.note_refusal(slot.number, slot.sent_at, now, resume_at)
+        self._paused_until = max(self._paused_until, now + pause_s if refusal is Refusal.OLD else resume_at)
         self._suspended_at = now
-        if is_first and retry_after_s is None:
-            self._backoff_s = min(LONGEST_BACKOFF_S, 2 * self._backoff_s)
-            if self._learned.refusals > 1:  # the rate was cut, and it goes on: it may be a limit on concurrency
-                self._concurrency.note_refusal(self._in_flight)
+        if refusal is Refusal.FIRST:
+            self._refused_since, self._backoff_s = now, BACKOFF_S
+            if retry_after_s is None and self._learned.refusals > 1:
+                self._concurrency.note_refusal(self._in_flight)  # it may be a limit on concurrency
+        if refusal is not Refusal.OLD and retry_after_s is None:
+            self._backoff_s = min(LONGEST_BACKOFF_S, BACKOFF_GROWTH * self._backoff_s)
         self._breaker.note_answer()  # a server that refuses is there
         self._refused_since = now if self._refused_since is None else self._refused_since
         if now - self._refused_since > self._patience_s:
             self._breaker.give_up(now, self._paused_until)
         elif max(now - self._refused_since, pause_s) >= TELL_AFTER_S:
-            self._tell("it refuses all calls", now, said)
+            self._notice.tell("it refuses all calls", now, said)
         self._said = said
         self._free()
 
@@ -187,8 +187,7 @@ class Limiter:
         self._concurrency.note_fault(slot.sent_at, now)
         self._said = said
         if self._breaker.is_open and not was_open:
-            self._told_at = -math.inf
-            self._tell("no answer to any of the last calls", now, said)
+            self._notice.tell("no answer to any of the last calls", now, said, at_once=True)
         if self._breaker.is_open:
             self._suspended_at = now
             self._concurrency.start_over()
@@ -196,14 +195,6 @@ class Limiter:
             self._paused_until = max(self._paused_until, now + min(retry_after_s, self._patience_s))
         self._free()
         return self._breaker.is_open
-
-    def _tell(self, what: str, now: float, said: str) -> None:
-        """Says what is waited for, and every now and then that it still is."""
-        if now - self._told_at >= TELL_EVERY_S:
-            self._told_at = now
-            last = f"; it last said: {said}" if said else ""
-            waits = "%s: %s; it is waited for, up to %g s, and asked now and then%s"
-            logger.warning(waits, self._endpoint, what, self._patience_s, last)
 
     def note_rejection(self, slot: Slot) -> None:
         """The endpoint answered that the request is wrong: it is well."""
@@ -214,6 +205,7 @@ class Limiter:
         """The request was not sent after all, or nobody waits for its reply any more."""
         if slot.is_probe:
             self._breaker.withdraw()
+        self._learned.withdraw(slot.number)
         self._free()
 
     def stop(self, error: CallError | Stopped) -> None:
@@ -290,6 +282,4 @@ class Limiter:
                 pace.heed(quota)
 
     def _explain_outage(self) -> ServerFault:
-        last = f"; it last said: {self._said}" if self._said else ""
-        what = f"{self._endpoint}: no reply for more than {self._patience_s:g} s; not asked any more for now{last}"
-        return ServerFault(what, kind="outage")
+        return ServerFault(self._notice.explain_outage(self._said), kind="outage")

@@ -4,6 +4,7 @@ Times are seconds of the event loop's clock.
 """
 
 import math
+from enum import Enum
 
 from blackbox_kd.models.http.rate_limit_headers import Quota
 
@@ -20,7 +21,10 @@ FREE_WINDOW = 256.0
 FREE_DOUBLINGS = 9
 """25,600 a second is more than one process can send: from there on nothing is held back."""
 WINDOW_S = 2.0
-"""A longer Retry-After is the rest of a window in which so many requests are allowed."""
+"""A longer pause is no matter of the rate: it is the rest of a window in which so many requests are allowed, or the
+endpoint was short of something else for a while."""
+TRIAL_S = 0.005
+"""After a pause one request is sent alone, for so long or for two times what the refusal took, whichever is longer."""
 MANY = 40
 """Requests let through before the first refusal from which on it is taken for a window's limit."""
 SOON_S = 3.0
@@ -30,7 +34,8 @@ IDLE_S = 1.0
 """After a longer pause in sending, or after `MEASURED_S`, what is sent per second is measured anew."""
 HOLD_S = 20.0
 """The rate rises by 2 % in so many seconds, by 32 % in twice as many: probing for more costs a refusal, and that a
-pause for all. An estimate that was far too low is mended within a minute or two."""
+pause for all, after which it holds for at least as long. An estimate that was far too low is mended within a minute or
+two."""
 LOW_SHARE, HIGH_SHARE = 0.1, 0.5
 """Shares of a reported quota that are left when sending is slowed down, and when it is free again."""
 
@@ -72,6 +77,17 @@ class Pace:
             self.per_s = self._stated
 
 
+class Refusal(Enum):
+    """What a refusal says."""
+
+    FIRST = "first"
+    """That it is too much: something was admitted before."""
+    PROBE = "probe"
+    """That the endpoint goes on refusing: nothing was admitted since the pause."""
+    OLD = "old"
+    """Nothing: it was in flight together with one that was refused."""
+
+
 class LearnedRate:
     """The rate at which an endpoint that states none admits requests.
 
@@ -80,6 +96,10 @@ class LearnedRate:
     When it refuses, two rates bound the one that it allows: what it admitted per second of sending (too high where it
     lets bursts through) and what it admitted per second with the pause counted in (too low where it does not). The
     rate goes on between them, lower after each refusal that follows soon.
+
+    After a pause one request goes ahead. Where that is refused too, or a long pause was asked for, the endpoint refuses
+    everything for a stretch of time, which says nothing about a rate: it is taken for new once it is back. Where it has
+    soon had enough again, it admits so many in a window, and they are spread over that from then on.
     """
 
     def __init__(self, *, starts_free: bool = False) -> None:
@@ -92,8 +112,11 @@ class LearnedRate:
         self._raised_since: float | None = None
         self._counted_since = 0.0
         self._counted_from = 0
-        self._resumed_from = 0
+        self._resumed_from, self._resumed_at = 0, 0.0
+        self._refused_at = 0.0
         self._paused_s = 0.0
+        self._trial_s = 0.0
+        self._was_stretch = False
 
     def per_s(self, now: float) -> float:
         """The rate now."""
@@ -107,7 +130,7 @@ class LearnedRate:
             self._starting, self._per_s = False, math.inf
         if math.isinf(self._per_s):
             return math.inf
-        return self._per_s * (1 + 0.02 * math.pow(since / HOLD_S, 4))
+        return self._per_s * (1 + 0.02 * math.pow(since / max(HOLD_S, self._paused_s), 4))
 
     def window(self, now: float) -> float:
         """How many sends may wait for replies while the endpoint is new: all of them could be refused."""
@@ -125,40 +148,58 @@ class LearnedRate:
         if now - self.due > IDLE_S or now - self._counted_since > MEASURED_S:
             self._counted_since, self._counted_from = now, self._sent
         self.due = _plan_next(self.due, now, self.per_s(now))
+        if self._sent == self._resumed_from:
+            self.due = max(self.due, now + self._trial_s)
         self._sent += 1
         return self._sent - 1
 
-    def note_reply(self) -> None:
-        """Counts a reply."""
-        self._replies += 1
+    def withdraw(self, number: int) -> None:
+        """The send of that number was not made: after a pause it is the next one that goes ahead."""
+        self._resumed_from += number == self._resumed_from
 
-    def note_refusal(self, number: int, sent_at: float, resume_at: float) -> bool:
+    def note_reply(self, number: int) -> bool:
+        """Counts a reply; whether the send of that number came after the latest pause, so that this is over."""
+        self._replies += 1
+        return number >= self._resumed_from
+
+    def note_refusal(self, number: int, sent_at: float, now: float, resume_at: float) -> Refusal:
         """Lowers the rate when an endpoint refuses a send for the first time since it was resumed.
 
         Args:
             number: of the send.
             sent_at: when it was sent.
+            now: when it was refused.
             resume_at: when sending goes on.
-
-        Returns:
-            Whether it was the first: others that were in flight with it say nothing new.
         """
         if number < self._resumed_from:
-            return False
+            return Refusal.OLD
+        is_probe = self.refusals > 0 and number == self._resumed_from
+        if not is_probe:
+            self._per_s = self._lower(number, sent_at, now, resume_at)
+            self.refusals += 1
+            self._refused_at = sent_at
+            self._starting = self._is_new = False
+        self._paused_s = resume_at - self._refused_at
+        self._was_stretch = is_probe or self._paused_s > WINDOW_S
+        if self._was_stretch and self.refusals == 1:
+            self._starting, self._is_new, self._replies = True, True, 0
+        self._trial_s = max(TRIAL_S, 2 * (now - sent_at))
+        self._raised_since = self._counted_since = self._resumed_at = self.due = resume_at
+        self._counted_from = self._resumed_from = self._sent
+        return Refusal.PROBE if is_probe else Refusal.FIRST
+
+    def _lower(self, number: int, sent_at: float, now: float, resume_at: float) -> float:
+        """The rate after a refusal of what had been admitted since the last one."""
         admitted = max(1, number - self._counted_from)
         sending_s = max(0.001, sent_at - self._counted_since)
         highest = min(admitted / sending_s, self.per_s(sent_at))
         if self.refusals == 0:
-            self._per_s = _guess_rate(admitted, sending_s, resume_at - sent_at, highest)
-        else:
-            lowest = admitted / (sending_s + self._paused_s)
-            self._per_s = max(lowest, highest * (0.8 if sending_s < SOON_S else 0.95))
-        self.refusals += 1
-        self._starting = self._is_new = False
-        self._paused_s = resume_at - sent_at
-        self._raised_since = self._counted_since = self.due = resume_at
-        self._counted_from = self._resumed_from = self._sent
-        return True
+            return _guess_rate(admitted, sending_s, resume_at - sent_at, highest)
+        served_s = max(0.0, sent_at - self._resumed_at)
+        if self._was_stretch and served_s < self._paused_s:
+            return max(1, number - self._resumed_from) / (served_s + self._paused_s)
+        lowest = admitted / (sending_s + self._paused_s)
+        return max(lowest, highest * (0.8 if sending_s < SOON_S else 0.95))
 
 
 def _guess_rate(admitted: int, sending_s: float, pause_s: float, highest: float) -> float:
@@ -167,8 +208,6 @@ def _guess_rate(admitted: int, sending_s: float, pause_s: float, highest: float)
     Many requests let through before it are what the endpoint allows in a window, or lets pile up, of about the
     pause it asks for. After few of them that would be far too low for an endpoint that allows no bursts.
     """
-    if pause_s > WINDOW_S:
-        return admitted / (sending_s + pause_s)
     window = admitted / max(sending_s, pause_s)
     trust = min(1.0, admitted / MANY)
     return min(highest, math.pow(window, trust) * math.pow(highest, 1 - trust))

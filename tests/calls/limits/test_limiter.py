@@ -1,109 +1,15 @@
 """The limiter against servers that are simulated in virtual time: what they refuse, and how long all takes."""
 
 import asyncio
-import math
 import random
-from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
 import pytest
 
 from blackbox_kd.calls.limits.limiter import Limiter, Slot
 from blackbox_kd.errors import EndpointRefused, ServerFault
+from tests.support.simulated_servers import Lognormal, Queue, Serve, TokenBucket, Window, drive, limiter, now
 from tests.support.virtual_time import run
-
-Serve = Callable[[], Awaitable[float | None]]
-"""What a server does with a request: None for a reply, else the Retry-After of a refusal."""
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def limiter(most: int = 8, *, patience_s: float = 600, **limits: float | None) -> Limiter:
-    made = Limiter("endpoint", most, patience_s=patience_s)
-    made.narrow(most, limits.get("rpm"), limits.get("tpm"))
-    return made
-
-
-class TokenBucket:
-    """Allows `per_s` requests a second and `burst` at once; says `Retry-After: 1` beyond."""
-
-    def __init__(self, per_s: float, burst: float, latency_s: float) -> None:
-        self.per_s, self.burst, self.latency_s = per_s, burst, latency_s
-        self.level, self.at, self.refused = burst, now(), 0
-
-    async def __call__(self) -> float | None:
-        await asyncio.sleep(0.001)
-        self.level = min(self.burst, self.level + (now() - self.at) * self.per_s)
-        self.at = now()
-        if self.level < 1:
-            self.refused += 1
-            return 1.0
-        self.level -= 1
-        await asyncio.sleep(self.latency_s)
-        return None
-
-
-class Window:
-    """Allows `limit` requests in every second of its clock; says `Retry-After: 1` beyond."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit, self.second, self.count, self.refused = limit, 0, 0, 0
-
-    async def __call__(self) -> float | None:
-        await asyncio.sleep(0.001)
-        if self.second != int(now() + 0.4):
-            self.second, self.count = int(now() + 0.4), 0
-        self.count += 1
-        if self.count > self.limit:
-            self.refused += 1
-            return 1.0
-        await asyncio.sleep(0.05)
-        return None
-
-
-class Queue:
-    """Works on `slots` requests at once and lets the others wait, as a saturated vLLM does."""
-
-    def __init__(self, slots: int, latency_s: float) -> None:
-        self.gate, self.latency_s = asyncio.Semaphore(slots), latency_s
-
-    async def __call__(self) -> float | None:
-        async with self.gate:
-            await asyncio.sleep(self.latency_s)
-        return None
-
-
-class Lognormal:
-    """Replies after times with a long tail, however many are asked for."""
-
-    def __init__(self, mean_s: float, sigma: float) -> None:
-        self.random, self.mean_s, self.sigma = random.Random(1), mean_s, sigma
-
-    async def __call__(self) -> float | None:
-        await asyncio.sleep(self.mean_s * math.exp(self.random.gauss(0, self.sigma) - self.sigma**2 / 2))
-        return None
-
-
-async def drive(limits: Limiter, serve: Serve, calls: int, workers: int = 256) -> float:
-    """Makes all calls, those that are refused again; returns how long it took."""
-    began, left = now(), iter(range(calls))
-
-    async def work() -> None:
-        for _ in left:
-            again = False
-            while True:
-                slot = await limits.acquire(100, again=again)
-                after = await serve()
-                if after is None:
-                    limits.note_reply(slot, {}, 100)
-                    break
-                limits.note_refusal(slot, after)
-                again = True
-
-    await asyncio.gather(*(work() for _ in range(workers)))
-    return now() - began
 
 
 async def sends(limits: Limiter, count: int, tokens: int = 100) -> list[float]:
