@@ -30,10 +30,10 @@ _WORDS: Mapping[End, str] = {
     End.WITHHELD: """content_filter content_filtered guardrail_intervened refusal safety recitation blocklist
         prohibited_content spii model_armor escalation language bio_policy misalignment_policy_violation
         invalid_prompt sensitive error_toxic""",
-    End.TOOL: "tool_calls tool_call tool_use function_call pause_turn",
+    End.TOOL: "tool_calls tool_call tool_use function_call",
     End.BROKEN: """error abort aborted cancelled canceled user_cancel failed repetition network_error
         insufficient_system_resource server_error rate_limit_exceeded other malformed_function_call
-        unexpected_tool_call too_many_tool_calls malformed_response missing_thought_signature unspecified
+        unexpected_tool_call too_many_tool_calls malformed_response pause_turn missing_thought_signature unspecified
         finish_reason_unspecified pup_limited_disabled error_limit""",
 }
 _ENDS = {word: end for end, words in _WORDS.items() for word in words.split()}

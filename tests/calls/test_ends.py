@@ -16,11 +16,11 @@ WORDS = {
         "MODEL_ARMOR ESCALATION LANGUAGE bio_policy misalignment_policy_violation invalid_prompt "
         "own_guardrail_intervened"
     ),
-    End.TOOL: "tool_calls function_call tool_use pause_turn",
+    End.TOOL: "tool_calls function_call tool_use",
     End.BROKEN: (
         "error abort repetition network_error insufficient_system_resource OTHER MALFORMED_FUNCTION_CALL failed "
         "UNEXPECTED_TOOL_CALL TOO_MANY_TOOL_CALLS MALFORMED_RESPONSE MISSING_THOUGHT_SIGNATURE cancelled server_error "
-        "FINISH_REASON_UNSPECIFIED PUP_LIMITED_DISABLED"
+        "FINISH_REASON_UNSPECIFIED PUP_LIMITED_DISABLED pause_turn"
     ),
     End.UNKNOWN: "own_ran_out_of_ink finito stopped",
 }

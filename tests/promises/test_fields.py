@@ -520,6 +520,34 @@ CASES: dict[str, Case] = {
         chat_template_kwargs={"tone": "kind"},
     ),
 }
+CASES |= {
+    "anthropic.model": opens("anthropic", looks.sent_body("model"), "n", model="n"),
+    "anthropic.base_url": opens(
+        "anthropic", looks.sent(lambda it: "/other/" in next(iter(it.stats()["paths"]))), True, base_url="http://other"
+    ),
+    "anthropic.key_env": opens(
+        "anthropic", looks.sent(lambda it: it.seen_headers[0].get("x-api-key")), "sk-some", key_env="SOME_KEY"
+    ),
+    "anthropic.timeout_s": opens(
+        "anthropic", looks.sent(lambda it: "a reply", latency="0.4"), "timeout", timeout_s=0.1
+    ),
+    "anthropic.extra_body": opens("anthropic", looks.sent_body("top_k"), 5, extra_body={"top_k": 5}),
+    "anthropic.system": opens("anthropic", looks.roles, ["user"], system="fold"),
+    "anthropic.thinking": opens("anthropic", looks.sent_body("output_config"), {"effort": "low"}, thinking="low"),
+    "anthropic.cache": opens("anthropic", looks.marks, False, cache=False),
+    "anthropic.rpm": opens("anthropic", looks.seconds, lambda it: it > 10, rpm=60),
+    "anthropic.tpm": opens("anthropic", looks.seconds, lambda it: it > 10, tpm=600),
+    "anthropic.batch": opens("anthropic", looks.message_batches, [5], batch=True),
+    "anthropic.refuses": checked(
+        recipe(
+            {**ASK, "model": "m", "temperature": 0.5},
+            models={"m": {"provider": "anthropic", "model": "claude-opus-4-5", "base_url": "http://127.0.0.1:9"}},
+        ),
+        "temperature: 0.5 is not taken by model 'm'",
+        True,
+        "models.m.refuses=[temperature]",
+    ),
+}
 for _name in ("openai", "vllm", "mistral"):
     CASES |= {
         f"{_name}.model": opens(_name, looks.sent_body("model"), "n", model="n"),
@@ -534,17 +562,18 @@ for _name in ("openai", "vllm", "mistral"):
         f"{_name}.refuses": opens(_name, looks.sent_body("max_completion_tokens"), 9, refuses=["max_tokens"]),
         f"{_name}.system": opens(_name, looks.roles, ["user"], system="fold"),
         f"{_name}.thinking": opens(_name, looks.sent_body("reasoning_effort"), "low", thinking="low"),
-        **{
-            f"{_name}.{_field}": checked(
-                recipe({**ASK, "model": "m", "max_tokens": 9}, models={"m": {**MODELS["served"], "provider": _name}}),
-                "max_tokens: 9 is more than model 'm' (m) lets through",
-                True,
-                f"models.m.{_set}",
-            )
-            for _field, _set in (("limits", "limits={max_tokens: 8}"), ("limits.max_tokens", "limits.max_tokens=8"))
-        },
     }
-for _name in ("openai", "vllm", "mistral", "scripted"):
+for _name in ("anthropic", "openai", "vllm", "mistral"):
+    CASES |= {
+        f"{_name}.{_field}": checked(
+            recipe({**ASK, "model": "m", "max_tokens": 9}, models={"m": {**MODELS["served"], "provider": _name}}),
+            "max_tokens: 9 is more than model 'm' (m) lets through",
+            True,
+            f"models.m.{_set}",
+        )
+        for _field, _set in (("limits", "limits={max_tokens: 8}"), ("limits.max_tokens", "limits.max_tokens=8"))
+    }
+for _name in ("anthropic", "openai", "vllm", "mistral", "scripted"):
     _price = {"input": 1, "output": 10}
     CASES |= {
         f"{_name}.price": opens(_name, looks.bill, 2.0, price=_price),

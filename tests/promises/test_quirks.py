@@ -62,11 +62,11 @@ WORDS = {
         "content_filter bio_policy misalignment_policy_violation invalid_prompt refusal safety recitation blocklist "
         "prohibited_content spii image_safety image_other model_armor escalation language"
     ),
-    TOOL: "tool_calls function_call tool_use pause_turn",
+    TOOL: "tool_calls function_call tool_use",
     BROKEN: (
         "failed server_error rate_limit_exceeded cancelled other malformed_function_call unexpected_tool_call "
         "too_many_tool_calls malformed_response missing_thought_signature finish_reason_unspecified error "
-        "insufficient_system_resource abort repetition"
+        "insufficient_system_resource abort repetition pause_turn"
     ),
     UNKNOWN: "null none finito ran_out_of_ink",
     Outcome(0, 1, "the endpoint has limited this account", 0): "pup_limited_disabled",

@@ -33,6 +33,7 @@ from tests.support.fake_batches import FakeBatches
 from tests.support.fake_server import FakeServer
 from tests.support.fakes import FakeContext, outcomes
 from tests.support.runs import rows_of, trained, write_rows
+from tests.support.teachers.anthropic import FakeAnthropic
 from tests.support.teachers.mistral import FakeMistral
 from tests.support.tiny import tiny_model
 from tests.support.virtual_time import run as in_virtual_time
@@ -249,7 +250,8 @@ async def roles(config: Any) -> list[str]:
         model = opened(config.model_copy(update={"base_url": fake.url}))
         await model.send(model.wire(asked), asked)
         await model.close()
-        return [message["role"] for message in fake.seen[0]["messages"]]
+        apart = ["system"] if "system" in fake.seen[0] else []
+        return apart + [message["role"] for message in fake.seen[0]["messages"]]
 
 
 def sent_body(name: str) -> ModelLook:
@@ -262,6 +264,17 @@ async def bill(config: ModelConfig) -> float | None:
     return prices.compute_cost(prices.find_price(config, "http://nowhere"), usage)
 
 
+async def marks(config: Any) -> bool:
+    """Whether a long system text is marked as worth keeping."""
+    messages = [{"role": "system", "content": "Be brief. " * 1000}, *MESSAGES]
+    asked = Request(messages, Sampling(max_tokens=9), Row({"id": "r"}))
+    async with FakeServer() as fake:
+        model = opened(config.model_copy(update={"base_url": fake.url}))
+        await model.send(model.wire(asked), asked)
+        await model.close()
+        return "cache_control" in json.dumps(fake.seen[0])
+
+
 async def batches(config: ModelConfig) -> list[int]:
     """The sizes of the batches that five rows are handed in with."""
     return await _hand_in(config, FakeBatches())
@@ -272,7 +285,12 @@ async def jobs(config: ModelConfig) -> list[int]:
     return await _hand_in(config, FakeMistral())
 
 
-async def _hand_in(config: ModelConfig, fake: FakeBatches | FakeMistral) -> list[int]:
+async def message_batches(config: ModelConfig) -> list[int]:
+    """The same of Anthropic's batches."""
+    return await _hand_in(config, FakeAnthropic())
+
+
+async def _hand_in(config: ModelConfig, fake: FakeBatches | FakeMistral | FakeAnthropic) -> list[int]:
     async with fake as server:
         folder = furnish(a_folder())
         entry = {**config.model_dump(exclude_unset=True), "base_url": server.url}

@@ -31,6 +31,7 @@ NO_MONEY = frozenset(
         *("enforced_spend_limit_reached", "payment_required", "payment_required_error", "budgetexceedederror"),
         *("exceeded_budget", "budget_limit_exceeded", "over_budget", "insufficient_user_quota", "insufficient_funds"),
         *("exceeded_current_quota_error", "pre_consume_token_quota_failed", "credits_exhausted", "balance_not_enough"),
+        *("contract_spend_limit_reached", "linked_organization_spend_limit_reached"),
         *("arrearage", "accountoverdueerror", "account_overdue", "spending_limit_reached", "spend_limit_exceeded"),
     }
 )
@@ -59,6 +60,7 @@ _NO_MONEY_WORDS = re.compile(
     r"|insufficient (?:account |user |remaining )?(?:credit|balance|fund)"
     r"|balance (?:is )?(?:too low|insufficient|not enough|exhausted|depleted)"
     r"|credits (?:are )?(?:exhausted|depleted|used up)"
+    r"|reached your specified api usage limit"
     r"|out of credits?\b|no credits? (?:left|remaining)|account (?:is )?in arrears"
     r"|(?:spend(?:ing)?|billing)(?: hard)? limit (?:has been |was )?(?:reached|exceeded)"
     r"|\u4f59\u989d\u4e0d\u8db3|\u6b20\u8d39|\u989d\u5ea6\u4e0d\u8db3",

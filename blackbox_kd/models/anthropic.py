@@ -1,0 +1,142 @@
+"""Claude by Anthropic's own API: Messages, and batches of them."""
+
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from blackbox_kd.errors import FieldError, SetupError
+from blackbox_kd.models import Model, Setup
+from blackbox_kd.models.http import client, connection, keys
+from blackbox_kd.models.http.anthropic_batches import BATCH_LINES, AnthropicBatches
+from blackbox_kd.models.http.cache_marks import CacheMarks
+from blackbox_kd.models.http.chat import ChatModel
+from blackbox_kd.models.http.config import EndpointConfig
+from blackbox_kd.models.http.messages_api import ABSENT, MessagesApi
+from blackbox_kd.models.http.parameters import Parameters
+from blackbox_kd.schema import digest
+
+ANTHROPIC = "https://api.anthropic.com"
+DEFAULT_KEY = "ANTHROPIC_API_KEY"
+PATH = "/v1/messages"
+VERSION = "2023-06-01"
+"""The version of the API that takes a temperature, of models that do."""
+
+
+class Config(EndpointConfig):
+    """A model behind Anthropic's Messages API."""
+
+    base_url: str | None = None
+    """URL up to `/v1`; without it the variable ANTHROPIC_BASE_URL, then https://api.anthropic.com."""
+    key_env: str | None = None
+    """Name of the environment variable that holds the key. Without it ANTHROPIC_API_KEY, which is sent only to
+    Anthropic and to ANTHROPIC_BASE_URL; any other `base_url` is then used without a key."""
+    rpm: float | None = Field(default=None, gt=0)
+    """The most requests a minute; the limits that the endpoint reports are kept to anyway."""
+    tpm: float | None = Field(default=None, gt=0)
+    """The most tokens a minute, prompt and reply together."""
+    batch: bool = False
+    """Hand requests in together through the endpoint's Message Batches API: half of `price`, and replies within 24
+    hours. Such requests are not counted against `rpm`, `tpm` and `max_concurrency`."""
+    cache: bool = True
+    """Mark the system text and the examples of a prompt, where they are long and come again, so that the endpoint keeps
+    them for five minutes: the first time costs a quarter more, each later time a tenth of `price` or less."""
+
+    @property
+    def in_flight(self) -> int:
+        """As many as a batch takes, or as the endpoint is sent."""
+        return BATCH_LINES if self.batch else self.max_concurrency
+
+    @field_validator("base_url")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        return None if value is None else _check_url(value)
+
+    @property
+    def is_batched(self) -> bool:
+        """See `batch`."""
+        return self.batch
+
+    @property
+    def rate_limits(self) -> tuple[float | None, float | None]:
+        """See `rpm` and `tpm`."""
+        return self.rpm, self.tpm
+
+    @property
+    def parameters(self) -> Parameters:
+        """What the model takes of what the API has a field for."""
+        return replace(super().parameters.without(ABSENT), formats=("json_schema",))
+
+    def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
+        """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
+        variable = _find_variable(self)
+        try:
+            base_url = _find_base_url(self, setup)
+        except FieldError as error:
+            fix = "export ANTHROPIC_BASE_URL=https://..."
+            return [("provider", f"the variable ANTHROPIC_BASE_URL: {error.what}.", fix)]
+        try:
+            has_key = variable is None or keys.read_key(setup.env, variable) is not None
+        except FieldError as error:
+            return [("provider", error.what, f"export {variable}=...")]
+        try:
+            connection.find_proxy(base_url, setup.env)
+        except SetupError as error:
+            return [("provider", f"{error.what}.", error.fix)]
+        if has_key or connection.is_loopback(base_url):
+            return []
+        fix = f"export {variable}=... or name the variable that holds the key: key_env: NAME"
+        return [("provider", f"{base_url} needs a key, and the variable {variable} is not set.", fix)]
+
+    def sends_to(self, setup: Setup) -> tuple[str, str | None]:
+        """The URL that requests go to, and the variable that holds the key, if one goes with them."""
+        return _find_base_url(self, setup), _find_variable(self)
+
+    def identity(self, setup: Setup) -> str:
+        """What names a model in fingerprints: how it is reached, not how fast or at what price."""
+        return digest([_find_base_url(self, setup), self.model, self.own_fields])
+
+
+def open_model(config: Config, setup: Setup) -> Model:
+    """Opens a model; nothing is sent before the first call.
+
+    Raises:
+        SetupError: the key is missing or cannot be one, or ANTHROPIC_BASE_URL is no URL.
+    """
+    config.refuse_missing(setup)
+    base_url = _find_base_url(config, setup)
+    variable = _find_variable(config)
+    key = keys.read_key(setup.env, variable) if variable else None
+    address = client.Address(
+        base_url,
+        key,
+        config.max_concurrency,
+        config.timeout_s,
+        path=PATH,
+        headers={"anthropic-version": VERSION} | ({"x-api-key": key} if key else {}),
+    )
+    http, known = client.HttpClient(address), config.parameters
+    wire_format = MessagesApi(known, CacheMarks(known.cached_from) if config.cache else None)
+    return ChatModel(
+        config,
+        http,
+        endpoint=f"{base_url} {config.model}",  # vendors limit each model by itself
+        max_tokens_field="max_tokens",
+        extra=config.own_fields,
+        wire_format=wire_format,
+        batch_api=AnthropicBatches(http, base_url, key, wire_format.translate),
+    )
+
+
+def _check_url(url: str) -> str:
+    return client.check_url(url).removesuffix("/messages").removesuffix("/v1")
+
+
+def _find_base_url(config: Config, setup: Setup) -> str:
+    return config.base_url or _check_url(setup.env.get("ANTHROPIC_BASE_URL") or ANTHROPIC)
+
+
+def _find_variable(config: Config) -> str | None:
+    """The variable that holds the key; Anthropic's own key goes nowhere the user did not send it."""
+    is_theirs = config.base_url is None or urlsplit(config.base_url).hostname == urlsplit(ANTHROPIC).hostname
+    return config.key_env or (DEFAULT_KEY if is_theirs else None)
