@@ -110,7 +110,8 @@ class DirectTransport:
         # By the model alone, never by what may be spent: a reply that a larger budget would let go on is another one.
         cap = (config.parameters.most_tokens or MOST_TOKENS) if self.budget.is_limited else None
         refused = self._recall_refused(model)
-        return ModelState(model, prices.find_price(config, model.endpoint), known, Counts(name), cap, refused=refused)
+        counts = Counts(name, asked="" if config.local or config.names_freely else config.model)
+        return ModelState(model, prices.find_price(config, model.endpoint), known, counts, cap, refused=refused)
 
     def _recall_refused(self, model: Model) -> set[str]:
         """What a model was found not to take, by this run or an earlier one; a recipe that says it, knows better."""

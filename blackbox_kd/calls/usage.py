@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blackbox_kd.calls import ends
+from blackbox_kd.models.http import names, terms
 from blackbox_kd.schema import Usage
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Counts:
         short_prompts: of `calls`, those whose prompt the endpoint counted far too few tokens of.
         beyond: replies that used more tokens than was set aside for them, while a budget limits that.
         beyond_tokens: the tokens that they used beyond.
+        asked: the vendor's name of the model; "" where a server may call it anything.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Counts:
     short_prompts: int = 0
     beyond: int = 0
     beyond_tokens: int = 0
+    asked: str = ""
 
     def count_end(self, word: str) -> None:
         """Counts why a reply ended, and tells of a reason that nobody knows: such replies are not used."""
@@ -103,7 +106,14 @@ class Counts:
         """Counts the model string of a usable reply, and says when another one appears: rows would differ."""
         if not model:
             return
-        if model not in self.served and len(self.served) == 1:
+        if model not in self.served and self._is_rerouted(model):
+            logger.warning(
+                "model %r: %r was asked for, and %r answers in its place; the report counts such replies",
+                self.name,
+                self.asked,
+                model,
+            )
+        elif model not in self.served and len(self.served) == 1:
             before = next(iter(self.served))
             logger.warning(
                 "model %r: the endpoint now answers as %r, before as %r; the report counts both",
@@ -112,6 +122,14 @@ class Counts:
                 before,
             )
         self.served[model] += 1
+
+    def _is_rerouted(self, served: str) -> bool:
+        """Whether another model answers than the one that is asked for.
+
+        What somebody calls a model on a server of their own is no vendor's name: those are known, or a gateway's.
+        """
+        is_a_name = "/" in self.asked or terms.has_vendor(self.asked)
+        return is_a_name and not names.is_a_file(served) and not names.is_same(self.asked, served)
 
     def add(self, other: "Counts") -> None:
         """Adds the sums of another model."""
@@ -147,4 +165,5 @@ class Counts:
             "beyond": self.beyond,
             "beyond_tokens": self.beyond_tokens,
             "served": sorted(self.served),
+            "rerouted": {model: count for model, count in sorted(self.served.items()) if self._is_rerouted(model)},
         }

@@ -16,6 +16,7 @@ import pytest
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.calls.transport import DirectTransport
+from blackbox_kd.calls.usage import Counts
 from blackbox_kd.errors import (
     BudgetReached,
     EndpointRefused,
@@ -29,7 +30,7 @@ from blackbox_kd.errors import (
 )
 from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger
-from blackbox_kd.models import Model, Setup, openai, scripted, transformers
+from blackbox_kd.models import Model, Setup, openai, scripted, transformers, vllm
 from blackbox_kd.schema import Ask, Reply, Request, Row, Sampling
 from tests.support.fake_server import FakeServer
 from tests.support.virtual_time import run
@@ -643,6 +644,51 @@ class TestCounts:
                 "model 'teacher': the endpoint now answers as 'another-model', before as 'm'; the report counts both"
             ]
             assert d.counts()["served"] == ["another-model", "m"]
+            assert d.counts()["rerouted"] == {}, "a server of one's own may call its models anything"
+
+    async def test_another_model_than_a_vendors_that_was_asked_for_is_told_once_and_counted(
+        self, desk: Opener, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with desk("ok", always="other_model") as d:
+            d.model = d.open(model="gemini-2.5-flash")
+            with caplog.at_level(logging.WARNING):
+                for number in range(4):
+                    await d.ask(f"r{number}")
+            assert [record.getMessage() for record in caplog.records] == [
+                "model 'teacher': 'gemini-2.5-flash' was asked for, and 'another-model' answers in its place; the "
+                "report counts such replies"
+            ]
+            assert d.counts()["served"] == ["another-model", "gemini-2.5-flash"]
+            assert d.counts()["rerouted"] == {"another-model": 3}
+            d.caller = Caller(DirectTransport(d.ledger, d.budget))
+            await d.ask("r3")
+            assert d.counts()["rerouted"] == {"another-model": 1}, "a reply of the ledger tells it, too"
+
+    @pytest.mark.parametrize(
+        ("asked", "served", "is_told"),
+        [
+            ("gpt-6-luna", "gpt-6-luna-2026-09-01", False),
+            ("gpt-6-luna", "gpt-6-sol", True),
+            ("z-ai/glm-5.3-flash", "z-ai/glm-4.6", True),
+            ("openai/gpt-oss-20b", "/models/gpt-oss-20b", False),
+            ("qwen3:8b", "qwen3-8b-q4", False),
+            ("my-model", "other", False),
+            ("", "gpt-6-luna", False),
+        ],
+    )
+    def test_only_names_of_vendors_and_gateways_are_compared(self, asked: str, served: str, is_told: bool) -> None:
+        counts = Counts("teacher", asked=asked)
+        counts.count_served(served)
+        assert counts.entry()["rerouted"] == ({served: 1} if is_told else {})
+
+    def test_the_name_of_a_server_of_ones_own_is_not_compared(self, tmp_path: Path) -> None:
+        config = vllm.Config(provider="vllm", model="openai/gpt-oss-20b")
+        model = vllm.open_model(config, Setup("teacher", tmp_path, tmp_path, {}))
+        ledger = Ledger.open(tmp_path / "ledger.sqlite", run="test")
+        counts = DirectTransport(ledger, Budget()).open(model, "teacher").counts
+        ledger.close()
+        counts.count_served("served-name")
+        assert counts.entry()["rerouted"] == {}
 
 
 class MemoryLedger:

@@ -160,6 +160,8 @@ def _write_remarks(entry: Mapping[str, Any]) -> list[str]:
     lines = []
     if ends := entry.get("ends"):
         lines.append(f"its replies, by how they ended: {count_up(ends, ', ')}")
+    for model, count in entry.get("rerouted", {}).items():
+        lines.append(f"warning: {count:,} replies are by {quote_code(model)}, not by the model that was asked for")
     if sampled := entry.get("sampled"):
         lines.append(f"{sampled:,} replies were drawn at its own temperature, as it does not take the one of the step")
     if cut := entry.get("short_prompts"):

@@ -49,6 +49,8 @@ class ModelUse(Part):
     """None as soon as the cost of one call is not known."""
     served: list[str] = Field(default_factory=list)
     """What the endpoint calls the model."""
+    rerouted: dict[str, int] = Field(default_factory=dict)
+    """Models that have answered in place of the one that was asked for, and how many usable replies each."""
 
 
 class Bill(Part):

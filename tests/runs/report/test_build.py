@@ -12,6 +12,7 @@ import pytest
 from blackbox_kd.errors import BudgetReached, Stopped
 from blackbox_kd.runs.report import build, markdown
 from blackbox_kd.runs.report.ending import Ending
+from tests.support.fake_server import FakeServer
 from tests.support.runs import execute, trained, write_rows
 
 TEACHER = {"provider": "scripted", "price": {"input": 100, "output": 200}}
@@ -218,3 +219,16 @@ def test_one_model_under_two_prompts_is_told_apart_in_both_reports(tmp_path: Pat
     assert [entry["right"] for entry in found["evaluations"]] == [0, 6]
     assert "| weak (prompt `student/plain`) | test | 6 | 0 (0.0 %) |" in text
     assert "| weak (prompt `short`) | test | 6 | 6 (100.0 %) |" in text
+
+
+async def test_replies_of_another_model_than_was_asked_for_are_told(tmp_path: Path) -> None:
+    async with FakeServer(["other_model", "ok", "other_model"]) as server:
+        teacher = {"provider": "openai", "model": "gpt-6-luna", "base_url": server.url, "refuses": []}
+        recipe = values(models={"teacher": teacher}, steps=values()["steps"][:1])
+        del recipe["data"]["test"]
+        text, found = await asyncio.to_thread(report_of, tmp_path, recipe)
+        assert found["models"][0]["rerouted"] == {"another-model": 2}
+        told = "  - warning: 2 replies are by `another-model`, not by the model that was asked for"
+        assert told in section(text, "Cost").splitlines()
+        _, again = await asyncio.to_thread(report_of, tmp_path, recipe)
+        assert (again["models"][0]["calls"], again["models"][0]["rerouted"]) == (0, {"another-model": 2})
