@@ -6,13 +6,14 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from blackbox_kd.calls.completion import parse
 from blackbox_kd.errors import EndpointRefused, ReplyFault
 from blackbox_kd.models.http.cache_marks import CacheMarks
 from blackbox_kd.models.http.messages_api import MessagesApi
 from blackbox_kd.models.http.parameters import find
-from tests.support.teachers.anthropic_types import parse_request, write_message
+from tests.support.teachers.anthropic_types import Refused, parse_request, write_message
 
 QUESTION = {"role": "user", "content": "Why?"}
 SHOWN = {"type": "adaptive", "display": "summarized"}
@@ -358,3 +359,65 @@ class TestReplies:
         value = {**message(text_block("It is 3.")), **fields}
         with suppress(ReplyFault):
             assert parse(json.dumps(converted(value)), None).text == "It is 3."
+
+
+class TestTheTypesOfThePackage:
+    """What the fake server takes and says is what the package has types for, so that a slip of ours is seen."""
+
+    @pytest.mark.parametrize(
+        "slip",
+        [
+            {"seed": 3},
+            {"stop": ["END"]},
+            {"reasoning_effort": "low"},
+            {"max_completion_tokens": 9},
+            {"response_format": {"type": "json_object"}},
+            {"messages": [{"role": "user", "content": "a", "name": "b"}]},
+            {"messages": [{"role": "tool", "content": "a"}]},
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "a", "weight": 1}]}]},
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {"type": "on"}}]}
+                ]
+            },
+            {"system": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral", "ttl": "2h"}}]},
+            {"thinking": {"type": "off"}},
+            {"thinking": {"type": "adaptive", "effort": "low"}},
+            {"thinking": {"type": "enabled"}},
+            {"output_config": {"effort": "none"}},
+            {"output_config": {"format": {"type": "json_object"}}},
+            {"tools": [{"type": "function", "function": {"name": "add"}}]},
+            {"tool_choice": "auto"},
+        ],
+        ids=repr,
+    )
+    def test_a_request_in_words_of_another_api_is_refused(self, slip: dict[str, Any]) -> None:
+        body = {"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [QUESTION]}
+        parse_request(body)
+        with pytest.raises(Refused) as caught:
+            parse_request(body | slip)
+        assert caught.value.status == 400
+
+    @pytest.mark.parametrize("field", ["model", "max_tokens", "messages"])
+    def test_a_request_without_what_the_api_wants_is_refused(self, field: str) -> None:
+        body = {"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [QUESTION]}
+        del body[field]
+        with pytest.raises(Refused, match="Field required"):
+            parse_request(body)
+
+    @pytest.mark.parametrize(
+        "slip",
+        [
+            {"stop_reason": "finished"},
+            {"stop_reason": "length"},
+            {"content": [{"type": "answer", "text": "3"}]},
+            {"content": [{"type": "text"}]},
+            {"usage": {"prompt_tokens": 3}},
+            {"stop_details": {"type": "refusal", "category": "boredom"}},
+            {"reasoning": "I add."},
+        ],
+        ids=repr,
+    )
+    def test_a_reply_that_the_api_cannot_give_is_none_of_the_fakes(self, slip: dict[str, Any]) -> None:
+        with pytest.raises((ValidationError, AssertionError)):
+            write_message(message(text_block("3")) | slip)

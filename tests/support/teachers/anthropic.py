@@ -92,6 +92,10 @@ class FakeAnthropic(FakeTeacher):
         """Requests of the batches, in the order of their creation."""
         return self.desk.sizes()
 
+    async def until(self, kind: str, number: int = 1) -> None:
+        """See `BatchDesk.until`."""
+        await self.desk.until(kind, number)
+
     async def _stats(self, request: web.Request) -> web.StreamResponse:
         return web.json_response({"answered": sum(self.answered.values()), "batches": self.desk.sizes()})
 
