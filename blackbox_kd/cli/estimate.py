@@ -92,7 +92,11 @@ def estimate(
         probe=probe or 0,
     )
     job = _Estimate(found, options)
-    event_loop.run(stoppable(job, lambda text: say(text, err=True)))
+    try:
+        event_loop.run(stoppable(job, lambda text: say(text, err=True)))
+    finally:
+        for note in job.notes.list_all():
+            say(note.text(found.file), err=True)
     told = job.told
     if as_json:
         print_json(told)
@@ -105,14 +109,17 @@ class _Estimate:
     """An estimate whose probes can be stopped."""
 
     def __init__(self, recipe: "Recipe", options: "EstimateOptions") -> None:
+        from blackbox_kd.recipe.notes import Notes
+
         self.told: dict[str, Any] = {}
+        self.notes = Notes()
         self._recipe, self._options = recipe, options
         self._rehearsal: Rehearsal | None = None
 
     async def execute(self) -> None:
         from blackbox_kd.engine.estimate.estimate import estimate as estimate_run
 
-        self.told = await estimate_run(self._recipe, self._options, self._note_start)
+        self.told = await estimate_run(self._recipe, self._options, self._note_start, self.notes)
 
     def stop(self) -> bool:
         return self._rehearsal is not None and self._rehearsal.stop()

@@ -206,6 +206,14 @@ class Model(Protocol):
         """A decoded body as a chat completion; what is none is returned as it is."""
         ...
 
+    async def list_models(self) -> tuple[str, str] | None:
+        """The URL of the endpoint's own list of models, and its body; None where there is none. It costs nothing.
+
+        Raises:
+            CallError: it cannot be had.
+        """
+        ...
+
     async def close(self) -> None:
         """Frees connections and memory."""
         ...
@@ -219,6 +227,9 @@ class InProcess:
     def convert(self, value: Any) -> Any:
         """See `Model.convert`."""
         return value
+
+    async def list_models(self) -> None:
+        """See `Model.list_models`."""
 
 
 def providers() -> list[str]:

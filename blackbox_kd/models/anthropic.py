@@ -114,6 +114,7 @@ def open_model(config: Config, setup: Setup) -> Model:
         config.timeout_s,
         path=PATH,
         headers={"anthropic-version": VERSION} | ({"x-api-key": key} if key else {}),
+        listing="/v1/models?limit=1000",
     )
     http, known = client.HttpClient(address), config.parameters
     wire_format = MessagesApi(known, CacheMarks(known.cached_from) if config.cache else None)

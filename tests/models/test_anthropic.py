@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from blackbox_kd.errors import (
     SetupError,
 )
 from blackbox_kd.models import Model, Setup, anthropic
+from blackbox_kd.models.http.listing import Listed, find
 from blackbox_kd.schema import Message, Reply, Request, Row, Sampling
 from tests.support.teachers.anthropic import FakeAnthropic
 
@@ -276,3 +278,27 @@ class TestErrors:
             with pytest.raises(RequestRejected) as caught:
                 await send(model, request(Sampling(temperature=0.2, max_tokens=9)))
         assert caught.value.field == "temperature"
+
+
+class TestItsList:
+    @pytest.mark.parametrize(
+        ("name", "found"),
+        [
+            ("claude-haiku-5-5", Listed()),
+            ("claude-opus-4-5", Listed(date(2027, 1, 22))),
+            ("claude-3-opus-20240229", Listed(date(2026, 1, 5), is_gone=True)),
+            ("claude-nobody", None),
+        ],
+    )
+    async def test_the_list_of_models_says_which_there_are_and_when_they_end(self, name: str, found: Any) -> None:
+        async with served() as (model, fake):
+            told = await model.list_models()
+            assert told is not None
+            assert told[0] == f"{fake.url}/v1/models"
+            assert find(json.loads(told[1]), name) == found
+
+    async def test_a_wrong_key_is_an_error_that_does_not_show_it(self) -> None:
+        async with served(fake=FakeAnthropic(key="sk-ant-another")) as (model, _):
+            with pytest.raises(EndpointRefused, match="invalid x-api-key") as caught:
+                await model.list_models()
+            assert KEY not in str(caught.value)

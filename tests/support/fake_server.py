@@ -111,6 +111,10 @@ class FakeServer:
         self.fault_share = fault_share
         self.drip_s = drip_s
         self.headers = headers or {}
+        self.models: Any = {"object": "list", "data": [{"id": "m", "object": "model"}]}
+        """Its list of models, or what is done in place of it."""
+        self.listed: list[dict[str, str]] = []
+        """Headers of requests for that list."""
         self.seen: list[dict[str, Any]] = []
         self.seen_headers: list[dict[str, str]] = []
         self._per_s, self._burst = rate, burst
@@ -156,6 +160,9 @@ class FakeServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path == "/stats":
             return web.json_response(self.stats())
+        if request.path.endswith("/models"):
+            self.listed.append(dict(request.headers))
+            return await self._list_models(request)
         raw = await request.read()
         self._paths[request.raw_path] += 1
         if request.transport is not None:
@@ -168,6 +175,11 @@ class FakeServer:
             return await self._play(self._action(number), request, raw)
         finally:
             self._in_flight -= 1
+
+    async def _list_models(self, request: web.BaseRequest) -> web.StreamResponse:
+        if isinstance(self.models, str):
+            return await self._play(self.models, request, b"")
+        return web.json_response(self.models)
 
     def _action(self, number: int) -> str:
         if number < len(self.plan):

@@ -11,6 +11,7 @@ from functools import reduce
 from typing import Any
 
 from blackbox_kd.engine import pricing
+from blackbox_kd.engine.estimate import listed
 from blackbox_kd.engine.estimate.assumptions import NOTHING, Line, Span, add_up, sum_lines
 from blackbox_kd.engine.estimate.dry_run import Rehearsal, open_dry_run
 from blackbox_kd.engine.estimate.tables import EstimateOptions
@@ -18,20 +19,30 @@ from blackbox_kd.engine.estimate.walk import Walk, in_rounds
 from blackbox_kd.engine.plan import group_steps, plan_until
 from blackbox_kd.errors import Problem
 from blackbox_kd.ledger.ledger import Spent
+from blackbox_kd.recipe.notes import Notes
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.runs.folder import identity
 
 
 async def estimate(
-    recipe: Recipe, options: EstimateOptions, begun: Callable[[Rehearsal], None] = lambda rehearsal: None
+    recipe: Recipe,
+    options: EstimateOptions,
+    begun: Callable[[Rehearsal], None] = lambda rehearsal: None,
+    notes: Notes | None = None,
 ) -> dict[str, Any]:
-    """What the rest of a run will cost, as JSON holds it; `begun` is given what can be stopped.
+    """What the rest of a run will cost, as JSON holds it.
+
+    Args:
+        recipe: the recipe.
+        options: how it would be run.
+        begun: is given what can be stopped.
+        notes: is added to, by what endpoints say of their models where probes are sent.
 
     Raises:
         RecipeError: a probe is wanted, and the budget cannot be kept.
         DataError: the rows cannot be counted.
     """
-    steps = plan_until(recipe, options.until)
+    steps, notes = plan_until(recipe, options.until), notes or Notes()
     run = identity(options.run_dir)
     with open_dry_run(recipe, options.ledger, run, options.env, probing=options.probe > 0) as (rehearsal, has_replies):
         begun(rehearsal)
@@ -39,6 +50,8 @@ async def estimate(
             unpriced = pricing.find_unpriced(recipe, rehearsal.models, steps)
             if options.probe:
                 pricing.refuse_unpriced(recipe, rehearsal.models, steps)
+                asked = {name for planned in steps for name in planned.list_models()}
+                await listed.look(recipe, rehearsal.models, asked, notes)
             walk = Walk(recipe, options, rehearsal, has_replies)
             unrolled = list(in_rounds(recipe, steps))
             for planned, is_certain in unrolled:
@@ -59,6 +72,7 @@ async def estimate(
         "probe": {"calls": probed["calls"], "usd": probed["cost_usd"]} if options.probe else None,
         "budget": list(_judge(recipe, spent, total, unpriced)),
         "assumptions": list(dict.fromkeys(walk.notes)),
+        "notes": [asdict(note) for note in notes.list_all()],
     }
 
 

@@ -89,6 +89,10 @@ class ChatModel:
         """See `models.Model.send`."""
         return self._http.post(self._translate(self.body(wire, request)))
 
+    async def list_models(self) -> tuple[str, str] | None:
+        """See `models.Model.list_models`."""
+        return await self._http.list_models()
+
     async def close(self) -> None:
         """Closes the connections."""
         if self.batch_api is not None:

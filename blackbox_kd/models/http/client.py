@@ -41,6 +41,7 @@ class Address:
         gap_s: the longest pause within a body; its first byte may take `timeout_s`, as the model is writing then.
         path: of what replies are asked for.
         headers: in place of the bearer token; names of the vendor's, and the key where it wants it.
+        listing: path of the list of its models; None where that tells nothing of what a recipe can ask for.
     """
 
     base_url: str
@@ -50,6 +51,7 @@ class Address:
     gap_s: float = 60.0
     path: str = "/chat/completions"
     headers: Mapping[str, str] | None = field(default=None, repr=False)
+    listing: str | None = "/models"
 
 
 def check_url(base_url: str) -> str:
@@ -126,6 +128,14 @@ class HttpClient:
             headers: over those of every request.
         """
         return self._exchange(method, url, data, headers)
+
+    async def list_models(self) -> tuple[str, str] | None:
+        """The URL of the endpoint's list of its models, and what it says; None where there is none. See `post`."""
+        if self._endpoint.listing is None:
+            return None
+        url = self._endpoint.base_url + self._endpoint.listing
+        text, _ = await self.request("GET", url)
+        return url.partition("?")[0], text
 
     async def download(self, url: str, path: Path) -> None:
         """Writes a file of the endpoint to disk, as long as it comes steadily; see `post`."""

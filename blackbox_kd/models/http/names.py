@@ -12,8 +12,7 @@ _CLOUD = re.compile(r"(?:[a-z]{2,6}\.)?(?:openai|anthropic|meta|mistral|qwen|dee
 """What Amazon puts before a model's name: a region and whose it is."""
 _SNAPSHOT = re.compile(r"[-@](\d{4}-\d\d-\d\d|\d{8}|\d{6}|\d{4}|\d{3})(?:-v\d+)?$")
 """A date, or a vendor's number of a version, at the end of a name."""
-_ANY_VERSION = "latest"
-"""What a name ends in that means another model from time to time."""
+_ANY_VERSION = "-latest"
 
 
 def normalise(model: str) -> str:
@@ -36,10 +35,16 @@ def is_same(asked: str, served: str) -> bool:
     version, or leaves the choice to a gateway, none is another one.
     """
     one, other = normalise(asked), normalise(served)
-    if one == other or one == "auto" or one.endswith(_ANY_VERSION):
+    if one == other or is_moving(one):
         return True
     (name, tag, date), (other_name, other_tag, other_date) = _take_apart(one), _take_apart(other)
     return name == other_name and not _differ(tag, other_tag) and not _differ(date, other_date)
+
+
+def is_moving(model: str) -> bool:
+    """Whether a name means another model from time to time: the latest one, or the one that a gateway likes."""
+    name = normalise(model)
+    return name == "auto" or name.endswith(_ANY_VERSION)
 
 
 def is_a_file(served: str) -> bool:

@@ -1,5 +1,6 @@
 """Estimates: what is counted, what is assumed, what a ledger and a probe know, and what a run then really does."""
 
+import datetime
 import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.errors import BudgetReached, DataError, RecipeError
 from blackbox_kd.models import ModelConfig, Price
 from blackbox_kd.recipe.load import load_recipe
+from blackbox_kd.recipe.notes import Notes
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.schema import Usage
 from tests.support.fake_server import FakeServer
@@ -407,6 +409,81 @@ class TestTheProbe:
         with pytest.raises(BudgetReached):
             await estimate(tmp_path, values, probe=3)
         assert server.stats()["requests"] == 2
+
+
+class TestTheLookAtTheList:
+    """Before probes are sent, endpoints are asked for their models."""
+
+    async def look(self, folder: Path, models: Any, probe: int = 1, **fields: Any) -> list[tuple[str, str, str]]:
+        async with FakeServer() as server:
+            server.models = models
+            values = recipe_values(models=behind(server, refuses=[], **fields))
+            notes = Notes(datetime.date(2026, 11, 28))
+            options = EstimateOptions(folder / "run", folder / "ledger.sqlite", {}, probe=probe)
+            found = await estimate_run(load(folder, values), options, notes=notes)
+            assert found["probe"] is None or found["probe"]["calls"] > 0
+            assert bool(server.listed) == bool(probe)
+            assert all(note["path"] == "models.teacher" and note["line"] > 0 for note in found["notes"])
+            self.url = server.url
+            return [(note["level"], note["what"].replace(server.url, "URL"), note["fix"]) for note in found["notes"]]
+
+    async def test_a_model_that_is_listed_and_goes_on_is_nothing_to_speak_of(self, tmp_path: Path) -> None:
+        far = {"data": [{"id": "m", "shutdown_date": "2027-04-01"}]}
+        assert await self.look(tmp_path, {"data": [{"id": "m", "shutdown_date": None}]}) == []
+        assert await self.look(tmp_path, far) == []
+        assert await self.look(tmp_path, {"data": [{"id": "other"}]}, probe=0) == [], "nothing is sent without --probe"
+
+    @pytest.mark.parametrize(
+        ("listed", "what"),
+        [
+            ([], None),
+            ([{"id": "other"}], "'m' is not listed by URL/models."),
+            (
+                [{"id": "m", "shutdown_date": "2027-01-14"}],
+                "'m' is switched off on 2027-01-14, in 47 days, as URL/models says.",
+            ),
+            (
+                [{"id": "m", "retires_at": "2026-11-01T00:00:00Z", "lifecycle": "deprecated"}],
+                "'m' is switched off since 2026-11-01, as URL/models says.",
+            ),
+            ([{"id": "m", "lifecycle": "retired"}], "'m' is switched off for good, as URL/models says."),
+            ([{"id": "m", "expiration_date": "2026-11-29"}], "'m' is switched off on 2026-11-29, in 1 day, as URL/"),
+        ],
+    )
+    async def test_what_is_not_listed_or_ends_soon_is_warned_of(
+        self, tmp_path: Path, listed: Any, what: str | None
+    ) -> None:
+        [(level, said, fix)] = await self.look(tmp_path, {"data": listed})
+        if what is None:
+            assert (level, fix) == ("note", "")
+            assert said == "whether 'm' is listed is not known: URL/models has no list of models that can be read."
+        else:
+            assert level == "warning"
+            assert said.startswith(what)
+            assert fix
+
+    @pytest.mark.parametrize("action", ["404", "500", "401", "429:1", "html", "text", "reset", "deep"])
+    async def test_a_look_that_fails_is_one_line_and_nothing_else(self, tmp_path: Path, action: str) -> None:
+        [(level, what, fix)] = await self.look(tmp_path, action)
+        assert (level, fix) == ("note", "")
+        assert what.startswith("whether 'm' is listed is not known: ")
+        assert "\n" not in what
+
+    async def test_the_key_goes_along(self, tmp_path: Path) -> None:
+        async with FakeServer() as server:
+            values = recipe_values(models=behind(server, key_env="OWN_KEY"))
+            env = {"OWN_KEY": "sk-0123456789abcdef"}
+            recipe = load(tmp_path, values)
+            options = EstimateOptions(tmp_path / "run", tmp_path / "ledger.sqlite", env, probe=1)
+            await estimate_run(recipe, options)
+            assert [headers["Authorization"] for headers in server.listed] == ["Bearer sk-0123456789abcdef"]
+
+    async def test_a_server_of_ones_own_is_not_asked(self, tmp_path: Path) -> None:
+        async with FakeServer() as server:
+            teacher = {"provider": "vllm", "model": "served", "base_url": server.url, "price": PRICE}
+            found = await estimate(tmp_path, recipe_values(models={"teacher": teacher}), probe=1)
+            assert (found["notes"], server.listed) == ([], [])
+            assert found["probe"]["calls"] > 0
 
 
 class TestTheBudget:

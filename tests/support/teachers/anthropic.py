@@ -30,6 +30,8 @@ from itertools import pairwise
 from typing import Any
 
 from aiohttp import web
+from anthropic.pagination import SyncPage
+from anthropic.types import ModelInfo
 
 from tests.support.teachers.anthropic_batches import BatchDesk
 from tests.support.teachers.anthropic_types import Refused, parse_request, write_message
@@ -86,7 +88,8 @@ class FakeAnthropic(FakeTeacher):
         self._kept: set[str] = set()
 
     def routes(self) -> list[web.AbstractRouteDef]:
-        return [web.post("/v1/messages", self._create), web.get("/stats", self._stats), *self.desk.routes()]
+        own = [web.post("/v1/messages", self._create), web.get("/v1/models", self._list_models)]
+        return [*own, web.get("/stats", self._stats), *self.desk.routes()]
 
     def sizes(self) -> list[int]:
         """Requests of the batches, in the order of their creation."""
@@ -95,6 +98,22 @@ class FakeAnthropic(FakeTeacher):
     async def until(self, kind: str, number: int = 1) -> None:
         """See `BatchDesk.until`."""
         await self.desk.until(kind, number)
+
+    async def _list_models(self, request: web.Request) -> web.StreamResponse:
+        try:
+            self.check_headers(request)
+        except Refused as refused:
+            return web.json_response(refused.body, status=refused.status, headers=refused.headers)
+        known = {"display_name": "Claude", "type": "model", "created_at": "2026-09-01T00:00:00Z"}
+        told = {
+            "claude-haiku-5-5-20260901": {"lifecycle": "active"},
+            "claude-opus-4-5-20251101": {"lifecycle": "deprecated", "retires_at": "2027-01-22T00:00:00Z"},
+            "claude-3-opus-20240229": {"lifecycle": "retired", "retires_at": "2026-01-05T00:00:00Z"},
+        }
+        models = [ModelInfo.model_validate({"id": id, **known, **told[id]}) for id in told]
+        listed = models[: int(request.query.get("limit", 20))]
+        page = SyncPage[ModelInfo](data=listed, has_more=len(listed) < len(models), first_id=None, last_id=None)
+        return web.json_response(page.model_dump(mode="json"))
 
     async def _stats(self, request: web.Request) -> web.StreamResponse:
         return web.json_response({"answered": sum(self.answered.values()), "batches": self.desk.sizes()})
