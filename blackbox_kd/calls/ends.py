@@ -34,7 +34,7 @@ _WORDS: Mapping[End, str] = {
     End.BROKEN: """error abort aborted cancelled canceled user_cancel failed repetition network_error
         insufficient_system_resource server_error rate_limit_exceeded other malformed_function_call
         unexpected_tool_call too_many_tool_calls malformed_response pause_turn missing_thought_signature unspecified
-        finish_reason_unspecified pup_limited_disabled error_limit""",
+        finish_reason_unspecified pup_limited_disabled error_limit no_image""",
 }
 _ENDS = {word: end for end, words in _WORDS.items() for word in words.split()}
 _NAMES_OF_TYPES = ("finishreason.", "finish_reason_", "stopreason.")

@@ -23,6 +23,7 @@ from tests.support import looks
 from tests.support.fakes import FakeContext, FakeTable
 from tests.support.looks import HUB, SERVER, Seen, body, card, column, count, error, evaluation, report, rows_in, said
 from tests.support.steps import config_of
+from tests.support.teachers.gemini import FakeGemini
 from tests.support.tiny import tiny_model
 
 
@@ -241,6 +242,13 @@ def anything(value: Any) -> bool:
 
 def low(seen: Seen) -> int:
     return len(seen.table("01_split_low"))
+
+
+LABELS = {"extra_body": {"labels": {"a": "b"}}}
+
+
+def gemini_sees(look: Callable[[FakeGemini], Any], action: str = "ok") -> looks.ModelLook:
+    return looks.sent_to(FakeGemini, look, action)
 
 
 CASES: dict[str, Case] = {
@@ -483,6 +491,26 @@ CASES: dict[str, Case] = {
     "mistral.rpm": opens("mistral", looks.seconds, lambda it: it > 10, rpm=60),
     "mistral.tpm": opens("mistral", looks.seconds, lambda it: it > 10, tpm=600),
     "mistral.batch": opens("mistral", looks.jobs, [5], batch=True),
+    "gemini.model": opens("gemini", gemini_sees(lambda it: it.models), ["n"], model="n"),
+    "gemini.base_url": opens("gemini", looks.goes_to, "http://other", base_url="http://other"),
+    "gemini.key_env": opens(
+        "gemini", gemini_sees(lambda it: it.seen_headers[0].get("x-goog-api-key")), "sk-some", key_env="SOME_KEY"
+    ),
+    "gemini.timeout_s": opens("gemini", gemini_sees(lambda it: "a reply", "slow"), "timeout", timeout_s=0.1),
+    "gemini.extra_body": opens("gemini", gemini_sees(lambda it: it.seen[0].get("labels")), {"a": "b"}, **LABELS),
+    "gemini.thinking": opens(
+        "gemini",
+        gemini_sees(lambda it: it.seen[0]["generationConfig"].get("thinkingConfig")),
+        {"thinkingLevel": "LOW", "includeThoughts": True},
+        thinking="low",
+    ),
+    "gemini.system": opens("gemini", gemini_sees(lambda it: "systemInstruction" in it.seen[0]), False, system="fold"),
+    "gemini.refuses": opens(
+        "gemini", gemini_sees(lambda it: it.seen[0].get("labels")), None, LABELS, refuses=["labels"], **LABELS
+    ),
+    "gemini.rpm": opens("gemini", looks.seconds, lambda it: it > 10, rpm=60),
+    "gemini.tpm": opens("gemini", looks.seconds, lambda it: it > 10, tpm=600),
+    "gemini.batch": opens("gemini", looks.gemini_batches, [5], batch=True),
     "vllm.top_k": opens("vllm", looks.sent_body("top_k"), 5, top_k=5),
     "vllm.min_p": opens("vllm", looks.sent_body("min_p"), 0.2, min_p=0.2),
     "vllm.repetition_penalty": opens("vllm", looks.sent_body("repetition_penalty"), 1.1, repetition_penalty=1.1),
@@ -563,7 +591,7 @@ for _name in ("openai", "vllm", "mistral"):
         f"{_name}.system": opens(_name, looks.roles, ["user"], system="fold"),
         f"{_name}.thinking": opens(_name, looks.sent_body("reasoning_effort"), "low", thinking="low"),
     }
-for _name in ("anthropic", "openai", "vllm", "mistral"):
+for _name in ("anthropic", "gemini", "openai", "vllm", "mistral"):
     CASES |= {
         f"{_name}.{_field}": checked(
             recipe({**ASK, "model": "m", "max_tokens": 9}, models={"m": {**MODELS["served"], "provider": _name}}),
@@ -573,7 +601,7 @@ for _name in ("anthropic", "openai", "vllm", "mistral"):
         )
         for _field, _set in (("limits", "limits={max_tokens: 8}"), ("limits.max_tokens", "limits.max_tokens=8"))
     }
-for _name in ("anthropic", "openai", "vllm", "mistral", "scripted"):
+for _name in ("anthropic", "gemini", "openai", "vllm", "mistral", "scripted"):
     _price = {"input": 1, "output": 10}
     CASES |= {
         f"{_name}.price": opens(_name, looks.bill, 2.0, price=_price),

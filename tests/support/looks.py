@@ -34,6 +34,7 @@ from tests.support.fake_server import FakeServer
 from tests.support.fakes import FakeContext, outcomes
 from tests.support.runs import rows_of, trained, write_rows
 from tests.support.teachers.anthropic import FakeAnthropic
+from tests.support.teachers.gemini import FakeGemini
 from tests.support.teachers.mistral import FakeMistral
 from tests.support.tiny import tiny_model
 from tests.support.virtual_time import run as in_virtual_time
@@ -199,6 +200,9 @@ def shown(seen: Seen) -> set[str]:
 
 MESSAGES = [{"role": "user", "content": "What is 2 + 2?"}]
 REQUEST = Request(MESSAGES, Sampling(max_tokens=9), Row({"id": "r", "reference": "4"}))
+WITH_SYSTEM = Request(
+    [{"role": "system", "content": "Be brief."}, *MESSAGES], Sampling(max_tokens=9), Row({"id": "r", "reference": "4"})
+)
 KEYS = {"SOME_KEY": "sk-some"}
 
 
@@ -208,11 +212,11 @@ def opened(config: ModelConfig) -> Model:
     return model
 
 
-async def reply(config: ModelConfig) -> dict[str, Any]:
+async def reply(config: ModelConfig, asked: Request = REQUEST) -> dict[str, Any]:
     """The body of a reply."""
     model = opened(config)
     try:
-        text, _ = await model.send(model.wire(REQUEST), REQUEST)
+        text, _ = await model.send(model.wire(asked), asked)
         return dict(json.loads(text))
     finally:
         await model.close()
@@ -240,6 +244,26 @@ def sent(look: Callable[[FakeServer], Any], **server: Any) -> ModelLook:
             return look(fake)
 
     return looked
+
+
+def sent_to(vendor: Callable[..., Any], look: Callable[[Any], Any], action: str = "ok") -> ModelLook:
+    """What a vendor's server sees of one request with a system message, or the kind of fault."""
+
+    async def looked(config: Any) -> Any:
+        async with vendor(always=action) as fake:
+            try:
+                await reply(config.model_copy(update={"base_url": fake.url}), WITH_SYSTEM)
+            except CallError as fault:
+                return fault.kind
+            return look(fake)
+
+    return looked
+
+
+async def goes_to(config: ModelConfig) -> str | None:
+    """Where requests go."""
+    place = config.sends_to(Setup("m", Path(), Path(), KEYS))
+    return place and place[0]
 
 
 async def roles(config: Any) -> list[str]:
@@ -290,7 +314,12 @@ async def message_batches(config: ModelConfig) -> list[int]:
     return await _hand_in(config, FakeAnthropic())
 
 
-async def _hand_in(config: ModelConfig, fake: FakeBatches | FakeMistral | FakeAnthropic) -> list[int]:
+async def gemini_batches(config: ModelConfig) -> list[int]:
+    """The same of Gemini's batches."""
+    return await _hand_in(config, FakeGemini())
+
+
+async def _hand_in(config: ModelConfig, fake: FakeBatches | FakeMistral | FakeAnthropic | FakeGemini) -> list[int]:
     async with fake as server:
         folder = furnish(a_folder())
         entry = {**config.model_dump(exclude_unset=True), "base_url": server.url}

@@ -117,7 +117,13 @@ class HttpClient:
         return self._exchange("POST", self.url, json_text.encode(body, halves="replaced"))
 
     def request(
-        self, method: str, url: str, data: Any = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        url: str,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        tells_errors: bool = False,
     ) -> Coroutine[Any, Any, tuple[str, Mapping[str, str]]]:
         """Sends any request to the endpoint; see `post`.
 
@@ -126,8 +132,9 @@ class HttpClient:
             url: of the same host.
             data: the body: bytes, or what aiohttp takes for it.
             headers: over those of every request.
+            tells_errors: whether what comes may tell of errors that are none of this request.
         """
-        return self._exchange(method, url, data, headers)
+        return self._exchange(method, url, data, headers, tells_errors=tells_errors)
 
     async def list_models(self) -> tuple[str, str] | None:
         """The URL of the endpoint's list of its models, and what it says; None where there is none. See `post`."""
@@ -155,6 +162,8 @@ class HttpClient:
         data: Any = None,
         headers: Mapping[str, str] | None = None,
         read: Callable[["aiohttp.ClientResponse"], Awaitable[str]] | None = None,
+        *,
+        tells_errors: bool = False,
     ) -> tuple[str, Mapping[str, str]]:
         """What is read of a response that is no error, and its headers; what goes wrong is one of our errors.
 
@@ -169,7 +178,8 @@ class HttpClient:
                 is_good = 200 <= response.status < 300
                 text = await (read if read and is_good else self._read)(response)
                 if is_good:
-                    if (fault := find_fault(url, response.headers, text, self._endpoint.key)) is not None:
+                    fault = None if tells_errors else find_fault(url, response.headers, text, self._endpoint.key)
+                    if fault is not None:
                         raise fault
                     return hide_secret(text, self._endpoint.key), response.headers
                 if self._proxy and url.startswith("http:") and connection.is_of_proxy(response.status, text):

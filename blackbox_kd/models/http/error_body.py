@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from blackbox_kd import json_text
-from blackbox_kd.models.http import rate_limit_headers
+from blackbox_kd.models.http import google_errors, rate_limit_headers
 
 _MESSAGES = ("message", "detail", "msg", "error_msg", "error_message", "errorMessage")
-_CODES = ("code", "type", "status", "error_code", "status_code", "statusCode", "errorCode")
+_CODES = ("code", "type", "status", "reason", "error_code", "status_code", "statusCode", "errorCode")
 _NESTED = ("error", "errors", "innererror", "details", "detail", "message")
 NO_MONEY = frozenset(
     {
@@ -121,6 +121,11 @@ class Said:
     def is_out_of_money(self) -> bool:
         """Whether it says that the account, or what a gateway grants it, is spent."""
         return not self.codes.isdisjoint(NO_MONEY) or _NO_MONEY_WORDS.search(self.message) is not None
+
+    @property
+    def is_wrong_key(self) -> bool:
+        """Whether it says so by a code, whatever the status."""
+        return any(code.startswith(google_errors.WRONG_KEY) for code in self.codes)
 
 
 def decode(body: str) -> Any:
@@ -246,13 +251,13 @@ def _retry_after_s(parts: list[Mapping[str, Any]], message: str) -> float | None
 
 
 def _find_field(parts: list[Mapping[str, Any]]) -> str:
-    """OpenAI's `param`, FastAPI's `loc`."""
+    """OpenAI's `param`, FastAPI's `loc`, Google's violations."""
     for part in parts:
         if isinstance(part.get("param"), str) and part["param"]:
             return str(part["param"])
         if isinstance(part.get("loc"), list):
             return ".".join(map(str, part["loc"]))
-    return ""
+    return google_errors.find_field(parts)
 
 
 def _find_not_taken(parts: list[Mapping[str, Any]], codes: frozenset[str], message: str) -> str:
@@ -265,7 +270,7 @@ def _find_not_taken(parts: list[Mapping[str, Any]], codes: frozenset[str], messa
     field = re.split(r"[.\[]", named[0])[0] if named else ""
     if _NO_SYSTEM.search(message) and field in ("", "messages"):
         return SYSTEM
-    return field
+    return (google_errors.find_not_taken(message) if "invalid_argument" in codes else "") or field
 
 
 def _is_filtered(parts: list[Mapping[str, Any]], codes: frozenset[str]) -> bool:

@@ -60,7 +60,7 @@ def find_fault(url: str, headers: Mapping[str, str], body: str, key: str | None 
         key: that was sent, and is not shown.
     """
     is_suspect = '"error' in body or CLOSED in body or CLOSED.lower() in body
-    if body.startswith("{") and '"choices"' in body and not is_suspect:
+    if body.startswith("{") and ('"choices"' in body or '"candidates"' in body) and not is_suspect:
         return None  # as nearly all are: not to decode each of them twice
     error = error_body.find_error(hide_key(body, key))
     if error is None:
@@ -95,11 +95,13 @@ def _classify(status: int, text: str, said: Said, headers: Mapping[str, str]) ->
     is_gone = bool(NO_MODEL & said.codes) or _NO_MODEL_WORDS.search(said.message) is not None
     if status == HTTPStatus.BAD_REQUEST and is_gone:
         status = HTTPStatus.NOT_FOUND
+    if said.is_wrong_key:
+        status = HTTPStatus.UNAUTHORIZED
     if status in CHECKS:
         return EndpointRefused(text, fix=CHECKS[status], kind="endpoint_refused")
     if said.is_filtered:
         return RequestRejected(text, kind="refused", said=said.message)
-    fix = advise(status, said.field, said.message)
+    fix = advise(status, said.field or said.not_taken, said.message)
     is_request = status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
     field = said.not_taken if is_request else ""
     return RequestRejected(text, fix=fix, kind="rejected", said=said.message, field=field)

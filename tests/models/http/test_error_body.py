@@ -292,3 +292,64 @@ def test_a_request_that_no_provider_of_a_gateway_takes_is_no_wrong_model() -> No
     assert isinstance(found, RequestRejected)
     assert found.field == "any"
     assert "require_parameters: false" in found.fix
+
+
+def google(status: int, message: str, name: str = "INVALID_ARGUMENT", **detail: Any) -> CallError:
+    details = [{"@type": "type.googleapis.com/google.rpc.Any", **detail}] if detail else []
+    error = {"code": status, "message": message, "status": name, "details": details}
+    return make_fault(URL, status, {}, json.dumps({"error": error}))
+
+
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [
+        ("Invalid JSON payload received. Unknown name \"seed\" at 'generation_config': Cannot find field.", "seed"),
+        ("Invalid JSON payload received. Unknown name \"stopSequences\" at 'generation_config'", "stop"),
+        ("Invalid JSON payload received. Unknown name \"thinkingConfig\" at 'generation_config'", "reasoning_effort"),
+        ("temperature is not supported for this model.", "temperature"),
+        ("`topP` is deprecated for models/gemini-3.9", "top_p"),
+        ("Thinking level MINIMAL is not supported for this model. Please retry.", "reasoning_effort"),
+        ("Thinking is not enabled for models/gemini-2.0-flash", "reasoning_effort"),
+        ("Budget 0 is invalid. This model only works in thinking mode.", "reasoning_effort"),
+        ("JSON mode is not enabled for models/gemma-3-27b-it", "response_format"),
+        ("Function calling is not enabled for models/gemma-3-27b-it", "tools"),
+        ("Developer instruction is not enabled for models/gemma-3-27b-it", "system"),
+        ("own: Penalty is not enabled for models/gemini-2.5-flash", ""),
+        ("Request contains an invalid argument.", ""),
+        ("User location is not supported for the API use.", ""),
+        ("own: The file is not supported.", ""),
+    ],
+)
+def test_googles_words_name_the_field_as_chat_completions_call_it(message: str, field: str) -> None:
+    assert google(400, message).field == field
+    assert make_fault(URL, 500, {}, json.dumps({"error": {"message": message}})).field == ""
+
+
+@pytest.mark.parametrize(
+    ("field", "fix"),
+    [
+        ("generation_config.top_p", "leave top_p: out of the step, or give it a value that is allowed"),
+        ("generationConfig.stopSequences", "leave stop: out of the step, or give it a value that is allowed"),
+        ("safety_settings", "mend safety_settings in extra: of the step, or in extra_body: of the model"),
+        ("generation_config", ""),
+        (3, ""),
+    ],
+)
+def test_a_field_that_google_says_is_wrong_is_in_the_fix(field: Any, fix: str) -> None:
+    assert google(400, "Invalid value.", fieldViolations=[{"field": field}]).fix == fix
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "error"),
+    [
+        (400, "API_KEY_INVALID", EndpointRefused),
+        (403, "API_KEY_SERVICE_BLOCKED", EndpointRefused),
+        (403, "SERVICE_DISABLED", EndpointRefused),
+        (403, "own_OTHER", RequestRejected),
+        (503, "API_KEY_INVALID", ServerFault),
+    ],
+)
+def test_a_wrong_key_of_google_is_told_by_its_reason(status: int, reason: str, error: type[CallError]) -> None:
+    found = google(status, "no", "PERMISSION_DENIED", reason=reason)
+    assert type(found) is error
+    assert ("key_env" in found.fix) == (error is EndpointRefused)

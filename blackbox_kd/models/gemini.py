@@ -1,0 +1,135 @@
+"""Gemini by its own API: generateContent, and batches of it."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from blackbox_kd.errors import FieldError, SetupError
+from blackbox_kd.models import Model, Setup
+from blackbox_kd.models.http import client, connection, keys
+from blackbox_kd.models.http.chat import ChatModel
+from blackbox_kd.models.http.config import EndpointConfig
+from blackbox_kd.models.http.gemini_batches import BATCH_LINES, VERSION, GeminiBatches
+from blackbox_kd.models.http.generate_content import ABSENT, GenerateContent
+from blackbox_kd.models.http.parameters import EFFORT, Parameters
+from blackbox_kd.schema import digest
+
+GOOGLE = "https://generativelanguage.googleapis.com"
+DEFAULT_KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+"""The first that is set counts."""
+
+
+class Config(EndpointConfig):
+    """A model behind Gemini's API."""
+
+    base_url: str = GOOGLE
+    """URL up to `/v1beta`."""
+    key_env: str | None = None
+    """Name of the environment variable that holds the key. Without it GEMINI_API_KEY or GOOGLE_API_KEY, which are sent
+    only to Google; any other `base_url` is then used without a key."""
+    rpm: float | None = Field(default=None, gt=0)
+    """The most requests a minute."""
+    tpm: float | None = Field(default=None, gt=0)
+    """The most tokens a minute, prompt and reply together."""
+    batch: bool = False
+    """Hand requests in as files through Gemini's Batch API: half of `price`, and replies within 24 hours. Such requests
+    are not counted against `rpm`, `tpm` and `max_concurrency`."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        url = client.check_url(value)
+        if url.endswith("/openai"):
+            what = f"base_url: {url} speaks chat completions"
+            raise FieldError(what, fix=f"write provider: openai, or base_url: {GOOGLE}")
+        return url.removesuffix(f"/{VERSION}")
+
+    @property
+    def parameters(self) -> Parameters:
+        """What the model takes, by an API that lacks some fields of chat completions."""
+        return super().parameters.without(ABSENT)
+
+    @property
+    def own_fields(self) -> Mapping[str, Any]:
+        """See `EndpointConfig.own_fields`; a model that only knows levels is told the least one to be off."""
+        fields, known = super().own_fields, self.parameters
+        is_least = self.thinking == "off" and not known.budget and "minimal" in (known.efforts or ("minimal",))
+        return {**fields, EFFORT: "minimal", **self.extra_body} if is_least else fields
+
+    @property
+    def in_flight(self) -> int:
+        """As many as a file takes, or as the endpoint is sent."""
+        return BATCH_LINES if self.batch else self.max_concurrency
+
+    @property
+    def is_batched(self) -> bool:
+        """See `batch`."""
+        return self.batch
+
+    @property
+    def rate_limits(self) -> tuple[float | None, float | None]:
+        """See `rpm` and `tpm`."""
+        return self.rpm, self.tpm
+
+    def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
+        """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
+        variable = _find_variable(self, setup)
+        try:
+            has_key = variable is None or keys.read_key(setup.env, variable) is not None
+        except FieldError as error:
+            return [("provider", error.what, f"export {variable}=...")]
+        try:
+            connection.find_proxy(self.base_url, setup.env)
+        except SetupError as error:
+            return [("provider", f"{error.what}.", error.fix)]
+        if has_key or connection.is_loopback(self.base_url):
+            return []
+        fix = f"export {variable}=... or name the variable that holds the key: key_env: NAME"
+        return [("provider", f"{self.base_url} needs a key, and the variable {variable} is not set.", fix)]
+
+    def sends_to(self, setup: Setup) -> tuple[str, str | None]:
+        """The URL that requests go to, and the variable that holds the key, if one goes with them."""
+        return self.base_url, _find_variable(self, setup)
+
+    def identity(self, setup: Setup) -> str:
+        """What names a model in fingerprints: how it is reached, not how fast or at what price."""
+        return digest([self.base_url, self.model, self.own_fields])
+
+
+def open_model(config: Config, setup: Setup) -> Model:
+    """Opens a model; nothing is sent before the first call.
+
+    Raises:
+        SetupError: the key is missing or cannot be one.
+    """
+    config.refuse_missing(setup)
+    variable = _find_variable(config, setup)
+    key = keys.read_key(setup.env, variable) if variable else None
+    name = config.model.removeprefix("models/")
+    address = client.Address(
+        config.base_url,
+        key,
+        config.max_concurrency,
+        config.timeout_s,
+        path=f"/{VERSION}/models/{name}:generateContent",
+        headers={"x-goog-api-key": key} if key else {},
+    )
+    http, wire_format = client.HttpClient(address), GenerateContent(config.parameters)
+    return ChatModel(
+        config,
+        http,
+        endpoint=f"{config.base_url} {config.model}",  # limits are those of a model
+        max_tokens_field="max_tokens",
+        extra=config.own_fields,
+        wire_format=wire_format,
+        batch_api=GeminiBatches(http, config.base_url, name, key, wire_format.translate),
+    )
+
+
+def _find_variable(config: Config, setup: Setup) -> str | None:
+    """The variable that holds the key; Google's own key goes nowhere the user did not send it."""
+    if config.key_env is not None or urlsplit(config.base_url).hostname != urlsplit(GOOGLE).hostname:
+        return config.key_env
+    return next((name for name in DEFAULT_KEYS if setup.env.get(name, "").strip()), DEFAULT_KEYS[0])

@@ -1,0 +1,219 @@
+"""Gemini's generateContent: its form of requests and replies.
+
+Source   google-genai 3.6 (`batches.py`, `models.py`, `types.py`); https://ai.google.dev/api/generate-content
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from blackbox_kd import json_text
+from blackbox_kd.models.http.parameters import EFFORT, ROOM, THINKING_BUDGET, Parameters
+
+_RENAMED = {
+    "temperature": "temperature",
+    "top_p": "topP",
+    "top_k": "topK",
+    "stop": "stopSequences",
+    "max_tokens": "maxOutputTokens",
+    "max_completion_tokens": "maxOutputTokens",
+    "presence_penalty": "presencePenalty",
+    "frequency_penalty": "frequencyPenalty",
+}
+"""Fields of chat completions that are fields of `generationConfig`."""
+ABSENT = frozenset(
+    {
+        *("logit_bias", "logprobs", "top_logprobs", "min_p", "repetition_penalty"),
+        *("user", "metadata", "verbosity", "parallel_tool_calls", "stop_token_ids"),
+    }
+)
+"""Fields of chat completions and of vLLM that there is nothing like in Gemini's API."""
+SEEDS = 2**31
+"""Seeds are below it: the field has 32 bits with a sign."""
+_ROLES = {"assistant": "model"}
+_CHOICES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+_HIGH = ("MEDIUM", "HIGH")
+
+
+class GenerateContent:
+    """The wire format of one model, see `chat.WireFormat`.
+
+    Args:
+        parameters: what is known of the model.
+    """
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._parameters = parameters
+
+    def translate(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A GenerateContentRequest; the model is in the URL. Fields that are not of chat completions go as they are."""
+        asked = dict(body)
+        asked.pop("model", None)
+        said = asked.pop("messages")
+        config: dict[str, Any] = dict(asked.pop("generationConfig", None) or {})
+        for name, renamed in _RENAMED.items():
+            if name in asked:
+                config[renamed] = asked.pop(name)
+        if "seed" in asked:
+            config["seed"] = asked.pop("seed") % SEEDS
+        if isinstance(config.get("stopSequences"), str):
+            config["stopSequences"] = [config["stopSequences"]]
+        if "response_format" in asked:
+            config |= _translate_format(asked.pop("response_format"))
+        if thinking := self._translate_thinking(asked.pop(EFFORT, None), asked.pop(THINKING_BUDGET, None)):
+            config["thinkingConfig"] = {**config.get("thinkingConfig", {}), **thinking}
+        if "tools" in asked:
+            asked["tools"] = _translate_tools(asked.pop("tools"))
+        if "tool_choice" in asked:
+            asked["toolConfig"] = {"functionCallingConfig": _translate_choice(asked.pop("tool_choice"))}
+        sent: dict[str, Any] = {"contents": [_write_content(each) for each in said if each["role"] != "system"]}
+        if system := [{"text": each["content"]} for each in said if each["role"] == "system"]:
+            sent["systemInstruction"] = {"parts": system}
+        if config:
+            sent["generationConfig"] = config
+        return sent | asked
+
+    def _translate_thinking(self, effort: Any, budget: Any) -> dict[str, Any]:
+        """Level or budget, never both: that is an error."""
+        if budget is not None:
+            return {"thinkingBudget": budget, "includeThoughts": True}
+        if effort is None:
+            return {}
+        thoughts = {} if effort in ("none", "minimal") else {"includeThoughts": True}
+        if not self._parameters.budget:
+            return {"thinkingLevel": str(effort).upper(), **thoughts}
+        least, most = self._parameters.budget
+        tokens = 0 if effort == "none" else min(max(ROOM.get(effort, ROOM["medium"]), least), most)
+        return {"thinkingBudget": tokens, **thoughts}
+
+    def convert(self, value: Any) -> Any:
+        """A GenerateContentResponse as a chat completion; what is none is returned as it is."""
+        if not isinstance(value, dict) or "choices" in value or value.keys().isdisjoint(_OF_RESPONSE):
+            return value
+        candidates = value.get("candidates")
+        first = candidates[0] if isinstance(candidates, list) and candidates else None
+        blocked = _convert_block(value.get("promptFeedback"))
+        completion = {
+            "id": value.get("responseId"),
+            "object": "chat.completion",
+            "model": value.get("modelVersion"),
+            "choices": [_convert_candidate(first)] if isinstance(first, dict) else blocked,
+            "usage": _convert_usage(value.get("usageMetadata")),
+        }
+        return completion | ({"error": value["error"]} if "error" in value else {})
+
+
+_OF_RESPONSE = ("candidates", "promptFeedback", "usageMetadata")
+
+
+def _write_content(message: Mapping[str, Any]) -> dict[str, Any]:
+    role = message["role"]
+    return {"role": _ROLES.get(role, role), "parts": [{"text": message["content"]}]}
+
+
+def _translate_format(form: Any) -> dict[str, Any]:
+    kind = form.get("type") if isinstance(form, dict) else None
+    if kind == "json_schema":
+        return {"responseMimeType": "application/json", "responseJsonSchema": form["json_schema"].get("schema", {})}
+    return {"responseMimeType": "application/json" if kind == "json_object" else "text/plain"}
+
+
+def _translate_tools(tools: Sequence[Any]) -> list[Any]:
+    """Functions together in one tool, as Gemini wants them; what is in its own form already stays."""
+    declared, own = [], []
+    for tool in tools:
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if not isinstance(function, dict):
+            own.append(tool)
+            continue
+        declaration = {name: function[name] for name in ("name", "description") if name in function}
+        if "parameters" in function:
+            declaration["parametersJsonSchema"] = function["parameters"]
+        declared.append(declaration)
+    return [{"functionDeclarations": declared}, *own] if declared else own
+
+
+def _translate_choice(choice: Any) -> dict[str, Any]:
+    if isinstance(choice, dict):
+        return {"mode": "ANY", "allowedFunctionNames": [choice.get("function", {}).get("name")]}
+    return {"mode": _CHOICES.get(choice, choice)}
+
+
+def _convert_candidate(candidate: Mapping[str, Any]) -> dict[str, Any]:
+    content = candidate.get("content")
+    parts = content.get("parts") if isinstance(content, dict) else None
+    parts = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    message: dict[str, Any] = {"role": "assistant", "content": _join(parts, is_thought=False)}
+    if thought := _join(parts, is_thought=True):
+        message["reasoning_content"] = thought
+    reason = candidate.get("finishReason")
+    if calls := list(_list_calls(parts)):
+        message["tool_calls"] = calls
+        reason = "tool_calls" if reason == "STOP" else reason  # it stops so after a call, too
+    if reason == "SAFETY" and (refusal := _explain_refusal(candidate, candidate.get("finishMessage"))):
+        message["refusal"] = refusal
+    return {"index": 0, "finish_reason": reason, "message": message}
+
+
+def _join(parts: Sequence[Mapping[str, Any]], *, is_thought: bool) -> str:
+    texts = (part.get("text") for part in parts if (part.get("thought") is True) == is_thought)
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _list_calls(parts: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Calls of functions; the signature that has to come back with one stays where OpenAI's form of Gemini has it."""
+    for number, part in enumerate(parts):
+        call = part.get("functionCall")
+        if not isinstance(call, dict):
+            continue
+        arguments = json_text.encode(call.get("args") or {}).decode()
+        function = {"name": call.get("name"), "arguments": arguments}
+        told: dict[str, Any] = {"id": call.get("id") or f"call_{number}", "type": "function", "function": function}
+        if "thoughtSignature" in part:
+            told["extra_content"] = {"google": {"thought_signature": part["thoughtSignature"]}}
+        yield told
+
+
+def _explain_refusal(said: Mapping[str, Any], explanation: Any) -> dict[str, Any] | None:
+    """The harm for which something is withheld, and what is said of it; None where it is not named."""
+    ratings = said.get("safetyRatings")
+    rated = [each for each in ratings if isinstance(each, dict)] if isinstance(ratings, list) else []
+    harms = [each for each in rated if each.get("blocked")] or [
+        each for each in rated if each.get("probability") in _HIGH
+    ]
+    if not harms:
+        return None
+    category = str(harms[0].get("category")).removeprefix("HARM_CATEGORY_").lower()
+    return {"category": category, "explanation": explanation}
+
+
+def _convert_block(feedback: Any) -> list[dict[str, Any]]:
+    """A choice that says why a prompt is not answered; none where nothing says so."""
+    reason = feedback.get("blockReason") if isinstance(feedback, dict) else None
+    if not isinstance(reason, str):
+        return []
+    said = f"the prompt is blocked, {reason}"
+    message = feedback.get("blockReasonMessage")
+    explanation = f"{said}: {message}" if isinstance(message, str) else said
+    refusal = _explain_refusal(feedback, explanation) or {"category": reason.lower(), "explanation": explanation}
+    return [{"index": 0, "finish_reason": "content_filter", "message": {"content": None, "refusal": refusal}}]
+
+
+def _convert_usage(found: Any) -> dict[str, Any] | None:
+    """Thoughts are no part of what Gemini counts as the reply, but billed like it; prompts of tools, like prompts."""
+    if not isinstance(found, dict):
+        return None
+    prompt = _add(found.get("promptTokenCount"), found.get("toolUsePromptTokenCount"))
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": _add(found.get("candidatesTokenCount"), found.get("thoughtsTokenCount")),
+        "total_tokens": found.get("totalTokenCount"),
+        "prompt_tokens_details": {"cached_tokens": found.get("cachedContentTokenCount")},
+        "completion_tokens_details": {"reasoning_tokens": found.get("thoughtsTokenCount")},
+    }
+
+
+def _add(*counts: Any) -> Any:
+    """The sum; what is no count is left for the reader of the usage to refuse."""
+    odd = [count for count in counts if count is not None and type(count) is not int]
+    known = [count for count in counts if count is not None]
+    return odd[0] if odd else sum(known) if known else None
