@@ -24,6 +24,7 @@ NAMED = {
     "column": "the name of a column",
     "new column": "a name for a column",
     "expression": "an expression",
+    "template": "a text, or a template with columns in braces",
     "answer": "a kind of answer",
 }
 ANYTHING = "any value"

@@ -111,4 +111,4 @@ def _is_needed(form: type[StepConfig], name: str) -> bool:
 
 def _describe(form: type[StepConfig]) -> str:
     """What the field says by which a form is told."""
-    return " ".join((form.model_fields[form.told_by].description or "").split())
+    return " ".join((form.find_told().description or "").split())

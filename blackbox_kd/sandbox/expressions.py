@@ -15,14 +15,14 @@ import ast
 import difflib
 import functools
 import inspect
-import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from blackbox_kd.errors import DataError, FieldError
-from blackbox_kd.sandbox.functions import FUNCTIONS, HELPERS, UnlikeValues, check_pattern
+from blackbox_kd.sandbox.functions import FUNCTIONS, GROUP_FUNCTIONS, HELPERS, check_pattern
+from blackbox_kd.sandbox.mistakes import explain_mistake, explain_values, name_construct
 
 _LONGEST = 1_000
 _CONSTANTS = {"true": True, "false": False, "null": None}
@@ -37,10 +37,12 @@ class Expression:
     Args:
         text: as the recipe has it.
         names: columns that it reads.
+        asks_group: whether it asks for something of a group of rows.
     """
 
     text: str
     names: frozenset[str]
+    asks_group: bool
     _run: Callable[[Mapping[str, Any]], Any] = field(repr=False, compare=False)
 
     def __call__(self, row: Mapping[str, Any]) -> Any:
@@ -53,7 +55,7 @@ class Expression:
         try:
             return self._run(row)
         except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError, MemoryError) as error:
-            why = error if isinstance(error, DataError) else _explain_values(error)
+            why = error if isinstance(error, DataError) else explain_values(error)
             raise why.within(f"expression {self.text!r}") from why
 
 
@@ -85,10 +87,10 @@ def parse(text: str) -> Expression:
             tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(row, body)))
             run = eval(compile(tree, "<expression>", "eval"), {"__builtins__": {}, **HELPERS})
     except SyntaxError as error:
-        raise _explain_mistake(text, error) from None
+        raise explain_mistake(text, error) from None
     except (RecursionError, MemoryError):
         raise FieldError("it is nested too deeply") from None
-    return Expression(text, frozenset(builder.names), run)
+    return Expression(text, frozenset(builder.names), builder.asks_group, run)
 
 
 class _Builder:
@@ -100,6 +102,7 @@ class _Builder:
     def __init__(self, source: str) -> None:
         self.source = source
         self.names: set[str] = set()
+        self.asks_group = False
 
     def build(self, node: ast.expr, none_ok: bool = False) -> ast.expr:
         match node:
@@ -134,7 +137,7 @@ class _Builder:
             case ast.Call():
                 return self.call(node, none_ok)
         raise FieldError(
-            f"{self.text(node)} is {_name_of(node)}, which is not allowed in an expression",
+            f"{self.text(node)} is {name_construct(node)}, which is not allowed in an expression",
             exists=f"allowed: {_ALLOWED}, and the functions {', '.join(FUNCTIONS)}",
         )
 
@@ -165,6 +168,8 @@ class _Builder:
             raise FieldError(f"{self.text(node)}: functions take plain arguments only, without names and stars")
         if name == "column":
             return self.column(_write_literal(node, 0), none_ok)
+        if name in GROUP_FUNCTIONS:
+            return self.group_call(name, node)
         if name not in FUNCTIONS:
             close = difflib.get_close_matches(name, FUNCTIONS, n=1)
             fix = f"did you mean {close[0]}?" if close else ""
@@ -177,45 +182,16 @@ class _Builder:
             check_pattern(_write_literal(node, 1))
         return ast.Call(ast.Name(f"<{name}>", ast.Load()), [self.build(argument) for argument in node.args], [])
 
+    def group_call(self, name: str, node: ast.Call) -> ast.expr:
+        self.asks_group = True
+        if len(node.args) != 1 and not (name == "count" and not node.args):
+            raise FieldError(f"{self.text(node)}: {name}() takes one argument, what is asked of each row of the group")
+        asked = self.build(node.args[0]) if node.args else ast.Constant(True)
+        row = ast.arguments(posonlyargs=[], args=[ast.arg("<row>")], kwonlyargs=[], kw_defaults=[], defaults=[])
+        return _call_helper("<group>", ast.Name("<row>", ast.Load()), ast.Constant(name), ast.Lambda(row, asked))
+
     def text(self, node: ast.expr) -> str:
         return repr(ast.get_source_segment(self.source.strip(), node) or self.source)
-
-
-_KINDS = {
-    "str": "text",
-    "int": "a number",
-    "float": "a number",
-    "bool": "true or false",
-    "list": "a list",
-    "dict": "an object",
-    "NoneType": "nothing",
-}
-_PYTHON = (
-    (r"'(.+)' not supported between instances of '(\w+)' and '(\w+)'", "{0} does not go between {1} and {2}"),
-    (r"unsupported operand type\(s\) for (.+): '(\w+)' and '(\w+)'", "{0} does not go between {1} and {2}"),
-    (r"can only concatenate (\w+) \(not \"(\w+)\"\) to \w+", "+ does not go between {0} and {1}"),
-    (r"bad operand type for (?:unary )?(.+): '(\w+)'", "{0} does not go before {1}"),
-    (r"object of type '(\w+)' has no len\(\)", "len() takes text or a list, not {0}"),
-    (r"argument of type '(\w+)' is not .*", "in looks into text or a list, not into {0}"),
-    (r"'in <string>' requires string as left operand, not (\w+)", "in looks for text in text, not for {0}"),
-    (r"'(\w+)' object is not (?:subscriptable|iterable)", "{0} has no parts"),
-    (r".*argument must be .*, not '(\w+)'", "{0} cannot be made a number"),
-    (r"could not convert string to float: (.+)", "{0} is no number"),
-)
-"""What Python says of values that do not fit, and what it means."""
-
-
-def _explain_values(error: Exception) -> DataError:
-    """What is wrong with the values of an expression, in words of recipes."""
-    said = str(error)
-    for pattern, text in _PYTHON:
-        found = re.fullmatch(pattern, said)
-        if found:
-            parts = [_KINDS.get(part, part) for part in found.groups()]
-            is_mixed = {"text", "a number"} <= set(parts)
-            said, fix = text.format(*parts), "number(...) turns text into a number" if is_mixed else ""
-            return UnlikeValues(said, fix=fix) if isinstance(error, TypeError) else DataError(said)
-    return UnlikeValues(said) if isinstance(error, TypeError) else DataError(said)
 
 
 def _call_helper(name: str, *arguments: ast.expr) -> ast.expr:
@@ -233,56 +209,3 @@ def _write_literal(node: ast.Call, index: int) -> str:
         case [ast.Constant(value=str(text))]:
             return text
     raise FieldError(f"{ast.unparse(node)}: argument {index + 1} is a text in quotes, known before the run")
-
-
-def _name_of(node: ast.expr) -> str:
-    known = {
-        ast.Attribute: "an attribute (write row['key'] for a key of an object)",
-        ast.JoinedStr: "an f-string",
-        ast.Lambda: "a lambda",
-        ast.Dict: "an object",
-        ast.NamedExpr: "an assignment",
-        ast.Starred: "a star",
-        ast.Subscript: "a slice with a step",
-    }
-    if isinstance(node, ast.BinOp):
-        return "the operator **" if isinstance(node.op, ast.Pow) else "a bit operation (write and, or, not)"
-    if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
-        return "a comprehension"
-    return known.get(type(node), f"of the kind {type(node).__name__}")
-
-
-def _explain_mistake(text: str, error: SyntaxError) -> FieldError:
-    text = text.strip()
-    if not text:
-        return FieldError("it is empty", fix="write what must hold, such as score >= 4")
-    rest = text[error.offset - 1 :] if error.offset and error.msg != "invalid decimal literal" else ""
-    where = f"at {rest[:20]!r}" if rest else "at its end" if not error.offset else f"in {text[:20]!r}"
-    said = "" if error.msg == "invalid syntax" else f": {error.msg.partition(' (')[0]}"
-    bare = re.sub(r"'[^']*'|\"[^\"]*\"|[=!<>]=", "", text)
-    hint = next((hint for sign, hint in _SIGNS.items() if sign in bare), "")
-    if "never closed" in error.msg or "unterminated" in error.msg:
-        hint = "inside of { } a comma ends a value; put the whole expression into quotes there"
-    if not rest and not error.offset:
-        hint = "write what it is compared with, or take the last word out"
-    return FieldError(f"it goes wrong {where}{said}", fix=hint or _BETWEEN)
-
-
-_BETWEEN = "write and, or, or a comparison between; a column whose name is no word is column('NAME')"
-_SIGNS = {
-    "&&": "write and",
-    "||": "write or",
-    "=>": "write >=",
-    "=<": "write <=",
-    "<>": "write !=",
-    "!": "write not",
-    "=": "to compare, write ==",
-    "≥": "write >=",
-    "≤": "write <=",
-    "≠": "write !=",
-    "“": "write plain quotes",
-    "„": "write plain quotes",
-    "‘": "write plain quotes",
-    ";": "take the semicolon out",
-}
-"""Signs of other languages and of word processors, and what is written here."""

@@ -4,11 +4,15 @@ Everything here ends soon whatever it is given: repetition and rounding are boun
 RE2's, whose time is linear in the text.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
+from blackbox_kd.analysis.similarity import rouge_l
 from blackbox_kd.errors import DataError, FieldError
 from blackbox_kd.json_text import quote_value, write_text
+from blackbox_kd.sandbox import parts
 
 
 class UnlikeValues(DataError):
@@ -111,6 +115,21 @@ def check_pattern(pattern: str) -> None:
         raise FieldError(f"{pattern!r} is no regular expression of RE2's (it has no look-around): {error}") from None
 
 
+class GroupedRow(dict[str, Any]):
+    """A row, with the rows of its group."""
+
+    group: Sequence[Mapping[str, Any]] = ()
+
+
+def _find_commonest(values: list[Any]) -> Any:
+    texts = [write_text(value) for value in values]
+    return values[texts.index(Counter(texts).most_common(1)[0][0])] if values else None
+
+
+def _compare(one: Any, other: Any) -> float:
+    return rouge_l(_text(one, "similarity"), _text(other, "similarity"))
+
+
 def _smallest(first: Any, *others: Any) -> Any:
     return min(first, *others)
 
@@ -136,17 +155,47 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "max": _largest,
     "sum": lambda numbers, /: sum(numbers),
     "text": lambda value, /: write_text(value),
+    "json": lambda text, /: parts.decode(text),
+    "lines": lambda text, /: parts.list_lines(_text(text, "lines")),
+    "sentences": lambda text, /: parts.list_sentences(_text(text, "sentences")),
+    "split": lambda text, at, /: parts.split_text(_text(text, "split"), _text(at, "split")),
+    "chunks": lambda text, words=300, overlap=0, /: parts.cut_chunks(_text(text, "chunks"), words, overlap),
+    "turns": lambda messages, /: parts.list_turns(messages),
+    "similarity": _compare,
 }
 """What an expression may call, besides column('name') for a column whose name is no word of Python's.
 
 `words` counts words; `matches` searches by an RE2 pattern; `number` turns text into a number, `text` anything into
-text: JSON of all that is none.
+text: JSON of all that is none; `json` reads it again. `lines`, `sentences`, `split`, `chunks` and `turns` make a list
+of a text or a conversation; `similarity` says how alike two texts are, from 0 to 1 (ROUGE-L).
 """
+GROUP_FUNCTIONS: dict[str, Callable[[list[Any], Any], Any]] = {
+    "count": lambda values, own: len(values),
+    "mean": lambda values, own: fmean(_number(value) for value in values),
+    "most": lambda values, own: _find_commonest(values),
+    "rank": lambda values, own: 1 + sum(_number(value) > _number(own) for value in values),
+    "total": lambda values, own: sum(_number(value) for value in values),
+}
+"""What an expression may ask of a group of rows, in `map: per:`, of what stands in the brackets in each of its rows.
+
+`count()` is how many there are, or for how many it is true; `rank` is 1 for the largest; `most` is the commonest value,
+of several the first.
+"""
+
+
+def _ask_group(row: Mapping[str, Any], name: str, value_of: Callable[[Mapping[str, Any]], Any]) -> Any:
+    rows = row.group if isinstance(row, GroupedRow) else [row]
+    values = [value_of(each) for each in rows]
+    own = value_of(row) if name == "rank" else None
+    return GROUP_FUNCTIONS[name]([value for value in values if value] if name == "count" else values, own)
+
+
 HELPERS: dict[str, Callable[..., Any]] = {
     "<column>": _column,
     "<item>": _item,
     "<equal>": _equal,
     "<times>": _times,
     "<rest>": _rest,
+    "<group>": _ask_group,
     **{f"<{name}>": function for name, function in FUNCTIONS.items()},
 }

@@ -5,10 +5,11 @@ name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to 
 
 - The config: `StepConfig`, or `SamplingConfig` for a step that asks models; `Field` for limits and defaults, and on
   the fields what their text names, so that `check` finds what is wrong with it: `ModelName`, `ScoringModel`,
-  `StudentName`, `TableName`, `ReportedTable`, `NewTable`, `PromptName`, `Column`, `NewColumn`, `Expression`, `Answer`.
-  `FromEarlier` takes the value of an earlier step; `Examples` and `Shown` say what a prompt shows besides its row, and
-  `choose_examples` and `find_context` find it. The methods of `StepConfig` tell the check and the engine what no field
-  says: `problems()`, for which there is `find_named_twice`, `exam()`, which gives an `Exam`, and others.
+  `StudentName`, `TableName`, `ReportedTable`, `NewTable`, `PromptName`, `Column`, `NewColumn`, `Expression`,
+  `Template`, `Answer`. `FromEarlier` takes the value of an earlier step; `Examples` and `Shown` say what a prompt
+  shows besides its row, and `choose_examples` and `find_context` find it. The methods of `StepConfig` tell the check
+  and the engine what no field says: `problems()`, for which there is `find_named_twice`, `exam()`, which gives an
+  `Exam`, and others.
 - What `run` gets: a `Row` or a `Table`, the config, and a `Context`, which asks models, renders prompts, reads tables
   and draws by the run's seed. An `Ask` is what a model is asked: each `Message` of the chat, the `Sampling`, and a
   function that reads what the step wants, such as a `Reading`; a `Reply` is what comes of it, and `all_of` waits for
@@ -42,6 +43,7 @@ from blackbox_kd.sdk.fields import (
     ScoringModel,
     StudentName,
     TableName,
+    Template,
 )
 from blackbox_kd.sdk.reading import Reading
 from blackbox_kd.sdk.registry import row_step, table_step
@@ -84,6 +86,7 @@ __all__ = [
     "StudentName",
     "Table",
     "TableName",
+    "Template",
     "all_of",
     "choose_examples",
     "expressions",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
 
 from blackbox_kd.sdk.fields import Answer, NewTable, TableName, references
 
@@ -45,9 +46,14 @@ class StepConfig(BaseModel):
     """Name under which later steps find what this step writes."""
 
     @classmethod
+    def find_told(cls) -> FieldInfo:
+        """The field by which the form is told."""
+        return next(entry for name, entry in cls.model_fields.items() if cls.told_by in (name, entry.alias))
+
+    @classmethod
     def told_values(cls) -> tuple[Any, ...]:
         """The values of `told_by` that mean this form; none where it only has to be there."""
-        annotation = cls.model_fields[cls.told_by].annotation
+        annotation = cls.find_told().annotation
         return get_args(annotation) if get_origin(annotation) is Literal else ()
 
     @classmethod
@@ -56,7 +62,7 @@ class StepConfig(BaseModel):
         if not cls.told_by:
             return True
         if told := cls.told_values():
-            return values.get(cls.told_by, cls.model_fields[cls.told_by].default) in told
+            return values.get(cls.told_by, cls.find_told().default) in told
         return values.get(cls.told_by) is not None
 
     def prompt_variables(self) -> set[str]:
@@ -74,6 +80,14 @@ class StepConfig(BaseModel):
     def unwritten(self) -> set[str]:
         """Of the columns that the step's decorator names, those that its rows do not get with these fields."""
         return set()
+
+    def list_derived(self) -> dict[str, set[str]]:
+        """Columns that the step makes of others without a call, and of which."""
+        return {}
+
+    def looks_at_groups(self) -> bool:
+        """Whether its expressions see the rows of a group: `mean(score)`."""
+        return False
 
     def texts(self) -> set[str]:
         """Columns with text that a student is to learn; `response`, `better` and `worse` always are."""

@@ -85,7 +85,7 @@ def errors_of(tree: ast.AST) -> set[str]:
 TEXTS = {
     "errors": "quotes what another library says",
     "models.http.status": "quotes what a connection's error says, without the key",
-    "sandbox.expressions": "Python says which types do not go together, and in words only",
+    "sandbox.mistakes": "Python says which types do not go together, and in words only",
     "recipe.validation": "the words of a validator that raises a ValueError of its own",
 }
 """Modules that take the text of an error of others; of our own ones all have `what`, `exists` and `fix`."""

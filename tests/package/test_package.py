@@ -50,7 +50,8 @@ def group(name: str) -> str:
 GROUND = {"errors", "schema", "json_text", "logprobs", "privacy", "paths", "concurrency", "printable"}
 LEVELS = [
     GROUND,
-    {"sandbox", "analysis", "ledger"},
+    {"analysis", "ledger"},
+    {"sandbox"},
     {"weights"},
     {"sdk", "answers", "tables", "models"},
     {"calls", "steps", "recipe"},

@@ -68,6 +68,8 @@ STEPS: list[dict[str, Any]] = [
     {"step": "pair", "input": "scored", "per": "instruction", "rank": "len(response)", "output": "pairs"},
     {"step": "format", "input": "kept", "prompt": "student/plain", "output": "formatted"},
     {"step": "format", "input": "pairs", "prompt": "student/plain", "preference": True},
+    {"step": "map", "input": "kept", "set": {"told": "{{ kind | upper }}"}, "each": "split(more, ' ')", "as": "word"},
+    {"step": "map", "per": "kind", "set": {"place": {"expr": "rank(score)"}}, "gather": {"words": "word"}},
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from blackbox_kd.recipe.checks import values as recipe_values
 from blackbox_kd.recipe.checks.flow import Columns, Flow
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.recipe.yaml_source import quote
-from blackbox_kd.sandbox import expressions
+from blackbox_kd.sandbox import expressions, template
 from blackbox_kd.sdk.fields import Reference, resolve
 
 
@@ -36,6 +36,8 @@ def check(flow: Flow, planned: PlannedStep, columns: Columns, rows: list[dict[st
             recipe_prompts.check(flow, planned, mention, columns)
         elif mention.kind == "expression":
             _check_expression(flow, planned, mention, columns, rows)
+        elif mention.kind == "template":
+            _check_template(flow, planned, mention, columns)
     recipe_values.check_numbers(flow, planned, rows)
     for at, table, name in planned.config.columns_beside():
         there = flow.tables.get(table)
@@ -51,6 +53,21 @@ def check(flow: Flow, planned: PlannedStep, columns: Columns, rows: list[dict[st
             flow.report_missing_column(planned, fields.get(name, "step"), f"reads column {name!r}", name, columns)
 
 
+def _check_template(flow: Flow, planned: PlannedStep, mention: Reference, columns: Columns) -> None:
+    if not template.is_template(mention.value):
+        return
+    try:
+        names = template.parse(mention.value).names
+    except FieldError as error:
+        message = f"template {quote(mention.value)} cannot be used: {error.what.rstrip('.')}."
+        flow.report(planned, mention.field, message, error.exists, error.fix or "mend the template")
+        return
+    for name in sorted(names - columns - planned.config.expression_columns()) if columns is not None else ():
+        flow.report_missing_column(
+            planned, mention.field, f"template {quote(mention.value)} uses {name!r}", name, columns or set()
+        )
+
+
 def _check_expression(
     flow: Flow, planned: PlannedStep, mention: Reference, columns: Columns, rows: list[dict[str, Any]]
 ) -> None:
@@ -61,6 +78,9 @@ def _check_expression(
         flow.report(planned, mention.field, message, error.exists, error.fix or "mend the expression")
         return
     names = expression.names
+    if expression.asks_group and not planned.config.looks_at_groups():
+        message = f"expression {quote(mention.value)} asks for something of a group of rows, and sees one row alone."
+        flow.report(planned, mention.field, message, "", "put a step before it: {step: map, per: COLUMN, set: {...}}")
     if not names and "." not in mention.field:
         message = f"expression {quote(mention.value)} reads no column, so it says the same of every row."
         fix = f"compare a column: {mention.field}: score >= 4"

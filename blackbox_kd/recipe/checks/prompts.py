@@ -77,6 +77,9 @@ def check_leaks(flow: Flow, planned: PlannedStep) -> None:
             fix = f"; {who} that means to show it says hint: true" if may else ""
             other = "; or compare with another column there" if "says against:" in what else ""
             flow.report(planned, at, what, "", f"use a prompt without it{fix}{other}")
+    for made, of in planned.config.list_derived().items():
+        if held := sorted(of & flow.secrets.keys()):
+            flow.secrets.setdefault(made, f"{planned.label} makes it of {held[0]!r}")
     shown = [name for names in shown_there.values() for name in names]
     if shown:
         why = f"{planned.label} writes it with {shown[0]!r} in view"

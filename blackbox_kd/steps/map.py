@@ -1,0 +1,240 @@
+"""Changes the columns of rows, makes one row of each item of a list, or says of each row something of its group.
+
+Reads    the expressions' columns, the templates' columns, {remove}, {per}, those that gather names
+Writes   {assigned}, {into}, {number}, {before}, parent, seed_id, {gather}
+Drops    no items, not the first of its group
+Calls    none
+Source   plain data handling: what published chains do between two calls in scripts of their own
+"""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from blackbox_kd.sandbox import template
+from blackbox_kd.sandbox.functions import GroupedRow
+from blackbox_kd.sdk import (
+    Column,
+    Context,
+    DataError,
+    Dropped,
+    Expression,
+    Failed,
+    Field,
+    FieldError,
+    NewColumn,
+    Outcome,
+    Row,
+    StepConfig,
+    Table,
+    Template,
+    expressions,
+    quote_value,
+    row_step,
+    table_step,
+    write_text,
+)
+
+
+class Computed(BaseModel):
+    """A value that an expression gives."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    expr: Expression
+    """What is computed from the row: `len(text)`, `json(raw)['total']`."""
+
+
+Value = Template | Computed | int | float | bool | None
+
+
+class Columns(StepConfig):
+    """Fields of both forms of `map`."""
+
+    assigned: dict[NewColumn, Value] = Field(default_factory=dict, alias="set")
+    """Columns that are written, in this order: a text, with braces a template (`"{{ raw | lower | trim }}"`), or
+    `{expr: EXPRESSION}`. Each sees those before it."""
+    remove: list[Column] = Field(default_factory=list)
+    """Columns that are taken away, in the end."""
+
+    @model_validator(mode="after")
+    def _nothing_for_nothing(self) -> Self:
+        if lost := sorted(self.assigned.keys() & set(self.remove)):
+            raise FieldError(f"remove: takes away {lost[0]!r}, which set: writes", fix="take it out of one of them")
+        return self
+
+    def columns_after(self, columns: set[str]) -> set[str]:
+        """All columns but those that are removed."""
+        return columns - {*self.remove}
+
+    def list_derived(self) -> dict[str, set[str]]:
+        """What each value is made of; a column that is made of one that the step makes, of what that is made of."""
+        found: dict[str, set[str]] = {}
+        for name, value in self.assigned.items():
+            read = _find_read(value)
+            found[name] = read.union(*(found.get(each, ()) for each in read))
+        return found
+
+    def keeps_held_out(self) -> bool:
+        """What it writes is held out as well: questions and evidence of an exam can be brought into shape."""
+        return True
+
+
+class Rows(Columns):
+    """Fields of `map` that sees one row at a time."""
+
+    told_by: ClassVar[str] = "set"
+
+    each: Expression | None = None
+    """A list of which each item becomes a row of its own: `lines(questions)`, `turns(messages)`, `json(raw)`. A row
+    whose list is empty is dropped, one whose JSON cannot be read fails."""
+    into: NewColumn | None = Field(default=None, alias="as")
+    """Column for the item."""
+    number: NewColumn | None = None
+    """Column for the number of the item, from 1."""
+    before: NewColumn | None = None
+    """Column for the list of the items before it."""
+
+    @classmethod
+    def is_meant(cls, values: Mapping[str, Any]) -> bool:
+        """Wherever rows are not grouped."""
+        return values.get("per") is None
+
+    @model_validator(mode="after")
+    def _items_have_a_name(self) -> Self:
+        if not (self.assigned or self.remove or self.each):
+            raise FieldError(fix="give set:, each: or remove:")
+        if self.each is not None and self.into is None:
+            raise FieldError("each: needs as:", fix="add as: COLUMN, for the item")
+        stray = [name for name, value in (("as", self.into), ("number", self.number), ("before", self.before)) if value]
+        if self.each is None and stray:
+            raise FieldError(f"{stray[0]}: means nothing without each:", fix="add each: EXPRESSION, which gives a list")
+        return self
+
+    def unwritten(self) -> set[str]:
+        """Rows that are not made of items keep their ids."""
+        return set() if self.each else {"parent", "seed_id"}
+
+    def expression_columns(self) -> set[str]:
+        """The item and what is said of it, and the columns that are written before."""
+        return {name for name in (self.into, self.number, self.before, *self.assigned) if name is not None}
+
+    def list_derived(self) -> dict[str, set[str]]:
+        """The item is made of what the list is made of."""
+        read = _find_read(Computed(expr=self.each)) if self.each is not None else set()
+        items = {name: read for name in (self.into, self.number, self.before) if name is not None}
+        return items | {
+            name: of.union(*(items.get(each, ()) for each in of)) for name, of in super().list_derived().items()
+        }
+
+
+class Groups(Columns):
+    """Fields of `map` with `per`."""
+
+    told_by: ClassVar[str] = "per"
+
+    per: Column
+    """Rows with the same value of this column are a group; expressions see it: `mean(correct)`, `rank(score)`,
+    `count()`, `total(tokens)`, `most(answer)`."""
+    keep: str | None = Field(default=None, pattern="^first$")
+    """`first`: only the first row of each group stays."""
+    gather: dict[NewColumn, Column] = Field(default_factory=dict)
+    """One row of each group, with a list of what its rows have in a column: `{evidences: evidence}`."""
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Self:
+        if not (self.assigned or self.keep or self.gather):
+            raise FieldError(fix="give set:, keep: first or gather:")
+        return self
+
+    def looks_at_groups(self) -> bool:
+        """See `per`."""
+        return True
+
+    def expression_columns(self) -> set[str]:
+        """The columns that are written before."""
+        return {*self.assigned}
+
+    def list_derived(self) -> dict[str, set[str]]:
+        """A list is made of the column that it is gathered from."""
+        return super().list_derived() | {name: {column} for name, column in self.gather.items()}
+
+
+@row_step(
+    reads=["{remove}"],
+    writes=["{assigned}", "{into}", "{number}", "{before}", "parent", "seed_id"],
+    drops=["no items"],
+)
+async def run(row: Row, config: Rows, ctx: Context) -> AsyncIterator[Outcome]:
+    if config.each is None:
+        yield _write(row, config)
+        return
+    items = expressions.parse(config.each)(row)
+    if not isinstance(items, list):
+        raise DataError(f"each: {config.each!r} gives {quote_value(items)}, which is no list")
+    if not items:
+        yield Dropped(row, "no items")
+    parent = row.drawn_from or row.id
+    for number, item in enumerate(items, 1):
+        own = {"parent": parent, "seed_id": row.get("seed_id", parent), str(config.into): item}
+        own |= {config.number: number} if config.number is not None else {}
+        own |= {config.before: items[: number - 1]} if config.before is not None else {}
+        made = row.child(f"{config.into}{number}", own)
+        try:
+            yield _write(made, config)
+        except DataError as error:  # the other items are as good as before
+            yield Failed(made, "data", str(error))
+
+
+@table_step(
+    reads=["{per}", "{remove}"],
+    writes=["{assigned}", "{gather}"],
+    drops=["not the first of its group"],
+    passes_over=["not the first of its group"],
+)
+async def run_table(table: Table, config: Groups, ctx: Context) -> AsyncIterator[Outcome]:
+    groups: dict[str, list[Row]] = defaultdict(list)
+    rows = list(table)
+    for row in rows:
+        groups[write_text(row[config.per])].append(row)
+    first = {group[0].id for group in groups.values()}
+    for row in rows:
+        if (config.keep or config.gather) and row.id not in first:
+            yield Dropped(row, "not the first of its group")
+            continue
+        group = groups[write_text(row[config.per])]
+        try:
+            lists = {name: [each[column] for each in group] for name, column in config.gather.items()}
+            yield _write(row, config, group) | lists
+        except DataError as error:
+            yield Failed(row, "data", str(error))
+
+
+def _write(row: Row, config: Columns, group: Iterable[Row] = ()) -> Row:
+    """A row with the columns that are set, and without those that are removed."""
+    seen = GroupedRow(row)
+    seen.group = list(group)
+    for name, value in config.assigned.items():
+        seen[name] = _compute(value, seen)
+    return Row({name: value for name, value in seen.items() if name not in config.remove})
+
+
+def _compute(value: Value, row: Mapping[str, Any]) -> Any:
+    if isinstance(value, Computed):
+        return expressions.parse(value.expr)(row)
+    if isinstance(value, str) and template.is_template(value):
+        return template.parse(value).render(row)
+    return value
+
+
+def _find_read(value: Value) -> set[str]:
+    """The columns that a value is made of; none where it is wrong, of which the check tells."""
+    is_filled = isinstance(value, str) and template.is_template(value)
+    try:
+        if isinstance(value, Computed):
+            return set(expressions.parse(value.expr).names)
+        return set(template.parse(value).names) if is_filled and isinstance(value, str) else set()
+    except FieldError:
+        return set()

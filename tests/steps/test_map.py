@@ -1,0 +1,254 @@
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blackbox_kd.errors import DataError, RecipeError
+from blackbox_kd.recipe.load import load_recipe
+from blackbox_kd.schema import Dropped, Failed, Outcome, Row
+from blackbox_kd.steps import map as map_step
+from tests.support.fakes import FakeContext, FakeTable, rows
+from tests.support.runs import execute, rows_of, write_rows
+from tests.support.steps import config_of, messages_of
+
+
+async def mapped(row: Mapping[str, Any], **fields: Any) -> list[Outcome]:
+    return [each async for each in map_step.run(Row({"id": "r", **row}), config_of("map", fields), FakeContext())]
+
+
+async def one(row: Mapping[str, Any], **fields: Any) -> Any:
+    [found] = await mapped(row, **fields)
+    return found
+
+
+async def grouped(table: list[Row], **fields: Any) -> list[Outcome]:
+    run = map_step.run_table(FakeTable("t", table), config_of("map", fields), FakeContext())
+    return [each async for each in run]
+
+
+async def test_a_text_with_braces_is_filled_in_and_one_without_is_a_constant() -> None:
+    values = {"label": "{{ raw | lower | trim }}", "source": "tickets", "size": {"expr": "len(raw)"}, "open": True}
+    assert await one({"raw": " YES "}, set=values) == {
+        "id": "r", "raw": " YES ", "label": "yes", "source": "tickets", "size": 5, "open": True,
+    }  # fmt: skip
+
+
+async def test_a_template_keeps_its_blanks_and_lines() -> None:
+    assert (await one({"a": "x"}, set={"b": " {{ a }}\n"}))["b"] == " x\n"
+
+
+async def test_what_is_set_sees_what_was_set_before_it() -> None:
+    assert (await one({"n": 2}, set={"twice": {"expr": "n * 2"}, "told": "{{ twice }} of {{ n }}"}))["told"] == "4 of 2"
+
+
+async def test_columns_are_removed_in_the_end() -> None:
+    assert await one({"raw": "a", "x": 1}, set={"b": "{{ raw }}"}, remove=["raw", "x"]) == {"id": "r", "b": "a"}
+
+
+async def test_an_object_in_a_template_is_json() -> None:
+    assert (await one({"made": {"total": None, "paid": True}}, set={"t": "{{ made }}"}))["t"] == (
+        '{"total": null, "paid": true}'
+    )
+
+
+async def test_each_item_becomes_a_row_with_an_id_of_its_own() -> None:
+    found = await mapped({"q": "one?\n\n two? "}, each="lines(q)", **{"as": "question", "number": "at"}, before="old")
+    made = {"q": "one?\n\n two? ", "parent": "r", "seed_id": "r"}
+    assert found == [
+        made | {"id": "r.question1", "question": "one?", "at": 1, "old": []},
+        made | {"id": "r.question2", "question": "two?", "at": 2, "old": ["one?"]},
+    ]
+
+
+async def test_the_seed_of_a_row_that_was_made_of_another_stays() -> None:
+    assert (await one({"q": "a", "seed_id": "s"}, each="lines(q)", **{"as": "line"}))["seed_id"] == "s"
+
+
+async def test_what_is_set_sees_the_item_and_each_item_fails_by_itself() -> None:
+    found = await mapped(
+        {"q": "1\nx\n3"}, each="lines(q)", **{"as": "line", "set": {"n": {"expr": "number(line) + 1"}}}
+    )
+    assert [each["n"] if isinstance(each, Row) else (each.row.id, each.kind) for each in found] == [
+        2, ("r.line2", "data"), 4,
+    ]  # fmt: skip
+    assert isinstance(found[1], Failed)
+    assert "'x' is no number" in found[1].error
+
+
+async def test_a_row_without_items_is_dropped_and_says_so() -> None:
+    assert await one({"q": " \n"}, each="lines(q)", **{"as": "line"}) == Dropped(
+        Row({"id": "r", "q": " \n"}), "no items"
+    )
+
+
+@pytest.mark.parametrize("raw", ["{not json", '{"a": 1}', "7"])
+async def test_what_is_no_list_or_no_json_fails_the_row(raw: str) -> None:
+    with pytest.raises(DataError, match=r"takes JSON, got|which is no list"):
+        await mapped({"raw": raw}, each="json(raw)", **{"as": "item"})
+
+
+async def test_each_turn_of_the_assistant_has_its_history() -> None:
+    says = [{"role": role, "content": text} for role, text in (("user", "a"), ("assistant", "b"), ("user", "c"))]
+    messages = [*says, {"role": "assistant", "content": "d"}]
+    found = await mapped({"messages": messages}, each="turns(messages)", **{"as": "turn"}, remove=["messages"])
+    assert [each["turn"] for each in found if isinstance(each, Row)] == [
+        {"history": messages[:1], "answer": "b", "position": 1},
+        {"history": messages[:3], "answer": "d", "position": 2},
+    ]
+
+
+# Groups.
+
+GRADES = [
+    {"task": "a", "score": 3, "correct": True, "answer": "x"},
+    {"task": "b", "score": 9, "correct": False, "answer": "z"},
+    {"task": "a", "score": 5, "correct": False, "answer": "y"},
+    {"task": "a", "score": 1, "correct": True, "answer": "y"},
+]
+
+
+async def test_a_row_is_told_about_its_group() -> None:
+    asked = (
+        "mean(correct)",
+        "rank(score)",
+        "count()",
+        "count(correct)",
+        "total(score)",
+        "most(answer)",
+        "score - mean(score)",
+    )
+    values = {f"v{number}": {"expr": text} for number, text in enumerate(asked)}
+    found = await grouped(rows(*GRADES), per="task", set=values)
+    assert [[each[f"v{number}"] for number in range(7)] for each in found if isinstance(each, Row)] == [
+        [2 / 3, 2, 3, 2, 9, "y", 0],
+        [0.0, 1, 1, 0, 9, "z", 0],
+        [2 / 3, 1, 3, 2, 9, "y", 2],
+        [2 / 3, 3, 3, 2, 9, "y", -2],
+    ]
+
+
+async def test_the_first_of_each_group_stays_and_the_others_are_named() -> None:
+    found = await grouped(rows(*GRADES), per="task", keep="first")
+    assert [each.id for each in found if isinstance(each, Row)] == ["r0", "r1"]
+    assert [each.row.id for each in found if isinstance(each, Dropped)] == ["r2", "r3"]
+
+
+async def test_one_row_of_a_group_holds_what_its_rows_have() -> None:
+    found = await grouped(rows(*GRADES), per="task", gather={"answers": "answer"})
+    assert [each["answers"] for each in found if isinstance(each, Row)] == [["x", "y", "y"], ["z"]]
+
+
+async def test_gathering_is_the_inverse_of_each() -> None:
+    made = [each for each in await mapped({"q": "a\nb"}, each="lines(q)", **{"as": "line"}) if isinstance(each, Row)]
+    found = await grouped(made, per="parent", gather={"lines": "line"})
+    assert [each["lines"] for each in found if isinstance(each, Row)] == [["a", "b"]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, "give set:, each: or remove:"),
+        ({"per": "a"}, "give set:, keep: first or gather:"),
+        ({"each": "lines(a)"}, "add as: COLUMN"),
+        ({"as": "a", "set": {"b": "x"}}, "as: means nothing without each:"),
+        ({"number": "a", "remove": ["b"]}, "number: means nothing without each:"),
+        ({"set": {"b": "x"}, "remove": ["b"]}, "takes away 'b', which set: writes"),
+        ({"per": "a", "keep": "last"}, "keep"),
+        ({"set": {"b": {"expression": "x"}}}, "expression"),
+        ({"set": {"b": "x"}, "gather": {"c": "d"}}, "gather: means nothing with set:"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_told(fields: dict[str, Any], said: str) -> None:
+    assert any(said in message for message in messages_of("map", fields))
+
+
+# In a recipe.
+
+
+def problems(folder: Path, *steps: Mapping[str, Any], prompts: Mapping[str, str] | None = None) -> str:
+    for name in ("train", "test"):
+        table = [{"instruction": f"{name} {n}?", "reference": str(n), "raw": "A"} for n in range(3)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
+    (folder / "prompts").mkdir(exist_ok=True)
+    for name, text in (prompts or {}).items():
+        (folder / f"prompts/{name}.jinja").write_text(text)
+    values = {
+        "name": "m",
+        "data": {"train": {"path": "train.jsonl"}, "test": {"path": "test.jsonl", "held_out": True}},
+        "models": {"teacher": {"provider": "scripted"}, "student": {"provider": "transformers", "model": "a/b"}},
+        "steps": steps,
+    }
+    (folder / "recipe.yaml").write_text(json.dumps(values))
+    try:
+        load_recipe(folder / "recipe.yaml")
+    except RecipeError as error:
+        return "\n".join(f"{each.message} {each.fix}" for each in error.problems if "by no step" not in each.message)
+    return ""
+
+
+MAP = {"step": "map"}
+TRAINED = [{"step": "generate", "model": "teacher", "prompt": "student/plain"}, {"step": "format", "prompt": "seen"}]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {"set": {"q": "{{ instruction }} ({{ reference }})"}},
+        {"set": {"q": {"expr": "text(reference)"}}},
+        {"set": {"other": "{{ reference }}", "q": "{{ other }}!"}},
+        {"each": "lines(reference)", "as": "q"},
+        {"each": "lines(reference)", "as": "line", "set": {"q": "{{ line }}"}},
+        {"per": "instruction", "gather": {"q": "reference"}},
+        {"per": "instruction", "set": {"q": {"expr": "most(reference)"}}},
+    ],
+)
+def test_what_is_made_of_the_right_answer_is_as_secret_as_the_answer(tmp_path: Path, made: dict[str, Any]) -> None:
+    train = [{**MAP, **made}, *TRAINED, {"step": "train", "model": "student"}]
+    said = problems(tmp_path, *train, prompts={"seen": "{{ q }}"})
+    assert "shows the student 'q', which holds the right answer: steps[0] (map) makes it of" in said
+
+
+def test_what_is_made_of_other_columns_may_be_shown(tmp_path: Path) -> None:
+    train = [{**MAP, "set": {"q": "{{ raw }}"}}, *TRAINED, {"step": "train", "model": "student"}]
+    assert problems(tmp_path, *train, prompts={"seen": "{{ q }}"}) == ""
+
+
+def test_what_is_made_of_held_out_rows_is_held_out(tmp_path: Path) -> None:
+    exam = {**MAP, "input": "test", "set": {"instruction": "{{ instruction | upper }}"}, "output": "exam"}
+    asked = {"step": "evaluate", "input": "exam", "models": ["teacher"], "answer": "number"}
+    assert problems(tmp_path, exam, asked) == ""
+    assert "table 'exam' is held out" in problems(tmp_path, exam, {**TRAINED[0], "input": "exam"})
+
+
+def test_columns_that_nobody_writes_are_told_with_the_nearest(tmp_path: Path) -> None:
+    assert "uses 'rawx', which no earlier step writes. did you mean 'raw'?" in problems(
+        tmp_path, {**MAP, "set": {"a": "{{ rawx }}"}}
+    )
+    assert "reads column 'rwa'" in problems(tmp_path, {**MAP, "remove": ["rwa"]})
+    assert "uses 'raw', which no earlier step writes" in problems(
+        tmp_path, {**MAP, "remove": ["raw"]}, {**MAP, "set": {"a": {"expr": "len(raw)"}}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("{{ raw ", "template '{{ raw ' cannot be used"),
+        ({"expr": "mean(raw)"}, "asks for something of a group of rows"),
+        ({"expr": "nothing(raw)"}, "is not one of the functions"),
+    ],
+)
+def test_templates_and_expressions_that_cannot_be_used_are_told(tmp_path: Path, value: Any, said: str) -> None:
+    assert said in problems(tmp_path, {**MAP, "set": {"a": value}})
+
+
+def test_a_run_with_items_and_groups_makes_the_rows_that_it_says(tmp_path: Path) -> None:
+    write_rows(tmp_path / "train.jsonl", [{"instruction": "a", "qs": "x\ny"}, {"instruction": "b", "qs": ""}])
+    steps = [
+        {**MAP, "each": "lines(qs)", "as": "q"},
+        {**MAP, "per": "parent", "set": {"n": {"expr": "count()"}}},
+    ]
+    execute(tmp_path, {"name": "m", "data": {"train": {"path": "train.jsonl"}}, "steps": steps})
+    assert [(row["q"], row["n"]) for row in rows_of(tmp_path / "run/tables/02_map.jsonl")] == [("x", 2), ("y", 2)]
