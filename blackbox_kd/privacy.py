@@ -30,15 +30,23 @@ def _open_privately(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def hide_key(text: str, key: str | None) -> str:
+Secret = str | tuple[str, ...] | None
+"""What a server is sent and nobody is shown: a key, or several."""
+
+
+def hide_key(text: str, key: Secret) -> str:
     """A text of a server without the key that it was sent, however the text encodes it: JSON, a URL, HTML."""
+    if isinstance(key, tuple):
+        for each in sorted(key, key=len, reverse=True):  # one may be a part of another
+            text = hide_key(text, each)
+        return text
     if not key:
         return text
     text = text.replace(key, HIDDEN)
     return _match_encoded(key).sub(HIDDEN, text) if any(sign in text for sign in _ESCAPES) else text
 
 
-def tell_cause(error: BaseException, key: str | None) -> BaseException | None:
+def tell_cause(error: BaseException, key: Secret) -> BaseException | None:
     """An error as the cause of another; None if a traceback of it would show the key."""
     link: BaseException | None = error
     while link is not None:

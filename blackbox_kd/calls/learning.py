@@ -27,7 +27,8 @@ def learn(call: Call, error: RequestRejected) -> str:
         has_cap = call.request.cap is not None or not body.keys().isdisjoint(CAPS)
         is_sent = has_cap and refused.isdisjoint(CAPS)
     else:
-        is_sent = field in body and field not in refused and field not in ("model", "messages")
+        is_known = field in body or field in config.added_fields
+        is_sent = is_known and field not in refused and field not in ("model", "messages")
     if is_sent and _is_asked(call, field):
         what = f"it does not take {field!r}: {error.what}"
         raise EndpointRefused(what, fix=error.fix, kind="endpoint_refused")
@@ -51,6 +52,8 @@ def _is_asked(call: Call, field: str) -> bool:
     state, sampling, body = call.state, call.request.sampling, call.wire.get("body", {})
     if field in CAPS:
         return field == state.parameters.cap
+    if field not in body and field in state.model.config.added_fields:
+        return False
     if field not in body or field in state.own_fields or field in sampling.extra:
         return True
     return field not in sampling.defaults and not (field in NEUTRAL and body[field] == NEUTRAL[field])

@@ -65,7 +65,7 @@ class ModelState:
         Raises:
             QuotaSpent: of the error's kind, as all requests to the model were rejected for the same reason so far.
         """
-        if self.unusable is None or error.kind == "refused":
+        if self.unusable is None or error.kind.startswith("refused"):
             return
         self.rejected[_NUMBERED.sub("0", error.what)[:REASON_CHARS]] += 1
         if self.rejected.total() >= UNIFORM and len(self.rejected) == 1:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, ClassVar, Protocol, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,7 +34,10 @@ class Price(BaseModel):
     """USD for a million prompt tokens that the endpoint had cached; without it they cost `input`."""
 
 
-NOT_OF_IDENTITY = {"max_concurrency", "rpm", "tpm", "timeout_s", "price", "key_env", "refuses", "limits", "system"}
+NOT_OF_IDENTITY = {
+    *("max_concurrency", "rpm", "tpm", "timeout_s", "price", "key_env", "refuses", "limits", "system"),
+    *("headers", "query", "servers"),
+}
 """Fields that change no reply, or no more than how an endpoint takes the question."""
 
 
@@ -124,6 +127,11 @@ class ModelConfig(BaseModel):
         """Fields of every request that the recipe's entry sets; a step's own go over them."""
         return {}
 
+    @property
+    def added_fields(self) -> Mapping[str, Any]:
+        """Fields that are sent beside what is asked, as long as the model takes them; they are no part of a key."""
+        return {}
+
     def find_files(self) -> dict[str, str]:
         """Files beside the recipe with which fields begin."""
         return {}
@@ -149,9 +157,28 @@ class ModelConfig(BaseModel):
         """The URL that requests go to, and the variable that holds the key, if one goes with them; None if none go."""
         return None
 
+    def routes(self, setup: Setup) -> list["Sending"]:
+        """All URLs that requests go to, and the variables whose values go with them."""
+        sent = self.sends_to(setup)
+        return [] if sent is None else [Sending(*sent)]
+
     def identity(self, setup: Setup) -> str:
         """What names a model in fingerprints: how it is reached, not how fast or at what price."""
         return digest(self.model_dump(exclude=NOT_OF_IDENTITY))
+
+
+class Sending(NamedTuple):
+    """Where requests go, and what goes with them.
+
+    Args:
+        url: of the endpoint.
+        variable: whose value goes with them, if there is one.
+        field: of the config that says where they go.
+    """
+
+    url: str
+    variable: str | None
+    field: str = "base_url"
 
 
 class WeightsConfig(ModelConfig):

@@ -1,79 +1,60 @@
-"""Any endpoint that speaks OpenAI's chat completions: OpenAI itself, gateways, and most other vendors."""
+"""Any endpoint that speaks as OpenAI does: OpenAI itself, gateways, and most other vendors."""
 
-from dataclasses import replace
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from blackbox_kd.errors import FieldError, SetupError
-from blackbox_kd.models import Model, Setup
+from blackbox_kd.models import Model, Sending, Setup
 from blackbox_kd.models.http import client, connection, keys
-from blackbox_kd.models.http.chat import ChatModel
-from blackbox_kd.models.http.config import EndpointConfig
 from blackbox_kd.models.http.dialects import find_dialect
-from blackbox_kd.models.http.openai_batches import BATCH_LINES, OpenAIBatches
-from blackbox_kd.models.http.parameters import CAPS, Parameters
+from blackbox_kd.models.http.openai_config import OpenAIConfig, open_endpoint
+from blackbox_kd.models.http.servers import check_servers
 from blackbox_kd.schema import digest
 
 OPENAI = "https://api.openai.com/v1"
 DEFAULT_KEY = "OPENAI_API_KEY"
+OPENROUTER = "openrouter.ai"
 
 
-class Config(EndpointConfig):
+class Config(OpenAIConfig):
     """A model behind an OpenAI-compatible endpoint."""
 
     base_url: str | None = None
     """URL up to `/v1`; without it the variable OPENAI_BASE_URL, then https://api.openai.com/v1."""
+    servers: Annotated[list[str], AfterValidator(check_servers)] = Field(default_factory=list)
+    """Base URLs of servers of the same model, among which requests are shared: each goes to the one with the fewest in
+    flight, and one that cannot be reached is passed over. If there are any, only they are asked, `base_url` only if it
+    is among them. It still names the endpoint in the ledger, so that no server that comes or goes costs a call."""
     key_env: str | None = None
     """Name of the environment variable that holds the key. Without it OPENAI_API_KEY, which is sent only to OpenAI
     and to OPENAI_BASE_URL; any other `base_url` is then used without a key."""
-    rpm: float | None = Field(default=None, gt=0)
-    """The most requests a minute; the limits that the endpoint reports are kept to anyway."""
-    tpm: float | None = Field(default=None, gt=0)
-    """The most tokens a minute, prompt and reply together."""
-    batch: bool = False
-    """Hand requests in as files through the endpoint's Batch API: half of `price`, and replies within 24 hours. Such
-    requests are not counted against `rpm`, `tpm` and `max_concurrency`."""
-    max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
-    """What the endpoint calls `max_tokens`; `auto` is `max_completion_tokens` at api.openai.com, else `max_tokens`, and
-    the other one where the model refuses it."""
-
-    @property
-    def in_flight(self) -> int:
-        """As many as a file takes, or as the endpoint is sent."""
-        return BATCH_LINES if self.batch else self.max_concurrency
+    distillable_only: bool = False
+    """At openrouter.ai, ask only models whose authors let others be trained on what they write
+    (`provider.enforce_distillable_text`, by the best of OpenRouter's knowledge)."""
 
     @field_validator("base_url")
     @classmethod
     def _url(cls, value: str | None) -> str | None:
         return None if value is None else client.check_url(value)
 
-    @field_validator("thinking")
-    @classmethod
-    def _level(cls, value: str | int | None) -> str | int | None:
-        if isinstance(value, int):
-            what = f"thinking: {value} is a number of tokens, which chat completions have no field for"
-            raise FieldError(what, fix="write off, low, medium or high, or the endpoint's own field in extra_body:")
-        return value
+    @model_validator(mode="after")
+    def _one_endpoint(self) -> Self:
+        if self.batch and self.servers:
+            raise FieldError("batch: true hands in at one endpoint, and servers: names others", fix="take one out")
+        return self
 
     @property
-    def is_batched(self) -> bool:
-        """See `batch`."""
-        return self.batch
-
-    @property
-    def rate_limits(self) -> tuple[float | None, float | None]:
-        """See `rpm` and `tpm`."""
-        return self.rpm, self.tpm
-
-    @property
-    def parameters(self) -> Parameters:
-        """What the model takes; a name of `max_tokens` that the recipe gives is taken."""
-        known = super().parameters
-        if self.max_tokens_field == "auto":
-            return known
-        return replace(known, refuses=known.refuses - set(CAPS), cap=self.max_tokens_field)
+    def own_fields(self) -> Mapping[str, Any]:
+        """See `thinking`, `distillable_only` and `extra_body`."""
+        own = super().own_fields
+        if not self.distillable_only:
+            return own
+        routing = own.get("provider")
+        routing = routing if isinstance(routing, dict) else {}
+        return {**own, "provider": {**routing, "enforce_distillable_text": True}}
 
     def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
         """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
@@ -82,26 +63,39 @@ class Config(EndpointConfig):
             base_url = _find_base_url(self, setup)
         except FieldError as error:
             return [("provider", f"the variable OPENAI_BASE_URL: {error.what}.", "export OPENAI_BASE_URL=https://...")]
+        if self.distillable_only and not _tells_distillable(base_url):
+            what = f"distillable_only: {base_url} does not tell which models others may be trained on."
+            return [("distillable_only", what, f"take it out, or base_url: https://{OPENROUTER}/api/v1")]
         try:
             has_key = variable is None or keys.read_key(setup.env, variable) is not None
         except FieldError as error:
             return [("provider", error.what, f"export {variable}=...")]
+        asked = self.servers or [base_url]
         try:
-            connection.find_proxy(base_url, setup.env)
+            for url in asked:
+                connection.find_proxy(url, setup.env)
         except SetupError as error:
             return [("provider", f"{error.what}.", error.fix)]
-        if has_key or connection.is_loopback(base_url):
-            return []
+        if has_key or all(map(connection.is_loopback, asked)):
+            return self.find_unset(setup)
         fix = f"export {variable}=... or name the variable that holds the key: key_env: NAME"
-        return [("provider", f"{base_url} needs a key, and the variable {variable} is not set.", fix)]
+        return [("provider", f"{asked[0]} needs a key, and the variable {variable} is not set.", fix)]
 
     def sends_to(self, setup: Setup) -> tuple[str, str | None]:
         """The URL that requests go to, and the variable that holds the key, if one goes with them."""
         return _find_base_url(self, setup), _find_variable(self)
 
+    def routes(self, setup: Setup) -> list[Sending]:
+        """All URLs that requests go to, and the variables whose values go with them."""
+        field = "servers" if self.servers else "base_url"
+        variables: list[str | None] = [*filter(None, [_find_variable(self), *self.own_variables])] or [None]
+        asked = self.servers or [_find_base_url(self, setup)]
+        return [Sending(url, variable, field) for url in asked for variable in variables]
+
     def identity(self, setup: Setup) -> str:
         """What names a model in fingerprints: how it is reached, not how fast or at what price."""
-        return digest([_find_base_url(self, setup), self.model, _find_max_tokens_field(self, setup), self.own_fields])
+        named = [_find_base_url(self, setup), self.model, _find_max_tokens_field(self, setup), self.own_fields]
+        return digest(named if self.api == "chat" else [*named, self.api])
 
 
 def open_model(config: Config, setup: Setup) -> Model:
@@ -114,15 +108,14 @@ def open_model(config: Config, setup: Setup) -> Model:
     base_url = _find_base_url(config, setup)
     variable = _find_variable(config)
     key = keys.read_key(setup.env, variable) if variable else None
-    http = client.HttpClient(client.Address(base_url, key, config.max_concurrency, config.timeout_s))
-    return ChatModel(
+    return open_endpoint(
         config,
-        http,
-        endpoint=f"{base_url} {config.model}",  # vendors limit each model by itself
+        setup,
+        base_url,
+        key,
         max_tokens_field=_find_max_tokens_field(config, setup),
-        extra=config.own_fields,
-        wire_format=find_dialect(base_url),
-        batch_api=OpenAIBatches(base_url, key, config.timeout_s),
+        servers=tuple(config.servers),
+        chat_format=find_dialect(base_url),
     )
 
 
@@ -132,8 +125,10 @@ def _find_base_url(config: Config, setup: Setup) -> str:
 
 def _find_variable(config: Config) -> str | None:
     """The variable that holds the key; OpenAI's own key goes nowhere the user did not send it."""
-    default = DEFAULT_KEY if config.base_url is None or _is_openai(config.base_url) else None
-    return config.key_env or default
+    if config.has_own("Authorization"):
+        return None
+    named = [*filter(None, [config.base_url]), *config.servers]
+    return config.key_env or (DEFAULT_KEY if all(map(_is_openai, named)) else None)
 
 
 def _find_max_tokens_field(config: Config, setup: Setup) -> str:
@@ -144,3 +139,9 @@ def _find_max_tokens_field(config: Config, setup: Setup) -> str:
 
 def _is_openai(base_url: str) -> bool:
     return urlsplit(base_url).hostname == "api.openai.com"
+
+
+def _tells_distillable(base_url: str) -> bool:
+    """Whether OpenRouter is asked, perhaps through a proxy of the user's own on this machine."""
+    host = urlsplit(base_url).hostname or ""
+    return host == OPENROUTER or host.endswith(f".{OPENROUTER}") or connection.is_loopback(base_url)

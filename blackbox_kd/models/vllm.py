@@ -7,16 +7,17 @@ without being in the recipe.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from blackbox_kd.errors import FieldError
-from blackbox_kd.models import Model, Price, Setup
+from blackbox_kd.models import Model, Price, Sending, Setup
 from blackbox_kd.models.http import client, keys
 from blackbox_kd.models.http.chat import ChatModel
 from blackbox_kd.models.http.config import EndpointConfig
 from blackbox_kd.models.http.parameters import EFFORT, THINKING_BUDGET, Parameters
+from blackbox_kd.models.http.servers import check_servers, connect
 
 
 class Config(EndpointConfig):
@@ -27,6 +28,10 @@ class Config(EndpointConfig):
 
     base_url: str = "http://127.0.0.1:8000/v1"
     """URL of the server, up to `/v1`."""
+    servers: Annotated[list[str], AfterValidator(check_servers)] = Field(default_factory=list)
+    """Base URLs of servers of the same model, among which requests are shared: each goes to the one with the fewest in
+    flight, and one that cannot be reached is passed over. If there are any, only they are asked, `base_url` only if it
+    is among them. It still names the endpoint in the ledger, so that no server that comes or goes costs a call."""
     key_env: str | None = None
     """Name of the environment variable that holds what the server was given as `--api-key`; without it, no key."""
     timeout_s: float = Field(default=600, gt=0)
@@ -82,6 +87,11 @@ class Config(EndpointConfig):
         """The URL that requests go to, and the variable that holds the key, if one goes with them."""
         return self.base_url, self.key_env
 
+    def routes(self, setup: Setup) -> list[Sending]:
+        """All URLs that requests go to, and the variable that goes with them."""
+        field = "servers" if self.servers else "base_url"
+        return [Sending(url, self.key_env, field) for url in self.servers or [self.base_url]]
+
 
 def open_model(config: Config, setup: Setup) -> Model:
     """Opens a model; nothing is sent before the first call.
@@ -91,10 +101,10 @@ def open_model(config: Config, setup: Setup) -> Model:
     """
     config.refuse_missing(setup)
     key = keys.read_key(setup.env, config.key_env) if config.key_env else None
-    http = client.HttpClient(client.Address(config.base_url, key, config.max_concurrency, config.timeout_s))
+    address = client.Address(config.base_url, key, config.max_concurrency, config.timeout_s)
     return ChatModel(
         config,
-        http,
+        connect(address, tuple(config.servers)),
         endpoint=config.base_url,  # all models of a server share its GPU
         max_tokens_field="max_tokens",
         extra=config.own_fields,

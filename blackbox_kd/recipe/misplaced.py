@@ -61,8 +61,8 @@ tool_choice tools top_k top_logprobs user verbosity
 OF_THE_BODY = frozenset(_BODY.split())
 """Fields of requests that endpoints know, and that go to them as they are."""
 ADVICE: Mapping[str, str] = {
-    "headers": "take it out: no headers of your own are sent; a key goes in the variable that key_env: names",
-    "api_version": "take it out: base_url: ends in /v1, for Azure https://NAME.openai.azure.com/openai/v1",
+    "headers": "provider: openai and provider: azure send headers of your own",
+    "api_version": "write provider: azure at the model, which takes it; Azure's v1 API has none",
     "system": "write the text into the prompt's file, between {% system %} and {% endsystem %}",
     "system_prompt": "write the text into the prompt's file, between {% system %} and {% endsystem %}",
     "messages": "write the messages into the prompt's file, each between {% user %} and {% enduser %} and the like",

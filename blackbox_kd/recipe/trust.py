@@ -1,14 +1,15 @@
 """Whom keys and files are sent to: a recipe names variables, files and URLs, and its author may be a stranger.
 
-Without a question a key goes to where it belongs: OPENAI_API_KEY to OpenAI, any key to the host of OPENAI_BASE_URL
-and to this machine. So do rows of files that lie in the recipe's own folder, or go to a vendor that is known. Anywhere
-else they go once the user has agreed to that pair of variable, or file, and host: with `--trust HOST`, at the
-terminal, or for all with BLACKBOX_KD_TRUST=HOST,HOST. The first two are remembered.
+Without a question a key goes to where it belongs: OPENAI_API_KEY to OpenAI, any key to the hosts of OPENAI_BASE_URL
+and AZURE_OPENAI_ENDPOINT and to this machine. So do rows of files that lie in the recipe's own folder, or go to a
+vendor that is known. Anywhere else they go once the user has agreed to that pair of variable, or file, and host: with
+`--trust HOST`, at the terminal, or for all with BLACKBOX_KD_TRUST=HOST,HOST. The first two are remembered. Variables
+whose values go into headers and URLs are keys, too.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,10 @@ from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.tables.sources import find_files
 
 OPENAI = ("OPENAI_API_KEY", "api.openai.com")
+ENDPOINTS = ("OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT")
+"""Variables with which users name their own endpoints."""
+OWN_KEYS = ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")
+"""Keys that are theirs."""
 _VENDORS = """
 api.openai.com api.anthropic.com generativelanguage.googleapis.com openrouter.ai api.mistral.ai api.deepseek.com
 api.together.xyz api.together.ai api.fireworks.ai api.groq.com api.x.ai api.cerebras.ai api.cohere.com
@@ -83,19 +88,24 @@ def host_of(url: str) -> str:
 
 def find_routes(recipe: Recipe, env: Mapping[str, str]) -> list[Route]:
     """Keys and files that a recipe sends to others than those whom they belong to."""
-    own = host_of(env["OPENAI_BASE_URL"]) if env.get("OPENAI_BASE_URL") else ""
+    own = {host_of(env[name]) for name in ENDPOINTS if env.get(name)}
     files = list(_files_elsewhere(recipe))
     found = []
     for name, config in recipe.models.items():
-        sent = config.sends_to(models.Setup(name, recipe.folder, Path(), env))
-        if sent is None or is_loopback(sent[0]):
-            continue
-        host, variable = host_of(sent[0]), sent[1]
-        if variable is not None and (variable, host) not in (OPENAI, (OPENAI[0], own)):
-            found.append(Route(name, "variable", variable, host, is_open=host != own))
-        if host not in VENDORS | {own} and not _is_given(recipe, "models", name, "base_url"):
-            found += [Route(name, "file", file, host, is_open=True) for file in files]
-    return found
+        for url, variable, field in config.routes(models.Setup(name, recipe.folder, Path(), env)):
+            if is_loopback(url):
+                continue
+            host = host_of(url)
+            if variable is not None and not _belongs(variable, host, own):
+                found.append(Route(name, "variable", variable, host, is_open=host not in own))
+            if host not in VENDORS | own and not _is_given(recipe, "models", name, field):
+                found += [Route(name, "file", file, host, is_open=True) for file in files]
+    return list(dict.fromkeys(found))
+
+
+def _belongs(variable: str, host: str, own: Collection[str]) -> bool:
+    """Whether a key goes to where it belongs."""
+    return (variable, host) == OPENAI or (variable in OWN_KEYS and host in own)
 
 
 def _files_elsewhere(recipe: Recipe) -> Iterator[str]:

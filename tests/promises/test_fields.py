@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from blackbox_kd import models
+from blackbox_kd.models.http.parameters import CAPS
 from blackbox_kd.recipe.spec import RecipeFile
 from blackbox_kd.schema import Row
 from blackbox_kd.sdk.registry import Registry
@@ -234,6 +235,7 @@ def rows_of_a_step(settings: dict[str, Any]) -> int:
     return int(made.per_device_train_batch_size * made.gradient_accumulation_steps)
 
 
+PATH_ASKED = looks.sent(lambda it: next(iter(it.stats()["paths"])))
 GENERATORS = {"data.task", "data.size", "data.seed", "data.options"}
 """Fields that say what a generator makes."""
 
@@ -495,9 +497,6 @@ CASES: dict[str, Case] = {
     "train.beta": prefers("beta", 0.5, beta=0.5),
     "train.sft_weight": prefers("loss_type", ["sigmoid"], sft_weight=0),
     "train.seed": trains(argument("seed"), 99, seed=99),
-    "openai.rpm": opens("openai", looks.seconds, lambda it: it > 10, rpm=60),
-    "openai.tpm": opens("openai", looks.seconds, lambda it: it > 10, tpm=600),
-    "openai.batch": opens("openai", looks.batches, [5], batch=True),
     "openai.max_tokens_field": opens(
         "openai", looks.sent_body("max_completion_tokens"), 9, max_tokens_field="max_completion_tokens"
     ),
@@ -524,6 +523,19 @@ CASES: dict[str, Case] = {
     "gemini.rpm": opens("gemini", looks.seconds, lambda it: it > 10, rpm=60),
     "gemini.tpm": opens("gemini", looks.seconds, lambda it: it > 10, tpm=600),
     "gemini.batch": opens("gemini", looks.gemini_batches, [5], batch=True),
+    "openai.distillable_only": opens(
+        "openai", looks.sent_body("provider"), {"enforce_distillable_text": True}, distillable_only=True
+    ),
+    "azure.max_tokens_field": opens("azure", looks.sent_body("max_tokens"), 9, max_tokens_field="max_tokens"),
+    "azure.api_version": opens("azure", PATH_ASKED, lambda it: "/deployments/m/" in it, api_version="2024-10-21"),
+    "azure.auth": opens(
+        "azure",
+        looks.sent(lambda it: it.seen_headers[0].get("Authorization")),
+        "Bearer sk-some",
+        {"key_env": "SOME_KEY"},
+        key_env="SOME_KEY",
+        auth="token",
+    ),
     "vllm.top_k": opens("vllm", looks.sent_body("top_k"), 5, top_k=5),
     "vllm.min_p": opens("vllm", looks.sent_body("min_p"), 0.2, min_p=0.2),
     "vllm.repetition_penalty": opens("vllm", looks.sent_body("repetition_penalty"), 1.1, repetition_penalty=1.1),
@@ -589,22 +601,41 @@ CASES |= {
         "models.m.refuses=[temperature]",
     ),
 }
-for _name in ("openai", "vllm", "mistral"):
+for _name in ("openai", "azure"):
+    CASES |= {
+        f"{_name}.rpm": opens(_name, looks.seconds, lambda it: it > 10, rpm=60),
+        f"{_name}.tpm": opens(_name, looks.seconds, lambda it: it > 10, tpm=600),
+        f"{_name}.batch": opens(_name, looks.batches, [5], batch=True),
+        f"{_name}.api": opens(_name, PATH_ASKED, lambda it: it.endswith("/responses"), api="responses"),
+        f"{_name}.headers": opens(
+            _name, looks.sent(lambda it: it.seen_headers[0].get("X-Team")), "sk-some", headers={"X-Team": "$SOME_KEY"}
+        ),
+        f"{_name}.query": opens(_name, PATH_ASKED, lambda it: it.endswith("?team=a"), query={"team": "a"}),
+    }
+for _name in ("openai", "vllm"):
+    CASES |= {
+        f"{_name}.servers": opens(
+            _name, looks.sent(lambda it: "the server"), "unreachable", servers=["http://127.0.0.1:9/v1"]
+        ),
+    }
+for _name in ("openai", "vllm", "mistral", "azure"):
+    _key, _said = ("api-key", "sk-some") if _name == "azure" else ("Authorization", "Bearer sk-some")
+    _cap, _other = CAPS if _name == "azure" else CAPS[::-1]
     CASES |= {
         f"{_name}.model": opens(_name, looks.sent_body("model"), "n", model="n"),
         f"{_name}.base_url": opens(
             _name, looks.sent(lambda it: "/other/" in next(iter(it.stats()["paths"]))), True, base_url="http://other/v1"
         ),
         f"{_name}.key_env": opens(
-            _name, looks.sent(lambda it: it.seen_headers[0]["Authorization"]), "Bearer sk-some", key_env="SOME_KEY"
+            _name, looks.sent(lambda it, key=_key: it.seen_headers[0].get(key)), _said, key_env="SOME_KEY"
         ),
         f"{_name}.timeout_s": opens(_name, looks.sent(lambda it: "a reply", latency="0.4"), "timeout", timeout_s=0.1),
         f"{_name}.extra_body": opens(_name, looks.sent_body("user"), "me", extra_body={"user": "me"}),
-        f"{_name}.refuses": opens(_name, looks.sent_body("max_completion_tokens"), 9, refuses=["max_tokens"]),
+        f"{_name}.refuses": opens(_name, looks.sent_body(_cap), 9, refuses=[_other]),
         f"{_name}.system": opens(_name, looks.roles, ["user"], system="fold"),
         f"{_name}.thinking": opens(_name, looks.sent_body("reasoning_effort"), "low", thinking="low"),
     }
-for _name in ("anthropic", "gemini", "openai", "vllm", "mistral"):
+for _name in ("anthropic", "gemini", "openai", "vllm", "mistral", "azure"):
     CASES |= {
         f"{_name}.{_field}": checked(
             recipe({**ASK, "model": "m", "max_tokens": 9}, models={"m": {**MODELS["served"], "provider": _name}}),
@@ -614,7 +645,7 @@ for _name in ("anthropic", "gemini", "openai", "vllm", "mistral"):
         )
         for _field, _set in (("limits", "limits={max_tokens: 8}"), ("limits.max_tokens", "limits.max_tokens=8"))
     }
-for _name in ("anthropic", "gemini", "openai", "vllm", "mistral", "scripted"):
+for _name in ("anthropic", "gemini", "openai", "vllm", "mistral", "azure", "scripted"):
     _price = {"input": 1, "output": 10}
     CASES |= {
         f"{_name}.price": opens(_name, looks.bill, 2.0, price=_price),

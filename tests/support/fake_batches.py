@@ -35,7 +35,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -55,6 +55,7 @@ class FakeBatch:
     metadata: dict[str, str]
     ending: str
     lines: list[dict[str, Any]]
+    endpoint: str
     status: str = "validating"
     looks: int = 0
     files: dict[str, str | None] = field(default_factory=lambda: {"output_file_id": None, "error_file_id": None})
@@ -68,7 +69,7 @@ class FakeBatch:
         return {
             "id": self.id,
             "object": "batch",
-            "endpoint": "/v1/chat/completions",
+            "endpoint": self.endpoint,
             "completion_window": "24h",
             "created_at": self.created_at,
             "input_file_id": self.input_file_id,
@@ -89,6 +90,8 @@ class FakeBatches:
         looks: how often a batch is looked at before it ends.
         rule: text of a reply, see `fake_answers`.
         most_lines: of the batches in progress together; a batch beyond it fails with `token_limit_exceeded`.
+        endpoint: what the lines are asked of.
+        reply: the status and the body that a line's body is answered with.
     """
 
     def __init__(
@@ -99,7 +102,11 @@ class FakeBatches:
         looks: int = 1,
         rule: str = "The answer is {n}.",
         most_lines: int | None = None,
+        endpoint: str = "/v1/chat/completions",
+        reply: Callable[[Mapping[str, Any]], tuple[int, Any]] | None = None,
     ) -> None:
+        self.endpoint = endpoint
+        self.reply = reply or (lambda body: (200, completion_of("ok", dict(body), self.rule)))
         self.plan = list(plan)
         self.faults = {kind: list(actions) for kind, actions in (faults or {}).items()}
         self.looks = looks
@@ -117,13 +124,7 @@ class FakeBatches:
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=2**30)
-        app.router.add_post("/v1/files", self._upload)
-        app.router.add_get("/v1/files/{id}/content", self._content)
-        app.router.add_post("/v1/batches", self._create)
-        app.router.add_get("/v1/batches", self._list)
-        app.router.add_get("/v1/batches/{id}", self._look)
-        app.router.add_post("/v1/batches/{id}/cancel", self._cancel)
-        app.router.add_post("/v1/chat/completions", self._chat)
+        app.add_routes([*self.routes(), web.post("/v1/chat/completions", self._chat)])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -133,6 +134,17 @@ class FakeBatches:
     async def __aexit__(self, *_: object) -> None:
         self.closing.set()
         await self._runner.cleanup()
+
+    def routes(self, prefix: str = "/v1") -> list[web.AbstractRouteDef]:
+        """Files and batches, for other servers, too."""
+        return [
+            web.post(f"{prefix}/files", self._upload),
+            web.get(f"{prefix}/files/{{id}}/content", self._content),
+            web.post(f"{prefix}/batches", self._create),
+            web.get(f"{prefix}/batches", self._list),
+            web.get(f"{prefix}/batches/{{id}}", self._look),
+            web.post(f"{prefix}/batches/{{id}}/cancel", self._cancel),
+        ]
 
     async def until(self, kind: str, number: int = 1) -> None:
         """Waits until so many requests of a kind have been worked on."""
@@ -197,12 +209,15 @@ class FakeBatches:
         if answer is not None:
             return answer
         asked = await request.json()
-        assert asked["endpoint"] == "/v1/chat/completions"
+        assert asked["endpoint"] == self.endpoint
         assert asked["completion_window"] == "24h"
         lines = [json.loads(line) for line in self.files[asked["input_file_id"]].splitlines()]
         assert len({line["custom_id"] for line in lines}) == len(lines)
+        assert {line["url"] for line in lines} == {self.endpoint}
         ending = self.plan.pop(0) if self.plan else "complete"
-        batch = FakeBatch(f"batch_{len(self.created)}", asked["input_file_id"], asked["metadata"], ending, lines)
+        batch = FakeBatch(
+            f"batch_{len(self.created)}", asked["input_file_id"], asked["metadata"], ending, lines, self.endpoint
+        )
         waiting = sum(len(other.lines) for other in self.created if other.status not in ENDED)
         if self.most_lines is not None and waiting + len(lines) > self.most_lines:
             batch.ending = "fail:token_limit_exceeded"
@@ -296,8 +311,9 @@ class FakeBatches:
                 said = f"max_tokens is too large: this model supports at most {argument} completion tokens"
                 errors.append(_answered(line, {"error": {"message": said, "code": "invalid_value"}}, 400))
             elif status == 200:
-                output.append(_answered(line, completion_of("ok", line["body"], self.rule)))
-                self.answered[line["custom_id"]] += 1
+                said, reply = self.reply(line["body"])
+                (output if said == 200 else errors).append(_answered(line, reply, said))
+                self.answered[line["custom_id"]] += said == 200
             elif name == "inside":
                 output.append(_answered(line, {"error": {"message": f"this is a {status}", "code": status}}))
             else:

@@ -34,6 +34,7 @@ from tests.support.fake_server import FakeServer
 from tests.support.fakes import FakeContext, outcomes
 from tests.support.runs import rows_of, trained, write_rows
 from tests.support.teachers.anthropic import FakeAnthropic
+from tests.support.teachers.azure import FakeAzure
 from tests.support.teachers.gemini import FakeGemini
 from tests.support.teachers.mistral import FakeMistral
 from tests.support.tiny import tiny_model
@@ -299,9 +300,13 @@ async def marks(config: Any) -> bool:
         return "cache_control" in json.dumps(fake.seen[0])
 
 
+class _OpenAzure(FakeAzure):
+    is_open = True
+
+
 async def batches(config: ModelConfig) -> list[int]:
     """The sizes of the batches that five rows are handed in with."""
-    return await _hand_in(config, FakeBatches())
+    return await _hand_in(config, _OpenAzure() if config.provider == "azure" else FakeBatches())
 
 
 async def jobs(config: ModelConfig) -> list[int]:
@@ -319,7 +324,9 @@ async def gemini_batches(config: ModelConfig) -> list[int]:
     return await _hand_in(config, FakeGemini())
 
 
-async def _hand_in(config: ModelConfig, fake: FakeBatches | FakeMistral | FakeAnthropic | FakeGemini) -> list[int]:
+async def _hand_in(
+    config: ModelConfig, fake: FakeBatches | FakeAzure | FakeMistral | FakeAnthropic | FakeGemini
+) -> list[int]:
     async with fake as server:
         folder = furnish(a_folder())
         entry = {**config.model_dump(exclude_unset=True), "base_url": server.url}

@@ -6,8 +6,26 @@ from typing import Any, Protocol
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.models.http.batches import BatchApi
 from blackbox_kd.models.http.body import build_body, fold_system, leave_out
-from blackbox_kd.models.http.client import HttpClient
 from blackbox_kd.schema import Request
+
+
+class Connections(Protocol):
+    """What requests go through."""
+
+    url: str
+    """Of what replies are asked for; without parameters, it stands for the endpoint in keys."""
+
+    async def post(self, body: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
+        """See `client.HttpClient.post`."""
+        ...
+
+    async def list_models(self) -> tuple[str, str] | None:
+        """See `client.HttpClient.list_models`."""
+        ...
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        ...
 
 
 class WireFormat(Protocol):
@@ -50,7 +68,7 @@ class ChatModel:
     def __init__(
         self,
         config: ModelConfig,
-        http: HttpClient,
+        http: Connections,
         *,
         endpoint: str,
         max_tokens_field: str,
@@ -68,6 +86,7 @@ class ChatModel:
         self.batch_api = batch_api
         self._parameters, self._folds_system = config.parameters, config.folds_system
         self._takes_all = not (self._parameters.refuses or self._parameters.refuses_reasoning or self._folds_system)
+        self._added = config.added_fields
 
     def wire(self, request: Request) -> dict[str, Any]:
         """The URL, and the body as the recipe means it."""
@@ -77,6 +96,8 @@ class ChatModel:
     def body(self, wire: dict[str, Any], request: Request) -> dict[str, Any]:
         """What is asked of the model: the body with the cap that the request is given, as far as the model takes it."""
         body: dict[str, Any] = wire["body"]
+        if self._added:
+            body = {**self._added, **body}
         if request.cap is not None:
             body = {**body, self._max_tokens_field: request.cap}
         if self._takes_all and not request.refused:

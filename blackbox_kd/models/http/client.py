@@ -16,7 +16,7 @@ from blackbox_kd.models.http import connection
 from blackbox_kd.models.http.deadlines import Deadlines
 from blackbox_kd.models.http.keys import hide_secret
 from blackbox_kd.models.http.status import find_fault, make_fault, quote, quote_error
-from blackbox_kd.privacy import open_anew, tell_cause
+from blackbox_kd.privacy import Secret, open_anew, tell_cause
 
 if TYPE_CHECKING:
     import aiohttp
@@ -42,6 +42,8 @@ class Address:
         path: of what replies are asked for.
         headers: in place of the bearer token; names of the vendor's, and the key where it wants it.
         listing: path of the list of its models; None where that tells nothing of what a recipe can ask for.
+        query: parameters of every URL.
+        secrets: what else is never shown.
     """
 
     base_url: str
@@ -52,6 +54,18 @@ class Address:
     path: str = "/chat/completions"
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     listing: str | None = "/models"
+    query: Mapping[str, str] | None = field(default=None, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def secret(self) -> Secret:
+        """All that is never shown."""
+        return (*filter(None, [self.key]), *self.secrets) if self.secrets else self.key
+
+    @property
+    def sent_headers(self) -> Mapping[str, str]:
+        """What says who asks."""
+        return {"Authorization": f"Bearer {self.key or 'EMPTY'}"} if self.headers is None else self.headers
 
 
 def check_url(base_url: str) -> str:
@@ -75,9 +89,10 @@ def check_url(base_url: str) -> str:
 def _refuse_query(place: str, parts: SplitResult) -> FieldError:
     """What is wrong with a URL that goes on after its path; only names are shown, as values may be secrets."""
     if "api-version" in parse_qs(parts.query):
-        url = f"{parts.scheme}://{parts.hostname}/openai/v1"
         what = f"{place}?api-version=... names a version of Azure's API, which is not sent"
-        return FieldError(what, fix=f"write {url}, and the deployment in model:")
+        url = f"{parts.scheme}://{parts.hostname}"
+        fix = f"write provider: azure, base_url: {url}, the deployment in model: and its version in api_version:"
+        return FieldError(what, fix=fix)
     names = ", ".join(parse_qs(parts.query, keep_blank_values=True)) or "#"
     what = f"{place} goes on after its path ({names}), which is not sent"
     return FieldError(what, fix="end it in /v1; a key stands in the variable that key_env: names")
@@ -174,19 +189,21 @@ class HttpClient:
         session = self._session or self._open()
         task = None if read else self._deadlines.begin()
         try:
-            async with session.request(method, url, data=data, headers=headers, allow_redirects=False) as response:
+            async with session.request(
+                method, url, params=self._endpoint.query, data=data, headers=headers, allow_redirects=False
+            ) as response:
                 is_good = 200 <= response.status < 300
                 text = await (read if read and is_good else self._read)(response)
                 if is_good:
-                    fault = None if tells_errors else find_fault(url, response.headers, text, self._endpoint.key)
+                    fault = None if tells_errors else find_fault(url, response.headers, text, self._endpoint.secret)
                     if fault is not None:
                         raise fault
-                    return hide_secret(text, self._endpoint.key), response.headers
+                    return hide_secret(text, self._endpoint.secret), response.headers
                 if self._proxy and url.startswith("http:") and connection.is_of_proxy(response.status, text):
                     raise connection.refuse_by_proxy(response.status, self._proxy).as_error(url)
-                raise make_fault(url, response.status, response.headers, text, self._endpoint.key)
+                raise make_fault(url, response.status, response.headers, text, self._endpoint.secret)
         except (aiohttp.ClientError, OSError) as error:
-            raise self._explain(error) from tell_cause(error, self._endpoint.key)
+            raise self._explain(error) from tell_cause(error, self._endpoint.secret)
         except asyncio.CancelledError:
             if task is None or not self._deadlines.is_over(task):
                 raise
@@ -207,7 +224,6 @@ class HttpClient:
         import aiohttp
 
         limit = self._endpoint.max_concurrency
-        bearer = {"Authorization": f"Bearer {self._endpoint.key or 'EMPTY'}"}
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=limit,
@@ -219,7 +235,7 @@ class HttpClient:
             headers={
                 "Content-Type": "application/json",
                 "User-Agent": f"blackbox-kd/{__version__}",
-                **(bearer if self._endpoint.headers is None else self._endpoint.headers),
+                **self._endpoint.sent_headers,
             },
             cookie_jar=aiohttp.DummyCookieJar(),
             # Looked up once: `trust_env` would read the environment for each call.
@@ -263,7 +279,7 @@ class HttpClient:
         proxy = self._proxy if isinstance(error, aiohttp.ClientProxyConnectionError) else None
         if (failure := connection.explain(error, proxy, is_open=is_open)) is not None:
             return failure.as_error(self.url, is_open=is_open)
-        quoted = quote_error(error, self._endpoint.key)
+        quoted = quote_error(error, self._endpoint.secret)
         if is_open:
             return self._make_fault("connection", f"the connection broke: {quoted}")
         return self._make_fault("unreachable", f"cannot be reached: {quoted}")

@@ -18,10 +18,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from blackbox_kd import json_text
-from blackbox_kd.models.http import google_errors, rate_limit_headers
+from blackbox_kd.models.http import content_filter, google_errors, rate_limit_headers
+from blackbox_kd.models.http.content_filter import POLICIES, find_filtered, is_withheld
+from blackbox_kd.models.http.parameters import EFFORT, FORMAT
 
 _MESSAGES = ("message", "detail", "msg", "error_msg", "error_message", "errorMessage")
 _CODES = ("code", "type", "status", "reason", "error_code", "status_code", "statusCode", "errorCode")
+_FILTERS = ("content_filter_result", "content_filter_results")
 _NESTED = ("error", "errors", "innererror", "details", "detail", "message")
 NO_MONEY = frozenset(
     {
@@ -36,7 +39,7 @@ NO_MONEY = frozenset(
     }
 )
 """Codes with which endpoints say that the account is empty, whatever the status."""
-FILTERED = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation", "invalid_prompt"})
+FILTERED = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation", *POLICIES})
 """Codes with which endpoints withhold a reply to a prompt, whatever the status."""
 _STATUS_OF_CODE = {
     **dict.fromkeys(NO_MONEY, 402),
@@ -77,6 +80,8 @@ _STATUS_OF_WORDS = (
     (500, r"internal (?:server )?error"),
 )
 _OBJECT = re.compile(r"\{.{1,4000}\}", re.DOTALL)
+_OF_RESPONSES = {"reasoning.effort": EFFORT, "text.format": FORMAT, "text.verbosity": "verbosity"}
+"""Places of fields of chat completions in OpenAI's Responses."""
 _NOT_TAKEN = ("unsupported_value", "unsupported_parameter")
 _NAMED = (
     re.compile(r"Unsupported (?:value|parameter)s?: '([\w.\[\]]+)'", re.IGNORECASE),  # OpenAI, gateways without `param`
@@ -107,6 +112,7 @@ class Said:
         is_filtered: whether it withholds a reply for what the prompt says.
         field: of the request that is wrong; "" if it names none.
         not_taken: the field of the request that the model does not take, or not with this value; SYSTEM; "" if none.
+        category: what it withholds a reply for; "" if it does not say.
     """
 
     message: str
@@ -116,6 +122,7 @@ class Said:
     is_filtered: bool
     field: str = ""
     not_taken: str = ""
+    category: str = ""
 
     @property
     def is_out_of_money(self) -> bool:
@@ -163,10 +170,14 @@ def read(error: Any) -> Said:
     """What an error says; it may be any decoded JSON value."""
     parts = list(_list_parts(error))
     codes = frozenset(str(part[name]).casefold() for part in parts for name in _CODES if _is_code(part.get(name)))
-    message = describe(error)
+    filtered = {
+        key: level for part in parts for name in _FILTERS for key, level in find_filtered(part.get(name)).items()
+    }
+    message = describe(error) + (f" ({content_filter.describe(filtered)})" if filtered else "")
     status, after = _find_status(codes, message), _retry_after_s(parts, message)
     is_filtered, not_taken = _is_filtered(parts, codes), _find_not_taken(parts, codes, message)
-    return Said(message, codes, status, after, is_filtered, _find_field(parts), not_taken)
+    category = next(iter(filtered), "")
+    return Said(message, codes, status, after, is_filtered, _find_field(parts), not_taken, category)
 
 
 def describe(error: Any) -> str:
@@ -177,7 +188,7 @@ def describe(error: Any) -> str:
 def _find_error(value: Any) -> Any:
     if isinstance(value, list):
         return next((error for item in value if (error := _find_error(item)) is not None), None)
-    if not isinstance(value, dict) or value.get("choices"):
+    if not isinstance(value, dict) or value.get("choices") or is_withheld(value):
         return None
     if value.get("error") or value.get("errors"):
         return value
@@ -267,7 +278,7 @@ def _find_not_taken(parts: list[Mapping[str, Any]], codes: frozenset[str], messa
     if not codes.isdisjoint(_NOT_TAKEN):
         named += [part["param"] for part in parts if isinstance(part.get("param"), str)]
     named += [found[1] for words in _NAMED if (found := words.search(message))]
-    field = re.split(r"[.\[]", named[0])[0] if named else ""
+    field = (_OF_RESPONSES.get(named[0]) or re.split(r"[.\[]", named[0])[0]) if named else ""
     if _NO_SYSTEM.search(message) and field in ("", "messages"):
         return SYSTEM
     return (google_errors.find_not_taken(message) if "invalid_argument" in codes else "") or field

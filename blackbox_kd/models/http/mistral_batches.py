@@ -8,6 +8,7 @@ from typing import Any
 
 from blackbox_kd.errors import ServerFault
 from blackbox_kd.models.http.batches import Batch
+from blackbox_kd.models.http.client import Address
 from blackbox_kd.models.http.openai_batches import CLOCKS_DIFFER_S, ENDPOINT, MARK, OpenAIBatches
 from blackbox_kd.privacy import open_anew
 
@@ -51,7 +52,7 @@ class MistralBatches(OpenAIBatches):
         model: str,
         translate: Callable[[dict[str, Any]], dict[str, Any]],
     ) -> None:
-        super().__init__(base_url, key, timeout_s)
+        super().__init__(Address(base_url, key, max_concurrency=1, timeout_s=timeout_s))
         self._model = model
         self._translate = translate
 

@@ -4,26 +4,32 @@ Everything else goes over aiohttp (see `client`); here calls are few and files l
 knows their ways.
 """
 
+import asyncio
 import json
 import re
 import ssl
 import sys
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO
 
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, RequestRejected, ServerFault
 from blackbox_kd.models.http import connection
 from blackbox_kd.models.http.batches import Batch
+from blackbox_kd.models.http.client import Address
 from blackbox_kd.models.http.keys import hide_secret
 from blackbox_kd.models.http.status import find_fault, make_fault, quote, quote_error
 from blackbox_kd.privacy import hide_key, tell_cause
 
 ENDPOINT = "/v1/chat/completions"
+"""That lines on our disk name, which are chat completions whatever is uploaded."""
 BATCH_LINES = 50_000
 """Requests that a file may hold."""
 BATCH_BYTES = 200_000_000
+TRANSLATED_BYTES = 180_000_000
+"""Of lines that grow a little when they are translated."""
 MARK = "blackbox_kd"
 """Key of our mark in a batch's metadata."""
 CLOCKS_DIFFER_S = 3600
@@ -40,31 +46,46 @@ class OpenAIBatches:
     """Files and batches of one endpoint. For one event loop; nothing is sent or imported before the first call.
 
     Args:
-        base_url: up to `/v1`.
-        key: sent as a bearer token, never shown.
-        timeout_s: the longest silence of the endpoint.
+        address: of the endpoint; its `timeout_s` is the longest silence.
+        translate: makes what is uploaded of a body of chat completions, see `chat.WireFormat`.
 
     The methods raise a CallError by class, see `errors`.
     """
 
-    most_lines, most_bytes = BATCH_LINES, BATCH_BYTES
+    most_lines = BATCH_LINES
 
-    def __init__(self, base_url: str, key: str | None, timeout_s: float) -> None:
-        self.base_url = base_url
-        self._key = key
-        self._timeout_s = timeout_s
+    def __init__(self, address: Address, translate: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> None:
+        self.base_url = address.base_url
+        self.most_bytes = TRANSLATED_BYTES if translate else BATCH_BYTES
+        self._address = address
+        self._make_body = translate
+        self._timeout_s = address.timeout_s
+        self._endpoint = f"/v1{address.path}"
         self._client: Any = None
-        self._proxy = connection.find_proxy(base_url)
+        self._proxy = connection.find_proxy(self.base_url)
 
     async def upload(self, path: Path) -> str:
         """Uploads a file of requests; returns its id."""
         try:
-            with self._convert_errors("/files"), path.open("rb") as file:
-                made = await self._connect().files.create(file=(path.name, file), purpose="batch")
+            with self._convert_errors("/files"), await asyncio.to_thread(self._open_lines, path) as file:
+                made = await self._connect().files.create(file=(path.name, file), purpose="batch", **self._own())
                 return self._read_text(made, "id")
         except EndpointRefused as error:
             fix = f"{error.fix}; or take out batch: true, if the endpoint has no Batch API"
             raise EndpointRefused(error.what, fix=fix, kind=error.kind) from error
+
+    def _open_lines(self, path: Path) -> BinaryIO:
+        """The requests as they are uploaded."""
+        if self._make_body is None:
+            return path.open("rb")
+        with path.open("rb") as lines, ExitStack() as until_done:
+            sent: BinaryIO = until_done.enter_context(TemporaryFile(dir=path.parent))
+            for line in map(json.loads, lines):
+                asked = {**line, "url": self._endpoint, "body": self._make_body(line["body"])}
+                sent.write(json.dumps(asked, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+            sent.seek(0)
+            until_done.pop_all()
+        return sent
 
     async def create(self, file_id: str, mark: str) -> str:
         """Hands an uploaded file in as a batch that carries `mark`; returns the batch's id.
@@ -73,7 +94,11 @@ class OpenAIBatches:
         """
         with self._convert_errors("/batches"):
             made = await self._connect().batches.create(
-                input_file_id=file_id, endpoint=ENDPOINT, completion_window="24h", metadata={MARK: mark}
+                input_file_id=file_id,
+                endpoint=self._endpoint,
+                completion_window="24h",
+                metadata={MARK: mark},
+                **self._own(),
             )
             return self._read_text(made, "id")
 
@@ -86,7 +111,7 @@ class OpenAIBatches:
             since: Unix time before which it cannot have been created.
         """
         with self._convert_errors("/batches"):
-            async for batch in self._connect().batches.list(limit=100):
+            async for batch in self._connect().batches.list(limit=100, **self._own()):
                 if (batch.metadata or {}).get(MARK) == mark or batch.input_file_id == file_id:
                     return self._read_text(batch, "id")
                 if batch.created_at < since - CLOCKS_DIFFER_S:  # the newest come first
@@ -96,7 +121,7 @@ class OpenAIBatches:
     async def look(self, batch_id: str) -> Batch:
         """How a batch stands."""
         with self._convert_errors(f"/batches/{batch_id}"):
-            found = await self._connect().batches.retrieve(batch_id)
+            found = await self._connect().batches.retrieve(batch_id, **self._own())
             status = self._read_text(found, "status").lower()
         errors = getattr(found.errors, "data", None) or []
         return Batch(
@@ -118,7 +143,7 @@ class OpenAIBatches:
     async def lines(self, file_id: str) -> AsyncGenerator[dict[str, Any], None]:
         """The lines of a file of results, as they arrive; those that are no JSON objects are left out."""
         with self._convert_errors(f"/files/{file_id}/content"):
-            async with self._connect().files.with_streaming_response.content(file_id) as response:
+            async with self._connect().files.with_streaming_response.content(file_id, **self._own()) as response:
                 rest = b""
                 async for part in response.iter_bytes():
                     *whole, rest = (rest + part).split(b"\n")
@@ -141,9 +166,9 @@ class OpenAIBatches:
             text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
             if isinstance(status, int):
                 if 200 <= status < 300:
-                    fault = find_fault(self._build_url(), {}, text, self._key)
-                    return hide_secret(text, self._key) if fault is None else fault
-                return make_fault(self._build_url(), status, {}, text, self._key)
+                    fault = find_fault(self._build_url(), {}, text, self._address.secret)
+                    return hide_secret(text, self._address.secret) if fault is None else fault
+                return make_fault(self._build_url(), status, {}, text, self._address.secret)
         said = error if isinstance(error, dict) else {}
         message = quote(self._hide(str(said.get("message") or line)))
         return ServerFault(f"{self._build_url()}: {message}", kind=_read_code(said.get("code")))
@@ -177,6 +202,16 @@ class OpenAIBatches:
         said = {"message": f"batch {batch.id} failed: {message}", "code": code, "param": error.get("param")}
         return make_fault(self._build_url(), STATUS_OF_CODE.get(code, 400), {}, json.dumps({"error": said}))
 
+    def _own(self) -> dict[str, Any]:
+        """What the package takes along with each request: headers, and none of its own where they hold the key."""
+        from openai import Omit
+
+        own = self._address.headers
+        if own is None:
+            return {}
+        has_bearer = any(name.lower() == "authorization" for name in own)
+        return {"extra_headers": own if has_bearer else {**own, "Authorization": Omit()}}
+
     def _connect(self) -> Any:
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
@@ -187,8 +222,10 @@ class OpenAIBatches:
                 verify=connection.find_context(self.base_url) or ssl.create_default_context(),
                 proxy=proxy,
                 trust_env=False,
+                **({"follow_redirects": False} if self._address.headers else {}),  # only Authorization stays behind
             )
-            self._client = AsyncOpenAI(api_key=self._key or "EMPTY", **how)
+            how["default_query"] = self._address.query
+            self._client = AsyncOpenAI(api_key=self._address.key or "EMPTY", **how)
         return self._client
 
     def _build_url(self) -> str:
@@ -202,7 +239,7 @@ class OpenAIBatches:
         return value
 
     def _hide(self, text: str) -> str:
-        return hide_key(text, self._key)
+        return hide_key(text, self._address.secret)
 
     @contextmanager
     def _convert_errors(self, path: str) -> Iterator[None]:
@@ -214,17 +251,19 @@ class OpenAIBatches:
             yield
         except openai.APIStatusError as error:
             response = error.response  # the package's own error repeats what the server says, and would be shown
-            raise make_fault(url, response.status_code, response.headers, response.text, self._key) from None
+            raise make_fault(url, response.status_code, response.headers, response.text, self._address.secret) from None
         except openai.APITimeoutError as error:
             raise ServerFault(f"{url}: no answer within {self._timeout_s:g} s", kind="timeout") from error
         except openai.APIConnectionError as error:
-            raise self._make_fault(url, error.__cause__ or error) from tell_cause(error, self._key)
+            raise self._make_fault(url, error.__cause__ or error) from tell_cause(error, self._address.secret)
         except openai.OpenAIError as error:
-            raise ServerFault(f"{url}: {self._quote(error)}", kind="unreadable") from tell_cause(error, self._key)
+            raise ServerFault(f"{url}: {self._quote(error)}", kind="unreadable") from tell_cause(
+                error, self._address.secret
+            )
         except Exception as error:
             if not _is_of_transport(error):
                 raise
-            raise self._make_fault(url, error) from tell_cause(error, self._key)
+            raise self._make_fault(url, error) from tell_cause(error, self._address.secret)
 
     def _make_fault(self, url: str, error: BaseException) -> CallError:
         if self._proxy and _is_of_transport(error, "ProxyError"):
@@ -235,7 +274,7 @@ class OpenAIBatches:
         return ServerFault(f"{url}: the connection broke: {self._quote(error)}", kind="connection")
 
     def _quote(self, error: BaseException) -> str:
-        return quote_error(error, self._key)
+        return quote_error(error, self._address.secret)
 
 
 def _read_code(code: Any) -> str:

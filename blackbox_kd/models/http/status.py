@@ -12,7 +12,7 @@ from blackbox_kd.models.http import error_body
 from blackbox_kd.models.http.advice import LET_DROP, advise
 from blackbox_kd.models.http.error_body import Said
 from blackbox_kd.models.http.rate_limit_headers import retry_after_s
-from blackbox_kd.privacy import hide_key
+from blackbox_kd.privacy import Secret, hide_key
 
 MESSAGE_CHARS = 300
 UNNAMED = "unnamed_error"
@@ -29,7 +29,7 @@ CHECKS: dict[int, str] = {
 }
 
 
-def make_fault(url: str, status: int, headers: Mapping[str, str], body: str, key: str | None = None) -> CallError:
+def make_fault(url: str, status: int, headers: Mapping[str, str], body: str, key: Secret = None) -> CallError:
     """The error that a response stands for.
 
     Args:
@@ -47,7 +47,7 @@ def make_fault(url: str, status: int, headers: Mapping[str, str], body: str, key
     return _classify(status, text, said, headers)
 
 
-def find_fault(url: str, headers: Mapping[str, str], body: str, key: str | None = None) -> CallError | None:
+def find_fault(url: str, headers: Mapping[str, str], body: str, key: Secret = None) -> CallError | None:
     """The error that a body stands for which came with status 200; None if it is none.
 
     It is read as the status that it names. One that names none has the patience of a call, but says nothing about the
@@ -100,14 +100,15 @@ def _classify(status: int, text: str, said: Said, headers: Mapping[str, str]) ->
     if status in CHECKS:
         return EndpointRefused(text, fix=CHECKS[status], kind="endpoint_refused")
     if said.is_filtered:
-        return RequestRejected(text, kind="refused", said=said.message)
+        kind = f"refused: {said.category}" if said.category else "refused"
+        return RequestRejected(text, kind=kind, said=said.message)
     fix = advise(status, said.field or said.not_taken, said.message)
     is_request = status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
     field = said.not_taken if is_request else ""
     return RequestRejected(text, fix=fix, kind="rejected", said=said.message, field=field)
 
 
-def quote_error(error: BaseException, key: str | None = None) -> str:
+def quote_error(error: BaseException, key: Secret = None) -> str:
     """What went wrong with a connection, in one line and without the key."""
     number = error.errno or 0 if isinstance(error, OSError) else 0
     said = error.strerror if isinstance(error, OSError) and number < 0 else None  # of a name server
@@ -136,13 +137,13 @@ def _cut_query(location: str) -> str:
         return "no URL"
 
 
-def _tell(what: str, said: Said, key: str | None) -> str:
+def _tell(what: str, said: Said, key: Secret) -> str:
     message = hide_key(said.message, key)
     short = message if len(message) <= MESSAGE_CHARS else message[:MESSAGE_CHARS] + " [...]"
     return f"{what}: {short}" if short else what
 
 
-def _read(body: str, key: str | None) -> Said:
+def _read(body: str, key: Secret) -> Said:
     """What an error's body says; any text is its message."""
     body = hide_key(body, key)
     try:

@@ -1,11 +1,14 @@
 """What the fake servers of all vendors share.
 
 In a test:      async with FakeVendor(["overloaded", "ok"]) as server: ... server.url ...
+As a process:   python -m tests.support.teachers.VENDOR --port 8001 --plan overloaded,ok
 
 A reply's text follows from the messages alone, whatever the wire format: the same recipe makes the same rows anywhere.
 """
 
+import argparse
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -81,3 +84,23 @@ class FakeTeacher:
     def completion(self, messages: Sequence[Mapping[str, str]], model: str) -> dict[str, Any]:
         """The reply to chat messages (system first) as a chat completion, for a vendor's class to say in its words."""
         return completion_of("ok", {"messages": list(messages), "model": model}, self.rule)
+
+
+def run_as_process(kind: type[FakeTeacher]) -> None:
+    """Runs a server until the process is ended; its URL is the first line that it prints."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, default=0)
+    for name in ("--plan", "--batches"):
+        parser.add_argument(name, default="", help="words, with commas between them")
+    parser.add_argument("--looks", type=int, default=1)
+    parser.add_argument("--rule", default="The answer is {n}.", help="text of a reply")
+    given = parser.parse_args()
+    plans = {name: list(filter(None, getattr(given, name).split(","))) for name in ("plan", "batches")}
+
+    async def serve() -> None:
+        async with kind(**plans, looks=given.looks, rule=given.rule, port=given.port) as server:
+            sys.stdout.write(f"{server.url}\n")
+            sys.stdout.flush()
+            await server.closing.wait()
+
+    asyncio.run(serve())
