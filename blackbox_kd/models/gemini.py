@@ -115,6 +115,7 @@ def open_model(config: Config, setup: Setup) -> Model:
         config.timeout_s,
         path=f"/{VERSION}/models/{name}:generateContent",
         headers={"x-goog-api-key": key} if key else {},
+        listing=f"/{VERSION}/models?pageSize=1000",
     )
     http, wire_format = client.HttpClient(address), GenerateContent(config.parameters)
     return ChatModel(

@@ -283,6 +283,12 @@ class TestReplies:
             await reply_to(action)
         assert caught.value.kind == ("empty" if action == "drop:content" else "unreadable")
 
+    @pytest.mark.parametrize("word", ["END", "SAFE", "STOPPED"])
+    async def test_an_end_that_nobody_knows_is_no_good_one(self, word: str) -> None:
+        with pytest.raises(ReplyFault, match="how the reply ended is not known") as caught:
+            await reply_to(f"end:{word}")
+        assert caught.value.kind == "unreadable"
+
     async def test_a_reply_without_usage_costs_what_nobody_knows(self) -> None:
         async with served("drop:usageMetadata") as (model, _):
             assert (await send(model, request())).usage is None

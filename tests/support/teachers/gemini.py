@@ -11,6 +11,7 @@ A plan names what is done with the first requests for a reply:
     none                no candidate, and no reason
     call                a call of a function, with a signature of the thought before it
     drop:FIELD          `ok` without a field of the reply, or of its first candidate
+    end:WORD            `ok`, with a finishReason that the SDK does not know
     as:MODEL            `ok`, answered by another model
     429:46s 429:day     a limit by the minute with RetryInfo, a daily one
     limit0 402 key 403 404 500 503 504 long     errors as Gemini sends them
@@ -124,6 +125,8 @@ class FakeGemini(FakeTeacher):
         if name == "drop":
             shown["candidates"][0].pop(argument, None)
             shown.pop(argument, None)
+        if name == "end":
+            shown["candidates"][0]["finishReason"] = argument
         return shown
 
     def _reply(

@@ -1,0 +1,88 @@
+"""Whole runs with Gemini, by the command line, in processes that are killed while their batches go on."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.promises import test_batch_run as batched
+from tests.promises.test_batch_run import CALLS, report, run, stopped, tables
+from tests.support.fake_batches import FakeBatches
+from tests.support.teachers.gemini import FakeGemini
+
+
+def recipe(folder: Path, server: Any, **changes: Any) -> None:
+    """The recipe of `test_batch_run` with Gemini for its teacher."""
+    batched.recipe(folder, server, **changes)
+    file = folder / "recipe.yaml"
+    values = yaml.safe_load(file.read_text())
+    values["models"]["teacher"]["provider"] = "gemini"
+    file.write_text(yaml.safe_dump(values))
+
+
+async def test_a_run_in_batches_has_the_rows_of_an_ordinary_one_and_of_another_vendor_at_half_the_cost(
+    tmp_path: Path,
+) -> None:
+    ordinary, half_price, other = tmp_path / "ordinary", tmp_path / "half", tmp_path / "other"
+    async with FakeGemini(batches=["partial:30", "lines:8,13"]) as server, FakeBatches() as openai:
+        recipe(ordinary, server, batch=False)
+        await run(ordinary)
+        assert len(server.seen) == CALLS
+        recipe(half_price, server)
+        said = await run(half_price)
+        assert server.sizes() == [80, 50, 2]
+        assert "teacher: batch batches/b0 completed, 30 requests done" in said
+        assert "teacher: batch batches/b2 completed, 2 requests done" in said
+        batched.recipe(other, openai)
+        await run(other)
+        assert tables(half_price) == tables(ordinary) == tables(other)
+        paid, half = report(ordinary)["spent"], report(half_price)["spent"]
+        assert half["requests"] == paid["requests"] == CALLS
+        assert half["usd"] == 0.5 * paid["usd"] > 0
+        recipe(half_price, server, batch=False)
+        await run(half_price)
+        assert report(half_price)["models"][0]["replayed"] == CALLS
+        assert (len(server.seen), server.sizes()) == (CALLS, [80, 50, 2])
+
+
+async def test_a_run_killed_after_it_handed_in_goes_on_without_handing_in_again(tmp_path: Path) -> None:
+    async with FakeGemini(batches=["never"]) as server:
+        recipe(tmp_path, server)
+        await stopped(tmp_path, server.desk, "look", 2)
+        server.desk.release.set()
+        said = await run(tmp_path)
+        assert "batches/b0, handed in by an earlier process, is taken up" in said
+        assert server.sizes() == [CALLS]
+        assert set(server.answered.values()) == {1}
+        spent = report(tmp_path)["spent"]
+        assert (spent["requests"], spent["repeated"], spent["doubtful"]) == (CALLS, 0, 0)
+        assert not (tmp_path / "runs/ledger.sqlite.batches").exists()
+
+
+async def test_a_run_killed_before_it_knew_of_its_batch_finds_it(tmp_path: Path) -> None:
+    async with FakeGemini(faults={"create": ["lost_hang"]}) as server:
+        recipe(tmp_path, server)
+        await stopped(tmp_path, server.desk, "create", 1)
+        await run(tmp_path)
+        assert (server.sizes(), len(server.desk.uploads)) == ([CALLS], 1)
+        spent = report(tmp_path)["spent"]
+        assert (spent["requests"], spent["repeated"], spent["doubtful"]) == (CALLS, 0, 0)
+
+
+async def test_a_run_killed_between_upload_and_creation_hands_in_once(tmp_path: Path) -> None:
+    async with FakeGemini(faults={"upload": ["lost_hang"]}) as server:
+        recipe(tmp_path, server)
+        await stopped(tmp_path, server.desk, "upload", 1)
+        await run(tmp_path)
+        assert (server.sizes(), len(server.desk.uploads)) == ([CALLS], 2)
+        assert report(tmp_path)["spent"]["doubtful"] == 0
+
+
+async def test_a_budget_holds_for_batches_and_a_killed_one_is_counted_once(tmp_path: Path) -> None:
+    async with FakeGemini(batches=["never"]) as server:
+        recipe(tmp_path, server, budget={"requests": 30})
+        await stopped(tmp_path, server.desk, "look", 2)
+        server.desk.release.set()
+        assert "budget reached" in await run(tmp_path, status=3)
+        assert server.sizes() == [30]
+        assert report(tmp_path)["spent"]["requests"] == 30
