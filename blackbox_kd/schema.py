@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Generic, NoReturn, Protocol, Self, cast
 
 from typing_extensions import TypeVar
@@ -208,21 +208,23 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one reply, as the endpoint counted them."""
+    """Tokens of one reply, as the endpoint counted them.
+
+    Of `prompt_tokens` some may have been read from the endpoint's cache (`cached_tokens`), and others put there
+    (`cache_write_tokens`, some of them for an hour); of `completion_tokens` some may be hidden reasoning.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
 
     def entry(self) -> dict[str, int]:
-        """The counts as rows and reports hold them."""
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "cached_tokens": self.cached_tokens,
-            "reasoning_tokens": self.reasoning_tokens,
-        }
+        """The counts as rows hold them; what was put into a cache is in there where anything was."""
+        rare = () if self.cache_write_tokens else ("cache_write_tokens",)
+        return {name: count for name, count in asdict(self).items() if name not in (*rare, "cache_write_1h_tokens")}
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -230,6 +232,8 @@ class Usage:
             self.completion_tokens + other.completion_tokens,
             self.cached_tokens + other.cached_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.cache_write_1h_tokens + other.cache_write_1h_tokens,
         )
 
 

@@ -129,6 +129,13 @@ class Budget:
                 self._reserved["usd"] += usd
                 self._reserved["tokens"] += tokens
 
+    def multiply(self, model: str, factor: float) -> None:
+        """Sets so many times as many dollars aside for each call of a model under way, as its replies cost more."""
+        for reservation in self._open:
+            if reservation.model == model:
+                self._reserved["usd"] += reservation.usd * (factor - 1)
+                reservation.usd *= factor
+
     def lose(self, reservation: Reservation) -> None:
         """Books the most that a call can have cost which was sent and brought no reply."""
         self._close(reservation)

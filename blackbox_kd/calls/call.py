@@ -92,12 +92,12 @@ class Call:
         """What came, decoded."""
         return Completion(body, self.state.model.convert)
 
-    def read(self, completion: Completion, ask: Ask[T], *, is_replayed: bool) -> Reply[T]:
-        """The reply that came; see `completion.parse`."""
+    def read(self, completion: Completion, ask: Ask[T], *, cost_usd: float | None, is_replayed: bool) -> Reply[T]:
+        """The reply that came, and what it did cost; see `completion.parse`."""
         self.state.counts.count_end(completion.ended)
         self.state.counts.sampled += self.is_sampled
         return completion.reply(
-            self.state.price,
+            cost_usd,
             ask.value_of,
             accept_truncated=ask.accept_truncated,
             replayed=is_replayed,
@@ -126,12 +126,12 @@ class Call:
 
     def reservation(self) -> tuple[int, float | None]:
         """The most tokens and USD that it can cost, by what calls to its model have used so far."""
-        by = (self.state.beyond, self.request.cap)
+        state = self.state
+        by = (state.beyond, self.request.cap, state.markup, state.dearest)
         if self.reserved is None or self.reserved[0] != by:
             prompt, reply = self.bounds()
-            prompt, reply = prompt + by[0][0], reply + by[0][1]
-            most = prices.bound_tokens(prompt, reply), prices.bound_cost(self.state.price, prompt, reply)
-            self.reserved = (by, most)
+            prompt, reply = prompt + state.beyond[0], reply + state.beyond[1]
+            self.reserved = (by, (prices.bound_tokens(prompt, reply), state.bound_cost(prompt, reply)))
         return self.reserved[1]
 
     def lower_cap(self, error: RequestRejected) -> bool:
@@ -149,15 +149,15 @@ class Call:
     async def set_aside(self, budget: Budget) -> tuple[Reservation, float | None]:
         """Waits for room in the budget; returns the reservation and its USD, None if no price is known."""
         while True:
-            beyond = self.state.beyond
-            tokens, usd = self.reservation()
+            tokens, usd = most = self.reservation()
             reservation = await budget.wait(usd, tokens, model=self.state.counts.name)
-            if self.state.beyond == beyond:
+            if self.reservation() == most:
                 return reservation, usd
             budget.release(reservation)  # in the meantime other replies have shown that calls to the model take more
 
     def _is_above(self, used: Usage, prompt: int, reply: int) -> bool:
-        most, cost = prices.bound_cost(self.state.price, prompt, reply), prices.compute_cost(self.state.price, used)
+        state = self.state
+        most, cost = state.bound_cost(prompt, reply), state.bound_cost(used.prompt_tokens, used.completion_tokens)
         return used.prompt_tokens + used.completion_tokens > prompt + reply or (cost or 0.0) > (most or 0.0)
 
     def compare(self, completion: Completion, budget: Budget) -> None:
@@ -168,6 +168,8 @@ class Call:
         state, used = self.state, completion.usage
         if used is None or not budget.is_limited:
             return
+        if (billed := completion.billed_usd) is not None:
+            self._compare_bill(billed, used, budget)
         prompt, reply = self.bounds()
         if used.prompt_tokens <= prompt and used.completion_tokens <= reply:
             return
@@ -178,7 +180,17 @@ class Call:
             state.counts.count_beyond(used, prompt, reply)
         state.beyond = max(before[0], used.prompt_tokens - prompt), max(before[1], used.completion_tokens - reply)
         more = state.beyond[0] - before[0], state.beyond[1] - before[1]
-        budget.widen(state.counts.name, prices.bound_cost(state.price, *more) or 0.0, sum(more))
+        budget.widen(state.counts.name, state.bound_cost(*more) or 0.0, sum(more))
+
+    def _compare_bill(self, billed_usd: float, used: Usage, budget: Budget) -> None:
+        """Looks at what an endpoint says that it bills: a gateway may have taken a dearer route than the listed one."""
+        state = self.state
+        most = state.bound_cost(used.prompt_tokens, used.completion_tokens)
+        if most and billed_usd > most * (1 + prices.ROUNDING):
+            factor = billed_usd / most
+            state.markup *= factor
+            state.counts.tell_dearer(state.markup)
+            budget.multiply(state.counts.name, factor)
 
 
 def make_call(state: ModelState, ask: Ask[Any], attempt: int, round: int) -> Call:

@@ -13,8 +13,8 @@ import itertools
 from typing import Any
 
 from blackbox_kd.calls.call import Attempts, Call, describe, make_call
+from blackbox_kd.calls.came import Came, Transport
 from blackbox_kd.calls.model_state import ModelState
-from blackbox_kd.calls.transport import Came, Transport
 from blackbox_kd.calls.usage import Counts
 from blackbox_kd.errors import ReplyFault, RequestRejected
 from blackbox_kd.models import Model
@@ -65,7 +65,9 @@ class Caller:
                 raise
             attempts.bought += not came.is_replayed
             try:
-                return state.count_usable(call.read(came.completion, ask, is_replayed=came.is_replayed))
+                return state.count_usable(
+                    call.read(came.completion, ask, cost_usd=came.cost_usd, is_replayed=came.is_replayed)
+                )
             except ReplyFault as error:
                 call.fault = error
                 attempts.count_fault(error, came.is_replayed)
@@ -81,7 +83,7 @@ class Caller:
         self._transport.stop()
 
     def totals(self) -> dict[str, Any]:
-        """Calls, replayed, prompt_tokens, completion_tokens, cost_usd (None: unknown) of all models together."""
+        """Calls, replayed, tokens, cost_usd (None: unknown) and cache_saved_usd of all models together."""
         total = Counts("all")
         for state in self._states.values():
             total.add(state.counts)

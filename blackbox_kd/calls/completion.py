@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from blackbox_kd.calls import ends, markup, prices
+from blackbox_kd.calls import billing, ends, markup, prices
 from blackbox_kd.calls.ends import End
 from blackbox_kd.calls.refusals import explain_refusal
 from blackbox_kd.errors import ReplyFault
@@ -12,9 +12,6 @@ from blackbox_kd.models import Price
 from blackbox_kd.models.http import error_body
 from blackbox_kd.models.http.status import quote
 from blackbox_kd.schema import Message, Reply, T, Usage
-
-MOST_TOKENS = 10**8
-"""A count above it is nonsense: no context holds so many. Sums and costs of such counts would be, too."""
 
 
 class Completion:
@@ -31,15 +28,26 @@ class Completion:
             self._value: Any = convert(error_body.decode(body))
         except (ValueError, RecursionError):
             self._value = None
-        self.usage = _read_usage(self._value)
+        said = self._value.get("usage") if isinstance(self._value, dict) else None
+        self.usage = billing.read_usage(said)
         """Its tokens; None if it does not say."""
+        self.billed_usd = billing.read_bill(said)
+        """What the endpoint says that it bills; None if it does not say."""
         self._choice = _find_choice(self._value) if isinstance(self._value, dict) else None
         self.ended = "" if self._choice is None else ends.read_word(self._choice)
         """Why it ended, see `ends.read_word`; "" where there is no choice."""
 
+    def compute_cost(self, price: Price | None) -> float | None:
+        """What it did cost in USD: what the endpoint says that it bills, else by its price; None if neither is known.
+
+        A bill of nothing is taken for one where no price says otherwise: gateways write 0 for what they do not know.
+        """
+        billed = self.billed_usd
+        return billed if billed or (price is None and billed is not None) else prices.compute_cost(price, self.usage)
+
     def reply(
         self,
-        price: Price | None,
+        cost_usd: float | None,
         read: Callable[[str], T],
         *,
         accept_truncated: bool = False,
@@ -47,7 +55,7 @@ class Completion:
         question: Sequence[Message] = (),
         has_tools: bool = False,
     ) -> Reply[T]:
-        """The reply, and what `read` makes of its text; see `parse`."""
+        """The reply, which did cost so much, and what `read` makes of its text; see `parse`."""
         choice = self._choice or self._refuse_body()
         end = ends.classify(self.ended)
         message = self._read_message(choice, end, has_tools=has_tools)
@@ -67,7 +75,7 @@ class Completion:
             finish_reason="length" if end is End.CUT else "stop" if end is End.GOOD else self.ended,
             usage=self.usage or Usage(),
             model=str(self._value.get("model") or ""),
-            cost_usd=prices.compute_cost(price, self.usage),
+            cost_usd=cost_usd,
             reasoning=reasoning,
             replayed=replayed,
             value=read(parts.text),
@@ -132,7 +140,8 @@ def parse(body: str, price: Price | None, *, accept_truncated: bool = False) -> 
             (by the model or a content filter; a Refusal where a category is named), `truncated` (cut off, or
             reasoning that never ends), `empty`, or `markup` (a chat template's is left in the text).
     """
-    return Completion(body).reply(price, str, accept_truncated=accept_truncated)
+    completion = Completion(body)
+    return completion.reply(completion.compute_cost(price), str, accept_truncated=accept_truncated)
 
 
 _THOUGHTS = (("content", "thinking"), ("reasoning_details", "text"), ("reasoning_details", "summary"))
@@ -190,42 +199,3 @@ def _explain_block(completion: Mapping[str, Any]) -> str:
     feedback = completion.get("promptFeedback") or completion.get("prompt_feedback")
     reason = (feedback.get("blockReason") or feedback.get("block_reason")) if isinstance(feedback, dict) else None
     return quote(str(reason)) if reason else ""
-
-
-def _read_usage(completion: Any) -> Usage | None:
-    """Tokens of a completion; None if it does not say them, or says what cannot be: no prompt has 0 tokens.
-
-    Some endpoints leave hidden reasoning out of `completion_tokens`, but bill it: it is in `total_tokens`.
-    """
-    found = completion.get("usage") if isinstance(completion, dict) else None
-    if not isinstance(found, dict):
-        return None
-    prompt = _count(found, "prompt_tokens")
-    if not prompt or not _is_count(found.get("completion_tokens")):
-        return None
-    if found.get("completion_tokens") is None and not _count(found, "total_tokens"):
-        return None
-    completed = max(_count(found, "completion_tokens"), _count(found, "total_tokens") - prompt)
-    return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=completed,
-        cached_tokens=_count(found.get("prompt_tokens_details"), "cached_tokens"),
-        reasoning_tokens=_count(found.get("completion_tokens_details"), "reasoning_tokens"),
-    )
-
-
-def _count(found: Any, name: str) -> int:
-    value = found.get(name) if isinstance(found, dict) else None
-    if value is None or not _is_count(value):
-        return 0
-    return int(value)
-
-
-def _is_count(value: Any) -> bool:
-    """Whether it is a number of tokens, or left out."""
-    if value is None:
-        return True
-    if type(value) is int:
-        return 0 <= value < MOST_TOKENS
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and 0 <= value < MOST_TOKENS and value == int(value)

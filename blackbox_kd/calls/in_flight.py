@@ -9,6 +9,7 @@ import logging
 from blackbox_kd.calls.call import Call
 from blackbox_kd.errors import Stopped
 from blackbox_kd.ledger.ledger import Ledger
+from blackbox_kd.ledger.met import Bought
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +44,8 @@ class Elsewhere:
         """
         return self.is_patient and not call.has_waited
 
-    async def reply_to(self, call: Call) -> str | None:
-        """The body of the reply to a call that is in flight elsewhere; None if none came.
+    async def reply_to(self, call: Call) -> Bought | None:
+        """The reply to a call that is in flight elsewhere; None if none came.
 
         Raises:
             Stopped: `stop` was called.
@@ -62,10 +63,10 @@ class Elsewhere:
             if self._stopped:
                 raise Stopped
             is_in_flight = self._ledger.in_flight_elsewhere(call.key)  # first: it ends as the reply is stored
-            body = await self._ledger.fetch(call.key)
-            if body is not None or not is_in_flight:
+            bought = await self._ledger.fetch(call.key)
+            if bought is not None or not is_in_flight:
                 self._latest = loop.time()
-                return body
+                return bought
             if loop.time() > began + longest_s:
                 call.has_waited = True
                 self.is_patient = self._latest > began

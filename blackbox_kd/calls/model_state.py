@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from blackbox_kd.calls import prices
 from blackbox_kd.calls.retries import EndpointState
+from blackbox_kd.calls.tariff import Tariff
 from blackbox_kd.calls.usage import Counts
+from blackbox_kd.calls.warm_up import WarmUp
 from blackbox_kd.errors import QuotaSpent, Refusal, ReplyFault, RequestRejected, UnusableText
 from blackbox_kd.models import Model, Price
 from blackbox_kd.models.http.parameters import Parameters
@@ -29,7 +32,7 @@ class ModelState:
     """What is known of one model of a run."""
 
     model: Model
-    price: Price | None
+    tariff: Tariff | None
     endpoint: EndpointState
     counts: Counts
     cap: int | None = None
@@ -40,6 +43,10 @@ class ModelState:
     """Replies that could not be used, by kind; None once there was one that could, or if all may be so."""
     rejected: Counter[str] = field(default_factory=Counter)
     """Requests that were rejected before any reply could be used, by the endpoint's words without their numbers."""
+    warm_up: WarmUp | None = None
+    """Holds calls back until what they begin with is in the endpoint's cache, where it pays."""
+    markup: float = 1.0
+    """The most that a reply was billed with, as a multiple of what its tokens could cost at most."""
     beyond: tuple[int, int] = (0, 0)
     """The most tokens of a prompt and of a reply that a call has used beyond what it was to use at most; later ones are
     reserved with them."""
@@ -52,6 +59,21 @@ class ModelState:
 
     def __post_init__(self) -> None:
         self.parameters, self.own_fields = self.model.config.parameters, self.model.config.own_fields
+
+    @property
+    def price(self) -> Price | None:
+        """What the model costs now; None when that is not known."""
+        return self.tariff.now if self.tariff else None
+
+    @property
+    def dearest(self) -> Price | None:
+        """What bounds the cost of its calls; None when no price is known."""
+        return self.tariff.dearest if self.tariff else None
+
+    def bound_cost(self, prompt: int, reply: int) -> float | None:
+        """The most USD that so many tokens can cost, by what replies were billed with so far; None: not known."""
+        usd = prices.bound_cost(self.dearest, prompt, reply)
+        return usd and usd * self.markup
 
     def count_usable(self, reply: Reply[T]) -> Reply[T]:
         """The reply, counted as one that can be used."""

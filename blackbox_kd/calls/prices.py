@@ -1,73 +1,25 @@
-"""What calls cost: the price of a model, the most that a call can cost, and what a reply did cost."""
+"""What calls cost: the most that a call can cost, what a reply did cost, and what an endpoint's cache has saved."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from blackbox_kd.models import ModelConfig, Price
+from blackbox_kd.models import Price
 from blackbox_kd.models.http.parameters import MOST_TOKENS
 from blackbox_kd.schema import Message, Usage
 
 MILLION = 1_000_000
 MESSAGE_TOKENS = 16
 """Bound on the tokens that a chat template puts around one message."""
+ROUNDING = 1e-9
+"""Share of a cost that its parts may miss it by, as floats."""
 FREE = Price(input=0, output=0)
-BATCH_SHARE = 0.5
-"""Of the ordinary price, for prompts, cached prompts and replies alike (OpenAI's price list, section "Batch")."""
 
 
 class TieredPrice(Price):
-    """A price that is higher for long prompts; a tier holds for all tokens of the call, not for those above it."""
+    """A price that is another one for long prompts; a tier holds for all tokens of the call, not for those above it."""
 
     tiers: list[tuple[int, Price]]
-    """The number of prompt tokens from which a price holds, and that price; ascending."""
-
-
-def find_price(config: ModelConfig, endpoint: str) -> Price | None:
-    """The price of a model: the recipe's, nothing for a model in this process, else the list price.
-
-    Args:
-        config: the model's config.
-        endpoint: begins with the URL that the model is reached at.
-
-    Returns:
-        None when no price is known, which is not the same as 0.
-    """
-    if config.own_price is not None:
-        return config.own_price
-    if config.local:
-        return FREE
-    return find_listed(endpoint.split(" ")[0], config.model)
-
-
-def find_batch_price(config: ModelConfig, endpoint: str) -> Price | None:
-    """What a model costs in a batch; None when no price is known. See `find_price`."""
-    price = find_price(config, endpoint)
-    return price and _scale(price, BATCH_SHARE)
-
-
-def find_price_paid(config: ModelConfig, endpoint: str) -> Price | None:
-    """What a run pays for a model: the price in a batch where its recipe says so. See `find_price`."""
-    return (find_batch_price if config.is_batched else find_price)(config, endpoint)
-
-
-@cache
-def find_listed(base_url: str, model: str) -> Price | None:
-    """The list price of a model at an endpoint, from the data that genai-prices brings along; no network.
-
-    Where a price depends on the time of day, it is the dearest of the next 24 hours, so that a run that goes
-    on into dearer hours keeps to its budget.
-    """
-    from genai_prices import data_snapshot
-
-    try:
-        _, found = data_snapshot.get_snapshot().find_provider_model(model, None, None, base_url)
-    except LookupError:
-        return None
-    now = datetime.now(UTC)
-    prices = [_convert(found.get_prices(now + timedelta(hours=hour))) for hour in range(24)]
-    return max((price for price in prices if price), key=lambda price: (price.output, price.input), default=None)
+    """The number of prompt tokens, cached ones among them, above which a price holds, and that price; ascending."""
 
 
 def bound_prompt(messages: Sequence[Message]) -> int:
@@ -81,18 +33,20 @@ def bound_tokens(prompt_tokens: int, max_tokens: int | None) -> int:
 
 
 def bound_cost(price: Price | None, prompt_tokens: int, max_tokens: int | None) -> float | None:
-    """The most USD that a call can cost; None when no price is known.
+    """The most USD that a call can cost, however much of its prompt is read from a cache or written into one.
 
     Args:
-        price: of the model.
+        price: of the model; None if it is not known.
         prompt_tokens: the most tokens of the prompt.
         max_tokens: the most tokens of the reply; None when the request does not say.
     """
     if price is None:
         return None
-    price = _choose_tier(price, prompt_tokens)
-    reply = MOST_TOKENS if max_tokens is None else max_tokens
-    return (prompt_tokens * max(price.input, price.cached or 0.0) + reply * price.output) / MILLION
+    reached = [price]
+    if isinstance(price, TieredPrice):
+        reached += [tier for start, tier in price.tiers if prompt_tokens > start]
+    prompt, reply = max(map(_find_dearest_prompt, reached)), max(each.output for each in reached)
+    return (prompt_tokens * prompt + (MOST_TOKENS if max_tokens is None else max_tokens) * reply) / MILLION
 
 
 def compute_cost(price: Price | None, usage: Usage | None) -> float | None:
@@ -102,21 +56,54 @@ def compute_cost(price: Price | None, usage: Usage | None) -> float | None:
     if usage is None:
         return None if price.input or price.output else 0.0
     price = _choose_tier(price, usage.prompt_tokens)
-    cached = min(usage.cached_tokens, usage.prompt_tokens)
-    cached_price = price.input if price.cached is None else price.cached
-    prompt = (usage.prompt_tokens - cached) * price.input + cached * cached_price
-    return (prompt + usage.completion_tokens * price.output) / MILLION
+    return (_price_prompt(price, usage) + usage.completion_tokens * price.output) / MILLION
 
 
-def _scale(price: Price, share: float) -> Price:
-    fields: dict[str, Any] = {
-        "input": price.input * share,
-        "output": price.output * share,
-        "cached": None if price.cached is None else price.cached * share,
-    }
+def compute_saving(price: Price | None, usage: Usage) -> float:
+    """The USD that a cache has saved on a prompt, which is less than 0 where it was written and not read."""
+    if price is None or not (usage.cached_tokens or usage.cache_write_tokens):
+        return 0.0
+    price = _choose_tier(price, usage.prompt_tokens)
+    return (usage.prompt_tokens * price.input - _price_prompt(price, usage)) / MILLION
+
+
+def find_dearest(prices: Iterable[Price]) -> Price:
+    """The price that bounds what a call costs at any of some prices."""
+    prices = list(prices)
+    starts = sorted({start for price in prices if isinstance(price, TieredPrice) for start, _ in price.tiers})
+    base, *tiers = [_bound_all([_choose_tier(price, start + 1) for price in prices]) for start in (-1, *starts)]
+    found = list(zip(starts, tiers, strict=True))
+    return TieredPrice(**base.model_dump(), tiers=found) if found else base
+
+
+def scale(price: Price, share: float) -> Price:
+    """A share of a price, in all its parts."""
+    parts: dict[str, Any] = {name: value and value * share for name, value in price if name != "tiers"}
     if not isinstance(price, TieredPrice):
-        return Price(**fields)
-    return TieredPrice(**fields, tiers=[(start, _scale(tier, share)) for start, tier in price.tiers])
+        return Price(**parts)
+    return TieredPrice(**parts, tiers=[(start, scale(tier, share)) for start, tier in price.tiers])
+
+
+def _price_prompt(price: Price, usage: Usage) -> float:
+    """What a prompt costs, in USD for a million times as many tokens."""
+    cached = min(usage.cached_tokens, usage.prompt_tokens)
+    written = min(usage.cache_write_tokens, usage.prompt_tokens - cached)
+    for_an_hour = min(usage.cache_write_1h_tokens, written)
+    write = price.input if price.cache_write is None else price.cache_write
+    return (
+        (usage.prompt_tokens - cached - written) * price.input
+        + cached * (price.input if price.cached is None else price.cached)
+        + (written - for_an_hour) * write
+        + for_an_hour * (write if price.cache_write_1h is None else price.cache_write_1h)
+    )
+
+
+def _bound_all(prices: Sequence[Price]) -> Price:
+    return Price(input=max(map(_find_dearest_prompt, prices)), output=max(price.output for price in prices))
+
+
+def _find_dearest_prompt(price: Price) -> float:
+    return max(price.input, price.cached or 0.0, price.cache_write or 0.0, price.cache_write_1h or 0.0)
 
 
 def _choose_tier(price: Price, prompt_tokens: int) -> Price:
@@ -124,27 +111,3 @@ def _choose_tier(price: Price, prompt_tokens: int) -> Price:
         return price
     reached = [tier for start, tier in price.tiers if prompt_tokens > start]
     return reached[-1] if reached else price
-
-
-def _convert(found: Any) -> Price | None:
-    """A price of genai-prices as ours; None for a model that is not sold by the token of text."""
-    fields = (found.input_mtok, found.output_mtok, found.cache_read_mtok)
-    if fields[0] is None or fields[1] is None:
-        return None
-    starts = sorted({tier.start for field in fields for tier in getattr(field, "tiers", ())})
-    tiers = [(start, _find_tier(fields, start)) for start in starts]
-    base = _find_tier(fields, -1)
-    return TieredPrice(**base.model_dump(), tiers=tiers) if tiers else base
-
-
-def _find_tier(fields: tuple[Any, ...], start: int) -> Price:
-    """The prices that hold for prompts of more than `start` tokens."""
-
-    def value(field: Any) -> float | None:
-        if field is None:
-            return None
-        reached = [tier.price for tier in getattr(field, "tiers", ()) if tier.start <= start]
-        return float(reached[-1] if reached else getattr(field, "base", field))
-
-    given, output, cached = (value(field) for field in fields)
-    return Price(input=given or 0.0, output=output or 0.0, cached=cached)

@@ -3,20 +3,23 @@
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
-from blackbox_kd.calls import learning, prices
+from blackbox_kd.calls import learning, prices, tariff
 from blackbox_kd.calls.budget import Budget, Reservation
 from blackbox_kd.calls.call import Call
+from blackbox_kd.calls.came import Came
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.calls.in_flight import Elsewhere
 from blackbox_kd.calls.limits.limiter import Limiter, Slot
 from blackbox_kd.calls.model_state import ModelState
 from blackbox_kd.calls.retries import EndpointState, Patience
 from blackbox_kd.calls.usage import Counts
+from blackbox_kd.calls.warm_up import WarmUp, has_costly_writes
 from blackbox_kd.errors import AskedElsewhere, CallError, EndpointRefused, RequestRejected, ServerFault, Stopped
 from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger
+from blackbox_kd.ledger.met import Bought
 from blackbox_kd.models import Model
 from blackbox_kd.models.http.parameters import MOST_TOKENS
 from blackbox_kd.models.http.status import UNNAMED
@@ -26,48 +29,6 @@ logger = logging.getLogger(__name__)
 
 LOST = ("timeout", "connection", "too_large")
 """Faults after which the endpoint may charge for a reply that never arrived whole."""
-
-
-class Came(NamedTuple):
-    """What came for a call."""
-
-    completion: Completion
-    is_replayed: bool
-    """Whether it was in the ledger, so that nothing was paid for it now."""
-
-
-class Transport(Protocol):
-    """What a `Caller` has replies through."""
-
-    @property
-    def waiting(self) -> int:
-        """Calls that wait for hours, and keep nobody else from being asked."""
-        ...
-
-    def open(self, model: Model, name: str) -> ModelState:
-        """What is known of a model (`name` in the recipe) before its first call."""
-        ...
-
-    def has(self, call: Call) -> bool:
-        """Whether the reply to a call is in the ledger."""
-        ...
-
-    def find(self, call: Call) -> Coroutine[Any, Any, Came | None]:
-        """What the ledger has for a call."""
-        ...
-
-    def buy(self, call: Call) -> Coroutine[Any, Any, Came]:
-        """What comes for a call that the ledger has no reply to; it is there when this returns.
-
-        Raises:
-            CallError: no reply could be had.
-            BudgetReached: the call does not fit into the budget.
-        """
-        ...
-
-    def stop(self) -> None:
-        """Lets nobody wait any more for leave to send, or for what another run asks."""
-        ...
 
 
 @dataclass(slots=True)
@@ -109,9 +70,11 @@ class DirectTransport:
         known.limiter.narrow(config.max_concurrency, *config.rate_limits)
         # By the model alone, never by what may be spent: a reply that a larger budget would let go on is another one.
         cap = (config.parameters.most_tokens or MOST_TOKENS) if self.budget.is_limited else None
-        refused = self._recall_refused(model)
         counts = Counts(name, asked="" if config.local or config.names_freely else config.model)
-        return ModelState(model, prices.find_price(config, model.endpoint), known, counts, cap, refused=refused)
+        state = ModelState(model, tariff.find(config, model.endpoint), known, counts, cap)
+        state.refused = self._recall_refused(model)
+        state.warm_up = WarmUp() if has_costly_writes(state.price) else None
+        return state
 
     def _recall_refused(self, model: Model) -> set[str]:
         """What a model was found not to take, by this run or an earlier one; a recipe that says it, knows better."""
@@ -127,26 +90,35 @@ class DirectTransport:
 
     async def find(self, call: Call) -> Came | None:
         """See `Transport.find`."""
-        body = await self._ledger.fetch(call.key)
-        return None if body is None else self.replay(call, call.decode(body))
+        bought = await self._ledger.fetch(call.key)
+        return None if bought is None else self.replay(call, call.decode(bought.body), bought.cost_usd)
 
-    def replay(self, call: Call, completion: Completion) -> Came:
-        """A reply that was paid for before, or by another run in the meantime, as what came for a call."""
+    def replay(self, call: Call, completion: Completion, cost_usd: float | None) -> Came:
+        """A reply that was paid for before, or by another run in the meantime, as what came for a call.
+
+        What it did cost is what the ledger says: prices change, and rows are to stay the same.
+        """
         call.state.counts.replayed += 1
         call.compare(completion, self.budget)
-        return Came(completion, is_replayed=True)
+        cost_usd = completion.compute_cost(call.state.price) if cost_usd is None else cost_usd
+        return Came(completion, is_replayed=True, cost_usd=cost_usd)
 
     def book(self, call: Call, reservation: Reservation, completion: Completion, cost_usd: float | None) -> None:
         """Counts a reply that was bought, and what it did cost in place of what was set aside for it."""
         used = completion.usage or Usage()
         call.compare(completion, self.budget)
         self.budget.settle(reservation, used, cost_usd)
-        call.state.counts.count_bought(used, cost_usd)
+        call.state.counts.count_bought(used, cost_usd, prices.compute_saving(call.state.price, used))
         call.state.counts.check_prompt(call.size, used)
 
-    async def buy(self, call: Call) -> Came:
-        """See `Transport.buy`; sends a call, and again after faults."""
+    def buy(self, call: Call) -> Coroutine[Any, Any, Came]:
+        """See `Transport.buy`."""
         self._patience.begin()
+        warm_up = call.state.warm_up
+        return self._buy(call) if warm_up is None else warm_up.buy(call.ask.messages, lambda: self._buy(call))
+
+    async def _buy(self, call: Call) -> Came:
+        """Sends a call, and again after faults."""
         try:
             return await self._send(call)
         except ServerFault as fault:  # seldom: tenacity, which takes a tenth of a call's CPU, only from here on
@@ -182,23 +154,23 @@ class DirectTransport:
     async def _send(self, call: Call) -> Came:
         """One send, as the model takes it, with what has to happen before and after."""
         while True:
-            leave: _Leave | str | None = None
+            leave: _Leave | Bought | None = None
             while leave is None:
                 try:
                     leave = await self._intend(call)
                 except AskedElsewhere:
                     leave = await self.elsewhere.reply_to(call)
-            if isinstance(leave, str):
-                return self.replay(call, call.decode(leave))
+            if isinstance(leave, Bought):
+                return self.replay(call, call.decode(leave.body), leave.cost_usd)
             call.state.counts.retried += 1 if call.tries.sends else 0
             call.tries.sends += 1
             try:
-                return Came(await self._exchange(call, leave), is_replayed=False)
+                return await self._exchange(call, leave)
             except RequestRejected as error:
                 if not await self.suit(call, error):
                     raise
 
-    async def _intend(self, call: Call) -> _Leave | str | None:
+    async def _intend(self, call: Call) -> _Leave | Bought | None:
         """Leave to send, with the intent in the ledger; or the reply, bought by another run; or None: ask once more.
 
         The place at the endpoint comes first, as it is what most calls wait for: money that waited along with them
@@ -238,7 +210,7 @@ class DirectTransport:
         if reservation is not None:
             self.budget.release(reservation)
 
-    async def _exchange(self, call: Call, leave: _Leave) -> Completion:
+    async def _exchange(self, call: Call, leave: _Leave) -> Came:
         """Sends what was intended; what came is in the ledger when this returns."""
         state, endpoint = call.state, call.state.endpoint
         learning.prepare(call)
@@ -260,12 +232,12 @@ class DirectTransport:
             raise
         completion = call.decode(body)
         used = completion.usage or Usage()
-        cost_usd = prices.compute_cost(state.price, completion.usage)
+        cost_usd = completion.compute_cost(state.price)
         endpoint.limiter.note_reply(leave.slot, headers, used.prompt_tokens + used.completion_tokens)
         endpoint.note_reply()
         self.book(call, leave.reservation, completion, cost_usd)
         await leave.intent.settle(body, usage=used, cost_usd=cost_usd)
-        return completion
+        return Came(completion, is_replayed=False, cost_usd=cost_usd)
 
     async def _give_up(self, call: Call, leave: _Leave, error: CallError) -> None:
         """Tells the limiter, the budget and the ledger of a send that came to nothing."""

@@ -29,6 +29,7 @@ class Counts:
         retried: replies asked for again because they could not be used, and requests sent again after a fault.
         unknown_cost: of `calls`, those whose cost is not known.
         cost_usd: cost of the other ones.
+        saved_usd: what the endpoint's cache has saved on `calls`, by the prices of what it reads and keeps.
         usage: tokens of `calls`.
         served: the model strings that the endpoint returned, and how often.
         faults: answers that were no reply, by kind.
@@ -39,6 +40,7 @@ class Counts:
         beyond: replies that used more tokens than was set aside for them, while a budget limits that.
         beyond_tokens: the tokens that they used beyond.
         asked: the vendor's name of the model; "" where a server may call it anything.
+        has_told_dearer: whether it was told that the endpoint bills more than the price that is known.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Counts:
     retried: int = 0
     unknown_cost: int = 0
     cost_usd: float = 0.0
+    saved_usd: float = 0.0
     usage: Usage = field(default_factory=Usage)
     served: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
@@ -56,6 +59,7 @@ class Counts:
     beyond: int = 0
     beyond_tokens: int = 0
     asked: str = ""
+    has_told_dearer: bool = False
 
     def count_end(self, word: str) -> None:
         """Counts why a reply ended, and tells of a reason that nobody knows: such replies are not used."""
@@ -93,10 +97,22 @@ class Counts:
         self.beyond += 1
         self.beyond_tokens += max(0, used.prompt_tokens - prompt) + max(0, used.completion_tokens - reply)
 
-    def count_bought(self, usage: Usage, cost_usd: float | None) -> None:
+    def tell_dearer(self, times: float) -> None:
+        """Tells of an endpoint that bills more than the price that is known."""
+        if not self.has_told_dearer:
+            self.has_told_dearer = True
+            logger.warning(
+                "model %r: the endpoint bills %.3g times the price that is known of it; calls in flight may pass the "
+                "budget by as much, and later ones have more set aside",
+                self.name,
+                times,
+            )
+
+    def count_bought(self, usage: Usage, cost_usd: float | None, saved_usd: float = 0.0) -> None:
         """Counts a reply that came over the wire."""
         self.calls += 1
         self.usage += usage
+        self.saved_usd += saved_usd
         if cost_usd is None:
             self.unknown_cost += 1
         else:
@@ -137,6 +153,7 @@ class Counts:
         self.replayed += other.replayed
         self.unknown_cost += other.unknown_cost
         self.cost_usd += other.cost_usd
+        self.saved_usd += other.saved_usd
         self.usage += other.usage
 
     def totals(self) -> dict[str, Any]:
@@ -147,6 +164,7 @@ class Counts:
             "prompt_tokens": self.usage.prompt_tokens,
             "completion_tokens": self.usage.completion_tokens,
             "cost_usd": None if self.unknown_cost else self.cost_usd,
+            "cache_saved_usd": self.saved_usd,
         }
 
     def entry(self) -> dict[str, Any]:
@@ -155,6 +173,7 @@ class Counts:
             "name": self.name,
             **self.totals(),
             "cached_tokens": self.usage.cached_tokens,
+            "cache_write_tokens": self.usage.cache_write_tokens,
             "reasoning_tokens": self.usage.reasoning_tokens,
             "unknown_cost": self.unknown_cost,
             "retried": self.retried,

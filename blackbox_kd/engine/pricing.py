@@ -3,18 +3,18 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from blackbox_kd.calls import prices
+from blackbox_kd.calls import tariff
+from blackbox_kd.calls.tariff import Tariff
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.errors import Problem, RecipeError
-from blackbox_kd.models import Price
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
 
 
-def price_of(models: ModelPool, name: str) -> Price | None:
-    """The price of a model; None when none is known. Models behind an endpoint are opened for it, nothing is sent."""
+def find_tariff(models: ModelPool, name: str) -> Tariff | None:
+    """What a model costs; None when that is not known. Models behind an endpoint are opened for it, nothing is sent."""
     config = models.config(name)
     endpoint = "" if config.local else models.get(name).endpoint
-    return prices.find_price_paid(config, endpoint)
+    return tariff.find_paid(config, endpoint)
 
 
 def find_unpriced(recipe: Recipe, models: ModelPool, steps: list[PlannedStep]) -> list[Problem]:
@@ -32,7 +32,7 @@ def find_unpriced(recipe: Recipe, models: ModelPool, steps: list[PlannedStep]) -
             "add price: {input: ..., output: ...} (USD for a million tokens), or limit requests: or tokens: instead",
         )
         for name, config in recipe.models.items()
-        if name in named and price_of(models, name) is None
+        if name in named and find_tariff(models, name) is None
     ]
 
 

@@ -11,13 +11,15 @@ from blackbox_kd.printable import escape_line, escape_text, write_to
 from blackbox_kd.runs.accounts import Account
 
 PLAIN_EVERY_S = 10.0
+SHOWN_USD = 0.0001
+"""The least that is shown as saved."""
 
 
 class Totals(Protocol):
     """What the view needs of the caller."""
 
     def totals(self) -> Mapping[str, Any]:
-        """Calls, replayed, prompt_tokens, completion_tokens, cost_usd (None: unknown) of the run so far."""
+        """Calls, replayed, tokens, cost_usd (None: unknown) and cache_saved_usd of the run so far."""
         ...
 
 
@@ -81,7 +83,9 @@ class View:
         cost = totals["cost_usd"]
         price = "cost unknown" if cost is None else f"${cost:.4f}"
         replayed = f" + {totals['replayed']:,} from the ledger" if totals["replayed"] else ""
-        return f"{totals['calls']:,} calls{replayed}, {tokens:,} tokens, {price}"
+        saved = totals["cache_saved_usd"]
+        kept = f", ${saved:.4f} saved by caching" if saved >= SHOWN_USD else ""
+        return f"{totals['calls']:,} calls{replayed}, {tokens:,} tokens, {price}{kept}"
 
     def now(self) -> str:
         """The running stage in one line."""

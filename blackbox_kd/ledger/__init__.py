@@ -9,6 +9,7 @@ An intent is on disk before its request is sent, and a reply before anything rea
     intent       one request, from before it is sent until it is known how it ended
     writer       commits what many calls wait for as one transaction
     sqlite_file  reads and writes the SQLite file; tables.sql: its tables
+    met          what is found in it
     connection   opens it, and says what its errors mean
     processes    which processes are alive, whatever their numbers
     reclaim      what a process that has ended has left

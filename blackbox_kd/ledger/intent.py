@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from blackbox_kd.errors import LedgerError
+from blackbox_kd.ledger.met import Bought
 from blackbox_kd.ledger.writer import Write, Writer
 from blackbox_kd.schema import Usage
 
@@ -39,7 +40,7 @@ class Intent:
     reserved_tokens: int
     is_open: bool = True
 
-    def settle(self, body: str, *, usage: Usage, cost_usd: float | None) -> "asyncio.Future[str | None]":
+    def settle(self, body: str, *, usage: Usage, cost_usd: float | None) -> "asyncio.Future[Bought | None]":
         """Stores the reply in place of the intent.
 
         Args:
@@ -53,7 +54,7 @@ class Intent:
         reply = (self.key, self.run, self.model, self.row_id, *tokens, cost_usd, *reserved, text, self.wire)
         return self._end(Write(reply=reply, ended=self.serial))
 
-    def abandon(self, kind: str) -> "asyncio.Future[str | None]":
+    def abandon(self, kind: str) -> "asyncio.Future[Bought | None]":
         """Takes the intent back: the server has answered, without a reply and so without a charge.
 
         Not for a time-out or a broken connection, after which the server may charge: see `lose`.
@@ -63,14 +64,14 @@ class Intent:
         """
         return self._end(Write(abandoned=(self.model, kind), ended=self.serial))
 
-    def lose(self) -> "asyncio.Future[str | None]":
+    def lose(self) -> "asyncio.Future[Bought | None]":
         """Notes that no reply will come, for which the server may charge all the same.
 
         The intent stays in the file, with the most that it can cost. To send the call again, intend it again.
         """
         return self._end(Write(lost=self.serial))
 
-    def _end(self, write: Write) -> "asyncio.Future[str | None]":
+    def _end(self, write: Write) -> "asyncio.Future[Bought | None]":
         if not self.is_open:
             raise LedgerError(f"call {self.key!r} has been settled, abandoned or lost already")
         self.is_open = False

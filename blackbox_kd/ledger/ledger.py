@@ -12,6 +12,7 @@ from typing import Any, Self
 from blackbox_kd import json_text
 from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger.intent import Intent
+from blackbox_kd.ledger.met import Bought
 from blackbox_kd.ledger.sqlite_file import LedgerFile
 from blackbox_kd.ledger.writer import Write, Writer
 
@@ -72,7 +73,7 @@ class Ledger:
         self.run = run
         self._serials = itertools.count()
         self._writer = Writer(file)
-        self._wanted: list[tuple[str, asyncio.Future[str | None]]] = []
+        self._wanted: list[tuple[str, asyncio.Future[Bought | None]]] = []
 
     @classmethod
     def open(cls, path: Path, run: str) -> Self:
@@ -91,16 +92,19 @@ class Ledger:
 
     def get(self, key: str) -> str | None:
         """The raw body of the reply to a call, or None if there is none yet."""
-        return self._file.body(key)
+        found = self._file.reply(key)
+        return found and found.body
 
-    def fetch(self, key: str) -> "asyncio.Future[str | None]":
-        """Like `get`, for many calls at once: the file is read once for all that are asked for in the same moment.
+    def fetch(self, key: str) -> "asyncio.Future[Bought | None]":
+        """The reply to a call, or None if there is none yet, for many calls at once.
+
+        The file is read once for all that are asked for in the same moment.
 
         Raises:
             LedgerError: the awaited reply cannot be read.
         """
         loop = asyncio.get_running_loop()
-        found: asyncio.Future[str | None] = loop.create_future()
+        found: asyncio.Future[Bought | None] = loop.create_future()
         if not self._wanted or self._wanted[0][1].get_loop() is not loop:  # one that has ended: nobody waits there
             self._wanted = []
             loop.call_soon(self._look_up)
@@ -117,7 +121,7 @@ class Ledger:
         reserved_usd: float | None,
         reserved_tokens: int = 0,
         yields: bool = False,
-    ) -> Intent | str:
+    ) -> Intent | Bought:
         """Notes that a request is about to be sent; on disk when this returns.
 
         Args:
@@ -130,7 +134,7 @@ class Ledger:
             yields: whether the call can wait where another process has just sent the same one.
 
         Returns:
-            What its reply is settled with, once the request was sent; or the body of a reply that another process has
+            What its reply is settled with, once the request was sent; or a reply that another process has
             bought in the meantime: nothing is to be sent.
 
         Raises:
@@ -188,13 +192,13 @@ class Ledger:
         """Reads what is wanted."""
         wanted, self._wanted = self._wanted, []
         with suppress(LedgerError):  # on a damaged page: others are read one by one
-            bodies = self._file.bodies([key for key, _ in wanted])
+            replies = self._file.replies([key for key, _ in wanted])
             for key, found in wanted:
                 if not found.done():
-                    found.set_result(bodies.get(key))
+                    found.set_result(replies.get(key))
         for key, found in wanted:
             if not found.done():
                 try:
-                    found.set_result(self._file.body(key))
+                    found.set_result(self._file.reply(key))
                 except LedgerError as error:
                     found.set_exception(error)

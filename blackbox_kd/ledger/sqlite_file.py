@@ -5,13 +5,14 @@ import itertools
 import json
 import os
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger.connection import BUSY_S, PAGE_BYTES, explain_fault, explain_faults, open_file
+from blackbox_kd.ledger.met import Bought, Met
 from blackbox_kd.ledger.processes import start_of
 
 PAGES_PER_COMMIT = 8
@@ -43,11 +44,11 @@ ADD_ABANDONED = """
 INSERT INTO abandoned VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET calls = calls + 1
 """
 REPLY_TO = """
-SELECT body FROM replies WHERE substr(key, 1, 16) = substr(?1, 1, 16) AND +key = ?1 ORDER BY +id LIMIT 1
+SELECT body, cost_usd FROM replies WHERE substr(key, 1, 16) = substr(?1, 1, 16) AND +key = ?1 ORDER BY +id LIMIT 1
 """
 """`+key`: for a plain `key = ?1` SQLite puts the value into the other condition too, and then finds no index for it."""
 REPLIES_TO = """
-SELECT replies.key, body
+SELECT replies.key, body, cost_usd
 FROM json_each(?) AS asked CROSS JOIN replies
     ON substr(replies.key, 1, 16) = substr(asked.value, 1, 16) AND replies.key = asked.value
 ORDER BY replies.id DESC
@@ -76,18 +77,6 @@ MANY = 64
 """Rows of the longest statement. A statement gives the interpreter lock away once, whatever its length."""
 
 
-class Met(NamedTuple):
-    """What a commit met that others have asked.
-
-    Args:
-        bought: bodies, by key, of intended calls that have a reply by now; they got no intent.
-        elsewhere: keys of calls that another process has in flight; those that yield got no intent.
-    """
-
-    bought: dict[str, str]
-    elsewhere: set[str]
-
-
 class LedgerFile:
     """The open file: one connection that writes, for a single thread, and one that reads, for any."""
 
@@ -109,13 +98,13 @@ class LedgerFile:
         self._left: list[sqlite3.Connection] = []
         self._is_closed = False
 
-    def body(self, key: str) -> str | None:
-        """The body of the oldest reply to a call."""
-        return next((str(body) for (body,) in self._read(REPLY_TO, key)), None)
+    def reply(self, key: str) -> Bought | None:
+        """The oldest reply to a call."""
+        return next(itertools.starmap(Bought, self._read(REPLY_TO, key)), None)
 
-    def bodies(self, keys: Sequence[str]) -> dict[str, str]:
-        """The bodies of the oldest replies to calls, by key, as far as there are any."""
-        return dict(self._read(REPLIES_TO, json.dumps(keys)))
+    def replies(self, keys: Sequence[str]) -> dict[str, Bought]:
+        """The oldest replies to calls, by key, as far as there are any."""
+        return _by_key(self._read(REPLIES_TO, json.dumps(keys)))
 
     def count_spent(self, run: str | None = None, lost: bool = False) -> tuple[int, int, float, int, int, int, float]:
         """The fields of `ledger.Spent`, in their order; see `Ledger.count_spent`."""
@@ -263,8 +252,12 @@ class LedgerFile:
                 self._db.execute(MARK_REPEATED, (self._process, process, serial))
             elif may_come:
                 elsewhere.add(key)
-        bought = dict(self._db.execute(REPLIES_TO, (asked,)).fetchall())
+        bought = _by_key(self._db.execute(REPLIES_TO, (asked,)).fetchall())
         return Met(bought, elsewhere - bought.keys())
+
+
+def _by_key(found: Iterable[tuple[str, str, float | None]]) -> dict[str, Bought]:
+    return {key: Bought(body, cost_usd) for key, body, cost_usd in found}
 
 
 def has_ended(db: sqlite3.Connection, process: int) -> bool:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blackbox_kd.errors import AskedElsewhere, LedgerError
-from blackbox_kd.ledger.sqlite_file import LedgerFile, Met
+from blackbox_kd.ledger.met import Bought, Met
+from blackbox_kd.ledger.sqlite_file import LedgerFile
 
 ROUNDS = 16
 """How often the event loop goes round before a batch is handed over: at once when there is nothing else to do, and
@@ -43,7 +44,7 @@ class Write:
     refused: tuple[str, str, str] | None = None
     yields: bool = False
     undo: Callable[[], None] | None = None
-    done: "asyncio.Future[str | None]" = field(init=False)
+    done: "asyncio.Future[Bought | None]" = field(init=False)
 
 
 class Writer:
@@ -58,11 +59,11 @@ class Writer:
         self._thread = threading.Thread(target=self._write_all, name="ledger", daemon=True)
         self._thread.start()
 
-    def submit(self, write: Write) -> "asyncio.Future[str | None]":
+    def submit(self, write: Write) -> "asyncio.Future[Bought | None]":
         """Puts something into the next transaction.
 
         Returns:
-            What resolves, in the running event loop, once it is on disk: for an intent to the body of a reply
+            What resolves, in the running event loop, once it is on disk: for an intent to the reply
             that makes the request superfluous, otherwise to None; it raises AskedElsewhere where an intent that
             yields was not written. Cancelling it does not undo the write.
 
@@ -162,10 +163,10 @@ def _wake(writes: list[Write], outcome: Met | Exception) -> None:
         elif write.intent is None:
             write.done.set_result(None)
         elif (
-            (body := outcome.bought.get(write.intent[1])) is None
+            (bought := outcome.bought.get(write.intent[1])) is None
             and write.yields
             and write.intent[1] in outcome.elsewhere
         ):
             write.done.set_exception(AskedElsewhere())
         else:
-            write.done.set_result(body)
+            write.done.set_result(bought)

@@ -32,6 +32,10 @@ class Price(BaseModel):
     """USD for a million completion tokens, hidden reasoning included."""
     cached: Usd | None = None
     """USD for a million prompt tokens that the endpoint had cached; without it they cost `input`."""
+    cache_write: Usd | None = None
+    """USD for a million prompt tokens that the endpoint puts into its cache; without it they cost `input`."""
+    cache_write_1h: Usd | None = None
+    """USD for a million of those that it keeps for an hour; without it they cost as much as others that it caches."""
 
 
 NOT_OF_IDENTITY = {

@@ -30,6 +30,7 @@ from blackbox_kd.errors import (
 )
 from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger
+from blackbox_kd.ledger.met import Bought
 from blackbox_kd.models import Model, Setup, openai, scripted, transformers, vllm
 from blackbox_kd.schema import Ask, Reply, Request, Row, Sampling
 from tests.support.fake_server import FakeServer
@@ -121,6 +122,28 @@ class TestBuyingOnce:
             await d.server.__aexit__()
             messages = [{"role": "user", "content": "What is r1?"}]
             assert (await poor.ask(d.model, Ask(messages, WARM, Row(id="r1")))).replayed
+
+    async def test_a_replay_costs_what_was_paid_for_it_whatever_the_price_is_by_now(self, desk: Opener) -> None:
+        async with desk() as d:
+            paid = await d.ask()
+            dearer = d.open(price={"input": 7, "output": 70})
+            later = Caller(DirectTransport(d.ledger, Budget()))
+            messages = [{"role": "user", "content": "What is r1?"}]
+            replayed = await later.ask(dearer, Ask(messages, WARM, Row(id="r1")))
+            bought = await later.ask(dearer, Ask(messages, WARM, Row(id="r2")))
+            await dearer.close()
+            assert (replayed.replayed, replayed.cost_usd) == (True, paid.cost_usd)
+            assert bought.cost_usd == pytest.approx(7 * (paid.cost_usd or 0))
+
+    async def test_a_replay_whose_cost_was_not_known_then_is_priced_as_now(self, desk: Opener) -> None:
+        async with desk(price=None) as d:
+            assert (await d.ask()).cost_usd is None
+            priced = d.open(price=PRICE)
+            later = Caller(DirectTransport(d.ledger, Budget()))
+            messages = [{"role": "user", "content": "What is r1?"}]
+            replayed = await later.ask(priced, Ask(messages, WARM, Row(id="r1")))
+            await priced.close()
+            assert (replayed.replayed, replayed.cost_usd) == (True, pytest.approx(43 / 1e6))
 
     async def test_another_row_sample_round_or_sampling_is_another_question(self, desk: Opener) -> None:
         async with desk() as d:
@@ -700,8 +723,8 @@ class MemoryLedger:
     def get(self, key: str) -> str | None:
         return self.bodies.get(key)
 
-    async def fetch(self, key: str) -> str | None:
-        return self.bodies.get(key)
+    async def fetch(self, key: str) -> Bought | None:
+        return Bought(self.bodies[key], None) if key in self.bodies else None
 
     def find_refused(self, endpoint: str, model: str) -> list[str]:
         return []

@@ -216,6 +216,37 @@ class TestOverruns:
             assert desk.caller.summary()[0]["beyond"] == 0, "the reply took far less than it could have"
 
 
+class TestBills:
+    """An endpoint that says what it bills: two dollars a call, where 1,000 tokens of a reply cost ten cents at most."""
+
+    async def test_what_it_says_counts_and_later_calls_have_as_much_set_aside(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with opened(tmp_path, Budget(usd=401.0)) as desk:
+            with caplog.at_level(logging.WARNING):
+                first = await desk.ask("bills:2", "first", SHORT)
+                found = await desk.ask_many("bills:2", 200, SHORT)
+            assert first.cost_usd == 2
+            assert any(isinstance(each, BudgetReached) for each in found)
+            spent = desk.ledger.count_spent().usd
+            times = 2 / (30 * 100 / 1e6)
+            assert 401 - times * 0.1 < spent <= 401
+            [said] = [record.getMessage() for record in caplog.records]
+            assert f"the endpoint bills {times:.3g} times the price that is known of it" in said
+
+    async def test_a_budget_is_passed_by_calls_in_flight_at_the_first_one_at_most(self, tmp_path: Path) -> None:
+        async with opened(tmp_path, Budget(usd=200.0)) as desk:
+            await desk.ask_many("bills:2", 300, SHORT)
+            assert desk.ledger.count_spent().usd <= 200 + IN_FLIGHT * 2
+
+    async def test_less_than_the_price_that_is_known_changes_nothing_else(self, tmp_path: Path) -> None:
+        async with opened(tmp_path, Budget(usd=1.0)) as desk:
+            found = await desk.ask_many("bills:0.001", 100, SHORT)
+            assert all(isinstance(each, Reply) and each.cost_usd == 0.001 for each in found)
+            assert desk.ledger.count_spent().usd == pytest.approx(0.1)
+            assert desk.caller._states["teacher"].markup == 1
+
+
 class TestPrompts:
     LONG = "It is a long story that has been told often before. " * 20
 

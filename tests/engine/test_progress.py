@@ -19,6 +19,7 @@ class Bill:
 
     def __init__(self, **changes: Any) -> None:
         self._totals = {"calls": 12, "replayed": 0, "prompt_tokens": 1000, "completion_tokens": 234, "cost_usd": 0.5}
+        self._totals["cache_saved_usd"] = 0.0
         self._totals |= changes
 
     def totals(self) -> Mapping[str, Any]:
@@ -105,6 +106,15 @@ def test_a_cost_that_is_not_known_is_said_to_be_unknown() -> None:
     view = View()
     with view.showing([], Bill(cost_usd=None)):
         assert view.money() == "12 calls, 1,234 tokens, cost unknown"
+
+
+@pytest.mark.parametrize(
+    ("saved", "told"), [(0.25, ", $0.2500 saved by caching"), (0.0, ""), (-0.25, ""), (0.00001, "")]
+)
+def test_what_a_cache_has_saved_stands_beside_the_cost(saved: float, told: str) -> None:
+    view = View()
+    with view.showing([], Bill(cache_saved_usd=saved)):
+        assert view.money() == f"12 calls, 1,234 tokens, $0.5000{told}"
 
 
 def test_of_steps_that_stream_together_the_first_and_the_last_are_told() -> None:

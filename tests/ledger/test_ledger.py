@@ -16,6 +16,7 @@ from blackbox_kd.errors import AskedElsewhere, LedgerError
 from blackbox_kd.ledger import admin, adopt, sqlite_file
 from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger, Spent, compute_key
+from blackbox_kd.ledger.met import Bought
 from blackbox_kd.schema import Usage
 
 WIRE = {"endpoint": "https://api.example/v1", "model": "m", "messages": [{"role": "user", "content": "2 + 2?"}]}
@@ -32,9 +33,13 @@ async def intend(
     return may_send(await try_to_intend(ledger, key, usd, tokens, yields=yields))
 
 
+def bought(text: str) -> Bought:
+    return Bought(body(text), 0.25)
+
+
 async def try_to_intend(
     ledger: Ledger, key: str, usd: float | None = 0.5, tokens: int = 100, *, yields: bool = False
-) -> Intent | str:
+) -> Intent | Bought:
     return await ledger.intend(
         key, WIRE, model="teacher", row_id="r1", reserved_usd=usd, reserved_tokens=tokens, yields=yields
     )
@@ -99,14 +104,14 @@ class TestReplies:
         with Ledger.open(path, "demo") as ledger:
             await asyncio.gather(*[buy(ledger, str(number), str(number)) for number in range(0, 300, 2)])
             found = await asyncio.gather(*[ledger.fetch(str(number)) for number in [*range(300), 8]])
-            assert found == [None if number % 2 else body(str(number)) for number in [*range(300), 8]]
+            assert found == [None if number % 2 else bought(str(number)) for number in [*range(300), 8]]
 
     async def test_who_stops_looking_leaves_the_others_to_find(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
             await buy(ledger, "k", "4")
             first, second = ledger.fetch("k"), ledger.fetch("k")
             first.cancel()
-            assert await second == body("4")
+            assert await second == bought("4")
 
     def test_a_ledger_serves_one_event_loop_after_another_whatever_became_of_the_first(self, path: Path) -> None:
         async def leave(ledger: Ledger) -> None:
@@ -119,10 +124,10 @@ class TestReplies:
             asyncio.run(leave(ledger))
             asyncio.run(buy(ledger, "k", "4"))
 
-            async def look() -> str | None:
+            async def look() -> Bought | None:
                 return await ledger.fetch("k")
 
-            assert asyncio.run(look()) == body("4")
+            assert asyncio.run(look()) == bought("4")
 
     async def test_a_body_that_is_no_json_is_kept_as_it_came(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
@@ -198,7 +203,7 @@ class TestIntents:
         with Ledger.open(path, "demo") as one, Ledger.open(path, "demo") as other:
             assert other.get("k") is None
             await buy(one, "k", "from one")
-            assert await try_to_intend(other, "k") == body("from one")
+            assert await try_to_intend(other, "k") == bought("from one")
             assert query(path, "SELECT count(*) FROM intents") == [(0,)]
 
     async def test_when_two_ask_the_same_at_the_same_moment_both_replies_are_kept_and_the_first_is_used(
@@ -223,7 +228,7 @@ class TestIntents:
             assert query(path, "SELECT run FROM intents") == [("demo",)]
             await intent.settle(body("4"), usage=USAGE, cost_usd=0.25)
             assert not other.in_flight_elsewhere("k")
-            assert await try_to_intend(other, "k", yields=True) == body("4")
+            assert await try_to_intend(other, "k", yields=True) == bought("4")
 
     async def test_of_two_intents_in_one_commit_only_the_one_that_yields_waits(self, path: Path) -> None:
         with Ledger.open(path, "demo") as one, Ledger.open(path, "other") as other:
@@ -468,7 +473,7 @@ class TestLookingUp:
         with Ledger.open(path, "demo") as ledger:
             await asyncio.gather(*(buy(ledger, "same beginning, other " + end, end) for end in ("one", "two")))
             assert ledger.get("same beginning, other two") == body("two")
-            assert await ledger.fetch("same beginning, other one") == body("one")
+            assert await ledger.fetch("same beginning, other one") == bought("one")
             assert await ledger.fetch("same beginning, other three") is None
 
     async def test_a_ledger_of_the_first_version_is_taken_over(self, path: Path) -> None:

@@ -15,7 +15,7 @@ BY_NAME = {
     "recipe.yaml_errors": "pyyaml's errors have marks or have none",
     "models.scripted": "a function of a user's module",
     "models.http.openai_batches": "attributes of openai's objects that an endpoint may leave out",
-    "calls.prices": "tiers of genai-prices' objects",
+    "calls.tariff": "tiers of genai-prices' objects",
     "cli.signals": "signals that Windows does not have",
 }
 """Modules that look an attribute up by its name, and of what; of a config or a model only the first one does."""

@@ -652,6 +652,12 @@ for _name in ("anthropic", "gemini", "openai", "vllm", "mistral", "azure", "scri
         f"{_name}.price.input": opens(_name, looks.bill, 4.0, {"price": _price}, price={**_price, "input": 3}),
         f"{_name}.price.output": opens(_name, looks.bill, 3.0, {"price": _price}, price={**_price, "output": 20}),
         f"{_name}.price.cached": opens(_name, looks.bill, 1.75, {"price": _price}, price={**_price, "cached": 0.5}),
+        f"{_name}.price.cache_write": opens(
+            _name, looks.bill, 2.5, {"price": _price}, price={**_price, "cache_write": 2}
+        ),
+        f"{_name}.price.cache_write_1h": opens(
+            _name, looks.bill, 3.0, {"price": _price}, price={**_price, "cache_write_1h": 5}
+        ),
     }
 for _name in models.providers():
     CASES |= {

@@ -18,6 +18,9 @@ In a test:              async with QuirkyServer() as server: ... server.url ... 
     daily date-far              429 with a Retry-After of a day; one beyond the calendar, first
     bom keepalive               a reply behind a byte order mark, or behind comments
     overbill:N                  bills N completion tokens, whatever max_tokens says
+    caches writes               counts bytes of the prompt, and has all of it in its cache once it has answered one that
+                                began with the same message; or always writes it there, for an hour
+    bills:USD                   says that it bills USD
     small:N                     rejects requests whose max_tokens is above N
     refuses:FIELDS:FORM         rejects requests with one of these fields (joined by +) in the words of FORMS, the first
                                 one with 429 if FORM begins with `later_`
@@ -79,6 +82,7 @@ class QuirkyServer:
         self.asked: Counter[str] = Counter()
         self.bodies: list[dict[str, Any]] = []
         self._burst_at = 0.0
+        self._cached: set[str] = set()
 
     async def __aenter__(self) -> Self:
         self._runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
@@ -95,12 +99,19 @@ class QuirkyServer:
         self.bodies.append(body)
         self.asked[body["model"]] += 1
         status, value, headers = self._answer(body["model"], body, self.asked[body["model"]])
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.2 if body["model"] == "caches" else 0.002)
+        self._cached.add(body["messages"][0]["content"])
         text = value if isinstance(value, str) else json.dumps(value)
         return web.Response(status=status, text=text, content_type="application/json", headers=headers)
 
     def _answer(self, model: str, body: dict[str, Any], number: int) -> Answer:
         name, _, argument = model.partition("-")
+        if name in ("caches", "writes"):
+            size = sum(len(message["content"].encode()) for message in body["messages"])
+            is_cached = name == "caches" and body["messages"][0]["content"] in self._cached
+            written = {"cache_write_tokens": size, "cache_write_1h_tokens": size if name == "writes" else 0}
+            details = {"cached_tokens": size} if is_cached else written
+            return replied(GOOD, usage=USAGE | {"prompt_tokens": size, "prompt_tokens_details": details})
         if name == "fin":
             status, reply, headers = replied(HALF, {"null": None}.get(argument, argument))
             if argument == "none":
@@ -115,7 +126,7 @@ class QuirkyServer:
             return replied(GOOD, usage=USAGES[argument])
         if name in ("burst429", "burst200"):
             return self._burst(200 if name == "burst200" else 429, number)
-        if model.startswith(("overbill:", "small:")):
+        if model.startswith(("overbill:", "small:", "bills:")):
             return _billing(model, body)
         if model.startswith("refuses:"):
             return _refuse_field(model, body, number)
@@ -130,6 +141,8 @@ class QuirkyServer:
 
 def _billing(model: str, body: dict[str, Any]) -> Answer:
     name, _, number = model.partition(":")
+    if name == "bills":
+        return replied(GOOD, usage=USAGE | {"cost": float(number), "is_byok": False})
     most = int(number)
     if name == "overbill":
         return replied(GOOD, usage={"prompt_tokens": 40, "completion_tokens": most})

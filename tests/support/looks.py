@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd import models
-from blackbox_kd.calls import prices
+from blackbox_kd.calls import prices, tariff
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.calls.transport import DirectTransport
@@ -284,9 +284,10 @@ def sent_body(name: str) -> ModelLook:
 
 
 async def bill(config: ModelConfig) -> float | None:
-    """What a million prompt tokens, half of them cached, and 100,000 completion tokens cost."""
-    usage = Usage(prompt_tokens=1_000_000, completion_tokens=100_000, cached_tokens=500_000)
-    return prices.compute_cost(prices.find_price(config, "http://nowhere"), usage)
+    """What a million prompt tokens, half of them cached and half of them written there, and 100,000 others cost."""
+    usage = Usage(1_000_000, 100_000, cached_tokens=500_000, cache_write_tokens=500_000, cache_write_1h_tokens=250_000)
+    found = tariff.find(config, "http://nowhere")
+    return None if found is None else prices.compute_cost(found.now, usage)
 
 
 async def marks(config: Any) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 
-from blackbox_kd.calls import prices
+from blackbox_kd.calls import tariff
 from blackbox_kd.calls.batch.jobs import BatchItem, Limits, Result
 from blackbox_kd.calls.batch.store import Record, Store
 from blackbox_kd.calls.batch.submission import BatchWork
@@ -103,8 +103,8 @@ class Batches:
         return self.is_busy()
 
     def _work(self, model: Model, name: str) -> BatchWork:
-        price = prices.find_batch_price(model.config, model.endpoint)
-        return BatchWork(model, name, price, ledger=self._ledger, store=self._store, limits=self._limits, say=self._say)
+        costs = tariff.find(model.config, model.endpoint, in_batch=True)
+        return BatchWork(model, name, costs, ledger=self._ledger, store=self._store, limits=self._limits, say=self._say)
 
     async def _take_up(self, record: Record, model: Model | None) -> None:
         api: BatchApi | None = None if model is None else model.batch_api

@@ -18,14 +18,15 @@ from functools import partial
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay
 
-from blackbox_kd.calls import prices
 from blackbox_kd.calls.batch.jobs import BatchItem, Limits, Result
 from blackbox_kd.calls.batch.store import Record, Store
 from blackbox_kd.calls.completion import Completion
+from blackbox_kd.calls.tariff import Tariff
 from blackbox_kd.errors import AskedElsewhere, CallError, EndpointRefused, RequestRejected, ServerFault, StepError
 from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger
-from blackbox_kd.models import Model, Price
+from blackbox_kd.ledger.met import Bought
+from blackbox_kd.models import Model
 from blackbox_kd.models.http.batches import ENDED, Batch, BatchApi
 from blackbox_kd.schema import T, Usage
 
@@ -41,7 +42,7 @@ class BatchWork:
     Args:
         model: the open model.
         name: its name in the recipe.
-        price: what it costs in a batch.
+        tariff: what it costs in a batch; None when that is not known.
         ledger: where results go.
         store: where batches are noted.
         limits: see there.
@@ -52,7 +53,7 @@ class BatchWork:
         self,
         model: Model,
         name: str,
-        price: Price | None,
+        tariff: Tariff | None,
         *,
         ledger: Ledger,
         store: Store,
@@ -61,7 +62,7 @@ class BatchWork:
     ) -> None:
         self._api: BatchApi = model.batch_api
         self._name = name
-        self._price = price
+        self._tariff = tariff
         self._convert = model.convert
         self._ledger = ledger
         self._store = store
@@ -115,7 +116,7 @@ class BatchWork:
     async def _intend(self, jobs: Sequence[BatchItem]) -> dict[str, BatchItem]:
         """Intents for all in the ledger; returns, by key, those that nobody has bought or asks for in the meantime."""
 
-        async def intend(job: BatchItem) -> Intent | str | AskedElsewhere:
+        async def intend(job: BatchItem) -> Intent | Bought | AskedElsewhere:
             noted = job.noted
             try:
                 return await self._ledger.intend(
@@ -140,7 +141,7 @@ class BatchWork:
                 elif isinstance(found, AskedElsewhere):
                     job.break_off(found)
                 else:
-                    job.succeed(Result(Completion(found, self._convert), is_replayed=True))
+                    job.succeed(Result(Completion(found.body, self._convert), found.cost_usd, is_replayed=True))
         return left
 
     async def _abandon(self, errors: Mapping[BatchItem, CallError]) -> None:
@@ -255,7 +256,7 @@ class BatchWork:
     async def _settle(self, bodies: Mapping[str, str], waiting: dict[str, BatchItem]) -> None:
         async def settle(job: BatchItem, body: str) -> None:
             completion = Completion(body, self._convert)
-            cost_usd = prices.compute_cost(self._price, completion.usage)
+            cost_usd = completion.compute_cost(self._tariff.now if self._tariff else None)
             await job.intent.settle(body, usage=completion.usage or Usage(), cost_usd=cost_usd)
             job.succeed(Result(completion, cost_usd))
 

@@ -3,13 +3,14 @@
 from collections.abc import Coroutine
 from typing import Any
 
-from blackbox_kd.calls import learning, prices
+from blackbox_kd.calls import learning, tariff
 from blackbox_kd.calls.batch.jobs import BatchItem
 from blackbox_kd.calls.batch.queue import Batches
 from blackbox_kd.calls.batch.store import Noted
 from blackbox_kd.calls.call import Call
+from blackbox_kd.calls.came import Came
 from blackbox_kd.calls.model_state import ModelState
-from blackbox_kd.calls.transport import Came, DirectTransport
+from blackbox_kd.calls.transport import DirectTransport
 from blackbox_kd.errors import AskedElsewhere, CallError, RequestRejected
 from blackbox_kd.models import Model
 from blackbox_kd.models.http.parameters import CAPS
@@ -33,7 +34,7 @@ class BatchTransport:
     def open(self, model: Model, name: str) -> ModelState:
         """See `Transport.open`."""
         state = self._direct.open(model, name)
-        state.price = prices.find_price_paid(model.config, model.endpoint)
+        state.tariff = tariff.find_paid(model.config, model.endpoint)
         return state
 
     def has(self, call: Call) -> bool:
@@ -64,9 +65,9 @@ class BatchTransport:
                         raise
                     continue
                 except AskedElsewhere:
-                    body = await self._direct.elsewhere.reply_to(call)
-                if body is not None:
-                    return self._direct.replay(call, call.decode(body))
+                    bought = await self._direct.elsewhere.reply_to(call)
+                if bought is not None:
+                    return self._direct.replay(call, call.decode(bought.body), bought.cost_usd)
         finally:
             self.waiting -= 1
 
@@ -94,6 +95,6 @@ class BatchTransport:
             state.counts.retried += max(0, job.handed_in - 1)
         if result.is_replayed:
             budget.release(reservation)
-            return self._direct.replay(call, result.completion)
+            return self._direct.replay(call, result.completion, result.cost_usd)
         self._direct.book(call, reservation, result.completion, result.cost_usd)
-        return Came(result.completion, is_replayed=False)
+        return Came(result.completion, is_replayed=False, cost_usd=result.cost_usd)

@@ -1,64 +1,19 @@
-"""Numbers of an estimate, each low, likely and high: what is assumed, and how calls become tokens, USD and time."""
+"""What is assumed in an estimate, and how calls become tokens, USD and time."""
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import Any
 
 from blackbox_kd.analysis.statistics import wilson
-from blackbox_kd.calls import prices
+from blackbox_kd.engine.estimate.costs import Caching, estimate_caching, estimate_usd
 from blackbox_kd.engine.estimate.dry_run import has_weights
 from blackbox_kd.engine.estimate.dry_transport import DryCall
+from blackbox_kd.engine.estimate.spans import CASES, NOTHING, Case, Span, add_up
 from blackbox_kd.models import ModelConfig, Price
 from blackbox_kd.models.http.parameters import MOST_TOKENS
-from blackbox_kd.schema import Usage
 
-Case = Literal["low", "likely", "high"]
-CASES: tuple[Case, ...] = ("low", "likely", "high")
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A number that is not known: its low, likely and high value."""
-
-    low: float
-    likely: float
-    high: float
-
-    @staticmethod
-    def of(number: float) -> "Span":
-        """A number that is known."""
-        return Span(number, number, number)
-
-    def at(self, case: Case) -> float:
-        """Its value in a case."""
-        return {"low": self.low, "likely": self.likely, "high": self.high}[case]
-
-    def each(self, work: Callable[[float, float], float], other: "Span | float") -> "Span":
-        """`work` on both low values, both likely ones and both high ones."""
-        to = other if isinstance(other, Span) else Span.of(other)
-        return Span(work(self.low, to.low), work(self.likely, to.likely), work(self.high, to.high))
-
-    def __add__(self, other: "Span | float") -> "Span":
-        return self.each(lambda a, b: a + b, other)
-
-    def __mul__(self, other: "Span | float") -> "Span":
-        return self.each(lambda a, b: a * b, other)
-
-    def __truediv__(self, other: "Span | float") -> "Span":
-        return self.each(lambda a, b: a / b, other)
-
-    def percent(self) -> str:
-        """A share as a person reads it."""
-        return " / ".join(f"{100 * each:.0f}" for each in (self.low, self.likely, self.high)) + " %"
-
-    def entry(self, digits: int | None = None) -> dict[str, float]:
-        """As JSON holds it."""
-        return {name: round(value, digits) for name, value in asdict(self).items()}
-
-
-NOTHING = Span(0, 0, 0)
 KEPT = Span(0.3, 0.6, 1.0)
 """Share of the rows that a step which can drop some lets pass."""
 REPLY_SHARE = Span(0.15, 0.4, 1.0)
@@ -97,6 +52,7 @@ class Line:
         prompt: their prompt tokens.
         completion: their completion tokens.
         usd: what they will cost; None when no price is known.
+        saved: USD that the endpoint's cache will save on them.
         seconds: how long they will take.
     """
 
@@ -108,6 +64,7 @@ class Line:
     prompt: Span
     completion: Span
     usd: Span | None
+    saved: Span
     seconds: Span
 
     def at_most(self) -> "Line":
@@ -116,7 +73,8 @@ class Line:
         return replace(self, **none)  # type: ignore[arg-type]
 
     def _list_spans(self) -> dict[str, Span]:
-        found = {"calls": self.calls, "prompt": self.prompt, "completion": self.completion, "seconds": self.seconds}
+        names = ("calls", "prompt", "completion", "saved", "seconds")
+        found = dict(zip(names, (self.calls, self.prompt, self.completion, self.saved, self.seconds), strict=True))
         return found if self.usd is None else {**found, "usd": self.usd}
 
     def entry(self) -> dict[str, Any]:
@@ -130,11 +88,6 @@ class Line:
         }
 
 
-def add_up(values: Iterable[Span]) -> Span:
-    """The sum of spans."""
-    return sum(values, start=NOTHING)
-
-
 def sum_lines(lines: list[Line]) -> dict[str, Any]:
     """Lines added up, as JSON holds them; `usd` is None as soon as one price is not known."""
     usd = [line.usd for line in lines if line.usd is not None]
@@ -145,6 +98,7 @@ def sum_lines(lines: list[Line]) -> dict[str, Any]:
         "tokens": add_up(line.prompt + line.completion for line in lines).entry(),
         "usd": add_up(usd).entry(6) if len(usd) == len(lines) else None,
         "usd_known": add_up(usd).entry(6),
+        "cache_saved_usd": add_up(line.saved for line in lines).entry(6),
         "seconds": add_up(line.seconds for line in lines).entry(1),
     }
 
@@ -182,13 +136,20 @@ class Asking:
         """Calls that show what replies are like."""
         return self.paid or self.before
 
-    def line(self, step: str, model: str, config: ModelConfig, price: Price | None) -> Line:
-        """The calls in numbers."""
+    def line(self, step: str, model: str, config: ModelConfig, met: Sequence[Price]) -> Line:
+        """The calls in numbers; `met` are the prices that they may have, the present one first; none: not known."""
         calls, prompt, reply = self._count_calls(), self._estimate_prompt(), self.reply()
-        usd = None if price is None and calls.high else calls * _estimate_usd(price, prompt, reply)
+        each, saved = estimate_usd(met, prompt, reply, self.estimate_caching(met))
+        usd = None if not met and calls.high else calls * each
         seconds = _estimate_seconds(config, calls, calls * (prompt + reply), reply, self.seen)
         measured = sum(asked.usage.completion_tokens > 0 for asked in self.seen if asked.usage)
-        return Line(step, model, len(self.paid), measured, calls, calls * prompt, calls * reply, usd, seconds)
+        return Line(
+            step, model, len(self.paid), measured, calls, calls * prompt, calls * reply, usd, calls * saved, seconds
+        )
+
+    def estimate_caching(self, met: Sequence[Price]) -> Caching:
+        """What the endpoint's cache does to a prompt."""
+        return estimate_caching(met[0] if met else None, self.seen, self._choose_seen(self.like))
 
     def reply(self) -> Span:
         """Completion tokens of one call."""
@@ -245,7 +206,7 @@ def _estimate_reply(shown: list[DryCall], paid: list[DryCall]) -> Span:
     """Completion tokens of one call: the mean of those that are known, and what it can be missed by."""
     limits = [asked.max_tokens for asked in shown]
     bounds = [limit for limit in limits if limit is not None]
-    assumed = REPLY_SHARE * fmean(bounds) if len(bounds) == len(limits) else UNLIMITED_REPLY
+    assumed = REPLY_SHARE * fmean(bounds) if len(bounds) == len(limits) else _assume_unlimited(shown)
     lengths = [asked.usage.completion_tokens for asked in paid if asked.usage and asked.usage.completion_tokens]
     if not lengths:
         return assumed
@@ -256,13 +217,10 @@ def _estimate_reply(shown: list[DryCall], paid: list[DryCall]) -> Span:
     return Span(max(1.0, mean - error), mean, max(mean, min(mean + error, assumed.high)))
 
 
-def _estimate_usd(price: Price | None, prompt: Span, reply: Span) -> Span:
-    """USD of one call."""
-
-    def cost(prompt_tokens: float, reply_tokens: float) -> float:
-        return prices.compute_cost(price, Usage(math.ceil(prompt_tokens), math.ceil(reply_tokens))) or 0.0
-
-    return prompt.each(cost, reply)
+def _assume_unlimited(shown: list[DryCall]) -> Span:
+    """Completion tokens of a call without a limit, those of hidden reasoning among them."""
+    room = fmean(asked.room for asked in shown)
+    return UNLIMITED_REPLY.each(max, UNLIMITED_REPLY + REPLY_SHARE * room) if room else UNLIMITED_REPLY
 
 
 def _estimate_seconds(config: ModelConfig, calls: Span, tokens: Span, reply: Span, paid: list[DryCall]) -> Span:

@@ -2,15 +2,20 @@
 
 import time
 from dataclasses import dataclass
+from itertools import accumulate
 
+from blackbox_kd.calls import warm_up
 from blackbox_kd.calls.call import Call
+from blackbox_kd.calls.came import Came
 from blackbox_kd.calls.model_state import ModelState
-from blackbox_kd.calls.transport import Came, DirectTransport
+from blackbox_kd.calls.transport import DirectTransport
 from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent
 from blackbox_kd.models import Model
 from blackbox_kd.schema import Usage
 
 NOT_BOUGHT = "not bought"
+BLOCK, MOST_BLOCKS = 1024, 128
+"""Of the beginning of a prompt: in characters, and how many are looked at."""
 PATIENCE_S = 60.0
 """How long a probe waits for an endpoint that is out; nobody wants to wait for an estimate."""
 
@@ -30,6 +35,8 @@ class DryCall:
         attempt: how many replies to the same question could not be used before.
         tries: the most replies that are asked for until one can be used.
         is_unusable: whether the reply cannot be used.
+        room: tokens that hidden reasoning may take of a reply without `max_tokens`.
+        beginnings: what its messages begin with, a hash for each BLOCK of characters: equal ones can be had of a cache.
     """
 
     model: str
@@ -42,6 +49,8 @@ class DryCall:
     attempt: int = 0
     tries: int = 3
     is_unusable: bool = False
+    room: int = 0
+    beginnings: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,4 +179,14 @@ def _dry_call(noted: _Noted) -> DryCall:
         attempt=call.request.attempt,
         tries=ask.tries,
         is_unusable=call.fault is not None,
+        room=call.state.parameters.find_room({**call.state.own_fields, **ask.sampling.extra}),
+        beginnings=_hash_beginnings(call),
     )
+
+
+def _hash_beginnings(call: Call) -> tuple[int, ...]:
+    if (price := call.state.price) is None or price.cached is None:
+        return ()
+    text = warm_up.join(call.request.messages, MOST_BLOCKS * BLOCK)
+    blocks = (text[start : start + BLOCK] for start in range(0, len(text) - BLOCK + 1, BLOCK))
+    return tuple(accumulate(blocks, lambda before, block: hash((before, block)), initial=0))[1:]

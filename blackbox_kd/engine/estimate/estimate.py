@@ -12,8 +12,9 @@ from typing import Any
 
 from blackbox_kd.engine import pricing
 from blackbox_kd.engine.estimate import listed
-from blackbox_kd.engine.estimate.assumptions import NOTHING, Line, Span, add_up, sum_lines
+from blackbox_kd.engine.estimate.assumptions import Line, sum_lines
 from blackbox_kd.engine.estimate.dry_run import Rehearsal, open_dry_run
+from blackbox_kd.engine.estimate.spans import NOTHING, Span, add_up
 from blackbox_kd.engine.estimate.tables import EstimateOptions
 from blackbox_kd.engine.estimate.walk import Walk, in_rounds
 from blackbox_kd.engine.plan import group_steps, plan_until
@@ -64,16 +65,18 @@ async def estimate(
         "recipe": recipe.name,
         "total": total,
         "steps": [line.entry() for line in walk.lines],
-        "models": [
-            {"model": name, **sum_lines([line for line in walk.lines if line.model == name])}
-            for name in dict.fromkeys(line.model for line in walk.lines)
-        ],
+        "models": list(_sum_by_model(walk.lines)),
         "spent": asdict(spent),
         "probe": {"calls": probed["calls"], "usd": probed["cost_usd"]} if options.probe else None,
         "budget": list(_judge(recipe, spent, total, unpriced)),
         "assumptions": list(dict.fromkeys(walk.notes)),
         "notes": [asdict(note) for note in notes.list_all()],
     }
+
+
+def _sum_by_model(lines: list[Line]) -> Iterator[dict[str, Any]]:
+    for name in dict.fromkeys(line.model for line in lines):
+        yield {"model": name, **sum_lines([line for line in lines if line.model == name])}
 
 
 def _sum_seconds(steps: list[PlannedStep], lines: list[Line]) -> Span:

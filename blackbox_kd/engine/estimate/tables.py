@@ -7,8 +7,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.engine.estimate.assumptions import BYTES_PER_TOKEN, NOTHING, Case, Span, add_up
+from blackbox_kd.engine.estimate.assumptions import BYTES_PER_TOKEN
 from blackbox_kd.engine.estimate.dry_run import Env, Tables
+from blackbox_kd.engine.estimate.spans import NOTHING, Case, Span, add_up
 from blackbox_kd.errors import DataError
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.schema import Memory, Row

@@ -7,9 +7,11 @@ from inspect import isasyncgenfunction
 from statistics import fmean
 
 from blackbox_kd.engine import pricing
-from blackbox_kd.engine.estimate.assumptions import CASES, KEPT, NOTHING, REPLY_SHARE, Asking, Line, Span, measure_share
+from blackbox_kd.engine.estimate.assumptions import KEPT, REPLY_SHARE, Asking, Line, measure_share
+from blackbox_kd.engine.estimate.costs import CACHE_HITS
 from blackbox_kd.engine.estimate.dry_run import Rehearsal, Rehearsed
 from blackbox_kd.engine.estimate.dry_transport import DryCall, Probed
+from blackbox_kd.engine.estimate.spans import CASES, NOTHING, Span
 from blackbox_kd.engine.estimate.tables import (
     EstimateOptions,
     Level,
@@ -139,7 +141,9 @@ class Walk:
 
     def _add_line(self, planned: PlannedStep, level: Level, name: str, asking: Asking) -> None:
         models = self._rehearsal.models
-        line = asking.line(planned.label, name, models.config(name), pricing.price_of(models, name))
+        tariff = pricing.find_tariff(models, name)
+        met = tariff.met if tariff else []
+        line = asking.line(planned.label, name, models.config(name), met)
         self.lines.append(line)
         if not line.calls.high:
             return
@@ -147,6 +151,15 @@ class Walk:
         how = measured if line.measured else f"of {REPLY_SHARE.percent()} of max_tokens"
         guessed = level.assumed if level.rest.high else ()
         self.notes += [*guessed, f"{planned.label}, {name}: replies {how}"]
+        if len(met) > 1:
+            self.notes.append(f"{name}: its price changes within two days; the high estimate has the dearest")
+        caching = asking.estimate_caching(met)
+        if caching.read.likely:
+            how = "as in the ledger" if caching.is_measured else f"{CACHE_HITS.percent()} of what they share"
+            self.notes.append(
+                f"{planned.label}, {name}: {caching.read.likely:.0%} of the prompts is read from the endpoint's cache "
+                f"({how}); that saves ${line.saved.likely:.4f}"
+            )
         if (unusable := asking.measure_unusable()) is not None:
             seen = f"as of {len(asking.seen):,} in the ledger"
             self.notes.append(f"{planned.label}, {name}: {unusable.percent()} of the replies cannot be used, {seen}")

@@ -158,6 +158,12 @@ def _write_costs(report: Mapping[str, Any]) -> list[str]:
 def _write_remarks(entry: Mapping[str, Any]) -> list[str]:
     """How the replies of a model ended, and what is odd about its endpoint."""
     lines = []
+    if (cached := entry.get("cached_tokens", 0)) + (written := entry.get("cache_write_tokens", 0)):
+        saved = entry.get("cache_saved_usd", 0.0)
+        lines.append(
+            f"of its prompt tokens the endpoint read {cached:,} from its cache and put {written:,} there, which has "
+            f"{'saved' if saved >= 0 else 'cost'} {format_dollars(abs(saved))}"
+        )
     if ends := entry.get("ends"):
         lines.append(f"its replies, by how they ended: {count_up(ends, ', ')}")
     for model, count in entry.get("rerouted", {}).items():

@@ -47,6 +47,14 @@ class ModelUse(Part):
     completion_tokens: int
     cost_usd: float | None
     """None as soon as the cost of one call is not known."""
+    cached_tokens: int = 0
+    """Of the prompt tokens, those that the endpoint read from its cache."""
+    cache_write_tokens: int = 0
+    """Of the prompt tokens, those that it put into its cache."""
+    cache_saved_usd: float = 0
+    """What that cache has saved, against the price of prompt tokens without one; below 0 where it was hardly read."""
+    reasoning_tokens: int = 0
+    """Of the completion tokens, those of hidden reasoning."""
     served: list[str] = Field(default_factory=list)
     """What the endpoint calls the model."""
     rerouted: dict[str, int] = Field(default_factory=dict)

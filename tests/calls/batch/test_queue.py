@@ -15,11 +15,10 @@ from blackbox_kd.calls.batch.store import Store
 from blackbox_kd.calls.batch.transport import BatchTransport
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
-from blackbox_kd.calls.prices import TieredPrice, find_batch_price
 from blackbox_kd.calls.transport import DirectTransport
 from blackbox_kd.errors import BudgetReached, EndpointRefused, QuotaSpent, RequestRejected, ServerFault, StepError
 from blackbox_kd.ledger.ledger import Ledger
-from blackbox_kd.models import Model, Price, Setup, openai
+from blackbox_kd.models import Model, Setup, openai
 from blackbox_kd.schema import Ask, Reply, Row, Sampling
 from tests.support.fake_batches import FakeBatches
 
@@ -299,15 +298,11 @@ class TestMoney:
             assert sum(d.server.sizes()) == 5
             assert d.ledger.count_spent().requests == 5
 
-    def test_all_parts_of_a_price_are_halved(self) -> None:
-        dear = Price(input=4, output=16, cached=2)
-        tiered = TieredPrice(input=2, output=8, tiers=[(1000, dear)])
-        found = find_batch_price(openai.Config(provider="openai", model="m", price=tiered), "")
-        assert isinstance(found, TieredPrice)
-        assert (found.input, found.output, found.cached) == (1, 4, None)
-        assert found.tiers == [(1000, Price(input=2, output=8, cached=1))]
-        unknown = openai.Config(provider="openai", model="nobody-sells-this")
-        assert find_batch_price(unknown, "https://nowhere.invalid") is None
+    async def test_what_a_batch_has_bought_costs_half_also_where_it_is_replayed_without_one(self, desk: Opener) -> None:
+        async with desk() as d:
+            [bought] = await d.ask_many(1)
+            replayed = await d.ask("r0", d.open(), "again")
+            assert (replayed.replayed, replayed.cost_usd) == (True, bought.cost_usd)
 
 
 class TestEndings:

@@ -2,15 +2,18 @@
 
 import datetime
 import json
+import math
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from blackbox_kd.engine.estimate.assumptions import KEPT, NOTHING, Asking, Span, measure_share
+from blackbox_kd.calls.prices import TieredPrice
+from blackbox_kd.engine.estimate.assumptions import KEPT, Asking, measure_share
 from blackbox_kd.engine.estimate.dry_transport import DryCall
 from blackbox_kd.engine.estimate.estimate import estimate as estimate_run
+from blackbox_kd.engine.estimate.spans import NOTHING, Span
 from blackbox_kd.engine.estimate.tables import EstimateOptions
 from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.errors import BudgetReached, DataError, RecipeError
@@ -549,11 +552,84 @@ class TestNumbers:
 
         call = DryCall("m", 400, 1, 100, False)
         config = Limited(provider="openai", model="m")
-        line = Asking([call] * 60, NOTHING, []).line("s", "m", config, None)
+        line = Asking([call] * 60, NOTHING, []).line("s", "m", config, [])
         assert line.seconds == Span.of(600)
         assert line.usd is None
 
     @staticmethod
-    def line(found: list[DryCall]) -> Any:
+    def line(found: list[DryCall], *met: Price) -> Any:
         config = ModelConfig(provider="openai", model="m")
-        return Asking(found, NOTHING, []).line("s", "m", config, Price(input=1, output=10))
+        return Asking(found, NOTHING, []).line("s", "m", config, met or [Price(input=1, output=10)])
+
+
+class TestCosts:
+    """With prompts of 8,000 bytes, of which 6,144 are the same in all of them."""
+
+    CACHING = Price(input=1, output=10, cached=0.1)
+    CALLS: ClassVar = [DryCall("m", 8000, 0, 100, False, beginnings=(1, 2, 3, 4, 5, 6, n)) for n in range(100, 140)]
+    SHARE = 6144 / 8000
+
+    def test_what_prompts_share_is_read_from_a_cache_for_most_of_them(self) -> None:
+        line = TestNumbers.line(self.CALLS, self.CACHING)
+        tokens, saved = 2000, int(2000 * self.SHARE * 0.7) * 0.9
+        assert line.saved.likely == pytest.approx(40 * saved / 1e6)
+        assert line.usd.likely == pytest.approx(40 * (tokens - saved + 40 * 10) / 1e6)
+        assert line.saved.high == 0, "nobody promises it"
+
+    def test_what_is_not_found_there_is_written_where_that_has_a_price(self) -> None:
+        price = Price(input=1, output=10, cached=0.1, cache_write=1.25)
+        line = TestNumbers.line(self.CALLS, price)
+        tokens = math.ceil(8000 / 3)
+        assert line.usd.high == pytest.approx(40 * (tokens + int(tokens * self.SHARE) * 0.25 + 100 * 10) / 1e6)
+        assert line.saved.high < 0 < line.saved.likely
+
+    @pytest.mark.parametrize(
+        ("calls", "price"),
+        [
+            (CALLS, Price(input=1, output=10)),
+            ([DryCall("m", 8000, 0, 100, False, beginnings=(n,)) for n in range(40)], CACHING),
+            ([DryCall("m", 3000, 0, 100, False, beginnings=(1, 2))] * 40, CACHING),
+            ([DryCall("m", 8000, 0, 100, False)] * 40, CACHING),
+        ],
+        ids=["no price for it", "nothing shared", "too short", "not looked at"],
+    )
+    def test_others_save_nothing(self, calls: list[DryCall], price: Price) -> None:
+        line = TestNumbers.line(calls, price)
+        assert line.saved == NOTHING
+        assert line.usd == TestNumbers.line(calls, Price(input=1, output=10)).usd
+
+    def test_enough_replies_measure_what_is_read_from_the_cache(self) -> None:
+        paid = [DryCall("m", 8000, 0, 100, False, Usage(2000, 30, cached_tokens=1000, cache_write_tokens=100))] * 20
+        line = TestNumbers.line([*paid, *self.CALLS], Price(input=1, output=10, cached=0.1, cache_write=1.25))
+        assert line.saved == Span.of(pytest.approx(40 * (1000 * 0.9 - 100 * 0.25) / 1e6))
+
+    def test_of_prices_that_change_the_present_one_is_likely_and_the_dearest_high(self) -> None:
+        met = [Price(input=1, output=10), Price(input=2, output=20), Price(input=0.5, output=5)]
+        line = TestNumbers.line([DryCall("m", 400, 0, 100, False, Usage(100, 30))] * 5 + self.CALLS[:1], *met)
+        each = line.usd.likely
+        assert (line.usd.low, line.usd.high) == (pytest.approx(each / 2), pytest.approx(each * 2))
+
+    def test_a_long_prompt_costs_as_its_tier(self) -> None:
+        price = TieredPrice(input=1, output=10, tiers=[(1500, Price(input=2, output=15))])
+        assert TestNumbers.line(self.CALLS, price).usd.likely == pytest.approx(40 * (2000 * 2 + 40 * 15) / 1e6)
+
+    def test_a_reply_without_a_limit_has_room_for_reasoning(self) -> None:
+        line = TestNumbers.line([DryCall("m", 400, 0, None, False, room=8192)])
+        assert line.completion.likely == pytest.approx(500 + 0.4 * 8192)
+        assert TestNumbers.line([DryCall("m", 400, 0, None, False)]).completion.likely == 500
+
+    async def test_an_estimate_tells_of_what_its_rows_share(self, tmp_path: Path) -> None:
+        (tmp_path / "shared.jinja").write_text(
+            "{% system %}" + "Solve it step by step. " * 400 + "{% endsystem %}{% user %}{{ instruction }}{% enduser %}"
+        )
+        teacher = {"provider": "openai", "model": "gpt-5.1"}
+        values = recipe_values(models={"teacher": teacher})
+        values["steps"][0] |= {"prompt": "shared"}
+        values["steps"][0].pop("temperature", None)
+        found = await estimate(tmp_path, values, until="generate")
+        saved = found["total"]["cache_saved_usd"]
+        assert 0 == saved["high"] < saved["likely"] < saved["low"]
+        told = " of the prompts is read from the endpoint's cache (95 / 70 / 0 % of what they share); that saves"
+        assert any(told in line for line in found["assumptions"])
+        values["models"]["teacher"]["price"] = PRICE
+        assert (await estimate(tmp_path, values, until="generate"))["total"]["cache_saved_usd"]["likely"] == 0

@@ -134,6 +134,21 @@ def test_a_cost_that_is_not_known_is_never_told_as_nothing() -> None:
     assert "- `m`: 2 calls now, 1 replies from the ledger; 3 prompt and 4 completion tokens; cost not known" in told
 
 
+@pytest.mark.parametrize(("usd", "told"), [(1.25, "saved $1.25"), (-0.5, "cost $0.5000")])
+def test_what_a_cache_did_and_saved_is_told_under_its_model(usd: float, told: str) -> None:
+    spent = {"requests": 3, "tokens": 30, "usd": 1.5, "usd_unknown": 0, "doubtful": 0, "repeated": 0}
+    entry = {"name": "m", "calls": 2, "replayed": 1, "prompt_tokens": 3, "completion_tokens": 4, "cost_usd": 1.5}
+    entry |= {"cached_tokens": 12_000, "cache_write_tokens": 3000, "cache_saved_usd": usd}
+    found = {
+        "recipe": "demo", "status": "complete", "ended": "complete", "dataset": None, "spent": spent, "models": [entry],
+        "funnel": [], "evaluations": [], "comparisons": [], "contamination": [],
+    }  # fmt: skip
+    assert (
+        "  - of its prompt tokens the endpoint read 12,000 from its cache and put 3,000 there, which has "
+        f"{told}\n" in markdown.write_markdown(found, [])
+    )
+
+
 def test_rows_from_which_nothing_can_be_learnt_are_counted(tmp_path: Path) -> None:
     write_rows(tmp_path / "train.jsonl", [{"instruction": "a", "response": "b"}, {"instruction": "a", "response": ""}])
     recipe = values(steps=[{"step": "filter", "keep": "len(instruction) > 0"}], models={})
