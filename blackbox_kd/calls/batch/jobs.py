@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,16 +11,15 @@ from blackbox_kd.calls.batch.store import Noted, write_line
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.errors import CallError
 from blackbox_kd.ledger.intent import Intent
-from blackbox_kd.models.http.openai_batches import BATCH_BYTES, BATCH_LINES
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a file may hold, and when things are done. The defaults are OpenAI's limits.
+    """What a file may hold, and when things are done.
 
     Args:
-        lines: the most requests of a file.
-        size: the most bytes of a file.
+        lines: the most requests of a file, beside what the endpoint lets through.
+        size: the most bytes of a file, likewise.
         quiet_s: how long nothing new must have come before a file that is not full is handed in.
         busy_s: the same while calls are under way that may bring more.
         first_look_s: time from handing in to the first look at a batch; each later one takes longer.
@@ -32,8 +32,8 @@ class Limits:
         longest_pause_s: the most that it takes.
     """
 
-    lines: int = BATCH_LINES
-    size: int = BATCH_BYTES
+    lines: int = sys.maxsize
+    size: int = sys.maxsize
     quiet_s: float = 1.0
     busy_s: float = 60.0
     first_look_s: float = 0.5

@@ -192,14 +192,19 @@ def _read_usage(usage: Any) -> dict[str, Any] | None:
     if not isinstance(usage, dict):
         return None
     read, written = (usage.get(f"cache_{what}_input_tokens") or 0 for what in ("read", "creation"))
-    details = usage.get("output_tokens_details")
+    kept, details = usage.get("cache_creation"), usage.get("output_tokens_details")
+    for_an_hour = kept.get("ephemeral_1h_input_tokens") if isinstance(kept, dict) else None
     with suppress(KeyError, TypeError):  # counts that are none
         prompt, completion = usage["input_tokens"] + read + written, usage["output_tokens"]
         return {
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "total_tokens": prompt + completion,
-            "prompt_tokens_details": {"cached_tokens": read, "cache_write_tokens": written},
+            "prompt_tokens_details": {
+                "cached_tokens": read,
+                "cache_write_tokens": written,
+                "cache_write_1h_tokens": for_an_hour,
+            },
             "completion_tokens_details": {
                 "reasoning_tokens": details.get("thinking_tokens") if isinstance(details, Mapping) else None
             },

@@ -79,6 +79,15 @@ class TestHandingIn:
             assert replies[0].cost_usd == pytest.approx(0.5 * (3 * 1 + 4 * 10) / 1e6)
             await ordinary.close()
 
+    async def test_a_batch_is_as_large_as_the_api_lets_it_be(self, tmp_path: Path) -> None:
+        async with desk(tmp_path) as d:
+            api = d.model.batch_api
+            assert (api.most_lines, d.model.config.in_flight) == (100_000, 100_000)
+            assert d.batches._limits.lines > api.most_lines
+            api.most_lines = 5
+            await d.ask_many(12)
+            assert d.server.sizes() == [5, 5, 2]
+
     async def test_what_the_ledger_keeps_of_a_batch_is_the_vendors_reply(self, tmp_path: Path) -> None:
         async with desk(tmp_path) as d:
             await d.ask("r1")

@@ -277,6 +277,13 @@ class TestReplies:
         )
         assert found["total_tokens"] == found["prompt_tokens"] + found["completion_tokens"]
 
+    @pytest.mark.parametrize("kept", [None, 0, 15])
+    def test_tokens_that_are_kept_for_an_hour_are_told_apart(self, kept: int | None) -> None:
+        parts = {"ephemeral_1h_input_tokens": kept, "ephemeral_5m_input_tokens": 5}
+        usage = {"cache_creation_input_tokens": 20, "cache_creation": None if kept is None else parts}
+        details = converted(message(text_block("3"), usage=usage))["usage"]["prompt_tokens_details"]
+        assert (details["cache_write_tokens"], details["cache_write_1h_tokens"]) == (20, kept)
+
     @pytest.mark.parametrize(
         ("reason", "kind"),
         [
@@ -351,6 +358,7 @@ class TestReplies:
             {"usage": {"input_tokens": 1, "output_tokens": 1, "cache_read_input_tokens": "many"}},
             {"usage": {"input_tokens": -5, "output_tokens": {}}},
             {"usage": {"output_tokens": 3}},
+            {"usage": {"input_tokens": 3, "output_tokens": 3, "cache_creation": [1]}},
             {"model": 3, "id": []},
         ],
         ids=repr,
