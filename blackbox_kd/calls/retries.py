@@ -1,9 +1,12 @@
 """Which faults a call is sent again after, when, and which end the run."""
 
 import asyncio
+import math
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exception
@@ -57,12 +60,18 @@ class Tries:
 class Patience:
     """The run's patience with its endpoints.
 
+    A pause that an endpoint asks for is waited for where it takes at most `longest_s`, and under `budget: {hours: N}`
+    where it is over before they are. For a longer one nobody is kept waiting: the run ends, with the time at which to
+    go on.
+
     Args:
-        longest_s: the longest pause that is waited for.
+        longest_s: the longest pause that is waited for without hours.
+        left_s: how much is left of the hours; 0 without any.
     """
 
-    def __init__(self, longest_s: float) -> None:
+    def __init__(self, longest_s: float, left_s: Callable[[], float] = lambda: 0.0) -> None:
         self.longest_s = longest_s
+        self._left_s = left_s
         self._calls = 0
         self._retries = 0
 
@@ -89,9 +98,7 @@ class Patience:
 
     def grade(self, endpoint: EndpointState, tries: Tries, error: CallError) -> CallError:
         """The error as it concerns the run; EndpointRefused and QuotaSpent end it, and stop the endpoint's calls."""
-        pause_s = error.retry_after_s or 0
-        if isinstance(error, ServerFault) and pause_s > self.longest_s:
-            error = QuotaSpent(error.what, fix=f"it asks for a pause of {pause_s:,.0f} s; run again then", kind="quota")
+        error = end_for_pause(error, max(self.longest_s, self._left_s())) or error
         if error.kind in ("unreachable", "connection") and not endpoint.has_replied and tries.faults >= REACH_FAULTS:
             fix = error.fix or "check base_url, and that the server is running"
             error = EndpointRefused(error.what, fix=fix, kind=error.kind)
@@ -113,6 +120,16 @@ class Patience:
             return False
         self._retries += 1
         return True
+
+
+def end_for_pause(error: CallError, longest_s: float) -> QuotaSpent | None:
+    """The end of a run whose endpoint asks for a pause of more than `longest_s`; None if it does not."""
+    pause_s = error.retry_after_s or 0.0
+    if not isinstance(error, ServerFault) or pause_s <= longest_s:
+        return None
+    at = datetime.fromtimestamp(60 * math.ceil((time.time() + pause_s) / 60), UTC)
+    fix = f"run the same command at {at:%Y-%m-%d %H:%M} UTC or later: until then the endpoint wants no requests"
+    return QuotaSpent(error.what, fix=fix, kind="quota")
 
 
 def _wait_s(tries: Tries, error: BaseException) -> float:

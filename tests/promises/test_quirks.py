@@ -107,7 +107,7 @@ QUIRKS = {
     "ctx": Outcome(0, 1, "maximum context length is 2048 tokens", 0, "rejected"),
     "sse": Outcome(0, 1, "the endpoint streams its reply", 0, "unreadable", unknown=18, doubtful=18 * MOST),
     "emptychoices": Outcome(0, 1, "it blocks the prompt (PROHIBITED_CONTENT)", 18 * REPLY, "refused"),
-    "daily": Outcome(0, 1, "it asks for a pause of 86,400 s", 0),
+    "daily": Outcome(0, 1, "UTC or later: until then the endpoint wants no requests", 0),
     "bom": FINE,
     "keepalive": FINE,
     "burst429": FINE,

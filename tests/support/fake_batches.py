@@ -11,6 +11,7 @@ A plan names how the first batch ends, the second, and so on; all later ones are
     missing:N           complete, but only N lines are in any file
     lines:429,400,...   complete, but the first lines come back with these statuses
     inside:429,400,...  likewise, but as errors with status 200
+    later:50ms          complete, but the first line comes back with 429 and this time to come back, at first
     small:N             complete, but lines whose `max_tokens` is above N come back with status 400, which names it
     refuse:FIELD        complete, but lines with this field come back with status 400, which names it
     fail_for:FIELD      not begun, for this field of its requests
@@ -310,6 +311,8 @@ class FakeBatches:
             elif name == "small" and line["body"].get("max_tokens", 0) > int(argument):
                 said = f"max_tokens is too large: this model supports at most {argument} completion tokens"
                 errors.append(_answered(line, {"error": {"message": said, "code": "invalid_value"}}, 400))
+            elif name == "later" and number == 0 and not any(self.answered.values()):
+                errors.append(_answered(line, {"error": {"message": f"try again in {argument}"}}, 429))
             elif status == 200:
                 said, reply = self.reply(line["body"])
                 (output if said == 200 else errors).append(_answered(line, reply, said))

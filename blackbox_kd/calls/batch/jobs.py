@@ -25,7 +25,8 @@ class Limits:
         first_look_s: time from handing in to the first look at a batch; each later one takes longer.
         longest_look_s: the most that it takes, and the longest pause after a fault.
         fault_s: pause after a fault of the endpoint; it doubles each time.
-        patience_s: how long an endpoint that answers with faults is asked again.
+        patience_s: how long an endpoint that answers with faults is asked again, and the longest pause that it may ask
+            for; for a longer one the run ends.
         doubt_s: how long a batch may take to be listed after the request to create it.
         submissions: how often a request is handed in before its row fails.
         pause_s: pause before what was refused as a whole is handed in again; it doubles each time.

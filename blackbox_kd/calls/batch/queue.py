@@ -5,6 +5,7 @@
     submission      one batch, from its requests to results in the ledger
     store           what is noted of it on disk, for the next process
     jobs            requests, results, limits
+    patience        asks again after faults
     models/http/batches      the endpoint's side
 
 A batch outlives its process: the next one takes it up before it asks anything.
@@ -12,7 +13,7 @@ A batch outlives its process: the next one takes it up before it asks anything.
 
 import asyncio
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -191,9 +192,8 @@ class _Collector:
                     self.add(job)
                 left = await self._work.run(mine) if mine else {}
                 again = self._sort_out(left, len(mine))
-                if again and any(error.kind in REFUSED_AS_A_WHOLE for error in left.values()):
-                    pause_s = self._limits.pause_s * 2.0 ** (self._refusals - 1)
-                    await asyncio.sleep(min(self._limits.longest_pause_s, pause_s))
+                if again:
+                    await asyncio.sleep(self._find_pause(left.values()))
             for job in again:
                 self.add(job)
         except CallError as error:
@@ -203,6 +203,13 @@ class _Collector:
         except Exception as error:  # whatever it is, rows wait for it
             for job in mine:
                 job.break_off(copy.copy(error))
+
+    def _find_pause(self, errors: Collection[CallError]) -> float:
+        """Seconds before requests are handed in again: as many as the endpoint wants, more for each refused file."""
+        wanted_s = max((error.retry_after_s or 0.0 for error in errors), default=0.0)
+        if not any(error.kind in REFUSED_AS_A_WHOLE for error in errors):
+            return wanted_s
+        return max(wanted_s, min(self._limits.longest_pause_s, self._limits.pause_s * 2.0 ** (self._refusals - 1)))
 
     def _sort_out(self, left: dict[BatchItem, CallError], handed_in: int) -> list[BatchItem]:
         """Those requests that are worth another try; the others are told why."""

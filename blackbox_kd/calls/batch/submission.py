@@ -16,11 +16,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay
-
 from blackbox_kd.calls.batch.jobs import BatchItem, Limits, Result
+from blackbox_kd.calls.batch.patience import ask_patiently
 from blackbox_kd.calls.batch.store import Record, Store
 from blackbox_kd.calls.completion import Completion
+from blackbox_kd.calls.retries import end_for_pause
 from blackbox_kd.calls.tariff import Tariff
 from blackbox_kd.errors import AskedElsewhere, CallError, EndpointRefused, RequestRejected, ServerFault, StepError
 from blackbox_kd.ledger.intent import Intent
@@ -153,7 +153,7 @@ class BatchWork:
         for job in jobs:
             job.line = b""  # a hundred thousand of them wait for a day: what is on disk is not kept in memory
             job.handed_in += 1
-        record.file_id = await self._ask_patiently(lambda: self._api.upload(path))
+        record.file_id = await ask_patiently(lambda: self._api.upload(path), self._limits)
         await asyncio.to_thread(self._store.save, record)
         record.batch_id = await self._create(record, record.file_id)
         await asyncio.to_thread(self._store.save, record)
@@ -171,6 +171,8 @@ class BatchWork:
                 found = None if fault.kind == "rate_limit" else await self._find(record)
                 if found is not None:
                     return found
+                if (end := end_for_pause(fault, self._limits.patience_s)) is not None:
+                    raise end from fault
                 if time.monotonic() > until:
                     raise
                 await asyncio.sleep(fault.retry_after_s or self._limits.fault_s)
@@ -247,7 +249,7 @@ class BatchWork:
                 if isinstance(outcome, str) and key in waiting:
                     found[key] = outcome
                 elif not isinstance(outcome, str):
-                    errors[key] = outcome
+                    errors[key] = end_for_pause(outcome, self._limits.patience_s) or outcome
                 if len(found) >= AT_ONCE:
                     await self._settle(found, waiting)
                     found = {}
@@ -267,7 +269,7 @@ class BatchWork:
     async def _ask_surely(self, ask: Callable[[], Awaitable[T]], record: Record) -> T:
         """An answer about a batch that is, or may be, there: without it nobody knows what was bought."""
         try:
-            return await self._ask_patiently(ask)
+            return await ask_patiently(ask, self._limits)
         except CallError as error:
             batch = f"batch {record.batch_id}" if record.batch_id else "a batch that may have been handed in"
             raise StepError(
@@ -276,23 +278,3 @@ class BatchWork:
                 f"to give the batch up, remove {self._store.path(record)}: its requests are then bought again",
                 fix=error.fix,
             ) from error
-
-    async def _ask_patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """An answer, asked for again after faults of the server for as long as there is patience."""
-
-        async def ask_again() -> T:
-            return await ask()
-
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(ServerFault),
-            wait=self._wait_s,
-            stop=stop_after_delay(self._limits.patience_s),
-            reraise=True,
-        )
-        return await retrying(ask_again)
-
-    def _wait_s(self, state: RetryCallState) -> float:
-        """Seconds until an endpoint is asked again: as many as it wants, or more and more."""
-        error = state.outcome and state.outcome.exception()
-        wanted_s = error.retry_after_s if isinstance(error, ServerFault) else None
-        return wanted_s or min(self._limits.longest_look_s, self._limits.fault_s * 2.0 ** (state.attempt_number - 1))

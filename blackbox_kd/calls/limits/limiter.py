@@ -172,6 +172,8 @@ class Limiter:
             self._backoff_s = min(LONGEST_BACKOFF_S, BACKOFF_GROWTH * self._backoff_s)
         self._breaker.note_answer()  # a server that refuses is there
         self._refused_since = now if self._refused_since is None else self._refused_since
+        if pause_s > self._patience_s:  # it was named and found bearable: patience begins anew when it is over
+            self._refused_since = now + pause_s
         if now - self._refused_since > self._patience_s:
             self._breaker.give_up(now, self._paused_until)
         elif max(now - self._refused_since, pause_s) >= TELL_AFTER_S:

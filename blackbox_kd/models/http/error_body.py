@@ -18,27 +18,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from blackbox_kd import json_text
-from blackbox_kd.models.http import content_filter, google_errors, rate_limit_headers
+from blackbox_kd.models.http import content_filter, google_errors, quotas, rate_limit_headers
 from blackbox_kd.models.http.content_filter import POLICIES, find_filtered, is_withheld
 from blackbox_kd.models.http.parameters import EFFORT, FORMAT
+from blackbox_kd.models.http.quotas import NO_MONEY, OVERLOADED, Limit
 
 _MESSAGES = ("message", "detail", "msg", "error_msg", "error_message", "errorMessage")
 _CODES = ("code", "type", "status", "reason", "error_code", "status_code", "statusCode", "errorCode")
 _FILTERS = ("content_filter_result", "content_filter_results")
 _NESTED = ("error", "errors", "innererror", "details", "detail", "message")
-NO_MONEY = frozenset(
-    {
-        *("insufficient_quota", "insufficient_balance", "insufficient_credits", "credit_balance_exhausted"),
-        *("billing_hard_limit_reached", "billing_not_active", "billing_error", "budget_exceeded"),
-        *("organization_spend_limit_exceeded", "project_spend_limit_exceeded", "organization_usage_limit_exceeded"),
-        *("enforced_spend_limit_reached", "payment_required", "payment_required_error", "budgetexceedederror"),
-        *("exceeded_budget", "budget_limit_exceeded", "over_budget", "insufficient_user_quota", "insufficient_funds"),
-        *("exceeded_current_quota_error", "pre_consume_token_quota_failed", "credits_exhausted", "balance_not_enough"),
-        *("contract_spend_limit_reached", "linked_organization_spend_limit_reached"),
-        *("arrearage", "accountoverdueerror", "account_overdue", "spending_limit_reached", "spend_limit_exceeded"),
-    }
-)
-"""Codes with which endpoints say that the account is empty, whatever the status."""
 FILTERED = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation", *POLICIES})
 """Codes with which endpoints withhold a reply to a prompt, whatever the status."""
 _STATUS_OF_CODE = {
@@ -52,27 +40,13 @@ _STATUS_OF_CODE = {
     **dict.fromkeys(["context_length_exceeded", "failed_precondition", *FILTERED], 400),
     **dict.fromkeys(["request_too_large"], 413),
     **dict.fromkeys(["api_error", "server_error", "internal", "internal_error", "internal_server_error"], 500),
-    **dict.fromkeys(["overloaded_error", "overloaded", "server_is_overloaded", "unavailable"], 503),
+    **dict.fromkeys(OVERLOADED, 503),
     **dict.fromkeys(["service_unavailable", "bad_gateway", "upstream_error", "provider_error"], 503),
     **dict.fromkeys(["timeout", "timeout_error", "deadline_exceeded", "gateway_timeout"], 504),
 }
-_NO_MONEY_WORDS = re.compile(
-    r"(?<!token )(?<!thinking )(?<!reasoning )(?<!context )budget (?:has been |was |is |limit )?"
-    r"(?:exceeded|exhausted|reached|spent)"
-    r"|exceed(?:ed|s|ing)? (?:your |the |its )?(?:max |monthly |daily |key |team |user )*budget"
-    r"|insufficient (?:account |user |remaining )?(?:credit|balance|fund)"
-    r"|balance (?:is )?(?:too low|insufficient|not enough|exhausted|depleted)"
-    r"|credits (?:are )?(?:exhausted|depleted|used up)"
-    r"|reached your specified api usage limit"
-    r"|out of credits?\b|no credits? (?:left|remaining)|account (?:is )?in arrears"
-    r"|(?:spend(?:ing)?|billing)(?: hard)? limit (?:has been |was )?(?:reached|exceeded)"
-    r"|\u4f59\u989d\u4e0d\u8db3|\u6b20\u8d39|\u989d\u5ea6\u4e0d\u8db3",
-    re.IGNORECASE,
-)
-"""Words with which gateways say the same under codes of their own; of a quota they may mean one for a minute."""
 _STATUS_OF_WORDS = (
     (402, r"insufficient (?:credit|balance|fund|quota)|out of credit|payment required|add (?:more )?credit"),
-    (429, r"rate.?limit|too many requests|slow down|quota"),
+    (429, r"rate.?limit|too many requests|slow down|quota|\b(?:daily|weekly|monthly) (?:\w+ )?limit"),
     (401, r"unauthori[sz]ed|(?:invalid|incorrect|missing|no) (?:api.?)?key|authentication"),
     (404, r"not found|does not exist|no such model"),
     (503, r"overload|unavailable|at capacity|busy|try again|loading|bad gateway|upstream"),
@@ -113,6 +87,8 @@ class Said:
         field: of the request that is wrong; "" if it names none.
         not_taken: the field of the request that the model does not take, or not with this value; SYSTEM; "" if none.
         category: what it withholds a reply for; "" if it does not say.
+        limit: that was reached; None for one on a minute, and where it is none that stands in the way.
+        headers: that a gateway tells of the endpoint behind it, by their names in lower case.
     """
 
     message: str
@@ -120,14 +96,11 @@ class Said:
     status: int | None
     retry_after_s: float | None
     is_filtered: bool
-    field: str = ""
-    not_taken: str = ""
-    category: str = ""
-
-    @property
-    def is_out_of_money(self) -> bool:
-        """Whether it says that the account, or what a gateway grants it, is spent."""
-        return not self.codes.isdisjoint(NO_MONEY) or _NO_MONEY_WORDS.search(self.message) is not None
+    field: str
+    not_taken: str
+    category: str
+    limit: Limit | None
+    headers: Mapping[str, str]
 
     @property
     def is_wrong_key(self) -> bool:
@@ -176,8 +149,11 @@ def read(error: Any) -> Said:
     message = describe(error) + (f" ({content_filter.describe(filtered)})" if filtered else "")
     status, after = _find_status(codes, message), _retry_after_s(parts, message)
     is_filtered, not_taken = _is_filtered(parts, codes), _find_not_taken(parts, codes, message)
-    category = next(iter(filtered), "")
-    return Said(message, codes, status, after, is_filtered, _find_field(parts), not_taken, category)
+    limit = quotas.find_limit(parts, codes, message)
+    if status is None and limit is Limit.MONEY:
+        status = 402
+    category, headers = next(iter(filtered), ""), quotas.find_headers(parts)
+    return Said(message, codes, status, after, is_filtered, _find_field(parts), not_taken, category, limit, headers)
 
 
 def describe(error: Any) -> str:

@@ -23,6 +23,11 @@ _NAMES = {
 }
 LONGEST_S = 366 * 86400.0
 """A pause of a year is as good as any longer one, and no clock overflows."""
+LONGEST_RESET_S = 60.0
+"""A quota that is used up is most often one for a minute, and refills all the time: longer than this is waited only
+where the endpoint says in so many words when to come back."""
+_EPOCH_S, _EPOCH_MS = 1e9, 1e12
+"""Numbers from which on a time is counted from 1970, in seconds or in thousandths."""
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -54,6 +59,28 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         return _pause_s(_count_seconds(parsedate_to_datetime(text)))
     except (ValueError, OverflowError):  # also a date beyond the calendar
         return None
+
+
+def reset_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds until a quota that is used up is there again; None if the headers tell of none."""
+    known = [quota for what in _NAMES if (quota := read_quota(headers, what)) is not None and quota.remaining < 1]
+    if known:
+        return max(quota.reset_s for quota in known)
+    left = _read_number(headers.get("x-ratelimit-remaining"))
+    return None if left is None or left >= 1 else _read_reset(headers.get("x-ratelimit-reset"))
+
+
+def should_retry(headers: Mapping[str, str]) -> bool | None:
+    """What OpenAI and Anthropic say of asking again, over all that follows from the status; None: nothing."""
+    return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
+
+
+def _read_reset(text: str | None) -> float | None:
+    """As `read_seconds`, or of a time that is counted from 1970."""
+    number = _read_number(text)
+    if number is None or number < _EPOCH_S:
+        return read_seconds(text)
+    return _pause_s((number / 1000 if number >= _EPOCH_MS else number) - time.time())
 
 
 def read_seconds(text: str | None) -> float | None:

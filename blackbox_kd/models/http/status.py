@@ -11,7 +11,8 @@ from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, RequestRe
 from blackbox_kd.models.http import error_body
 from blackbox_kd.models.http.advice import LET_DROP, advise
 from blackbox_kd.models.http.error_body import Said
-from blackbox_kd.models.http.rate_limit_headers import retry_after_s
+from blackbox_kd.models.http.quotas import Limit, find_return
+from blackbox_kd.models.http.rate_limit_headers import LONGEST_RESET_S, reset_s, retry_after_s, should_retry
 from blackbox_kd.privacy import Secret, hide_key
 
 MESSAGE_CHARS = 300
@@ -23,6 +24,11 @@ _NO_MODEL_WORDS = re.compile(r"\binvalid model\b|not a valid model\b", re.IGNORE
 """What Mistral and OpenRouter say with 400."""
 _NOT_ROUTED = "no endpoints found that can handle the requested parameters"
 """What OpenRouter says with 404 of a field that no provider of the model takes; it names none."""
+MORE_MONEY = "add credit to the account, or raise its budget at the gateway, then run the same command"
+NO_QUOTA = "name another model: the account has no quota at all for this one; or ask the vendor for one"
+TOO_LARGE = "show less in the prompt, or lower max_tokens: of the step: it is more than the account may use in a minute"
+NOT_AGAIN = "see what the vendor has to say about it: the endpoint asks not to be sent the same again"
+LATER = "run the same command again when the limit is renewed, such as tomorrow: it goes on from there"
 CHECKS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "check the key in the variable that the model's `key_env` names",
     HTTPStatus.NOT_FOUND: "check `model` and `base_url`",
@@ -81,14 +87,16 @@ def _find_closed_account(url: str, body: str) -> CallError | None:
 
 
 def _classify(status: int, text: str, said: Said, headers: Mapping[str, str]) -> CallError:
-    after = retry_after_s(headers)
-    after = said.retry_after_s if after is None else after
-    if status == HTTPStatus.PAYMENT_REQUIRED or (status < 500 and said.is_out_of_money):
-        fix = "add credit to the account, or raise its budget at the gateway, then run the same command"
-        return QuotaSpent(text, fix=fix, kind="quota")
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
+    after, again = _find_pause(said, headers), should_retry(headers)
+    if said.limit is Limit.IN_FLIGHT and after is not None:
         return ServerFault(text, kind="rate_limit", retry_after_s=after)
-    if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT) or status >= 500:
+    if status == HTTPStatus.PAYMENT_REQUIRED or (status < 500 and said.limit is Limit.MONEY):
+        return QuotaSpent(text, fix=_advise_on_money(said), kind="quota")
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return _classify_limit(text, said, after, again)
+    if again is False and (status >= 500 or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT)):
+        return RequestRejected(text, fix=NOT_AGAIN, kind="rejected", said=said.message)
+    if again or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT) or status >= 500:
         return ServerFault(text, kind="server_error", retry_after_s=after)
     if status == HTTPStatus.NOT_FOUND and _NOT_ROUTED in said.message.lower():
         return RequestRejected(text, fix=LET_DROP, kind="rejected", said=said.message, field=error_body.ANY)
@@ -106,6 +114,34 @@ def _classify(status: int, text: str, said: Said, headers: Mapping[str, str]) ->
     is_request = status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
     field = said.not_taken if is_request else ""
     return RequestRejected(text, fix=fix, kind="rejected", said=said.message, field=field)
+
+
+def _classify_limit(text: str, said: Said, after: float | None, again: bool | None) -> CallError:
+    """What a refusal with 429 means: most are over in a minute, some are not, and some are about no limit."""
+    if said.limit is Limit.NONE:
+        return QuotaSpent(text, fix=NO_QUOTA, kind="quota")
+    if said.limit is Limit.SIZE:
+        return RequestRejected(text, fix=TOO_LARGE, kind="rejected", said=said.message)
+    if again is False or (said.limit is Limit.LONG and after is None):
+        return QuotaSpent(text, fix=LATER if again is None else NOT_AGAIN, kind="quota")
+    return ServerFault(text, kind="server_error" if said.limit is Limit.LOAD else "rate_limit", retry_after_s=after)
+
+
+def _find_pause(said: Said, headers: Mapping[str, str]) -> float | None:
+    """Seconds until the endpoint wants to be asked again: by its headers, by its words, by what is left of a quota."""
+    for found in (retry_after_s(headers), said.retry_after_s, retry_after_s(said.headers)):
+        if found is not None:
+            return found
+    for each in (headers, said.headers):
+        if (found := reset_s(each)) is not None:
+            return found if said.limit is Limit.LONG else min(found, LONGEST_RESET_S)
+    return None
+
+
+def _advise_on_money(said: Said) -> str:
+    if back := find_return(said.message):
+        return f"{MORE_MONEY}; its vendor lets it go on {back} at the earliest"
+    return MORE_MONEY
 
 
 def quote_error(error: BaseException, key: Secret = None) -> str:

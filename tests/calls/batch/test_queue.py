@@ -352,6 +352,18 @@ class TestEndings:
             assert (spent.requests, spent.doubtful) == (5, 0)
             assert d.caller.summary()[0]["faults"] == {"rate_limit": 1, "rejected": 1, "server_error": 1}
 
+    async def test_a_line_that_is_to_come_back_soon_is_handed_in_again(self, desk: Opener) -> None:
+        async with desk("later:50ms") as d:
+            assert all(isinstance(reply, Reply) for reply in await d.ask_many(3))
+            assert d.server.sizes() == [3, 1]
+
+    async def test_a_line_that_is_to_come_back_in_hours_ends_the_run(self, desk: Opener) -> None:
+        async with desk("later:9h54m") as d:
+            replies = await d.ask_many(3)
+            (later,) = [reply for reply in replies if isinstance(reply, QuotaSpent)]
+            assert later.fix.startswith("run the same command at ")
+            assert (d.server.sizes(), d.ledger.count_spent().requests) == ([3], 2)
+
     async def test_an_empty_account_in_a_line_is_told_as_one(self, desk: Opener) -> None:
         async with desk("inside:402,402") as d:
             assert [type(reply) for reply in await d.ask_many(2)] == [QuotaSpent, QuotaSpent]
@@ -445,6 +457,15 @@ class TestBadEndpoints:
             assert all(isinstance(reply, Reply) for reply in replies)
             assert d.server.sizes() == [4]
             assert d.ledger.count_spent().requests == 4
+
+    @pytest.mark.parametrize("place", ["upload", "create"])
+    async def test_a_pause_that_is_longer_than_anybody_waits_ends_the_run(self, desk: Opener, place: str) -> None:
+        async with desk(faults={place: ["429:90000"]}) as d:
+            replies = await d.ask_many(2)
+            assert [type(reply) for reply in replies] == [QuotaSpent, QuotaSpent]
+            assert all(str(reply).partition("fix: ")[2].startswith("run the same command at ") for reply in replies)
+            assert (d.server.requests[place], d.ledger.count_spent().requests) == (1, 0)
+            assert not d.store.folder.exists()
 
     @pytest.mark.parametrize(("fault", "batches"), [("lost", 1), ("500", 1)])
     async def test_after_a_fault_a_batch_is_looked_for_before_it_is_created_again(
