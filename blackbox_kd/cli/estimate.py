@@ -9,7 +9,7 @@ import click
 
 from blackbox_kd.cli import event_loop
 from blackbox_kd.cli.options import (
-    find_recipe,
+    load_named,
     recipe_options,
     run_options,
     say_where_keys_go,
@@ -62,9 +62,6 @@ class AnyKey(Mapping[str, str]):
 )
 def estimate(
     recipe: str,
-    overrides: tuple[str, ...],
-    teacher: str | None,
-    allow_code: bool,
     run_dir: Path | None,
     ledger: Path | None,
     limit: int | None,
@@ -72,13 +69,13 @@ def estimate(
     until: str | None,
     probe: int | None,
     trust: tuple[str, ...],
+    **changes: Any,
 ) -> int:
     """Tell what the rest of a run of RECIPE will cost, without sending anything (but for --probe)."""
     from blackbox_kd.engine.estimate.tables import EstimateOptions
-    from blackbox_kd.recipe.load import load_recipe
 
     env: Mapping[str, str] = dict(os.environ) if probe else AnyKey()
-    found = load_recipe(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher, env=env)
+    found = load_named(recipe, env=env, **changes)
     if probe:
         settle_trust(found, env, trust)
     else:

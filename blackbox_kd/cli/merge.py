@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from blackbox_kd.cli.options import find_recipe, recipe_options
+from blackbox_kd.cli.options import load_named, recipe_options
 from blackbox_kd.cli.output import print_json, say
 from blackbox_kd.paths import find_cache_folder
 
@@ -21,9 +21,8 @@ def merge(recipe: str, run_dir: Path | None, ledger: Path | None, as_json: bool,
     """Join the shards of RECIPE in the run's folder `shards/`; `run` then goes on without asking anything again."""
     from blackbox_kd.engine.model_pool import ModelPool
     from blackbox_kd.engine.sharding.merge import merge as join
-    from blackbox_kd.recipe.load import load_recipe
 
-    found = load_recipe(find_recipe(recipe), **how)
+    found = load_named(recipe, **how)
     run = run_dir or Path("runs") / found.name
     models = ModelPool(found, find_cache_folder(), os.environ)
     places = [run]

@@ -1,5 +1,6 @@
 """What several commands take: a recipe by its name, and the options of recipes and runs."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,12 +32,41 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of commands that read a recipe."""
     options = [
         click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a value of the recipe."),
-        click.option("--teacher", metavar="PROVIDER", help="Another provider for the model called teacher (scripted)."),
+        click.option(
+            "--model",
+            "models",
+            multiple=True,
+            metavar="NAME=PROVIDER:MODEL",
+            help="Another model in the place of one of the recipe's, such as judge=openai:strong.",
+        ),
+        click.option(
+            "--teacher",
+            metavar="PROVIDER:MODEL",
+            help="The same for the model called teacher: anthropic:cheap, or scripted for a trial without a key.",
+        ),
         click.option("--allow-code", is_flag=True, help="Let the recipe's plugins and functions run."),
     ]
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def load_named(recipe: str, *, notes: Any = None, env: Mapping[str, str] = os.environ, **how: Any) -> Any:
+    """Reads and checks a recipe that a command names, with the options of `recipe_options`.
+
+    Says on stderr what of the recipe the options have left out; other notes are the command's.
+
+    Raises:
+        UserError: see `load_recipe`.
+    """
+    from blackbox_kd.recipe.load import load_recipe
+    from blackbox_kd.recipe.notes import Notes
+
+    notes = Notes() if notes is None else notes
+    found = load_recipe(find_recipe(recipe), env=env, notes=notes, **how)
+    for line in notes.told:
+        say(line, err=True)
+    return found
 
 
 def trust_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ import click
 
 from blackbox_kd.cli import event_loop
 from blackbox_kd.cli.options import (
-    find_recipe,
+    load_named,
     recipe_options,
     run_options,
     say_where_keys_go,
@@ -27,18 +27,15 @@ from blackbox_kd.paths import find_cache_folder
 @click.argument("recipe")
 @recipe_options
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def check(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_code: bool, as_json: bool) -> int:
+def check(recipe: str, as_json: bool, **changes: Any) -> int:
     """Check RECIPE without running anything: every problem at once, each with its line and a fix."""
     from blackbox_kd.engine import packages, pricing
     from blackbox_kd.errors import RecipeError
-    from blackbox_kd.recipe.load import load_recipe
     from blackbox_kd.recipe.notes import Notes
 
     notes = Notes()
     try:
-        found = load_recipe(
-            find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher, notes=notes
-        )
+        found = load_named(recipe, notes=notes, **changes)
         say_where_keys_go(found, os.environ)
         packages.refuse_missing(found, found.steps)
         event_loop.run(pricing.check(found, find_cache_folder(), os.environ))
@@ -69,13 +66,20 @@ def _list_notes(notes: Any) -> list[dict[str, Any]]:
 @click.option("--until", metavar="STEP", help="Stop after this step (its name, or its position from 0).")
 @click.option("--shard", metavar="I/N", help="Work on one of N parts of the rows; `merge` joins them. I starts at 1.")
 @click.option("--retry-failed", is_flag=True, help="Ask anew for the rows that failed; all others are as before.")
-def run(recipe: str, overrides: tuple[str, ...], teacher: str | None, allow_code: bool, **how: Any) -> int:
+def run(
+    recipe: str,
+    overrides: tuple[str, ...],
+    models: tuple[str, ...],
+    teacher: str | None,
+    allow_code: bool,
+    **how: Any,
+) -> int:
     """Run RECIPE, or go on where an earlier run of it stopped; nothing paid for is asked again."""
-    from blackbox_kd.recipe.load import load_recipe
     from blackbox_kd.recipe.notes import Notes
 
     notes = Notes()
-    found = load_recipe(find_recipe(recipe), overrides=overrides, allow_code=allow_code, teacher=teacher, notes=notes)
+    changes = {"overrides": overrides, "models": models, "teacher": teacher, "allow_code": allow_code}
+    found = load_named(recipe, notes=notes, **changes)
     for note in notes.list_warnings():
         say(note.text(found.file), err=True)
     return _execute(found, **how)

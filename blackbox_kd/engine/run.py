@@ -26,6 +26,7 @@ from blackbox_kd.engine.stage import StageRunner
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import BlackboxError, LedgerError, StepError
 from blackbox_kd.ledger.ledger import Ledger, Spent
+from blackbox_kd.recipe import aliases
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs import carried
 from blackbox_kd.runs.accounts import Account, refuse_failures
@@ -34,7 +35,7 @@ from blackbox_kd.runs.folder import RunFolder, identity
 from blackbox_kd.runs.report import build, losses
 from blackbox_kd.runs.report.ending import Ending
 from blackbox_kd.runs.stage_files import gather_losses, list_losses
-from blackbox_kd.runs.workplace import Reach, Workplace, find_workplace
+from blackbox_kd.runs.workplace import Reach, Workplace, find_workplace, read_aliases
 from blackbox_kd.tables.stored import StoredTable
 
 
@@ -69,18 +70,20 @@ class Run:
     """One run of a recipe. After `execute`, `report` holds what `report.json` holds."""
 
     def __init__(self, recipe: Recipe, options: RunOptions) -> None:
-        self.recipe = recipe
         self.options = options
         self.report: dict[str, Any] = {}
+        run = options.run_dir or Path("runs") / recipe.name
+        if options.shard is not None:
+            run = options.run_dir or options.shard.folder(run)
+        recipe, self._kept_models = aliases.keep(recipe, read_aliases(run))
+        self.recipe = recipe
         self._steps = plan_until(recipe, options.until)
         self._program: list[Stage | LoopStages] = list(plan(recipe, self._steps))
         self._led = ShardPlan()
         self._reach = Reach.of(self._steps, options.limit)
-        run = options.run_dir or Path("runs") / recipe.name
         if options.shard is None:
             self._place = find_workplace(run, self._reach, is_named=options.run_dir is not None, until=options.until)
         else:
-            run = options.run_dir or options.shard.folder(run)
             self._place = Workplace(run, run)
             self._led = plan_shards(recipe, self._program)
             self._program = [*self._led.stages]
@@ -147,8 +150,8 @@ class Run:
         folder = RunFolder(place.path, numbered=self.options.shard is not None, run=place.run, longer=place.longer)
         if (there := Reach.read(place.path)) is not None:
             there.note(folder)
-        if place.why:
-            self.options.view.say(place.why)
+        for line in filter(None, [place.why, *self._kept_models]):
+            self.options.view.say(line)
         return folder
 
     @property
@@ -210,6 +213,7 @@ class Run:
         tables = self._shared.tables
         filled = data.load(self.recipe, self._steps, tables, self._shared.folder, self.options.limit)
         self._delivery.write_recipe()
+        self._shared.folder.note_aliases({alias.key: alias.model for alias in self.recipe.aliases.values()})
         data.check(self.recipe, tables, filled, self.options.env)
         self._contamination = data.compare(self.recipe, tables)
         with collect_seldom(), self.options.view.showing(self.accounts, self._shared.caller):

@@ -11,8 +11,8 @@ from typing import Any
 
 from blackbox_kd.errors import Problem, RecipeError, UserError
 from blackbox_kd.privacy import write_whole
+from blackbox_kd.recipe import aliases, swaps, yaml_source
 from blackbox_kd.recipe import entries as recipe_entries
-from blackbox_kd.recipe import yaml_source
 from blackbox_kd.recipe.checks import chain as recipe_check
 from blackbox_kd.recipe.notes import Notes
 from blackbox_kd.recipe.spec import Recipe, RecipeFile
@@ -25,6 +25,7 @@ def load_recipe(
     path: Path,
     *,
     overrides: Sequence[str] = (),
+    models: Sequence[str] = (),
     allow_code: bool = False,
     teacher: str | None = None,
     env: Mapping[str, str] = os.environ,
@@ -36,7 +37,8 @@ def load_recipe(
         path: the YAML file.
         overrides: `path=value` assignments, applied before the check.
         allow_code: whether plugins and functions named by the recipe may run.
-        teacher: a provider that takes the place of the model called `teacher`, such as `scripted`.
+        models: `name=provider:model` assignments, applied before the overrides: see `swaps`.
+        teacher: `provider:model` in the place of the model called `teacher`, or `scripted`.
         env: where keys are looked up.
         notes: is added to, also where the recipe is wrong.
 
@@ -52,6 +54,7 @@ def load_recipe(
         file=str(path),
         folder=path.resolve().parent,
         overrides=overrides,
+        models=models,
         allow_code=allow_code,
         teacher=teacher,
         env=env,
@@ -80,6 +83,7 @@ def build_recipe(
     file: str,
     folder: Path,
     overrides: Sequence[str] = (),
+    models: Sequence[str] = (),
     allow_code: bool = False,
     teacher: str | None = None,
     env: Mapping[str, str] = os.environ,
@@ -91,27 +95,23 @@ def build_recipe(
         what = "the recipe is empty" if is_empty else f"the recipe is {quote(source.values)}, not a mapping of fields"
         problem = Problem(source.line(()), "", f"{what}.", "", "start with name:, data:, models: and steps:")
         raise RecipeError(file, [problem])
+    notes = Notes() if notes is None else notes
+    if teacher is not None:
+        notes.told += swaps.swap_teacher(source, teacher)
+    for assignment in models:
+        notes.told += swaps.swap(source, assignment)
     for assignment in overrides:
         yaml_source.override(source, assignment)
-    if teacher is not None:
-        _replace_teacher(source, teacher)
     problems: list[Problem] = []
+    named = aliases.resolve(source, env, problems)
     head = validate(RecipeFile, source.values, (), "", source, problems)
     recipe = Recipe(file, folder, source, head or _salvage(source.values), Registry(), allow_code)
+    recipe.aliases = named
     recipe_entries.load(recipe, problems)
     recipe_check.check(recipe, problems, env, notes=notes)
     if problems:
         raise RecipeError(file, problems)
     return recipe
-
-
-def _replace_teacher(source: Source, provider: str) -> None:
-    entries = source.values.get("models")
-    if not isinstance(entries, dict) or "teacher" not in entries:
-        names = ", ".join(entries) if isinstance(entries, dict) else "none"
-        message = f"--teacher {provider}: the recipe has no model called 'teacher'."
-        raise UserError(message, exists=f"models: {names}", fix=f"use --set models.NAME.provider={provider}")
-    entries["teacher"] = {"provider": provider, "model": provider}
 
 
 def _salvage(values: dict[str, Any]) -> RecipeFile:

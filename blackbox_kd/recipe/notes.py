@@ -41,10 +41,12 @@ class Notes:
     Args:
         today: day on which a model is asked.
         found: notes in the order in which they were found.
+        told: what the command line has changed without being asked to, in the order in which it was.
     """
 
     today: date = field(default_factory=date.today)
     found: list[Note] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
 
     def add(self, note: Note) -> None:
         """Adds a note, once."""

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import ModelConfig
+from blackbox_kd.models.http.aliases import Alias
 from blackbox_kd.recipe.yaml_source import Source
 from blackbox_kd.sandbox.prompt import Prompt
 from blackbox_kd.sdk.fields import Kind, Reference, resolve
@@ -266,6 +267,7 @@ class Recipe:
         allow_code: whether code named by the recipe may run.
         written: of each table, the columns that steps have written into it; its other columns are the data's.
         terms: of each model, what terms and licences say of training on its outputs; none where nothing is known.
+        aliases: models that are named by what they are good for, by their names in the recipe.
     """
 
     file: str
@@ -281,6 +283,7 @@ class Recipe:
     prompts: dict[str, Prompt] = field(default_factory=dict)
     written: dict[str, frozenset[str]] = field(default_factory=dict)
     terms: dict[str, list[str]] = field(default_factory=dict)
+    aliases: dict[str, Alias] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -1,10 +1,10 @@
 """Whom keys and files are sent to: a recipe names variables, files and URLs, and its author may be a stranger.
 
-Without a question a key goes to where it belongs: OPENAI_API_KEY to OpenAI, any key to the hosts of OPENAI_BASE_URL
-and AZURE_OPENAI_ENDPOINT and to this machine. So do rows of files that lie in the recipe's own folder, or go to a
-vendor that is known. Anywhere else they go once the user has agreed to that pair of variable, or file, and host: with
-`--trust HOST`, at the terminal, or for all with BLACKBOX_KD_TRUST=HOST,HOST. The first two are remembered. Variables
-whose values go into headers and URLs are keys, too.
+Without a question a key goes to where it belongs: OPENAI_API_KEY to OpenAI and those of other vendors to them, any key
+to the hosts of OPENAI_BASE_URL and AZURE_OPENAI_ENDPOINT and to this machine. So do rows of files that lie in the
+recipe's own folder, or go to a vendor that is known. Anywhere else they go once the user has agreed to that pair of
+variable, or file, and host: with `--trust HOST`, at the terminal, or for all with BLACKBOX_KD_TRUST=HOST,HOST. The
+first two are remembered. Variables whose values go into headers and URLs are keys, too.
 """
 
 import json
@@ -17,12 +17,14 @@ from urllib.parse import urlsplit
 
 from blackbox_kd import models
 from blackbox_kd.errors import Problem, RecipeError, UserError
+from blackbox_kd.models.http.aliases import list_vendors
 from blackbox_kd.models.http.connection import is_loopback
 from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.tables.sources import find_files
 
-OPENAI = ("OPENAI_API_KEY", "api.openai.com")
+VENDORS_KEYS = {(vendor.key_env, vendor.host) for vendor in list_vendors().values()}
+"""Keys and the hosts of the vendors whose they are."""
 ENDPOINTS = ("OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT")
 """Variables with which users name their own endpoints."""
 OWN_KEYS = ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")
@@ -105,7 +107,7 @@ def find_routes(recipe: Recipe, env: Mapping[str, str]) -> list[Route]:
 
 def _belongs(variable: str, host: str, own: Collection[str]) -> bool:
     """Whether a key goes to where it belongs."""
-    return (variable, host) == OPENAI or (variable in OWN_KEYS and host in own)
+    return (variable, host) in VENDORS_KEYS or (variable in OWN_KEYS and host in own)
 
 
 def _files_elsewhere(recipe: Recipe) -> Iterator[str]:

@@ -69,7 +69,7 @@ class Source:
         values: mappings, lists and scalars.
         lines: 1-based line of each value by its path; of a mapping's entry, the line of its key.
         problems: what is wrong with the text itself.
-        overrides: paths of the `--set` assignments that were applied, as they were written, by the path changed.
+        overrides: options of the command line that were applied, as they were written, by the path changed.
     """
 
     values: Any = None
@@ -84,14 +84,14 @@ class Source:
         return self.lines.get(path, 1)
 
     def note(self, path: Path) -> str:
-        """Says that a value was given by `--set`, or made on the way to one that was; empty if neither."""
+        """Says that a value was given on the command line, or made on the way to one that was; empty if neither."""
         made = path if path and path not in self.lines else None
         given = [
             text
             for place, text in self.overrides.items()
             if path[: len(place)] == place or (made and place[: len(made)] == made)
         ]
-        return f"given by --set {given[-1]}" if given else ""
+        return f"given by {given[-1]}" if given else ""
 
 
 def read(text: str) -> Source:
@@ -290,7 +290,7 @@ def override(source: Source, assignment: str) -> None:
         here = here[part]
     here[path[-1]] = parsed.values
     source.lines = {place: line for place, line in source.lines.items() if place[: len(path)] != path or place == path}
-    source.overrides[path] = text.strip()
+    source.overrides[path] = f"--set {text.strip()}"
 
 
 def _explain_refusal(assignment: str, reason: str) -> UserError:

@@ -1,7 +1,7 @@
 """The run folder: tables, the manifest, and what a resumed run may skip."""
 
 import os
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +117,12 @@ class RunFolder:
         """Keeps which file holds a table that has a name: the last one that was written under it."""
         own = {t.name: t.path.stem for t in tables if not t.name.startswith("#") and self.owns(t.path)}
         self.manifest.tables = {**self.manifest.tables, **own}
+
+    def note_aliases(self, aliases: Mapping[str, str]) -> None:
+        """Keeps what names of models stand for in this run; what an earlier invocation has noted counts."""
+        if (noted := {**aliases, **self.manifest.aliases}) != self.manifest.aliases:
+            self.manifest.aliases = noted
+            self.save()
 
     def note_reach(self, reached: Reached) -> None:
         """Notes how far a run has come."""

@@ -114,6 +114,8 @@ class Manifest(Record):
     """Table steps that have finished, by the names of their stages."""
     tables: dict[str, str] = Field(default_factory=dict)
     """Which file holds the table that has a name, without its ending."""
+    aliases: dict[str, str] = Field(default_factory=dict)
+    """Models that the recipe names by what they are good for, by vendor and word: `openai:cheap`."""
     reached: Reached | None = None
     dataset: WrittenDataSet | None = None
     shard: FinishedShard | None = None

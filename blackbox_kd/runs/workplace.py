@@ -78,6 +78,11 @@ class Workplace:
     why: str = ""
 
 
+def read_aliases(run: Path) -> dict[str, str]:
+    """What names of models stood for when a run began, see `Manifest.aliases`; a trial is a beginning, too."""
+    return {**read_manifest(run / TRIAL).aliases, **read_manifest(run).aliases}
+
+
 def find_workplace(run: Path, reach: Reach, *, is_named: bool, until: str | None) -> Workplace:
     """Where a run works.
 

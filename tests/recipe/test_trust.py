@@ -18,7 +18,10 @@ from blackbox_kd.recipe.spec import Recipe
 from tests.support.fake_server import FakeServer
 from tests.support.runs import command, write_rows
 
-ENV = {"OPENAI_API_KEY": "sk-1", "MY_KEY": "sk-2", "SECRET": "sk-3"}
+ENV = {"OPENAI_API_KEY": "sk-1", "MY_KEY": "sk-2", "SECRET": "sk-3"} | {
+    "OPENROUTER_API_KEY": "sk-4",
+    "MISTRAL_API_KEY": "sk-5",
+}
 STRANGER: dict[str, Any] = {"base_url": "https://gateway.example.com/v1", "key_env": "MY_KEY"}
 SAID = "models.teacher: the key in MY_KEY is sent to gateway.example.com"
 
@@ -50,6 +53,8 @@ def load(folder: Path, provider: str = "openai", env: dict[str, str] = ENV, **fi
         ({"base_url": "http://127.0.0.1:8000/v1", "key_env": "MY_KEY"}, {}),
         ({"base_url": "http://localhost:8000/v1", "key_env": "MY_KEY"}, {}),
         ({"base_url": "http://127.0.0.1:8000/v1"}, {}),
+        ({"base_url": "https://openrouter.ai/api/v1", "key_env": "OPENROUTER_API_KEY"}, {}),
+        ({"base_url": "https://api.mistral.ai/v1", "key_env": "MISTRAL_API_KEY"}, {}),
         ({"provider": "vllm"}, {}),
         ({"provider": "vllm", "base_url": "http://127.0.0.1:8000/v1", "key_env": "MY_KEY"}, {}),
         ({"provider": "vllm", "base_url": "https://gpu.example.com/v1"}, {}),
@@ -68,6 +73,9 @@ def test_a_key_goes_where_it_belongs_without_a_word(
         (STRANGER | {"key_env": "OPENAI_API_KEY"}, "OPENAI_API_KEY", "gateway.example.com"),
         ({"base_url": "https://api.openai.com/v1", "key_env": "SECRET"}, "SECRET", "api.openai.com"),
         ({"base_url": "http://api.openai.com/v1"}, "OPENAI_API_KEY", "http://api.openai.com"),
+        ({"base_url": "https://openrouter.ai/api/v1", "key_env": "OPENAI_API_KEY"}, "OPENAI_API_KEY", "openrouter.ai"),
+        ({"base_url": "https://api.openai.com/v1", "key_env": "MISTRAL_API_KEY"}, "MISTRAL_API_KEY", "api.openai.com"),
+        ({"base_url": "http://api.mistral.ai/v1", "key_env": "MISTRAL_API_KEY"}, "MISTRAL_API_KEY", "http://api.mistral.ai"),
         ({"base_url": "https://api.openai.com.evil.io", "key_env": "MY_KEY"}, "MY_KEY", "api.openai.com.evil.io"),
         ({"base_url": "https://аpi.openai.com/v1", "key_env": "MY_KEY"}, "MY_KEY", "xn--pi-6kc.openai.com"),
         ({"base_url": "http://10.0.0.5:8000/v1", "key_env": "MY_KEY"}, "MY_KEY", "http://10.0.0.5"),
