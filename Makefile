@@ -38,7 +38,8 @@ slow: .venv/dev
 bench: .venv/dev
 	$(BIN)/python -m benchmarks
 
-# Records a run of a recipe for tests/promises/test_golden.py: make golden RECIPE=quickstart [SERVER=http://127.0.0.1:8000/v1]
+# Records runs for tests/promises/test_golden.py anew, by the replies that they have, or one of them:
+# make golden RECIPE=quickstart [SERVER=http://127.0.0.1:8000/v1]
 golden: .venv/dev
 	$(BIN)/python -m tests.promises.golden.record $(RECIPE) $(if $(SERVER),--server $(SERVER))
 

@@ -37,7 +37,7 @@ def ready(recording: Path, folder: Path) -> None:
     missing = replay.missing_weights(replay.load(recording), replay.how(recording).until)
     if missing:
         pytest.skip(f"{recording.name}: {missing}")
-    assert replay.fill(folder / "ledger.sqlite", recording) == replay.how(recording).replies
+    assert replay.fill(folder / "ledger.sqlite", rows_of(recording / "replies.jsonl")) == replay.how(recording).replies
 
 
 def called(job: Any) -> dict[str, int]:
@@ -85,7 +85,7 @@ def test_another_word_in_a_recorded_reply_is_seen_in_the_rows(tmp_path: Path) ->
     other = Path(shutil.copytree(recording, tmp_path / "rationales_only"))
     text = (other / "replies.jsonl").read_text()
     (other / "replies.jsonl").write_text(text.replace("The answer is", "So the answer is"))
-    replay.fill(tmp_path / "ledger.sqlite", other)
+    replay.fill(tmp_path / "ledger.sqlite", rows_of(other / "replies.jsonl"))
     job = replay.run(other, replay.load(other, None, replay.NOTHING), tmp_path)
     assert called(job)["calls"] == 0
     assert replay.tables(tmp_path / "run") != replay.how(recording).tables

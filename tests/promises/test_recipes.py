@@ -15,6 +15,7 @@ import pytest
 from jinja2 import meta
 
 from blackbox_kd.engine.run import Run, RunOptions
+from blackbox_kd.models.http.aliases import WORDS, list_vendors
 from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Recipe
@@ -25,7 +26,7 @@ from tests.support.tiny import tiny_model
 
 RECIPES = sorted(find_bundled("recipes").glob("*.yaml"))
 PROMPTS = sorted(find_bundled("prompts").glob("**/*.jinja"))
-ENV = {"OPENAI_API_KEY": "sk-of-nobody"}
+ENV = {vendor.key_env: "sk-of-nobody" for vendor in list_vendors().values()}
 MODELINE = r"# yaml-language-server: \$schema=\S*recipe\.schema\.json"
 WRONG = "The answer is 0."
 SCRIPT = (
@@ -83,6 +84,41 @@ def test_a_recipe_passes_its_check_and_has_the_name_of_its_file(path: Path) -> N
     assert recipe.name == path.stem
     assert recipe.head.description.endswith(".")
     assert recipe.head.license
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name_of)
+def test_a_recipe_names_no_model_that_is_switched_off_some_day_and_sets_nothing_that_its_teachers_refuse(
+    path: Path,
+) -> None:
+    recipe = load_recipe(path, env=ENV)
+    away = {name for name, model in recipe.models.items() if not model.local and model.provider != "vllm"}
+    assert {name: alias.word for name, alias in recipe.aliases.items()} == dict.fromkeys(away, "cheap")
+    for planned in recipe.steps:
+        if away.intersection(planned.list_models()):
+            assert not any(planned.config.set_for(mention.field) for mention in planned.references), planned.label
+
+
+def test_bundled_recipes_name_models_of_two_vendors_and_one_with_open_weights() -> None:
+    found = [load_recipe(path, env=ENV).aliases.values() for path in RECIPES]
+    assert {alias.vendor for aliases in found for alias in aliases} == {"openai", "mistral", "openrouter"}
+    only = [aliases for aliases in found if {alias.vendor for alias in aliases} <= {"openai"}]
+    assert len(only) == len(RECIPES) - 2, "with a key of OpenAI most of them can be run"
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", *(f"recipes/{path.name}" for path in RECIPES)])
+def test_what_a_user_copies_from_names_models_by_what_they_are_good_for(name: str) -> None:
+    text = (find_bundled("recipes").parent / name).read_text(encoding="utf-8")
+    named = re.findall(r"provider: openai, model: ([^,}]+)", text)
+    assert set(named) <= set(WORDS)
+    assert named or "provider: openai" not in text
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name_of)
+@pytest.mark.parametrize("target", ["openai:strong", "openrouter:strong", "deepseek:cheap", "mistral:strong"])
+def test_every_teacher_of_a_recipe_may_be_swapped(path: Path, target: str) -> None:
+    names = load_recipe(path, env=ENV).aliases
+    swapped = load_recipe(path, models=[f"{name}={target}" for name in names], env=ENV)
+    assert {alias.vendor for alias in swapped.aliases.values()} <= {target.partition(":")[0]}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)

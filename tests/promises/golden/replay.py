@@ -11,6 +11,7 @@ A recording, `tests/promises/golden/RECIPE/`, is
 import asyncio
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,17 @@ from blackbox_kd.engine.plan import plan_until
 from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger
+from blackbox_kd.models.http.aliases import list_vendors
 from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.schema import Usage
 from blackbox_kd.sdk.fields import references
 from blackbox_kd.weights import locate
-from tests.support.runs import rows_of
 
 HERE = Path(__file__).parent
 RECORDINGS = sorted(file.parent for file in HERE.glob("*/run.json"))
-ENV = {"OPENAI_API_KEY": "sk-of-nobody"}
+ENV = {vendor.key_env: "sk-of-nobody" for vendor in list_vendors().values()}
 NOTHING = "budget={requests: 0}"
 """A run with this change ends before its first call."""
 
@@ -99,10 +100,10 @@ def load(recording: Path, file: Path | None = None, *sets: str) -> Recipe:
     return load_recipe(file or own, overrides=changes, env=ENV)
 
 
-def fill(ledger: Path, recording: Path) -> int:
-    """Puts the recorded replies into a new ledger; returns how many."""
+def fill(ledger: Path, replies: Sequence[Mapping[str, Any]]) -> int:
+    """Puts recorded replies into a new ledger; returns how many."""
 
-    async def settle(opened: Ledger, reply: dict[str, Any]) -> None:
+    async def settle(opened: Ledger, reply: Mapping[str, Any]) -> None:
         reserved = {name: reply[name] for name in ("reserved_usd", "reserved_tokens")}
         wire = json.loads(reply["wire"])
         intent = await opened.intend(reply["key"], wire, model=reply["model"], row_id=reply["row_id"], **reserved)
@@ -114,7 +115,6 @@ def fill(ledger: Path, recording: Path) -> int:
     async def settle_all(opened: Ledger) -> None:
         await asyncio.gather(*(settle(opened, reply) for reply in replies))
 
-    replies = rows_of(recording / "replies.jsonl")
     with Ledger.open(ledger, run="recorded") as opened:
         asyncio.run(settle_all(opened))
     return len(replies)
