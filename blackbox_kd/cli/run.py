@@ -78,8 +78,7 @@ def run(
     from blackbox_kd.recipe.notes import Notes
 
     notes = Notes()
-    changes = {"overrides": overrides, "models": models, "teacher": teacher, "allow_code": allow_code}
-    found = load_named(recipe, notes=notes, **changes)
+    found = load_named(recipe, notes=notes, overrides=overrides, models=models, teacher=teacher, allow_code=allow_code)
     for note in notes.list_warnings():
         say(note.text(found.file), err=True)
     return _execute(found, **how)

@@ -14,8 +14,7 @@ from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.lineage import Lineage
 from blackbox_kd.tables.stored import StoredTable
-
-ENV = {"OPENAI_API_KEY": "sk-of-nobody"}
+from tests.support.runs import KEYS
 
 
 def chosen(recipe: Recipe, trainings: Sequence[str], restored: str | None = None) -> list[str]:
@@ -47,7 +46,7 @@ BUNDLED = {
 @pytest.mark.parametrize("name", BUNDLED)
 def test_the_data_set_of_a_bundled_recipe_is_what_its_student_learnt_from(name: str) -> None:
     trainings, restored, expected = BUNDLED[name]
-    recipe = load_recipe(find_bundled("recipes") / f"{name}.yaml", env=ENV)
+    recipe = load_recipe(find_bundled("recipes") / f"{name}.yaml", env=KEYS)
     assert chosen(recipe, trainings, restored) == [expected]
 
 

@@ -15,18 +15,19 @@ import pytest
 from jinja2 import meta
 
 from blackbox_kd.engine.run import Run, RunOptions
-from blackbox_kd.models.http.aliases import WORDS, list_vendors
+from blackbox_kd.models.http.aliases import WORDS
 from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.load import load_recipe
+from blackbox_kd.recipe.notes import Notes
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.sandbox.prompt import Prompt, make_environment
 from blackbox_kd.sdk.fields import references
-from tests.support.runs import rows_of, write_rows
+from tests.support.runs import KEYS, rows_of, write_rows
 from tests.support.tiny import tiny_model
 
 RECIPES = sorted(find_bundled("recipes").glob("*.yaml"))
 PROMPTS = sorted(find_bundled("prompts").glob("**/*.jinja"))
-ENV = {vendor.key_env: "sk-of-nobody" for vendor in list_vendors().values()}
+ENV = KEYS
 MODELINE = r"# yaml-language-server: \$schema=\S*recipe\.schema\.json"
 WRONG = "The answer is 0."
 SCRIPT = (
@@ -79,8 +80,10 @@ def name_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)
-def test_a_recipe_passes_its_check_and_has_the_name_of_its_file(path: Path) -> None:
-    recipe = load_recipe(path, env=ENV)
+def test_a_recipe_passes_its_check_without_a_warning_and_has_the_name_of_its_file(path: Path) -> None:
+    notes = Notes()
+    recipe = load_recipe(path, env=ENV, notes=notes)
+    assert notes.list_warnings() == []
     assert recipe.name == path.stem
     assert recipe.head.description.endswith(".")
     assert recipe.head.license

@@ -15,10 +15,9 @@ from blackbox_kd.models import Setup
 from blackbox_kd.models.http import aliases
 from blackbox_kd.recipe.load import load_recipe, write_recipe
 from blackbox_kd.recipe.spec import Recipe
-from tests.support.runs import write_rows
+from tests.support.runs import KEYS, write_rows
 
 VENDORS = list(aliases.list_vendors().values())
-ENV = {vendor.key_env: "sk-of-nobody" for vendor in VENDORS}
 LOCAL = "http://127.0.0.1:9/v1"
 Load = Callable[..., Recipe]
 
@@ -27,7 +26,7 @@ Load = Callable[..., Recipe]
 def load(tmp_path: Path) -> Load:
     """Loads a recipe whose teacher has the given fields."""
 
-    def load(env: dict[str, str] = ENV, **fields: Any) -> Recipe:
+    def load(env: dict[str, str] = KEYS, **fields: Any) -> Recipe:
         values = {
             "name": "demo",
             "data": {"train": {"path": "train.jsonl"}},
@@ -50,7 +49,7 @@ def test_a_name_stands_for_a_model_of_the_vendor_that_the_url_leads_to(
     assert found.models["teacher"].model == vendor.find_model(word) not in aliases.WORDS
     assert found.aliases["teacher"] == aliases.Alias(vendor.name, word, vendor.find_model(word))
     plain = load(model=vendor.find_model(word), base_url=vendor.base_url, key_env=vendor.key_env)
-    setup = Setup("teacher", Path(), Path(), ENV)
+    setup = Setup("teacher", Path(), Path(), KEYS)
     assert found.models["teacher"].identity(setup) == plain.models["teacher"].identity(setup)
     assert plain.aliases == {}
 
@@ -81,7 +80,7 @@ def test_the_table_says_when_it_was_looked_up_and_where() -> None:
 def test_a_provider_without_a_url_has_the_models_of_the_one_that_it_uses(
     load: Load, fields: dict[str, Any], env: dict[str, str], model: str
 ) -> None:
-    assert load(ENV | env, model="cheap", **fields).models["teacher"].model == model
+    assert load(KEYS | env, model="cheap", **fields).models["teacher"].model == model
 
 
 @pytest.mark.parametrize(("fields", "env"), [({"base_url": LOCAL}, {}), ({}, {"OPENAI_BASE_URL": LOCAL})])
@@ -89,7 +88,7 @@ def test_a_name_at_an_endpoint_that_is_no_vendors_is_a_problem(
     load: Load, fields: dict[str, Any], env: dict[str, str]
 ) -> None:
     with pytest.raises(RecipeError) as caught:
-        load(ENV | env, model="cheap", **fields)
+        load(KEYS | env, model="cheap", **fields)
     [problem] = caught.value.problems
     assert (problem.path, problem.line) == ("models.teacher", 1)
     assert problem.message == (
@@ -122,4 +121,4 @@ def test_a_provider_that_has_no_vendors_models_may_call_one_of_its_own_so(load: 
 def test_the_copy_of_a_recipe_has_the_name_that_was_asked(load: Load, tmp_path: Path) -> None:
     write_recipe(tmp_path / "copy.yaml", load(model="strong"))
     assert "model: gpt-6.1-terra" in (tmp_path / "copy.yaml").read_text()
-    assert load_recipe(tmp_path / "copy.yaml", env=ENV).aliases == {}
+    assert load_recipe(tmp_path / "copy.yaml", env=KEYS).aliases == {}

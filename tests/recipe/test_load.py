@@ -9,6 +9,7 @@ from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe import yaml_source
 from blackbox_kd.recipe.load import build_recipe, load_recipe
 from blackbox_kd.recipe.spec import Recipe
+from tests.support.runs import KEYS
 
 HEAD = """\
 name: demo
@@ -63,7 +64,7 @@ def test_a_recipe_is_read_with_its_tables_models_prompts_and_steps(load: Load) -
 
 @pytest.mark.parametrize("path", sorted(find_bundled("recipes").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_that_comes_with_the_package_is_without_problems(path: Path) -> None:
-    assert load_recipe(path, env={"OPENAI_API_KEY": "sk-0"}).steps
+    assert load_recipe(path, env=KEYS).steps
 
 
 def test_overrides_are_applied_before_the_check(load: Load) -> None:

@@ -20,7 +20,7 @@ from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import BudgetConfig, Recipe
 from tests.recipe.mutations import mutate
 from tests.steps.test_versions import EXAM, MODELS, ROWS, STEPS
-from tests.support.runs import write_rows
+from tests.support.runs import KEYS, write_rows
 
 BUNDLED = [yaml.safe_load(file.read_text()) for file in sorted(find_bundled("recipes").glob("*.yaml"))]
 SEEDS = st.integers(min_value=0, max_value=2**32)
@@ -43,7 +43,7 @@ def load(folder: Path, values: dict[str, Any]) -> Recipe | None:
     (folder / "recipe.yaml").write_text(json.dumps(values), encoding="utf-8")
     refusal: BlackboxError
     try:
-        return load_recipe(folder / "recipe.yaml", env={"OPENAI_API_KEY": "sk-none"})
+        return load_recipe(folder / "recipe.yaml", env=KEYS)
     except BlackboxError as error:
         refusal = error
     said = str(refusal)

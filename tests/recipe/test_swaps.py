@@ -8,13 +8,11 @@ from typing import Any
 import pytest
 
 from blackbox_kd.errors import RecipeError, UserError
-from blackbox_kd.models.http import aliases
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.notes import Notes
 from blackbox_kd.recipe.spec import Recipe
-from tests.support.runs import write_rows
+from tests.support.runs import KEYS, write_rows
 
-ENV = {vendor.key_env: "sk-of-nobody" for vendor in aliases.list_vendors().values()}
 GATEWAY: dict[str, Any] = {
     "provider": "openai",
     "model": "llama",
@@ -50,7 +48,7 @@ def load(tmp_path: Path) -> Load:
         }
         write_rows(tmp_path / "train.jsonl", [{"instruction": "What is 1 + 1?", "reference": "2"}])
         (tmp_path / "recipe.yaml").write_text(json.dumps(values))
-        return load_recipe(tmp_path / "recipe.yaml", models=swaps, **({"env": ENV} | how))
+        return load_recipe(tmp_path / "recipe.yaml", models=swaps, **({"env": KEYS} | how))
 
     return load
 
@@ -143,7 +141,7 @@ def test_a_teacher_that_the_recipe_does_not_have_is_told(load: Load, tmp_path: P
     text = (tmp_path / "recipe.yaml").read_text().replace('"teacher"', '"big"')
     (tmp_path / "recipe.yaml").write_text(text)
     with pytest.raises(UserError, match="--teacher openai:cheap: the recipe has no model called 'teacher'") as caught:
-        load_recipe(tmp_path / "recipe.yaml", teacher="openai:cheap", env=ENV)
+        load_recipe(tmp_path / "recipe.yaml", teacher="openai:cheap", env=KEYS)
     assert caught.value.exists == "models: big, judge"
 
 

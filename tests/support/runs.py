@@ -14,10 +14,13 @@ from typing import Any
 from blackbox_kd.engine.progress import View
 from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.models import scripted
+from blackbox_kd.models.http.aliases import list_vendors
 from blackbox_kd.recipe.load import load_recipe
 from tests.support.tiny import tiny_model
 
 QUESTIONS = [{"instruction": f"What is {n} + 1?", "reference": str(n + 1)} for n in range(6)]
+KEYS = {vendor.key_env: "sk-of-nobody" for vendor in list_vendors().values()}
+"""A key for each vendor, as a recipe wants that asks one of them."""
 HELD_OUT = [{"instruction": f"And {n} + 2?", "reference": str(n + 2)} for n in range(40, 46)]
 
 

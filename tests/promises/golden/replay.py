@@ -20,17 +20,17 @@ from blackbox_kd.engine.plan import plan_until
 from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger
-from blackbox_kd.models.http.aliases import list_vendors
 from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.schema import Usage
 from blackbox_kd.sdk.fields import references
 from blackbox_kd.weights import locate
+from tests.support.runs import KEYS
 
 HERE = Path(__file__).parent
 RECORDINGS = sorted(file.parent for file in HERE.glob("*/run.json"))
-ENV = {vendor.key_env: "sk-of-nobody" for vendor in list_vendors().values()}
+ENV = KEYS
 NOTHING = "budget={requests: 0}"
 """A run with this change ends before its first call."""
 
