@@ -237,10 +237,8 @@ class TestReplies:
         assert reply.usage == Usage(prompt_tokens=7, completion_tokens=4)
 
     async def test_cached_tokens_are_part_of_the_prompt(self) -> None:
-        async with served() as (model, _):
-            await send(model, request())
-            usage = (await send(model, request())).usage
-        assert usage == Usage(prompt_tokens=7, completion_tokens=4, cached_tokens=1)
+        usage = (await reply_to("cached")).usage
+        assert usage == Usage(prompt_tokens=7, completion_tokens=4, cached_tokens=6)
 
     def test_no_reason_of_the_sdk_is_unknown(self) -> None:
         for reason in types.FinishReason:

@@ -1,5 +1,7 @@
 """Whole runs with Gemini, by the command line, in processes that are killed while their batches go on."""
 
+import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,9 @@ import yaml
 
 from tests.promises import test_batch_run as batched
 from tests.promises.test_batch_run import CALLS, report, run, stopped, tables
+from tests.promises.test_openai_formats import ROWS, found_in, serving, write
 from tests.support.fake_batches import FakeBatches
+from tests.support.runs import command
 from tests.support.teachers.gemini import FakeGemini
 
 
@@ -86,3 +90,39 @@ async def test_a_budget_holds_for_batches_and_a_killed_one_is_counted_once(tmp_p
         assert "budget reached" in await run(tmp_path, status=3)
         assert server.sizes() == [30]
         assert report(tmp_path)["spent"]["requests"] == 30
+
+
+GEMINI = {"provider": "gemini", "model": "gemini-3.8-flash"}
+
+
+async def test_rationales_check_and_judge_have_the_rows_of_chat_completions_and_a_second_run_asks_for_nothing(
+    tmp_path: Path,
+) -> None:
+    ours, theirs = tmp_path / "gemini", tmp_path / "chat"
+    async with serving("gemini", "--plan", "503,429:0.1s,ok,MAX_TOKENS") as (url, _), serving("chat") as (other, _):
+        write(ours, url, **GEMINI)
+        write(theirs, other, provider="openai")
+        for folder in (ours, theirs):
+            said = await asyncio.to_thread(command, folder, "run", "recipe.yaml")
+            assert said.returncode == 0, said.stderr
+    assert found_in(ours) == found_in(theirs)
+    said = await asyncio.to_thread(command, ours, "run", "recipe.yaml", "--run-dir", "runs/again")
+    assert said.returncode == 0, said.stderr
+    report = json.loads((ours / "runs/again/report.json").read_text())
+    assert (report["models"][0]["replayed"], report["models"][0]["calls"]) == (4 * ROWS + 1, 0)
+
+
+async def test_what_was_learnt_holds_for_another_budget_and_a_run_that_asks_for_nothing(tmp_path: Path) -> None:
+    model = {"provider": "gemini", "model": "gemini-3.1-pro"}
+    async with FakeGemini(always="refuse:temperature", rule="The answer is {n}.\nquality: 7") as server:
+        write(tmp_path, server.url, **model)
+        said = await asyncio.to_thread(command, tmp_path, "run", "recipe.yaml")
+        assert said.returncode == 0, said.stderr
+        refused = [body for body in server.seen if "temperature" in body.get("generationConfig", {})]
+        assert 1 <= len(refused) <= ROWS * 2
+        assert "takes no temperature" in said.stderr
+        sent = len(server.seen)
+        options = ("--run-dir", "runs/again", "--set", "budget={usd: 1}")
+        said = await asyncio.to_thread(command, tmp_path, "run", "recipe.yaml", *options)
+        assert said.returncode == 0, said.stderr
+        assert len(server.seen) == sent

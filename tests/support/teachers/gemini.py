@@ -11,6 +11,7 @@ A plan names what is done with the first requests for a reply:
     none                no candidate, and no reason
     call                a call of a function, with a signature of the thought before it
     drop:FIELD          `ok` without a field of the reply, or of its first candidate
+    cached              `ok`, all but one token of the prompt was kept from before
     end:WORD            `ok`, with a finishReason that the SDK does not know
     as:MODEL            `ok`, answered by another model
     429:46s 429:day     a limit by the minute with RetryInfo, a daily one
@@ -18,15 +19,12 @@ A plan names what is done with the first requests for a reply:
     slow                `ok`, after 0.4 s
     refuse:FIELD        400 for requests with this field of generationConfig; `ok` for the others
 
-Replies have thoughts where the request asks for them, and cached tokens from the second equal system text on.
+Replies have thoughts where the request asks for them.
 """
 
-import argparse
 import asyncio
 import json
-import sys
 import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,7 +32,7 @@ from aiohttp import web
 from google.genai import _common, types
 from pydantic import ValidationError
 
-from tests.support.teachers.base import FakeTeacher
+from tests.support.teachers.base import FakeTeacher, run_as_process
 from tests.support.teachers.gemini_batches import BatchDesk
 
 ALWAYS_THINK = ("gemini-2.5-pro", "gemini-3-pro", "gemini-3.1-pro", "gemini-3.7", "gemini-3.8", "gemini-4")
@@ -79,7 +77,6 @@ class FakeGemini(FakeTeacher):
         self.models: list[str] = []
         """Of the requests for a reply."""
         self.desk = BatchDesk(self, **batches)
-        self._systems: Counter[str] = Counter()
 
     def sizes(self) -> list[int]:
         """Lines of the batches, in the order of their creation."""
@@ -142,10 +139,8 @@ class FakeGemini(FakeTeacher):
         if config.thinking_config is not None and config.thinking_config.include_thoughts:
             parts.insert(0, types.Part(text="The parts are added.", thought=True))
             usage.thoughts_token_count = 5
-        if asked.system_instruction is not None:
-            system = str(asked.system_instruction)
-            usage.cached_content_token_count = 1 if self._systems[system] else None
-            self._systems[system] += 1
+        if name == "cached":
+            usage.cached_content_token_count = counted["prompt_tokens"] - 1
         usage.total_token_count = sum(
             filter(None, (usage.prompt_token_count, usage.candidates_token_count, usage.thoughts_token_count))
         )
@@ -253,21 +248,5 @@ ERRORS = {
 }
 
 
-async def _serve(arguments: argparse.Namespace) -> None:
-    plan = [name for name in arguments.plan.split(",") if name]
-    async with FakeGemini(plan, port=arguments.port) as server:
-        sys.stdout.write(server.url + "\n")
-        sys.stdout.flush()
-        await asyncio.Event().wait()
-
-
-def main() -> None:
-    """Serves until it is killed; the URL is the first line of its output."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--plan", default="", help="names, with commas between them")
-    asyncio.run(_serve(parser.parse_args()))
-
-
 if __name__ == "__main__":
-    main()
+    run_as_process(FakeGemini)
