@@ -70,7 +70,7 @@ class DirectTransport:
         known.limiter.narrow(config.max_concurrency, *config.rate_limits)
         # By the model alone, never by what may be spent: a reply that a larger budget would let go on is another one.
         cap = (config.parameters.most_tokens or MOST_TOKENS) if self.budget.is_limited else None
-        counts = Counts(name, asked="" if config.local or config.names_freely else config.model)
+        counts = Counts(name, asked="" if config.names_freely else config.model)
         state = ModelState(model, tariff.find(config, model.endpoint), known, counts, cap)
         state.refused = self._recall_refused(model)
         state.warm_up = WarmUp() if has_costly_writes(state.price) else None

@@ -76,8 +76,6 @@ class ModelConfig(BaseModel):
     """Whether it offers log-probabilities of given text."""
     trainable: ClassVar[bool] = False
     """Whether there are weights to train: see `WeightsConfig`."""
-    names_freely: ClassVar[bool] = False
-    """Whether `model` is what someone likes to call it, so that no vendor's name is meant where it looks like one."""
 
     provider: str
     """Name of a module of `models/`."""
@@ -90,6 +88,14 @@ class ModelConfig(BaseModel):
     def in_flight(self) -> int:
         """Requests that are worth having under way at once."""
         return self.max_concurrency
+
+    @property
+    def names_freely(self) -> bool:
+        """Whether `model` is what someone likes to call it, so that no vendor's name is meant where it looks like one.
+
+        Weights on this machine, a server of one's own, a deployment.
+        """
+        return self.local
 
     @property
     def is_batched(self) -> bool:
@@ -189,7 +195,6 @@ class WeightsConfig(ModelConfig):
     """Fields of a provider whose models have weights at hand, so that they can be trained."""
 
     trainable: ClassVar[bool] = True
-    names_freely: ClassVar[bool] = True
 
     adapter: str | None = None
     """Folder of a LoRA adapter."""

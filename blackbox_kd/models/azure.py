@@ -52,6 +52,11 @@ class Config(OpenAIConfig):
         return self
 
     @property
+    def names_freely(self) -> bool:
+        """A deployment is called what one likes, and goes on as long as Azure says."""
+        return True
+
+    @property
     def path(self) -> str:
         """Of what replies are asked for, behind the base URL."""
         is_v1 = self.api_version is None

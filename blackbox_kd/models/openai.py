@@ -47,6 +47,11 @@ class Config(OpenAIConfig):
         return self
 
     @property
+    def names_freely(self) -> bool:
+        """Servers of one's own, and deployments in Azure."""
+        return bool(self.servers) or (urlsplit(self.base_url or "").hostname or "").endswith(".azure.com")
+
+    @property
     def own_fields(self) -> Mapping[str, Any]:
         """See `thinking`, `distillable_only` and `extra_body`."""
         own = super().own_fields

@@ -24,7 +24,6 @@ class Config(EndpointConfig):
     """A model behind a vLLM server. The step's `extra:` takes vLLM's fields too, over those given here."""
 
     scores: ClassVar[bool] = True
-    names_freely: ClassVar[bool] = True
 
     base_url: str = "http://127.0.0.1:8000/v1"
     """URL of the server, up to `/v1`."""
@@ -51,6 +50,11 @@ class Config(EndpointConfig):
     @classmethod
     def _url(cls, value: str) -> str:
         return client.check_url(value)
+
+    @property
+    def names_freely(self) -> bool:
+        """The server is one's own."""
+        return True
 
     @property
     def parameters(self) -> Parameters:

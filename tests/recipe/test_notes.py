@@ -16,7 +16,7 @@ from blackbox_kd.recipe.spec import Recipe
 from tests.support.runs import write_rows
 
 DAY = datetime.date(2026, 11, 28)
-KEYS = {"OPENAI_API_KEY": "sk-0123456789abcdef"}
+KEYS = {"OPENAI_API_KEY": "sk-0123456789abcdef", "AZURE_OPENAI_API_KEY": "0123456789abcdef"}
 ASK = {"step": "generate", "prompt": "student/plain", "temperature": 1.0}
 EXAM = {"step": "evaluate", "input": "test", "answer": "number"}
 
@@ -102,6 +102,9 @@ class TestShutdowns:
             {"provider": "vllm", "model": "openai/gpt-oss-20b"},
             {"provider": "scripted", "model": "gpt-4"},
             {"model": "deepseek/deepseek-chat", "base_url": "https://openrouter.ai/api/v1"},
+            {"model": "gpt-4", "servers": ["https://one.example.com/v1", "https://two.example.com/v1"]},
+            {"model": "gpt-4", "base_url": "https://me.openai.azure.com/openai/v1"},
+            {"provider": "azure", "model": "gpt-4", "base_url": "https://me.openai.azure.com"},
         ],
     )
     def test_what_goes_on_or_stands_on_a_server_of_ones_own_is_not(
@@ -139,18 +142,25 @@ class TestTerms:
         assert [note.path for note in found] == ["models.judge"]
         assert recipe.learnt_from == {"script", "judge"}
 
-    @pytest.mark.parametrize("base_url", ["https://openrouter.ai/api/v1", "https://elsewhere.io/v1"])
-    def test_the_flag_of_openrouter_makes_a_model_open_there(self, tmp_path: Path, base_url: str) -> None:
-        flag = {"provider": {"enforce_distillable_text": True}}
-        teacher = {"model": "z-ai/glm-5.3-flash", "base_url": base_url, "extra_body": flag}
-        entry = {"provider": "openai", **teacher}
+    @pytest.mark.parametrize(
+        "flag", [{"distillable_only": True}, {"extra_body": {"provider": {"enforce_distillable_text": True}}}]
+    )
+    def test_the_flag_of_openrouter_makes_a_model_open_there(self, tmp_path: Path, flag: dict[str, Any]) -> None:
+        teacher = {"provider": "openai", "model": "z-ai/glm-5.3-flash", "base_url": "https://openrouter.ai/api/v1"}
         step = {**ASK, "model": "teacher"}
-        if "openrouter" in base_url:
-            _, [note] = look(tmp_path, {"teacher": entry}, step, terms="open")
-            assert note.what.startswith("OpenRouter's flag: only models are asked whose authors allow training")
-        else:
-            with pytest.raises(RecipeError, match=r"nothing is known of the terms of 'z-ai/glm-5.3-flash'"):
-                look(tmp_path, {"teacher": entry}, step, terms="open")
+        _, [note] = look(tmp_path, {"teacher": teacher | flag}, step, terms="open")
+        assert note.what.startswith("OpenRouter's flag: only models are asked whose authors allow training")
+        with pytest.raises(RecipeError, match=r"fix: at openrouter\.ai, write distillable_only: true; or use a model"):
+            look(tmp_path, {"teacher": teacher}, step, terms="open")
+        if "extra_body" in flag:
+            elsewhere = teacher | flag | {"base_url": "https://elsewhere.io/v1"}
+            with pytest.raises(RecipeError, match=r"nothing is known of the terms of 'z-ai/glm-5.3-flash'\."):
+                look(tmp_path, {"teacher": elsewhere}, step, terms="open")
+
+    def test_the_servers_that_are_asked_count_and_not_what_names_them(self, tmp_path: Path) -> None:
+        fleet = {"provider": "openai", "model": "Qwen/Qwen3-8B", "servers": ["http://127.0.0.1:8001/v1"]}
+        _, [note] = look(tmp_path, {"teacher": fleet}, {**ASK, "model": "teacher"}, terms="open")
+        assert note.what.startswith("the licence of Qwen's open weights")
 
     def test_a_recipe_whose_terms_are_open_passes_with_its_notes(self, tmp_path: Path) -> None:
         entry = {"provider": "vllm", "model": "Qwen/Qwen3-8B"}

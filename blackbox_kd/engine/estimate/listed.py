@@ -29,7 +29,7 @@ async def look(recipe: Recipe, models: ModelPool, names: Collection[str], notes:
         notes: is added to.
     """
     for name, config in recipe.models.items():
-        if name in names and not config.local and not config.names_freely:
+        if name in names and not config.names_freely:
             said = await _ask(models.get(name), notes.today)
             if said is not None:
                 level, what, fix = said

@@ -19,6 +19,7 @@ from blackbox_kd.recipe.yaml_source import quote
 
 OPEN_MODELS = ("openai/gpt-oss-120b", "Qwen/Qwen3.8-27B", "google/gemma-4-31b-it")
 """Of those that are known to be open, some to name."""
+OPENROUTER = "openrouter.ai"
 DISTILLABLE = "enforce_distillable_text"
 """OpenRouter's field of `provider`."""
 
@@ -30,28 +31,29 @@ def check(flow: Flow, env: Mapping[str, str], notes: Notes) -> None:
     learnt_from = flow.recipe.learnt_from
     for name, config in flow.recipe.models.items():
         url = _find_url(flow, name, config, env)
-        host = "" if url is None else urlsplit(url).hostname or ""
-        if url is not None and not config.names_freely and not is_loopback(url):
+        host = urlsplit(url).hostname or ""
+        if url and not config.names_freely and not is_loopback(url):
             _note_shutdown(flow, name, config, host, notes)
         if config.local and not config.trainable:
             continue  # what a script says is nobody's output
         found = _find_terms(config, host)
         flow.recipe.terms[name] = [each.describe() for each in found]
         if name in learnt_from:
-            _note_terms(flow, name, config, found, notes)
+            _note_terms(flow, name, host, found, notes)
 
 
-def _find_url(flow: Flow, name: str, config: ModelConfig, env: Mapping[str, str]) -> str | None:
+def _find_url(flow: Flow, name: str, config: ModelConfig, env: Mapping[str, str]) -> str:
+    """Where requests go; "" if none go anywhere."""
     try:
-        sent = config.sends_to(models.Setup(name, flow.recipe.folder, Path(), env))
+        routes = config.routes(models.Setup(name, flow.recipe.folder, Path(), env))
     except UserError:  # of a variable that is no URL, which is told elsewhere
-        return None
-    return None if sent is None else sent[0]
+        return ""
+    return routes[0].url if routes else ""
 
 
 def _find_terms(config: ModelConfig, host: str) -> list[terms.Terms]:
     routing = config.own_fields.get("provider")
-    if host == "openrouter.ai" and isinstance(routing, Mapping) and routing.get(DISTILLABLE) is True:
+    if host == OPENROUTER and isinstance(routing, Mapping) and routing.get(DISTILLABLE) is True:
         return [terms.DISTILLABLE]
     return terms.find(config.model, host)
 
@@ -69,12 +71,13 @@ def _note_shutdown(flow: Flow, name: str, config: ModelConfig, host: str, notes:
     _add(flow, notes, "warning", name, f"{what} (as of {found.read}: {found.source}).", fix)
 
 
-def _note_terms(flow: Flow, name: str, config: ModelConfig, found: list[terms.Terms], notes: Notes) -> None:
-    is_open, model = terms.is_open(found), quote(config.model)
+def _note_terms(flow: Flow, name: str, host: str, found: list[terms.Terms], notes: Notes) -> None:
+    is_open, model = terms.is_open(found), quote(flow.recipe.models[name].model)
     told = "; ".join(each.describe() for each in found) or f"nothing is known of the terms of {model}"
     if flow.recipe.head.terms == "open" and not is_open:
         what = f"terms: open, and {model} is learnt from, which is not known to be open: {told}."
         fix = f"use a model that is, such as {', '.join(OPEN_MODELS)}; or read the terms, and take terms: open out"
+        fix = f"at {host}, write distillable_only: true; or {fix}" if host == OPENROUTER else fix
         flow.add(("models", name, "model"), f"models.{name}", what, "", fix)
         return
     fix = "" if is_open else f"read them before you train or publish ({terms.NO_ADVICE})"
