@@ -24,6 +24,8 @@ from blackbox_kd.errors import (
 )
 from blackbox_kd.models import Model, Setup, gemini
 from blackbox_kd.models.http.generate_content import GenerateContent
+from blackbox_kd.models.http.listing import Listed
+from blackbox_kd.models.http.listing import find as find_listed
 from blackbox_kd.models.http.parameters import find
 from blackbox_kd.models.http.status import CLOSED
 from blackbox_kd.recipe.checks.models import find_refused
@@ -441,3 +443,12 @@ def test_identities_depend_on_where_a_model_is_and_not_on_how_fast_it_is_asked()
     assert identity() == identity(max_concurrency=3, rpm=7, tpm=9, key_env="X", timeout_s=5, batch=True)
     others = [{"base_url": "http://127.0.0.1"}, {"model": "n"}, {"extra_body": {"a": 1}}, {"thinking": "low"}]
     assert len({identity(), *(identity(**each) for each in others)}) == 5
+
+
+@pytest.mark.parametrize(("name", "found"), [("gemini-3.8-flash", Listed()), ("gemini-2.5-flash", None)])
+async def test_the_list_of_models_says_which_there_are(name: str, found: Listed | None) -> None:
+    async with served() as (model, fake):
+        told = await model.list_models()
+        assert told is not None
+        assert told[0] == f"{fake.url}/v1beta/models"
+        assert find_listed(json.loads(told[1]), name) == found

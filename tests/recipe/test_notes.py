@@ -162,6 +162,18 @@ class TestTerms:
         _, [note] = look(tmp_path, {"teacher": fleet}, {**ASK, "model": "teacher"}, terms="open")
         assert note.what.startswith("the licence of Qwen's open weights")
 
+    @pytest.mark.parametrize("target", ["deepseek:cheap", "deepseek:strong", "openrouter:cheap"])
+    def test_what_the_fix_names_is_open(self, tmp_path: Path, target: str) -> None:
+        entry = {"provider": "openai", "model": "cheap", "refuses": []}
+        step = {"step": "generate", "prompt": "student/plain", "model": "teacher"}
+        with pytest.raises(RecipeError, match=r"fix: use a model that is: --model teacher=deepseek:cheap") as caught:
+            look(tmp_path, {"teacher": entry}, step, terms="open")
+        assert target in str(caught.value)
+        keys = {"DEEPSEEK_API_KEY": "sk-0123456789abcdef", "OPENROUTER_API_KEY": "sk-0123456789abcdef"}
+        notes = Notes(DAY)
+        load_recipe(tmp_path / "demo.yaml", env=keys, models=[f"teacher={target}"], notes=notes)
+        assert [(note.level, note.fix) for note in notes.list_all()] == [("note", "")]
+
     def test_a_recipe_whose_terms_are_open_passes_with_its_notes(self, tmp_path: Path) -> None:
         entry = {"provider": "vllm", "model": "Qwen/Qwen3-8B"}
         _, [note] = look(tmp_path, {"teacher": entry}, {**ASK, "model": "teacher"}, terms="open")

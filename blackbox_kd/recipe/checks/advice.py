@@ -11,14 +11,12 @@ from urllib.parse import urlsplit
 from blackbox_kd import models
 from blackbox_kd.errors import UserError
 from blackbox_kd.models import ModelConfig
-from blackbox_kd.models.http import shutdowns, terms
+from blackbox_kd.models.http import aliases, shutdowns, terms
 from blackbox_kd.models.http.connection import is_loopback
 from blackbox_kd.recipe.checks.flow import Flow
 from blackbox_kd.recipe.notes import Level, Note, Notes
 from blackbox_kd.recipe.yaml_source import quote
 
-OPEN_MODELS = ("openai/gpt-oss-120b", "Qwen/Qwen3.8-27B", "google/gemma-4-31b-it")
-"""Of those that are known to be open, some to name."""
 OPENROUTER = "openrouter.ai"
 DISTILLABLE = "enforce_distillable_text"
 """OpenRouter's field of `provider`."""
@@ -76,12 +74,22 @@ def _note_terms(flow: Flow, name: str, host: str, found: list[terms.Terms], note
     told = "; ".join(each.describe() for each in found) or f"nothing is known of the terms of {model}"
     if flow.recipe.head.terms == "open" and not is_open:
         what = f"terms: open, and {model} is learnt from, which is not known to be open: {told}."
-        fix = f"use a model that is, such as {', '.join(OPEN_MODELS)}; or read the terms, and take terms: open out"
+        first, *others = _list_open()
+        fix = (
+            f"use a model that is: --model {name}={first} (or {', '.join(others)}, or one under Apache-2.0 or MIT); or "
+        )
+        fix += "read the terms, and take terms: open out"
         fix = f"at {host}, write distillable_only: true; or {fix}" if host == OPENROUTER else fix
         flow.add(("models", name, "model"), f"models.{name}", what, "", fix)
         return
     fix = "" if is_open else f"read them before you train or publish ({terms.NO_ADVICE})"
     _add(flow, notes, "note", name, f"{told}.", fix)
+
+
+def _list_open() -> list[str]:
+    """Of the models that have a name by what they are good for, those that are known to be open."""
+    found = [(vendor, word) for vendor in aliases.list_vendors().values() for word in aliases.WORDS]
+    return [f"{v.name}:{word}" for v, word in found if terms.is_open(terms.find(v.find_model(word), v.host))]
 
 
 def _add(flow: Flow, notes: Notes, level: Level, name: str, what: str, fix: str) -> None:

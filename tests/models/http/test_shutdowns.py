@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from blackbox_kd.models.http import shutdowns
+from blackbox_kd.models.http import aliases, shutdowns
 from blackbox_kd.models.http.names import normalise
 
 DAY = datetime.date(2026, 11, 28)
@@ -28,6 +28,12 @@ def test_what_is_named_in_place_of_a_model_does_not_end_itself() -> None:
     for each in shutdowns.read_table():
         for host in each.hosts or ("",):
             assert not each.instead or shutdowns.find(each.instead, host) is None, each.instead
+
+
+def test_no_end_is_announced_of_what_recipes_call_cheap_and_strong() -> None:
+    for vendor in aliases.list_vendors().values():
+        for word in aliases.WORDS:
+            assert shutdowns.find(vendor.find_model(word), vendor.host) is None, (vendor.name, word)
 
 
 @pytest.mark.parametrize(

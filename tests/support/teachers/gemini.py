@@ -83,7 +83,19 @@ class FakeGemini(FakeTeacher):
         return [len(batch.lines) for batch in self.created]
 
     def routes(self) -> list[web.AbstractRouteDef]:
-        return [web.post("/v1beta/models/{name}:generateContent", self._generate), *self.desk.routes()]
+        own = [web.post("/v1beta/models/{name}:generateContent", self._generate)]
+        return [*own, web.get("/v1beta/models", self._list_models), *self.desk.routes()]
+
+    async def _list_models(self, request: web.Request) -> web.StreamResponse:
+        try:
+            self.check_key(request)
+        except Refused as refused:
+            return web.json_response(refused.body, status=refused.status)
+        names = ("gemini-2.5-flash-lite", "gemini-3.8-flash")
+        models = [types.Model(name=f"models/{name}", supported_actions=["generateContent"]) for name in names]
+        listed = models[: int(request.query.get("pageSize", 1))]
+        found: dict[str, Any] = {"models": [model.model_dump(mode="json", exclude_none=True) for model in listed]}
+        return web.json_response(found if len(listed) == len(models) else found | {"nextPageToken": "more"})
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
