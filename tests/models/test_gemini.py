@@ -355,6 +355,8 @@ class TestErrors:
             ("403", RequestRejected, "rejected"),
             ("long", RequestRejected, "rejected"),
             ("429:46s", ServerFault, "rate_limit"),
+            ("429:day", ServerFault, "rate_limit"),
+            ("limit0", QuotaSpent, "quota"),
             ("500", ServerFault, "server_error"),
             ("503", ServerFault, "server_error"),
             ("504", ServerFault, "server_error"),
@@ -370,6 +372,7 @@ class TestErrors:
 
     async def test_a_limit_says_when_to_come_back(self) -> None:
         assert (await error_of("429:46s", ServerFault)).retry_after_s == 46
+        assert (await error_of("429:day", ServerFault)).retry_after_s == 35_640
 
     async def test_a_field_that_is_not_taken_has_the_name_that_a_step_has_for_it(self) -> None:
         error = await error_of("refuse:temperature", RequestRejected, model="gemini-3.1-pro")

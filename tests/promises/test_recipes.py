@@ -118,7 +118,8 @@ def test_what_a_user_copies_from_names_models_by_what_they_are_good_for(name: st
 
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)
 @pytest.mark.parametrize(
-    "target", ["openai:strong", "anthropic:cheap", "anthropic:strong", "deepseek:cheap", "mistral:strong"]
+    "target",
+    ["openai:strong", "anthropic:cheap", "anthropic:strong", "deepseek:cheap", "mistral:strong", "gemini:strong"],
 )
 def test_every_teacher_of_a_recipe_may_be_swapped(path: Path, target: str) -> None:
     names = load_recipe(path, env=ENV).aliases

@@ -109,7 +109,9 @@ class Parameters:
 
     def _refuse_budget(self, tokens: int) -> tuple[str, str] | None:
         if not self.budget:
-            return "it takes no number of tokens for its reasoning", f"write thinking: {', '.join(LEVELS)} or off"
+            able = [each for each in (self.efforts or LEVELS) if each in LEVELS] + ["off"] * (not self.always_reasons)
+            fix = f"write thinking: {' or '.join(filter(None, [', '.join(able[:-1]), able[-1]]))}"
+            return "it takes no number of tokens for its reasoning", fix
         least, most = self.budget
         if least <= tokens <= most:
             return None

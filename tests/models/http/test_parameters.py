@@ -184,7 +184,9 @@ def entry(provider: str, **fields: Any) -> EndpointConfig:
     [
         ("anthropic/claude-opus-5.5", "reasoning_effort", "none", "write thinking: low"),
         ("claude-fable-5-2", "reasoning_effort", "none", "write thinking: low"),
-        ("claude-mythos-5-1", "thinking_token_budget", 2000, "write thinking: low, medium, high or off"),
+        ("claude-mythos-5-1", "thinking_token_budget", 2000, "write thinking: low, medium or high"),
+        ("gemini-3-pro-preview", "thinking_token_budget", 2000, "write thinking: low or high"),
+        ("gemini-3.6-flash", "thinking_token_budget", 2000, "write thinking: low, medium, high or off"),
         ("claude-haiku-5-5", "thinking_token_budget", 2000, "write thinking: low, medium, high or off"),
         ("claude-opus-4-7", "thinking_token_budget", 2000, "write thinking: low, medium, high or off"),
         ("claude-haiku-4-5-20251001", "thinking_token_budget", 500, "write thinking: 1024"),
