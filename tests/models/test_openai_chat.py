@@ -159,8 +159,7 @@ class TestDistillable:
             assert fix == "take it out, or base_url: https://openrouter.ai/api/v1"
 
 
-async def test_the_rows_of_a_run_are_those_of_any_other_wire_format(tmp_path: Path) -> None:
-    """The other formats' whole runs are compared with one of this, see tests/promises/test_openai_formats.py."""
+async def test_a_batch_of_requests_that_the_types_take_is_completed(tmp_path: Path) -> None:
     async with FakeChat(batches=["lines:429", "complete"]) as fake:
         teacher = {
             "provider": "openai",

@@ -32,6 +32,8 @@ class FakeTeacher:
 
     prefix: ClassVar[str] = ""
     """Of a path, that a base URL ends in."""
+    is_strict: ClassVar[bool] = True
+    """Whether fields that the vendor does not know are refused."""
 
     def __init__(
         self,
@@ -75,6 +77,10 @@ class FakeTeacher:
     async def __aexit__(self, *_: object) -> None:
         self.closing.set()
         await self._runner.cleanup()
+
+    def revise(self, reply: dict[str, Any]) -> dict[str, Any]:
+        """A reply as it is sent: a server that does not speak as its vendor does says something else."""
+        return reply
 
     def next_action(self) -> str:
         """What is done with the next request for a reply."""

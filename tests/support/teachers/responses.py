@@ -123,19 +123,20 @@ async def answer(server: FakeTeacher, request: web.Request) -> web.StreamRespons
     server.seen_headers.append(dict(request.headers))
     action = server.next_action()
     try:
-        asked = parse(RESPONSES, body)
+        asked = parse(RESPONSES, body) if server.is_strict else body
     except ValidationError as error:
         return web.json_response(explain(error), status=400)
     if (refusal := error_for(action, request, asked)) is not None:
         return refusal
     server.answered[str(body["input"])] += 1
-    return web.json_response(build_reply(action, asked, server.completion(chat_messages(asked), asked["model"])))
+    reply = build_reply(action, asked, server.completion(chat_messages(asked), asked["model"]))
+    return web.json_response(server.revise(reply))
 
 
 def answer_line(server: FakeTeacher, body: Mapping[str, Any]) -> tuple[int, Any]:
     """The status and the body that a line of a batch is answered with."""
     try:
-        asked = parse(RESPONSES, body)
+        asked = parse(RESPONSES, body) if server.is_strict else body
     except ValidationError as error:
         return 400, explain(error)
     return 200, build_reply("ok", asked, server.completion(chat_messages(asked), asked["model"]))
