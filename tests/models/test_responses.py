@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from openai.types.responses import Response
 
+from blackbox_kd.calls.batch.store import Noted, Store, write_line
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.errors import (
     CallError,
@@ -23,7 +24,7 @@ from blackbox_kd.errors import (
     SetupError,
 )
 from blackbox_kd.models import Model, Setup, openai
-from blackbox_kd.models.http.responses_api import ResponsesApi
+from blackbox_kd.models.http.responses_api import ADDED, ResponsesApi
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.schema import Reply, Request, Row, Sampling
 from tests.support.runs import execute, rows_of, write_rows
@@ -445,6 +446,23 @@ class TestRuns:
             assert all(parse(RESPONSES, line["body"]) for line in lines)
             assert {line["url"] for line in lines} == {"/v1/responses"}
             assert set(fake.files.answered.values()) == {1}
+
+    async def test_a_batch_learns_what_the_model_does_not_take(self, tmp_path: Path) -> None:
+        async with FakeResponses(batches=["refuse:reasoning"]) as fake:
+            job = await asyncio.to_thread(execute, tmp_path, recipe(fake.url, batch=True))
+            assert job.report["funnel"][0]["out"] == 6
+            assert fake.files.sizes() == [6, 6]
+            assert all("reasoning" not in line["body"] for line in fake.files.created[1].lines)
+
+    def test_a_batch_that_is_taken_up_is_of_what_was_asked(self, tmp_path: Path) -> None:
+        asked = {"model": "m", "messages": MESSAGES, "max_tokens": 9}
+        noted = {"key": Noted("r1", None, 0, meant={"seed": 3}, added=("store", "reasoning"))}
+        store = Store(tmp_path / "ledger.sqlite", "run")
+        record = store.note("teacher", "http://a/v1", "http://a/v1/responses", noted)
+        store.write_requests(record, [write_line("key", {**ADDED, **asked})])
+        [found] = Store(tmp_path / "ledger.sqlite", "run").records()
+        body = {**asked, "seed": 3}
+        assert store.wires(found) == {"key": {"url": "http://a/v1/responses", "body": body}}
 
     @pytest.mark.parametrize("ending", ["lines:429,500", "missing:3", "garbled", "cancel:1", "fail:server_error"])
     async def test_what_is_missing_of_a_batch_is_handed_in_again(self, tmp_path: Path, ending: str) -> None:

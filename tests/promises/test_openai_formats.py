@@ -14,19 +14,17 @@ from typing import Any
 import pytest
 
 from tests.support.runs import command, rows_of, write_rows
-from tests.support.teachers.azure import KEY, TOKEN, FakeAzure
+from tests.support.teachers.azure import KEY, FakeAzure
 from tests.support.teachers.responses import FakeResponses
 
 RULE = "We add the parts. The answer is {n}.\nquality: 7"
 ROWS = 8
-ENV = {"AZURE_OPENAI_API_KEY": KEY, "AZURE_OPENAI_AD_TOKEN": TOKEN}
+ENV = {"AZURE_OPENAI_API_KEY": KEY}
 WAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "chat": ("chat", {"provider": "openai"}),
     "responses": ("responses", {"provider": "openai", "api": "responses"}),
     "azure": ("azure", {"provider": "azure"}),
-    "azure by its token": ("azure", {"provider": "azure", "auth": "token"}),
     "azure before v1": ("azure", {"provider": "azure", "api_version": "2024-10-21"}),
-    "azure's responses": ("azure", {"provider": "azure", "api": "responses"}),
 }
 
 

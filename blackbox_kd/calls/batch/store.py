@@ -33,6 +33,8 @@ class Noted(NamedTuple):
     """Whether the request was given a `max_tokens` that its key does not know of, see `schema.Request.cap`."""
     meant: dict[str, Any] | None = None
     """Fields of what was asked that were not handed in so, as the model does not take them."""
+    added: tuple[str, ...] = ()
+    """Fields that were handed in beside what was asked, see `ModelConfig.added_fields`."""
 
 
 @dataclass(slots=True)
@@ -117,6 +119,8 @@ class Store:
             if noted is not None and noted.is_capped:
                 for name in CAPS:
                     body.pop(name, None)
+            for name in noted.added if noted else ():
+                body.pop(name, None)
             body.update((noted and noted.meant) or {})
         return {key: {"url": record.wire_url, "body": body} for key, body in bodies.items()}
 

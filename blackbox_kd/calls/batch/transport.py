@@ -80,7 +80,8 @@ class BatchTransport:
         asked = call.wire["body"]
         meant = {name: value for name, value in asked.items() if name not in body or body[name] != value}
         is_capped = any(name in body and name not in asked for name in CAPS)
-        noted = Noted(request.row.id, usd, reservation.tokens, is_capped, meant)
+        added = tuple(name for name in state.model.config.added_fields if name in body and name not in asked)
+        noted = Noted(request.row.id, usd, reservation.tokens, is_capped, meant, added)
         job = BatchItem(call.key, call.wire, noted, yields=self._direct.elsewhere.may_wait(call), body=body)
         try:
             result = await self._batches.ask(state.model, state.counts.name, job)
