@@ -72,10 +72,10 @@ class Run:
     def __init__(self, recipe: Recipe, options: RunOptions) -> None:
         self.options = options
         self.report: dict[str, Any] = {}
-        run = options.run_dir or Path("runs") / recipe.name
-        if options.shard is not None:
-            run = options.run_dir or options.shard.folder(run)
-        recipe, self._kept_models = aliases.keep(recipe, read_aliases(run))
+        run = whole = options.run_dir or Path("runs") / recipe.name
+        if options.shard is not None and options.run_dir is None:
+            run = options.shard.folder(whole)
+        recipe, self._kept_models = aliases.keep(recipe, read_aliases(whole) | read_aliases(run))
         self.recipe = recipe
         self._steps = plan_until(recipe, options.until)
         self._program: list[Stage | LoopStages] = list(plan(recipe, self._steps))

@@ -10,7 +10,7 @@ from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.runs.manifest import Reached, read_manifest
 
-TRIAL = "trial"
+TRIAL, SHARDS = "trial", "shards"
 _TABLE_FILE = re.compile(r"(\d{2,})_(?:round\d+_(\d+)_)?")
 
 
@@ -79,8 +79,9 @@ class Workplace:
 
 
 def read_aliases(run: Path) -> dict[str, str]:
-    """What names of models stood for when a run began, see `Manifest.aliases`; a trial is a beginning, too."""
-    return {**read_manifest(run / TRIAL).aliases, **read_manifest(run).aliases}
+    """What names of models stood for when a run began, also in its trial or a shard: see `Manifest.aliases`."""
+    begun = [*sorted((run / SHARDS).glob("*-of-*")), run / TRIAL, run]
+    return {key: model for folder in begun for key, model in read_manifest(folder).aliases.items()}
 
 
 def find_workplace(run: Path, reach: Reach, *, is_named: bool, until: str | None) -> Workplace:

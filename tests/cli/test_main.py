@@ -349,3 +349,35 @@ def test_a_stdout_that_nobody_reads_ends_no_run(folder: Path, close: str) -> Non
     assert "BrokenPipe" not in done.stderr
     assert json.loads((folder / "runs/demo/report.json").read_text())["ended"] == "complete"
     assert (folder / "runs/ledger.sqlite").read_bytes()[:15] == b"SQLite format 3"
+
+
+@pytest.mark.parametrize("verb", ["check", "estimate", "run"])
+def test_another_model_is_named_on_the_command_line_and_what_goes_with_the_old_one_is_said(
+    folder: Path, verb: str
+) -> None:
+    gone = {"provider": "openai", "model": "gone", "base_url": "https://gone.example.com/v1", "key_env": "GONE_KEY"}
+    write(folder, models={"teacher": gone})
+    done = cli(folder, verb, "recipe.yaml", "--model", "teacher=scripted:qwen3:8b")
+    assert done.returncode == 0, done.stderr
+    said = "--model teacher=scripted:qwen3:8b: base_url, key_env of models.teacher left out, as of another model"
+    assert said in done.stderr.splitlines()
+    if verb == "run":
+        assert "model: qwen3:8b" in (folder / "runs/demo/recipe.yaml").read_text()
+    done = cli(folder, verb, "recipe.yaml", "--teacher", "openai:cheap")
+    assert done.returncode == (0 if verb == "estimate" else 2)
+    assert ("OPENAI_API_KEY is not set" in done.stderr) == (verb != "estimate")
+    done = cli(folder, verb, "recipe.yaml", "--model", "techer=openai:cheap")
+    assert done.returncode == 2
+    assert "fix: did you mean 'teacher'?" in done.stderr
+
+
+def test_the_help_of_commands_that_read_a_recipe_tells_how_a_model_is_swapped(folder: Path) -> None:
+    for verb in ("check", "estimate", "run", "merge"):
+        said = " ".join(cli(folder, verb, "--help").stdout.split())
+        assert "--model NAME=PROVIDER:MODEL Another model in the place of one of the recipe's" in said
+        assert "--teacher PROVIDER:MODEL The same for the model called teacher" in said
+
+
+def test_the_schema_tells_of_names_that_stand_for_models(folder: Path) -> None:
+    schema = json.loads(cli(folder, "schema").stdout)
+    assert json.dumps(schema).count("`cheap` and `strong` stand for a known vendor's current ones") >= 4

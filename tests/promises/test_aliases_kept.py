@@ -116,3 +116,21 @@ def test_another_run_begins_with_the_model_of_its_version(project: Path) -> None
     assert left["total"]["calls"]["likely"] == 0, "replies are shared between runs"
     left, _ = run(project, "old", "--run-dir", "runs/other", verb="estimate")
     assert left["total"]["calls"]["likely"] == 0
+
+
+def test_shards_are_joined_with_the_model_that_they_asked_and_the_run_goes_on_with_it(project: Path) -> None:
+    run(project, "old", "--shard", "1/2")
+    run(project, "old", "--shard", "2/2")
+    _, said = run(project, "new", verb="merge")
+    assert "models.teacher: cheap is old-model, with which this run began" in said
+    report, said = run(project, "new")
+    assert "models.teacher: cheap is old-model, with which this run began" in said
+    assert sum(entry["calls"] for entry in report["models"]) == 0
+    assert count_asked(project) == {"old-model": 6}
+
+
+def test_a_shard_that_begins_after_another_asks_the_same_model(project: Path) -> None:
+    run(project, "old", "--shard", "1/2")
+    _, said = run(project, "new", "--shard", "2/2")
+    assert "models.teacher: cheap is old-model, with which this run began" in said
+    assert count_asked(project) == {"old-model": 6}

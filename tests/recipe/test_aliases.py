@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.calls import prices
+from blackbox_kd.calls import tariff
 from blackbox_kd.errors import RecipeError
 from blackbox_kd.models import Setup
-from blackbox_kd.models.http import aliases
+from blackbox_kd.models.http import aliases, shutdowns
 from blackbox_kd.recipe.load import load_recipe, write_recipe
 from blackbox_kd.recipe.spec import Recipe
 from tests.support.runs import KEYS, write_rows
@@ -58,10 +58,16 @@ def test_a_name_stands_for_a_model_of_the_vendor_that_the_url_leads_to(
 def test_the_prices_of_all_models_of_the_table_are_known_and_the_strong_one_is_the_dearer(
     vendor: aliases.Vendor,
 ) -> None:
-    cheap, strong = (prices.find_listed(vendor.base_url, model) for model in (vendor.cheap, vendor.strong))
+    cheap, strong = (tariff.find_listed(vendor.base_url, model) for model in (vendor.cheap, vendor.strong))
     assert cheap is not None
     assert strong is not None
-    assert 0 < cheap.output < strong.output <= 10 * cheap.output * 2
+    assert 0 < cheap.dearest.output < strong.dearest.output <= 20 * cheap.dearest.output
+
+
+@pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
+def test_no_model_of_the_table_is_one_that_its_vendor_switches_off(vendor: aliases.Vendor) -> None:
+    for word in aliases.WORDS:
+        assert shutdowns.find(vendor.find_model(word), vendor.host) is None
 
 
 def test_the_table_says_when_it_was_looked_up_and_where() -> None:

@@ -82,6 +82,7 @@ def merge(
             say(line)
         bill = _take_over(ledger, found, folder.identity, say)
         found.reach.note(folder)
+        folder.note_aliases({alias.key: alias.model for alias in recipe.aliases.values()})
         folder.save()
         facts = summary.collect_facts(recipe, found, folder, accounts, bill)
         stopped = joined.judge(facts)

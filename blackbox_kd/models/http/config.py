@@ -24,7 +24,7 @@ class EndpointConfig(ModelConfig):
     """A model behind an endpoint."""
 
     model: str = Field(min_length=1)
-    """What the endpoint calls the model; `cheap` and `strong` stand for current ones of its vendor."""
+    """What the endpoint calls the model; `cheap` and `strong` stand for a known vendor's current ones."""
     key_env: str | None = None
     """Name of the environment variable that holds the key."""
     timeout_s: float = Field(default=600, gt=0)
