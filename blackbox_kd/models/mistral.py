@@ -94,15 +94,15 @@ def open_model(config: Config, setup: Setup) -> Model:
     config.refuse_missing(setup)
     variable = _find_variable(config)
     key = keys.read_key(setup.env, variable) if variable else None
-    http = client.HttpClient(client.Address(config.base_url, key, config.max_concurrency, config.timeout_s))
+    address = client.Address(config.base_url, key, config.max_concurrency, config.timeout_s)
     return ChatModel(
         config,
-        http,
+        client.HttpClient(address),
         endpoint=f"{config.base_url} {config.model}",  # limits are those of a model
         max_tokens_field="max_tokens",
         extra=config.own_fields,
         wire_format=MISTRAL,
-        batch_api=MistralBatches(config.base_url, key, config.timeout_s, config.model, MISTRAL.translate),
+        batch_api=MistralBatches(address, config.model, MISTRAL.translate),
     )
 
 

@@ -1,16 +1,12 @@
 """Mistral's batches: files and results are as OpenAI has them, jobs are its own, and each is for one model."""
 
-import asyncio
-import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import ServerFault
 from blackbox_kd.models.http.batches import Batch
 from blackbox_kd.models.http.client import Address
 from blackbox_kd.models.http.openai_batches import CLOCKS_DIFFER_S, ENDPOINT, MARK, OpenAIBatches
-from blackbox_kd.privacy import open_anew
 
 BATCH_LINES = 100_000
 """Requests of a job, and bytes of a file: https://docs.mistral.ai/resources/known-limitations."""
@@ -33,39 +29,23 @@ class MistralBatches(OpenAIBatches):
     """Files and jobs for one model. For one event loop; nothing is sent or imported before the first call.
 
     Args:
-        base_url: up to `/v1`.
-        key: sent as a bearer token, never shown.
-        timeout_s: the longest silence of the endpoint.
+        address: of the endpoint; its `timeout_s` is the longest silence.
         model: as the endpoint calls it.
         translate: makes the endpoint's body of one of chat completions.
 
     The methods raise a CallError by class, see `errors`.
     """
 
-    most_lines, most_bytes = BATCH_LINES, BATCH_BYTES
+    most_lines = BATCH_LINES
 
-    def __init__(
-        self,
-        base_url: str,
-        key: str | None,
-        timeout_s: float,
-        model: str,
-        translate: Callable[[dict[str, Any]], dict[str, Any]],
-    ) -> None:
-        super().__init__(Address(base_url, key, max_concurrency=1, timeout_s=timeout_s))
+    def __init__(self, address: Address, model: str, translate: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        super().__init__(address, translate)
+        self.most_bytes = BATCH_BYTES
         self._model = model
-        self._translate = translate
 
-    async def upload(self, path: Path) -> str:
-        """Uploads a file of requests, in Mistral's words; returns its id."""
-        translated = path.with_suffix(
-            ".sent.jsonl"
-        )  # a kill leaves it without a record, so that the next run removes it
-        try:
-            await asyncio.to_thread(self._write, path, translated)
-            return await super().upload(translated)
-        finally:
-            translated.unlink(missing_ok=True)
+    def _make_line(self, line: Mapping[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+        """A line without what is said once for the job."""
+        return {"custom_id": line["custom_id"], "body": {name: body[name] for name in body if name != "model"}}
 
     async def create(self, file_id: str, mark: str) -> str:
         """Hands an uploaded file in as a job that carries `mark`; returns its id.
@@ -131,13 +111,3 @@ class MistralBatches(OpenAIBatches):
         if not isinstance(found, Mapping) or name not in found:
             raise ServerFault(f"{self.base_url}: what came has no {name!r}", kind="unreadable")
         return found[name]
-
-    def _write(self, path: Path, translated: Path) -> None:
-        """Writes a file of requests anew, without what is said once for the job."""
-        with path.open("rb") as file, open_anew(translated) as sent:
-            for line in file:
-                asked = json.loads(line)
-                body = self._translate(asked["body"])
-                del body["model"]
-                text = json.dumps({"custom_id": asked["custom_id"], "body": body}, ensure_ascii=False)
-                sent.write(text.encode() + b"\n")

@@ -81,11 +81,15 @@ class OpenAIBatches:
         with path.open("rb") as lines, ExitStack() as until_done:
             sent: BinaryIO = until_done.enter_context(TemporaryFile(dir=path.parent))
             for line in map(json.loads, lines):
-                asked = {**line, "url": self._endpoint, "body": self._make_body(line["body"])}
+                asked = self._make_line(line, self._make_body(line["body"]))
                 sent.write(json.dumps(asked, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
             sent.seek(0)
             until_done.pop_all()
         return sent
+
+    def _make_line(self, line: Mapping[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+        """A line as it is uploaded, of one on our disk and the body in the endpoint's words."""
+        return {**line, "url": self._endpoint, "body": body}
 
     async def create(self, file_id: str, mark: str) -> str:
         """Hands an uploaded file in as a batch that carries `mark`; returns the batch's id.
@@ -217,10 +221,9 @@ class OpenAIBatches:
 
         if self._client is None:
             how: dict[str, Any] = {"base_url": self.base_url, "timeout": self._timeout_s, "max_retries": 0}
-            proxy = self._proxy and self._proxy.url
             how["http_client"] = DefaultAsyncHttpxClient(
                 verify=connection.find_context(self.base_url) or ssl.create_default_context(),
-                proxy=proxy,
+                proxy=self._proxy and self._proxy.url,
                 trust_env=False,
                 **({"follow_redirects": False} if self._address.headers else {}),  # only Authorization stays behind
             )
@@ -246,24 +249,22 @@ class OpenAIBatches:
         """Turns errors of the openai package, and of the HTTP library under it, into ours."""
         import openai
 
-        url = f"{self.base_url}{path}"
+        url, secret = f"{self.base_url}{path}", self._address.secret
         try:
             yield
         except openai.APIStatusError as error:
             response = error.response  # the package's own error repeats what the server says, and would be shown
-            raise make_fault(url, response.status_code, response.headers, response.text, self._address.secret) from None
+            raise make_fault(url, response.status_code, response.headers, response.text, secret) from None
         except openai.APITimeoutError as error:
             raise ServerFault(f"{url}: no answer within {self._timeout_s:g} s", kind="timeout") from error
         except openai.APIConnectionError as error:
-            raise self._make_fault(url, error.__cause__ or error) from tell_cause(error, self._address.secret)
+            raise self._make_fault(url, error.__cause__ or error) from tell_cause(error, secret)
         except openai.OpenAIError as error:
-            raise ServerFault(f"{url}: {self._quote(error)}", kind="unreadable") from tell_cause(
-                error, self._address.secret
-            )
+            raise ServerFault(f"{url}: {self._quote(error)}", kind="unreadable") from tell_cause(error, secret)
         except Exception as error:
             if not _is_of_transport(error):
                 raise
-            raise self._make_fault(url, error) from tell_cause(error, self._address.secret)
+            raise self._make_fault(url, error) from tell_cause(error, secret)
 
     def _make_fault(self, url: str, error: BaseException) -> CallError:
         if self._proxy and _is_of_transport(error, "ProxyError"):
@@ -291,9 +292,6 @@ def _read(line: bytes) -> dict[str, Any] | None:
 
 
 def _is_of_transport(error: BaseException, name: str = "HTTPError") -> bool:
-    """Whether an error is one of the HTTP library: of httpx before openai 3, of httpx2 since.
-
-    While a body is read, such errors come through as they are.
-    """
+    """Whether an error is one of the HTTP library, as come while a body is read: httpx before openai 3, httpx2 since."""
     libraries = filter(None, map(sys.modules.get, ("httpx2", "httpx")))
     return any(isinstance(error, library.__dict__[name]) for library in libraries)

@@ -149,8 +149,7 @@ def open_endpoint(
         query=query,
     )
     address = _fill_in(address, config, setup)
-    is_chat = config.api == "chat"
-    wire_format = chat_format if is_chat else ResponsesApi(reasons=config.parameters.reasons)
+    wire_format = chat_format if config.api == "chat" else ResponsesApi(reasons=config.parameters.reasons)
     return ChatModel(
         config,
         connect(address, servers),
@@ -158,7 +157,7 @@ def open_endpoint(
         max_tokens_field=max_tokens_field,
         extra=config.own_fields,
         wire_format=wire_format,
-        batch_api=OpenAIBatches(address, None if is_chat or wire_format is None else wire_format.translate),
+        batch_api=OpenAIBatches(address, None if wire_format is None else wire_format.translate),
     )
 
 
