@@ -292,6 +292,6 @@ def _read(line: bytes) -> dict[str, Any] | None:
 
 
 def _is_of_transport(error: BaseException, name: str = "HTTPError") -> bool:
-    """Whether an error is one of the HTTP library, as come while a body is read: httpx before openai 3, httpx2 since."""
+    """Whether an error is one of the HTTP library: of httpx before openai 3, of httpx2 since."""
     libraries = filter(None, map(sys.modules.get, ("httpx2", "httpx")))
     return any(isinstance(error, library.__dict__[name]) for library in libraries)
