@@ -14,8 +14,8 @@ from blackbox_kd.schema import Message, Usage
 
 T = TypeVar("T", bound="Paid")
 
-LONG_CHARS = 4096
-"""Of a prefix that is waited for: no vendor caches less than 1,024 tokens, and a token of English has 4 characters."""
+LONG_CHARS = 2048
+"""Of a prefix that is waited for: no vendor caches less than 512 tokens, and a token of English has 4 characters."""
 KEPT_S = 240.0
 """How long a prefix is taken to be in the cache after its latest reply; vendors keep it for 5 minutes at least."""
 LONGEST_WAIT_S = 60.0

@@ -110,6 +110,44 @@ async def test_what_a_model_was_found_not_to_take_is_left_out_and_nothing_is_ask
             assert (server.answered.total(), server.sizes()) == (answered, [])
 
 
+PRICE = {"input": 1, "output": 10, "cached": 0.1, "cache_write": 1.25}
+
+
+def long_recipe(folder: Path, server: FakeAnthropic, **changes: Any) -> None:
+    """A recipe whose rows share a system text that is long enough to be kept: 400 words."""
+    steps = [{"step": "generate", "model": "teacher", "prompt": "long", "temperature": None, "max_tokens": 50}]
+    recipe(folder, server, "claude-opus-5", batch=False, steps=steps, **changes)
+    values = yaml.safe_load((folder / "recipe.yaml").read_text())
+    values["models"]["teacher"] |= {"price": PRICE, "thinking": "off", "max_concurrency": 20}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(values))
+    system = "Reason in short steps, and state each result. " * 50
+    (folder / "long.jinja").write_text(
+        f"{{% system %}}{system}{{% endsystem %}}{{% user %}}{{{{ instruction }}}}{{% enduser %}}"
+    )
+
+
+async def test_a_system_text_that_all_rows_share_is_paid_for_once_and_kept_for_all_others(tmp_path: Path) -> None:
+    async with FakeAnthropic() as server:
+        long_recipe(tmp_path, server)
+        await run(tmp_path)
+        [teacher] = report(tmp_path)["models"]
+        assert teacher["cached_tokens"] == 400 * (batched.ROWS - 1)
+        assert teacher["cache_write_tokens"] == 400
+        rest = 6 * 1 * batched.ROWS + 4 * 10 * batched.ROWS
+        paid = (400 * 1.25 + 400 * 0.1 * (batched.ROWS - 1) + rest) / 1e6
+        assert round(teacher["cost_usd"], 9) == round(paid, 9)
+
+
+async def test_a_budget_holds_where_what_is_kept_costs_more_than_what_is_sent(tmp_path: Path) -> None:
+    usd = 0.0045
+    async with FakeAnthropic() as server:
+        long_recipe(tmp_path, server, budget={"usd": usd})
+        assert "budget reached" in await run(tmp_path, status=3)
+        spent = report(tmp_path)["spent"]
+        assert 0 < spent["usd"] <= usd
+        assert spent["requests"] == len(server.seen) > 1
+
+
 async def test_thinking_is_a_column_and_a_refusal_fails_its_row_with_its_category(tmp_path: Path) -> None:
     async with FakeAnthropic(["refusal:reasoning_extraction"]) as server:
         steps = [STEPS[0] | {"samples": 1, "temperature": None}, STEPS[1]]
