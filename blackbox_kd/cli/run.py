@@ -28,7 +28,7 @@ from blackbox_kd.paths import find_cache_folder
 @recipe_options
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(recipe: str, as_json: bool, **changes: Any) -> int:
-    """Check RECIPE without running anything: every problem at once, each with its line and a fix."""
+    """Check RECIPE without running anything: every problem at once with its line and a fix; else warnings and notes."""
     from blackbox_kd.engine import packages, pricing
     from blackbox_kd.errors import RecipeError
     from blackbox_kd.recipe.notes import Notes

@@ -14,6 +14,7 @@ from blackbox_kd.errors import BudgetReached, StepError, Stopped, TooManyFailed
 from blackbox_kd.recipe.load import load_recipe
 from tests.support.fake_server import FakeServer
 from tests.support.runs import rows_of, write_rows
+from tests.support.teachers.anthropic import FakeAnthropic
 
 PRICE = {"input": 1000, "output": 10_000}
 
@@ -65,6 +66,25 @@ async def test_a_model_that_refuses_all_ends_the_run_with_its_reason(
         assert re.search(r"none of its first 5\d replies can be used: the model refused", str(caught.value))
         assert fix in str(caught.value)
         assert server.stats()["requests"] < 120, "a hundred rows"
+
+
+async def test_claude_that_refuses_to_write_its_reasoning_out_ends_the_run_with_the_vendors_own_remedy(
+    tmp_path: Path,
+) -> None:
+    async with FakeAnthropic(always="refusal:reasoning_extraction") as server:
+        write_rows(tmp_path / "train.jsonl", [{"instruction": f"What is {n} + 1?"} for n in range(100)])
+        claude = {"provider": "anthropic", "model": "claude-haiku-5-5", "base_url": server.url, "max_concurrency": 4}
+        step = {"step": "generate", "model": "teacher", "prompt": "rationale/cot"}
+        tables, named = {"train": {"path": "train.jsonl"}}, {"teacher": claude}
+        recipe = {"name": "demo", "data": tables, "models": named, "steps": [step]}
+        (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+        places = {"cache": tmp_path / "cache", "run_dir": tmp_path / "run", "ledger": tmp_path / "ledger.sqlite"}
+        with pytest.raises((StepError, TooManyFailed)) as caught:
+            await Run(load_recipe(tmp_path / "recipe.yaml"), RunOptions(**places)).execute()
+        assert "the model refused (reasoning_extraction)" in str(caught.value)
+        assert "fix: write thinking: low, medium or high at the model" in str(caught.value)
+        assert "--retry-failed" not in str(caught.value)
+        assert 50 <= len(server.seen) == len(server.answered) <= 60, "nobody is asked twice"
 
 
 async def test_refusals_are_counted_by_their_category(tmp_path: Path) -> None:

@@ -173,6 +173,7 @@ class TestTerms:
         notes = Notes(DAY)
         load_recipe(tmp_path / "demo.yaml", env=keys, models=[f"teacher={target}"], notes=notes)
         assert [(note.level, note.fix) for note in notes.list_all()] == [("note", "")]
+        assert notes.list_all()[0].what.endswith(f"; given by --model teacher={target}.")
 
     def test_a_recipe_whose_terms_are_open_passes_with_its_notes(self, tmp_path: Path) -> None:
         entry = {"provider": "vllm", "model": "Qwen/Qwen3-8B"}

@@ -66,7 +66,7 @@ def _note_shutdown(flow: Flow, name: str, config: ModelConfig, host: str, notes:
     what = f"{model} is switched off at {found.vendor} {when}"
     what += "; only somebody else may still serve it" if found.is_over(notes.today) else ""
     fix = f"write model: {found.instead}, or another one that goes on"
-    _add(flow, notes, "warning", name, f"{what} (as of {found.read}: {found.source}).", fix)
+    _add(flow, notes, "warning", name, f"{what} (as of {found.read}: {found.source})", fix)
 
 
 def _note_terms(flow: Flow, name: str, host: str, found: list[terms.Terms], notes: Notes) -> None:
@@ -83,7 +83,7 @@ def _note_terms(flow: Flow, name: str, host: str, found: list[terms.Terms], note
         flow.add(("models", name, "model"), f"models.{name}", what, "", fix)
         return
     fix = "" if is_open else f"read them before you train or publish ({terms.NO_ADVICE})"
-    _add(flow, notes, "note", name, f"{told}.", fix)
+    _add(flow, notes, "note", name, told, fix)
 
 
 def _list_open() -> list[str]:
@@ -93,5 +93,6 @@ def _list_open() -> list[str]:
 
 
 def _add(flow: Flow, notes: Notes, level: Level, name: str, what: str, fix: str) -> None:
-    line = flow.recipe.source.line(("models", name, "model"))
-    notes.add(Note(level, line, f"models.{name}", what, fix))
+    source, at = flow.recipe.source, ("models", name, "model")
+    told = "; ".join(filter(None, (what, source.note(at))))
+    notes.add(Note(level, source.line(at), f"models.{name}", f"{told}.", fix))
