@@ -162,6 +162,29 @@ class TestWhatIsSent:
         assert sent["tools"] == [{"functionDeclarations": [declared]}, {"codeExecution": {}}]
         assert sent["toolConfig"] == {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["add"]}}
 
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("response_format", {"type": "json_schema"}),
+            ("response_format", "json"),
+            ("tools", 3),
+            ("tools", [3]),
+            ("tool_choice", {"function": 3}),
+            ("tool_choice", ["auto"]),
+            ("reasoning_effort", ["low"]),
+        ],
+    )
+    def test_what_a_recipe_has_in_a_field_is_for_the_endpoint_to_refuse(self, field: str, value: Any) -> None:
+        for model in ("gemini-3.8-flash", "gemini-2.5-flash"):
+            assert GenerateContent(find(model)).translate({"model": model, "messages": ASKED, field: value})
+
+    @pytest.mark.parametrize("own", [3, "text", [1], {"thinkingConfig": "own"}])
+    async def test_what_no_field_can_be_written_into_ends_the_run(self, own: Any) -> None:
+        async with served(extra_body={"generationConfig": own}, thinking="low") as (model, fake):
+            with pytest.raises(EndpointRefused, match="is no mapping of fields"):
+                await send(model, request())
+            assert fake.seen == []
+
     async def test_text_in_any_script_arrives_as_it_is(self) -> None:
         sent = await sent_of(messages=[{"role": "user", "content": "Größe in 東京? \ud83d"}])
         assert sent["contents"][0]["parts"][0]["text"] == "Größe in 東京? ?"
@@ -324,6 +347,14 @@ class TestReplies:
         body = json.dumps({"candidates": [candidate], "usageMetadata": usage})
         assert Completion(body, GenerateContent(find("m")).convert).usage == read
 
+    def test_a_reply_whose_tokens_all_went_into_thoughts_says_so(self) -> None:
+        candidate = {"content": {"parts": []}, "finishReason": "MAX_TOKENS"}
+        usage = {"promptTokenCount": 9, "thoughtsTokenCount": 60, "totalTokenCount": 69}
+        body = json.dumps({"candidates": [candidate], "usageMetadata": usage})
+        with pytest.raises(ReplyFault, match="cut off after 60 tokens, all of them hidden reasoning") as caught:
+            Completion(body, GenerateContent(find("m")).convert).reply(None, str)
+        assert caught.value.kind == "truncated"
+
     @pytest.mark.parametrize(
         "value",
         [
@@ -352,7 +383,7 @@ class TestErrors:
             ("key", EndpointRefused, "endpoint_refused"),
             ("404", EndpointRefused, "endpoint_refused"),
             ("402", QuotaSpent, "quota"),
-            ("403", RequestRejected, "rejected"),
+            ("403", EndpointRefused, "endpoint_refused"),
             ("long", RequestRejected, "rejected"),
             ("429:46s", ServerFault, "rate_limit"),
             ("429:day", ServerFault, "rate_limit"),
@@ -369,6 +400,9 @@ class TestErrors:
         error = await error_of("key", EndpointRefused)
         assert "API key not valid" in error.what
         assert "key_env" in error.fix
+
+    async def test_a_prompt_that_is_too_long_says_what_to_do(self) -> None:
+        assert "show less in the prompt" in (await error_of("long", RequestRejected)).fix
 
     async def test_a_limit_says_when_to_come_back(self) -> None:
         assert (await error_of("429:46s", ServerFault)).retry_after_s == 46

@@ -11,7 +11,7 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _TOO_LONG = re.compile(
-    r"context.?(?:length|window)|too many tokens"
+    r"context.?(?:length|window)|too many tokens|maximum number of tokens allowed"
     r"|(?:prompt|input|request|payload|messages?)\b.{0,20}\btoo (?:long|large)",
     re.IGNORECASE,
 )

@@ -104,8 +104,9 @@ class Said:
 
     @property
     def is_wrong_key(self) -> bool:
-        """Whether it says so by a code, whatever the status."""
-        return any(code.startswith(google_errors.WRONG_KEY) for code in self.codes)
+        """Whether it says so by a code or in words, whatever the status."""
+        is_coded = any(code.startswith(google_errors.WRONG_KEY) for code in self.codes)
+        return is_coded or google_errors.WRONG_KEY_WORDS.search(self.message) is not None
 
 
 def decode(body: str) -> Any:

@@ -127,7 +127,7 @@ class GeminiBatches:
 
     async def look(self, batch_id: str) -> Batch:
         """How a batch stands."""
-        found = await self._get(batch_id)
+        found = await self._get_operation(batch_id)
         about, error = _read_object(found.get("metadata")), found.get("error")
         state = str(about.get("state") or "")
         for prefix in _PREFIXES:
@@ -151,7 +151,7 @@ class GeminiBatches:
         out.
         """
         if file_id.startswith("batches/"):
-            inlined = _read_object(_find_output(await self._get(file_id)).get("inlinedResponses"))
+            inlined = _read_object(_find_output(await self._get_operation(file_id)).get("inlinedResponses"))
             for line in _list_objects(inlined.get("inlinedResponses")):
                 yield {"custom_id": _read_object(line.get("metadata")).get("key"), **line}
             return
@@ -215,9 +215,18 @@ class GeminiBatches:
         return size
 
     async def _get(self, path: str) -> dict[str, Any]:
-        url = f"{self._url}/{path}"
-        text, _ = await self._http.request("GET", url, tells_errors=True)
+        text, _ = await self._http.request("GET", f"{self._url}/{path}")
         return self._decode(text)
+
+    async def _get_operation(self, name: str) -> dict[str, Any]:
+        """A batch, which may have an error that is none of this request."""
+        url = f"{self._url}/{name}"
+        text, _ = await self._http.request("GET", url, tells_errors=True)
+        found = self._decode(text)
+        if "metadata" not in found:
+            fault = find_fault(url, {}, text, self._key)
+            raise fault or ServerFault(f"{url}: what came is no batch: {quote(text)}", kind="unreadable")
+        return found
 
     def _decode(self, text: str) -> dict[str, Any]:
         with suppress(ValueError, RecursionError):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from blackbox_kd import json_text
+from blackbox_kd.errors import EndpointRefused
 from blackbox_kd.models.http.parameters import EFFORT, ROOM, THINKING_BUDGET, Parameters
 
 _RENAMED = {
@@ -49,7 +50,7 @@ class GenerateContent:
         asked = dict(body)
         asked.pop("model", None)
         said = asked.pop("messages")
-        config: dict[str, Any] = dict(asked.pop("generationConfig", None) or {})
+        config = _read_own(asked, "generationConfig")
         for name, renamed in _RENAMED.items():
             if name in asked:
                 config[renamed] = asked.pop(name)
@@ -60,7 +61,7 @@ class GenerateContent:
         if "response_format" in asked:
             config |= _translate_format(asked.pop("response_format"))
         if thinking := self._translate_thinking(asked.pop(EFFORT, None), asked.pop(THINKING_BUDGET, None)):
-            config["thinkingConfig"] = {**config.get("thinkingConfig", {}), **thinking}
+            config["thinkingConfig"] = _read_own(config, "thinkingConfig") | thinking
         if "tools" in asked:
             asked["tools"] = _translate_tools(asked.pop("tools"))
         if "tool_choice" in asked:
@@ -82,7 +83,7 @@ class GenerateContent:
         if not self._parameters.budget:
             return {"thinkingLevel": str(effort).upper(), **thoughts}
         least, most = self._parameters.budget
-        tokens = 0 if effort == "none" else min(max(ROOM.get(effort, ROOM["medium"]), least), most)
+        tokens = 0 if effort == "none" else min(max(ROOM.get(str(effort), ROOM["medium"]), least), most)
         return {"thinkingBudget": tokens, **thoughts}
 
     def convert(self, value: Any) -> Any:
@@ -105,6 +106,19 @@ class GenerateContent:
 _OF_RESPONSE = ("candidates", "promptFeedback", "usageMetadata")
 
 
+def _read_own(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    """What the recipe itself has in a field that others are written into.
+
+    Raises:
+        EndpointRefused: it is nothing that they could be written into.
+    """
+    found = fields.pop(name, None) or {}
+    if not isinstance(found, dict):
+        what = f"{name}: {json_text.quote_value(found)} is no mapping of fields"
+        raise EndpointRefused(what, fix=f"write {name}: {{FIELD: VALUE}}", kind="endpoint_refused")
+    return dict(found)
+
+
 def _write_content(message: Mapping[str, Any]) -> dict[str, Any]:
     role = message["role"]
     return {"role": _ROLES.get(role, role), "parts": [{"text": message["content"]}]}
@@ -112,13 +126,16 @@ def _write_content(message: Mapping[str, Any]) -> dict[str, Any]:
 
 def _translate_format(form: Any) -> dict[str, Any]:
     kind = form.get("type") if isinstance(form, dict) else None
-    if kind == "json_schema":
-        return {"responseMimeType": "application/json", "responseJsonSchema": form["json_schema"].get("schema", {})}
-    return {"responseMimeType": "application/json" if kind == "json_object" else "text/plain"}
+    schema = form.get("json_schema") if isinstance(form, dict) else None
+    if kind == "json_schema" and isinstance(schema, dict) and "schema" in schema:
+        return {"responseMimeType": "application/json", "responseJsonSchema": schema["schema"]}
+    return {"responseMimeType": "application/json" if kind in ("json_schema", "json_object") else "text/plain"}
 
 
-def _translate_tools(tools: Sequence[Any]) -> list[Any]:
+def _translate_tools(tools: Any) -> Any:
     """Functions together in one tool, as Gemini wants them; what is in its own form already stays."""
+    if not isinstance(tools, list):
+        return tools
     declared, own = [], []
     for tool in tools:
         function = tool.get("function") if isinstance(tool, dict) else None
@@ -133,9 +150,10 @@ def _translate_tools(tools: Sequence[Any]) -> list[Any]:
 
 
 def _translate_choice(choice: Any) -> dict[str, Any]:
-    if isinstance(choice, dict):
-        return {"mode": "ANY", "allowedFunctionNames": [choice.get("function", {}).get("name")]}
-    return {"mode": _CHOICES.get(choice, choice)}
+    function = choice.get("function") if isinstance(choice, dict) else None
+    if isinstance(function, dict):
+        return {"mode": "ANY", "allowedFunctionNames": [function.get("name")]}
+    return {"mode": _CHOICES.get(str(choice), choice)}
 
 
 def _convert_candidate(candidate: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,11 @@ from blackbox_kd.models.http.parameters import EFFORT
 
 WRONG_KEY = ("api_key_", "service_disabled", "consumer_invalid", "consumer_suspended")
 """What reasons begin with that have to do with the key or its project, whatever the status."""
+WRONG_KEY_WORDS = re.compile(
+    r"\bAPI key (?:not valid|not found|expired|(?:was|has been|is) (?:reported|disabled|suspended|blocked))",
+    re.IGNORECASE,
+)
+"""What is said of a key where no reason is given: one that was found in public is refused with 403."""
 _NAMES: Mapping[str, str] = {
     "topP": "top_p",
     "topK": "top_k",

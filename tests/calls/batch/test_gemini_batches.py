@@ -196,6 +196,20 @@ async def test_a_batch_of_which_nothing_can_be_learnt_stays_noted(tmp_path: Path
         assert len(d.records()) == 1
 
 
+@pytest.mark.parametrize("answer", ["{}", "<html>", "[]", '{"error": {"code": 503, "message": "x"}}'])
+async def test_an_answer_that_is_no_batch_is_asked_for_again(tmp_path: Path, answer: str) -> None:
+    async with desk(tmp_path, faults={"look": [f"says:{answer}"] * 2}) as d:
+        assert all(isinstance(reply, Reply) for reply in await d.ask_many(3))
+        assert d.server.sizes() == [3]
+
+
+async def test_an_error_in_place_of_the_list_is_no_sign_that_there_is_no_batch(tmp_path: Path) -> None:
+    said = 'says:{"error": {"code": 503, "message": "x"}}'
+    async with desk(tmp_path, faults={"create": ["lost"], "list": [said, said]}) as d:
+        assert all(isinstance(reply, Reply) for reply in await d.ask_many(3))
+        assert d.server.sizes() == [3]
+
+
 async def test_an_account_that_is_limited_in_a_batch_ends_the_run(tmp_path: Path) -> None:
     async with desk(tmp_path) as d:
         ended = {"candidates": [{"finishReason": "PUP_LIMITED_DISABLED"}]}

@@ -17,6 +17,7 @@
 
     500 429 ...         an error of this status
     lost lost_hang      it is done, and the connection cut before the answer; or no answer comes
+    says:TEXT           200, with this body
     hang                nothing happens, and no answer comes
     snake               the state has the prefix JOB_STATE_, the results stand in the batch's output
 """
@@ -131,6 +132,9 @@ class BatchDesk:
         if action == "hang":
             await self._happened(kind)
             await self.server.closing.wait()
+        if action.startswith("says:"):
+            await self._happened(kind)
+            raise _error(200, action.removeprefix("says:"))
         if action.isdigit():
             await self._happened(kind)
             error = {"error": {"code": int(action), "message": f"this is a {action}", "status": "FAKE"}}
@@ -280,4 +284,5 @@ def _error(status: int, value: Any) -> web.HTTPException:
     class Fault(web.HTTPException):
         status_code = status
 
-    return Fault(text=json.dumps(value), content_type="application/json")
+    text = value if isinstance(value, str) else json.dumps(value)
+    return Fault(text=text, content_type="application/json")
