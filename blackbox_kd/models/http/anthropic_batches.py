@@ -8,10 +8,10 @@ Source   anthropic 2.14 (`MessageBatch`, `MessageBatchIndividualResponse`)
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
-from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +24,8 @@ from blackbox_kd.models.http.batches import Batch
 from blackbox_kd.models.http.client import HttpClient
 from blackbox_kd.models.http.keys import hide_secret
 from blackbox_kd.models.http.status import find_fault, make_fault
+
+logger = logging.getLogger(__name__)
 
 BATCH_LINES = 100_000
 """Requests that a batch may hold."""
@@ -80,7 +82,8 @@ class AnthropicBatches:
         """See `BatchApi.find`: waits for the end of batches that may be it, as nothing else tells what they hold."""
         keys = await asyncio.to_thread(_read_keys, Path(file_id))
         others: set[str] = set()
-        for number in count():
+        pause_s = FIRST_PAUSE_S
+        while True:
             async for batch in self._list(since - CLOCKS_DIFFER_S):
                 name = _read_text(self._url, batch, "id")
                 if name in self._known | others or _count(batch) != len(keys):
@@ -92,8 +95,10 @@ class AnthropicBatches:
                 others.add(name)
             else:
                 return None
-            await asyncio.sleep(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * GROWTH**number))
-        raise AssertionError
+            if pause_s == FIRST_PAUSE_S:
+                logger.warning("batch %s may be the one that was handed in: its end is waited for, to know", name)
+            await asyncio.sleep(pause_s)
+            pause_s = min(LONGEST_PAUSE_S, GROWTH * pause_s)
 
     async def look(self, batch_id: str) -> Batch:
         """See `BatchApi.look`."""
@@ -191,8 +196,13 @@ class AnthropicBatches:
 
 def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a file that `calls.batch.store` has written."""
-    with path.open("rb") as file:
-        yield from map(json.loads, file)
+    try:
+        with path.open("rb") as file:
+            yield from map(json.loads, file)
+    except OSError as error:
+        what = f"{path}: the requests of the batch cannot be read: {error.strerror}"
+        fix = "put the run's folder back to where it was when they were handed in"
+        raise EndpointRefused(what, fix=fix, kind="endpoint_refused") from error
 
 
 def _read_keys(path: Path) -> set[str]:

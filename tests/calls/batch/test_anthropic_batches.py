@@ -274,7 +274,9 @@ class TestTakingUp:
             assert not later.store.folder.exists()
             await later.close()
 
-    async def test_a_batch_that_may_be_the_one_is_waited_for_as_long_as_it_goes_on(self, tmp_path: Path) -> None:
+    async def test_a_batch_that_may_be_the_one_is_waited_for_as_long_as_it_goes_on(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         async with desk(tmp_path, "never", faults={"create": ["lost_hang"]}) as d:
             await interrupted(d, "create")
             later = await next_process(d)
@@ -283,8 +285,23 @@ class TestTakingUp:
             assert not taking.done()
             d.server.desk.release.set()
             assert await taking
+            assert caplog.text.count("batch msgbatch_0 may be the one that was handed in") == 1
             assert d.server.sizes() == [6]
             assert later.ledger.count_spent().requests == 6
+            await later.close()
+
+    async def test_a_run_whose_folder_was_moved_says_where_it_has_to_be(self, tmp_path: Path) -> None:
+        before, after = tmp_path / "before", tmp_path / "after"
+        before.mkdir()
+        async with desk(before, faults={"create": ["lost_hang"]}) as d:
+            await interrupted(d, "create")
+            await d.close()
+            before.rename(after)
+            later = ClaudeDesk(d.server, after)  # type: ignore[arg-type]
+            with pytest.raises(StepError, match=f"{before}.*cannot be read: No such file") as caught:
+                await later.batches.take_up(lambda name: later.model)
+            assert "put the run's folder back" in caught.value.fix
+            assert len(later.records()) == 1
             await later.close()
 
     async def test_batches_of_others_are_told_apart_by_what_they_hold(self, tmp_path: Path) -> None:
