@@ -159,6 +159,7 @@ FIXES = [
     ("mix_gap_that_nobody_measured", "models: [teacher]", "models: [teacher, student]\n    by: [instruction]"),
     ("model_and_models", "    models: [teacher]\n", ""),
     ("model_is_not_a_mapping", "gpt-4.1-mini", "{provider: scripted, model: gpt-4.1-mini}"),
+    ("name_of_a_model_at_an_endpoint_of_ones_own", "model: cheap", "model: qwen3"),
     ("name_is_missing", "data:", "name: my_recipe\ndata:"),
     ("name_with_a_slash", "papers/demo", "papers_demo"),
     ("no_data", "models:", "data: {train: {path: data/train.jsonl}}\nmodels:"),
