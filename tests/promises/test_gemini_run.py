@@ -95,17 +95,27 @@ async def test_a_budget_holds_for_batches_and_a_killed_one_is_counted_once(tmp_p
 GEMINI = {"provider": "gemini", "model": "gemini-3.8-flash"}
 
 
+def drop_costs(found: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    return {
+        name: [{column: value for column, value in row.items() if column != "cost_usd"} for row in rows]
+        for name, rows in found.items()
+    }
+
+
 async def test_rationales_check_and_judge_have_the_rows_of_chat_completions_and_a_second_run_asks_for_nothing(
     tmp_path: Path,
 ) -> None:
-    ours, theirs = tmp_path / "gemini", tmp_path / "chat"
-    async with serving("gemini", "--plan", "503,429:0.1s,ok,MAX_TOKENS") as (url, _), serving("chat") as (other, _):
+    ours, half_price, theirs = tmp_path / "gemini", tmp_path / "half", tmp_path / "chat"
+    options = ("--plan", "503,429:0.1s,ok,MAX_TOKENS")
+    async with serving("gemini", *options) as (url, _), serving("chat") as (other, _):
         write(ours, url, **GEMINI)
+        write(half_price, url, **GEMINI, batch=True)
         write(theirs, other, provider="openai")
-        for folder in (ours, theirs):
+        for folder in (ours, half_price, theirs):
             said = await asyncio.to_thread(command, folder, "run", "recipe.yaml")
             assert said.returncode == 0, said.stderr
     assert found_in(ours) == found_in(theirs)
+    assert drop_costs(found_in(half_price)) == drop_costs(found_in(theirs))
     said = await asyncio.to_thread(command, ours, "run", "recipe.yaml", "--run-dir", "runs/again")
     assert said.returncode == 0, said.stderr
     report = json.loads((ours / "runs/again/report.json").read_text())
