@@ -187,8 +187,16 @@ async def test_a_recipe_that_says_what_is_refused_knows_better(tmp_path: Path) -
             assert [body.get("temperature") for body in desk.server.bodies] == sent
 
 
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("refuses:temperature:value", [0.0, None, None]),  # refused, unreadable, read
+        ("gpt-6-astra", [None, None]),
+        ("gemini-3.8-flash", [0.0, 0.0]),
+    ],
+)
 async def test_a_model_without_temperature_is_asked_once_in_all_rounds_and_again_for_what_cannot_be_read(
-    tmp_path: Path,
+    tmp_path: Path, name: str, sent: list[float | None]
 ) -> None:
     async with opened(tmp_path, Budget()) as desk:
         asked: Counter[str] = Counter()
@@ -199,12 +207,14 @@ async def test_a_model_without_temperature_is_asked_once_in_all_rounds_and_again
                 raise ValueError("no number")
             return text
 
-        model = desk.model("refuses:temperature:value")
+        model = desk.model(name)
         for round in (1, 2, 3):
             ask = Ask([{"role": "user", "content": "1 + 1?"}], GREEDY, Row(id="r1"), read=read if round == 1 else None)
             reply = await desk.caller.ask(model, ask, name="student", round=round)
             assert reply.replayed == (round > 1)
-        assert len(desk.server.bodies) == 3, "refused, unreadable, read"
+        assert [body.get("temperature") for body in desk.server.bodies] == sent
+        [told] = desk.caller.summary()
+        assert (told["sampled"], told["calls"], told["replayed"]) == (4, 2, 2)
 
 
 async def test_own_the_shares_of_two_callers_are_learnt_by_both(tmp_path: Path) -> None:
