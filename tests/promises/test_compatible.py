@@ -190,6 +190,20 @@ async def test_an_answer_that_stands_ends_in_what_it_means(
         assert KEY not in ran.said + ran.words
 
 
+async def test_what_openrouter_bills_counts_more_than_any_price(tmp_path: Path) -> None:
+    async with FakeOpenRouter() as server:
+        ran = await run(tmp_path, server)
+        assert ran.report["spent"]["usd"] == pytest.approx(0.5 * NUMBER)
+
+
+async def test_deepseeks_own_count_of_cached_tokens_is_read(tmp_path: Path) -> None:
+    async with FakeDeepSeek() as server:
+        ran = await run(tmp_path, server, {"price": {"input": 1, "output": 10, "cached": 0.1}})
+        [told] = ran.report["models"]
+        assert 0 < told["cached_tokens"] <= told["prompt_tokens"] / 2
+        assert told["reasoning_tokens"] == 5 * NUMBER
+
+
 async def test_what_openrouter_would_drop_in_silence_is_refused_and_told(tmp_path: Path) -> None:
     async with FakeOpenRouter() as server:
         ran = await run(tmp_path, server, sampling_seed=3)
