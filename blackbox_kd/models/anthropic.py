@@ -5,9 +5,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from blackbox_kd.errors import FieldError, SetupError
+from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Setup
-from blackbox_kd.models.http import client, connection, keys
+from blackbox_kd.models.http import client, keys
+from blackbox_kd.models.http.access import find_obstacles
 from blackbox_kd.models.http.anthropic_batches import BATCH_LINES, AnthropicBatches
 from blackbox_kd.models.http.cache_marks import CacheMarks
 from blackbox_kd.models.http.chat import ChatModel
@@ -69,24 +70,12 @@ class Config(EndpointConfig):
 
     def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
         """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
-        variable = _find_variable(self)
         try:
             base_url = _find_base_url(self, setup)
         except FieldError as error:
             fix = "export ANTHROPIC_BASE_URL=https://..."
             return [("provider", f"the variable ANTHROPIC_BASE_URL: {error.what}.", fix)]
-        try:
-            has_key = variable is None or keys.read_key(setup.env, variable) is not None
-        except FieldError as error:
-            return [("provider", error.what, f"export {variable}=...")]
-        try:
-            connection.find_proxy(base_url, setup.env)
-        except SetupError as error:
-            return [("provider", f"{error.what}.", error.fix)]
-        if has_key or connection.is_loopback(base_url):
-            return []
-        fix = f"export {variable}=... or name the variable that holds the key: key_env: NAME"
-        return [("provider", f"{base_url} needs a key, and the variable {variable} is not set.", fix)]
+        return find_obstacles([base_url], _find_variable(self), setup.env)
 
     def sends_to(self, setup: Setup) -> tuple[str, str | None]:
         """The URL that requests go to, and the variable that holds the key, if one goes with them."""

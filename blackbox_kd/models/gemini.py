@@ -6,9 +6,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from blackbox_kd.errors import FieldError, SetupError
+from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Setup
-from blackbox_kd.models.http import client, connection, keys
+from blackbox_kd.models.http import client, keys
+from blackbox_kd.models.http.access import find_obstacles
 from blackbox_kd.models.http.chat import ChatModel
 from blackbox_kd.models.http.config import EndpointConfig
 from blackbox_kd.models.http.gemini_batches import BATCH_LINES, VERSION, GeminiBatches
@@ -75,19 +76,7 @@ class Config(EndpointConfig):
 
     def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
         """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
-        variable = _find_variable(self, setup)
-        try:
-            has_key = variable is None or keys.read_key(setup.env, variable) is not None
-        except FieldError as error:
-            return [("provider", error.what, f"export {variable}=...")]
-        try:
-            connection.find_proxy(self.base_url, setup.env)
-        except SetupError as error:
-            return [("provider", f"{error.what}.", error.fix)]
-        if has_key or connection.is_loopback(self.base_url):
-            return []
-        fix = f"export {variable}=... or name the variable that holds the key: key_env: NAME"
-        return [("provider", f"{self.base_url} needs a key, and the variable {variable} is not set.", fix)]
+        return find_obstacles([self.base_url], _find_variable(self, setup), setup.env)
 
     def sends_to(self, setup: Setup) -> tuple[str, str | None]:
         """The URL that requests go to, and the variable that holds the key, if one goes with them."""

@@ -6,9 +6,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from blackbox_kd.errors import FieldError, SetupError
+from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Sending, Setup
 from blackbox_kd.models.http import client, connection, keys
+from blackbox_kd.models.http.access import find_obstacles
 from blackbox_kd.models.http.dialects import find_dialect
 from blackbox_kd.models.http.openai_config import OpenAIConfig, open_endpoint
 from blackbox_kd.models.http.servers import check_servers
@@ -63,7 +64,6 @@ class Config(OpenAIConfig):
 
     def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
         """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
-        variable = _find_variable(self)
         try:
             base_url = _find_base_url(self, setup)
         except FieldError as error:
@@ -71,20 +71,8 @@ class Config(OpenAIConfig):
         if self.distillable_only and not _tells_distillable(base_url):
             what = f"distillable_only: {base_url} does not tell which models others may be trained on."
             return [("distillable_only", what, f"take it out, or base_url: https://{OPENROUTER}/api/v1")]
-        try:
-            has_key = variable is None or keys.read_key(setup.env, variable) is not None
-        except FieldError as error:
-            return [("provider", error.what, f"export {variable}=...")]
-        asked = self.servers or [base_url]
-        try:
-            for url in asked:
-                connection.find_proxy(url, setup.env)
-        except SetupError as error:
-            return [("provider", f"{error.what}.", error.fix)]
-        if has_key or all(map(connection.is_loopback, asked)):
-            return self.find_unset(setup)
-        fix = f"export {variable}=... or name the variable that holds the key: key_env: NAME"
-        return [("provider", f"{asked[0]} needs a key, and the variable {variable} is not set.", fix)]
+        obstacles = find_obstacles(self.servers or [base_url], _find_variable(self), setup.env)
+        return obstacles or self.find_unset(setup)
 
     def sends_to(self, setup: Setup) -> tuple[str, str | None]:
         """The URL that requests go to, and the variable that holds the key, if one goes with them."""
