@@ -21,12 +21,12 @@ def merge(recipe: str, run_dir: Path | None, ledger: Path | None, as_json: bool,
     """Join the shards of RECIPE in the run's folder `shards/`; `run` then goes on without asking anything again."""
     from blackbox_kd.engine.model_pool import ModelPool
     from blackbox_kd.engine.sharding.merge import merge as join
-    from blackbox_kd.recipe import aliases
+    from blackbox_kd.recipe.kept import keep
     from blackbox_kd.runs.workplace import read_aliases
 
     found = load_named(recipe, **how)
     run = run_dir or Path("runs") / found.name
-    found, kept = aliases.keep(found, read_aliases(run))
+    found, kept = keep(found, read_aliases(run), os.environ)
     for line in kept:
         say(line, err=True)
     models = ModelPool(found, find_cache_folder(), os.environ)

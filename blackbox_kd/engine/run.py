@@ -26,7 +26,7 @@ from blackbox_kd.engine.stage import StageRunner
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import BlackboxError, LedgerError, StepError
 from blackbox_kd.ledger.ledger import Ledger, Spent
-from blackbox_kd.recipe import aliases
+from blackbox_kd.recipe.kept import keep
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs import carried
 from blackbox_kd.runs.accounts import Account, refuse_failures
@@ -75,7 +75,7 @@ class Run:
         run = whole = options.run_dir or Path("runs") / recipe.name
         if options.shard is not None and options.run_dir is None:
             run = options.shard.folder(whole)
-        recipe, self._kept_models = aliases.keep(recipe, read_aliases(whole) | read_aliases(run))
+        recipe, self._kept_models = keep(recipe, read_aliases(whole) | read_aliases(run), options.env)
         self.recipe = recipe
         self._steps = plan_until(recipe, options.until)
         self._program: list[Stage | LoopStages] = list(plan(recipe, self._steps))

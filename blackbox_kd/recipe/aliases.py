@@ -1,17 +1,10 @@
-"""`model: cheap` and `model: strong` of a recipe, read as the models that they stand for.
-
-The names change with the table of vendors' models, from one version of this package to the next. A run keeps those that
-it began with, so that the same command asks the same model, and pays for nothing twice.
-"""
+"""`model: cheap` and `model: strong` of a recipe, read as the models that they stand for."""
 
 from collections.abc import Mapping
-from copy import deepcopy
-from dataclasses import replace
 
 from blackbox_kd.errors import Problem
 from blackbox_kd.models.http import aliases
 from blackbox_kd.models.http.aliases import Alias, Vendor
-from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.recipe.yaml_source import Source, quote
 
 COMPATIBLE = "openai"
@@ -48,28 +41,3 @@ def _find_vendor(provider: object, url: object) -> Vendor | None:
     if provider != COMPATIBLE:
         return aliases.list_vendors().get(str(provider))
     return aliases.find_vendor_at(str(url)) if url else aliases.list_vendors()[COMPATIBLE]
-
-
-def keep(recipe: Recipe, began_with: Mapping[str, str]) -> tuple[Recipe, list[str]]:
-    """The recipe with the models that its names stood for when a run began, and what the user is told of it.
-
-    Args:
-        recipe: as it was loaded.
-        began_with: models by `Alias.key`, as the run's manifest holds them.
-    """
-    values, models, found = deepcopy(recipe.source.values), dict(recipe.models), dict(recipe.aliases)
-    told = []
-    for name, alias in recipe.aliases.items():
-        model = began_with.get(alias.key, alias.model)
-        if model == alias.model:
-            continue
-        values["models"][name]["model"] = model
-        models[name] = models[name].model_copy(update={"model": model})
-        found[name] = replace(alias, model=model)
-        told.append(
-            f"models.{name}: {alias.word} is {model}, with which this run began; by now it is {alias.model}: "
-            f"--model {name}={alias.vendor}:{alias.model} asks that one, and pays for all of its replies"
-        )
-    if not told:
-        return recipe, []
-    return replace(recipe, source=replace(recipe.source, values=values), models=models, aliases=found), told

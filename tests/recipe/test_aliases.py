@@ -13,6 +13,7 @@ from blackbox_kd.calls import tariff
 from blackbox_kd.errors import RecipeError
 from blackbox_kd.models import Setup
 from blackbox_kd.models.http import aliases, shutdowns
+from blackbox_kd.recipe.kept import keep
 from blackbox_kd.recipe.load import load_recipe, write_recipe
 from blackbox_kd.recipe.spec import Recipe
 from tests.support.runs import KEYS, write_rows
@@ -128,3 +129,21 @@ def test_the_copy_of_a_recipe_has_the_name_that_was_asked(load: Load, tmp_path: 
     write_recipe(tmp_path / "copy.yaml", load(model="strong"))
     assert "model: gpt-6.1-terra" in (tmp_path / "copy.yaml").read_text()
     assert load_recipe(tmp_path / "copy.yaml", env=KEYS).aliases == {}
+
+
+def test_a_model_that_is_kept_is_checked_as_if_the_recipe_named_it(load: Load) -> None:
+    recipe = load(model="cheap")
+    assert keep(recipe, {}, KEYS) == (recipe, [])
+    assert keep(recipe, {"openai:cheap": "gpt-6-luna", "openai:strong": "x", "gemini:cheap": "y"}, KEYS) == (recipe, [])
+    kept, told = keep(recipe, {"openai:cheap": "gpt-4.1-mini"}, KEYS)
+    assert kept.models["teacher"].model == kept.source.values["models"]["teacher"]["model"] == "gpt-4.1-mini"
+    assert kept.aliases["teacher"] == aliases.Alias("openai", "cheap", "gpt-4.1-mini")
+    assert recipe.models["teacher"].model == recipe.source.values["models"]["teacher"]["model"] == "gpt-6-luna"
+    assert told[0].startswith("models.teacher: cheap is gpt-4.1-mini, with which this run began")
+    assert "warning: models.teacher: 'gpt-4.1-mini'" in told[1], "it is switched off"
+
+
+def test_what_a_model_that_is_kept_does_not_take_is_a_problem(load: Load) -> None:
+    recipe = load(model="cheap", thinking="off")
+    with pytest.raises(RecipeError, match=r"gpt-4\.1-mini"):
+        keep(recipe, {"openai:cheap": "gpt-4.1-mini"}, KEYS)

@@ -20,7 +20,7 @@ from blackbox_kd.engine.estimate.walk import Walk, in_rounds
 from blackbox_kd.engine.plan import group_steps, plan_until
 from blackbox_kd.errors import Problem
 from blackbox_kd.ledger.ledger import Spent
-from blackbox_kd.recipe import aliases
+from blackbox_kd.recipe.kept import keep
 from blackbox_kd.recipe.notes import Notes
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.runs.folder import identity
@@ -45,7 +45,7 @@ async def estimate(
         RecipeError: a probe is wanted, and the budget cannot be kept.
         DataError: the rows cannot be counted.
     """
-    recipe, kept_models = aliases.keep(recipe, read_aliases(options.run_dir))
+    recipe, kept_models = keep(recipe, read_aliases(options.run_dir), options.env)
     steps, notes = plan_until(recipe, options.until), notes or Notes()
     run = identity(options.run_dir)
     with open_dry_run(recipe, options.ledger, run, options.env, probing=options.probe > 0) as (rehearsal, has_replies):
