@@ -483,5 +483,7 @@ class TestRuns:
             values = recipe("http://127.0.0.1:9/v1", refuses=refuses)
             values["steps"] = [{**STEPS[0], field: value}]
             (tmp_path / "recipe.yaml").write_text(json.dumps(values))
-            with pytest.raises(Exception, match=f"{at}: .*its API has no such field"):
+            with pytest.raises(
+                Exception, match=rf"{at}: .*its API has no such field(.|\n)*or write api: chat at the model"
+            ):
                 load_recipe(tmp_path / "recipe.yaml", env={})

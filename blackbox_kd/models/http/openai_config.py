@@ -76,7 +76,7 @@ class OpenAIConfig(EndpointConfig):
         """What the model takes; a name of `max_tokens` that the recipe gives is taken."""
         known = super().parameters
         if self.api == "responses":  # whose one name of `max_tokens` is nothing to find out
-            return replace(known, refuses=known.refuses - set(CAPS)).without(responses_api.HAS_NOT)
+            return replace(known, refuses=known.refuses - set(CAPS)).without(responses_api.HAS_NOT, "api: chat")
         if self.max_tokens_field == "auto":
             return known
         return replace(known, refuses=known.refuses - set(CAPS), cap=self.max_tokens_field)
@@ -106,8 +106,7 @@ class OpenAIConfig(EndpointConfig):
             try:
                 fill(values, setup.env)
             except FieldError as error:
-                names = ", ".join(find_variables(values))
-                return [(field, error.what, f"export what {field}: names: {names}")]
+                return [(field, error.what, error.fix)]
         return []
 
 

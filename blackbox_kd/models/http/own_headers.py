@@ -86,16 +86,22 @@ def fill(values: Mapping[str, str], env: Mapping[str, str]) -> Filled:
     Raises:
         FieldError: a variable holds nothing, or what cannot be sent; the message does not show it.
     """
-    held = {}
-    for variable in find_variables(values):
-        found = read_secret(env, variable)
-        if found is None:
-            raise FieldError(f"the variable {variable} is not set.")
-        held[variable] = found
+    held = {variable: _read_set(env, variable) for variable in find_variables(values)}
     # `Bearer KEY` may stand in a variable as a whole, and be echoed in part.
     words = (word for secret in held.values() for word in secret.split() if len(word) >= SECRET_CHARS)
     filled = {name: Template(value).substitute(held) for name, value in values.items()}
     return Filled(filled, tuple(dict.fromkeys([*held.values(), *words])))
+
+
+def _read_set(env: Mapping[str, str], variable: str) -> str:
+    fix = f"export {variable}=VALUE"
+    try:
+        found = read_secret(env, variable)
+    except FieldError as error:
+        raise FieldError(error.what, fix=fix) from error
+    if found is None:
+        raise FieldError(f"the variable {variable} is not set.", fix=fix)
+    return found
 
 
 def _list_variables(value: str) -> list[str]:

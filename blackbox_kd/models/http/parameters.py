@@ -46,6 +46,7 @@ class Parameters:
         off: what the vendor calls it when reasoning is turned off; "" if that is not known.
         cached_from: the fewest tokens of a prompt's beginning that can be marked as worth keeping; None if not known.
         absent: fields that the endpoint's API has no equivalent of; they are among `refuses`.
+        instead: what can be written at the model so that they are taken; "" if nothing.
     """
 
     refuses: frozenset[str] = frozenset()
@@ -63,10 +64,11 @@ class Parameters:
     off: str = ""
     cached_from: int | None = None
     absent: frozenset[str] = frozenset()
+    instead: str = ""
 
-    def without(self, absent: frozenset[str]) -> Self:
+    def without(self, absent: frozenset[str], instead: str = "") -> Self:
         """The same at an endpoint whose API has no equivalent of some fields."""
-        return replace(self, refuses=self.refuses | absent, absent=absent)
+        return replace(self, refuses=self.refuses | absent, absent=absent, instead=instead)
 
     def find_refused(self, body: Mapping[str, Any]) -> frozenset[str]:
         """Fields that are refused in a request with such other fields."""

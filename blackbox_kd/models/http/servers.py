@@ -20,12 +20,17 @@ class _Server:
     Args:
         client: its connections.
         in_flight: requests that it has.
-        out_until: on the monotonic clock.
+        out_until: on the monotonic clock; 0 for one whose latest answer was well.
     """
 
     client: HttpClient
     in_flight: int = 0
     out_until: float = 0.0
+
+    def rank(self, now: float) -> tuple[float, int]:
+        """What is least for the one to ask; one that has failed is asked for one reply before it is asked for more."""
+        is_out = now < self.out_until or (self.out_until and self.in_flight)
+        return (self.out_until if is_out else 0.0), self.in_flight
 
 
 class SharedServers:
@@ -49,7 +54,7 @@ class SharedServers:
         left = list(self._servers)
         while True:
             now = time.monotonic()
-            server = min(left, key=lambda each: (max(each.out_until - now, 0.0), each.in_flight))
+            server = min(left, key=lambda each: each.rank(now))
             left.remove(server)
             server.in_flight += 1
             try:

@@ -72,7 +72,8 @@ def _check_sampling(flow: Flow, planned: PlannedStep, mention: Reference, config
         model = f"model {mention.value!r} ({config.model})"
         if name in known.absent:
             message = f"{shown} cannot be told to {model}: its API has no such field."
-            flow.report(planned, at, message, "", f"take {said} out")
+            fix = f"take {said} out{f', or write {known.instead} at the model' if known.instead else ''}"
+            flow.report(planned, at, message, "", fix)
         elif name in refused - set(CAPS) and value != NEUTRAL.get(name):
             turned_off = ", or write thinking: off at the model" if name in known.refuses_reasoning else ""
             fix = f"take {said} out{turned_off}; {OVERRIDE} there"

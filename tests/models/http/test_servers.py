@@ -10,7 +10,9 @@ import pytest
 from blackbox_kd import models
 from blackbox_kd.errors import EndpointRefused, ServerFault
 from blackbox_kd.models import Model, Setup
+from blackbox_kd.models.http import servers
 from blackbox_kd.schema import Request, Row, Sampling
+from tests.support.fake_quirks import QuirkyServer
 from tests.support.fake_server import FakeServer
 from tests.support.runs import execute, write_rows
 
@@ -26,8 +28,8 @@ def free_port() -> str:
         return f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
 
 
-def opened(provider: str, *servers: str, base_url: str = "http://127.0.0.1:9/v1", **fields: Any) -> Model:
-    values = {"provider": provider, "model": "m", "base_url": base_url, "servers": list(servers), **fields}
+def opened(provider: str, *urls: str, base_url: str = "http://127.0.0.1:9/v1", **fields: Any) -> Model:
+    values = {"provider": provider, "model": "m", "base_url": base_url, "servers": list(urls), **fields}
     module = models.provider(provider)
     model: Model = module.open_model(module.Config.model_validate(values), Setup("m", Path(), Path(), {}))
     return model
@@ -95,6 +97,43 @@ async def test_a_request_that_may_have_been_worked_on_is_not_sent_to_another_at_
         assert (sum(broken.stats()["paths"].values()), len(alive.seen)) == (1, 1)
 
 
+class StubClient:
+    """Answers when it is told to, or fails."""
+
+    def __init__(self, kind: str = "") -> None:
+        self.kind = kind
+        self.asked = 0
+        self.release = asyncio.Event()
+
+    async def post(self, body: Any) -> tuple[str, dict[str, str]]:
+        self.asked += 1
+        await self.release.wait()
+        if self.kind:
+            raise ServerFault("it is gone", kind=self.kind)
+        return "{}", {}
+
+
+async def test_one_request_finds_out_whether_a_server_that_has_failed_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "PASSED_OVER_S", 0.0)
+    failing, well = StubClient("unreachable"), StubClient()
+    shared = servers.SharedServers("http://a/v1/chat/completions", [failing, well])  # type: ignore[list-item]
+    for stub in (failing, well):
+        stub.release.set()
+    await shared.post({})
+    assert (failing.asked, well.asked) == (1, 1)
+    for stub in (failing, well):
+        stub.release.clear()
+    waiting = [asyncio.ensure_future(shared.post({})) for _ in range(6)]
+    await asyncio.sleep(0.01)
+    assert (failing.asked, well.asked) == (2, 6)
+    failing.kind = ""
+    for stub in (failing, well):
+        stub.release.set()
+    await asyncio.gather(*waiting)
+    await asyncio.gather(*(shared.post({}) for _ in range(6)))
+    assert failing.asked > 3
+
+
 async def test_what_a_server_refuses_is_refused() -> None:
     async with FakeServer(["404"]) as one, FakeServer() as other:
         model = opened("openai", one.url, other.url)
@@ -105,13 +144,13 @@ async def test_what_a_server_refuses_is_refused() -> None:
 
 
 async def test_where_none_can_be_reached_the_last_one_is_named() -> None:
-    servers = [free_port(), free_port()]
-    model = opened("openai", *servers)
+    urls = [free_port(), free_port()]
+    model = opened("openai", *urls)
     with pytest.raises(ServerFault) as caught:
         await send(model)
     await model.close()
     assert caught.value.kind == "unreachable"
-    assert any(server in caught.value.what for server in servers)
+    assert any(url in caught.value.what for url in urls)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -119,12 +158,26 @@ async def test_a_server_that_comes_or_goes_costs_no_call(tmp_path: Path, provide
     write(tmp_path)
     async with FakeServer() as first, FakeServer() as second:
         await asyncio.to_thread(execute, tmp_path, recipe(first.url, provider))
-        for number, servers in enumerate(([first.url, second.url], [second.url], [])):
-            values = recipe(first.url, provider, servers=servers)
+        for number, urls in enumerate(([first.url, second.url], [second.url], [])):
+            values = recipe(first.url, provider, servers=urls)
             job = await asyncio.to_thread(execute, tmp_path, values, run_dir=f"run{number}")
             assert job.report["models"][0]["replayed"] == ROWS
             await asyncio.to_thread(execute, tmp_path, values)  # the same run goes on, as it is the same model
         assert (len(first.seen), len(second.seen)) == (ROWS, 0)
+
+
+async def test_what_was_learnt_another_budget_and_another_server_cost_no_call(tmp_path: Path) -> None:
+    write(tmp_path)
+    async with QuirkyServer() as quirky, FakeServer() as other:
+        values = recipe(quirky.url, model="needmct")
+        await asyncio.to_thread(execute, tmp_path, values)
+        asked = quirky.asked["needmct"]
+        assert ROWS < asked <= 2 * ROWS
+        changed = recipe(quirky.url, model="needmct", servers=[other.url])
+        for number, again in enumerate((values, {**values, "budget": {"usd": 5}}, {**changed, "budget": {"usd": 6}})):
+            await asyncio.to_thread(execute, tmp_path, again, run_dir=f"run{number}")
+            await asyncio.to_thread(execute, tmp_path, again)
+        assert (quirky.asked["needmct"], len(other.seen)) == (asked, 0)
 
 
 async def test_a_run_goes_on_where_one_of_its_servers_dies(tmp_path: Path) -> None:
@@ -146,7 +199,7 @@ async def test_a_run_goes_on_where_one_of_its_servers_dies(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("servers", "said"),
+    ("urls", "said"),
     [
         (["gpu-2:8000/v1"], "servers: base_url: 'gpu-2:8000/v1' is not a URL"),
         (["http://a/v1", "http://a/v1/"], "servers: http://a/v1 stands there twice"),
@@ -154,9 +207,9 @@ async def test_a_run_goes_on_where_one_of_its_servers_dies(tmp_path: Path) -> No
     ],
 )
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_what_is_no_server_is_refused(provider: str, servers: list[str], said: str) -> None:
+def test_what_is_no_server_is_refused(provider: str, urls: list[str], said: str) -> None:
     with pytest.raises(ValueError, match="servers") as caught:
-        opened(provider, *servers)
+        opened(provider, *urls)
     assert said in str(caught.value)
     assert "secret" not in caught.value.errors()[0]["msg"]  # type: ignore[attr-defined]
 
