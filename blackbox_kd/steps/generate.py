@@ -148,6 +148,9 @@ async def run(row: Row, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
     try:
         for task in asyncio.as_completed(tasks):
             yield await task
+    except Exception:  # it ends the run, but the other replies are paid for, or will be
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
     finally:
         for task in tasks:
             task.cancel()

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import random
 from collections.abc import Callable, Mapping
@@ -6,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from blackbox_kd.errors import DataError, ReplyFault
-from blackbox_kd.schema import Failed, Message, Reply, Row, Usage
+from blackbox_kd.errors import DataError, ReplyFault, StepError
+from blackbox_kd.schema import Ask, Failed, Message, Reply, Row, T, Usage
 from blackbox_kd.sdk import few_shot
 from blackbox_kd.steps import generate
 from blackbox_kd.tables.sampling import Drawn
@@ -60,6 +61,23 @@ async def test_a_sample_that_brings_no_reply_fails_alone() -> None:
     failed = [outcome for outcome in found if isinstance(outcome, Failed)]
     assert [(f.kind, f.error, f.row["sample"]) for f in failed] == [("truncated", "cut off at 5 tokens", 1)]
     assert sum(isinstance(outcome, Row) for outcome in found) == 2
+
+
+async def test_a_sample_that_ends_the_run_lets_the_others_come_to_their_end() -> None:
+    ended = []
+
+    class Slow(FakeContext):
+        async def ask(self, model: str, ask: Ask[T]) -> Reply[T]:
+            if ask.sample == 1:
+                raise StepError("the budget is reached")
+            await asyncio.sleep(0.01)
+            ended.append(ask.sample)
+            return await super().ask(model, ask)
+
+    config = generate.Config(step="generate", model="a", prompt="p", samples=3)
+    with pytest.raises(StepError, match="budget"):
+        await ask(config, Slow(lambda model, messages, sample: "fine"), rows({"instruction": "x"})[0])
+    assert sorted(ended) == [0, 2]
 
 
 async def test_examples_come_from_a_table_and_never_hold_the_row_itself() -> None:
