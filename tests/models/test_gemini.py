@@ -104,6 +104,9 @@ class TestWhatIsSent:
             ],
         }
 
+    async def test_a_system_text_without_words_is_none(self) -> None:
+        assert "systemInstruction" not in await sent_of(messages=[{"role": "system", "content": ""}, ASKED[1]])
+
     async def test_a_system_text_is_folded_where_the_recipe_says_so(self) -> None:
         sent = await sent_of(system="fold")
         assert sent == {"contents": [{"role": "user", "parts": [{"text": "Be brief.\n\nWhat is 2 + 2?"}]}]}

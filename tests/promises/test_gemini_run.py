@@ -136,3 +136,15 @@ async def test_what_was_learnt_holds_for_another_budget_and_a_run_that_asks_for_
         said = await asyncio.to_thread(command, tmp_path, "run", "recipe.yaml", *options)
         assert said.returncode == 0, said.stderr
         assert len(server.seen) == sent
+
+
+async def test_a_budget_is_not_passed_though_thoughts_are_billed_beside_the_reply(tmp_path: Path) -> None:
+    async with FakeGemini(rule="The answer is {n}.\nquality: 7") as server:
+        write(tmp_path, server.url, **GEMINI, thinking="low")
+        sets = ("budget={usd: 0.4}", "models.teacher.price={input: 100, output: 1000}", "steps.0.max_tokens=60")
+        options = [option for each in sets for option in ("--set", each)]
+        said = await asyncio.to_thread(command, tmp_path, "run", "recipe.yaml", *options)
+        assert said.returncode == 3, said.stderr
+    report = json.loads((tmp_path / "runs/demo/report.json").read_text())
+    assert 0 < report["spent"]["usd"] <= 0.4
+    assert report["models"][0]["reasoning_tokens"] == 5 * report["models"][0]["calls"]

@@ -67,7 +67,7 @@ class GenerateContent:
         if "tool_choice" in asked:
             asked["toolConfig"] = {"functionCallingConfig": _translate_choice(asked.pop("tool_choice"))}
         sent: dict[str, Any] = {"contents": [_write_content(each) for each in said if each["role"] != "system"]}
-        if system := [{"text": each["content"]} for each in said if each["role"] == "system"]:
+        if system := [{"text": each["content"]} for each in said if each["role"] == "system" and each["content"]]:
             sent["systemInstruction"] = {"parts": system}
         if config:
             sent["generationConfig"] = config
