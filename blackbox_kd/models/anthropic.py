@@ -1,21 +1,20 @@
 """Claude by Anthropic's own API: Messages, and batches of them."""
 
 from dataclasses import replace
+from typing import ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Setup
 from blackbox_kd.models.http import client, keys
-from blackbox_kd.models.http.access import find_obstacles
 from blackbox_kd.models.http.anthropic_batches import BATCH_LINES, AnthropicBatches
 from blackbox_kd.models.http.cache_marks import CacheMarks
 from blackbox_kd.models.http.chat import ChatModel
-from blackbox_kd.models.http.config import EndpointConfig
+from blackbox_kd.models.http.config import VendorConfig
 from blackbox_kd.models.http.messages_api import ABSENT, MessagesApi
 from blackbox_kd.models.http.parameters import Parameters
-from blackbox_kd.schema import digest
 
 ANTHROPIC = "https://api.anthropic.com"
 DEFAULT_KEY = "ANTHROPIC_API_KEY"
@@ -24,44 +23,24 @@ VERSION = "2023-06-01"
 """The version of the API that takes a temperature, of models that do."""
 
 
-class Config(EndpointConfig):
+class Config(VendorConfig):
     """A model behind Anthropic's Messages API."""
+
+    most_lines: ClassVar[int] = BATCH_LINES
 
     base_url: str | None = None
     """URL up to `/v1`; without it the variable ANTHROPIC_BASE_URL, then https://api.anthropic.com."""
     key_env: str | None = None
     """Name of the environment variable that holds the key. Without it ANTHROPIC_API_KEY, which is sent only to
     Anthropic and to ANTHROPIC_BASE_URL; any other `base_url` is then used without a key."""
-    rpm: float | None = Field(default=None, gt=0)
-    """The most requests a minute; the limits that the endpoint reports are kept to anyway."""
-    tpm: float | None = Field(default=None, gt=0)
-    """The most tokens a minute, prompt and reply together."""
-    batch: bool = False
-    """Hand requests in together through the endpoint's Message Batches API: half of `price`, and replies within 24
-    hours. Such requests are not counted against `rpm`, `tpm` and `max_concurrency`."""
     cache: bool = True
     """Mark the system text and the examples of a prompt, where they are long and come again, so that the endpoint keeps
     them for five minutes: the first time costs a quarter more, each later time a tenth of `price` or less."""
-
-    @property
-    def in_flight(self) -> int:
-        """As many as a batch takes, or as the endpoint is sent."""
-        return BATCH_LINES if self.batch else self.max_concurrency
 
     @field_validator("base_url")
     @classmethod
     def _url(cls, value: str | None) -> str | None:
         return None if value is None else _check_url(value)
-
-    @property
-    def is_batched(self) -> bool:
-        """See `batch`."""
-        return self.batch
-
-    @property
-    def rate_limits(self) -> tuple[float | None, float | None]:
-        """See `rpm` and `tpm`."""
-        return self.rpm, self.tpm
 
     @property
     def parameters(self) -> Parameters:
@@ -71,19 +50,15 @@ class Config(EndpointConfig):
     def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
         """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
         try:
-            base_url = _find_base_url(self, setup)
+            _find_base_url(self, setup)
         except FieldError as error:
             fix = "export ANTHROPIC_BASE_URL=https://..."
             return [("provider", f"the variable ANTHROPIC_BASE_URL: {error.what}.", fix)]
-        return find_obstacles([base_url], _find_variable(self), setup.env)
+        return super().missing(setup)
 
     def sends_to(self, setup: Setup) -> tuple[str, str | None]:
         """The URL that requests go to, and the variable that holds the key, if one goes with them."""
         return _find_base_url(self, setup), _find_variable(self)
-
-    def identity(self, setup: Setup) -> str:
-        """What names a model in fingerprints: how it is reached, not how fast or at what price."""
-        return digest([_find_base_url(self, setup), self.model, self.own_fields])
 
 
 def open_model(config: Config, setup: Setup) -> Model:

@@ -1,42 +1,35 @@
 """Gemini by its own API: generateContent, and batches of it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Setup
 from blackbox_kd.models.http import client, keys
-from blackbox_kd.models.http.access import find_obstacles
 from blackbox_kd.models.http.chat import ChatModel
-from blackbox_kd.models.http.config import EndpointConfig
+from blackbox_kd.models.http.config import VendorConfig
 from blackbox_kd.models.http.gemini_batches import BATCH_LINES, VERSION, GeminiBatches
 from blackbox_kd.models.http.generate_content import ABSENT, GenerateContent
 from blackbox_kd.models.http.parameters import EFFORT, Parameters
-from blackbox_kd.schema import digest
 
 GOOGLE = "https://generativelanguage.googleapis.com"
 DEFAULT_KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 """The first that is set counts."""
 
 
-class Config(EndpointConfig):
+class Config(VendorConfig):
     """A model behind Gemini's API."""
+
+    most_lines: ClassVar[int] = BATCH_LINES
 
     base_url: str = GOOGLE
     """URL up to `/v1beta`."""
     key_env: str | None = None
     """Name of the environment variable that holds the key. Without it GEMINI_API_KEY or GOOGLE_API_KEY, which are sent
     only to Google; any other `base_url` is then used without a key."""
-    rpm: float | None = Field(default=None, gt=0)
-    """The most requests a minute."""
-    tpm: float | None = Field(default=None, gt=0)
-    """The most tokens a minute, prompt and reply together."""
-    batch: bool = False
-    """Hand requests in as files through Gemini's Batch API: half of `price`, and replies within 24 hours. Such requests
-    are not counted against `rpm`, `tpm` and `max_concurrency`."""
 
     @field_validator("base_url")
     @classmethod
@@ -59,32 +52,9 @@ class Config(EndpointConfig):
         is_least = self.thinking == "off" and not known.budget and "minimal" in (known.efforts or ("minimal",))
         return {**fields, EFFORT: "minimal", **self.extra_body} if is_least else fields
 
-    @property
-    def in_flight(self) -> int:
-        """As many as a file takes, or as the endpoint is sent."""
-        return BATCH_LINES if self.batch else self.max_concurrency
-
-    @property
-    def is_batched(self) -> bool:
-        """See `batch`."""
-        return self.batch
-
-    @property
-    def rate_limits(self) -> tuple[float | None, float | None]:
-        """See `rpm` and `tpm`."""
-        return self.rpm, self.tpm
-
-    def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
-        """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
-        return find_obstacles([self.base_url], _find_variable(self, setup), setup.env)
-
     def sends_to(self, setup: Setup) -> tuple[str, str | None]:
         """The URL that requests go to, and the variable that holds the key, if one goes with them."""
         return self.base_url, _find_variable(self, setup)
-
-    def identity(self, setup: Setup) -> str:
-        """What names a model in fingerprints: how it is reached, not how fast or at what price."""
-        return digest([self.base_url, self.model, self.own_fields])
 
 
 def open_model(config: Config, setup: Setup) -> Model:

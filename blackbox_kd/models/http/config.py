@@ -1,12 +1,13 @@
-"""Fields of the config of every provider that speaks chat completions."""
+"""Fields of the config of every provider that asks an endpoint."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import NOT_OF_IDENTITY, ModelConfig, Price, Setup
+from blackbox_kd.models.http.access import find_obstacles
 from blackbox_kd.models.http.parameters import CAPS, EFFORT, THINKING_BUDGET, Parameters, find
 from blackbox_kd.schema import digest, refuse_reserved
 
@@ -88,3 +89,46 @@ class EndpointConfig(ModelConfig):
         is_budget = isinstance(self.thinking, int)
         name = THINKING_BUDGET if is_budget else EFFORT
         return {name: "none" if self.thinking == "off" else self.thinking, **self.extra_body}
+
+
+class VendorConfig(EndpointConfig):
+    """A model behind an endpoint with limits by the minute, and a way to hand requests in together."""
+
+    most_lines: ClassVar[int]
+    """Requests that are handed in together at most."""
+
+    rpm: float | None = Field(default=None, gt=0)
+    """The most requests a minute; the limits that the endpoint reports are kept to anyway."""
+    tpm: float | None = Field(default=None, gt=0)
+    """The most tokens a minute, prompt and reply together."""
+    batch: bool = False
+    """Hand requests in together through the vendor's Batch API: half of `price`, and replies within 24 hours. Such
+    requests are not counted against `rpm`, `tpm` and `max_concurrency`."""
+
+    @property
+    def in_flight(self) -> int:
+        """As many as a batch takes, or as the endpoint is sent."""
+        return self.most_lines if self.batch else self.max_concurrency
+
+    @property
+    def is_batched(self) -> bool:
+        """See `batch`."""
+        return self.batch
+
+    @property
+    def rate_limits(self) -> tuple[float | None, float | None]:
+        """See `rpm` and `tpm`."""
+        return self.rpm, self.tpm
+
+    def sends_to(self, setup: Setup) -> tuple[str, str | None]:
+        """The URL that requests go to, and the variable that holds the key, if one goes with them."""
+        raise NotImplementedError
+
+    def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
+        """What stands in the way of opening a model: the config's field, what is wrong, what to do."""
+        base_url, variable = self.sends_to(setup)
+        return find_obstacles([base_url], variable, setup.env)
+
+    def identity(self, setup: Setup) -> str:
+        """What names a model in fingerprints: how it is reached, not how fast or at what price."""
+        return digest([self.sends_to(setup)[0], self.model, self.own_fields])

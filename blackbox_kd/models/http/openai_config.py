@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -11,7 +11,7 @@ from blackbox_kd.models import Model, Setup
 from blackbox_kd.models.http import responses_api
 from blackbox_kd.models.http.chat import ChatModel, WireFormat
 from blackbox_kd.models.http.client import Address
-from blackbox_kd.models.http.config import EndpointConfig
+from blackbox_kd.models.http.config import VendorConfig
 from blackbox_kd.models.http.openai_batches import BATCH_LINES, OpenAIBatches
 from blackbox_kd.models.http.own_headers import check_headers, check_query, fill, find_variables
 from blackbox_kd.models.http.parameters import CAPS, Parameters
@@ -19,16 +19,11 @@ from blackbox_kd.models.http.responses_api import ResponsesApi
 from blackbox_kd.models.http.servers import connect
 
 
-class OpenAIConfig(EndpointConfig):
+class OpenAIConfig(VendorConfig):
     """A model behind an endpoint with OpenAI's chat completions, or its Responses."""
 
-    rpm: float | None = Field(default=None, gt=0)
-    """The most requests a minute; the limits that the endpoint reports are kept to anyway."""
-    tpm: float | None = Field(default=None, gt=0)
-    """The most tokens a minute, prompt and reply together."""
-    batch: bool = False
-    """Hand requests in as files through the endpoint's Batch API: half of `price`, and replies within 24 hours. Such
-    requests are not counted against `rpm`, `tpm` and `max_concurrency`."""
+    most_lines: ClassVar[int] = BATCH_LINES
+
     api: Literal["chat", "responses"] = "chat"
     """What is asked: `chat`, the completions that most endpoints have, or `responses`, in which models of OpenAI tell
     a summary of their reasoning. Responses know neither `stop` nor a seed, and nothing of them is stored (`store`)."""
@@ -55,21 +50,6 @@ class OpenAIConfig(EndpointConfig):
             what = f"max_tokens_field: {self.max_tokens_field} is of chat completions"
             raise FieldError(what, fix="take it out, or write api: chat")
         return self
-
-    @property
-    def in_flight(self) -> int:
-        """As many as a file takes, or as the endpoint is sent."""
-        return BATCH_LINES if self.batch else self.max_concurrency
-
-    @property
-    def is_batched(self) -> bool:
-        """See `batch`."""
-        return self.batch
-
-    @property
-    def rate_limits(self) -> tuple[float | None, float | None]:
-        """See `rpm` and `tpm`."""
-        return self.rpm, self.tpm
 
     @property
     def parameters(self) -> Parameters:
