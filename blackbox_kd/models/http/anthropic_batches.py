@@ -86,7 +86,7 @@ class AnthropicBatches:
         while True:
             async for batch in self._list(since - CLOCKS_DIFFER_S):
                 name = _read_text(self._url, batch, "id")
-                if name in self._known | others or _count(batch) != len(keys):
+                if name in self._known | others or sum(_read_counts(batch).values()) != len(keys):
                     continue
                 if batch.get("processing_status") != "ended":
                     break  # an older one may hold the same requests, handed in before
@@ -104,12 +104,12 @@ class AnthropicBatches:
         """See `BatchApi.look`."""
         url = self._place(self._note(batch_id))
         found = await self._ask("GET", url)
-        status, counts = _read_text(url, found, "processing_status"), found.get("request_counts") or {}
+        status, counts = _read_text(url, found, "processing_status"), _read_counts(found)
         if status != "ended":
             return Batch(batch_id, status, files=(), done=0, errors=())
         names = {"expired": "expired", "canceled": "cancelled"}
         ended = next((name for count_name, name in names.items() if counts.get(count_name)), "completed")
-        done = sum(counts.get(name) or 0 for name in ("succeeded", "errored"))
+        done = sum(counts.get(name, 0) for name in ("succeeded", "errored"))
         return Batch(batch_id, ended, files=(self._place(batch_id, "/results"),), done=done, errors=())
 
     async def lines(self, file_id: str) -> AsyncGenerator[dict[str, Any], None]:
@@ -162,9 +162,10 @@ class AnthropicBatches:
         after = ""
         while True:
             page = await self._ask("GET", f"{self._url}?limit=100{after}")
-            batches = [batch for batch in page.get("data") or () if isinstance(batch, dict)]
+            listed = page.get("data")
+            batches = [batch for batch in listed if isinstance(batch, dict)] if isinstance(listed, list) else []
             for batch in batches:
-                if datetime.fromisoformat(_read_text(self._url, batch, "created_at")).timestamp() < since:
+                if _read_time(self._url, batch) < since:
                     return
                 yield batch
             if not page.get("has_more") or not batches:
@@ -216,7 +217,16 @@ def _read_text(url: str, found: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _count(batch: Mapping[str, Any]) -> int:
-    """Requests of a batch, however they stand."""
+def _read_counts(batch: Mapping[str, Any]) -> dict[str, int]:
+    """Requests of a batch, by how they stand."""
     counts = batch.get("request_counts")
-    return sum(number for number in counts.values() if type(number) is int) if isinstance(counts, dict) else -1
+    counted = counts.items() if isinstance(counts, dict) else ()
+    return {name: number for name, number in counted if type(number) is int}
+
+
+def _read_time(url: str, batch: Mapping[str, Any]) -> float:
+    """When a batch was created, as Unix time."""
+    try:
+        return datetime.fromisoformat(_read_text(url, batch, "created_at")).timestamp()
+    except ValueError:
+        raise ServerFault(f"{url}: when batch {batch.get('id')} was created is not said", kind="unreadable") from None

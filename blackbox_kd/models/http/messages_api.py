@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from blackbox_kd import json_text
 from blackbox_kd.errors import EndpointRefused
 from blackbox_kd.models.http.cache_marks import CacheMarks
 from blackbox_kd.models.http.parameters import CAPS, EFFORT, FORMAT, MOST_TOKENS, ROOM, THINKING_BUDGET, Parameters
@@ -56,11 +57,15 @@ class MessagesApi:
             sent["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
         output = {**_write_effort(body, self._parameters), **_write_format(body.get(FORMAT))}
         if output:
-            sent["output_config"] = output | body.get("output_config", {})
+            sent["output_config"] = output | _read_own(body, "output_config")
         if "thinking" not in body and (thinking := _write_thinking(body, self._parameters, cap)):
             sent["thinking"] = thinking
         sent.update(_write_tools(body))
-        return sent | self._write_messages(body["messages"])
+        written = self._write_messages(body["messages"])
+        if "system" in body and "system" in written:
+            what = "system: stands among the fields of the request, and the prompt has a system text"
+            raise EndpointRefused(what, fix="put it into the prompt", kind="endpoint_refused")
+        return sent | written
 
     def convert(self, value: Any) -> Any:
         """See `chat.WireFormat.convert`."""
@@ -84,6 +89,19 @@ class MessagesApi:
         return {"messages": said} | ({"system": _shorten(blocks)} if blocks else {})
 
 
+def _read_own(body: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What the recipe itself has in a field that others are written into.
+
+    Raises:
+        EndpointRefused: it is nothing that they could be written into.
+    """
+    found = body.get(name) or {}
+    if not isinstance(found, dict):
+        what = f"{name}: {json_text.quote_value(found)} is no mapping of fields"
+        raise EndpointRefused(what, fix=f"write {name}: {{FIELD: VALUE}}", kind="endpoint_refused")
+    return found
+
+
 def _write_text(text: str) -> Block:
     return {"type": "text", "text": text}
 
@@ -105,18 +123,20 @@ def _join_turns(messages: Iterator[Mapping[str, Any]]) -> list[tuple[str, list[B
     return turns
 
 
-def _find_budget(body: Mapping[str, Any], known: Parameters) -> int | None:
+def _find_budget(body: Mapping[str, Any], known: Parameters) -> Any:
     """Tokens of thinking, where they are to be told: also of a level, where the model knows none."""
     budget, effort = body.get(THINKING_BUDGET), body.get(EFFORT)
     if budget is None and effort not in (None, "none") and known.efforts is None and known.budget:
-        return ROOM.get(effort, ROOM["medium"])
+        return ROOM.get(str(effort), ROOM["medium"])
     return budget
 
 
 def _write_thinking(body: Mapping[str, Any], known: Parameters, cap: int) -> dict[str, Any]:
     budget, effort = _find_budget(body, known), body.get(EFFORT)
-    if budget is not None:  # it counts against `max_tokens`, and must be less
-        return {"type": "enabled", "budget_tokens": max(LEAST_BUDGET, min(budget, cap - 1))}
+    if type(budget) is int:  # it counts against `max_tokens`, and must be less
+        budget = max(LEAST_BUDGET, min(budget, cap - 1))
+    if budget is not None:
+        return {"type": "enabled", "budget_tokens": budget}
     if effort == "none":
         return {"type": known.off or "disabled"}
     return dict(SHOWN) if effort is not None or (known.reasons and known.efforts) else {}
@@ -131,32 +151,35 @@ def _write_effort(body: Mapping[str, Any], known: Parameters) -> dict[str, Any]:
 
 def _write_format(form: Any) -> dict[str, Any]:
     """The API's `output_config.format` for a `response_format`."""
-    if not isinstance(form, Mapping) or form.get("type") == "text":
+    kind = form.get("type") if isinstance(form, dict) else form
+    asked = form.get("json_schema") if isinstance(form, dict) else None
+    if kind in (None, "text") and asked is None:
         return {}
-    asked = form.get("json_schema")
-    if form.get("type") != "json_schema" or not isinstance(asked, Mapping):
-        what = f"response_format: Claude takes a JSON schema, and {form.get('type')!r} is none"
+    if kind != "json_schema" or not isinstance(asked, dict):
+        what = f"response_format: Claude takes a JSON schema, and {json_text.quote_value(kind)} is none"
         fix = "write type: json_schema with the schema, or ask for the form in the prompt"
         raise EndpointRefused(what, fix=fix, kind="endpoint_refused")
     return {"format": {"type": "json_schema", "schema": asked.get("schema", {})}}
 
 
 def _write_tools(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Tools, and how they may be used; tools that are the API's own stay as they are."""
-    written: dict[str, Any] = {}
-    if tools := body.get("tools"):
-        written["tools"] = [_write_tool(tool["function"]) if "function" in tool else tool for tool in tools]
-    choice = body.get("tool_choice")
-    if isinstance(choice, Mapping) and "function" in choice:
-        choice = {"type": "tool", "name": choice["function"]["name"]}
+    """Tools, and how they may be used; what is the API's own stays as it is."""
+    tools, choice = body.get("tools"), body.get("tool_choice")
+    written = {"tools": [_write_tool(tool) for tool in tools] if isinstance(tools, list) else tools} if tools else {}
+    function = choice.get("function") if isinstance(choice, dict) else None
+    if isinstance(function, dict):
+        choice = {"type": "tool", "name": function.get("name")}
     elif isinstance(choice, str):
         choice = {"type": "any" if choice == "required" else choice}
-    if body.get("parallel_tool_calls") is False:
+    if body.get("parallel_tool_calls") is False and isinstance(choice, dict | None):
         choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
     return written | ({"tool_choice": choice} if choice else {})
 
 
-def _write_tool(function: Mapping[str, Any]) -> dict[str, Any]:
+def _write_tool(tool: Any) -> Any:
+    function = tool.get("function") if isinstance(tool, dict) else None
+    if not isinstance(function, dict):
+        return tool
     kept = {name: function[name] for name in ("name", "description", "strict") if function.get(name) is not None}
     return {**kept, "input_schema": function.get("parameters") or {"type": "object", "properties": {}}}
 

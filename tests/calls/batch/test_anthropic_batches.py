@@ -2,17 +2,27 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from blackbox_kd.calls.budget import Budget
-from blackbox_kd.errors import EndpointRefused, QuotaSpent, ReplyFault, RequestRejected, ServerFault, StepError
+from blackbox_kd.errors import (
+    CallError,
+    EndpointRefused,
+    QuotaSpent,
+    ReplyFault,
+    RequestRejected,
+    ServerFault,
+    StepError,
+)
 from blackbox_kd.models import Model, Setup, anthropic
+from blackbox_kd.models.http.batches import Batch
 from blackbox_kd.schema import Reply, Sampling
 from tests.calls.batch.test_queue import DEFAULT, PRICE, WARM, Desk
 from tests.support.teachers.anthropic import FakeAnthropic
@@ -247,6 +257,87 @@ class TestFaults:
             replies = await d.ask_many(2)
             assert {type(reply) for reply in replies} == {StepError}
             assert [record.batch_id for record in d.records()] == ["msgbatch_0"]
+
+
+class Garbles(FakeAnthropic):
+    """A server that says one thing of whatever it is asked."""
+
+    value: Any = None
+
+    def routes(self) -> list[web.AbstractRouteDef]:
+        return [web.route("*", "/{path:.*}", self._say)]
+
+    async def _say(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(self.value)
+
+
+COUNTS = [None, [], {"processing": "many"}, {"succeeded": None, "errored": 1}]
+TIMES = ["yesterday", "", None, "2026-13-01T00:00:00Z"]
+
+
+@pytest.mark.parametrize(
+    ("value", "looked", "found"),
+    [
+        *((value, "unreadable", "unreadable") for value in (None, 3, "text", [], {"data": [{}]})),
+        *((value, "unreadable", None) for value in ({}, {"data": 3}, {"data": [3]}, {"id": 3}, {"has_more": True})),
+        *(({"processing_status": "ended", "request_counts": counts}, "completed", None) for counts in COUNTS),
+        *(({"data": [{"id": "msgbatch_0", "created_at": at}]}, "unreadable", "unreadable") for at in TIMES),
+    ],
+    ids=repr,
+)
+async def test_nonsense_about_batches_is_a_fault_of_the_server_and_no_error_of_ours(
+    tmp_path: Path, value: Any, looked: str, found: str | None
+) -> None:
+    path = tmp_path / "requests.jsonl"
+    path.write_text('{"custom_id": "a", "body": {"model": "m", "messages": []}}\n')
+    async with Garbles() as server:
+        server.value = value
+        d = ClaudeDesk(server, tmp_path)  # type: ignore[arg-type]
+        api = d.model.batch_api
+        assert await kind_or(api.create(str(path), "mark")) == "unreadable"
+        batch = await kind_or(api.look("msgbatch_0"))
+        assert (batch.status if isinstance(batch, Batch) else batch) == looked
+        assert await kind_or(api.find(str(path), "mark", 0.0)) == found
+        await d.close()
+
+
+@pytest.mark.parametrize(
+    ("result", "kind"),
+    [
+        (None, "server_error"),
+        ([], "server_error"),
+        ({"type": "dreamt"}, "server_error"),
+        ({"type": "errored"}, "server_error"),
+        (
+            {"type": "errored", "error": {"type": "error", "error": {"type": "new_error", "message": "?"}}},
+            "server_error",
+        ),
+        ({"type": "errored", "error": {"error": {"type": "permission_error", "message": "no"}}}, "rejected"),
+        ({"type": "expired"}, "batch_expired"),
+        ({"type": "canceled"}, "batch_cancelled"),
+        (
+            {"type": "succeeded", "message": {"type": "error", "error": {"type": "api_error", "message": "?"}}},
+            "server_error",
+        ),
+    ],
+    ids=repr,
+)
+async def test_a_line_of_results_is_an_error_of_a_known_kind_where_it_is_no_reply(
+    tmp_path: Path, result: Any, kind: str
+) -> None:
+    async with desk(tmp_path) as d:
+        found = d.model.batch_api.outcome({"custom_id": "a", "result": result})
+        assert isinstance(found, CallError)
+        assert found.kind == kind
+        assert d.model.batch_api.outcome({"result": {"type": "succeeded", "message": {"a": "ß"}}}) == '{"a": "ß"}'
+
+
+async def kind_or(asked: Awaitable[Any]) -> Any:
+    """What comes, or the kind of fault."""
+    try:
+        return await asked
+    except ServerFault as fault:
+        return fault.kind
 
 
 def stranger(name: str, size: int, ending: str = "ok", like: FakeBatch | None = None) -> FakeBatch:

@@ -126,9 +126,11 @@ class TestRequests:
         assert sent["output_config"] == {"effort": "low", "format": {"type": "json_schema", "schema": schema}}
         assert "output_config" not in translated(response_format={"type": "text"})
 
-    @pytest.mark.parametrize("form", [{"type": "json_object"}, {"type": "json_schema"}, {"type": "grammar"}])
-    def test_a_form_without_a_schema_is_refused_and_not_left_out(self, form: dict[str, Any]) -> None:
-        with pytest.raises(EndpointRefused, match=f"{form['type']}") as caught:
+    @pytest.mark.parametrize(
+        "form", [{"type": "json_object"}, {"type": "json_schema"}, {"type": "grammar"}, "json_object", 3]
+    )
+    def test_a_form_without_a_schema_is_refused_and_not_left_out(self, form: Any) -> None:
+        with pytest.raises(EndpointRefused, match="Claude takes a JSON schema") as caught:
             translated(response_format=form)
         assert "json_schema" in caught.value.fix
 
@@ -158,6 +160,46 @@ class TestRequests:
         sent = translated(metadata={"user_id": "me"}, service_tier="standard_only", output_config={"effort": "high"})
         assert (sent["metadata"], sent["service_tier"]) == ({"user_id": "me"}, "standard_only")
         assert sent["output_config"] == {"effort": "high"}
+
+
+@pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-opus-5-5", "nobody-knows"])
+@pytest.mark.parametrize(
+    "value", [None, 3, "text", [], [3], {}, {"type": "x"}, {"function": 3}, [{"function": 3}], True]
+)
+@pytest.mark.parametrize(
+    "field",
+    [
+        *(
+            "reasoning_effort",
+            "thinking_token_budget",
+            "response_format",
+            "tools",
+            "tool_choice",
+            "parallel_tool_calls",
+        ),
+        *("output_config", "thinking", "system", "stop_sequences", "metadata", "cache_control"),
+    ],
+)
+def test_whatever_a_recipe_has_in_a_field_is_sent_or_refused_and_no_error_of_ours(
+    model: str, field: str, value: Any
+) -> None:
+    body = {"model": model, "messages": [QUESTION], "max_tokens": 2000, "reasoning_effort": "low", field: value}
+    with suppress(EndpointRefused):
+        json.dumps(MessagesApi(find(model)).translate(body))
+
+
+def test_a_field_that_others_are_written_into_must_be_one_that_they_can() -> None:
+    schema = {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}}
+    with pytest.raises(EndpointRefused, match="output_config: 3 is no mapping") as caught:
+        translated(output_config=3, response_format=schema)
+    assert "FIELD: VALUE" in caught.value.fix
+
+
+def test_a_system_text_of_the_recipes_own_is_sent_and_not_lost_beside_that_of_the_prompt() -> None:
+    assert translated(system="Be brief.")["system"] == "Be brief."
+    with pytest.raises(EndpointRefused, match="the prompt has a system text") as caught:
+        translated(system="Be brief.", messages=[{"role": "system", "content": "Be long."}, QUESTION])
+    assert caught.value.fix == "put it into the prompt"
 
 
 LONG = "Reason step by step. " * 100
