@@ -73,7 +73,7 @@ class DirectTransport:
         counts = Counts(name, asked="" if config.names_freely else config.model)
         state = ModelState(model, tariff.find(config, model.endpoint), known, counts, cap)
         state.refused = self._recall_refused(model)
-        state.warm_up = WarmUp() if has_costly_writes(state.price) else None
+        state.warm_up = WarmUp(config.parameters.cached_from) if has_costly_writes(state.price) else None
         return state
 
     def _recall_refused(self, model: Model) -> set[str]:

@@ -14,8 +14,11 @@ from blackbox_kd.schema import Message, Usage
 
 T = TypeVar("T", bound="Paid")
 
-LONG_CHARS = 2048
-"""Of a prefix that is waited for: no vendor caches less than 512 tokens, and a token of English has 4 characters."""
+LEAST_TOKENS = 512
+"""Of a prefix that is cached, where nothing else is known of a model: no vendor caches less."""
+CHARS_PER_TOKEN = 4
+"""Of English text; of others more tokens are in as many characters."""
+LONG_CHARS = LEAST_TOKENS * CHARS_PER_TOKEN
 KEPT_S = 240.0
 """How long a prefix is taken to be in the cache after its latest reply; vendors keep it for 5 minutes at least."""
 LONGEST_WAIT_S = 60.0
@@ -44,7 +47,7 @@ def has_costly_writes(price: Price | None) -> bool:
     return price.cached < price.input < price.cache_write
 
 
-def join(messages: Sequence[Message], most: int = LONG_CHARS) -> str:
+def join(messages: Sequence[Message], most: int) -> str:
     """What messages begin with, as one text of so many characters at most."""
     parts: list[str] = []
     left = most
@@ -57,9 +60,14 @@ def join(messages: Sequence[Message], most: int = LONG_CHARS) -> str:
 
 
 class WarmUp:
-    """Holds requests of one model back. For one event loop."""
+    """Holds requests of one model back. For one event loop.
 
-    def __init__(self) -> None:
+    Args:
+        least_tokens: the fewest tokens of a prefix that is cached; None if that is not known.
+    """
+
+    def __init__(self, least_tokens: int | None = None) -> None:
+        self._long_chars = (least_tokens or LEAST_TOKENS) * CHARS_PER_TOKEN
         self._leading: dict[int, asyncio.Future[None]] = {}
         self._warm_until: dict[int, float] = {}
         self._failures: dict[int, int] = {}
@@ -67,17 +75,17 @@ class WarmUp:
 
     async def buy(self, messages: Sequence[Message], buy: Callable[[], Awaitable[T]]) -> T:
         """What comes of a request, which goes out at once or after another one that begins like it."""
-        beginning = join(messages)
-        if len(beginning) < LONG_CHARS or self._in_vain >= IN_VAIN:
+        beginning = join(messages, self._long_chars)
+        if len(beginning) < self._long_chars:
             return await buy()
         prefix, loop = hash(beginning), asyncio.get_running_loop()
         until = loop.time() + LONGEST_WAIT_S
-        while (first := self._leading.get(prefix)) is not None and (left_s := until - loop.time()) > 0:
+        while not (is_warm := self._is_warm(prefix, loop.time())):
+            first, left_s = self._leading.get(prefix), until - loop.time()
+            if first is None or left_s <= 0:
+                break
             await asyncio.wait([first], timeout=left_s)
-        if first is not None or self._is_warm(prefix, loop.time()):
-            came = await buy()
-        else:
-            came = await self._lead(prefix, buy)
+        came = await (buy() if is_warm or first is not None else self._lead(prefix, buy))
         self._note_warm(prefix, loop.time())
         return came
 
@@ -95,8 +103,7 @@ class WarmUp:
             self._failures[prefix] = self._failures.get(prefix, 0) + 1
             raise
         finally:
-            del self._leading[prefix]
-            done.set_result(None)
+            self._release(prefix, done)
         self._failures.pop(prefix, None)
         usage = came.usage
         is_cached = usage is None or usage.cached_tokens or usage.cache_write_tokens
@@ -108,3 +115,11 @@ class WarmUp:
             self._warm_until.clear()
             self._failures.clear()
         self._warm_until[prefix] = now + KEPT_S
+        if (first := self._leading.get(prefix)) is not None:  # it was given up, and another one has come before it
+            self._release(prefix, first)
+
+    def _release(self, prefix: int, first: "asyncio.Future[None]") -> None:
+        """Lets those go that wait for the first request of a prefix."""
+        if not first.done():
+            del self._leading[prefix]
+            first.set_result(None)

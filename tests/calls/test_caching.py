@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from blackbox_kd.calls.budget import Budget
+from blackbox_kd.calls.caller import Caller
+from blackbox_kd.calls.transport import DirectTransport
 from blackbox_kd.calls.warm_up import FAILURES, IN_VAIN, KEPT_S, LONG_CHARS, LONGEST_WAIT_S, WarmUp, has_costly_writes
 from blackbox_kd.errors import BudgetReached
-from blackbox_kd.models import Price
+from blackbox_kd.ledger.ledger import Ledger
+from blackbox_kd.models import Price, Setup, anthropic
 from blackbox_kd.schema import Ask, Message, Reply, Row, Sampling, Usage
 from tests.calls.test_reservations import Desk, opened
+from tests.support.teachers.anthropic import FakeAnthropic
 from tests.support.virtual_time import run
 
 COSTLY = {"input": 100, "output": 0, "cached": 10, "cache_write": 125, "cache_write_1h": 200}
@@ -123,6 +128,19 @@ class TestWhoGoesFirst:
     def test_a_slow_one_is_not_waited_for_for_ever(self) -> None:
         assert sent_at(Endpoint(first_s=10_000), "aaa") == [0, LONGEST_WAIT_S, LONGEST_WAIT_S]
 
+    def test_once_a_slow_one_was_given_up_and_another_has_come_nobody_waits_for_it(self) -> None:
+        async def main() -> list[float]:
+            endpoint, warm_up = Endpoint(first_s=10_000), WarmUp()
+            tasks = []
+            for pause_s in (0, LONGEST_WAIT_S - 10, 10, 20):
+                tasks.append(asyncio.ensure_future(warm_up.buy(messages_of("a", len(tasks)), endpoint.buy)))
+                await asyncio.sleep(pause_s)
+            await asyncio.gather(*tasks)
+            return endpoint.sent
+
+        given_up = LONGEST_WAIT_S
+        assert run(main()) == [0, given_up, given_up + 1, given_up + 1]
+
     def test_who_is_cancelled_lets_the_next_one_go(self) -> None:
         async def main() -> list[float]:
             endpoint, warm_up = Endpoint(), WarmUp()
@@ -180,6 +198,17 @@ class TestWhoGoesFirst:
 
         assert run(main()) == [0, 0, 0]
 
+    def test_a_model_that_caches_less_or_more_is_waited_for_from_there_on(self) -> None:
+        async def main() -> list[float]:
+            few, many = Endpoint(), Endpoint()
+            calls = [(WarmUp(700), few), (WarmUp(4096), many)]
+            prompts = [[{"role": "user", "content": "a" * 3000 + str(row)}] for row in range(2)]
+            for warm_up, endpoint in calls:
+                await asyncio.gather(*(warm_up.buy(prompt, endpoint.buy) for prompt in prompts))
+            return [sent[1] - sent[0] for sent in (few.sent, many.sent)]
+
+        assert run(main()) == [1, 0]
+
     def test_a_long_text_that_all_begin_with_need_not_be_a_message_of_its_own(self) -> None:
         async def main() -> list[float]:
             endpoint, warm_up = Endpoint(), WarmUp()
@@ -204,3 +233,43 @@ class TestWhoGoesFirst:
 )
 def test_only_writes_that_cost_more_than_a_prompt_are_worth_waiting_for(price: Price | None, expected: bool) -> None:
     assert has_costly_writes(price) is expected
+
+
+class SlowClaude(FakeAnthropic):
+    """Keeps what is marked only once it has answered, as Claude does, and takes its time."""
+
+    async def _create(self, request: web.Request) -> web.StreamResponse:
+        before = set(self._kept)
+        answer = await super()._create(request)
+        new = self._kept - before
+        self._kept -= new
+        await asyncio.sleep(0.2)
+        self._kept |= new
+        return answer
+
+
+async def test_claude_is_asked_for_one_row_before_the_others_that_share_its_examples(tmp_path: Path) -> None:
+    async with SlowClaude() as server:
+        values = {"provider": "anthropic", "model": "claude-sonnet-5-5", "base_url": server.url, "price": COSTLY}
+        values |= {"key_env": "KEY"}
+        model = anthropic.open_model(
+            anthropic.Config.model_validate(values), Setup("t", Path(), Path(), {"KEY": "k" * 20})
+        )
+        with Ledger.open(tmp_path / "ledger.sqlite", run="test") as ledger:
+            caller = Caller(DirectTransport(ledger, Budget(usd=10)))
+            shown = [{"role": "user", "content": "What is 1?"}, {"role": "assistant", "content": "It is 1."}]
+
+            async def ask_row(row: int) -> Reply[Any]:
+                question = {"role": "user", "content": f"What is {row}?"}
+                messages = [{"role": "system", "content": SYSTEM}, *shown, question]
+                asked: Ask[str] = Ask(messages, Sampling(max_tokens=64), Row(id=str(row)))
+                return await caller.ask(model, asked, name="teacher")
+
+            replies = await asyncio.gather(*map(ask_row, range(30)))
+            await model.close()
+            entry = caller.summary()[0]
+            written = [reply.usage.cache_write_tokens for reply in replies]
+            assert [count > 0 for count in written] == [True] + [False] * 29
+            assert entry["cached_tokens"] == 29 * written[0]
+            assert entry["cache_saved_usd"] == pytest.approx(written[0] * (29 * 90 - 25) / 1e6)
+            assert ledger.count_spent().usd == pytest.approx(entry["cost_usd"])

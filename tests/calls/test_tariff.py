@@ -3,10 +3,12 @@
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from subprocess import run
 
 import pytest
 
+from blackbox_kd import models
 from blackbox_kd.calls import prices, tariff
 from blackbox_kd.calls.prices import TieredPrice
 from blackbox_kd.models import ModelConfig, Price, openai, scripted, vllm
@@ -165,6 +167,38 @@ class TestModelsOfToday:
         assert start == 100_000
         assert parts(tier) == (0.5, 0.05, 2.5)
         assert (tier.cache_write, tier.cache_write_1h) == (0.625, 1)
+
+
+class TestProviders:
+    """What a provider reaches a model at, is what its price is found by."""
+
+    @pytest.mark.parametrize(
+        ("provider", "model", "fields", "output"),
+        [
+            ("openai", "gpt-6.1-terra", {}, 5),
+            ("openai", "gpt-6.1-terra", {"api": "responses"}, 5),
+            ("openai", "openai/gpt-oss-120b", {"base_url": OPENROUTER}, 0.5),
+            ("openai", "deepseek-v4-pro", {"base_url": DEEPSEEK, "key_env": "KEY"}, 3.96),
+            ("openai", "zai-org/GLM-5.3-Flash", {"base_url": TOGETHER, "key_env": "KEY"}, 0.5),
+            ("anthropic", "claude-sonnet-5-5", {}, 10),
+            ("gemini", "gemini-3.5-flash-lite", {}, 2.5),
+            ("mistral", "mistral-large-4", {}, 2.1),
+            ("azure", "gpt-6.1-sol", {"base_url": "https://mine.openai.azure.com"}, 10),
+            ("azure", "gpt-4.1", {"base_url": "https://mine.openai.azure.com", "api_version": "2024-10-21"}, 8),
+        ],
+    )
+    async def test_each_has_a_bound_for_its_models(
+        self, provider: str, model: str, fields: dict[str, str], output: float
+    ) -> None:
+        config = models.provider(provider).Config.model_validate({"provider": provider, "model": model, **fields})
+        names = ("KEY", "OPENAI_API_KEY", "OPENROUTER_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY")
+        names += ("GOOGLE_API_KEY", "MISTRAL_API_KEY", "AZURE_OPENAI_API_KEY", "DEEPSEEK_API_KEY", "TOGETHER_API_KEY")
+        env = dict.fromkeys(names, "sk-0123456789abcdef0123456789")
+        opened = models.provider(provider).open_model(config, models.Setup("teacher", Path(), Path(), env))
+        found = tariff.find(config, opened.endpoint, clock=at(NOVEMBER))
+        await opened.close()
+        assert found is not None
+        assert found.dearest.output == output
 
 
 class TestTime:

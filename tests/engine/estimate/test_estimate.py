@@ -588,7 +588,7 @@ class TestCosts:
         [
             (CALLS, Price(input=1, output=10)),
             ([DryCall("m", 8000, 0, 100, False, beginnings=(n,)) for n in range(40)], CACHING),
-            ([DryCall("m", 3000, 0, 100, False, beginnings=(1, 2))] * 40, CACHING),
+            ([DryCall("m", 1500, 0, 100, False, beginnings=(1,))] * 40, CACHING),
             ([DryCall("m", 8000, 0, 100, False)] * 40, CACHING),
         ],
         ids=["no price for it", "nothing shared", "too short", "not looked at"],
