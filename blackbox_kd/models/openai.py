@@ -31,7 +31,7 @@ class Config(OpenAIConfig):
     is among them. It still names the endpoint in the ledger, so that no server that comes or goes costs a call."""
     key_env: str | None = None
     """Name of the environment variable that holds the key. Without it OPENAI_API_KEY, which is sent only to OpenAI
-    and to OPENAI_BASE_URL; any other `base_url` is then used without a key."""
+    and to OPENAI_BASE_URL; any other `base_url`, and `servers` of others, are then used without a key."""
     distillable_only: bool = False
     """At openrouter.ai, ask only models whose authors let others be trained on what they write
     (`provider.enforce_distillable_text`, by the best of OpenRouter's knowledge)."""
