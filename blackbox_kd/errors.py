@@ -15,6 +15,7 @@ BlackboxError
 │   ├── ServerFault         429, 408, 409, 5xx, time-outs, broken connections; retried with patience
 │   └── ReplyFault          cut off, refused, empty or unreadable; retried where a new sample can differ
 ├── BudgetReached           the next call could break the budget                exit status 3
+│   └── HoursOver           a run has taken as long as it may
 ├── StepError               a step cannot go on                                 exit status 1
 │   └── StepMistake         a step's code is wrong, whatever the row
 ├── TooManyFailed           more failed rows than max_failed_share              exit status 1
@@ -213,6 +214,10 @@ class BudgetReached(BlackboxError):
     """The most that the next call can cost does not fit into what is left of the budget."""
 
     exit_status = 3
+
+
+class HoursOver(BudgetReached):
+    """The hours that one invocation of a run may take are over."""
 
 
 class StepError(BlackboxError):

@@ -9,9 +9,11 @@ replies: a lost call takes none, its repeat takes one, so that a kill does not e
 """
 
 import asyncio
+import copy
 import math
 from dataclasses import dataclass
 
+from blackbox_kd.calls.hours import Hours
 from blackbox_kd.errors import BudgetReached, SetupError, Stopped
 from blackbox_kd.ledger.ledger import Spent
 from blackbox_kd.schema import Usage
@@ -37,6 +39,7 @@ class Budget:
         usd: the most dollars; None for no limit, 0 for none.
         requests: the most calls that bring a reply; as above.
         tokens: the most prompt and completion tokens together; as above.
+        hours: the most hours of this invocation; None for no limit.
         spent: what the run has spent in its earlier invocations.
     """
 
@@ -46,15 +49,17 @@ class Budget:
         usd: float | None = None,
         requests: int | None = None,
         tokens: int | None = None,
+        hours: float | None = None,
         spent: Spent | None = None,
     ) -> None:
+        self.hours = Hours(hours)
         limits = {"usd": usd, "requests": requests, "tokens": tokens}
         self._limits = {name: limit for name, limit in limits.items() if limit is not None}
         self.recount(spent or Spent())
         self._open: set[Reservation] = set()
         self._reserved: dict[str, float] = {"usd": 0.0, "requests": 0, "tokens": 0}
         self._changed = asyncio.Event()
-        self._stopped = False
+        self._stopped: BudgetReached | Stopped | None = None
 
     def recount(self, spent: Spent) -> None:
         """Takes what the run has spent in its earlier invocations from a new count; only before the first call."""
@@ -77,10 +82,9 @@ class Budget:
         Raises:
             BudgetReached: it does not fit next to what is spent and reserved.
             SetupError: there is a limit in dollars and no price.
-            Stopped: `stop` was called.
+            BudgetReached, Stopped: `stop` was called, for this reason.
         """
-        if self._stopped:
-            raise Stopped
+        self.refuse_late()
         call = self._bound(usd, tokens, model)
         if (limit := self._find_broken(call, self._reserved)) is not None:
             raise self._explain_refusal(limit, call[limit])
@@ -95,7 +99,7 @@ class Budget:
         call = self._bound(usd, tokens, model)
         while (
             self._open
-            and not self._stopped
+            and self._stopped is None
             and self._find_broken(call, self._reserved)
             and not self._find_broken(call, {})
         ):
@@ -103,10 +107,19 @@ class Budget:
             await self._changed.wait()
         return self.reserve(usd, tokens, model=model)
 
-    def stop(self) -> None:
+    def stop(self, why: BudgetReached | Stopped) -> None:
         """Lets nothing more be spent; what is set aside for calls under way stays theirs."""
-        self._stopped = True
+        self._stopped = self._stopped or why
         self._changed.set()
+
+    def refuse_late(self) -> None:
+        """Lets nothing begin that takes time or money once `stop` was called.
+
+        Raises:
+            BudgetReached, Stopped: see `stop`.
+        """
+        if self._stopped is not None:
+            raise copy.copy(self._stopped)
 
     def settle(self, reservation: Reservation, usage: Usage, cost_usd: float | None) -> None:
         """Replaces what was set aside by what the reply did cost.

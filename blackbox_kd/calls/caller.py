@@ -16,7 +16,7 @@ from blackbox_kd.calls.call import Attempts, Call, describe, make_call
 from blackbox_kd.calls.came import Came, Transport
 from blackbox_kd.calls.model_state import ModelState
 from blackbox_kd.calls.usage import Counts
-from blackbox_kd.errors import ReplyFault, RequestRejected
+from blackbox_kd.errors import BudgetReached, ReplyFault, RequestRejected, Stopped
 from blackbox_kd.models import Model
 from blackbox_kd.schema import Ask, Reply, T
 
@@ -78,9 +78,9 @@ class Caller:
         """Whether calls are under way that do not wait for hours, so that more calls may follow soon."""
         return len(self._running) + self._looking > self._transport.waiting
 
-    def stop(self) -> None:
-        """Lets nobody wait any more for leave to send, or for what another run asks."""
-        self._transport.stop()
+    def stop(self, why: BudgetReached | Stopped) -> None:
+        """Lets nobody wait any more for leave to send, for a batch, or for what another run asks."""
+        self._transport.stop(why)
 
     def totals(self) -> dict[str, Any]:
         """Calls, replayed, tokens, cost_usd (None: unknown) and cache_saved_usd of all models together."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 from blackbox_kd.calls.call import Call
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.calls.model_state import ModelState
+from blackbox_kd.errors import BudgetReached, Stopped
 from blackbox_kd.models import Model
 from blackbox_kd.schema import Usage
 
@@ -54,6 +55,6 @@ class Transport(Protocol):
         """
         ...
 
-    def stop(self) -> None:
-        """Lets nobody wait any more for leave to send, or for what another run asks."""
+    def stop(self, why: BudgetReached | Stopped) -> None:
+        """Lets nobody wait any more for leave to send, for a batch, or for what another run asks."""
         ...

@@ -4,10 +4,11 @@ Two recipes that share a teacher and its data, started side by side, ask the sam
 """
 
 import asyncio
+import copy
 import logging
 
 from blackbox_kd.calls.call import Call
-from blackbox_kd.errors import Stopped
+from blackbox_kd.errors import BudgetReached, Stopped
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.ledger.met import Bought
 
@@ -31,7 +32,7 @@ class Elsewhere:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._stopped = False
+        self._stopped: BudgetReached | Stopped | None = None
         self._has_told = False
         self.is_patient = True
         self._latest = 0.0
@@ -48,7 +49,7 @@ class Elsewhere:
         """The reply to a call that is in flight elsewhere; None if none came.
 
         Raises:
-            Stopped: `stop` was called.
+            BudgetReached, Stopped: `stop` was called, for this reason.
         """
         if not self._has_told:
             self._has_told = True
@@ -60,8 +61,8 @@ class Elsewhere:
         while self.is_patient:
             await asyncio.sleep(pause_s)
             pause_s = min(LONGEST_LOOK_S, GROWTH * pause_s)
-            if self._stopped:
-                raise Stopped
+            if self._stopped is not None:
+                raise copy.copy(self._stopped)
             is_in_flight = self._ledger.in_flight_elsewhere(call.key)  # first: it ends as the reply is stored
             bought = await self._ledger.fetch(call.key)
             if bought is not None or not is_in_flight:
@@ -73,6 +74,6 @@ class Elsewhere:
                 return None
         return None
 
-    def stop(self) -> None:
+    def stop(self, why: BudgetReached | Stopped) -> None:
         """Lets nobody wait any more."""
-        self._stopped = True
+        self._stopped = why

@@ -16,7 +16,15 @@ from blackbox_kd.calls.model_state import ModelState
 from blackbox_kd.calls.retries import EndpointState, Patience
 from blackbox_kd.calls.usage import Counts
 from blackbox_kd.calls.warm_up import WarmUp, has_costly_writes
-from blackbox_kd.errors import AskedElsewhere, CallError, EndpointRefused, RequestRejected, ServerFault, Stopped
+from blackbox_kd.errors import (
+    AskedElsewhere,
+    BudgetReached,
+    CallError,
+    EndpointRefused,
+    RequestRejected,
+    ServerFault,
+    Stopped,
+)
 from blackbox_kd.ledger.intent import Intent
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.ledger.met import Bought
@@ -55,7 +63,7 @@ class DirectTransport:
         self.budget = budget
         self.elsewhere = Elsewhere(ledger)
         self._ledger = ledger
-        self._patience = Patience(patience_s)
+        self._patience = Patience(patience_s, budget.hours.find_left_s)
         self._endpoints: dict[str, EndpointState] = {}
         self._refused: dict[tuple[str, str, bool], set[str]] = {}
 
@@ -145,11 +153,11 @@ class DirectTransport:
         call.tries.sends = 0  # the endpoint has said how to ask: what follows is no second attempt
         return True
 
-    def stop(self) -> None:
+    def stop(self, why: BudgetReached | Stopped) -> None:
         """See `Transport.stop`."""
-        self.elsewhere.stop()
+        self.elsewhere.stop(why)
         for endpoint in self._endpoints.values():
-            endpoint.limiter.stop(Stopped())
+            endpoint.limiter.stop(why)
 
     async def _send(self, call: Call) -> Came:
         """One send, as the model takes it, with what has to happen before and after."""

@@ -24,7 +24,7 @@ from blackbox_kd.engine.sharding.finish import ShardResult, finish_shard
 from blackbox_kd.engine.sharding.shard import Shard, ShardPlan, plan_shards, sum_spent
 from blackbox_kd.engine.stage import StageRunner
 from blackbox_kd.engine.state import RunState
-from blackbox_kd.errors import BlackboxError, LedgerError, StepError
+from blackbox_kd.errors import BlackboxError, BudgetReached, LedgerError, StepError, Stopped
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.recipe.kept import keep
 from blackbox_kd.recipe.spec import Recipe
@@ -113,7 +113,8 @@ class Run:
                 may_all_fail=self.recipe.head.max_failed_share >= 1,
             )
             batches.is_busy = caller.is_busy
-            models = self._prepare(folder, caller)
+            models = self._prepare(folder, caller, budget)
+            stack.enter_context(budget.hours.count(self._stop))
             ending = Ending()
             stopped: BaseException | None = None
             try:
@@ -159,7 +160,7 @@ class Run:
         """Those of the steps, as far as the run has come."""
         return self._work.accounts
 
-    def _prepare(self, folder: RunFolder, caller: Caller) -> ModelPool:
+    def _prepare(self, folder: RunFolder, caller: Caller, budget: Budget) -> ModelPool:
         """Makes what the steps of the run share, and what runs them."""
         options = self.options
         models = ModelPool(self.recipe, options.cache, options.env)
@@ -173,6 +174,7 @@ class Run:
             caller,
             mistakes=Mistakes(on_mistake=self.stop),
             on_event=options.view.training,
+            refuse_late=budget.refuse_late,
         )
         part = None if options.shard is None else (options.shard, self._led)
         again = options.retry_failed
@@ -190,7 +192,7 @@ class Run:
             return self.recipe.head.budget.model_dump()
         whole = identity(Path("runs") / self.recipe.name)
         spent = ledger.count_spent(whole) + sum_spent(ledger, whole, besides=shard)
-        return shard.share(self.recipe, self.options.limit, spent)
+        return {**shard.share(self.recipe, self.options.limit, spent), "hours": self.recipe.head.budget.hours}
 
     def _count_spent(self, ledger: Ledger) -> Spent:
         """What is gone of the budget: a whole run and its shards have one together."""
@@ -201,9 +203,13 @@ class Run:
         """Lets no new call begin; whether paid calls are under way, whose replies are worth waiting for."""
         if self._budget is None:
             return False
-        self._budget.stop()
-        self._shared.caller.stop()
+        self._stop(Stopped())
         return self._shared.asking > 0
+
+    def _stop(self, why: BudgetReached | Stopped) -> None:
+        assert self._budget is not None
+        self._budget.stop(why)
+        self._shared.caller.stop(why)
 
     async def _run_all(self) -> Ending:
         """Runs all stages; returns how the run has ended."""

@@ -22,6 +22,7 @@ class RunState:
         caller: asks them.
         mistakes: tells errors of rows from mistakes of steps.
         on_event: is told how training goes on.
+        refuse_late: raises where the run is to end, and nothing long may begin.
 
     Attributes:
         tables: tables by name.
@@ -38,6 +39,7 @@ class RunState:
         *,
         mistakes: Mistakes | None = None,
         on_event: Callable[[Mapping[str, Any]], None] = lambda event: None,
+        refuse_late: Callable[[], None] = lambda: None,
     ) -> None:
         self.recipe = recipe
         self.folder = folder
@@ -45,6 +47,7 @@ class RunState:
         self.caller = caller
         self.mistakes = mistakes or Mistakes()
         self.on_event = on_event
+        self.refuse_late = refuse_late
         self.tables = RunTables(recipe, folder)
         self.records = Records()
         self.asking = 0

@@ -41,7 +41,9 @@ async def train(
         SetupError: the weights are missing.
         UserError: the process refused the rows or the settings.
         StepError: the process failed.
+        BudgetReached: the hours of the run are over; a training that has begun by then is let end.
     """
+    shared.refuse_late()
     written = shared.recipe.written.get(rows.name if isinstance(rows, StoredTable) else "", frozenset[str]())
     rows, notes = list(rows), list[str]()
     version = str(shared.models.versions.name_next(model))

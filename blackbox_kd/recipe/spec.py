@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.models.http.aliases import Alias
+from blackbox_kd.recipe.budget import BudgetConfig
 from blackbox_kd.recipe.yaml_source import Source
 from blackbox_kd.sandbox.prompt import Prompt
 from blackbox_kd.sdk.fields import Kind, Reference, resolve
@@ -18,19 +19,6 @@ from blackbox_kd.tables.sources import TableSource
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 """Names of recipes, tables and models: they become names of files."""
-
-
-class BudgetConfig(BaseModel):
-    """The most that a run may spend, over all its invocations; a limit of 0 means none."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-    usd: float | None = Field(default=None, ge=0)
-    """Dollars."""
-    requests: int | None = Field(default=None, ge=0)
-    """Calls that bring a reply."""
-    tokens: int | None = Field(default=None, ge=0)
-    """Prompt and completion tokens together."""
 
 
 class RecipeFile(BaseModel):

@@ -76,6 +76,13 @@ class TestEstimate:
         assert "budget.usd = 0.03: the likely estimate fits, the high one does not" in said
         assert "budget.requests = 2: the likely estimate does not fit" in said
 
+    @pytest.mark.parametrize(
+        ("hours", "verdict"), [(8.0, "the high estimate fits"), (1e-5, "the likely estimate does not fit")]
+    )
+    def test_it_says_whether_the_hours_are_enough(self, folder: Path, hours: float, verdict: str) -> None:
+        write(folder, models={"teacher": {"provider": "openai", "model": "gpt-6-luna"}}, budget={"hours": hours})
+        assert f"budget.hours = {hours}: {verdict}" in cli(folder, "estimate", "recipe.yaml").stdout
+
     def test_an_unknown_price_is_said_to_be_unknown_and_a_budget_in_dollars_refused(self, folder: Path) -> None:
         nobody = {"teacher": {"provider": "openai", "model": "nobody", "base_url": "http://127.0.0.1:9/v1"}}
         write(folder, models=nobody, budget={"usd": 1})

@@ -271,6 +271,7 @@ CASES: dict[str, Case] = {
     "recipe.budget.usd": runs("asked", error("of budget.usd = 0"), True, "budget.usd=0"),
     "recipe.budget.requests": runs("generate", error("of budget.requests = 3"), True, "budget.requests=3"),
     "recipe.budget.tokens": runs("generate", error("of budget.tokens = 500"), True, "budget.tokens=500"),
+    "recipe.budget.hours": runs("asked", error("budget.hours = 1e-09 are over"), True, "budget.hours=0.000000001"),
     "recipe.terms": checked(BASES["asked"], "terms: open, and 'm' is learnt from", True, "terms=open"),
     "recipe.max_failed_share": runs("cut off", error("5 of 5 rows failed"), False, "max_failed_share=1.0"),
     "recipe.plugins": runs("shout", error("unknown step 'shout'"), False, "plugins=[shout.py]"),

@@ -130,6 +130,7 @@ FIXES = [
     ("answer_option_of_another_value", '";"', '","'),
     ("best_without_per", "best: 1", "best: 1\n    per: instruction"),
     ("budget_below_zero", "usd: -5", "usd: 0"),
+    ("budget_without_an_hour", "hours: 0", "hours: 8"),
     ("budget_is_a_number", "budget: 5", "budget: {usd: 5}"),
     ("chat_template_of_another_name", "chatml", "plain"),
     ("column_id_written", "as: id", "as: reply"),

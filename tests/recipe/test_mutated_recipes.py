@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.errors import BlackboxError, RecipeError, StepMistake
 from blackbox_kd.paths import find_bundled
+from blackbox_kd.recipe.budget import BudgetConfig
 from blackbox_kd.recipe.load import load_recipe
-from blackbox_kd.recipe.spec import BudgetConfig, Recipe
+from blackbox_kd.recipe.spec import Recipe
 from tests.recipe.mutations import mutate
 from tests.steps.test_versions import EXAM, MODELS, ROWS, STEPS
 from tests.support.runs import KEYS, write_rows

@@ -21,7 +21,7 @@ from blackbox_kd.calls import tariff
 from blackbox_kd.calls.batch.jobs import BatchItem, Limits, Result
 from blackbox_kd.calls.batch.store import Record, Store
 from blackbox_kd.calls.batch.submission import BatchWork
-from blackbox_kd.errors import CallError, ServerFault
+from blackbox_kd.errors import BudgetReached, CallError, ServerFault, Stopped
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model
 from blackbox_kd.models.http.batches import BatchApi
@@ -52,6 +52,8 @@ class Batches:
         self._limits = limits or Limits()
         self._say = say
         self._collectors: dict[str, _Collector] = {}
+        self._taking: list[asyncio.Future[None]] = []
+        self._stopped: BudgetReached | Stopped | None = None
         self.is_busy: Callable[[], bool] = lambda: False
         """Whether other calls are under way, that may bring more requests: a file then waits longer."""
 
@@ -84,16 +86,31 @@ class Batches:
 
         Raises:
             StepError, LedgerError: a batch's end could not be found out; it stays noted.
+            BudgetReached, Stopped: `stop` was called, for this reason.
         """
         records = await asyncio.to_thread(self._store.records)
-        taking = [asyncio.ensure_future(self._take_up(record, model_of(record.model))) for record in records]
+        taking = self._taking = [
+            asyncio.ensure_future(self._take_up(record, model_of(record.model))) for record in records
+        ]
         try:
             await asyncio.gather(*taking)
+        except asyncio.CancelledError:
+            if self._stopped is None:
+                raise
+            raise copy.copy(self._stopped) from None
         finally:
             for task in taking:
                 task.cancel()
             await asyncio.gather(*taking, return_exceptions=True)
         return bool(records)
+
+    def stop(self, why: BudgetReached | Stopped) -> None:
+        """Lets nobody wait for a batch any more; what has gathered is not handed in."""
+        self._stopped = why
+        for task in self._taking:
+            task.cancel()
+        for collector in self._collectors.values():
+            collector.stop(why)
 
     async def close(self) -> None:
         """Stops waiting for batches; they go on at the endpoint, and the next process takes them up."""
@@ -151,6 +168,15 @@ class _Collector:
             self._hand_over()
         elif self._timer is None:
             self._timer = loop.call_later(self._limits.quiet_s, self._look)
+
+    def stop(self, why: BudgetReached | Stopped) -> None:
+        """Tells all who wait why they do so no more."""
+        for jobs in (self._jobs, *self._running.values()):
+            for job in jobs:
+                job.break_off(copy.copy(why))
+        self._jobs = []
+        for task in self._running:
+            task.cancel()
 
     async def close(self) -> None:
         """Stops waiting; a batch whose requests have all ended is brought to its own end."""

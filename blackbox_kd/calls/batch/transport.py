@@ -11,7 +11,7 @@ from blackbox_kd.calls.call import Call
 from blackbox_kd.calls.came import Came
 from blackbox_kd.calls.model_state import ModelState
 from blackbox_kd.calls.transport import DirectTransport
-from blackbox_kd.errors import AskedElsewhere, CallError, RequestRejected
+from blackbox_kd.errors import AskedElsewhere, BudgetReached, CallError, RequestRejected, Stopped
 from blackbox_kd.models import Model
 from blackbox_kd.models.http.parameters import CAPS
 
@@ -49,9 +49,10 @@ class BatchTransport:
         """See `Transport.buy`."""
         return self._await_batch(call) if call.state.model.config.is_batched else self._direct.buy(call)
 
-    def stop(self) -> None:
+    def stop(self, why: BudgetReached | Stopped) -> None:
         """See `Transport.stop`."""
-        self._direct.stop()
+        self._direct.stop(why)
+        self._batches.stop(why)
 
     async def _await_batch(self, call: Call) -> Came:
         """A request waits here for hours, at no cost but its memory."""

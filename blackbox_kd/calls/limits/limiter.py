@@ -17,7 +17,7 @@ from blackbox_kd.calls.limits.circuit_breaker import Breaker
 from blackbox_kd.calls.limits.concurrency import AdaptiveLimit
 from blackbox_kd.calls.limits.notice import Notice
 from blackbox_kd.calls.limits.rate import LearnedRate, Pace, Refusal
-from blackbox_kd.errors import CallError, ServerFault, Stopped
+from blackbox_kd.errors import BudgetReached, CallError, ServerFault, Stopped
 from blackbox_kd.models.http import rate_limit_headers
 
 MEMORY = 0.05
@@ -81,7 +81,7 @@ class Limiter:
         self._backoff_s = BACKOFF_S
         self._refused_since: float | None = None
         self._mean_tokens = 0.0
-        self._stopped: CallError | Stopped | None = None
+        self._stopped: CallError | BudgetReached | Stopped | None = None
         self._waiting: deque[tuple[asyncio.Future[Slot], int]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._said = ""
@@ -210,7 +210,7 @@ class Limiter:
         self._learned.withdraw(slot.number)
         self._free()
 
-    def stop(self, error: CallError | Stopped) -> None:
+    def stop(self, error: CallError | BudgetReached | Stopped) -> None:
         """Nothing more is sent: all who wait, and all who come, get the error."""
         self._stopped = error
         while self._waiting:

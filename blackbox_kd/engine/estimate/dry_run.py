@@ -23,7 +23,7 @@ from blackbox_kd.engine.row_errors import Mistakes
 from blackbox_kd.engine.sharding.shard import sum_spent
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.engine.window import WINDOW
-from blackbox_kd.errors import BlackboxError, CallError, DataError, SetupError, StepError
+from blackbox_kd.errors import BlackboxError, CallError, DataError, SetupError, StepError, Stopped
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.models import InProcess, Model, ModelConfig
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
@@ -166,8 +166,9 @@ class Rehearsal:
 
     def stop(self) -> bool:
         """Lets no new probe begin; whether some are under way."""
-        self._budget.stop()
-        self.caller.stop()
+        why = Stopped()
+        self._budget.stop(why)
+        self.caller.stop(why)
         return self._shared.asking > 0
 
     def context(self, planned: PlannedStep, tables: Tables) -> RunContext:

@@ -9,7 +9,7 @@ from blackbox_kd.calls.call import Call
 from blackbox_kd.calls.came import Came
 from blackbox_kd.calls.model_state import ModelState
 from blackbox_kd.calls.transport import DirectTransport
-from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent
+from blackbox_kd.errors import BudgetReached, CallError, EndpointRefused, QuotaSpent, Stopped
 from blackbox_kd.models import Model
 from blackbox_kd.schema import Usage
 
@@ -161,9 +161,9 @@ class DryTransport:
         self._noted.append(noted)
         return came
 
-    def stop(self) -> None:
+    def stop(self, why: BudgetReached | Stopped) -> None:
         """See `Transport.stop`."""
-        self._direct.stop()
+        self._direct.stop(why)
 
 
 def _dry_call(noted: _Noted) -> DryCall:

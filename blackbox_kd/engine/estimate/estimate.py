@@ -10,6 +10,7 @@ from dataclasses import asdict
 from functools import reduce
 from typing import Any
 
+from blackbox_kd.calls.hours import HOUR_S
 from blackbox_kd.engine import pricing
 from blackbox_kd.engine.estimate import listed
 from blackbox_kd.engine.estimate.assumptions import Line, sum_lines
@@ -97,8 +98,9 @@ def _sum_seconds(steps: list[PlannedStep], lines: list[Line]) -> Span:
 
 def _judge(recipe: Recipe, spent: Spent, total: dict[str, Any], unpriced: list[Problem]) -> Iterator[dict[str, Any]]:
     """Each limit, and which estimate breaks it."""
-    before = spent.sum_by_limit()
-    needed = {"usd": total["usd_known"], "requests": total["calls"], "tokens": total["tokens"]}
+    hours = {name: seconds / HOUR_S for name, seconds in total["seconds"].items()}
+    before = spent.sum_by_limit() | {"hours": 0.0}
+    needed = {"usd": total["usd_known"], "requests": total["calls"], "tokens": total["tokens"], "hours": hours}
     for name, limit in recipe.head.budget.model_dump().items():
         if limit is None:
             continue

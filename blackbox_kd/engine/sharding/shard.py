@@ -18,7 +18,7 @@ from typing import Any, Self
 from blackbox_kd.engine.fingerprint import describe_step
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import LoopStages, Stage
-from blackbox_kd.errors import BudgetReached, UserError
+from blackbox_kd.errors import BudgetReached, HoursOver, UserError
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.schema import Row, digest
@@ -65,7 +65,7 @@ class Shard:
         gone = spent.sum_by_limit()
         limits = {
             name: None if most is None else max(0, most - gone[name])
-            for name, most in recipe.head.budget.model_dump().items()
+            for name, most in recipe.head.budget.amounts.items()
         }
         source = next((source for source in recipe.data.values() if not source.held_out), None)
         if source is None or all(limit is None for limit in limits.values()):
@@ -203,7 +203,7 @@ def explain_errors(shard: Shard | None) -> Iterator[None]:
     try:
         yield
     except BudgetReached as error:
-        if shard is None:
+        if shard is None or isinstance(error, HoursOver):
             raise
         raise BudgetReached(
             error.what,
