@@ -36,5 +36,5 @@ def test_a_line_says_what_to_write_and_calls_a_fake_a_fake(row: list[str]) -> No
 
 def test_a_host_with_words_of_its_own_is_in_the_table() -> None:
     written = " ".join(row[1] for row in ROWS)
-    hosts = set(_OF_HOST) - {"api.together.xyz", "api.mistral.ai"}
+    hosts = set(_OF_HOST) - {"api.together.ai", "api.mistral.ai"}
     assert all(f"https://{host}" in written for host in hosts)

@@ -160,7 +160,7 @@ class FakeOpenRouter(FakeCompatible):
 class FakeTogether(FakeCompatible):
     """Ends with `eos`; models that reason or do not are told by a field of its own."""
 
-    host, model = "api.together.ai", "deepseek-ai/DeepSeek-V4.1-Flash"
+    host, model = "api.together.xyz", "deepseek-ai/DeepSeek-V4.1-Flash"
     takes = COMMON | {"seed", "reasoning", "reasoning_effort"}
     errors: ClassVar = {
         "limit": (429, said("You have reached the rate limit", type="model_rate_limit", param=None, code=None)),
