@@ -118,8 +118,10 @@ def find(config: ModelConfig, endpoint: str, *, in_batch: bool = False, clock: C
     Returns:
         None when no price is known, which is not the same as 0.
     """
-    if config.own_price is not None:
-        return Tariff(prices.scale(config.own_price, BATCH_SHARE) if in_batch else config.own_price)
+    if (own := config.own_price) is not None:
+        if endpoint.startswith("https:") and own.cache_write is None:
+            own = _add_writes(own, find_listed(endpoint.split(" ")[0], config.model, clock=clock))
+        return Tariff(prices.scale(own, BATCH_SHARE) if in_batch else own)
     if config.local:
         return Tariff(prices.FREE)
     return find_listed(endpoint.split(" ")[0], config.model, in_batch=in_batch, clock=clock)
@@ -141,6 +143,15 @@ def find_listed(base_url: str, model: str, *, in_batch: bool = False, clock: Clo
     listed = Listed(found, in_batch=in_batch, is_own=any(each is found for each in provider.models))
     price = listed.find_price(datetime.fromtimestamp(clock(), UTC))
     return None if price is None else Tariff(price, listed, clock)
+
+
+def _add_writes(own: Price, listed: Tariff | None) -> Price:
+    """A recipe's price with what it does not say of writes into a cache: as much dearer as they are by the list."""
+    known = None if listed is None else listed.now
+    if known is None or not known.input:
+        return own
+    writes = {"cache_write": known.cache_write, "cache_write_1h": known.cache_write_1h}
+    return own.model_copy(update={name: usd and own.input * usd / known.input for name, usd in writes.items()})
 
 
 def _list_changes(constraint: Any, after: datetime) -> list[datetime]:

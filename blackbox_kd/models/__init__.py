@@ -33,7 +33,8 @@ class Price(BaseModel):
     cached: Usd | None = None
     """USD for a million prompt tokens that the endpoint had cached; without it they cost `input`."""
     cache_write: Usd | None = None
-    """USD for a million prompt tokens that the endpoint puts into its cache; without it they cost `input`."""
+    """USD for a million prompt tokens that the endpoint puts into its cache; without it they cost `input`, or more in
+    the proportion that the vendor's list has, where it is known."""
     cache_write_1h: Usd | None = None
     """USD for a million of those that it keeps for an hour; without it they cost as much as others that it caches."""
 

@@ -54,6 +54,27 @@ class TestKnownPrices:
         assert (found.now, found.met) == (Price(input=0.15, output=0.6), [Price(input=0.15, output=0.6)])
 
     @pytest.mark.parametrize(
+        ("endpoint", "price", "expected"),
+        [
+            (f"{ANTHROPIC} claude-sonnet-5-5", {}, (1.25, 2)),
+            (f"{OPENAI} gpt-6-luna", {}, (1.25, None)),
+            (f"{OPENAI} gpt-5-mini", {}, (None, None)),
+            (f"{ANTHROPIC} claude-sonnet-5-5", {"cache_write": 1}, (1, None)),
+            ("http://127.0.0.1:8000 claude-sonnet-5-5", {}, (None, None)),
+            ("https://example.org/v1 claude-sonnet-5-5", {}, (None, None)),
+        ],
+    )
+    def test_one_that_does_not_say_what_a_write_costs_is_completed_by_the_vendors_own_proportion(
+        self, endpoint: str, price: dict[str, float], expected: tuple[float | None, float | None]
+    ) -> None:
+        given = config(model=endpoint.split()[1], price={"input": 1, "output": 5, **price})
+        found = tariff.find(given, endpoint, clock=at(NOVEMBER))
+        assert found is not None
+        assert (found.now.input, found.now.output, found.now.cached) == (1, 5, None)
+        assert (found.now.cache_write, found.now.cache_write_1h) == expected
+        assert prices.bound_cost(found.dearest, 10**6, 0) == max(1, *(each or 0 for each in expected))
+
+    @pytest.mark.parametrize(
         "endpoint", [f"{OPENAI} no-such-model", "http://127.0.0.1:8000/v1 gpt-5-mini", "https://example.org/v1 gpt-5"]
     )
     def test_what_is_not_listed_is_unknown_and_not_0(self, endpoint: str) -> None:
