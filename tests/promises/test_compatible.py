@@ -80,7 +80,7 @@ def expected(server: FakeCompatible) -> list[str]:
 ALL = [FakeDeepSeek, FakeOpenRouter, FakeTogether, FakeBedrock, FakeOllama, FakeLlamaCpp, FakeVllm]
 OFF = {
     FakeDeepSeek: {"thinking": {"type": "disabled"}},
-    FakeOpenRouter: {"reasoning_effort": "none"},
+    FakeOpenRouter: {"reasoning": {"effort": "none"}},
     FakeTogether: {"reasoning": {"enabled": False}},
     FakeOllama: {"reasoning_effort": "none"},
 }
@@ -222,6 +222,14 @@ async def test_a_recipe_may_let_openrouter_drop_it_and_say_where_it_is_asked(tmp
         assert server.seen[0]["provider"] == routing
         await run(tmp_path, server, {"extra_body": {"provider": {"order": ["Some"]}}})
         assert server.seen[-1]["provider"] == {"require_parameters": True, "order": ["Some"]}
+
+
+async def test_what_a_recipe_says_of_reasoning_at_openrouter_goes_over_its_level(tmp_path: Path) -> None:
+    async with FakeOpenRouter() as server:
+        ran = await run(tmp_path, server, {"thinking": "low", "extra_body": {"reasoning": {"exclude": True}}})
+        assert ran.status == 0, ran.said
+        assert server.seen[0]["reasoning"] == {"effort": "low", "exclude": True}
+        assert "reasoning_effort" not in server.seen[0]
 
 
 async def test_a_default_that_no_provider_takes_is_left_out(tmp_path: Path) -> None:

@@ -21,12 +21,14 @@ class Dialect:
     Args:
         renamed: fields that are called otherwise.
         off: fields that say what `reasoning_effort: none` says elsewhere.
+        effort_in: the object that says `reasoning_effort` as its `effort`; "" where it stands by itself.
         added: objects that every request has; what the recipe says in them goes over them.
         tags_reasoning: whether replies begin with what was reasoned, between tags.
     """
 
     renamed: Mapping[str, str] = field(default_factory=dict)
     off: Mapping[str, Any] = field(default_factory=dict)
+    effort_in: str = ""
     added: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tags_reasoning: bool = False
 
@@ -36,7 +38,10 @@ class Dialect:
         if self.off and sent.get(EFFORT) == "none":
             del sent[EFFORT]
             sent = {**self.off, **sent}
-        for name, values in self.added.items():
+        added = self.added
+        if self.effort_in and EFFORT in sent:
+            added = {**added, self.effort_in: {"effort": sent.pop(EFFORT)}}
+        for name, values in added.items():
             given = sent.get(name, {})
             sent[name] = {**values, **given} if isinstance(given, Mapping) else given
         return sent
@@ -69,8 +74,9 @@ _OF_HOST = {
     "api.together.xyz": TOGETHER,
     # https://api-docs.deepseek.com/guides/thinking_mode: models reason unless they are told so; `none` is no level
     "api.deepseek.com": Dialect(off={"thinking": {"type": "disabled"}}),
-    # https://openrouter.ai/docs/guides/routing/provider-selection: what a provider does not take is left out in silence
-    "openrouter.ai": Dialect(added={"provider": {"require_parameters": True}}),
+    # https://openrouter.ai/docs/guides/routing/provider-selection: what it does not take is dropped in silence.
+    # /docs/guides/best-practices/reasoning-tokens: parameters are told as supported by the name `reasoning`
+    "openrouter.ai": Dialect(effort_in="reasoning", added={"provider": {"require_parameters": True}}),
 }
 _BEDROCK = re.compile(r"bedrock-runtime\.[\w-]+\.amazonaws\.com")
 """Replies of gpt-oss there: https://github.com/browseros-ai/BrowserOS/issues/167"""

@@ -130,7 +130,9 @@ class FakeOpenRouter(FakeCompatible):
         "flagged": (403, said("moderated", code=403, metadata={"reasons": ["violence"], "flagged_input": "a"})),
     }
 
-    def __init__(self, *plan: Any, lacks: frozenset[str] = frozenset({"seed"}), **options: Any) -> None:
+    def __init__(
+        self, *plan: Any, lacks: frozenset[str] = frozenset({"seed", "reasoning_effort"}), **options: Any
+    ) -> None:
         super().__init__(*plan, **options)
         self.lacks = lacks
         self.dropped: list[str] = []
@@ -146,7 +148,7 @@ class FakeOpenRouter(FakeCompatible):
     def reply(self, action: str, body: dict[str, Any], made: dict[str, Any]) -> Any:
         choice = made["choices"][0]
         choice["native_finish_reason"] = "completed"
-        if body.get("reasoning_effort") != "none":
+        if body.get("reasoning", {}).get("effort") != "none":
             _say(made, reasoning=THOUGHT, reasoning_details=[{"type": "reasoning.text", "text": THOUGHT}])
         made["provider"] = "Some"
         made["usage"] |= {"cost": 0.5, "is_byok": False, "cost_details": {"upstream_inference_cost": None}}
