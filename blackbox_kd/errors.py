@@ -191,7 +191,7 @@ class EndpointRefused(CallError):
 
 
 class QuotaSpent(CallError):
-    """The account has no money left (402, insufficient_quota)."""
+    """The account has no money left (402, insufficient_quota), or the endpoint wants no requests for a long time."""
 
 
 class ServerFault(CallError):

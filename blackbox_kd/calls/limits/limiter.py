@@ -148,7 +148,7 @@ class Limiter:
             self._mean_tokens += (MEMORY if self._mean_tokens else 1) * (used_tokens - self._mean_tokens)
             self._tokens.correct(used_tokens - slot.tokens)
         if headers:
-            self._heed(headers)
+            self._heed(headers, now)
         self._concurrency.note_reply(now, now - slot.sent_at)
         self._free()
 
@@ -277,7 +277,9 @@ class Limiter:
             self._waiting.popleft()
             leave.set_result(self._take(now, tokens))
 
-    def _heed(self, headers: Mapping[str, str]) -> None:
+    def _heed(self, headers: Mapping[str, str], now: float) -> None:
+        if (pause_s := rate_limit_headers.find_pause(headers)) is not None:
+            self._paused_until = max(self._paused_until, now + pause_s)
         for pace, what in ((self._requests, "requests"), (self._tokens, "tokens")):
             quota = rate_limit_headers.read_quota(headers, what)
             if quota is not None:

@@ -26,6 +26,7 @@ LONGEST_S = 366 * 86400.0
 LONGEST_RESET_S = 60.0
 """A quota that is used up is most often one for a minute, and refills all the time: longer than this is waited only
 where the endpoint says in so many words when to come back."""
+RENEWED_S = 1.0
 _EPOCH_S, _EPOCH_MS = 1e9, 1e12
 """Numbers from which on a time is counted from 1970, in seconds or in thousandths."""
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -68,6 +69,17 @@ def reset_s(headers: Mapping[str, str]) -> float | None:
         return max(quota.reset_s for quota in known)
     left = _read_number(headers.get("x-ratelimit-remaining"))
     return None if left is None or left >= 1 else _read_reset(headers.get("x-ratelimit-reset"))
+
+
+def find_pause(headers: Mapping[str, str]) -> float | None:
+    """Seconds to hold back after a reply whose quota without a name is used up by it; None if it is not.
+
+    Mistral and OpenRouter count so. Mistral names no time; its limit on requests is one for a second.
+    """
+    if headers.get("x-ratelimit-remaining") != "0":
+        return None
+    found = _read_reset(headers.get("x-ratelimit-reset"))
+    return RENEWED_S if found is None else min(found, LONGEST_RESET_S)
 
 
 def should_retry(headers: Mapping[str, str]) -> bool | None:

@@ -230,6 +230,30 @@ class TestRates:
 
 
 class TestPauses:
+    @pytest.mark.parametrize(
+        ("headers", "pause_s"),
+        [
+            ({"x-ratelimit-remaining": "0"}, 1),
+            ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "12"}, 12),
+            ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "6m0s"}, 60),
+            ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "9999999999999"}, 60),
+            ({"x-ratelimit-remaining": "1", "x-ratelimit-reset": "12"}, 0),
+            ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "2020-01-01T00:00:00Z"}, 0),
+            ({"x-ratelimit-remaining": "own: none"}, 0),
+        ],
+    )
+    def test_a_reply_that_uses_up_a_quota_without_a_name_holds_the_next_one_back(
+        self, headers: dict[str, str], pause_s: float
+    ) -> None:
+        async def main() -> float:
+            limits = limiter()
+            limits.note_reply(await limits.acquire(1), headers, 1)
+            began = now()
+            await limits.acquire(1)
+            return now() - began
+
+        assert run(main()) == pytest.approx(pause_s, abs=0.05)
+
     def test_a_retry_after_holds_for_all_calls_to_the_endpoint(self) -> None:
         async def main() -> float:
             limits = limiter()
