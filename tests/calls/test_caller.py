@@ -255,7 +255,7 @@ class TestTwoRuns:
             await asyncio.sleep(0.05)
             waiting = asyncio.ensure_future(e.ask())
             await asyncio.sleep(0.05)
-            e.caller.stop()
+            e.caller.stop(Stopped())
             with pytest.raises(Stopped):
                 await waiting
             stuck.cancel()
@@ -543,7 +543,7 @@ class TestEndings:
         async with desk(always="429:60", max_concurrency=2) as d:
             asking = asyncio.ensure_future(d.ask_many(5))
             await asyncio.sleep(0.2)
-            d.caller.stop()
+            d.caller.stop(Stopped())
             async with asyncio.timeout(5):
                 assert {type(error) for error in await asking} == {Stopped}
 
