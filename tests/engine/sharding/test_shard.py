@@ -20,7 +20,7 @@ from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.engine.sharding.finish import list_stage_files
 from blackbox_kd.engine.sharding.merge import merge
 from blackbox_kd.engine.sharding.shard import Shard, explain_errors, find_owner, jobs, plan_shards
-from blackbox_kd.errors import BudgetReached, LedgerError, StepError, TooManyFailed, UserError
+from blackbox_kd.errors import BudgetReached, HoursOver, LedgerError, StepError, TooManyFailed, UserError
 from blackbox_kd.ledger.connection import open_file
 from blackbox_kd.ledger.ledger import Spent
 from blackbox_kd.recipe.load import load_recipe
@@ -204,6 +204,13 @@ def test_what_was_paid_for_elsewhere_in_a_shards_own_ledger_is_found_by_the_merg
     run_shards(found, 2, own_ledgers=True)
     merged(found)
     assert calls(run(found))[0] == 0
+
+
+def test_each_shard_has_all_the_hours_of_a_budget() -> None:
+    found = recipe([ASK, CHECK], budget={"hours": 1e-9})
+    with pytest.raises(HoursOver, match=r"hours = 1e-09 are over") as caught, explain_errors(Shard(1, 3)):
+        run(found, shard=Shard(1, 3))
+    assert "share" not in str(caught.value)
 
 
 def test_a_shard_that_stopped_goes_on_with_the_same_command_and_its_share_of_the_budget_is_that_of_its_rows() -> None:
