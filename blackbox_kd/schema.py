@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, NoReturn, Protocol, Self, cast
 
 from typing_extensions import TypeVar
@@ -223,8 +223,14 @@ class Usage:
 
     def entry(self) -> dict[str, int]:
         """The counts as rows hold them; what was put into a cache is in there where anything was."""
-        rare = () if self.cache_write_tokens else ("cache_write_tokens",)
-        return {name: count for name, count in asdict(self).items() if name not in (*rare, "cache_write_1h_tokens")}
+        written = {"cache_write_tokens": self.cache_write_tokens} if self.cache_write_tokens else {}
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "cached_tokens": self.cached_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+            **written,
+        }
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(

@@ -18,6 +18,7 @@ MOST_TOKENS = 10**8
 """A count above it is nonsense: no context holds so many. Sums and costs of such counts would be, too."""
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
 _WRITTEN = ("cache_write_tokens", "cache_creation_input_tokens")
+_BESIDE = frozenset((*_CACHED, *_WRITTEN))
 
 
 def read_usage(said: Any) -> Usage | None:
@@ -36,13 +37,14 @@ def read_usage(said: Any) -> Usage | None:
     of_prompt, of_reply = said.get("prompt_tokens_details"), said.get("completion_tokens_details")
     completed = max(_count(said, "completion_tokens"), _count(said, "total_tokens") - prompt)
     reasoned = _count(of_reply, "reasoning_tokens")
+    is_plain = _BESIDE.isdisjoint(said)
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completed + reasoned if reasoned > completed else completed,
-        cached_tokens=_count(of_prompt, "cached_tokens") or _count_first(said, _CACHED),
+        cached_tokens=_count(of_prompt, "cached_tokens") or (0 if is_plain else _count_first(said, _CACHED)),
         reasoning_tokens=reasoned,
-        cache_write_tokens=_count(of_prompt, "cache_write_tokens") or _count_first(said, _WRITTEN),
-        cache_write_1h_tokens=_count(of_prompt, "cache_write_1h_tokens"),
+        cache_write_tokens=_count(of_prompt, "cache_write_tokens") or (0 if is_plain else _count_first(said, _WRITTEN)),
+        cache_write_1h_tokens=_count(of_prompt, "cache_write_1h_tokens") if of_prompt else 0,
     )
 
 
@@ -66,10 +68,10 @@ def _count_first(found: Mapping[str, Any], names: tuple[str, ...]) -> int:
 
 
 def _count(found: Any, name: str) -> int:
-    value = found.get(name) if isinstance(found, dict) else None
-    if value is None or not _is_count(value):
+    if not found or not isinstance(found, dict):
         return 0
-    return int(value)
+    value = found.get(name)
+    return 0 if value is None or not _is_count(value) else int(value)
 
 
 def _is_count(value: Any) -> bool:

@@ -151,7 +151,7 @@ class Call:
         while True:
             tokens, usd = most = self.reservation()
             reservation = await budget.wait(usd, tokens, model=self.state.counts.name)
-            if self.reservation() == most:
+            if self.reservation() is most:
                 return reservation, usd
             budget.release(reservation)  # in the meantime other replies have shown that calls to the model take more
 

@@ -152,6 +152,8 @@ def _find_reasoning(message: Mapping[str, Any]) -> str:
     """What a message has beside its text: in a field of its own, or in parts."""
     if said := _join_text(message.get("reasoning") or message.get("reasoning_content")):
         return said
+    if isinstance(message.get("content"), str) and "reasoning_details" not in message:
+        return ""
     found = [(message[name], field) for name, field in _THOUGHTS if isinstance(message.get(name), list)]
     parts = [part.get(field) for parts, field in found for part in parts if isinstance(part, dict)]
     return "\n".join(filter(None, map(_join_text, parts)))

@@ -42,10 +42,10 @@ def bound_cost(price: Price | None, prompt_tokens: int, max_tokens: int | None) 
     """
     if price is None:
         return None
-    reached = [price]
-    if isinstance(price, TieredPrice):
-        reached += [tier for start, tier in price.tiers if prompt_tokens > start]
-    prompt, reply = max(map(_find_dearest_prompt, reached)), max(each.output for each in reached)
+    prompt, reply = _find_dearest_prompt(price), price.output
+    for start, tier in price.tiers if isinstance(price, TieredPrice) else ():
+        if prompt_tokens > start:
+            prompt, reply = max(prompt, _find_dearest_prompt(tier)), max(reply, tier.output)
     return (prompt_tokens * prompt + (MOST_TOKENS if max_tokens is None else max_tokens) * reply) / MILLION
 
 
@@ -86,6 +86,8 @@ def scale(price: Price, share: float) -> Price:
 
 def _price_prompt(price: Price, usage: Usage) -> float:
     """What a prompt costs, in USD for a million times as many tokens."""
+    if not (usage.cached_tokens or usage.cache_write_tokens):
+        return usage.prompt_tokens * price.input
     cached = min(usage.cached_tokens, usage.prompt_tokens)
     written = min(usage.cache_write_tokens, usage.prompt_tokens - cached)
     for_an_hour = min(usage.cache_write_1h_tokens, written)

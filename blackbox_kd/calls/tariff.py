@@ -42,14 +42,14 @@ class Tariff:
     @property
     def now(self) -> Price:
         """The price of a call that is billed now."""
-        if self._clock() >= self._until:
+        if self._listed is not None and self._clock() >= self._until:
             self._look()
         return self._now
 
     @property
     def dearest(self) -> Price:
         """What bounds the cost of a call that is sent now, whenever it is billed."""
-        if self._clock() >= self._until:
+        if self._listed is not None and self._clock() >= self._until:
             self._look()
         return self._dearest
 
