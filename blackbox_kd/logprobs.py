@@ -25,7 +25,7 @@ BEFORE_TEXT = Sampling(temperature=0.0, max_tokens=1, extra={TOKENS: True}, defa
 """Asks for the tokens of the messages that stand before the text."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scored(Reply[T]):
     """A reply that tells about its prompt.
 

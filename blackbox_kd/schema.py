@@ -206,7 +206,7 @@ class Request:
     """Fields that the model was found not to take; they are not sent, and no part of the question either."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Usage:
     """Tokens of one reply, as the endpoint counted them.
 
@@ -243,7 +243,7 @@ class Usage:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply(Generic[T]):
     """One usable reply.
 

@@ -30,12 +30,11 @@ def read_usage(said: Any) -> Usage | None:
     if not isinstance(said, dict):
         return None
     prompt = _count(said, "prompt_tokens")
-    if not prompt or not _is_count(said.get("completion_tokens")):
-        return None
-    if said.get("completion_tokens") is None and not _count(said, "total_tokens"):
+    told, total = said.get("completion_tokens"), _count(said, "total_tokens")
+    if not prompt or not _is_count(told) or (told is None and not total):
         return None
     of_prompt, of_reply = said.get("prompt_tokens_details"), said.get("completion_tokens_details")
-    completed = max(_count(said, "completion_tokens"), _count(said, "total_tokens") - prompt)
+    completed = max(int(told or 0), total - prompt)
     reasoned = _count(of_reply, "reasoning_tokens")
     is_plain = _BESIDE.isdisjoint(said)
     return Usage(

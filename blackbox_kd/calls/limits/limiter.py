@@ -29,6 +29,8 @@ LONGEST_BACKOFF_S = 30.0
 WINDOW_GROWS_S = 0.01
 TELL_AFTER_S = 10.0
 """Refusals that last so long are told; shorter ones are everyday life at a rate limit."""
+LOOKS = 16
+"""The first replies of an endpoint are looked at for what their headers say of limits; if nothing, each so many."""
 JITTER = 0.05
 """Share by which a pause is prolonged at random, so that processes that share a limit do not return together."""
 
@@ -85,6 +87,7 @@ class Limiter:
         self._waiting: deque[tuple[asyncio.Future[Slot], int]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._said = ""
+        self._tells = False
 
     @property
     def concurrency(self) -> int:
@@ -147,7 +150,7 @@ class Limiter:
             # since by the most that it can use far too few would be; what the guess missed moves the next one's time.
             self._mean_tokens += (MEMORY if self._mean_tokens else 1) * (used_tokens - self._mean_tokens)
             self._tokens.correct(used_tokens - slot.tokens)
-        if headers:
+        if headers and (self._tells or slot.number % LOOKS == 0 or slot.number < LOOKS):
             self._heed(headers, now)
         self._concurrency.note_reply(now, now - slot.sent_at)
         self._free()
@@ -278,6 +281,9 @@ class Limiter:
             leave.set_result(self._take(now, tokens))
 
     def _heed(self, headers: Mapping[str, str], now: float) -> None:
+        self._tells = self._tells or rate_limit_headers.has_any(headers)
+        if not self._tells:
+            return
         if (pause_s := rate_limit_headers.find_pause(headers)) is not None:
             self._paused_until = max(self._paused_until, now + pause_s)
         for pace, what in ((self._requests, "requests"), (self._tokens, "tokens")):

@@ -71,6 +71,13 @@ def reset_s(headers: Mapping[str, str]) -> float | None:
     return None if left is None or left >= 1 else _read_reset(headers.get("x-ratelimit-reset"))
 
 
+def has_any(headers: Mapping[str, str]) -> bool:
+    """Whether an endpoint says anything of what is left."""
+    return "x-ratelimit-remaining" in headers or any(
+        remaining in headers for names in _NAMES.values() for _, remaining, _ in names
+    )
+
+
 def find_pause(headers: Mapping[str, str]) -> float | None:
     """Seconds to hold back after a reply whose quota without a name is used up by it; None if it is not.
 
