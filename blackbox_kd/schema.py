@@ -223,14 +223,9 @@ class Usage:
 
     def entry(self) -> dict[str, int]:
         """The counts as rows hold them; what was put into a cache is in there where anything was."""
-        written = {"cache_write_tokens": self.cache_write_tokens} if self.cache_write_tokens else {}
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "cached_tokens": self.cached_tokens,
-            "reasoning_tokens": self.reasoning_tokens,
-            **written,
-        }
+        found = {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens}
+        found |= {"cached_tokens": self.cached_tokens, "reasoning_tokens": self.reasoning_tokens}
+        return found | ({"cache_write_tokens": self.cache_write_tokens} if self.cache_write_tokens else {})
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
