@@ -11,11 +11,14 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _TOO_LONG = re.compile(
-    r"context.?(?:length|window)|too many tokens|maximum number of tokens allowed"
+    r"context.?(?:length|window|size)|too many tokens|maximum number of tokens allowed"
     r"|(?:prompt|input|request|payload|messages?)\b.{0,20}\btoo (?:long|large)",
     re.IGNORECASE,
 )
 _NO_SYSTEM = re.compile(r"\b(?:system|developer)\b.{0,30}\b(?:not|role|unsupported)\b", re.IGNORECASE)
+_RESPONSES = "use /v1/responses"
+"""What OpenAI says of tools that a model that reasons is offered by chat completions."""
+_PREFILL = "not support assistant message prefill"
 LET_DROP = (
     "take out what no provider of the model takes, or have it dropped: "
     "extra_body: {provider: {require_parameters: false}} at the model"
@@ -38,6 +41,10 @@ def advise(status: int, field: str, message: str) -> str:
     first = re.split(r"[.\[]", field.removeprefix("body."))[0]
     if _TOO_LONG.search(message) or status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return "show less in the prompt, or lower max_tokens: of the step"
+    if _RESPONSES in message:
+        return "write api: responses at the model"
+    if _PREFILL in message:
+        return "end the prompt of the step with a turn of user"
     if _NO_SYSTEM.search(message):
         return f"write system: fold at the model; or {FOLD_SYSTEM}"
     if first in CAPS and all(name in message for name in CAPS):

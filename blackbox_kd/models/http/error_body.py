@@ -20,7 +20,7 @@ from typing import Any
 from blackbox_kd import json_text
 from blackbox_kd.models.http import content_filter, google_errors, quotas, rate_limit_headers
 from blackbox_kd.models.http.content_filter import POLICIES, find_filtered, is_withheld
-from blackbox_kd.models.http.parameters import EFFORT, FORMAT
+from blackbox_kd.models.http.parameters import EFFORT, FORMAT, THINKING_BUDGET
 from blackbox_kd.models.http.quotas import NO_MONEY, OVERLOADED, Limit
 
 _MESSAGES = ("message", "detail", "msg", "error_msg", "error_message", "errorMessage")
@@ -34,7 +34,9 @@ _STATUS_OF_CODE = {
     **dict.fromkeys(["rate_limit_exceeded", "rate_limit_error", "rate_limited", "too_many_requests"], 429),
     **dict.fromkeys(["resource_exhausted", "slow_down", "toomanyrequests", "throttlingexception"], 429),
     **dict.fromkeys(["invalid_api_key", "authentication_error", "unauthenticated", "unauthorized"], 401),
-    **dict.fromkeys(["permission_denied", "permission_error", "forbidden"], 403),
+    **dict.fromkeys(
+        ["permission_denied", "permission_error", "forbidden", "unsupported_country_region_territory"], 403
+    ),
     **dict.fromkeys(["model_not_found", "not_found_error", "not_found", "notfounderror"], 404),
     **dict.fromkeys(["invalid_request_error", "invalid_argument", "bad_request", "badrequesterror"], 400),
     **dict.fromkeys(["context_length_exceeded", "failed_precondition", *FILTERED], 400),
@@ -55,11 +57,17 @@ _STATUS_OF_WORDS = (
 )
 _OBJECT = re.compile(r"\{.{1,4000}\}", re.DOTALL)
 _OF_RESPONSES = {"reasoning.effort": EFFORT, "text.format": FORMAT, "text.verbosity": "verbosity"}
-"""Places of fields of chat completions in OpenAI's Responses."""
+_OF_CLAUDE = {"effort": EFFORT, "output_config.effort": EFFORT, "output_config.format": FORMAT}
+_OF_CLAUDE |= {"adaptive thinking": EFFORT, "budget_tokens": THINKING_BUDGET, "stop_sequences": "stop"}
+_ELSEWHERE = _OF_RESPONSES | _OF_CLAUDE | {"random_seed": "seed"}  # the last one is Mistral's
+"""What fields of chat completions are called where they are sent under other names."""
 _NOT_TAKEN = ("unsupported_value", "unsupported_parameter")
 _NAMED = (
     re.compile(r"Unsupported (?:value|parameter)s?: '([\w.\[\]]+)'", re.IGNORECASE),  # OpenAI, gateways without `param`
-    re.compile(r"`(\w+)`[^.;]{0,40}(?:deprecated|not (?:supported|permitted|allowed)|unsupported)"),  # Anthropic
+    re.compile(r"`([\w.]+)`[^.;]{0,40}(?:deprecated|not (?:supported|permitted|allowed)|unsupported)"),  # Anthropic
+    re.compile(r"\b(adaptive thinking)\b[^.;]{0,40}not supported", re.IGNORECASE),
+    re.compile(r"not support (?:the )?['\"`]?(\w+)['\"`]? parameter\b"),
+    re.compile(r"not support (?:the )?parameter:? ['\"`](\w+)"),
     re.compile(r"\b(\w+): Extra inputs are not permitted"),  # Anthropic and others that check by pydantic
 )
 """What endpoints say of a field that they do not take."""
@@ -255,7 +263,7 @@ def _find_not_taken(parts: list[Mapping[str, Any]], codes: frozenset[str], messa
     if not codes.isdisjoint(_NOT_TAKEN):
         named += [part["param"] for part in parts if isinstance(part.get("param"), str)]
     named += [found[1] for words in _NAMED if (found := words.search(message))]
-    field = (_OF_RESPONSES.get(named[0]) or re.split(r"[.\[]", named[0])[0]) if named else ""
+    field = (_ELSEWHERE.get(named[0].lower()) or re.split(r"[.\[]", named[0])[0]) if named else ""
     if _NO_SYSTEM.search(message) and field in ("", "messages"):
         return SYSTEM
     return (google_errors.find_not_taken(message) if "invalid_argument" in codes else "") or field

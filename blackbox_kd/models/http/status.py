@@ -22,11 +22,17 @@ CLOSED = "PUP_LIMITED_DISABLED"
 NO_MODEL = frozenset({"invalid_model", "model_not_found"})
 _NO_MODEL_WORDS = re.compile(r"\binvalid model\b|not a valid model\b", re.IGNORECASE)
 """What Mistral and OpenRouter say with 400."""
+_NO_PLACE = re.compile(
+    r"\buser location is not supported|\b(?:country|region|territory)\b.{0,20}\bnot supported", re.IGNORECASE
+)
+_NO_PLACE_CODE = "unsupported_country_region_territory"
+"""What Google says with 400, and OpenAI with 403, of all that comes from somewhere."""
 _NOT_ROUTED = "no endpoints found that can handle the requested parameters"
 """What OpenRouter says with 404 of a field that no provider of the model takes; it names none."""
 MORE_MONEY = "add credit to the account, or raise its budget at the gateway, then run the same command"
 NO_QUOTA = "name another model: the account has no quota at all for this one; or ask the vendor for one"
 TOO_LARGE = "show less in the prompt, or lower max_tokens: of the step: it is more than the account may use in a minute"
+NOT_HERE = "take a teacher of another vendor: this one does not serve this place"
 NOT_AGAIN = "see what the vendor has to say about it: the endpoint asks not to be sent the same again"
 LATER = "run the same command again when the limit is renewed, such as tomorrow: it goes on from there"
 CHECKS: dict[int, str] = {
@@ -100,6 +106,8 @@ def _classify(status: int, text: str, said: Said, headers: Mapping[str, str]) ->
         return ServerFault(text, kind="server_error", retry_after_s=after)
     if status == HTTPStatus.NOT_FOUND and _NOT_ROUTED in said.message.lower():
         return RequestRejected(text, fix=LET_DROP, kind="rejected", said=said.message, field=error_body.ANY)
+    if _NO_PLACE_CODE in said.codes or _NO_PLACE.search(said.message):
+        return EndpointRefused(text, fix=NOT_HERE, kind="endpoint_refused")
     is_gone = bool(NO_MODEL & said.codes) or _NO_MODEL_WORDS.search(said.message) is not None
     if status == HTTPStatus.BAD_REQUEST and is_gone:
         status = HTTPStatus.NOT_FOUND

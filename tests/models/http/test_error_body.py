@@ -353,3 +353,54 @@ def test_a_wrong_key_of_google_is_told_by_its_reason(status: int, reason: str, e
     found = google(status, "no", "PERMISSION_DENIED", reason=reason)
     assert type(found) is error
     assert ("key_env" in found.fix) == (error is EndpointRefused)
+
+
+NOWHERE: list[tuple[int, Any]] = [
+    (
+        400,
+        {"error": {"code": 400, "status": "FAILED_PRECONDITION", "message": "User location is not supported for x."}},
+    ),
+    (403, {"error": {"code": "unsupported_country_region_territory", "message": "not supported", "param": None}}),
+    (403, {"error": {"type": "forbidden", "message": "Country, region, or territory not supported"}}),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), NOWHERE)
+def test_a_place_from_which_nobody_may_ask_ends_the_run(status: int, body: Any) -> None:
+    for found in (make_fault(URL, status, {}, json.dumps(body)), fault(body)):
+        assert isinstance(found, EndpointRefused)
+        assert "does not serve this place" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "field"),
+    [
+        (400, {"error": {"message": "This model does not support the effort parameter."}}, "reasoning_effort"),
+        (400, {"error": {"message": "`output_config.effort` is not supported for this model"}}, "reasoning_effort"),
+        (400, {"error": {"message": "adaptive thinking is not supported on this model"}}, "reasoning_effort"),
+        (400, {"error": {"message": "thinking: `budget_tokens` is not supported here"}}, "thinking_token_budget"),
+        (400, {"error": {"message": "`stop_sequences` is deprecated for this model."}}, "stop"),
+        (422, {"detail": [{"loc": ["body", "random_seed"], "msg": "no", "type": "extra_forbidden"}]}, "seed"),
+        (400, {"error": {"message": "x does not support parameter 'top_p'"}}, "top_p"),
+        (400, {"error": {"message": "The service does not support the request"}}, ""),
+    ],
+)
+def test_a_field_that_is_not_taken_has_the_name_that_chat_completions_have_for_it(
+    status: int, body: Any, field: str
+) -> None:
+    found = make_fault(URL, status, {}, json.dumps(body))
+    assert isinstance(found, RequestRejected)
+    assert found.field == field
+
+
+@pytest.mark.parametrize(
+    ("message", "fix"),
+    [
+        ("the request exceeds the available context size. try increasing the context size", "show less in the prompt"),
+        ("Function tools with reasoning_effort are not supported. Please use /v1/responses instead.", "api: responses"),
+        ("This model does not support assistant message prefill.", "end the prompt of the step with a turn of user"),
+    ],
+)
+def test_own_what_a_vendor_says_of_a_request_is_mended_in_the_recipe(message: str, fix: str) -> None:
+    error = {"message": message, "type": "invalid_request_error", "param": "reasoning_effort" * ("tools" in message)}
+    assert fix in str(make_fault(URL, 400, {}, json.dumps({"error": error})).fix)
