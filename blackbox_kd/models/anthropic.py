@@ -14,7 +14,7 @@ from blackbox_kd.models.http.cache_marks import CacheMarks
 from blackbox_kd.models.http.chat import ChatModel
 from blackbox_kd.models.http.config import VendorConfig
 from blackbox_kd.models.http.messages_api import ABSENT, MessagesApi
-from blackbox_kd.models.http.parameters import Parameters
+from blackbox_kd.models.http.parameters import FORMAT, Parameters
 
 ANTHROPIC = "https://api.anthropic.com"
 DEFAULT_KEY = "ANTHROPIC_API_KEY"
@@ -45,7 +45,7 @@ class Config(VendorConfig):
     @property
     def parameters(self) -> Parameters:
         """What the model takes of what the API has a field for."""
-        return replace(super().parameters.without(ABSENT), formats=("json_schema",))
+        return replace(super().parameters.without(ABSENT), formats=("json_schema",), firm=frozenset({FORMAT}))
 
     def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
         """What stands in the way of opening a model: the config's field, what is wrong, what to do."""

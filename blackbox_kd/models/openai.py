@@ -18,6 +18,13 @@ from blackbox_kd.schema import digest
 OPENAI = "https://api.openai.com/v1"
 DEFAULT_KEY = "OPENAI_API_KEY"
 OPENROUTER = "openrouter.ai"
+_NO_FILES: Mapping[str, str] = {
+    "api.mistral.ai": "write provider: mistral, which hands in jobs",
+    "api.anthropic.com": "write provider: anthropic, which hands in batches",
+    "api.deepseek.com": "take it out",
+    OPENROUTER: "take it out",
+}
+"""Hosts without OpenAI's files of requests, and what can be done."""
 
 
 class Config(OpenAIConfig):
@@ -45,7 +52,17 @@ class Config(OpenAIConfig):
     def _one_endpoint(self) -> Self:
         if self.batch and self.servers:
             raise FieldError("batch: true hands in at one endpoint, and servers: names others", fix="take one out")
+        host = urlsplit(self.base_url or "").hostname or ""
+        if self.batch and host in _NO_FILES:
+            raise FieldError(
+                f"batch: true hands in files as OpenAI takes them, and {host} does not", fix=_NO_FILES[host]
+            )
         return self
+
+    @property
+    def takes_budget(self) -> bool:
+        """Only OpenRouter, which passes it on to models that know one."""
+        return self.api == "chat" and find_dialect(self.base_url or "") is find_dialect(f"https://{OPENROUTER}")
 
     @property
     def names_freely(self) -> bool:

@@ -232,6 +232,15 @@ async def test_what_a_recipe_says_of_reasoning_at_openrouter_goes_over_its_level
         assert "reasoning_effort" not in server.seen[0]
 
 
+async def test_a_number_of_tokens_of_reasoning_is_told_to_openrouter_in_its_own_words(tmp_path: Path) -> None:
+    async with FakeOpenRouter() as server:
+        ran = await run(tmp_path, server, {"thinking": 100, "extra_body": {"reasoning": {"exclude": False}}})
+        assert ran.status == 0, ran.said
+        assert server.seen[0]["reasoning"] == {"max_tokens": 100, "exclude": False}
+        assert "thinking_token_budget" not in server.seen[0]
+        assert b'"thinking_token_budget":100' in (tmp_path / "ledger.sqlite").read_bytes()
+
+
 async def test_a_default_that_no_provider_takes_is_left_out(tmp_path: Path) -> None:
     write_rows(tmp_path / "test.jsonl", [{"instruction": f"What is {n}?", "reference": str(n)} for n in range(4)])
     async with FakeOpenRouter(lacks=frozenset({"temperature"})) as server:

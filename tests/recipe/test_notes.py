@@ -73,6 +73,23 @@ class TestShutdowns:
             assert what.endswith("(as of 2026-11-28: openai 3.54, types/shared/chat_model.py).")
             assert fix == "write model: gpt-6-luna, or another one that goes on"
 
+    @pytest.mark.parametrize(
+        ("options", "fix"),
+        [
+            ({"teacher": "openai:gpt-4.1-mini"}, "write --teacher openai:gpt-6-luna, or"),
+            ({"models": ["teacher=openai:gpt-4.1-mini"]}, "write --model teacher=openai:gpt-6-luna, or"),
+            ({"overrides": ["models.teacher.model=gpt-4.1-mini"]}, "write --set models.teacher.model=gpt-6-luna, or"),
+        ],
+    )
+    def test_one_that_an_option_names_is_mended_there(self, tmp_path: Path, options: dict[str, Any], fix: str) -> None:
+        models = {"teacher": {"provider": "openai", "model": "gpt-6-luna", "refuses": []}}
+        look(tmp_path, models, {**ASK, "model": "teacher", "temperature": None})
+        notes = Notes(DAY)
+        load_recipe(tmp_path / "demo.yaml", env=KEYS, notes=notes, **options)
+        [warning] = notes.list_warnings()
+        assert warning.fix.startswith(fix)
+        assert "given by --" in warning.what
+
     def test_one_that_is_gone_since_an_unknown_day_is_gone(self, tmp_path: Path) -> None:
         [(what, fix)] = warnings(tmp_path, "2026-01-01", model="claude-3-opus-20240229", base_url="https://gw.io/v1")
         assert what.startswith("'claude-3-opus-20240229' is switched off at Anthropic for good; only somebody else")

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from blackbox_kd.models.http.parameters import EFFORT
+from blackbox_kd.models.http.parameters import EFFORT, THINKING_BUDGET
 
+_OF_EFFORT = {EFFORT: "effort", THINKING_BUDGET: "max_tokens"}
 _REASONING = re.compile(r"\A\s*(?:<reasoning>.*?</reasoning>\s*)+", re.DOTALL)
 
 
@@ -21,7 +22,8 @@ class Dialect:
     Args:
         renamed: fields that are called otherwise.
         off: fields that say what `reasoning_effort: none` says elsewhere.
-        effort_in: the object that says `reasoning_effort` as its `effort`; "" where it stands by itself.
+        effort_in: the object that says `reasoning_effort` as its `effort`, and a number of tokens of reasoning as its
+            `max_tokens`; "" where the effort stands by itself.
         added: objects that every request has; what the recipe says in them goes over them.
         tags_reasoning: whether replies begin with what was reasoned, between tags.
     """
@@ -39,8 +41,9 @@ class Dialect:
             del sent[EFFORT]
             sent = {**self.off, **sent}
         added = self.added
-        if self.effort_in and EFFORT in sent:
-            added = {**added, self.effort_in: {"effort": sent.pop(EFFORT)}}
+        if self.effort_in:
+            said = {_OF_EFFORT[name]: sent.pop(name) for name in _OF_EFFORT if name in sent}
+            added = {**added, self.effort_in: said} if said else added
         for name, values in added.items():
             given = sent.get(name, {})
             sent[name] = {**values, **given} if isinstance(given, Mapping) else given

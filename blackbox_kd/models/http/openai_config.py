@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Setup
@@ -36,13 +36,17 @@ class OpenAIConfig(VendorConfig):
     query: Annotated[dict[str, str], AfterValidator(check_query)] = Field(default_factory=dict)
     """Parameters of every URL; values as in `headers`."""
 
-    @field_validator("thinking")
-    @classmethod
-    def _level(cls, value: str | int | None) -> str | int | None:
-        if isinstance(value, int):
-            what = f"thinking: {value} is a number of tokens, which OpenAI's models have no field for"
+    @property
+    def takes_budget(self) -> bool:
+        """Whether the endpoint has a field for a number of tokens of reasoning."""
+        return False
+
+    @model_validator(mode="after")
+    def _level(self) -> Self:
+        if isinstance(self.thinking, int) and not self.takes_budget:
+            what = f"thinking: {self.thinking} is a number of tokens, which OpenAI's models have no field for"
             raise FieldError(what, fix="write off, low, medium or high, or the endpoint's own field in extra_body:")
-        return value
+        return self
 
     @model_validator(mode="after")
     def _one_name(self) -> Self:

@@ -46,6 +46,7 @@ class Parameters:
         off: what the vendor calls it when reasoning is turned off; "" if that is not known.
         cached_from: the fewest tokens of a prompt's beginning that can be marked as worth keeping; None if not known.
         absent: fields that the endpoint's API has no equivalent of; they are among `refuses`.
+        firm: fields whose values are the API's matter and no model's, so that no recipe knows better.
         instead: what can be written at the model so that they are taken; "" if nothing.
     """
 
@@ -64,6 +65,7 @@ class Parameters:
     off: str = ""
     cached_from: int | None = None
     absent: frozenset[str] = frozenset()
+    firm: frozenset[str] = frozenset()
     instead: str = ""
 
     def without(self, absent: frozenset[str], instead: str = "") -> Self:
@@ -89,7 +91,7 @@ class Parameters:
             name: of the field, as chat completions call it.
             value: that the recipe gives it.
         """
-        if self.is_given:
+        if self.is_given and name not in self.firm:
             return None
         if name == EFFORT:
             return self._refuse_effort(value)

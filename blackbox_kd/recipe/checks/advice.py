@@ -65,8 +65,17 @@ def _note_shutdown(flow: Flow, name: str, config: ModelConfig, host: str, notes:
         return
     what = f"{model} is switched off at {found.vendor} {when}"
     what += "; only somebody else may still serve it" if found.is_over(notes.today) else ""
-    fix = f"write model: {found.instead}, or another one that goes on"
+    fix = f"write {_find_option(flow, name, config.model)}{found.instead}, or another one that goes on"
     _add(flow, notes, "warning", name, f"{what} (as of {found.read}: {found.source})", fix)
+
+
+def _find_option(flow: Flow, name: str, model: str) -> str:
+    """What stands before the name of a model where it was given: on the command line, or in the recipe."""
+    given, at = flow.recipe.source.overrides, ("models", name, "model")
+    if at in given:
+        return f"{given[at]}="
+    swapped = given.get(at[:2], "")
+    return swapped.removesuffix(model) if swapped.endswith(model) else "model: "
 
 
 def _note_terms(flow: Flow, name: str, host: str, found: list[terms.Terms], notes: Notes) -> None:

@@ -57,7 +57,7 @@ def find_refused(config: ModelConfig) -> list[tuple[str, str, str]]:
             found.append((at, what, f"take {said} out; {OVERRIDE}"))
         elif (wrong := known.refuse_value(name, value)) is not None:
             what = f"this value of {said!r} is not taken by {quote(config.model)}: {wrong[0]}."
-            found.append((at, what, f"{wrong[1]}; {OVERRIDE}"))
+            found.append((at, what, wrong[1] if name in known.firm else f"{wrong[1]}; {OVERRIDE}"))
     return found
 
 
@@ -85,7 +85,7 @@ def _check_sampling(flow: Flow, planned: PlannedStep, mention: Reference, config
             message = f"{shown} leaves {model} no token for its reply beside thinking: {budget}, which counts, too."
             flow.report(planned, at, message, "", f"write {at}: {budget + value}, or take it out")
         elif (wrong := known.refuse_value(name, value)) is not None:
-            fix = f"{wrong[1]}; {OVERRIDE} there"
+            fix = wrong[1] if name in known.firm else f"{wrong[1]}; {OVERRIDE} there"
             flow.report(planned, at, f"{shown} is not taken by {model}: {wrong[0]}.", "", fix)
 
 
