@@ -4,9 +4,11 @@ Everything here ends soon whatever it is given: repetition and rounding are boun
 RE2's, whose time is linear in the text.
 """
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
+from types import CodeType, FunctionType
 from typing import Any
 
 from blackbox_kd.analysis.similarity import rouge_l
@@ -21,6 +23,8 @@ class UnlikeValues(DataError):
 
 _LONGEST_REPETITION = 100_000
 _MOST_DIGITS = 15
+_LARGEST_COMPARISON = 200_000**2
+"""Characters of one text times those of another: a second or two where each is a word."""
 
 
 def _column(row: Mapping[str, Any], name: str, none_ok: bool) -> Any:
@@ -115,10 +119,39 @@ def check_pattern(pattern: str) -> None:
         raise FieldError(f"{pattern!r} is no regular expression of RE2's (it has no look-around): {error}") from None
 
 
+class Group:
+    """Rows that expressions ask something of, and what was asked: it is the same for each of them.
+
+    Args:
+        rows: those of the group.
+    """
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._rows = rows
+        self._told: dict[tuple[str, CodeType], Any] = {}
+
+    def ask(self, name: str, value_of: FunctionType) -> Any:
+        """What a function of groups makes of a value of each row.
+
+        Raises:
+            Exception: a row has no such value; the same for whoever asks.
+        """
+        key = (name, value_of.__code__)
+        if key not in self._told:
+            try:
+                self._told[key] = GROUP_FUNCTIONS[name]([value_of(row) for row in self._rows])
+            except Exception as error:
+                self._told[key] = error
+        found = self._told[key]
+        if isinstance(found, Exception):
+            raise found.with_traceback(None)
+        return found
+
+
 class GroupedRow(dict[str, Any]):
     """A row, with the rows of its group."""
 
-    group: Sequence[Mapping[str, Any]] = ()
+    group = Group(())
 
 
 def _find_commonest(values: list[Any]) -> Any:
@@ -127,7 +160,10 @@ def _find_commonest(values: list[Any]) -> Any:
 
 
 def _compare(one: Any, other: Any) -> float:
-    return rouge_l(_text(one, "similarity"), _text(other, "similarity"))
+    texts = _text(one, "similarity"), _text(other, "similarity")
+    if len(texts[0]) * len(texts[1]) > _LARGEST_COMPARISON:
+        raise ValueError("similarity() takes texts of which one is short, or both of at most 200,000 characters")
+    return rouge_l(*texts)
 
 
 def _smallest(first: Any, *others: Any) -> Any:
@@ -169,12 +205,19 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 text: JSON of all that is none; `json` reads it again. `lines`, `sentences`, `split`, `chunks` and `turns` make a list
 of a text or a conversation; `similarity` says how alike two texts are, from 0 to 1 (ROUGE-L).
 """
-GROUP_FUNCTIONS: dict[str, Callable[[list[Any], Any], Any]] = {
-    "count": lambda values, own: len(values),
-    "mean": lambda values, own: fmean(_number(value) for value in values),
-    "most": lambda values, own: _find_commonest(values),
-    "rank": lambda values, own: 1 + sum(_number(value) > _number(own) for value in values),
-    "total": lambda values, own: sum(_number(value) for value in values),
+
+
+def _sort_numbers(values: list[Any]) -> list[int | float]:
+    numbers = map(_number, values)
+    return sorted(number for number in numbers if number == number)  # NaN is larger than nothing
+
+
+GROUP_FUNCTIONS: dict[str, Callable[[list[Any]], Any]] = {
+    "count": lambda values: sum(1 for value in values if value),
+    "mean": lambda values: fmean(map(_number, values)),
+    "most": _find_commonest,
+    "rank": _sort_numbers,
+    "total": lambda values: sum(map(_number, values)),
 }
 """What an expression may ask of a group of rows, in `map: per:`, of what stands in the brackets in each of its rows.
 
@@ -183,11 +226,9 @@ of several the first.
 """
 
 
-def _ask_group(row: Mapping[str, Any], name: str, value_of: Callable[[Mapping[str, Any]], Any]) -> Any:
-    rows = row.group if isinstance(row, GroupedRow) else [row]
-    values = [value_of(each) for each in rows]
-    own = value_of(row) if name == "rank" else None
-    return GROUP_FUNCTIONS[name]([value for value in values if value] if name == "count" else values, own)
+def _ask_group(row: Mapping[str, Any], name: str, value_of: FunctionType) -> Any:
+    found = (row.group if isinstance(row, GroupedRow) else Group([row])).ask(name, value_of)
+    return 1 + len(found) - bisect_right(found, _number(value_of(row))) if name == "rank" else found
 
 
 HELPERS: dict[str, Callable[..., Any]] = {

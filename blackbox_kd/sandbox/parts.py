@@ -12,8 +12,8 @@ _SENTENCE = re.compile(
 )
 """Between sentences: after a stop, before what is no small letter, so that `e.g. this` is one; after those of Chinese
 and Japanese; and between lines."""
-_MOST = 100_000
-"""Items that a list may have."""
+MOST = 1_000_000
+"""The most words, items or messages that are written down more than once, as parts that overlap or begin alike."""
 
 
 def list_lines(text: str) -> list[str]:
@@ -40,9 +40,10 @@ def cut_chunks(text: str, words: int = 300, overlap: int = 0) -> list[str]:
     if not (isinstance(words, int) and isinstance(overlap, int) and 0 <= overlap < words):
         raise ValueError(f"chunks() takes a number of words and fewer that overlap, got {words!r} and {overlap!r}")
     found = text.split()
+    words = max(min(words, len(found)), overlap + 1)
     begins = range(0, max(1, len(found) - overlap), words - overlap)
-    if len(begins) * words > _MOST + len(found) * 2:
-        raise ValueError(f"chunks() would make more than {_MOST:,} words of what overlaps")
+    if overlap * len(begins) > MOST:
+        raise ValueError(f"chunks() would make more than {MOST:,} words of what overlaps")
     return [" ".join(found[begin : begin + words]) for begin in begins] if found else []
 
 
@@ -66,6 +67,8 @@ def list_turns(messages: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(item, Mapping) and "role" in item for item in value):
         raise DataError(f"turns() takes messages with roles, got {json_text.quote_value(messages)}")
     places = [place for place, message in enumerate(value) if message["role"] == "assistant"]
+    if sum(places) > MOST:
+        raise DataError(f"turns() would make histories of more than {MOST:,} messages")
     return [
         {"history": value[:place], "answer": value[place].get("content"), "position": number}
         for number, place in enumerate(places, 1)

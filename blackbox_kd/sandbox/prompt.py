@@ -157,7 +157,7 @@ class Prompt:
         assigned: set[str] = set()
         for source in self._sources:
             tree = self._environment.parse(source)
-            needed |= meta.find_undeclared_variables(tree) - set(_find_optional(tree))
+            needed |= meta.find_undeclared_variables(tree) - set(find_optional(tree))
             assigned |= {name.name for name in tree.find_all(nodes.Name) if name.ctx in ("store", "param")}
         own = meta.find_undeclared_variables(self._environment.parse(self._sources[0]))
         # An included template sees what the one around it assigned, such as the variable of a loop.
@@ -166,9 +166,7 @@ class Prompt:
 
     def names(self) -> set[str]:
         """Names that the template, or what it includes, reads from outside, whether it needs them or not."""
-        return {
-            name for text in self._sources for name in meta.find_undeclared_variables(self._environment.parse(text))
-        }
+        return {name for text in self._sources for name in find_read(self._environment.parse(text))}
 
     def render(self, values: Mapping[str, Any]) -> list[Message]:
         """The messages for one row.
@@ -210,7 +208,13 @@ def _is_required(name: str, tree: nodes.Template) -> bool:
     return any(not getattr(node, "ignore_missing", False) for node in using)
 
 
-def _find_optional(tree: nodes.Template) -> Iterator[str]:
+def find_read(tree: nodes.Template) -> set[str]:
+    """Names that a template reads from outside; a row's column goes before a function of the same name."""
+    functions = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "load"}.intersection(GLOBALS)
+    return meta.find_undeclared_variables(tree) | functions
+
+
+def find_optional(tree: nodes.Template) -> Iterator[str]:
     """Names that a template tests before it uses them."""
     for test in tree.find_all(nodes.Test):
         if test.name in ("defined", "undefined") and isinstance(test.node, nodes.Name):

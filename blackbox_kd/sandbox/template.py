@@ -9,6 +9,7 @@ from jinja2 import meta
 
 from blackbox_kd.errors import DataError, FieldError
 from blackbox_kd.sandbox.jinja import GLOBALS, Sandbox
+from blackbox_kd.sandbox.prompt import find_optional, find_read
 
 _SIGNS = ("{{", "{%")
 
@@ -24,8 +25,12 @@ class Template:
     Args:
         text: as the recipe has it.
 
+    Attributes:
+        names: columns that it needs; what it asks for by `is defined` or `default(...)` it does not.
+        read: names that it can show something of, whether it needs them or not.
+
     Raises:
-        FieldError: it cannot be compiled.
+        FieldError: it cannot be compiled, or wants other templates.
     """
 
     def __init__(self, text: str) -> None:
@@ -33,10 +38,14 @@ class Template:
         self._sandbox = Sandbox(keep_trailing_newline=True)
         try:
             self._template = self._sandbox.from_string(text)
-            self.names = frozenset(meta.find_undeclared_variables(self._sandbox.parse(text))) - set(GLOBALS)
+            tree = self._sandbox.parse(text)
+            self.read = frozenset(find_read(tree))
         except (jinja2.TemplateError, ValueError, RecursionError, SyntaxError, MemoryError) as error:
             what = error.message if isinstance(error, jinja2.TemplateError) else error
             raise FieldError(f"it goes wrong: {what}") from None
+        if list(meta.find_referenced_templates(tree)):  # None among them is one whose name is not known yet
+            raise FieldError("it takes in another template, and stands alone", fix="write out what it takes in")
+        self.names = self.read - {*GLOBALS, *find_optional(tree)}
 
     def render(self, row: Mapping[str, Any]) -> str:
         """The text for a row.

@@ -73,6 +73,10 @@ class StepConfig(BaseModel):
         """Columns of the step's own making that its expressions see, besides the row's."""
         return set()
 
+    def columns_for(self, field: str) -> set[str]:
+        """Those of `expression_columns` that are there when a field is worked out: all of them, as a rule."""
+        return self.expression_columns()
+
     def columns_after(self, columns: set[str]) -> set[str]:
         """Of the columns of the rows that the step reads, those that its own rows still have."""
         return columns

@@ -8,13 +8,13 @@ Source   plain data handling: what published chains do between two calls in scri
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from blackbox_kd.sandbox import template
-from blackbox_kd.sandbox.functions import GroupedRow
+from blackbox_kd.sandbox import parts, template
+from blackbox_kd.sandbox.functions import Group, GroupedRow
 from blackbox_kd.sdk import (
     Column,
     Context,
@@ -63,7 +63,15 @@ class Columns(StepConfig):
     def _nothing_for_nothing(self) -> Self:
         if lost := sorted(self.assigned.keys() & set(self.remove)):
             raise FieldError(f"remove: takes away {lost[0]!r}, which set: writes", fix="take it out of one of them")
+        if "id" in self.remove:
+            raise FieldError("remove: takes away 'id', which names the row", fix="take id out of remove:")
         return self
+
+    def columns_for(self, field: str) -> set[str]:
+        """A value of `set` sees those that are set before it; `each` none."""
+        own = list(self.assigned)
+        place = own.index(field.split(".")[1]) if field.startswith("set.") else 0
+        return self.expression_columns().difference(own[place:])
 
     def columns_after(self, columns: set[str]) -> set[str]:
         """All columns but those that are removed."""
@@ -114,12 +122,17 @@ class Rows(Columns):
         return self
 
     def unwritten(self) -> set[str]:
-        """Rows that are not made of items keep their ids."""
-        return set() if self.each else {"parent", "seed_id"}
+        """Rows that are not made of items keep their ids; what is made and taken away is not there in the end."""
+        return {*self.remove} if self.each else {"parent", "seed_id", *self.remove}
 
     def expression_columns(self) -> set[str]:
         """The item and what is said of it, and the columns that are written before."""
-        return {name for name in (self.into, self.number, self.before, *self.assigned) if name is not None}
+        named = {name for name in (self.into, self.number, self.before, *self.assigned) if name is not None}
+        return named | {"parent", "seed_id"} if self.each else named
+
+    def columns_for(self, field: str) -> set[str]:
+        """Nothing that is made of the list, for the list itself."""
+        return set() if field == "each" else super().columns_for(field)
 
     def list_derived(self) -> dict[str, set[str]]:
         """The item is made of what the list is made of."""
@@ -176,6 +189,8 @@ async def run(row: Row, config: Rows, ctx: Context) -> AsyncIterator[Outcome]:
         raise DataError(f"each: {config.each!r} gives {quote_value(items)}, which is no list")
     if not items:
         yield Dropped(row, "no items")
+    if config.before is not None and len(items) * (len(items) - 1) // 2 > parts.MOST:
+        raise DataError(f"before: {len(items):,} items would be more than {parts.MOST:,} with those before each")
     parent = row.drawn_from or row.id
     for number, item in enumerate(items, 1):
         own = {"parent": parent, "seed_id": row.get("seed_id", parent), str(config.into): item}
@@ -197,28 +212,53 @@ async def run(row: Row, config: Rows, ctx: Context) -> AsyncIterator[Outcome]:
 async def run_table(table: Table, config: Groups, ctx: Context) -> AsyncIterator[Outcome]:
     groups: dict[str, list[Row]] = defaultdict(list)
     rows = list(table)
+    outcomes: dict[str, Outcome] = {}
     for row in rows:
-        groups[write_text(row[config.per])].append(row)
-    first = {group[0].id for group in groups.values()}
+        if config.per in row:
+            groups[write_text(row[config.per])].append(row)
+        else:
+            outcomes[row.id] = Failed(row, "data", f"column {config.per!r} is missing")
+    for group in groups.values():
+        kept = group[:1] if config.keep or config.gather else group
+        outcomes |= {row.id: Dropped(row, "not the first of its group") for row in group[len(kept) :]}
+        outcomes |= zip((row.id for row in kept), _write_group(kept, group, config), strict=True)
     for row in rows:
-        if (config.keep or config.gather) and row.id not in first:
-            yield Dropped(row, "not the first of its group")
-            continue
-        group = groups[write_text(row[config.per])]
-        try:
-            lists = {name: [each[column] for each in group] for name, column in config.gather.items()}
-            yield _write(row, config, group) | lists
-        except DataError as error:
-            yield Failed(row, "data", str(error))
+        yield outcomes.pop(row.id)
 
 
-def _write(row: Row, config: Columns, group: Iterable[Row] = ()) -> Row:
+def _write_group(kept: list[Row], group: list[Row], config: Groups) -> list[Outcome]:
+    """What becomes of the rows of a group that stay: a column is set in all of them before the next one is."""
+    seen = [GroupedRow(row) for row in group]
+    failed: dict[int, Failed] = {}
+    for name, value in config.assigned.items():
+        told = Group([row for place, row in enumerate(seen) if place not in failed])
+        values: dict[int, Any] = {}
+        for row in seen:
+            row.group = told
+        for place, row in enumerate(seen):
+            try:
+                values[place] = _compute(value, row)
+            except DataError as error:
+                failed.setdefault(place, Failed(group[place], "data", str(error)))
+        for place, found in values.items():
+            seen[place][name] = found
+    try:
+        lists = {name: [each[column] for each in group] for name, column in config.gather.items()}
+    except DataError as error:
+        return [Failed(row, "data", str(error)) for row in kept]
+    return [failed.get(place) or _take_away(seen[place] | lists, config) for place in range(len(kept))]
+
+
+def _write(row: Row, config: Columns) -> Row:
     """A row with the columns that are set, and without those that are removed."""
-    seen = GroupedRow(row)
-    seen.group = list(group)
+    seen = {**row}
     for name, value in config.assigned.items():
         seen[name] = _compute(value, seen)
-    return Row({name: value for name, value in seen.items() if name not in config.remove})
+    return _take_away(seen, config)
+
+
+def _take_away(columns: Mapping[str, Any], config: Columns) -> Row:
+    return Row({name: value for name, value in columns.items() if name not in config.remove})
 
 
 def _compute(value: Value, row: Mapping[str, Any]) -> Any:
@@ -235,6 +275,6 @@ def _find_read(value: Value) -> set[str]:
     try:
         if isinstance(value, Computed):
             return set(expressions.parse(value.expr).names)
-        return set(template.parse(value).names) if is_filled and isinstance(value, str) else set()
+        return set(template.parse(value).read) if is_filled and isinstance(value, str) else set()
     except FieldError:
         return set()

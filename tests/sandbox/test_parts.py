@@ -52,6 +52,25 @@ def test_parts_that_cannot_be_are_an_error(call: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "call",
+    [
+        "chunks(words, 300, 299)",
+        "turns(talk)",
+        "similarity(words + words + words, words + words + words)",
+    ],
+)
+def test_what_would_take_long_or_much_is_refused(call: str) -> None:
+    talk = [{"role": "assistant", "content": "a"}] * 2000
+    with pytest.raises(DataError, match=r"more than 1,000,000|at most 200,000"):
+        evaluate(call, {"words": "a " * 50_000, "talk": talk})
+
+
+def test_a_chunk_may_be_larger_than_the_text() -> None:
+    assert evaluate("chunks(t, 100000000)", {"t": "a b"}) == ["a b"]
+    assert len(evaluate("chunks(t, 300, 200)", {"t": "a " * 150_000})) == 1498
+
+
+@pytest.mark.parametrize(
     ("call", "value"),
     [
         ("split(t, ';')", ["a", "b"]),

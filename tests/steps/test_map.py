@@ -1,12 +1,14 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pytest
 
 from blackbox_kd.errors import DataError, RecipeError
 from blackbox_kd.recipe.load import load_recipe
+from blackbox_kd.sandbox.functions import Group
 from blackbox_kd.schema import Dropped, Failed, Outcome, Row
 from blackbox_kd.steps import map as map_step
 from tests.support.fakes import FakeContext, FakeTable, rows
@@ -146,9 +148,58 @@ async def test_gathering_is_the_inverse_of_each() -> None:
     assert [each["lines"] for each in found if isinstance(each, Row)] == [["a", "b"]]
 
 
+async def test_what_is_asked_of_a_group_can_be_asked_of_what_was_set_before_it() -> None:
+    values = {"twice": {"expr": "score * 2"}, "rate": {"expr": "mean(twice)"}, "most": {"expr": "most(rate > 9)"}}
+    found = await grouped(rows(*GRADES), per="task", set=values)
+    assert [(each["rate"], each["most"]) for each in found if isinstance(each, Row)] == [
+        (6.0, False), (18.0, True), (6.0, False), (6.0, False),
+    ]  # fmt: skip
+
+
+async def test_what_is_asked_within_what_is_asked_is_of_the_same_group() -> None:
+    found = await grouped(rows(*GRADES), per="task", set={"off": {"expr": "total(abs(score - mean(score)))"}})
+    assert [each["off"] for each in found if isinstance(each, Row)] == [4, 0, 4, 4]
+
+
+async def test_a_row_that_fails_does_so_alone_and_is_no_longer_of_its_group() -> None:
+    table = rows(*GRADES, {"task": "a", "score": "many", "correct": True, "answer": "y"})
+    values = {"n": {"expr": "number(score)"}, "best": {"expr": "rank(n)"}}
+    found = await grouped(table, per="task", set=values)
+    assert [each["best"] if isinstance(each, Row) else type(each) for each in found] == [2, 1, 1, 3, Failed]
+
+
+async def test_a_row_without_the_column_of_groups_fails_alone() -> None:
+    found = await grouped(rows({"task": "a"}, {"other": 1}), per="task", set={"n": {"expr": "count()"}})
+    assert [type(each) for each in found] == [Row, Failed]
+
+
+def test_each_row_of_a_group_is_asked_once_whoever_asks_and_an_error_is_the_same_for_all() -> None:
+    asked: list[int] = []
+
+    def tell(row: Mapping[str, Any]) -> int:
+        asked.append(row["n"])
+        return 6 // int(row["n"])
+
+    assert isinstance(tell, FunctionType)
+    group = Group([{"n": 1}, {"n": 2}])
+    assert [group.ask("total", tell), group.ask("total", tell), group.ask("rank", tell)] == [9, 9, [3, 6]]
+    assert asked == [1, 2, 1, 2]
+    broken = Group([{"n": 0}, {"n": 1}])
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            broken.ask("mean", tell)
+    assert asked[4:] == [0]
+
+
+async def test_lists_of_what_came_before_have_a_limit() -> None:
+    with pytest.raises(DataError, match="before: 2,000 items would be more than 1,000,000"):
+        await mapped({"q": "a\n" * 2000}, each="lines(q)", **{"as": "line"}, before="old")
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
+        ({"remove": ["id"]}, "takes away 'id', which names the row"),
         ({}, "give set:, each: or remove:"),
         ({"per": "a"}, "give set:, keep: first or gather:"),
         ({"each": "lines(a)"}, "add as: COLUMN"),
@@ -202,12 +253,65 @@ TRAINED = [{"step": "generate", "model": "teacher", "prompt": "student/plain"}, 
         {"each": "lines(reference)", "as": "line", "set": {"q": "{{ line }}"}},
         {"per": "instruction", "gather": {"q": "reference"}},
         {"per": "instruction", "set": {"q": {"expr": "most(reference)"}}},
+        {"set": {"q": "{{ reference | default('') }}"}},
+        {"set": {"q": "{% if reference == '1' %}a{% endif %}"}},
+        {"set": {"q": "{% if raw == 'z' %}{% set reference = 1 %}{% endif %}{{ reference }}"}},
+        {"set": {"q": "{% macro m() %}{{ reference }}{% endmacro %}{{ m() }}"}},
+        {"set": {"range": "{{ reference }}", "q": "{{ range }}"}},
+        {"set": {"q": {"expr": "column('reference')"}}},
+        {"each": "lines(reference)", "as": "line", "before": "q"},
     ],
 )
 def test_what_is_made_of_the_right_answer_is_as_secret_as_the_answer(tmp_path: Path, made: dict[str, Any]) -> None:
     train = [{**MAP, **made}, *TRAINED, {"step": "train", "model": "student"}]
     said = problems(tmp_path, *train, prompts={"seen": "{{ q }}"})
     assert "shows the student 'q', which holds the right answer: steps[0] (map) makes it of" in said
+
+
+@pytest.mark.parametrize("name", ["q", "range", "dict"])
+@pytest.mark.parametrize(
+    "shown", ["{{ %s }}", "{{ raw }}{{ %s | default('') }}", "{%% if %s is defined %%}a{%% endif %%}"]
+)
+def test_a_prompt_shows_what_it_only_may_read_and_what_is_named_as_a_function(
+    tmp_path: Path, name: str, shown: str
+) -> None:
+    train = [{**MAP, "set": {name: "{{ reference }}"}}, *TRAINED, {"step": "train", "model": "student"}]
+    said = problems(tmp_path, *train, prompts={"seen": shown % name})
+    assert f"shows the student {name!r}, which holds the right answer" in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{% include 'seen.jinja' %}", "{% extends raw %}", "{% from 'seen.jinja' import x with context %}{{ x() }}"],
+)
+def test_a_template_that_takes_in_another_is_told(tmp_path: Path, text: str) -> None:
+    assert "takes in another template" in problems(tmp_path, {**MAP, "set": {"q": text}}, prompts={"seen": "a"})
+
+
+def test_what_is_made_on_the_way_may_be_taken_away(tmp_path: Path) -> None:
+    made = {**MAP, "each": "turns(raw)", "as": "turn", "number": "n", "set": {"old": {"expr": "turn['history']"}}}
+    away = {**made, "remove": ["turn", "n", "raw", "parent"]}
+    assert problems(tmp_path, away, {**MAP, "set": {"b": {"expr": "len(old)"}}}) == ""
+    assert "uses 'turn', which no earlier step writes" in problems(tmp_path, away, {**MAP, "set": {"b": "{{ turn }}"}})
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {"set": {"a": "{{ later }}", "later": "x"}},
+        {"set": {"a": {"expr": "len(later)"}, "later": "x"}},
+        {"set": {"later": "{{ later }}"}},
+        {"each": "lines(later)", "as": "later"},
+        {"each": "lines(later)", "as": "x", "set": {"later": "x"}},
+        {"per": "raw", "set": {"a": {"expr": "mean(later)"}, "later": {"expr": "count()"}}},
+    ],
+)
+def test_what_is_set_later_cannot_be_used(tmp_path: Path, made: dict[str, Any]) -> None:
+    assert "uses 'later', which no earlier step writes" in problems(tmp_path, {**MAP, **made})
+
+
+def test_a_template_may_ask_for_a_column_that_is_not_there(tmp_path: Path) -> None:
+    assert problems(tmp_path, {**MAP, "set": {"a": "{{ hint | default('none') }}"}}) == ""
 
 
 def test_what_is_made_of_other_columns_may_be_shown(tmp_path: Path) -> None:

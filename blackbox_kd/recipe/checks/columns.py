@@ -48,8 +48,10 @@ def check(flow: Flow, planned: PlannedStep, columns: Columns, rows: list[dict[st
     if columns is None:
         return
     fields = {mention.value: mention.field for mention in planned.references if mention.kind == "column"}
+    made = planned.config.expression_columns()
+    passing = made - planned.config.columns_after(made)  # what it makes and takes away again was not there before
     for name in dict.fromkeys([*resolve(planned.step.reads, planned.config), *fields]):
-        if name not in columns:
+        if name not in columns | passing:
             flow.report_missing_column(planned, fields.get(name, "step"), f"reads column {name!r}", name, columns)
 
 
@@ -62,7 +64,7 @@ def _check_template(flow: Flow, planned: PlannedStep, mention: Reference, column
         message = f"template {quote(mention.value)} cannot be used: {error.what.rstrip('.')}."
         flow.report(planned, mention.field, message, error.exists, error.fix or "mend the template")
         return
-    for name in sorted(names - columns - planned.config.expression_columns()) if columns is not None else ():
+    for name in sorted(names - columns - planned.config.columns_for(mention.field)) if columns is not None else ():
         flow.report_missing_column(
             planned, mention.field, f"template {quote(mention.value)} uses {name!r}", name, columns or set()
         )
@@ -86,7 +88,7 @@ def _check_expression(
         fix = f"compare a column: {mention.field}: score >= 4"
         flow.report(planned, mention.field, message, "", fix)
     if columns is not None:
-        for name in sorted(names - columns - planned.config.expression_columns()):
+        for name in sorted(names - columns - planned.config.columns_for(mention.field)):
             what = f"expression {quote(mention.value)} uses {name!r}"
             flow.report_missing_column(planned, mention.field, what, name, columns)
     recipe_values.check(flow, planned, mention.field, expression, rows)

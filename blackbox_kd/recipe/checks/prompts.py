@@ -94,4 +94,4 @@ def _find_shown_to_students(flow: Flow, planned: PlannedStep) -> list[tuple[str,
 
 def _find_secrets_of(flow: Flow, name: str) -> list[str]:
     prompt = flow.recipe.prompts.get(name)
-    return sorted(prompt.variables() & flow.secrets.keys()) if prompt is not None else []
+    return sorted(prompt.names() & flow.secrets.keys()) if prompt is not None else []
