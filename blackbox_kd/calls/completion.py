@@ -101,7 +101,8 @@ class Completion:
             raise explain_refusal(message["refusal"])
         if end is End.WITHHELD:
             who = "the model refused" if self.ended == "refusal" else "a content filter of the endpoint withheld it"
-            raise ReplyFault(f"there is no reply: {who} (finish_reason {self.ended!r})", kind="refused")
+            kind = "refused" if self.ended in ends.NO_CATEGORY else f"refused: {self.ended}"
+            raise ReplyFault(f"there is no reply: {who} (finish_reason {self.ended!r})", kind=kind)
         if end is End.BROKEN:
             raise self._make_fault(f"the endpoint broke the reply off (finish_reason {self.ended!r})")
         if end is End.UNKNOWN:

@@ -41,6 +41,8 @@ _NAMES_OF_TYPES = ("finishreason.", "finish_reason_", "stopreason.")
 """What gateways written in typed languages leave in front of a value."""
 CONTEXT_FULL = ("model_length", "model_context_window_exceeded")
 """Cut ends that no larger `max_tokens` would move."""
+NO_CATEGORY = ("content_filter", "content_filtered", "guardrail_intervened", "refusal", "sensitive")
+"""Withheld ends that do not say for what; the others are categories."""
 LONGEST = 60
 NOT_SAID = "not said"
 """Stands for a reason that is missing."""

@@ -11,7 +11,7 @@ from blackbox_kd.calls.retries import EndpointState
 from blackbox_kd.calls.tariff import Tariff
 from blackbox_kd.calls.usage import Counts
 from blackbox_kd.calls.warm_up import WarmUp
-from blackbox_kd.errors import QuotaSpent, Refusal, ReplyFault, RequestRejected, UnusableText
+from blackbox_kd.errors import QuotaSpent, ReplyFault, RequestRejected, UnusableText
 from blackbox_kd.models import Model, Price
 from blackbox_kd.models.http.parameters import Parameters
 from blackbox_kd.schema import Reply, T
@@ -103,7 +103,7 @@ class ModelState:
         """
         if self.unusable is None or is_replayed or isinstance(fault, UnusableText):
             return
-        self.unusable["refused" if isinstance(fault, Refusal) else fault.kind] += 1
+        self.unusable["refused" if fault.kind.startswith("refused") else fault.kind] += 1
         if self.unusable.total() >= HOPELESS and len(self.unusable) == 1:
             what = f"none of its first {self.unusable.total()} replies can be used: {fault.what}"
             self._give_up(what, fault.fix, "unusable")

@@ -247,11 +247,21 @@ class TestUnusableReplies:
     def test_a_good_end_is_called_stop(self, reason: str) -> None:
         assert parse(body(finish_reason=reason), PRICE).finish_reason == "stop"
 
-    @pytest.mark.parametrize("reason", ["SAFETY", "refusal", "RECITATION", "own_image_style"])
-    def test_a_withheld_reply_is_a_refusal_in_any_word(self, reason: str) -> None:
+    @pytest.mark.parametrize(
+        ("reason", "kind"),
+        [
+            ("SAFETY", "refused: safety"),
+            ("refusal", "refused"),
+            ("content_filter", "refused"),
+            ("RECITATION", "refused: recitation"),
+            ("bio_policy", "refused: bio_policy"),
+            ("own_image_style", "refused: image_style"),
+        ],
+    )
+    def test_a_withheld_reply_is_a_refusal_whose_category_is_the_word_for_it(self, reason: str, kind: str) -> None:
         for accept in (False, True):
             fault = fault_of(body("half a", reason.removeprefix("own_")), accept_truncated=accept)
-            assert fault.kind == "refused"
+            assert fault.kind == kind
             assert "there is no reply" in str(fault)
 
     @pytest.mark.parametrize(

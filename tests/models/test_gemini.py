@@ -278,7 +278,8 @@ class TestReplies:
         with pytest.raises(ReplyFault) as caught:
             await reply_to(reason)
         kind = kinds[ends.classify(reason.casefold())]
-        assert caught.value.kind == ("refused: dangerous_content" if reason == "SAFETY" else kind)
+        category = "dangerous_content" if reason == "SAFETY" else reason.lower()
+        assert caught.value.kind == (f"refused: {category}" if kind == "refused" else kind)
 
     async def test_an_account_that_was_limited_ends_the_run(self) -> None:
         error = await error_of(CLOSED, QuotaSpent)

@@ -5,7 +5,7 @@ Six questions are asked of a model at 1 and 10 dollars for a million tokens; a r
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,11 @@ class Outcome:
 FINE = Outcome(6, 0, "The run is complete: 6 rows", 6 * REPLY)
 CUT = Outcome(0, 1, "the reply was cut off after 30 tokens", 12 * REPLY, "truncated")
 WITHHELD = Outcome(0, 1, "there is no reply", 18 * REPLY, "refused")
+CATEGORIES = (
+    *("bio_policy", "misalignment_policy_violation", "invalid_prompt", "safety", "recitation", "blocklist"),
+    *("prohibited_content", "spii", "image_safety", "image_other", "model_armor", "escalation", "language"),
+)
+"""Words for a withheld reply that say for what."""
 BROKEN = Outcome(0, 1, "the endpoint broke the reply off", 18 * REPLY, "unreadable")
 UNKNOWN = Outcome(0, 1, "how the reply ended is not", 18 * REPLY, "unreadable")
 TOOL = Outcome(0, 1, "the reply calls a tool, and none was offered", 18 * REPLY, "unreadable")
@@ -58,10 +63,8 @@ WORDS = {
     Outcome(0, 1, "the context of the model is full", 12 * REPLY, "truncated"): (
         "model_context_window_exceeded model_length"
     ),
-    WITHHELD: (
-        "content_filter bio_policy misalignment_policy_violation invalid_prompt refusal safety recitation blocklist "
-        "prohibited_content spii image_safety image_other model_armor escalation language"
-    ),
+    WITHHELD: "content_filter refusal",
+    **{replace(WITHHELD, failed=f"refused: {word}"): word for word in CATEGORIES},
     TOOL: "tool_calls function_call tool_use",
     BROKEN: (
         "failed server_error rate_limit_exceeded cancelled other malformed_function_call unexpected_tool_call "

@@ -128,6 +128,23 @@ async def test_a_rejected_line_fails_its_row_alone(tmp_path: Path) -> None:
         assert [type(reply).__name__ for reply in replies].count("RequestRejected") == 1
 
 
+async def test_a_refusal_in_a_batch_is_paid_told_and_asked_again_only_where_it_names_no_harm(tmp_path: Path) -> None:
+    class Refuses(FakeGemini):
+        def answer(self, model: str, body: dict[str, Any], action: str) -> dict[str, Any]:
+            text = json.dumps(body)
+            planned = {"r1": "SAFETY", "r2": "block:PROHIBITED_CONTENT", "r3": "RECITATION"}
+            return super().answer(model, body, next((planned[row] for row in planned if row in text), action))
+
+    async with Refuses() as server:
+        d = GeminiDesk(server, tmp_path)  # type: ignore[arg-type]
+        replies = await d.ask_many(4)
+        assert isinstance(replies[0], Reply)
+        kinds = ["refused: dangerous_content", "refused: dangerous_content", "refused: recitation"]
+        assert [reply.kind for reply in replies[1:]] == kinds
+        assert (server.sizes(), d.ledger.count_spent().requests) == ([4, 1, 1], 6)
+        await d.close()
+
+
 async def test_a_field_that_no_line_may_have_is_learnt_and_left_out(tmp_path: Path) -> None:
     async with desk(tmp_path, "refuse:temperature") as d:
         assert all(isinstance(reply, Reply) for reply in await d.ask_many(4, sampling=DEFAULT))

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from blackbox_kd.errors import BudgetReached, EndpointRefused, QuotaSpent, Reque
 from blackbox_kd.ledger.ledger import Ledger
 from blackbox_kd.models import Model, Setup, openai
 from blackbox_kd.schema import Ask, Reply, Row, Sampling
+from tests.support.fake_answers import completion_of
 from tests.support.fake_batches import FakeBatches
 
 WARM = Sampling(0.7, max_tokens=64)
@@ -437,6 +438,19 @@ class TestEndings:
             assert [type(reply).__name__ for reply in replies] == ["ReplyFault", "ReplyFault"]
             assert d.server.sizes() == [2, 2, 2]
             assert d.ledger.count_spent().requests == 6
+
+    @pytest.mark.parametrize("action", ["refusal", "filtered"])
+    async def test_a_refusal_in_a_batch_is_paid_and_fails_its_row_as_one(self, tmp_path: Path, action: str) -> None:
+        def reply(body: Mapping[str, Any]) -> tuple[int, Any]:
+            return 200, completion_of(action if "r1" in json.dumps(body) else "ok", dict(body), "Well, {n}.")
+
+        async with FakeBatches((), reply=reply) as server:
+            d = Desk(server, tmp_path, None)
+            replies = await d.ask_many(3)
+            assert [type(each).__name__ for each in replies] == ["Reply", "ReplyFault", "Reply"]
+            assert replies[1].kind == "refused"
+            assert (server.sizes(), d.ledger.count_spent().requests) == ([3, 1, 1], 5)
+            await d.close()
 
 
 class TestBadEndpoints:
