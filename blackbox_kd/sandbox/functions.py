@@ -207,13 +207,21 @@ of a text or a conversation; `similarity` says how alike two texts are, from 0 t
 """
 
 
+def _count_true(values: list[Any]) -> int:
+    text = next((value for value in values if isinstance(value, str)), None)
+    if text is not None:
+        fix = f"compare it: count(COLUMN == {quote_value(text)})"
+        raise UnlikeValues(f"count() takes what is true or false, got {quote_value(text)}", fix=fix)
+    return sum(1 for value in values if value)
+
+
 def _sort_numbers(values: list[Any]) -> list[int | float]:
     numbers = map(_number, values)
     return sorted(number for number in numbers if number == number)  # NaN is larger than nothing
 
 
 GROUP_FUNCTIONS: dict[str, Callable[[list[Any]], Any]] = {
-    "count": lambda values: sum(1 for value in values if value),
+    "count": _count_true,
     "mean": lambda values: fmean(map(_number, values)),
     "most": _find_commonest,
     "rank": _sort_numbers,

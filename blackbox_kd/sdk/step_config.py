@@ -77,6 +77,10 @@ class StepConfig(BaseModel):
         """Those of `expression_columns` that are there when a field is worked out: all of them, as a rule."""
         return self.expression_columns()
 
+    def taken_away(self) -> set[str]:
+        """Columns of the step's own making that its rows do not have in the end."""
+        return set()
+
     def columns_after(self, columns: set[str]) -> set[str]:
         """Of the columns of the rows that the step reads, those that its own rows still have."""
         return columns

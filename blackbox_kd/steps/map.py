@@ -122,8 +122,12 @@ class Rows(Columns):
         return self
 
     def unwritten(self) -> set[str]:
-        """Rows that are not made of items keep their ids; what is made and taken away is not there in the end."""
-        return {*self.remove} if self.each else {"parent", "seed_id", *self.remove}
+        """Rows that are not made of items keep their ids."""
+        return set() if self.each else {"parent", "seed_id"}
+
+    def taken_away(self) -> set[str]:
+        """The item, say, where `set` has made columns of it."""
+        return self.expression_columns().intersection(self.remove)
 
     def expression_columns(self) -> set[str]:
         """The item and what is said of it, and the columns that are written before."""

@@ -191,6 +191,15 @@ def test_each_row_of_a_group_is_asked_once_whoever_asks_and_an_error_is_the_same
     assert asked[4:] == [0]
 
 
+async def test_a_text_is_not_counted_as_true() -> None:
+    [found] = await grouped(rows({"task": "a", "flag": "false"}), per="task", set={"n": {"expr": "count(flag)"}})
+    assert isinstance(found, Failed)
+    assert "count() takes what is true or false, got 'false'" in found.error
+    [found] = await grouped(rows({"task": "a", "flag": "no"}), per="task", set={"n": {"expr": "count(flag == 'yes')"}})
+    assert isinstance(found, Row)
+    assert found["n"] == 0
+
+
 async def test_lists_of_what_came_before_have_a_limit() -> None:
     with pytest.raises(DataError, match="before: 2,000 items would be more than 1,000,000"):
         await mapped({"q": "a\n" * 2000}, each="lines(q)", **{"as": "line"}, before="old")
@@ -293,6 +302,27 @@ def test_what_is_made_on_the_way_may_be_taken_away(tmp_path: Path) -> None:
     away = {**made, "remove": ["turn", "n", "raw", "parent"]}
     assert problems(tmp_path, away, {**MAP, "set": {"b": {"expr": "len(old)"}}}) == ""
     assert "uses 'turn', which no earlier step writes" in problems(tmp_path, away, {**MAP, "set": {"b": "{{ turn }}"}})
+
+
+@pytest.mark.parametrize(("rounds", "is_shown"), [(2, False), (3, True)])
+def test_what_a_round_makes_of_what_the_round_before_made_is_as_secret(
+    tmp_path: Path, rounds: int, is_shown: bool
+) -> None:
+    asked = {"step": "generate", "input": "pool", "model": "student", "prompt": "seen", "as": "said"}
+    made = [{**MAP, "set": {"q": "{{ w }}"}}, {**MAP, "set": {"w": "{{ reference }}"}, "output": "pool"}]
+    said = problems(
+        tmp_path,
+        {**MAP, "set": {"q": "{{ raw }}", "w": "{{ raw }}"}, "output": "pool"},
+        {"loop": {"rounds": rounds, "steps": [asked, *made]}},
+        {"step": "format", "input": "pool", "completion": "said"},
+        {"step": "train", "model": "student"},
+        prompts={"seen": "{{ q }}"},
+    )
+    assert ("shows the student 'q'" in said) == is_shown
+
+
+def test_a_column_of_a_name_that_items_have_may_be_set(tmp_path: Path) -> None:
+    assert problems(tmp_path, {**MAP, "set": {"parent": "{{ raw }}"}}, {**MAP, "set": {"a": "{{ parent }}"}}) == ""
 
 
 @pytest.mark.parametrize(

@@ -232,8 +232,8 @@ def _write_columns(flow: Flow, planned: PlannedStep, source: str | None, columns
             flow.report(planned, at, message, "", f"write {at}: NAME, with letters, digits and '_' only")
     after = None
     if columns is not None:
-        made = {mention.value for mention in new} - unwritten
-        after = {*planned.config.columns_after(columns), *written, *made}
+        made = {*written, *(mention.value for mention in new)} - planned.config.taken_away()
+        after = planned.config.columns_after(columns) | made
     read = [source] if source is not None else planned.merged
     recipe_learning.note_written(flow, planned, read, [*written, *(mention.value for mention in new)], after)
     _write_tables(flow, planned, source, after)

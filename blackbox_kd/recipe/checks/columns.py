@@ -48,10 +48,8 @@ def check(flow: Flow, planned: PlannedStep, columns: Columns, rows: list[dict[st
     if columns is None:
         return
     fields = {mention.value: mention.field for mention in planned.references if mention.kind == "column"}
-    made = planned.config.expression_columns()
-    passing = made - planned.config.columns_after(made)  # what it makes and takes away again was not there before
     for name in dict.fromkeys([*resolve(planned.step.reads, planned.config), *fields]):
-        if name not in columns | passing:
+        if name not in columns | planned.config.taken_away():
             flow.report_missing_column(planned, fields.get(name, "step"), f"reads column {name!r}", name, columns)
 
 

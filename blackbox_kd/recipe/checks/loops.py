@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from blackbox_kd.errors import Problem, did_you_mean, list_names
 from blackbox_kd.recipe.checks import models as recipe_models
+from blackbox_kd.recipe.checks import prompts as recipe_prompts
 from blackbox_kd.recipe.checks.flow import Body, Flow
 from blackbox_kd.recipe.spec import Loop, PlannedStep, UntilMetric, UntilRows
 from blackbox_kd.recipe.yaml_source import Path, quote
@@ -22,6 +23,12 @@ def walk(
     _round(flow, loop, steps, check_step)
     in_a_round = {name: n - before.get(name, 0) for name, n in flow.trained.items() if n != before.get(name, 0)}
     seen = {(problem.line, problem.message) for problem in found}
+    for _ in range(loop.config.rounds - 2):  # what is made of what the round before has made
+        known = len(flow.secrets)
+        for planned in body:
+            recipe_prompts.spread_secrets(flow, planned)
+        if len(flow.secrets) == known:
+            break
     flow.problems, flow.loop = [], Body(set(flow.tables), set())
     _round(flow, loop, steps, check_step)
     later = [problem for problem in flow.problems if (problem.line, problem.message) not in seen]

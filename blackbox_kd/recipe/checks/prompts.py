@@ -77,6 +77,12 @@ def check_leaks(flow: Flow, planned: PlannedStep) -> None:
             fix = f"; {who} that means to show it says hint: true" if may else ""
             other = "; or compare with another column there" if "says against:" in what else ""
             flow.report(planned, at, what, "", f"use a prompt without it{fix}{other}")
+    spread_secrets(flow, planned)
+
+
+def spread_secrets(flow: Flow, planned: PlannedStep) -> None:
+    """Notes what a step makes of the right answer, or has models write with it in view."""
+    shown_there = {name: _find_secrets_of(flow, name) for name in planned.list_names("prompt")}
     for made, of in planned.config.list_derived().items():
         if held := sorted(of & flow.secrets.keys()):
             flow.secrets.setdefault(made, f"{planned.label} makes it of {held[0]!r}")
