@@ -203,7 +203,7 @@ class ReplyFault(CallError):
 
 
 class Refusal(ReplyFault):
-    """A reply that the vendor withheld for a reason that it names, which is part of `kind`: it is not asked again."""
+    """A reply that the vendor withheld, with a category in `kind` where it names one: it is not asked again."""
 
 
 class UnusableText(ReplyFault):

@@ -38,4 +38,7 @@ def explain_refusal(said: Any) -> ReplyFault:
     if isinstance(category, str) and _CATEGORY.fullmatch(category):
         kind = f"refused: {category}"
         return Refusal(f"the model refused ({category}){told}", kind=kind, fix=FIXES.get(category, ""))
-    return ReplyFault(f"the model refused{told}", kind="refused")
+    fault = (
+        Refusal if isinstance(said, Mapping) else ReplyFault
+    )  # a vendor's own notice of it stands without a name, too
+    return fault(f"the model refused{told}", kind="refused")

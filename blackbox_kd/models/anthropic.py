@@ -45,7 +45,9 @@ class Config(VendorConfig):
     @property
     def parameters(self) -> Parameters:
         """What the model takes of what the API has a field for."""
-        return replace(super().parameters.without(ABSENT), formats=("json_schema",), firm=frozenset({FORMAT}))
+        known, firm = super().parameters, frozenset({FORMAT})
+        known = replace(known, levels_are_tokens=known.efforts is None)
+        return replace(known.without(ABSENT), formats=("json_schema",), firm=firm)
 
     def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
         """What stands in the way of opening a model: the config's field, what is wrong, what to do."""

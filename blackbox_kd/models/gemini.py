@@ -1,6 +1,7 @@
 """Gemini by its own API: generateContent, and batches of it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -43,7 +44,7 @@ class Config(VendorConfig):
     @property
     def parameters(self) -> Parameters:
         """What the model takes, by an API that lacks some fields of chat completions."""
-        return super().parameters.without(ABSENT)
+        return replace(super().parameters.without(ABSENT), levels_are_tokens=True)
 
     @property
     def own_fields(self) -> Mapping[str, Any]:

@@ -333,6 +333,7 @@ class TestUnusableReplies:
     def test_a_refusal_may_lack_a_category_or_a_reason(self, said: Any, what: str, kind: str) -> None:
         fault = fault_of(body(None, finish_reason="refusal", refusal=said))
         assert (fault.what, fault.kind, fault.fix) == (what, kind, "")
+        assert isinstance(fault, Refusal) is isinstance(said, dict), "what stands"
 
     @pytest.mark.parametrize("nothing", ["", None, " \n", [], 7])
     def test_no_text_is_empty(self, nothing: Any) -> None:

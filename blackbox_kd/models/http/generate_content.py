@@ -8,7 +8,7 @@ from typing import Any
 
 from blackbox_kd import json_text
 from blackbox_kd.errors import EndpointRefused
-from blackbox_kd.models.http.parameters import EFFORT, ROOM, THINKING_BUDGET, Parameters
+from blackbox_kd.models.http.parameters import EFFORT, THINKING_BUDGET, Parameters
 
 _RENAMED = {
     "temperature": "temperature",
@@ -82,9 +82,7 @@ class GenerateContent:
         thoughts = {} if effort in ("none", "minimal") else {"includeThoughts": True}
         if not self._parameters.budget:
             return {"thinkingLevel": str(effort).upper(), **thoughts}
-        least, most = self._parameters.budget
-        tokens = 0 if effort == "none" else min(max(ROOM.get(str(effort), ROOM["medium"]), least), most)
-        return {"thinkingBudget": tokens, **thoughts}
+        return {"thinkingBudget": 0 if effort == "none" else self._parameters.find_budget({EFFORT: effort}), **thoughts}
 
     def convert(self, value: Any) -> Any:
         """A GenerateContentResponse as a chat completion; what is none is returned as it is."""

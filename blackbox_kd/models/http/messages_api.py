@@ -11,7 +11,7 @@ from typing import Any
 from blackbox_kd import json_text
 from blackbox_kd.errors import EndpointRefused
 from blackbox_kd.models.http.cache_marks import CacheMarks
-from blackbox_kd.models.http.parameters import CAPS, EFFORT, FORMAT, MOST_TOKENS, ROOM, THINKING_BUDGET, Parameters
+from blackbox_kd.models.http.parameters import CAPS, EFFORT, FORMAT, MOST_TOKENS, THINKING_BUDGET, Parameters
 
 ABSENT = frozenset(
     {
@@ -123,16 +123,8 @@ def _join_turns(messages: Iterator[Mapping[str, Any]]) -> list[tuple[str, list[B
     return turns
 
 
-def _find_budget(body: Mapping[str, Any], known: Parameters) -> Any:
-    """Tokens of thinking, where they are to be told: also of a level, where the model knows none."""
-    budget, effort = body.get(THINKING_BUDGET), body.get(EFFORT)
-    if budget is None and effort not in (None, "none") and known.efforts is None and known.budget:
-        return ROOM.get(str(effort), ROOM["medium"])
-    return budget
-
-
 def _write_thinking(body: Mapping[str, Any], known: Parameters, cap: int) -> dict[str, Any]:
-    budget, effort = _find_budget(body, known), body.get(EFFORT)
+    budget, effort = known.find_budget(body), body.get(EFFORT)
     if type(budget) is int:  # it counts against `max_tokens`, and must be less
         budget = max(LEAST_BUDGET, min(budget, cap - 1))
     if budget is not None:
@@ -144,7 +136,7 @@ def _write_thinking(body: Mapping[str, Any], known: Parameters, cap: int) -> dic
 
 def _write_effort(body: Mapping[str, Any], known: Parameters) -> dict[str, Any]:
     effort = body.get(EFFORT)
-    if effort in (None, "none") or _find_budget(body, known) is not None:
+    if effort in (None, "none") or known.find_budget(body) is not None:
         return {}
     return {"effort": "low" if effort == "minimal" else effort}
 

@@ -48,6 +48,7 @@ class Parameters:
         absent: fields that the endpoint's API has no equivalent of; they are among `refuses`.
         firm: fields whose values are the API's matter and no model's, so that no recipe knows better.
         instead: what can be written at the model so that they are taken; "" if nothing.
+        levels_are_tokens: whether its API tells the model a number of tokens in place of a level.
     """
 
     refuses: frozenset[str] = frozenset()
@@ -67,6 +68,7 @@ class Parameters:
     absent: frozenset[str] = frozenset()
     firm: frozenset[str] = frozenset()
     instead: str = ""
+    levels_are_tokens: bool = False
 
     def without(self, absent: frozenset[str], instead: str = "") -> Self:
         """The same at an endpoint whose API has no equivalent of some fields."""
@@ -137,6 +139,14 @@ class Parameters:
             return True
         effort = body.get(EFFORT)
         return self.reasons or THINKING_BUDGET in body if effort is None else effort != "none"
+
+    def find_budget(self, body: Mapping[str, Any]) -> Any:
+        """Tokens of reasoning that the model is told: also of a level, where its API has only tokens for it."""
+        budget, effort = body.get(THINKING_BUDGET), body.get(EFFORT)
+        if budget is not None or effort in (None, "none") or not (self.levels_are_tokens and self.budget):
+            return budget
+        least, most = self.budget
+        return min(max(ROOM.get(str(effort), ROOM["medium"]), least), most)
 
     def find_room(self, body: Mapping[str, Any]) -> int:
         """Tokens that the model's reasoning may take beside the text of a reply, which both count against its limit."""

@@ -64,8 +64,8 @@ def find_refused(config: ModelConfig) -> list[tuple[str, str, str]]:
 def _check_sampling(flow: Flow, planned: PlannedStep, mention: Reference, config: ModelConfig) -> None:
     """Reports what the step sets for the model and the model does not take; its defaults are left out then."""
     given = {name: entry for name, entry in planned.config.set_for(mention.field).items() if entry[1] is not None}
-    known, budget = config.parameters, config.own_fields.get(THINKING_BUDGET)
-    refused = known.find_refused({**config.own_fields, **{name: value for name, (_, value) in given.items()}})
+    known, asked = config.parameters, {**config.own_fields, **{name: value for name, (_, value) in given.items()}}
+    refused, budget = known.find_refused(asked), known.find_budget(asked)
     for name, (at, value) in given.items():
         said = f"extra.{name}" if at == "extra" else at
         shown = f"{said}: {quote(value)}"
@@ -82,7 +82,9 @@ def _check_sampling(flow: Flow, planned: PlannedStep, mention: Reference, config
             fix = f"write {at}: {known.most_tokens}; if the model lets more through, limits: {{max_tokens: N}} there"
             flow.report(planned, at, f"{shown} is more than {model} lets through.", "", fix)
         elif name == "max_tokens" and isinstance(budget, int) and value <= budget:
-            message = f"{shown} leaves {model} no token for its reply beside thinking: {budget}, which counts, too."
+            level = asked[EFFORT] if THINKING_BUDGET not in asked else budget
+            thinking = f"thinking: {level}" if level == budget else f"thinking: {level}, {budget} tokens there"
+            message = f"{shown} leaves {model} no token for its reply beside {thinking}, which counts, too."
             flow.report(planned, at, message, "", f"write {at}: {budget + value}, or take it out")
         elif (wrong := known.refuse_value(name, value)) is not None:
             fix = wrong[1] if name in known.firm else f"{wrong[1]}; {OVERRIDE} there"

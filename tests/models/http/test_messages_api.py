@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from blackbox_kd.calls.completion import parse
-from blackbox_kd.errors import EndpointRefused, ReplyFault
+from blackbox_kd.errors import EndpointRefused, Refusal, ReplyFault
+from blackbox_kd.models import anthropic
 from blackbox_kd.models.http.cache_marks import CacheMarks
 from blackbox_kd.models.http.messages_api import MessagesApi
 from blackbox_kd.models.http.parameters import find
@@ -23,7 +24,7 @@ def translated(model: str = "claude-opus-4-8", **fields: Any) -> dict[str, Any]:
     """What becomes of a body; nothing of the body itself is changed."""
     body = {"model": model, "messages": [QUESTION], **fields}
     before = copy.deepcopy(body)
-    sent = MessagesApi(find(model)).translate(body)
+    sent = MessagesApi(anthropic.Config(provider="anthropic", model=model).parameters).translate(body)
     assert body == before
     parse_request(sent)
     return sent
@@ -364,7 +365,7 @@ class TestReplies:
     def test_a_refusal_without_a_category_is_one_all_the_same(self, details: Any) -> None:
         with pytest.raises(ReplyFault) as caught:
             parse(json.dumps(converted(message(stop_reason="refusal", stop_details=details))), None)
-        assert caught.value.kind == "refused"
+        assert (type(caught.value), caught.value.kind) == (Refusal, "refused"), "it stands"
 
     @pytest.mark.parametrize(
         "value",
