@@ -218,6 +218,18 @@ def test_three_rows_of_a_recipe_run_to_the_end(path: Path, tmp_path: Path) -> No
     assert bool(job.report["comparisons"]) == ("evaluate" in steps and recipe.name != "adversarial_loop")
     assert [loop["most"] for loop in job.report.get("loops", [])] == [2] * len(recipe.loops)
     assert_data_set_is_what_the_card_says(recipe, job.path)
+    if recipe.name == "adversarial_loop":
+        assert_what_is_compared_is_what_was_taught(job.path / "tables")
+
+
+def assert_what_is_compared_is_what_was_taught(tables: Path) -> None:
+    """The teacher answers an instruction once, and a pool of all rounds has those answers."""
+    taught, pools = (
+        [rows_of(path) for path in sorted(tables.glob(f"*_{name}.jsonl"))] for name in ("taught", "cache_pool")
+    )
+    pool = [(row["id"], row["response"]) for row in pools[-1]]
+    assert len([rows for rows in taught if rows]) == 2, "before the first round there is none"
+    assert pool == [(row["id"], row["response"]) for rows in taught for row in rows]
 
 
 def assert_data_set_is_what_the_card_says(recipe: Recipe, run: Path) -> None:
