@@ -77,7 +77,7 @@ class StepConfig(BaseModel):
         """Those of `expression_columns` that are there when a field is worked out: all of them, as a rule."""
         return self.expression_columns()
 
-    def taken_away(self) -> set[str]:
+    def list_removed(self) -> set[str]:
         """Columns of the step's own making that its rows do not have in the end."""
         return set()
 

@@ -125,7 +125,7 @@ class Rows(Columns):
         """Rows that are not made of items keep their ids."""
         return set() if self.each else {"parent", "seed_id"}
 
-    def taken_away(self) -> set[str]:
+    def list_removed(self) -> set[str]:
         """The item, say, where `set` has made columns of it."""
         return self.expression_columns().intersection(self.remove)
 

@@ -232,7 +232,7 @@ def _write_columns(flow: Flow, planned: PlannedStep, source: str | None, columns
             flow.report(planned, at, message, "", f"write {at}: NAME, with letters, digits and '_' only")
     after = None
     if columns is not None:
-        made = {*written, *(mention.value for mention in new)} - planned.config.taken_away()
+        made = {*written, *(mention.value for mention in new)} - planned.config.list_removed()
         after = planned.config.columns_after(columns) | made
     read = [source] if source is not None else planned.merged
     recipe_learning.note_written(flow, planned, read, [*written, *(mention.value for mention in new)], after)
