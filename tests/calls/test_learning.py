@@ -172,6 +172,23 @@ async def test_what_was_learnt_is_kept_by_endpoint_and_model(tmp_path: Path) -> 
         assert len(first.bodies) == 3
 
 
+async def test_what_was_learnt_holds_at_another_server_of_the_same_model(tmp_path: Path) -> None:
+    name = "refuses:temperature:value"
+    values = {"provider": "openai", "model": name, "base_url": "http://models.invalid/v1"}
+    async with opened(tmp_path, Budget()) as desk, QuirkyServer() as other:
+        for server, row, replayed in ((desk.server, "r1", False), (other, "r1", True), (other, "r2", False)):
+            desk.use(Budget(usd=5.0))  # another process
+            config = openai.Config.model_validate(
+                {**values, "servers": [server.url], "price": {"input": 1, "output": 1}}
+            )
+            model = openai.open_model(config, Setup("teacher", Path(), Path(), {}))
+            ask: Ask[str] = Ask([{"role": "user", "content": "1 + 1?"}], DEFAULT, Row(id=row))
+            assert (await desk.caller.ask(model, ask, name="teacher")).replayed == replayed
+            await model.close()
+        assert [body.get("temperature") for body in desk.server.bodies] == [0.2, None]
+        assert [body.get("temperature") for body in other.bodies] == [None]
+
+
 async def test_a_recipe_that_says_what_is_refused_knows_better(tmp_path: Path) -> None:
     name = "refuses:temperature:words"
     async with opened(tmp_path, Budget()) as desk:
