@@ -1,5 +1,6 @@
 """Gemini by its own API: generateContent, and batches of it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -19,6 +20,8 @@ from blackbox_kd.models.http.parameters import EFFORT, Parameters
 GOOGLE = "https://generativelanguage.googleapis.com"
 DEFAULT_KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 """The first that is set counts."""
+_FULL = re.compile(rf"(?<=/{VERSION})/models(/[^/]*)?$")
+"""What of a URL with a model's name is behind the version."""
 
 
 class Config(VendorConfig):
@@ -32,10 +35,15 @@ class Config(VendorConfig):
     """Name of the environment variable that holds the key. Without it GEMINI_API_KEY or GOOGLE_API_KEY, which are sent
     only to Google; any other `base_url` is then used without a key."""
 
+    @field_validator("model")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        return value.removeprefix("models/") or value  # as the API lists it
+
     @field_validator("base_url")
     @classmethod
     def _url(cls, value: str) -> str:
-        url = client.check_url(value)
+        url = _FULL.sub("", client.check_url(value))
         if url.endswith("/openai"):
             what = f"base_url: {url} speaks chat completions"
             raise FieldError(what, fix=f"write provider: openai, or base_url: {GOOGLE}")
@@ -67,13 +75,12 @@ def open_model(config: Config, setup: Setup) -> Model:
     config.refuse_missing(setup)
     variable = _find_variable(config, setup)
     key = keys.read_key(setup.env, variable) if variable else None
-    name = config.model.removeprefix("models/")
     address = client.Address(
         config.base_url,
         key,
         config.max_concurrency,
         config.timeout_s,
-        path=f"/{VERSION}/models/{name}:generateContent",
+        path=f"/{VERSION}/models/{config.model}:generateContent",
         headers={"x-goog-api-key": key} if key else {},
         listing=f"/{VERSION}/models?pageSize=1000",
     )
@@ -85,7 +92,7 @@ def open_model(config: Config, setup: Setup) -> Model:
         max_tokens_field="max_tokens",
         extra=config.own_fields,
         wire_format=wire_format,
-        batch_api=GeminiBatches(http, config.base_url, name, key, wire_format.translate),
+        batch_api=GeminiBatches(http, config.base_url, config.model, key, wire_format.translate),
     )
 
 

@@ -32,7 +32,8 @@ class Config(VendorConfig):
     @field_validator("base_url")
     @classmethod
     def _url(cls, value: str) -> str:
-        return client.check_url(value)
+        url = client.check_url(value)
+        return url if urlsplit(url).path else f"{url}/v1"
 
     @property
     def parameters(self) -> Parameters:

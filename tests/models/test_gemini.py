@@ -467,9 +467,20 @@ class TestKeys:
         assert wrong not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://127.0.0.1:9/", "http://127.0.0.1:9/v1beta"])
-def test_a_base_url_ends_before_the_version(url: str) -> None:
-    assert entry(base_url=url).base_url == "http://127.0.0.1:9"
+@pytest.mark.parametrize(
+    "end", ["", "/", "/v1beta", "/v1beta/", "/v1beta/models", "/v1beta/models/gemini-3.8-flash:generateContent"]
+)
+def test_a_base_url_ends_before_the_version(end: str) -> None:
+    assert entry(base_url=f"http://127.0.0.1:9{end}").base_url == "http://127.0.0.1:9"
+
+
+def test_what_is_called_models_before_a_version_stays() -> None:
+    assert entry(base_url="http://127.0.0.1:9/models/team").base_url == "http://127.0.0.1:9/models/team"
+
+
+def test_a_model_by_the_name_that_the_api_lists_is_the_same_model() -> None:
+    long, short = entry(model="models/gemini-3.8-flash"), entry(model="gemini-3.8-flash")
+    assert (long, long.identity(setup())) == (short, short.identity(setup()))
 
 
 def test_the_endpoint_of_chat_completions_is_for_another_provider() -> None:

@@ -172,3 +172,11 @@ def test_mistrals_own_key_goes_to_mistral_alone(base_url: str, env: dict[str, st
 def test_a_number_of_tokens_of_thinking_has_no_field_at_mistral() -> None:
     config = mistral.Config.model_validate({"provider": "mistral", "model": "m", "thinking": 2000})
     assert "thinking_token_budget" in config.parameters.find_refused(config.own_fields)
+
+
+@pytest.mark.parametrize("end", ["", "/", "/v1", "/v1/", "/v1/chat/completions"])
+def test_a_base_url_may_lack_the_version_as_mistrals_own_sdk_has_it(end: str) -> None:
+    config = mistral.Config.model_validate(
+        {"provider": "mistral", "model": "m", "base_url": f"http://127.0.0.1:9{end}"}
+    )
+    assert config.base_url == "http://127.0.0.1:9/v1"

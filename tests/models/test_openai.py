@@ -81,6 +81,12 @@ class TestWhatIsSent:
             "body": {"model": "gpt-5-mini", "messages": MESSAGES},
         }
 
+    @pytest.mark.parametrize("end", ["", "/", "/chat/completions", "/responses", "/responses/"])
+    @pytest.mark.parametrize(("api", "path"), [("chat", "/chat/completions"), ("responses", "/responses")])
+    def test_a_url_may_be_the_one_that_the_vendors_pages_have(self, end: str, api: str, path: str) -> None:
+        model = open_openai(base_url=f"http://127.0.0.1:9/v1{end}", api=api)
+        assert model.wire(request())["url"] == f"http://127.0.0.1:9/v1{path}"
+
     def test_sampling_fields_go_over_as_they_are(self) -> None:
         model = open_openai({"OPENAI_API_KEY": KEY}, extra_body={"top_k": 5, "reasoning_effort": "low"})
         sampling = Sampling(0.7, 0.9, 256, ("END",), 3, {"reasoning_effort": "high"})

@@ -83,7 +83,7 @@ def check_url(base_url: str) -> str:
         raise FieldError(f"{place} {what}", fix="keep it in an environment variable and write key_env: VARIABLE")
     if parts.query or parts.fragment:
         raise _refuse_query(place, parts)
-    return base_url.rstrip("/").removesuffix("/chat/completions")
+    return base_url.rstrip("/").removesuffix("/chat/completions").removesuffix("/responses")
 
 
 def _refuse_query(place: str, parts: SplitResult) -> FieldError:
