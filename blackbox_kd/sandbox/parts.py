@@ -15,6 +15,9 @@ and Japanese; and between lines."""
 MOST = 1_000_000
 """The most words, items or messages that are written down more than once, as parts that overlap or begin alike."""
 
+HOW_TO_LIST = "make a list of a text: lines(...), split(..., ';'), json(...)"
+"""What is told where a list is wanted and something else given."""
+
 
 def list_lines(text: str) -> list[str]:
     """The lines of a text, without blanks around them and without empty ones."""

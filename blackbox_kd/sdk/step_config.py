@@ -109,6 +109,10 @@ class StepConfig(BaseModel):
         """Fields with a column or an expression whose values must be numbers."""
         return set()
 
+    def lists(self) -> set[str]:
+        """Fields with an expression whose values must be lists."""
+        return set()
+
     def said_by_student(self) -> set[str]:
         """Of the columns that the step reads, those with what the student shall say."""
         return set()

@@ -134,6 +134,10 @@ class Rows(Columns):
         named = {name for name in (self.into, self.number, self.before, *self.assigned) if name is not None}
         return named | {"parent", "seed_id"} if self.each else named
 
+    def lists(self) -> set[str]:
+        """What is taken item by item."""
+        return {"each"}
+
     def columns_for(self, field: str) -> set[str]:
         """Nothing that is made of the list, for the list itself."""
         return set() if field == "each" else super().columns_for(field)
@@ -190,7 +194,7 @@ async def run(row: Row, config: Rows, ctx: Context) -> AsyncIterator[Outcome]:
         return
     items = expressions.parse(config.each)(row)
     if not isinstance(items, list):
-        raise DataError(f"each: {config.each!r} gives {quote_value(items)}, which is no list")
+        raise DataError(f"each: {config.each!r} gives {quote_value(items)}, which is no list", fix=parts.HOW_TO_LIST)
     if not items:
         yield Dropped(row, "no items")
     if config.before is not None and len(items) * (len(items) - 1) // 2 > parts.MOST:

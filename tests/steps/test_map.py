@@ -297,6 +297,18 @@ def test_a_template_that_takes_in_another_is_told(tmp_path: Path, text: str) -> 
     assert "takes in another template" in problems(tmp_path, {**MAP, "set": {"q": text}}, prompts={"seen": "a"})
 
 
+@pytest.mark.parametrize("each", ["raw", "len(raw)", "lower(instruction)"])
+def test_what_is_no_list_in_any_row_is_told(tmp_path: Path, each: str) -> None:
+    said = problems(tmp_path, {**MAP, "each": each, "as": "item"})
+    assert "must be a list" in said
+    assert "lines(...)" in said
+
+
+@pytest.mark.parametrize("each", ["lines(raw)", "json(raw)", "split(raw, ',')", "[raw, instruction]", "turns(raw)"])
+def test_what_may_be_a_list_is_not_told(tmp_path: Path, each: str) -> None:
+    assert problems(tmp_path, {**MAP, "each": each, "as": "item"}) == ""
+
+
 def test_what_is_made_on_the_way_may_be_taken_away(tmp_path: Path) -> None:
     made = {**MAP, "each": "turns(raw)", "as": "turn", "number": "n", "set": {"old": {"expr": "turn['history']"}}}
     away = {**made, "remove": ["turn", "n", "raw", "parent"]}

@@ -39,6 +39,7 @@ def check(flow: Flow, planned: PlannedStep, columns: Columns, rows: list[dict[st
         elif mention.kind == "template":
             _check_template(flow, planned, mention, columns)
     recipe_values.check_numbers(flow, planned, rows)
+    recipe_values.check_lists(flow, planned, rows)
     for at, table, name in planned.config.columns_beside():
         there = flow.tables.get(table)
         if there is not None and name not in there:

@@ -10,6 +10,7 @@ from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.recipe.yaml_source import quote
 from blackbox_kd.sandbox.expressions import Expression, evaluate
 from blackbox_kd.sandbox.functions import UnlikeValues
+from blackbox_kd.sandbox.parts import HOW_TO_LIST
 from blackbox_kd.sdk.fields import resolve
 
 Examples = list[dict[str, Any]]
@@ -91,6 +92,20 @@ def check_numbers(flow: Flow, planned: PlannedStep, rows: Examples) -> None:
         if not any(value == HELD["response"] or _is_number(value) for value in values):
             message = f"{mention.field}: {quote(mention.value)} must be a number."
             flow.report(planned, mention.field, message, f"in a row it is {quote(values[0])}", "name another column")
+
+
+def check_lists(flow: Flow, planned: PlannedStep, rows: Examples) -> None:
+    """Reports expressions that are a list in no row, where the step needs one."""
+    for mention in planned.references:
+        if mention.field not in planned.config.lists():
+            continue
+        try:
+            values = [evaluate(mention.value, row) for row in rows]
+        except (DataError, FieldError, KeyError):  # as above
+            continue
+        if not any(isinstance(value, list) for value in values):
+            message = f"{mention.field}: {quote(mention.value)} must be a list."
+            flow.report(planned, mention.field, message, f"in a row it is {quote(values[0])}", HOW_TO_LIST)
 
 
 def _is_number(value: Any) -> bool:
