@@ -1,13 +1,17 @@
-"""Servers that do not speak as their vendor does: the tests of OpenAI's formats fail with each of them."""
+"""Servers that do not speak as their vendor does: the tests of its format fail with each of them."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from tests.models import test_anthropic as messages
+from tests.models import test_mistral as mistral
 from tests.models import test_openai_chat as chat
 from tests.models import test_responses as responses
+from tests.support.teachers.anthropic import FakeAnthropic
 from tests.support.teachers.chat import FakeChat
+from tests.support.teachers.mistral import FakeMistral
 from tests.support.teachers.responses import FakeResponses
 
 Revise = Callable[[dict[str, Any]], Any]
@@ -101,6 +105,43 @@ OF_CHAT: list[tuple[Revise | None, Test]] = [
 ]
 
 
+async def claude_is_good() -> None:
+    await messages.TestReplies().test_good_ends_have_the_text_of_all_blocks("ok")
+
+
+async def claude_is_cut() -> None:
+    await messages.TestReplies().test_other_ends_are_told_apart("end:max_tokens", "truncated", "raise max_tokens")
+
+
+async def claude_refuses() -> None:
+    kind = "refused: reasoning_extraction"
+    await messages.TestReplies().test_other_ends_are_told_apart("refusal:reasoning_extraction", kind, "This is about")
+
+
+async def mistral_is_cut() -> None:
+    await mistral.test_every_end_of_a_reply("length", "truncated", "raise max_tokens")
+
+
+OF_MESSAGES: list[tuple[Revise, Test]] = [
+    (without("content"), claude_is_good),
+    (without("stop_reason"), claude_is_good),
+    (without("content", -1, "text"), claude_is_good),
+    (renamed("done", "stop_reason"), claude_is_good),
+    (renamed("reply", "content", -1, "type"), claude_is_good),
+    (renamed("limit", "stop_reason"), claude_is_cut),
+    (renamed("declined", "stop_reason"), claude_refuses),
+    (without("stop_details", "category"), claude_refuses),
+]
+OF_MISTRAL: list[tuple[Revise, Test]] = [
+    (without("choices"), mistral.test_thinking_comes_beside_the_text),
+    (without("choices", 0, "message"), mistral.test_thinking_comes_beside_the_text),
+    (without("choices", 0, "message", "content", 0, "thinking"), mistral.test_thinking_comes_beside_the_text),
+    (renamed("words", "choices", 0, "message", "content", 1, "type"), mistral.test_thinking_comes_beside_the_text),
+    (renamed("done", "choices", 0, "finish_reason"), mistral.test_thinking_comes_beside_the_text),
+    (renamed("limit", "choices", 0, "finish_reason"), mistral_is_cut),
+]
+
+
 async def fails(test: Test) -> bool:
     try:
         await test()
@@ -140,4 +181,34 @@ async def test_the_suite_fails_where_chat_completions_are_others(number: int, mo
 
     assert not await fails(test)
     monkeypatch.setattr(chat, "FakeChat", Mutated)
+    assert await fails(test)
+
+
+@pytest.mark.parametrize("number", range(len(OF_MESSAGES)))
+async def test_the_suite_fails_where_messages_are_others(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    change, test = OF_MESSAGES[number]
+
+    class Mutated(FakeAnthropic):
+        def answer(self, body: dict[str, Any], action: str) -> dict[str, Any]:
+            reply = super().answer(body, action)
+            change(reply)
+            return reply
+
+    assert not await fails(test)
+    monkeypatch.setattr(messages, "FakeAnthropic", Mutated)
+    assert await fails(test)
+
+
+@pytest.mark.parametrize("number", range(len(OF_MISTRAL)))
+async def test_the_suite_fails_where_mistral_answers_otherwise(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    change, test = OF_MISTRAL[number]
+
+    class Mutated(FakeMistral):
+        def reply(self, action: str, body: dict[str, Any], model: str) -> dict[str, Any]:
+            reply = super().reply(action, body, model)
+            change(reply)
+            return reply
+
+    assert not await fails(test)
+    monkeypatch.setattr(mistral, "FakeMistral", Mutated)
     assert await fails(test)
