@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 from blackbox_kd.calls import billing, ends, markup, prices
 from blackbox_kd.calls.ends import End
 from blackbox_kd.calls.refusals import explain_refusal
-from blackbox_kd.errors import ReplyFault
+from blackbox_kd.errors import Refusal, ReplyFault
 from blackbox_kd.logprobs import Scored, read_prompt
 from blackbox_kd.models import Price
 from blackbox_kd.models.http import error_body
@@ -102,7 +102,8 @@ class Completion:
         if end is End.WITHHELD:
             who = "the model refused" if self.ended == "refusal" else "a content filter of the endpoint withheld it"
             kind = "refused" if self.ended in ends.NO_CATEGORY else f"refused: {self.ended}"
-            raise ReplyFault(f"there is no reply: {who} (finish_reason {self.ended!r})", kind=kind)
+            fault = ReplyFault if self.ended in (*ends.NO_CATEGORY, *ends.OF_THE_TEXT) else Refusal
+            raise fault(f"there is no reply: {who} (finish_reason {self.ended!r})", kind=kind)
         if end is End.BROKEN:
             raise self._make_fault(f"the endpoint broke the reply off (finish_reason {self.ended!r})")
         if end is End.UNKNOWN:

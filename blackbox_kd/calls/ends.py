@@ -43,6 +43,8 @@ CONTEXT_FULL = ("model_length", "model_context_window_exceeded")
 """Cut ends that no larger `max_tokens` would move."""
 NO_CATEGORY = ("content_filter", "content_filtered", "guardrail_intervened", "refusal", "sensitive")
 """Withheld ends that do not say for what; the others are categories."""
+OF_THE_TEXT = ("recitation", "language")
+"""Categories of what was said and not of what was asked, so that another reply may well pass."""
 LONGEST = 60
 NOT_SAID = "not said"
 """Stands for a reason that is missing."""

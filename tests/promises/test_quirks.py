@@ -50,10 +50,10 @@ FINE = Outcome(6, 0, "The run is complete: 6 rows", 6 * REPLY)
 CUT = Outcome(0, 1, "the reply was cut off after 30 tokens", 12 * REPLY, "truncated")
 WITHHELD = Outcome(0, 1, "there is no reply", 18 * REPLY, "refused")
 CATEGORIES = (
-    *("bio_policy", "misalignment_policy_violation", "invalid_prompt", "safety", "recitation", "blocklist"),
-    *("prohibited_content", "spii", "image_safety", "image_other", "model_armor", "escalation", "language"),
+    *("bio_policy", "misalignment_policy_violation", "invalid_prompt", "safety", "blocklist"),
+    *("prohibited_content", "spii", "image_safety", "image_other", "model_armor", "escalation"),
 )
-"""Words for a withheld reply that say for what."""
+"""Words for a withheld reply that say for what, and are not asked again."""
 BROKEN = Outcome(0, 1, "the endpoint broke the reply off", 18 * REPLY, "unreadable")
 UNKNOWN = Outcome(0, 1, "how the reply ended is not", 18 * REPLY, "unreadable")
 TOOL = Outcome(0, 1, "the reply calls a tool, and none was offered", 18 * REPLY, "unreadable")
@@ -64,7 +64,8 @@ WORDS = {
         "model_context_window_exceeded model_length"
     ),
     WITHHELD: "content_filter refusal",
-    **{replace(WITHHELD, failed=f"refused: {word}"): word for word in CATEGORIES},
+    **{replace(WITHHELD, failed=f"refused: {word}", booked=6 * REPLY): word for word in CATEGORIES},
+    **{replace(WITHHELD, failed=f"refused: {word}"): word for word in ("recitation", "language")},
     TOOL: "tool_calls function_call tool_use",
     BROKEN: (
         "failed server_error rate_limit_exceeded cancelled other malformed_function_call unexpected_tool_call "
