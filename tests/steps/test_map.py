@@ -304,6 +304,10 @@ def test_what_is_no_list_in_any_row_is_told(tmp_path: Path, each: str) -> None:
     assert "lines(...)" in said
 
 
+def test_a_list_that_is_the_same_for_every_row_is_told_with_what_is_written_in_its_place(tmp_path: Path) -> None:
+    assert "each: lines(COLUMN)" in problems(tmp_path, {**MAP, "each": "['a', 'b']", "as": "item"})
+
+
 @pytest.mark.parametrize("each", ["lines(raw)", "json(raw)", "split(raw, ',')", "[raw, instruction]", "turns(raw)"])
 def test_what_may_be_a_list_is_not_told(tmp_path: Path, each: str) -> None:
     assert problems(tmp_path, {**MAP, "each": each, "as": "item"}) == ""

@@ -85,6 +85,8 @@ def _check_expression(
     if not names and "." not in mention.field:
         message = f"expression {quote(mention.value)} reads no column, so it says the same of every row."
         fix = f"compare a column: {mention.field}: score >= 4"
+        if mention.field in planned.config.lists():
+            fix = f"make the list of a column: {mention.field}: lines(COLUMN)"
         flow.report(planned, mention.field, message, "", fix)
     if columns is not None:
         for name in sorted(names - columns - planned.config.columns_for(mention.field)):
