@@ -45,6 +45,7 @@ NO_CATEGORY = ("content_filter", "content_filtered", "guardrail_intervened", "re
 """Withheld ends that do not say for what; the others are categories."""
 OF_THE_TEXT = ("recitation", "language")
 """Categories of what was said and not of what was asked, so that another reply may well pass."""
+REFUSED = "refusal"
 LONGEST = 60
 NOT_SAID = "not said"
 """Stands for a reason that is missing."""
@@ -52,8 +53,15 @@ NOT_SAID = "not said"
 
 def read_word(choice: Mapping[str, Any]) -> str:
     """The reason of a choice, without case; the vendor's own (`native_finish_reason`) where a gateway gives a better
-    one, or none itself.
+    one, or none itself; REFUSED of a message with a refusal, which OpenAI says to have ended well.
     """
+    message = choice.get("message")
+    if (
+        isinstance(message, dict)
+        and message.get("refusal")
+        and classify(_fold(choice.get("finish_reason"))) is End.GOOD
+    ):
+        return REFUSED
     plain = choice.get("finish_reason")
     if "native_finish_reason" not in choice:
         return plain if isinstance(plain, str) and plain in _ENDS else _fold(plain)

@@ -60,6 +60,20 @@ def test_the_vendors_own_reason_counts_where_it_is_the_worse_one(said: str | Non
     assert ends.read_word({"finish_reason": said, "native_finish_reason": native}) == word
 
 
+@pytest.mark.parametrize("said", ["I cannot help with that.", {"category": "bio", "explanation": None}])
+@pytest.mark.parametrize(
+    ("word", "counted"),
+    [("stop", "refusal"), ("completed", "refusal"), ("length", "length"), ("safety", "safety"), (None, "not said")],
+)
+def test_a_refusal_is_no_good_end_whatever_the_vendor_calls_it(said: object, word: str | None, counted: str) -> None:
+    assert ends.read_word({"finish_reason": word, "message": {"content": None, "refusal": said}}) == counted
+
+
+@pytest.mark.parametrize("message", [None, {"content": "4", "refusal": None}, {"content": "4", "refusal": ""}])
+def test_a_message_without_a_refusal_ends_as_it_says(message: object) -> None:
+    assert ends.read_word({"finish_reason": "stop", "message": message}) == "stop"
+
+
 def test_counts_are_told_with_what_the_words_mean_good_ones_first() -> None:
     words = [("length", 2), ("finito", 1), ("stop", 30), ("end_turn", 3)]
     assert list(ends.describe_counts(words).items()) == [
