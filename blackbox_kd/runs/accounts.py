@@ -170,6 +170,11 @@ def sum_accounts(accounts: Iterable[Account]) -> Account:
     return total
 
 
+STANDS = (
+    "refusals stand: take another model, leave such rows out of the data, or let them fail: a larger max_failed_share"
+)
+
+
 def refuse_failures(accounts: Iterable[Account], limit: float, folder: Path) -> None:
     """Raises TooManyFailed if a larger share than `limit` of a step's rows failed.
 
@@ -184,10 +189,11 @@ def refuse_failures(accounts: Iterable[Account], limit: float, folder: Path) -> 
         ask_anew = ", or run the same command with --retry-failed to ask anew" if again else ""
         lines = [line for book in bad for line in _describe_failures(book)]
         fixes = dict.fromkeys(fix for book in bad for fix in book.errors.list_fixes())
+        stands = all(kind.startswith("refused: ") for book in bad for kind in book.failed)
         raise TooManyFailed(
             "\n".join(lines),
             exists=f"more than max_failed_share: {limit} of the rows; see {folder}/failed.jsonl",
-            fix=f"{'; '.join(fixes) or 'mend what the errors say'}{ask_anew}",
+            fix=f"{'; '.join(fixes) or (STANDS if stands else 'mend what the errors say')}{ask_anew}",
         )
 
 

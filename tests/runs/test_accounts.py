@@ -52,6 +52,22 @@ def test_the_commonest_errors_are_counted_by_form_and_shown_without_rows_and_wit
     ]
 
 
+@pytest.mark.parametrize(
+    ("kinds", "fix"),
+    [
+        (["refused: bio", "refused: cyber"], "refusals stand: take another model"),
+        (["refused: bio", "data"], "mend what"),
+    ],
+)
+def test_what_a_vendor_refuses_is_nothing_to_mend(kinds: list[str], fix: str) -> None:
+    account = Account("steps[0] (generate)", rows_in=2)
+    for kind in kinds:
+        account.count(Failed(rows({})[0], kind, "no"))
+    with pytest.raises(TooManyFailed) as caught:
+        refuse_failures([account], 0.5, Path("runs/demo"))
+    assert caught.value.fix.startswith(fix)
+
+
 def test_a_step_in_which_each_error_is_another_one_keeps_a_bounded_number_of_them() -> None:
     account = Account("steps[0] (generate)", rows_in=1000)
     for number in range(1000):
