@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.promises import test_batch_run as batched
@@ -24,6 +25,7 @@ def recipe(folder: Path, server: Any, **changes: Any) -> None:
     file.write_text(yaml.safe_dump(values))
 
 
+@pytest.mark.slow
 async def test_a_run_in_batches_has_the_rows_of_an_ordinary_one_and_of_another_vendor_at_half_the_cost(
     tmp_path: Path,
 ) -> None:
@@ -102,6 +104,7 @@ def drop_costs(found: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[st
     }
 
 
+@pytest.mark.slow
 async def test_rationales_check_and_judge_have_the_rows_of_chat_completions_and_a_second_run_asks_for_nothing(
     tmp_path: Path,
 ) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.promises import test_batch_run as batched
@@ -20,6 +21,7 @@ def recipe(folder: Path, server: Any, **changes: Any) -> None:
     file.write_text(yaml.safe_dump(values))
 
 
+@pytest.mark.slow
 async def test_a_run_in_jobs_has_the_rows_of_an_ordinary_one_and_of_another_vendor_at_half_the_cost(
     tmp_path: Path,
 ) -> None:

@@ -68,6 +68,7 @@ def found_in(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return {path.name: rows_of(path) for path in sorted((folder / "runs/demo/tables").glob("*.jsonl"))}
 
 
+@pytest.mark.slow
 async def test_the_same_rows_come_from_all_of_them_and_a_second_run_asks_for_nothing(tmp_path: Path) -> None:
     found = {}
     for way, (server, fields) in WAYS.items():

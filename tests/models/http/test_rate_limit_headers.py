@@ -1,6 +1,7 @@
 """Every form in which endpoints say when to come back, and what is left."""
 
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -15,9 +16,16 @@ from blackbox_kd.models.http.rate_limit_headers import (
     should_retry,
 )
 
+Told = Mapping[str, str | Callable[[], str]]
+"""Headers; a time is made when the test runs, which can be long after it was collected."""
+
 
 def in_s(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def say(told: Told) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else value() for name, value in told.items()}
 
 
 @pytest.mark.parametrize(
@@ -28,13 +36,13 @@ def in_s(seconds: float) -> datetime:
         ({"retry-after-ms": "1500"}, 1.5),
         ({"retry-after-ms": "20", "retry-after": "1"}, 0.02),
         ({"retry-after-ms": "nonsense", "retry-after": "7"}, 7),
-        ({"retry-after": format_datetime(in_s(90), usegmt=True)}, 90),
-        ({"retry-after": format_datetime(in_s(-90), usegmt=True)}, 0),
+        ({"retry-after": lambda: format_datetime(in_s(90), usegmt=True)}, 90),
+        ({"retry-after": lambda: format_datetime(in_s(-90), usegmt=True)}, 0),
         ({}, None),
     ],
 )
-def test_when_to_come_back(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after_s(headers) == (
+def test_when_to_come_back(headers: Told, seconds: float | None) -> None:
+    assert retry_after_s(say(headers)) == (
         None if seconds is None else pytest.approx(seconds, abs=60 if seconds == 90 else 0)
     )
 
@@ -76,16 +84,16 @@ def test_what_is_left_by_the_headers_of_anthropic() -> None:
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
-        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(time.time() + 500))}, 500),
-        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(1000 * (time.time() + 500)))}, 500),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": lambda: str(int(time.time() + 500))}, 500),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": lambda: str(int(1000 * (time.time() + 500)))}, 500),
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "500"}, 500),
         ({"x-ratelimit-remaining": "3", "x-ratelimit-reset": "500"}, None),
         ({"x-ratelimit-remaining": "0"}, None),
         ({}, None),
     ],
 )
-def test_when_a_quota_that_is_used_up_is_there_again(headers: dict[str, str], seconds: float | None) -> None:
-    assert reset_s(headers) == (None if seconds is None else pytest.approx(seconds, abs=60))
+def test_when_a_quota_that_is_used_up_is_there_again(headers: Told, seconds: float | None) -> None:
+    assert reset_s(say(headers)) == (None if seconds is None else pytest.approx(seconds, abs=60))
 
 
 @pytest.mark.parametrize(("text", "found"), [("true", True), ("False", False), ("maybe", None), ("", None)])
