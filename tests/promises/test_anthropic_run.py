@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.promises import test_batch_run as batched
@@ -21,6 +22,7 @@ def recipe(folder: Path, server: Any, model: str = "m", **changes: Any) -> None:
     file.write_text(yaml.safe_dump(values))
 
 
+@pytest.mark.slow
 async def test_a_run_in_batches_has_the_rows_of_an_ordinary_one_and_of_another_vendor_at_half_the_cost(
     tmp_path: Path,
 ) -> None:
@@ -73,6 +75,7 @@ async def test_a_run_killed_before_it_knew_of_its_batch_finds_it_by_what_it_hold
         assert (spent["requests"], spent["repeated"], spent["doubtful"]) == (CALLS, 0, 0)
 
 
+@pytest.mark.slow
 async def test_a_budget_holds_for_batches_and_a_killed_one_is_counted_once(tmp_path: Path) -> None:
     async with FakeAnthropic(batches=["never"]) as server:
         recipe(tmp_path, server, budget={"requests": 30})

@@ -65,6 +65,7 @@ async def test_a_run_killed_after_it_handed_in_goes_on_without_handing_in_again(
         assert not (tmp_path / "runs/ledger.sqlite.batches").exists()
 
 
+@pytest.mark.slow
 async def test_a_run_killed_before_it_knew_of_its_batch_finds_it(tmp_path: Path) -> None:
     async with FakeGemini(faults={"create": ["lost_hang"]}) as server:
         recipe(tmp_path, server)
@@ -75,6 +76,7 @@ async def test_a_run_killed_before_it_knew_of_its_batch_finds_it(tmp_path: Path)
         assert (spent["requests"], spent["repeated"], spent["doubtful"]) == (CALLS, 0, 0)
 
 
+@pytest.mark.slow
 async def test_a_run_killed_between_upload_and_creation_hands_in_once(tmp_path: Path) -> None:
     async with FakeGemini(faults={"upload": ["lost_hang"]}) as server:
         recipe(tmp_path, server)
@@ -84,6 +86,7 @@ async def test_a_run_killed_between_upload_and_creation_hands_in_once(tmp_path: 
         assert report(tmp_path)["spent"]["doubtful"] == 0
 
 
+@pytest.mark.slow
 async def test_a_budget_holds_for_batches_and_a_killed_one_is_counted_once(tmp_path: Path) -> None:
     async with FakeGemini(batches=["never"]) as server:
         recipe(tmp_path, server, budget={"requests": 30})

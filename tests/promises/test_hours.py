@@ -108,6 +108,7 @@ async def test_a_training_is_not_begun_after_the_hour(tmp_path: Path) -> None:
     assert len((tmp_path / "run/dataset/train.jsonl").read_text().splitlines()) == ROWS
 
 
+@pytest.mark.slow
 async def test_a_batch_that_is_under_way_at_the_hour_is_taken_up_by_the_next_run(tmp_path: Path) -> None:
     async with FakeBatches(["never"]) as server:
         recipe(tmp_path, server, budget={"hours": 8 / 3600})

@@ -113,6 +113,7 @@ def run_undisturbed_and_killed(folder: Path, url: str, seed: int, most: int) -> 
     return kills
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_a_loop_that_is_killed_goes_on_where_it_was(tmp_path: Path, server: str) -> None:

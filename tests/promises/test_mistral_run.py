@@ -61,6 +61,7 @@ async def test_a_run_killed_after_it_handed_in_goes_on_without_handing_in_again(
         assert not (tmp_path / "runs/ledger.sqlite.batches").exists()
 
 
+@pytest.mark.slow
 async def test_a_run_killed_before_it_knew_of_its_job_finds_it(tmp_path: Path) -> None:
     async with FakeMistral(faults=["lost_hang"]) as server:
         recipe(tmp_path, server)
@@ -71,6 +72,7 @@ async def test_a_run_killed_before_it_knew_of_its_job_finds_it(tmp_path: Path) -
         assert (spent["requests"], spent["repeated"], spent["doubtful"]) == (CALLS, 0, 0)
 
 
+@pytest.mark.slow
 async def test_a_budget_holds_for_jobs_and_a_killed_one_is_counted_once(tmp_path: Path) -> None:
     async with FakeMistral(batches=["never"]) as server:
         recipe(tmp_path, server, budget={"requests": 30})
