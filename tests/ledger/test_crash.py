@@ -79,7 +79,7 @@ def ask_all(path: Path, port: int, keys: list[str], settled: Path) -> None:
             if ledger.get(key) is not None:
                 continue
             intent = await ledger.intend(key, {"key": key}, model="teacher", row_id=key, reserved_usd=0.5)
-            if isinstance(intent, str):
+            if not isinstance(intent, Intent):
                 continue  # another process has bought it in the meantime
             writer.write(f"{key}\n".encode())
             body = (await reader.readline()).decode().strip()
