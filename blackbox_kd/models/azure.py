@@ -11,9 +11,10 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from blackbox_kd.errors import FieldError, SetupError
+from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Sending, Setup
-from blackbox_kd.models.http import client, connection, keys
+from blackbox_kd.models.http import client, keys
+from blackbox_kd.models.http.access import find_obstacles
 from blackbox_kd.models.http.content_filter import AzureCompletions
 from blackbox_kd.models.http.openai_config import OpenAIConfig, open_endpoint
 from blackbox_kd.schema import digest
@@ -84,18 +85,10 @@ class Config(OpenAIConfig):
                 "https://NAME.openai.azure.com",
             )
             return [("provider", what, f"write base_url: {example}, or export {ENDPOINT}={example}")]
-        try:
-            has_key = self.variable is None or keys.read_key(setup.env, self.variable) is not None
-            connection.find_proxy(base_url, setup.env)
-        except FieldError as error:
-            return [("provider", error.what, f"export {self.variable}=...")]
-        except SetupError as error:
-            return [("provider", f"{error.what}.", error.fix)]
-        if has_key or connection.is_loopback(base_url):
-            return self.find_unset(setup)
         other = "key" if self.auth == "token" else "token"
         fix = f"export {self.variable}=..., or auth: {other} with {KEYS[other]}, or key_env: NAME"
-        return [("provider", f"{base_url} needs a {self.auth}, and the variable {self.variable} is not set.", fix)]
+        found = find_obstacles([base_url], self.variable, setup.env, kind=self.auth, fix=fix)
+        return found or self.find_unset(setup)
 
     def sends_to(self, setup: Setup) -> tuple[str, str | None]:
         """The URL that requests go to, and the variable that holds the key, if one goes with them."""
