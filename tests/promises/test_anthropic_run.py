@@ -15,11 +15,7 @@ from tests.support.teachers.anthropic import FakeAnthropic
 
 def recipe(folder: Path, server: Any, model: str = "m", **changes: Any) -> None:
     """The recipe of `test_batch_run` with Claude for its teacher."""
-    batched.recipe(folder, server, **changes)
-    file = folder / "recipe.yaml"
-    values = yaml.safe_load(file.read_text())
-    values["models"]["teacher"] |= {"provider": "anthropic", "model": model}
-    file.write_text(yaml.safe_dump(values))
+    batched.recipe(folder, server, of_teacher={"provider": "anthropic", "model": model}, **changes)
 
 
 @pytest.mark.slow

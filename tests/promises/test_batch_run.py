@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ COST = (7 * 1 + 4 * 10) / 1e6
 """Of an ordinary call, in USD."""
 
 
-def recipe(folder: Path, server: Any, **changes: Any) -> None:
-    """A recipe whose window would be a share of its rows without batches."""
+def recipe(folder: Path, server: Any, *, of_teacher: Mapping[str, Any] | None = None, **changes: Any) -> None:
+    """A recipe whose window would be a share of its rows without batches; `of_teacher` are fields of its teacher."""
     folder.mkdir(exist_ok=True)
     rows = [{"instruction": f"What is the number of {n}?", "reference": str(n % 7)} for n in range(ROWS)]
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    teacher = {"provider": "openai", "model": "m", "base_url": server.url, "max_concurrency": 4}
+    teacher = {"provider": "openai", "model": "m", "base_url": server.url, "max_concurrency": 4, **(of_teacher or {})}
     values: dict[str, Any] = {
         "name": "batched",
         "seed": 1,

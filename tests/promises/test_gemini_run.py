@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.promises import test_batch_run as batched
 from tests.promises.test_batch_run import CALLS, report, run, stopped, tables
@@ -18,11 +17,7 @@ from tests.support.teachers.gemini import FakeGemini
 
 def recipe(folder: Path, server: Any, **changes: Any) -> None:
     """The recipe of `test_batch_run` with Gemini for its teacher."""
-    batched.recipe(folder, server, **changes)
-    file = folder / "recipe.yaml"
-    values = yaml.safe_load(file.read_text())
-    values["models"]["teacher"]["provider"] = "gemini"
-    file.write_text(yaml.safe_dump(values))
+    batched.recipe(folder, server, of_teacher={"provider": "gemini"}, **changes)
 
 
 @pytest.mark.slow

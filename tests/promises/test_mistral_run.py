@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.promises import test_batch_run as batched
 from tests.promises.test_batch_run import CALLS, report, run, stopped, tables
@@ -14,11 +13,7 @@ from tests.support.teachers.mistral import FakeMistral
 
 def recipe(folder: Path, server: Any, **changes: Any) -> None:
     """The recipe of `test_batch_run` with Mistral for its teacher."""
-    batched.recipe(folder, server, **changes)
-    file = folder / "recipe.yaml"
-    values = yaml.safe_load(file.read_text())
-    values["models"]["teacher"]["provider"] = "mistral"
-    file.write_text(yaml.safe_dump(values))
+    batched.recipe(folder, server, of_teacher={"provider": "mistral"}, **changes)
 
 
 @pytest.mark.slow
