@@ -284,15 +284,3 @@ class Memory:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-
-class AnswerKind(Protocol):
-    """How one kind of answer is read and compared; the modules of `answers/` have these two functions."""
-
-    def read(self, text: str, row: Mapping[str, Any]) -> str | None:
-        """The last answer that `text` states, normalised; None if it states none."""
-        ...
-
-    def same(self, answer: str, reference: str, row: Mapping[str, Any]) -> bool:
-        """Whether a read answer is right."""
-        ...

@@ -1,14 +1,16 @@
 """What the answers of models to the same questions come to: accuracy, gains, and how far models agree."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from blackbox_kd.analysis import statistics
 from blackbox_kd.errors import DataError
 from blackbox_kd.json_text import write_text
-from blackbox_kd.schema import AnswerKind, ModelRef, Row
+from blackbox_kd.schema import ModelRef, Row
 
+Same = Callable[[str, str, Row], bool]
+"""Says of an answer, a reference and a row whether the answer is right."""
 Answered = Mapping[str, Mapping[str, Row]]
 """By model, in the recipe's order, and by question: the row with its `answer`, `correct` and `finish_reason`."""
 TEACHER = "teacher"
@@ -91,7 +93,7 @@ def _split(before: Sequence[Row], after: Sequence[Row], gain: float, seed: int) 
     }
 
 
-def agreements(answered: Answered, kind: AnswerKind) -> Iterator[dict[str, Any]]:
+def agreements(answered: Answered, is_equal: Same) -> Iterator[dict[str, Any]]:
     """In how many questions each model gives the same answer as the model `teacher`, or else the first one.
 
     An answer that cannot be read is the same as none. Beside accuracy this tells a student that has learnt the task
@@ -104,7 +106,7 @@ def agreements(answered: Answered, kind: AnswerKind) -> Iterator[dict[str, Any]]
         both = _list_common(answered, model, with_whom)
         if model == with_whom or not both:
             continue
-        same = [key for key in both if _is_same(answered[model][key], answered[with_whom][key], kind)]
+        same = [key for key in both if _is_same(answered[model][key], answered[with_whom][key], is_equal)]
         yield {
             "model": model,
             "against": with_whom,
@@ -120,13 +122,13 @@ def _list_common(answered: Answered, model: str, other: str) -> list[str]:
     return [key for key in answered[model] if key in answered[other]]
 
 
-def _is_same(row: Row, other: Row, kind: AnswerKind) -> bool:
+def _is_same(row: Row, other: Row, is_equal: Same) -> bool:
     own, theirs = row["answer"], other["answer"]
     if own is None or theirs is None:
         return False
     if own == theirs:
         return True
     try:
-        return kind.same(str(own), str(theirs), row)
+        return is_equal(str(own), str(theirs), row)
     except DataError:  # a verifier that reads references cannot read what a model made up
         return False

@@ -1,4 +1,4 @@
-"""How an answer is read and compared: one module per kind, with `read` and `same` (see schema.AnswerKind).
+"""How an answer is read and compared: one module per kind, with one class under `@answer` (see `AnswerKind`).
 
 A text that is the reference itself is right before anything is read. A reference that cannot be read, such as an empty
 one, is a fault of the row for all other texts: if only those with an answer failed by it, those without one would count
@@ -11,24 +11,43 @@ import importlib.util
 import pkgutil
 import re
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
+from blackbox_kd.answers._kind import DECLARED, PLUGINS, AnswerKind, answer
 from blackbox_kd.answers._languages import PHRASE
 from blackbox_kd.answers._plain import clean, part_scripts
 from blackbox_kd.answers._stated import drop_thought, find_next_question, sentences
 from blackbox_kd.answers.exact import normal
 from blackbox_kd.errors import DataError, SetupError, did_you_mean
-from blackbox_kd.json_text import write_text
-from blackbox_kd.schema import AnswerKind
+from blackbox_kd.json_text import decode, encode, write_text
 
+__all__ = [
+    "PLUGINS", "AnswerKind", "Named", "answer", "canonical", "find", "goes_on", "judge", "kind", "kinds", "missing",
+    "split",
+]  # fmt: skip
 _LONGEST_PHRASE = 200
-Named = str | Mapping[str, Mapping[str, str]]
+Named = str | Mapping[str, Mapping[str, Any]]
 """A kind of answer as a recipe names it: alone, or with what it says of it, as in `{number: {decimal: ","}}`."""
 
 
 def kinds() -> list[str]:
-    """Names of all kinds; a module whose name starts with `_` is shared by kinds and is none itself."""
+    """Names of the package's kinds; a module whose name starts with `_` is shared by kinds and is none itself."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name[0] != "_")
+
+
+def find(name: str) -> type[AnswerKind]:
+    """The class of a kind, of the package or of a plugin that was loaded.
+
+    Raises:
+        SetupError: there is no such kind.
+    """
+    if name in PLUGINS:
+        return PLUGINS[name]
+    if name not in kinds():
+        known = [*kinds(), *PLUGINS]
+        exists = f"kinds: {', '.join(known)}"
+        raise SetupError(f"unknown kind of answer {name!r}", exists=exists, fix=did_you_mean(name, known))
+    return DECLARED[importlib.import_module(f"blackbox_kd.answers.{name}").__name__]
 
 
 def kind(named: Named) -> AnswerKind:
@@ -36,49 +55,25 @@ def kind(named: Named) -> AnswerKind:
 
     Raises:
         SetupError: there is no such kind.
+        ValidationError: it does not take what is said of it.
     """
-    name, options = split(named)
-    module = _module(name)
-    return cast(AnswerKind, _Told(module, options)) if options else module
+    name, fields = split(named)
+    return _build(find(name), encode(fields))
 
 
-def split(named: Named) -> tuple[str, Mapping[str, str]]:
+@functools.lru_cache(maxsize=64)
+def _build(declared: type[AnswerKind], fields: bytes) -> AnswerKind:
+    return declared.model_validate(decode(fields.decode()))
+
+
+def split(named: Named) -> tuple[str, Mapping[str, Any]]:
     """The name of a kind, and what a recipe says of it: `number`, or `{number: {decimal: ","}}`."""
     return (named, {}) if isinstance(named, str) else next(iter(named.items()))
 
 
-def find_wrong_option(named: Named) -> tuple[str, str, str] | None:
-    """What is wrong with what a recipe says of a kind, what is possible, and the fix; None if nothing is."""
-    name, options = split(named)
-    known: Mapping[str, tuple[str, ...]] = getattr(_module(name), "OPTIONS", {})
-    for option, value in options.items():
-        if option not in known:
-            can = f"options: {', '.join(known)}" if known else f"answer: {name} takes no options"
-            return (
-                f"answer: {name} has no option {option!r}.",
-                can,
-                did_you_mean(option, list(known)) or f"answer: {name}",
-            )
-        if value not in known[option]:
-            can = " or ".join(repr(each) for each in known[option])
-            return f"{option}: {value!r} is not {can}.", "", f"{option}: {known[option][-1]!r}"
-    return None
-
-
-class _Told:
-    """A kind to which a recipe says more."""
-
-    def __init__(self, module: AnswerKind, options: Mapping[str, str]) -> None:
-        self.read = functools.partial(cast(Any, module).read, **options)
-        self.same = functools.partial(cast(Any, module).same, **options)
-
-
-@functools.cache
-def _module(name: str) -> AnswerKind:
-    if name not in kinds():
-        known = f"kinds: {', '.join(kinds())}"
-        raise SetupError(f"unknown kind of answer {name!r}", exists=known, fix=did_you_mean(name, kinds()))
-    return cast(AnswerKind, importlib.import_module(f"blackbox_kd.answers.{name}"))
+def canonical(named: Named, reference: object, row: Mapping[str, Any]) -> str:
+    """A right answer as its kind writes answers, so that equal ones are the same text."""
+    return kind(named).canonical(write_text(reference), row)
 
 
 def judge(named: Named, text: str, reference: object, row: Mapping[str, Any]) -> tuple[str | None, bool]:
@@ -88,18 +83,20 @@ def judge(named: Named, text: str, reference: object, row: Mapping[str, Any]) ->
         DataError: the reference is empty, or it cannot be read and the text is another one.
     """
     found = kind(named)
-    answer = found.read(text, row)
+    read = found.read(text, row)
     wanted = "" if reference is None else write_text(reference)
     try:
         # Compared even if there is no answer: `same` is what finds a reference that cannot be read.
-        right = found.same(answer or "", wanted, row)
+        right = found.same(read or "", wanted, row)
     except DataError:
-        if not _is_said(text, wanted) and not _is_said(_leave_counted(text), wanted):
+        if not found.is_free or not (_is_said(text, wanted) or _is_said(_leave_counted(text), wanted)):
             raise
         return wanted, True
-    if right and answer is not None:
-        return answer, True
-    return (found.read(wanted, row) or wanted, True) if _is_said(text, wanted) else (answer, False)
+    if right and read is not None:
+        return read, True
+    if found.is_free and _is_said(text, wanted):
+        return found.read(wanted, row) or wanted, True
+    return read, False
 
 
 def goes_on(text: str) -> bool:
@@ -134,7 +131,7 @@ def missing(name: str) -> str | None:
 
     The package is looked for and not imported, so that checking a recipe stays quick.
     """
-    needs = getattr(kind(name), "NEEDS", None)
+    needs = find(name).needs
     if needs is None or importlib.util.find_spec(needs[0]):
         return None
     return f"pip install 'blackbox-kd[{needs[1]}]'"

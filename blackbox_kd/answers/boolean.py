@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from blackbox_kd.answers._kind import AnswerKind, answer
 from blackbox_kd.answers._plain import plain
 from blackbox_kd.answers._stated import claim, find_retracted, find_statements, prepare, sentences
 from blackbox_kd.errors import DataError
@@ -81,32 +82,35 @@ _NOR = re.compile(r"\b(?:yes\sand\sno|weder|ni\s.*\sni|né\s.*\sné|nem\s.*\snem
 _LONGEST_ABROAD = 6
 
 
-def read(text: str, row: Mapping[str, Any]) -> str | None:
-    """`yes` or `no`: the last one stated."""
-    text = prepare(text)
-    statements = find_statements(text)
-    if statements and (rest := find_retracted(text, statements[0])) is not None:
-        return _read_end(rest)
-    for statement in statements:
-        said = plain(statement.text)
-        first = next(iter(sentences(said)), "")
-        if _HEDGE.search(claim(first)) and not _OPENING.match(first)["word"]:  # type: ignore[index]  # it matches anything
-            return _read_end("\n".join(sentences(text[statement.end :])[1:]))
-        if answer := _meant(said) or _abroad(first, is_stated=True):
-            return answer
-    return _read_end(text)
+@answer
+class Boolean(AnswerKind):
+    """Yes or no."""
 
+    def read(self, text: str, row: Mapping[str, Any]) -> str | None:
+        """`yes` or `no`: the last one stated."""
+        text = prepare(text)
+        statements = find_statements(text)
+        if statements and (rest := find_retracted(text, statements[0])) is not None:
+            return _read_end(rest)
+        for statement in statements:
+            said = plain(statement.text)
+            first = next(iter(sentences(said)), "")
+            if _HEDGE.search(claim(first)) and not _OPENING.match(first)["word"]:  # type: ignore[index]  # it matches anything
+                return _read_end("\n".join(sentences(text[statement.end :])[1:]))
+            if answer := _meant(said) or _abroad(first, is_stated=True):
+                return answer
+        return _read_end(text)
 
-def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
-    """Whether both say the same.
+    def same(self, answer: str, reference: str, row: Mapping[str, Any]) -> bool:
+        """Whether both say the same.
 
-    Raises:
-        DataError: the reference is neither yes nor no.
-    """
-    wanted = _REFERENCES.get(_bare(str(reference)))
-    if wanted is None:
-        raise DataError(f"the reference {reference!r} is neither yes, true or 1 nor no, false or 0")
-    return _REFERENCES.get(_bare(str(answer))) == wanted
+        Raises:
+            DataError: the reference is neither yes nor no.
+        """
+        wanted = _REFERENCES.get(_bare(str(reference)))
+        if wanted is None:
+            raise DataError(f"the reference {reference!r} is neither yes, true or 1 nor no, false or 0")
+        return _REFERENCES.get(_bare(str(answer))) == wanted
 
 
 def _bare(text: str) -> str:

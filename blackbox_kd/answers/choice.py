@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from blackbox_kd.answers import _choosing
+from blackbox_kd.answers._kind import AnswerKind, answer
 from blackbox_kd.answers._plain import plain
 from blackbox_kd.answers._stated import find_affirmed, find_retracted, prepare, sentences
 from blackbox_kd.answers.exact import normal
@@ -32,20 +33,34 @@ _OTHER_TEXT = re.compile(r"\s(?:or|oder|ou|o|или)\s")
 _MOST_SENTENCES = 40
 
 
-def read(text: str, row: Mapping[str, Any]) -> str | None:
-    """The label of the option that the text states last, as it is written in `choices`."""
-    options = choices(row)
-    text = prepare(text)
-    statements = find_affirmed(text)
-    if statements and (rest := find_retracted(text, statements[0])) is not None:
-        return _read_end(rest, options)
-    for statement in statements:
-        said = plain(statement.text)
-        if not _choosing.is_sure(next(iter(sentences(said)), "")):
-            return None
-        if found := _in_line(_choosing.remove_denied(said), options):
-            return _single(found)
-    return _read_end(text, options)
+@answer
+class Choice(AnswerKind):
+    """One of the options of a row."""
+
+    def read(self, text: str, row: Mapping[str, Any]) -> str | None:
+        """The label of the option that the text states last, as it is written in `choices`."""
+        options = choices(row)
+        text = prepare(text)
+        statements = find_affirmed(text)
+        if statements and (rest := find_retracted(text, statements[0])) is not None:
+            return _read_end(rest, options)
+        for statement in statements:
+            said = plain(statement.text)
+            if not _choosing.is_sure(next(iter(sentences(said)), "")):
+                return None
+            if found := _in_line(_choosing.remove_denied(said), options):
+                return _single(found)
+        return _read_end(text, options)
+
+    def same(self, answer: str, reference: str, row: Mapping[str, Any]) -> bool:
+        """Whether a label is the right one; the reference is a label, an option's text, or an index from 0.
+
+        Raises:
+            DataError: the reference is none of the options.
+        """
+        options = choices(row)
+        wanted = _find_wanted(str(reference), options)
+        return label(str(answer), options) == wanted or normal(str(answer)) == normal(str(reference))
 
 
 def _read_end(text: str, options: Mapping[str, str]) -> str | None:
@@ -80,17 +95,6 @@ def _choose(said: str, options: Mapping[str, str]) -> set[str] | None:
     if len(opening) == 1 and len(found) > 1 and _choosing.has_cue(left.split(",")[0]):
         return opening
     return found or opening if opening or _choosing.has_cue(left) else None
-
-
-def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
-    """Whether a label is the right one; the reference is a label, an option's text, or an index from 0.
-
-    Raises:
-        DataError: the reference is none of the options.
-    """
-    options = choices(row)
-    wanted = _find_wanted(str(reference), options)
-    return label(str(answer), options) == wanted or normal(str(answer)) == normal(str(reference))
 
 
 def choices(row: Mapping[str, Any]) -> dict[str, str]:

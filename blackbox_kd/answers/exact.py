@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from blackbox_kd.answers._kind import AnswerKind, answer
 from blackbox_kd.answers._plain import clean, part_scripts
 from blackbox_kd.answers._stated import find_affirmed, find_retracted, last_line, prepare, sentence
 from blackbox_kd.errors import DataError
@@ -28,34 +29,37 @@ _DASHES = str.maketrans(dict.fromkeys("\u2014\u2015", "-"))
 _WRAPPED = (("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"), ("(", ")"), ("[", "]"), ("{", "}"))
 
 
-def read(text: str, row: Mapping[str, Any]) -> str | None:
-    """The last answer that the text states, else its last line; normalised."""
-    text = prepare(text)
-    statements = find_affirmed(text)
-    if statements and find_retracted(text, statements[0]) is not None:
-        return None
-    stated = _find_json(text[statements[0].end :]) if statements else None
-    value = stated or (_read_json(text[statements[0].start :], _BEGIN) if statements else _read_json(text, _LINE))
-    if value is not None:
-        return write_text(value)
-    for statement in statements:
-        if answer := normal(sentence(statement.text)):
-            return answer
-    return normal(last_line(text)) or None
+@answer
+class Exact(AnswerKind):
+    """A text."""
 
+    def read(self, text: str, row: Mapping[str, Any]) -> str | None:
+        """The last answer that the text states, else its last line; normalised."""
+        text = prepare(text)
+        statements = find_affirmed(text)
+        if statements and find_retracted(text, statements[0]) is not None:
+            return None
+        stated = _find_json(text[statements[0].end :]) if statements else None
+        value = stated or (_read_json(text[statements[0].start :], _BEGIN) if statements else _read_json(text, _LINE))
+        if value is not None:
+            return write_text(value)
+        for statement in statements:
+            if answer := normal(sentence(statement.text)):
+                return answer
+        return normal(last_line(text)) or None
 
-def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
-    """Whether two texts are equal when normalised, or two objects or lists value by value.
+    def same(self, answer: str, reference: str, row: Mapping[str, Any]) -> bool:
+        """Whether two texts are equal when normalised, or two objects or lists value by value.
 
-    Raises:
-        DataError: nothing is left of the reference.
-    """
-    if (wanted_value := _read_json(str(reference), _WHOLE)) is not None:
-        given = _read_json(str(answer), _WHOLE)
-        return given is not None and _canonical(given) == _canonical(wanted_value)
-    if not (wanted := normal(str(reference))):
-        raise DataError(f"the reference {reference!r} holds no text; `answer: exact` compares texts")
-    return normal(str(answer)) == wanted
+        Raises:
+            DataError: nothing is left of the reference.
+        """
+        if (wanted_value := _read_json(str(reference), _WHOLE)) is not None:
+            given = _read_json(str(answer), _WHOLE)
+            return given is not None and _canonical(given) == _canonical(wanted_value)
+        if not (wanted := normal(str(reference))):
+            raise DataError(f"the reference {reference!r} holds no text; `answer: exact` compares texts")
+        return normal(str(answer)) == wanted
 
 
 def _find_json(text: str) -> dict[str, Any] | list[Any] | None:

@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from blackbox_kd.answers import number
+from blackbox_kd.answers._kind import AnswerKind, answer
 from blackbox_kd.answers._plain import clean
 from blackbox_kd.answers._stated import cut_off, find_affirmed, find_retracted, prepare, sentence
 from blackbox_kd.errors import DataError, SetupError
 
-NEEDS = ("math_verify", "math")
-"""The package that does the comparing, and the extra of ours that brings it."""
+_NUMBER = number.Number()
 _FORMULA = re.compile(
     r"\$\$?([^$]{1,400})\$\$?|\\\(([^$]{1,400}?)\\\)|\\\[([^$]{1,400}?)\\\]|\\begin\{([pbvB]?matrix|array)\}[^$]{1,400}?\\end\{\4\}"
 )
@@ -47,46 +47,51 @@ _LARGEST_POWER = {"number": 10_000, "letter": 1_000, "sum": 20}
 _TOWER = re.compile(r"\^\s*\{[^{}]*\^")
 
 
-def read(text: str, row: Mapping[str, Any]) -> str | None:
-    """The last formula that the text states, as LaTeX without its delimiters."""
-    text = prepare(text)
-    if cut_off(text):
-        return None
-    statements = find_affirmed(text)
-    if statements and (rest := find_retracted(text, statements[0])) is not None:
-        return _read_end(rest, row)
-    for statement in statements:
-        start = _FILLING.match(text, statement.end)
-        block = (
-            _FORMULA.match(text, start.end())
-            if start and not text.startswith(("\\boxed", "\\fbox"), statement.start)
-            else None
-        )
-        if block and not _STATES_AGAIN.search(block[0]):
-            return _bare(block[0])
-        if found := _formula(statement.text, statement.beside):
-            return found
-    return _read_end(text, row)
+@answer
+class Math(AnswerKind):
+    """A formula."""
 
+    needs = ("math_verify", "math")
 
-def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
-    """Whether two formulas are equal, as text or symbolically.
+    def read(self, text: str, row: Mapping[str, Any]) -> str | None:
+        """The last formula that the text states, as LaTeX without its delimiters."""
+        text = prepare(text)
+        if cut_off(text):
+            return None
+        statements = find_affirmed(text)
+        if statements and (rest := find_retracted(text, statements[0])) is not None:
+            return _read_end(rest, row)
+        for statement in statements:
+            start = _FILLING.match(text, statement.end)
+            block = (
+                _FORMULA.match(text, start.end())
+                if start and not text.startswith(("\\boxed", "\\fbox"), statement.start)
+                else None
+            )
+            if block and not _STATES_AGAIN.search(block[0]):
+                return _bare(block[0])
+            if found := _formula(statement.text, statement.beside):
+                return found
+        return _read_end(text, row)
 
-    Raises:
-        DataError: the reference holds nothing but punctuation.
-        SetupError: math-verify is not installed.
-    """
-    given, wanted = _bare(str(answer)), _bare(str(reference))
-    if not any(unicodedata.category(char)[0] in "LNS" for char in wanted):  # letters, numbers, symbols
-        raise DataError(f"the reference {reference!r} holds no formula; `answer: math` compares formulas")
-    if not given:
-        return False
-    if _compact(given) == _compact(wanted):
-        return True
-    if not (_quick(given) and _quick(wanted)) or {_shape(given), _shape(wanted)} in _UNLIKE:
-        return False
-    verify = _math_verify().verify
-    return bool(verify(_parse(wanted), _parse(given), timeout_seconds=None))
+    def same(self, answer: str, reference: str, row: Mapping[str, Any]) -> bool:
+        """Whether two formulas are equal, as text or symbolically.
+
+        Raises:
+            DataError: the reference holds nothing but punctuation.
+            SetupError: math-verify is not installed.
+        """
+        given, wanted = _bare(str(answer)), _bare(str(reference))
+        if not any(unicodedata.category(char)[0] in "LNS" for char in wanted):  # letters, numbers, symbols
+            raise DataError(f"the reference {reference!r} holds no formula; `answer: math` compares formulas")
+        if not given:
+            return False
+        if _compact(given) == _compact(wanted):
+            return True
+        if not (_quick(given) and _quick(wanted)) or {_shape(given), _shape(wanted)} in _UNLIKE:
+            return False
+        verify = _math_verify().verify
+        return bool(verify(_parse(wanted), _parse(given), timeout_seconds=None))
 
 
 def _read_end(text: str, row: Mapping[str, Any]) -> str | None:
@@ -99,7 +104,7 @@ def _read_end(text: str, row: Mapping[str, Any]) -> str | None:
     return (
         _bare(said) or None
         if len(said) <= _LONGEST and not _PROSE.search(_ENVIRONMENT.sub("", said))
-        else number.read(text, row)
+        else _NUMBER.read(text, row)
     )
 
 
@@ -111,7 +116,7 @@ def _formula(stated: str, beside: bool) -> str | None:
     if not said or not _PROSE.search(_ENVIRONMENT.sub("", said)):
         return _bare(said) or None
     again = ("The answer is " if beside else "The answer is\n") + stated
-    return number.read(again, {}) or (said if stated.startswith("\\") else None)
+    return _NUMBER.read(again, {}) or (said if stated.startswith("\\") else None)
 
 
 def _bare(text: str) -> str:

@@ -15,16 +15,15 @@ blanks and apostrophes group thousands; 1.234,50 is read because it can mean not
 import re
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 from blackbox_kd.answers import _numerals
+from blackbox_kd.answers._kind import AnswerKind, answer
 from blackbox_kd.answers._number_words import read_words
 from blackbox_kd.answers._plain import plain
 from blackbox_kd.answers._stated import claim, cut_off, find_affirmed, find_retracted, prepare, sentence, sentences
 from blackbox_kd.errors import DataError
 
-OPTIONS: Mapping[str, tuple[str, ...]] = {"decimal": (".", ",")}
-"""What a recipe can say of this kind, and the values that each takes."""
 _FULL_STOP = re.compile(r"\.[\"')]{0,3}\s")
 _END = 60
 _PLAINLY = re.compile(
@@ -85,51 +84,57 @@ _FORMULA = re.compile(r"[=^√π+*]|[(\[{].*[)\]}]")
 _MOST_SENTENCES = 100
 
 
-def read(text: str, row: Mapping[str, Any], decimal: str = ".") -> str | None:
-    """The number that the text states last; as a decimal or, where that never ends, a/b, with its percent sign."""
-    if (plainly := _PLAINLY.search(text[-_END:])) and not _STATES_MORE.search(text):
-        return str(int(plainly[1]))
-    text = prepare(text)
-    if cut_off(text):
-        return None
-    statements = find_affirmed(text)
-    if statements and (rest := find_retracted(text, statements[0])) is not None:
-        return _read_end(rest, decimal)
-    if len(statements) > 1 and _BETWEEN_BOXES.fullmatch(text, statements[1].end, statements[0].start):
-        return None
-    for statement in statements:
-        if _TABLE.search(statement.text):
+@answer
+class Number(AnswerKind):
+    """A number."""
+
+    decimal: Literal[".", ","] = "."
+    """The decimal sign of the texts; the other one groups thousands."""
+
+    def read(self, text: str, row: Mapping[str, Any]) -> str | None:
+        """The number that the text states last; as a decimal or, where that never ends, a/b, with its percent sign."""
+        if (plainly := _PLAINLY.search(text[-_END:])) and not _STATES_MORE.search(text):
+            return str(int(plainly[1]))
+        text = prepare(text)
+        if cut_off(text):
             return None
-        line = _flat(statement.text)
-        first = sentence(line)
-        segment = first if re.search(r"\d", first) else line
-        if (word := read_words(first)) is not None:
-            return _numerals.normal(word)
-        if re.search(r"\d", segment):
-            return _read_stated(segment, line, statement.beside, decimal)
-    return _read_end(text, decimal, only_computed=bool(statements))
+        statements = find_affirmed(text)
+        if statements and (rest := find_retracted(text, statements[0])) is not None:
+            return _read_end(rest, self.decimal)
+        if len(statements) > 1 and _BETWEEN_BOXES.fullmatch(text, statements[1].end, statements[0].start):
+            return None
+        for statement in statements:
+            if _TABLE.search(statement.text):
+                return None
+            line = _flat(statement.text)
+            first = sentence(line)
+            segment = first if re.search(r"\d", first) else line
+            if (word := read_words(first)) is not None:
+                return _numerals.normal(word)
+            if re.search(r"\d", segment):
+                return _read_stated(segment, line, statement.beside, self.decimal)
+        return _read_end(text, self.decimal, only_computed=bool(statements))
 
+    def same(self, answer: str, reference: str, row: Mapping[str, Any]) -> bool:
+        """Whether two numbers are equal; see the module for percentages.
 
-def same(answer: str, reference: str, row: Mapping[str, Any], decimal: str = ".") -> bool:
-    """Whether two numbers are equal; see the module for percentages.
-
-    Raises:
-        DataError: the reference is not one number.
-    """
-    wanted = read(str(reference), row, decimal)
-    if wanted is None:
-        raise DataError(
-            f"the reference {str(reference)[:80]!r} is not one number, and no part of it is the answer",
-            fix=f"answer: {_find_fitting(str(reference))}",
-        )
-    given = answer if _NORMAL.fullmatch(answer) else read(answer, row, decimal)
-    if given is None:
-        return False
-    left, right = Fraction(given.rstrip("%")), Fraction(wanted.rstrip("%"))
-    if given.endswith("%") == wanted.endswith("%"):
-        return left == right
-    percent, other = (left, right) if given.endswith("%") else (right, left)
-    return other in (percent, percent / 100)
+        Raises:
+            DataError: the reference is not one number.
+        """
+        wanted = self.read(str(reference), row)
+        if wanted is None:
+            raise DataError(
+                f"the reference {str(reference)[:80]!r} is not one number, and no part of it is the answer",
+                fix=f"answer: {_find_fitting(str(reference))}",
+            )
+        given = answer if _NORMAL.fullmatch(answer) else self.read(answer, row)
+        if given is None:
+            return False
+        left, right = Fraction(given.rstrip("%")), Fraction(wanted.rstrip("%"))
+        if given.endswith("%") == wanted.endswith("%"):
+            return left == right
+        percent, other = (left, right) if given.endswith("%") else (right, left)
+        return other in (percent, percent / 100)
 
 
 def _find_fitting(reference: str) -> str:

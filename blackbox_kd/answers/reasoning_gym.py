@@ -18,12 +18,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from blackbox_kd.answers._kind import AnswerKind, answer
 from blackbox_kd.answers._plain import plain
 from blackbox_kd.answers._stated import drop_thought, find_affirmed, last_line
 from blackbox_kd.errors import DataError, SetupError
 
-NEEDS = ("reasoning_gym", "reasoning-gym")
-"""The package that does the comparing, and the extra of ours that brings it."""
 _FENCE = re.compile(r"```[a-zA-Z]{0,12}\n(.*?)\n[ \t]*```", re.DOTALL)
 _AROUND = " \t\r\n*`"
 _LONGEST = 20_000
@@ -39,44 +38,49 @@ _LONGEST_FORMULA = 2_000
 _LARGEST_EXPANSION = 1_000
 
 
-def read(text: str, row: Mapping[str, Any]) -> str | None:
-    """The last answer that the text states, else its last block of code, its last lines, or its last line."""
-    text = drop_thought(text)
-    reference = str(row.get("reference") or "").strip()
-    for statement in find_affirmed(text):
-        block = statement.text
-        if not text.startswith(("\\", "<"), statement.start):
-            block = text[statement.end :].lstrip(" \t:*`")
-        if answer := _find_fenced(block) or _first_lines(block, reference) or _one_line(statement.text, reference):
+@answer
+class ReasoningGym(AnswerKind):
+    """An answer that a task of reasoning-gym scores."""
+
+    needs = ("reasoning_gym", "reasoning-gym")
+
+    def read(self, text: str, row: Mapping[str, Any]) -> str | None:
+        """The last answer that the text states, else its last block of code, its last lines, or its last line."""
+        text = drop_thought(text)
+        reference = str(row.get("reference") or "").strip()
+        for statement in find_affirmed(text):
+            block = statement.text
+            if not text.startswith(("\\", "<"), statement.start):
+                block = text[statement.end :].lstrip(" \t:*`")
+            if answer := _find_fenced(block) or _first_lines(block, reference) or _one_line(statement.text, reference):
+                return answer
+        if answer := _find_fenced(text):
             return answer
-    if answer := _find_fenced(text):
-        return answer
-    count = len(reference.splitlines())
-    if count > 1:
-        return "\n".join(text.rstrip().splitlines()[-count:]) or None
-    return _one_line(last_line(text), reference)
+        count = len(reference.splitlines())
+        if count > 1:
+            return "\n".join(text.rstrip().splitlines()[-count:]) or None
+        return _one_line(last_line(text), reference)
 
+    def same(self, answer: str, reference: str, row: Mapping[str, Any]) -> bool:
+        """Whether the task's verifier gives the answer a score of 1.0.
 
-def same(answer: str, reference: str, row: Mapping[str, Any]) -> bool:
-    """Whether the task's verifier gives the answer a score of 1.0.
-
-    Raises:
-        DataError: the row is not one of reasoning-gym's, or its verifier cannot read it.
-        SetupError: reasoning-gym is not installed.
-    """
-    task, metadata = row.get("task"), row.get("metadata")
-    if not isinstance(task, str) or not isinstance(metadata, Mapping):
-        raise DataError(
-            "`answer: reasoning_gym` needs the columns 'task' and 'metadata' of the generator reasoning_gym; "
-            f"this row has: {', '.join(row)}"
-        )
-    options = json.dumps(metadata.get("task_options") or {}, sort_keys=True)
-    dataset, evaluates = _verifier(task, options)
-    if len(answer) > _LONGEST or (evaluates and not inert(answer)):
-        return answer.strip() == str(reference or "").strip()
-    entry = {"question": row.get("instruction", ""), "answer": reference or None, "metadata": dict(metadata)}
-    # Rows pass through JSON, which has no tuples; some verifiers compare with `==` and so see a difference.
-    return _scores_one(dataset, answer, entry) or _scores_one(dataset, answer, _with_tuples(entry))
+        Raises:
+            DataError: the row is not one of reasoning-gym's, or its verifier cannot read it.
+            SetupError: reasoning-gym is not installed.
+        """
+        task, metadata = row.get("task"), row.get("metadata")
+        if not isinstance(task, str) or not isinstance(metadata, Mapping):
+            raise DataError(
+                "`answer: reasoning_gym` needs the columns 'task' and 'metadata' of the generator reasoning_gym; "
+                f"this row has: {', '.join(row)}"
+            )
+        options = json.dumps(metadata.get("task_options") or {}, sort_keys=True)
+        dataset, evaluates = _verifier(task, options)
+        if len(answer) > _LONGEST or (evaluates and not inert(answer)):
+            return answer.strip() == str(reference or "").strip()
+        entry = {"question": row.get("instruction", ""), "answer": reference or None, "metadata": dict(metadata)}
+        # Rows pass through JSON, which has no tuples; some verifiers compare with `==` and so see a difference.
+        return _scores_one(dataset, answer, entry) or _scores_one(dataset, answer, _with_tuples(entry))
 
 
 def inert(answer: str) -> bool:

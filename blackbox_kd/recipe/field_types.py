@@ -187,7 +187,8 @@ def write_example(at: Spot, value: Any) -> str:
     limits = _find_bounds(at.annotation)
     for branch in _list_branches(at.annotation):
         if get_origin(branch) is Literal:
-            return str(get_args(branch)[0])
+            first = str(get_args(branch)[0])
+            return first if re.match(r"\w", first) else json.dumps(first)
         if branch is bool:
             return "true"
         if branch in (int, float):

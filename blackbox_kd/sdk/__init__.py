@@ -15,6 +15,7 @@ name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to 
   function that reads what the step wants, such as a `Reading`; a `Reply` is what comes of it, and `all_of` waits for
   several. `expressions` evaluates what an `Expression` says; `write_text` makes a text of any value of a row, and
   `quote_value` the beginning of one for messages.
+- A kind of answer of one's own is a class `AnswerKind` under `@answer`, with `read` and `same`.
 - What it makes (`Outcome`): a `Row`, a `Dropped` row with the reason, or a `Failed` one with the error.
 - What it raises: `DataError` for a row that cannot be worked on, `StepError` and `SetupError` for what ends the run,
   each with what is wrong, `exists=` and `fix=`; in a validator of the config `FieldError`. A call raises `CallError`;
@@ -23,6 +24,7 @@ name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to 
 
 from pydantic import Field
 
+from blackbox_kd.answers import AnswerKind, answer
 from blackbox_kd.concurrency import all_of
 from blackbox_kd.errors import CallError, DataError, FieldError, ReplyFault, SetupError, StepError
 from blackbox_kd.json_text import quote_value, write_text
@@ -52,6 +54,7 @@ from blackbox_kd.sdk.step_config import Exam, StepConfig
 
 __all__ = [
     "Answer",
+    "AnswerKind",
     "Ask",
     "CallError",
     "Column",
@@ -88,6 +91,7 @@ __all__ = [
     "TableName",
     "Template",
     "all_of",
+    "answer",
     "choose_examples",
     "expressions",
     "find_context",

@@ -58,7 +58,7 @@ NewColumn = Annotated[str, Refers("new column")]
 Expression = Annotated[str, Refers("expression")]
 Template = Annotated[str, Refers("template")]
 """A text; with braces in it, a template that is filled in with the columns of each row."""
-_TOLD_KIND = dict[Annotated[str, Refers("answer")], dict[str, str]]
+_TOLD_KIND = dict[Annotated[str, Refers("answer")], dict[str, Any]]
 Answer = Annotated[str | Annotated[_TOLD_KIND, Field(min_length=1, max_length=1)], Refers("answer")]
 """A kind of answer, alone or with what a recipe says of it: `number`, or `{number: {decimal: ","}}`."""
 

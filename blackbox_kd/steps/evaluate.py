@@ -225,7 +225,7 @@ def _record(answered: accuracy.Answered, table: Table, config: Config, ctx: Cont
         )
         ctx.record("evaluations", entries(accuracies))
         ctx.record("comparisons", entries(accuracy.gains(answered, ctx.seed)))
-        ctx.record("agreements", entries(accuracy.agreements(answered, answers.kind(config.answer))))
+        ctx.record("agreements", entries(accuracy.agreements(answered, answers.kind(config.answer).same)))
     if config.judge is not None:
         common = {"against": config.against_model, "judge": config.judge}
         others = [(model, rows.values()) for model, rows in answered.items() if model != config.against_model]

@@ -2,8 +2,10 @@
 
 import pytest
 
-from blackbox_kd.answers import boolean
+from blackbox_kd.answers import kind
 from blackbox_kd.errors import DataError
+
+KIND = kind("boolean")
 
 
 @pytest.mark.parametrize(
@@ -30,7 +32,7 @@ from blackbox_kd.errors import DataError
     ],
 )
 def test_yes_and_no_are_read(text: str, read: str) -> None:
-    assert boolean.read(text, {}) == read
+    assert KIND.read(text, {}) == read
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,7 @@ def test_yes_and_no_are_read(text: str, read: str) -> None:
     ],
 )
 def test_a_negation_turns_the_answer_round(text: str, read: str) -> None:
-    assert boolean.read(text, {}) == read
+    assert KIND.read(text, {}) == read
 
 
 @pytest.mark.parametrize(
@@ -65,25 +67,25 @@ def test_a_negation_turns_the_answer_round(text: str, read: str) -> None:
     ],
 )
 def test_other_uses_of_the_words_are_no_answer(text: str, read: str | None) -> None:
-    assert boolean.read(text, {}) == read
+    assert KIND.read(text, {}) == read
 
 
 def test_the_last_answer_wins() -> None:
-    assert boolean.read("The answer is yes. On reflection the answer is no.", {}) == "no"
-    assert boolean.read("The answer is unclear. True", {}) == "yes"
+    assert KIND.read("The answer is yes. On reflection the answer is no.", {}) == "no"
+    assert KIND.read("The answer is unclear. True", {}) == "yes"
 
 
 def test_what_is_said_of_a_clause_wins_over_the_clause() -> None:
-    assert boolean.read("It is false that dogs are true", {}) == "no"
-    assert boolean.read("It is true that he said it was false", {}) == "yes"
+    assert KIND.read("It is false that dogs are true", {}) == "no"
+    assert KIND.read("It is true that he said it was false", {}) == "yes"
 
 
 @pytest.mark.parametrize("reference", ["yes", "True", "1", "Y", "true."])
 def test_a_reference_may_be_written_in_many_ways(reference: str) -> None:
-    assert boolean.same("yes", reference, {})
-    assert not boolean.same("no", reference, {})
+    assert KIND.same("yes", reference, {})
+    assert not KIND.same("no", reference, {})
 
 
 def test_a_reference_of_another_kind_is_the_rows_fault() -> None:
     with pytest.raises(DataError, match="'maybe' is neither yes, true or 1 nor no"):
-        boolean.same("yes", "maybe", {})
+        KIND.same("yes", "maybe", {})

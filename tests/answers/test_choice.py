@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.answers import choice
+from blackbox_kd.answers import choice, kind
 from blackbox_kd.errors import DataError
+
+KIND = kind("choice")
 
 LETTERS: dict[str, Any] = {}
 PETS = {"choices": ["a dog", "a cat", "fish", "an old cat"]}
@@ -55,7 +57,7 @@ YES_NO = {"choices": ["yes", "no"]}
     ],
 )
 def test_letters_are_read_without_options(text: str, label: str | None) -> None:
-    assert choice.read(text, LETTERS) == label
+    assert KIND.read(text, LETTERS) == label
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_letters_are_read_without_options(text: str, label: str | None) -> None:
     ],
 )
 def test_the_options_of_the_row_are_read_by_label_or_text(text: str, row: dict[str, Any], label: str | None) -> None:
-    assert choice.read(text, row) == label
+    assert KIND.read(text, row) == label
 
 
 @pytest.mark.parametrize(
@@ -91,25 +93,25 @@ def test_the_options_of_the_row_are_read_by_label_or_text(text: str, row: dict[s
     [("B", LETTERS), ("(b)", LETTERS), ("A Cat", PETS), ("1", PETS), ("moon", SKY), ("B", SKY)],
 )
 def test_a_reference_is_a_label_a_text_or_an_index_from_0(reference: str, row: dict[str, Any]) -> None:
-    assert choice.same("B", reference, row)
-    assert not choice.same("A", reference, row)
+    assert KIND.same("B", reference, row)
+    assert not KIND.same("A", reference, row)
 
 
 def test_a_reference_that_is_a_label_is_no_index() -> None:
-    assert choice.same("1", "1", COLOURS)
+    assert KIND.same("1", "1", COLOURS)
 
 
 def test_a_reference_that_is_no_option_is_the_rows_fault() -> None:
     with pytest.raises(DataError, match="'E' is none of the options"):
-        choice.same("A", "E", PETS)
+        KIND.same("A", "E", PETS)
 
 
 def test_choices_of_another_form_are_the_rows_fault() -> None:
     with pytest.raises(DataError, match="column 'choices' holds 'a, b'"):
-        choice.read("A", {"choices": "a, b"})
+        KIND.read("A", {"choices": "a, b"})
 
 
 def test_options_that_are_no_text_are_read_as_json() -> None:
     row = {"choices": [True, 3, {"a": 1}]}
     assert choice.choices(row) == {"A": "true", "B": "3", "C": '{"a": 1}'}
-    assert choice.same("C", '{"a": 1}', row) is True
+    assert KIND.same("C", '{"a": 1}', row) is True

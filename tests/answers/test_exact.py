@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.answers import exact, judge
+from blackbox_kd.answers import judge, kind
+
+KIND = kind("exact")
 
 
 @pytest.mark.parametrize(
@@ -32,17 +34,17 @@ from blackbox_kd.answers import exact, judge
     ],
 )
 def test_the_answer_is_read_after_the_phrase_or_from_the_last_line(text: str, read: str | None) -> None:
-    assert exact.read(text, {}) == read
+    assert KIND.read(text, {}) == read
 
 
 def test_case_spaces_and_punctuation_around_do_not_count() -> None:
-    assert exact.same("paris", " **Paris**. ", {})
-    assert exact.same("e\u0301te\u0301", "\u00e9t\u00e9", {})
+    assert KIND.same("paris", " **Paris**. ", {})
+    assert KIND.same("e\u0301te\u0301", "\u00e9t\u00e9", {})
 
 
 def test_every_other_character_counts() -> None:
-    assert not exact.same("paris", "paris france", {})
-    assert not exact.same("x - 1", "x + 1", {})
+    assert not KIND.same("paris", "paris france", {})
+    assert not KIND.same("x - 1", "x + 1", {})
 
 
 BILL = {"total": 3, "paid": True, "who": "Ann Lee"}

@@ -38,17 +38,6 @@ def test_what_a_recipe_says_of_a_kind_is_told_to_it() -> None:
     comma = {"number": {"decimal": ","}}
     assert answers.judge(comma, "Die Antwort ist 1.234,5.", "1234,5", {}) == ("1234.5", True)
     assert answers.judge("number", "Die Antwort ist 3,5.", "3.5", {}) == (None, False)
-    assert answers.find_wrong_option(comma) is None
-    assert answers.find_wrong_option({"number": {"decimal": "x"}}) == (
-        "decimal: 'x' is not '.' or ','.",
-        "",
-        "decimal: ','",
-    )
-    assert answers.find_wrong_option({"exact": {"decimal": ","}}) == (
-        "answer: exact has no option 'decimal'.",
-        "answer: exact takes no options",
-        "answer: exact",
-    )
 
 
 def test_a_text_goes_on_where_a_question_of_its_own_follows_its_answer() -> None:

@@ -5,8 +5,10 @@ import threading
 
 import pytest
 
-from blackbox_kd.answers import math
+from blackbox_kd.answers import kind, math
 from blackbox_kd.errors import SetupError
+
+KIND = kind("math")
 
 
 @pytest.mark.parametrize(
@@ -28,7 +30,7 @@ from blackbox_kd.errors import SetupError
     ],
 )
 def test_the_last_stated_formula_is_read(text: str, read: str | None) -> None:
-    assert math.read(text, {}) == read
+    assert KIND.read(text, {}) == read
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ def test_the_last_stated_formula_is_read(text: str, read: str | None) -> None:
     ],
 )
 def test_equal_formulas_are_the_same(answer: str, reference: str) -> None:
-    assert math.same(answer, reference, {})
+    assert KIND.same(answer, reference, {})
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_equal_formulas_are_the_same(answer: str, reference: str) -> None:
     [("5", "6"), ("(1,2)", "(2,1)"), ("x^2", "y^2"), (r"\text{Paris}", r"\text{Rome}"), ("", "5")],
 )
 def test_other_formulas_are_not(answer: str, reference: str) -> None:
-    assert not math.same(answer, reference, {})
+    assert not KIND.same(answer, reference, {})
 
 
 @pytest.mark.parametrize(
@@ -79,13 +81,13 @@ def test_other_formulas_are_not(answer: str, reference: str) -> None:
     ],
 )
 def test_formulas_that_would_take_long_are_compared_as_text(endless: str) -> None:
-    assert not math.same(endless, "5", {})
-    assert math.same(endless, f"${endless}$", {})
+    assert not KIND.same(endless, "5", {})
+    assert KIND.same(endless, f"${endless}$", {})
 
 
 def test_it_works_outside_the_main_thread() -> None:
     found: list[bool] = []
-    thread = threading.Thread(target=lambda: found.append(math.same("4/6", r"\frac{2}{3}", {})))
+    thread = threading.Thread(target=lambda: found.append(KIND.same("4/6", r"\frac{2}{3}", {})))
     thread.start()
     thread.join()
     assert found == [True]
@@ -95,5 +97,5 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "math_verify", None)
     math._math_verify.cache_clear()
     with pytest.raises(SetupError, match=r"pip install 'blackbox-kd\[math\]'"):
-        math.same("1/7", "2/7", {})
+        KIND.same("1/7", "2/7", {})
     math._math_verify.cache_clear()

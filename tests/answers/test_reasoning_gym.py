@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.answers import reasoning_gym as kind
+from blackbox_kd import answers
+from blackbox_kd.answers import reasoning_gym
 from blackbox_kd.errors import DataError
+
+KIND = answers.kind("reasoning_gym")
 
 GRID = "1 2 3\n4 5 6"
 
@@ -27,18 +30,18 @@ GRID = "1 2 3\n4 5 6"
     ],
 )
 def test_an_answer_of_one_line_or_of_json_or_code_is_read(text: str, read: str | None) -> None:
-    assert kind.read(text, {"reference": "0"}) == read
+    assert KIND.read(text, {"reference": "0"}) == read
 
 
 @pytest.mark.parametrize(
     "text", [GRID, f"The answer is:\n{GRID}\n\nI hope it helps.", f"Well.\n{GRID}", f"```\n{GRID}\n```"]
 )
 def test_as_many_lines_are_read_as_the_reference_has(text: str) -> None:
-    assert kind.read(text, {"reference": "a\nb"}) == GRID
+    assert KIND.read(text, {"reference": "a\nb"}) == GRID
 
 
 def test_a_full_stop_is_part_of_the_answer_where_the_reference_has_one() -> None:
-    assert kind.read("Answer: He left.", {"reference": "She came."}) == "He left."
+    assert KIND.read("Answer: He left.", {"reference": "She came."}) == "He left."
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,7 @@ def test_a_full_stop_is_part_of_the_answer_where_the_reference_has_one() -> None
     ],
 )
 def test_formulas_and_literals_are_inert(answer: str) -> None:
-    assert kind.inert(answer)
+    assert reasoning_gym.inert(answer)
 
 
 @pytest.mark.parametrize(
@@ -80,12 +83,12 @@ def test_formulas_and_literals_are_inert(answer: str) -> None:
     ],
 )
 def test_what_runs_code_or_takes_long_is_not(answer: str) -> None:
-    assert not kind.inert(answer)
+    assert not reasoning_gym.inert(answer)
 
 
 def test_rows_of_another_origin_are_refused() -> None:
     with pytest.raises(DataError, match="needs the columns 'task' and 'metadata'"):
-        kind.same("1", "1", {"instruction": "?"})
+        KIND.same("1", "1", {"instruction": "?"})
 
 
 def row_of(task: str, number: int = 0) -> dict[str, Any]:
@@ -99,33 +102,33 @@ def row_of(task: str, number: int = 0) -> dict[str, Any]:
 @pytest.mark.parametrize("task", ["gsm_symbolic", "chain_sum", "countdown", "sudoku", "arc_agi", "n_queens"])
 def test_the_reference_is_right_and_nonsense_is_not(task: str) -> None:
     row = row_of(task)
-    answer = kind.read(f"The answer is:\n{row['reference']}", row)
+    answer = KIND.read(f"The answer is:\n{row['reference']}", row)
     assert answer is not None
-    assert kind.same(answer, row["reference"], row)
-    assert not kind.same("nonsense", row["reference"], row)
+    assert KIND.same(answer, row["reference"], row)
+    assert not KIND.same("nonsense", row["reference"], row)
 
 
 def test_a_task_with_many_right_answers_accepts_each() -> None:
     row = row_of("graph_color")
     right = json.dumps(row["metadata"]["possible_answer"])
-    assert kind.same(right, "", row)
-    assert not kind.same(right.replace("2", "1").replace("3", "1"), "", row)
+    assert KIND.same(right, "", row)
+    assert not KIND.same(right.replace("2", "1").replace("3", "1"), "", row)
 
 
 def test_the_text_of_a_model_is_not_run_by_a_verifier(tmp_path: Path) -> None:
     row = row_of("countdown")
     target = tmp_path / "written"
-    assert not kind.same(f"open({str(target)!r}, 'w').write('x')", row["reference"], row)
+    assert not KIND.same(f"open({str(target)!r}, 'w').write('x')", row["reference"], row)
     assert not target.exists()
 
 
 def test_metadata_that_a_verifier_cannot_read_is_the_rows_fault() -> None:
     row = row_of("sudoku")
     with pytest.raises(DataError, match="verifier cannot read the row's metadata"):
-        kind.same("1", row["reference"], {**row, "metadata": {}})
+        KIND.same("1", row["reference"], {**row, "metadata": {}})
 
 
 def test_an_unknown_task_is_the_rows_fault() -> None:
     row = row_of("sudoku")
     with pytest.raises(DataError, match="no verifier for the task 'sudoko'"):
-        kind.same("1", row["reference"], {**row, "task": "sudoko"})
+        KIND.same("1", row["reference"], {**row, "task": "sudoko"})

@@ -10,7 +10,6 @@ from tests.package.test_package import FILES, TREES, group
 BY_NAME = {
     "sdk.fields": "the one place that reads a field of a config by its name",
     "sdk.registry": "a module of a step may have `run_table`, or no `run` at all",
-    "answers": "a module of a kind of answer may name a package",
     "recipe.field_types": "limits are attributes of pydantic's marks",
     "recipe.yaml_errors": "pyyaml's errors have marks or have none",
     "models.scripted": "a function of a user's module",

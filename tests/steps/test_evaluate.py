@@ -177,7 +177,7 @@ async def test_a_verifier_that_cannot_read_what_a_model_made_up_finds_no_agreeme
     both = {
         name: {"r0": table[0] | {"answer": said, "correct": False}} for name, said in (("a", "A"), ("b", "made up"))
     }
-    assert [entry["same"] for entry in accuracy.agreements(both, kind)] == [0]
+    assert [entry["same"] for entry in accuracy.agreements(both, kind.same)] == [0]
 
 
 JUDGED = {"models": ["teacher", "student"], "judge": "referee"}
