@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any, Generic, NoReturn, Protocol, Self, cast
 
 from typing_extensions import TypeVar
@@ -166,6 +166,7 @@ class Ask(Generic[T]):
             does an UnusableText, whose `kind` the row is then counted under.
         accept_truncated: take a reply that was cut off.
         tries: the most replies that are asked for until one can be used; one, where another could not differ.
+        form: fields of the request that hold a model to a form, as chat completions call them.
     """
 
     messages: list[Message]
@@ -175,6 +176,7 @@ class Ask(Generic[T]):
     read: Callable[[str], T] | None = None
     accept_truncated: bool = False
     tries: int = TRIES
+    form: Mapping[str, Any] = field(default_factory=dict)
 
     def value_of(self, text: str) -> T:
         """What `read` makes of a text; the text itself if there is no `read`.
@@ -204,6 +206,8 @@ class Request:
     leaves room for reasoning, and is no part of the question."""
     refused: frozenset[str] = frozenset()
     """Fields that the model was found not to take; they are not sent, and no part of the question either."""
+    form: Mapping[str, Any] = field(default_factory=dict)
+    """See `Ask.form`: a part of the question, of which as much is sent as the model takes."""
 
 
 @dataclass(slots=True)
@@ -228,14 +232,7 @@ class Usage:
         return found | ({"cache_write_tokens": self.cache_write_tokens} if self.cache_write_tokens else {})
 
     def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.cached_tokens + other.cached_tokens,
-            self.reasoning_tokens + other.reasoning_tokens,
-            self.cache_write_tokens + other.cache_write_tokens,
-            self.cache_write_1h_tokens + other.cache_write_1h_tokens,
-        )
+        return Usage(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(slots=True)

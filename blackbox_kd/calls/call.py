@@ -10,6 +10,7 @@ from blackbox_kd.calls.completion import Completion
 from blackbox_kd.calls.model_state import ModelState
 from blackbox_kd.calls.retries import Tries
 from blackbox_kd.errors import Refusal, ReplyFault, RequestRejected, UnusableText
+from blackbox_kd.json_text import encode
 from blackbox_kd.ledger.ledger import compute_key
 from blackbox_kd.models.http.parameters import MOST_TOKENS, NEUTRAL
 from blackbox_kd.schema import Ask, Reply, Request, Sampling, T, Usage
@@ -80,6 +81,8 @@ class Call:
     """What the call is made for."""
     prompt: int
     """The most tokens that its messages can be."""
+    described: int = 0
+    """The most tokens that endpoints make of the form in which the reply is wanted."""
     tries: Tries = field(default_factory=Tries)
     has_waited: bool = False
     """Whether another run had it in flight, and its reply was waited for in vain."""
@@ -117,7 +120,7 @@ class Call:
     def bounds(self) -> tuple[int, int]:
         """The most tokens that its prompt can be, and that its reply may be told to be."""
         most = self.request.sampling.max_tokens if self.request.cap is None else self.request.cap
-        return self.prompt, MOST_TOKENS if most is None else most
+        return self.prompt + self.described, MOST_TOKENS if most is None else most
 
     @property
     def size(self) -> int:
@@ -203,11 +206,12 @@ def make_call(state: ModelState, ask: Ask[Any], attempt: int, round: int) -> Cal
         round: of the loop; it counts where another reply can come.
     """
     cap = _find_cap(state, ask.sampling)
-    request = Request(ask.messages, ask.sampling, ask.row, ask.sample, attempt, cap)
+    request = Request(ask.messages, ask.sampling, ask.row, ask.sample, attempt, cap, form=ask.form)
     wire = state.model.wire(request)
     round = round if ask.sampling.varies else 0  # asked again, it would say the same
     key = compute_key(wire, row_id=ask.row.id, sample=ask.sample, attempt=attempt, round=round)
-    return Call(state, key, wire, request, ask, prices.bound_prompt(ask.messages))
+    described = len(encode(ask.form)) if ask.form else 0
+    return Call(state, key, wire, request, ask, prices.bound_prompt(ask.messages), described)
 
 
 def _find_cap(state: ModelState, sampling: Sampling) -> int | None:

@@ -143,6 +143,10 @@ class ModelConfig(BaseModel):
         """Fields that are sent beside what is asked, as long as the model takes them; they are no part of a key."""
         return {}
 
+    def suit_form(self, form: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Of the fields that hold a reply to a form (`Ask.form`), what the model takes; a prompt asks for the rest."""
+        return {}
+
     def find_files(self) -> dict[str, str]:
         """Files beside the recipe with which fields begin."""
         return {}

@@ -151,6 +151,7 @@ class ScriptedModel(InProcess):
             "seed": sampling.seed,
             "extra": dict(sampling.extra) or None,
             "script": self._identity if self._function else None,
+            "form": dict(request.form) or None,
             "reply": None if self._function else self._render_entry(request),
         }
         return {name: value for name, value in wire.items() if value is not None}

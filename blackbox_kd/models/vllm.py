@@ -60,7 +60,7 @@ class Config(EndpointConfig):
     def parameters(self) -> Parameters:
         """What the recipe says; names of a server's own models are no vendor's."""
         refused, most = frozenset(self.refuses or ()), self.limits.max_tokens
-        return Parameters(refused, most_tokens=most, is_given=self.refuses is not None)
+        return Parameters(refused, most_tokens=most, is_given=self.refuses is not None, patterns=True)
 
     @property
     def own_fields(self) -> Mapping[str, Any]:

@@ -10,11 +10,12 @@ from blackbox_kd import models
 from blackbox_kd.errors import Problem, SetupError, did_you_mean
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.recipe import misplaced
+from blackbox_kd.recipe.beside import take_in
 from blackbox_kd.recipe.forms import StepEntry, choose_form
 from blackbox_kd.recipe.spec import NAME, Loop, LoopConfig, PlannedStep, Recipe
 from blackbox_kd.recipe.validation import validate
 from blackbox_kd.recipe.yaml_source import Path, format_path, quote
-from blackbox_kd.sdk.fields import find_earlier, read_field, references
+from blackbox_kd.sdk.fields import find_earlier, find_from_file, read_field, references
 from blackbox_kd.sdk.moved import find_old_imports
 from blackbox_kd.sdk.registry import Step
 from blackbox_kd.sdk.step_config import StepConfig
@@ -191,8 +192,10 @@ class _Steps:
             self.seen.append(_Seen(name, None, None, values))
         else:
             step = self.recipe.registry.get(name)
-            inherited, suspect = self._inherit(choose_form(step.all_forms, values), values)
-            label = f"{format_path(path)} ({name})"
+            form, label = choose_form(step.all_forms, values), f"{format_path(path)} ({name})"
+            inherited, suspect = self._inherit(form, values)
+            files = find_from_file(form) if form is not None else []
+            suspect |= take_in(files, values, self.recipe.folder, (path, label, self.recipe.source), self.problems)
             entry = StepEntry({**inherited, **values}, path, label, self.recipe.source, self.problems)
             config = entry.read(step.all_forms, suspect)
             self.seen.append(_Seen(name, step, config, values))

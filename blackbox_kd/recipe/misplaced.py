@@ -26,6 +26,11 @@ OWN_NAMES: Mapping[str, str] = {
     "max_output_tokens": "max_tokens",
     "stop_sequences": "stop",
     "seed": "sampling_seed",
+    "json_schema": "schema",
+    "output_schema": "schema",
+    "choices": "labels",
+    "classes": "labels",
+    "pattern": "regex",
     "output_column": "as",
     "into": "as",
     "save_as": "as",
@@ -73,10 +78,7 @@ ADVICE: Mapping[str, str] = {
     **dict.fromkeys(
         ("metrics", "metric"), "take it out: accuracy is told with answer: KIND, a win rate with judge: MODEL"
     ),
-    **dict.fromkeys(
-        ("schema", "json_schema", "regex"),
-        "write extra: {response_format: ...}, as the endpoint takes it; check reads the reply",
-    ),
+    **dict.fromkeys(("schema", "labels", "regex", "json_schema"), "of the steps only generate wants replies of a form"),
 }
 _NEW = "- {step: filter, novelty: {max: 0.7}}"
 _DRAWN = "- {step: select, rows: N, by: random}"

@@ -102,7 +102,7 @@ def _contains(whole: Any, part: Any) -> bool:
     return part in whole
 
 
-def _matches(text: str, pattern: str) -> bool:
+def matches(text: str, pattern: str) -> bool:
     """Whether a regular expression (RE2) matches anywhere in a text."""
     from pyarrow import compute
 
@@ -114,7 +114,7 @@ def check_pattern(pattern: str) -> None:
     from pyarrow import ArrowInvalid
 
     try:
-        _matches("", pattern)
+        matches("", pattern)
     except (ArrowInvalid, UnicodeError) as error:
         raise FieldError(f"{pattern!r} is no regular expression of RE2's (it has no look-around): {error}") from None
 
@@ -182,7 +182,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "startswith": lambda text, start, /: _text(text, "startswith").startswith(start),
     "endswith": lambda text, end, /: _text(text, "endswith").endswith(end),
     "contains": _contains,
-    "matches": _matches,
+    "matches": matches,
     "words": lambda text, /: len(_text(text, "words").split()),
     "number": _number,
     "abs": lambda number, /: abs(number),

@@ -185,6 +185,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         own = next((names for kind, names in METHODS.items() if isinstance(obj, kind)), None)
         return super().is_safe_attribute(obj, attr, value) and (own is None or attr in own)
 
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """What stands behind a dot: of an object of the row first its own fields, be they called as a method is."""
+        if isinstance(obj, dict) and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute.removeprefix(_CALLED))
+
     def wrap_str_format(self, value: Any) -> None:
         """Jinja lends templates `str.format` in a safe form; here it is no method of theirs at all."""
 
@@ -217,6 +223,8 @@ def _show_unless_number(value: Any) -> Any:
 
 _PASSES, _MADE, _JOINED = "#passes", "#made", "#joined"
 """Filters that no template can name."""
+_CALLED = "#"
+"""Stands before the name of a method where it is called, so that no field of an object is taken for it."""
 
 
 class _Counting(NodeTransformer):
@@ -229,6 +237,11 @@ class _Counting(NodeTransformer):
         node = self.generic_visit(node)  # type: ignore[assignment]
         node.iter = self._pass_through(_PASSES, node.iter)
         return node
+
+    def visit_Call(self, node: nodes.Call) -> nodes.Node:
+        if isinstance(node.node, nodes.Getattr) and node.node.attr in METHODS[dict]:
+            node.node.attr = _CALLED + node.node.attr
+        return self.generic_visit(node)
 
     def visit_List(self, node: nodes.List) -> nodes.Node:
         return self._pass_through(_MADE, self.generic_visit(node))

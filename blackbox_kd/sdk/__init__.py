@@ -3,7 +3,8 @@
 A step is a Python file with `class Config(StepConfig)` and `async def run` under `@row_step` or `@table_step`; its
 name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to the command that runs it.
 
-- The config: `StepConfig`, or `SamplingConfig` for a step that asks models; `Field` for limits and defaults, and on
+- The config: `StepConfig`, or `SamplingConfig` for a step that asks models, or `FormConfig` for one that can want a
+  `ReplyForm` of what they say; `Field` for limits and defaults, and on
   the fields what their text names, so that `check` finds what is wrong with it: `ModelName`, `ScoringModel`,
   `StudentName`, `TableName`, `ReportedTable`, `NewTable`, `PromptName`, `Column`, `NewColumn`, `Expression`,
   `Template`, `Answer`. `FromEarlier` takes the value of an earlier step; `Examples` and `Shown` say what a prompt
@@ -49,6 +50,7 @@ from blackbox_kd.sdk.fields import (
 )
 from blackbox_kd.sdk.reading import Reading
 from blackbox_kd.sdk.registry import row_step, table_step
+from blackbox_kd.sdk.reply_form import FormConfig, ReplyForm
 from blackbox_kd.sdk.sampling import SamplingConfig, find_named_twice
 from blackbox_kd.sdk.step_config import Exam, StepConfig
 
@@ -67,6 +69,7 @@ __all__ = [
     "Failed",
     "Field",
     "FieldError",
+    "FormConfig",
     "FromEarlier",
     "Message",
     "ModelName",
@@ -77,6 +80,7 @@ __all__ = [
     "Reading",
     "Reply",
     "ReplyFault",
+    "ReplyForm",
     "ReportedTable",
     "Row",
     "Sampling",

@@ -44,6 +44,11 @@ class FromEarlier:
     steps: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class FromFile:
+    """A mark on a config field: a text in place of the value names a JSON file beside the recipe that holds it."""
+
+
 StudentName = Annotated[str, Refers("student")]
 ModelName = Annotated[str, Refers("model")]
 ScoringModel = Annotated[str, Refers("model", scores=True)]
@@ -122,6 +127,12 @@ def find_earlier(config: type[BaseModel]) -> dict[str, tuple[str, FromEarlier]]:
         for mark in entry.metadata
         if isinstance(mark, FromEarlier)
     }
+
+
+def find_from_file(config: type[BaseModel]) -> list[str]:
+    """Fields of a config class whose value may stand in a file, as recipes call them."""
+    fields = config.model_fields.items()
+    return [entry.alias or name for name, entry in fields if any(isinstance(m, FromFile) for m in entry.metadata)]
 
 
 def read_field(config: BaseModel, name: str) -> Any:

@@ -1,5 +1,8 @@
 """Reads out of a reply what a step keeps of it."""
 
+from collections.abc import Callable
+from typing import Any
+
 from blackbox_kd.errors import UnusableText
 from blackbox_kd.sandbox import expressions
 from blackbox_kd.schema import Row
@@ -15,26 +18,38 @@ class Reading:
         row: the row that the reply is for.
         after: mark after which the text begins, see `read_after_mark`; the whole reply if left out.
         until: expression that must hold over the row with the text in it.
+        form: reads a text of a form, see `reply_form.ReplyForm.read`; any text will do if left out.
     """
 
-    def __init__(self, into: str, row: Row, *, after: str | None, until: str | None) -> None:
+    def __init__(
+        self,
+        into: str,
+        row: Row,
+        *,
+        after: str | None = None,
+        until: str | None = None,
+        form: Callable[[str], tuple[str, dict[str, Any]]] | None = None,
+    ) -> None:
         self._into = into
         self._row = row
         self._after = after
         self._until = until
+        self._form = form
 
-    def __call__(self, text: str) -> str:
-        """The text that is kept.
+    def __call__(self, text: str) -> dict[str, Any]:
+        """The columns that are kept: the text, and what its form brings beside it.
 
         Raises:
-            ValueError: there is none.
-            UnusableText: of kind `retry_until`, as `until` does not hold.
+            ValueError: there is no text.
+            UnusableText: it has another form, or, of kind `retry_until`, `until` does not hold.
         """
-        said = read_after_mark(text, self._after) if self._after is not None else text
-        if self._until is not None and not expressions.evaluate(self._until, self._row | {self._into: said}):
+        said, beside = self._form(text) if self._form is not None else (text, {})
+        said = read_after_mark(said, self._after) if self._after is not None else said
+        kept = {self._into: said, **beside}
+        if self._until is not None and not expressions.evaluate(self._until, self._row | kept):
             what = f"retry_until: {self._until!r} does not hold; the last reply was {shorten(said)!r}"
             raise UnusableText(what, kind="retry_until")
-        return said
+        return kept
 
 
 def read_after_mark(text: str, mark: str) -> str:

@@ -161,6 +161,10 @@ class StepConfig(BaseModel):
         """Columns with a right answer, which no student may see."""
         return set()
 
+    def reply_form(self) -> Any:
+        """The form in which the step wants replies, a `reply_form.ReplyForm`; None if any text will do."""
+        return None
+
     def learns_by(self) -> str | None:
         """The method by which the step trains its model on its rows, `sft` or `dpo`, whose shape is checked then."""
         return None

@@ -1,7 +1,7 @@
 """Asks one or several models with a prompt; each reply is a row of its own.
 
 Reads    the prompt's variables, the expression's columns
-Writes   {into}, model, sample, finish_reason, usage, cost_usd, reasoning
+Writes   {into}, {parsed}, model, sample, finish_reason, usage, cost_usd, reasoning, repaired
 Drops    nothing
 Calls    len(models) * samples per row
 Source   Kim and Rush 2016, arXiv:1606.07947 (the teacher's text is the target)
@@ -24,6 +24,7 @@ from blackbox_kd.sdk import (
     Failed,
     Field,
     FieldError,
+    FormConfig,
     ModelName,
     NewColumn,
     Outcome,
@@ -31,7 +32,6 @@ from blackbox_kd.sdk import (
     Reading,
     Reply,
     Row,
-    SamplingConfig,
     Shown,
     choose_examples,
     find_context,
@@ -43,7 +43,7 @@ _OF_A_REPLY = {"model", "sample", "finish_reason", "usage", "cost_usd"}
 _LINEAGE = {"parent", "seed_id"}
 
 
-class Config(SamplingConfig):
+class Config(FormConfig):
     """Fields of `generate`. A reply that is cut off is not used, unless the step says so."""
 
     model: ModelName | None = None
@@ -79,6 +79,9 @@ class Config(SamplingConfig):
     def _one_way_to_name_models(self) -> Self:
         if (self.model is None) == (not self.models):
             raise FieldError(fix="give either model: NAME or models: [NAMES]")
+        if self.form is not None and self.after is not None:
+            what = "after: cuts off what stands before a mark, and a reply of a form is read as a whole"
+            raise FieldError(what, fix="take after: out, or schema:, labels: and regex:")
         return self
 
     def problems(self) -> list[tuple[str, str, str]]:
@@ -96,18 +99,21 @@ class Config(SamplingConfig):
             what = "retry_until asks again, and at temperature: 0 the next reply is the same one."
             found.append(("retry_until", what, "raise the temperature, or drop the rows by a filter"))
         for index, name in enumerate(self.keep or ()):
-            if name in {self.into} | _OF_A_REPLY | _LINEAGE:
+            if name in self.expression_columns() | _OF_A_REPLY | _LINEAGE:
                 what = f"keep: column {name!r} is written by the step itself, which would hide the one that is kept."
                 found.append((f"keep[{index}]", what, f"take {name} out of keep:, or write the reply with as: NAME"))
         return found
 
     def prompt_variables(self) -> set[str]:
-        """`examples` and `context`: empty where the step gives none, so that one prompt serves with and without."""
-        return {"examples", "context"}
+        """`examples` and `context`, empty where the step gives none, so that one prompt serves with and without; and
+        what there is to show of the form.
+        """
+        return {"examples", "context", *self.form_variables()}
 
     def expression_columns(self) -> set[str]:
         """Columns that `retry_until` sees besides those of the row."""
-        return {self.into, "model", "sample"}
+        of_form = {self.parsed} if self.parsed is not None else set()
+        return {self.into, "model", "sample", *of_form, *({"repaired"} if self.repair else ())}
 
     def columns_after(self, columns: set[str]) -> set[str]:
         """All columns, or those that `keep` names."""
@@ -115,7 +121,7 @@ class Config(SamplingConfig):
 
     def unwritten(self) -> set[str]:
         """A reply that is called `reasoning` stands where the model's own would."""
-        return {"reasoning"} if self.into == "reasoning" else set()
+        return ({"reasoning"} if self.into == "reasoning" else set()) | (set() if self.repair else {"repaired"})
 
     def texts(self) -> set[str]:
         """What the models reply."""
@@ -138,7 +144,9 @@ class Config(SamplingConfig):
         return self.models or [str(self.model)]
 
 
-@row_step(writes=["{into}", "model", "sample", "finish_reason", "usage", "cost_usd", "reasoning"])
+@row_step(
+    writes=["{into}", "{parsed}", "model", "sample", "finish_reason", "usage", "cost_usd", "reasoning", "repaired"]
+)
 async def run(row: Row, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
     calls = [(model, sample) for model in config.names() for sample in range(config.samples)]
     if len(calls) == 1:
@@ -159,31 +167,34 @@ async def run(row: Row, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
 async def _ask(row: Row, model: str, sample: int, config: Config, ctx: Context) -> Outcome:
     tag = f"{model}.{sample}" if config.models else str(sample)
     asked = {"model": model, "sample": sample}
-    values = {"examples": [], "context": "", **row}
+    values = {"examples": [], "context": "", **config.form_variables(), **row}
     if config.examples is not None:
         values["examples"] = choose_examples(config.examples, row, sample, ctx)
     if config.context is not None:
         values["context"] = find_context(config.context, ctx)
-    messages = ctx.render(config.prompt, values)
+    messages, form = ctx.render(config.prompt, values), config.form
     ask = Ask(
         messages,
         config.sampling(),
         row,
         sample,
-        read=Reading(config.into, row | asked, after=config.after, until=config.retry_until),
+        read=Reading(
+            config.into, row | asked, after=config.after, until=config.retry_until, form=form.read if form else None
+        ),
         accept_truncated=config.accept_truncated,
         tries=config.tries,
+        form=form.request if form else {},
     )
     try:
         reply = await ctx.ask(model, ask)
     except CallError as error:
         return Failed(row.child(tag, asked), error.kind, str(error), fix=error.fix)
-    return _begin(row, config).child(tag, asked | _list_columns(reply, config.into))
+    return _begin(row, config).child(tag, asked | _list_columns(reply))
 
 
-def _list_columns(reply: Reply, into: str) -> dict[str, Any]:
+def _list_columns(reply: Reply[dict[str, Any]]) -> dict[str, Any]:
     found = {"finish_reason": reply.finish_reason, "usage": reply.usage.entry(), "cost_usd": reply.cost_usd}
-    return found | ({"reasoning": reply.reasoning} if reply.reasoning else {}) | {into: reply.value}
+    return found | ({"reasoning": reply.reasoning} if reply.reasoning else {}) | reply.value
 
 
 def _begin(row: Row, config: Config) -> Row:

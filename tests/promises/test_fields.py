@@ -122,6 +122,12 @@ BASES: dict[str, dict[str, Any]] = {
     "groups": recipe({"step": "select", "per": "kind", "best": 1}),
     "cut off": recipe(ASK, models=CUT_OFF),
     "empty": recipe(ASK, models={"teacher": {"provider": "scripted", "replies": [""]}}),
+    "objects": recipe(
+        {**ASK, "schema": {"type": "object"}}, models={"teacher": {"provider": "scripted", "replies": ['{"a": 1}']}}
+    ),
+    "almost objects": recipe(
+        {**ASK, "schema": {"type": "object"}}, models={"teacher": {"provider": "scripted", "replies": ['{"a": 1,}']}}
+    ),
     "shout": recipe({"step": "shout"}),
     "train": recipe(STEPS["train"], data={"train": MUTE["train"]}),
     "hub": recipe(STEPS["filter"]),
@@ -348,6 +354,17 @@ CASES: dict[str, Case] = {
     "generate.tries": runs("empty", lambda it: it.report["models"][0]["calls"], 25, "steps.0.tries=5"),
     "generate.accept_truncated": runs("cut off", column("response"), ["It"] * 5, "steps.0.accept_truncated=true"),
     "generate.hint": checked(SHOWN_TO_ASKED, "shows the student 'instruction'", False, "steps.1.hint=true"),
+    "generate.schema": runs(
+        "generate", report("funnel"), lambda it: it[0]["failed"] == {"schema": 5}, "steps.0.schema={type: object}"
+    ),
+    "generate.labels": runs(
+        "generate", report("funnel"), lambda it: it[0]["failed"] == {"labels": 5}, "steps.0.labels=[good, bad]"
+    ),
+    "generate.regex": runs(
+        "generate", report("funnel"), lambda it: it[0]["failed"] == {"regex": 5}, "steps.0.regex='[0-9]+'"
+    ),
+    "generate.parsed": runs("objects", lambda it: it.rows[0].get("told"), {"a": 1}, "steps.0.parsed=told"),
+    "generate.repair": runs("almost objects", column("response"), ['{"a": 1}'] * 5, "steps.0.repair=true"),
     "generate.keep": runs(
         "generate",
         lambda it: set(it.rows[0]) & {"instruction", "score", "seed_id"},

@@ -43,7 +43,7 @@ async def test_the_reply_lands_in_the_column_that_as_names() -> None:
 
 
 async def test_hidden_reasoning_is_kept_apart_from_the_reply() -> None:
-    reply = Reply("4", "stop", Usage(1, 1), "m", None, reasoning="2 + 2", value="4")
+    reply = Reply("4", "stop", Usage(1, 1), "m", None, reasoning="2 + 2", value={"response": "4"})
     [row] = await ask(
         generate.Config(step="generate", model="a", prompt="p"), FakeContext(lambda *_: reply), rows({"a": 1})[0]
     )
@@ -297,7 +297,7 @@ async def test_a_reply_without_its_mark_is_asked_for_anew_and_then_fails_as_unre
 
 
 async def test_what_was_read_is_kept_and_the_reply_is_not_read_again() -> None:
-    reply = Reply("no mark in here", "stop", Usage(1, 1), "m", value="12")
+    reply = Reply("no mark in here", "stop", Usage(1, 1), "m", value={"response": "12"})
     config = generate.Config(step="generate", model="a", prompt="p", after="Rationale:")
     [row] = await ask(config, FakeContext(lambda *_: reply), rows({"instruction": "x"})[0])
     assert row["response"] == "12"

@@ -22,7 +22,7 @@ def build_body(model: str, request: Request, max_tokens_field: str, extra: Mappi
         extra: fields of the model's config; the step's own go over them.
     """
     sampling = request.sampling
-    fields = {**extra, **sampling.extra}
+    fields = {**extra, **sampling.extra, **request.form}
     seed = sampling.seed
     body = {
         **fields,

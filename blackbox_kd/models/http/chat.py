@@ -100,6 +100,9 @@ class ChatModel:
             body = {**self._added, **body}
         if request.cap is not None:
             body = {**body, self._max_tokens_field: request.cap}
+        if request.form:
+            rest = {name: value for name, value in body.items() if name not in request.form}
+            body = {**rest, **self.config.suit_form(request.form)}
         if self._takes_all and not request.refused:
             return body
         if self._folds_system:

@@ -61,6 +61,10 @@ class EndpointConfig(ModelConfig):
         """What names a model in fingerprints; a field that is not set is no part of it."""
         return digest(self.model_dump(exclude=NOT_OF_IDENTITY | ({"thinking"} if self.thinking is None else set())))
 
+    def suit_form(self, form: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See `ModelConfig.suit_form`."""
+        return self.parameters.suit_form(form)
+
     @property
     def folds_system(self) -> bool:
         """See `system`."""

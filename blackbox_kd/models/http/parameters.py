@@ -17,6 +17,8 @@ CAPS = ("max_tokens", "max_completion_tokens")
 NEUTRAL = {"temperature": 1, "top_p": 1}
 """Values that say what holds without the field, too."""
 EFFORT, THINKING_BUDGET, FORMAT = "reasoning_effort", "thinking_token_budget", "response_format"
+STRUCTURED = "structured_outputs"
+"""The field of vLLM for what FORMAT has no word for: a regular expression."""
 LEVELS = ("low", "medium", "high")
 """Those of an entry's `thinking`, beside `off`."""
 ROOM = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768, "max": 32_768}
@@ -49,6 +51,7 @@ class Parameters:
         firm: fields whose values are the API's matter and no model's, so that no recipe knows better.
         instead: what can be written at the model so that they are taken; "" if nothing.
         levels_are_tokens: whether its API tells the model a number of tokens in place of a level.
+        patterns: whether it can be held to a regular expression, by STRUCTURED.
     """
 
     refuses: frozenset[str] = frozenset()
@@ -69,6 +72,7 @@ class Parameters:
     firm: frozenset[str] = frozenset()
     instead: str = ""
     levels_are_tokens: bool = False
+    patterns: bool = False
 
     def without(self, absent: frozenset[str], instead: str = "") -> Self:
         """The same at an endpoint whose API has no equivalent of some fields."""
@@ -132,6 +136,18 @@ class Parameters:
             return None
         fix = f"write type: {self.formats[0]}" if self.formats else "ask for the form in the prompt"
         return f"it takes {' and '.join(self.formats) or 'no form of its output'}", fix
+
+    def suit_form(self, form: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Of the fields that hold a reply to a form, what the model takes.
+
+        Where it knows no schemas, an object is at least asked for as JSON; a label is, by itself, a word and no JSON.
+        """
+        if FORMAT not in form:
+            return form if self.patterns else {}
+        if self.formats is None or "json_schema" in self.formats:
+            return form
+        is_object = form[FORMAT]["json_schema"]["name"] == "reply"
+        return {FORMAT: {"type": "json_object"}} if is_object and "json_object" in self.formats else {}
 
     def is_reasoning(self, body: Mapping[str, Any]) -> bool:
         """Whether the model reasons before it replies."""

@@ -1,0 +1,70 @@
+"""Small files of JSON beside a recipe: what they hold takes the place of their names, so that a recipe stays whole."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from blackbox_kd.errors import Problem, UserError, quote_cause
+from blackbox_kd.paths import find_bundled
+from blackbox_kd.recipe.yaml_source import Path as Place
+from blackbox_kd.recipe.yaml_source import Source, quote
+
+MOST_BYTES = 2**20
+"""The largest file that is read."""
+
+
+def take_in(
+    fields: list[str], values: dict[str, Any], folder: Path, at: tuple[Place, str, Source], problems: list[Problem]
+) -> set[str]:
+    """Puts what files hold in the place of their names; returns the fields whose file cannot be read.
+
+    Args:
+        fields: those of a step whose value may stand in a file.
+        values: of the step, as the recipe has them; they are changed.
+        folder: the recipe's.
+        at: where the step stands, the label under which messages speak of it, and what knows the lines.
+        problems: is added to.
+    """
+    path, label, source = at
+    wrong = set()
+    for name in fields:
+        if isinstance(file := values.get(name), str):
+            try:
+                values[name] = read_object(folder, file)
+            except UserError as error:
+                wrong.add(name)
+                message = f"{name}: {error.what}."
+                problems.append(Problem(source.line((*path, name)), label, message, error.exists, error.fix))
+    return wrong
+
+
+def read_object(folder: Path, file: str) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Args:
+        folder: the recipe's; the file lies in it, as what it holds is sent away with prompts.
+        file: its name, relative to the folder.
+
+    Raises:
+        UserError: there is no such file, or it holds something else.
+    """
+    name, fix = quote(file), "name a .json file beside the recipe"
+    places = [folder.resolve(), *([find_bundled("data").resolve()] if folder == find_bundled("recipes") else [])]
+    try:
+        place = (folder / file).resolve()
+        if not any(place.is_relative_to(each) for each in places):
+            raise UserError(f"{name} lies outside of the recipe's folder", fix="put the file beside the recipe")
+        if not place.is_file():
+            raise UserError(f"there is no file {name} beside the recipe", fix=fix)
+        if (size := place.stat().st_size) > MOST_BYTES:
+            raise UserError(
+                f"{name} has {size:,} bytes, and at most {MOST_BYTES:,} are read", fix="name a smaller file"
+            )
+        found = json.loads(place.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeError, RecursionError) as error:
+        raise UserError(f"{name} cannot be read: {quote_cause(error)}", fix=fix) from error
+    except ValueError as error:
+        raise UserError(f"{name} is no JSON: {quote_cause(error)}", fix="mend the file") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{name} holds {quote(found)}, which is no object", fix=fix)
+    return found
