@@ -205,7 +205,8 @@ class WeightsConfig(ModelConfig):
     """Folder of a LoRA adapter."""
     chat_template: str | None = None
     """In place of the model's own, or for a base model that has none: `plain`, which writes `Question: ...` and
-    `Answer: ...`, or a .jinja file, relative to the recipe. What is trained from the model is saved with it."""
+    `Answer: ...`; `tools`, which is ChatML with tools, for a model whose own takes none; or a .jinja file, relative to
+    the recipe. What is trained from the model is saved with it."""
 
     def find_files(self) -> dict[str, str]:
         """A template beside the recipe."""

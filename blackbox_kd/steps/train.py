@@ -47,6 +47,9 @@ class Config(StepConfig):
     is as long as the longer of the two."""
     long_rows: Literal["error", "drop"] = "error"
     """What happens to rows above `max_length`; they are never cut in silence."""
+    turns: Literal["last", "all"] = "last"
+    """Which turns of the assistant are learnt, for `method: sft`: the last one of a conversation, or all. A turn whose
+    own `weight` is 0 is never learnt."""
     packing: bool | None = None
     """Several rows in one sequence, for `method: sft`; if left out, on a GPU with enough rows."""
     eval_share: float = Field(default=0.0, ge=0, lt=0.5)
@@ -84,13 +87,15 @@ class Config(StepConfig):
         """How the method trains, with its numbers in place of what was left out."""
         chosen = self.model_dump(exclude=PLAN)
         defaults = {"learning_rate": RATES[self.method, self.adapter], **DEFAULTS[self.method]}
+        if self.turns == "last":  # a job of an earlier version says nothing of turns, and is the same job
+            del chosen["turns"]
         return chosen | {name: value for name, value in defaults.items() if chosen[name] is None}
 
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 PLAN = {"step", "input", "output", "model", "method"}
 """Fields that say what is trained, not how."""
-ONLY = {"sft": ("dropout", "packing"), "dpo": ("beta", "sft_weight")}
+ONLY = {"sft": ("dropout", "packing", "turns"), "dpo": ("beta", "sft_weight")}
 """Fields that have an effect with one method alone; TRL's DPO switches dropout off."""
 DEFAULTS: dict[str, dict[str, float]] = {"sft": {"epochs": 2.0}, "dpo": {"epochs": 1.0, "beta": 0.1, "sft_weight": 0.2}}
 RATES = {("sft", "lora"): 2e-4, ("sft", "full"): 2e-5, ("dpo", "lora"): 5e-6, ("dpo", "full"): 5e-7}

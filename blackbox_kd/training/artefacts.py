@@ -35,6 +35,7 @@ class Settings(BaseModel):
     beta: float | None
     sft_weight: float | None
     seed: int
+    turns: Literal["last", "all"] = "last"
 
 
 class Job(BaseModel):
@@ -109,6 +110,10 @@ class Result(BaseModel):
     settings: Settings
     tokens: int = 0
     """Of all rows, prompts included; of `sft`."""
+    turns: int | None = None
+    """Turns of the assistant that were learnt, where that is not one a row; of `sft`."""
+    turns_left_out: int | None = None
+    """Turns of the assistant that were read and not learnt; of `sft`."""
     tasks: dict[str, Task] = Field(default_factory=dict)
     """Where rows have tasks, by their names; of `sft`."""
     completion_tokens: dict[str, int] = Field(default_factory=dict)

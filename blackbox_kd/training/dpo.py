@@ -1,8 +1,9 @@
 """Direct preference optimisation with TRL: `python -m blackbox_kd.training.dpo JOB.json`. Read it from top to bottom.
 
-The rows are {prompt, chosen, rejected} in messages; `artefacts.py` says what a job is and what is left behind. The
-reference is the model as the job found it: for an adapter that is there already TRL keeps a frozen copy of it beside
-the one that learns, for a new adapter the base without it, and for all weights a second copy of the model.
+The rows are {prompt, chosen, rejected} in messages, and perhaps `tools`; `artefacts.py` says what a job is and what is
+left behind. The reference is the model as the job found it: for an adapter that is there already TRL keeps a frozen
+copy of it beside the one that learns, for a new adapter the base without it, and for all weights a second copy of the
+model.
 
 Source: Rafailov et al. 2023, arXiv:2305.18290; TRL 1.16 DPOTrainer; the plain loss on the chosen text beside it is
 that of Pang et al. 2024, arXiv:2404.19733.
@@ -30,7 +31,8 @@ UNWEIGHTED = "column 'weight' is not looked at: every pair counts the same in me
 def train(job: Job, name: str, tell: jobs.Tell) -> Result:
     """Loads, checks, trains and saves; returns what training.json holds."""
     import torch
-    from trl import DPOTrainer
+
+    from blackbox_kd.training.dpo_trainer import TokensTrainer
 
     began, settings, output = time.monotonic(), job.settings, Path(job.output)
     jobs.prepare_process(settings.seed)
@@ -44,9 +46,9 @@ def train(job: Job, name: str, tell: jobs.Tell) -> Result:
     model = load_model(job, on_gpu)
     limit = preflight.choose_length(lengths, settings.max_length, find_context_length(model))
     fit = preflight.select_rows(lengths, limit, drop=settings.long_rows == "drop")
-    parts = jobs.split_rows([{name: rows[n][name] for name in ("prompt", *SIDES)} for n in fit], settings)
+    parts = jobs.split_rows([take_tokens(lengths, n) for n in fit], settings)
     checkpoints = jobs.prepare_folder(output, name, on_gpu)
-    trainer = DPOTrainer(
+    trainer = TokensTrainer(
         model=model,
         # TRL would load its own from the model's folder, and so without an adapter that was merged into it.
         ref_model=load_model(job, on_gpu).eval() if settings.adapter == "full" else None,
@@ -72,6 +74,17 @@ def train(job: Job, name: str, tell: jobs.Tell) -> Result:
         preferences=read_preferences(trainer.state.log_history),
         settings=settings,
     )
+
+
+def take_tokens(lengths: preflight.Lengths, number: int) -> dict[str, list[int]]:
+    """The columns that training reads of a row: its prompt and its two texts as tokens."""
+    chosen, rejected = (lengths.texts[side][number] for side in SIDES)
+    prompt = min(chosen.first, rejected.first)
+    return {
+        "prompt_ids": chosen.ids[:prompt],
+        "chosen_ids": chosen.ids[prompt:],
+        "rejected_ids": rejected.ids[prompt:],
+    }
 
 
 def measure_lengths(lengths: preflight.Lengths, fit: list[int]) -> dict[str, Any]:

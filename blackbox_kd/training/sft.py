@@ -1,9 +1,9 @@
 """Supervised fine-tuning with TRL: `python -m blackbox_kd.training.sft JOB.json`. Read it from top to bottom.
 
-The rows are {prompt, completion} in messages, and perhaps `weight` and `task`; `artefacts.py` says what a
+The rows are {prompt, completion} in messages, and perhaps `tools`, `weight` and `task`; `artefacts.py` says what a
 job is and what is left behind.
 
-Source: TRL 1.16 SFTTrainer, peft 0.21; the loss is on the completion only because rows have prompt and completion.
+Source: TRL 1.16 SFTTrainer, peft 0.21; it is given the tokens and labels that were looked at before.
 """
 
 import time
@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.training import job as jobs
-from blackbox_kd.training import preflight
+from blackbox_kd.training import masks, preflight
 from blackbox_kd.training.artefacts import Job, Result, Settings
+from blackbox_kd.training.masks import Tokens
 from blackbox_kd.training.model import load_model, load_tokenizer, make_lora
 from blackbox_kd.weights.load import find_context_length
 
@@ -30,13 +31,16 @@ def train(job: Job, name: str, tell: jobs.Tell) -> Result:
     jobs.prepare_process(settings.seed)
     tokenizer = load_tokenizer(job)
     rows = jobs.read_rows(Path(job.data), tokenizer, ["prompt", "completion"])
-    lengths = preflight.check_template(tokenizer, rows, ["completion"])
+    lengths = preflight.check_template(tokenizer, rows, ["completion"], earlier=settings.turns == "all")
     on_gpu = torch.cuda.is_available()
     model = load_model(job, on_gpu)
     limit = preflight.choose_length(lengths, settings.max_length, find_context_length(model))
     fit = preflight.select_rows(lengths, limit, drop=settings.long_rows == "drop")
-    columns = weigh_rows([rows[n] for n in fit], [lengths.completions["completion"][n] for n in fit])
+    columns = weigh_rows([rows[n] for n in fit], [lengths.texts["completion"][n] for n in fit])
     parts, tasks = number_tasks(jobs.split_rows(columns, settings))
+    turns = count_turns([rows[n] for n in fit], settings)
+    if left_out := turns.get("turns_left_out"):
+        tell({"event": "warning", "warning": f"turns of the assistant that are read and not learnt: {left_out:,}"})
     checkpoints = jobs.prepare_folder(output, name, on_gpu)
     trainer = CompletionTrainer(
         model=model,
@@ -58,24 +62,33 @@ def train(job: Job, name: str, tell: jobs.Tell) -> Result:
         longest_row_tokens=max(used),
         max_length=limit,
         **({"tasks": tasks} if tasks else {}),
+        **turns,
         **jobs.describe(trainer, began, on_gpu),
         settings=settings,
     )
 
 
-def weigh_rows(rows: list[dict[str, Any]], tokens: list[int]) -> list[dict[str, Any]]:
-    """The columns that training reads: the messages, and where they matter weights, tasks and completion tokens.
+def count_turns(rows: list[dict[str, Any]], settings: Settings) -> dict[str, int]:
+    """How many turns of the assistant are learnt, and how many are not; nothing where each row has one, which is."""
+    earlier = settings.turns == "all"
+    total = sum(masks.count_turns([*row["prompt"], *row["completion"]]) for row in rows)
+    learnt = sum(len(masks.find_learnt(row["prompt"], row["completion"], earlier=earlier)) for row in rows)
+    return {} if total == learnt == len(rows) else {"turns": learnt, "turns_left_out": total - learnt}
+
+
+def weigh_rows(rows: list[dict[str, Any]], texts: list[Tokens]) -> list[dict[str, Any]]:
+    """The columns that training reads: tokens and labels, and where they matter weights, tasks and how many are learnt.
 
     A row has a task when it has both `task` and `weight`, as the step `format` writes them; a column `task` alone is
     somebody's label. Beside rows of tasks, those without one (rows of another recipe that are trained on again) are
     together a task: a few of them must not turn off the means by task for all others.
     """
-    kept = [{name: row[name] for name in ("prompt", "completion")} for row in rows]
+    kept = [{"input_ids": text.ids, "labels": text.labels} for text in texts]
     weights = [1.0 if row.get("weight") is None else float(row["weight"]) for row in rows]
     tasks = [None if row.get("task") is None or row.get("weight") is None else str(row["task"]) for row in rows]
     if any(task is not None for task in tasks):
-        pairs = zip(tasks, tokens, strict=True)
-        named = [{"task": NO_TASK if task is None else task, "tokens": count} for task, count in pairs]
+        pairs = zip(tasks, texts, strict=True)
+        named = [{"task": NO_TASK if task is None else task, "tokens": text.learnt} for task, text in pairs]
         return [{**row, **more, "weight": w} for row, more, w in zip(kept, named, weights, strict=True)]
     if all(weight == 1.0 for weight in weights):
         return kept

@@ -13,9 +13,7 @@ from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from blackbox_kd.errors import DataError
-
-IGNORED = -100
-"""Label of what is not trained on."""
+from blackbox_kd.training.masks import IGNORED
 
 
 class CompletionTrainer(SFTTrainer):  # type: ignore[misc]

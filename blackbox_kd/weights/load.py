@@ -25,15 +25,51 @@ PLAIN_TEMPLATE = """\
 {%- endfor %}
 {%- if add_generation_prompt %}{{ 'Answer:' }}{% endif %}"""
 """For base models. The end of text comes once, after the last answer: a base model forgets what stands before it."""
+TOOLS = "tools"
+TOOLS_TEMPLATE = """\
+{%- set asks_system = messages and messages[0]['role'] == 'system' %}
+{%- if tools or asks_system %}
+{{- '<|im_start|>system\\n' }}
+{{- messages[0]['content'] + ('\\n\\n' if tools else '') if asks_system else '' }}
+{%- if tools %}
+{{- 'You may call these functions:\\n<tools>' }}
+{%- for tool in tools %}{{ '\\n' + (tool | tojson) }}{% endfor %}
+{{- '\\n</tools>\\nA call is a line of JSON with the name and the arguments:\\n<tool_call>\\n' }}
+{{- '{"name": NAME, "arguments": {...}}\\n</tool_call>' }}
+{%- endif %}
+{{- '<|im_end|>\\n' }}
+{%- endif %}
+{%- for message in messages %}
+{%- if message['role'] == 'assistant' %}
+{{- '<|im_start|>assistant\\n' }}
+{%- generation %}
+{{- message['content'] or '' }}
+{%- for call in message['tool_calls'] or [] %}
+{{- '\\n' if message['content'] or not loop.first else '' }}
+{{- '<tool_call>\\n{"name": ' + (call['function']['name'] | tojson) + ', "arguments": ' }}
+{{- (call['function']['arguments'] | tojson) + '}\\n</tool_call>' }}
+{%- endfor %}
+{{- '<|im_end|>\\n' }}
+{%- endgeneration %}
+{%- elif message['role'] == 'tool' %}
+{{- '<|im_start|>user\\n<tool_response>\\n' + message['content'] + '\\n</tool_response><|im_end|>\\n' }}
+{%- elif not (loop.first and asks_system) %}
+{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}
+{%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
+"""ChatML with tools as Hermes and Qwen write them, for small models whose own template takes none."""
+BUNDLED = {PLAIN: PLAIN_TEMPLATE, TOOLS: TOOLS_TEMPLATE}
+"""Templates that a recipe names by a word."""
 PLAIN_STOP = "\nQuestion:"
 """Where a reply in the plain form ends at the latest: a base model goes on with a question of its own."""
 
 
 def explain_template(name: str, folder: Path) -> tuple[str, str] | None:
     """What is wrong with a recipe's `chat_template`, and the fix; None if nothing is."""
-    if name == PLAIN:
+    if name in BUNDLED:
         return None
-    fix = f"write {PLAIN}, or name a .jinja file, relative to the recipe"
+    fix = f"write {' or '.join(BUNDLED)}, or name a .jinja file, relative to the recipe"
     if not name.endswith(".jinja"):
         return f"{name!r} is no chat template.", fix
     return None if (folder / name).is_file() else (f"{name!r} does not exist in {str(folder)!r}.", fix)
@@ -50,7 +86,7 @@ def read_template(name: str | None, folder: Path) -> str | None:
     problem = explain_template(name, folder)
     if problem is not None:
         raise SetupError(f"chat_template: {problem[0]}", fix=problem[1])
-    return PLAIN_TEMPLATE if name == PLAIN else (folder / name).read_text(encoding="utf-8")
+    return BUNDLED[name] if name in BUNDLED else (folder / name).read_text(encoding="utf-8")
 
 
 def load_tokenizer(place: str, chat_template: str | None = None, **how: Any) -> Any:

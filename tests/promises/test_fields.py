@@ -20,6 +20,8 @@ from blackbox_kd.schema import Row
 from blackbox_kd.sdk.registry import Registry
 from blackbox_kd.steps import filter as filter_step
 from blackbox_kd.tables.sources import TableSource
+from blackbox_kd.training import sft
+from blackbox_kd.training.artefacts import Settings
 from tests.support import looks
 from tests.support.fakes import FakeContext, FakeTable
 from tests.support.looks import HUB, SERVER, Seen, body, card, column, count, error, evaluation, report, rows_in, said
@@ -234,6 +236,13 @@ def prefers(name: str, becomes: Any, **fields: Any) -> Case:
         return getattr(looks.preference_arguments(settings), name)
 
     return lambda: look(looks.settings(method="dpo")), lambda: look(looks.settings(method="dpo", **fields)), becomes
+
+
+def turns_learnt(settings: dict[str, Any]) -> int:
+    """How many turns of a chat of two are learnt."""
+    chat = [{"role": role, "content": "So?"} for role in ("user", "assistant") * 2]
+    row = {"prompt": chat[:3], "completion": chat[3:]}
+    return sft.count_turns([row], Settings.model_validate(settings)).get("turns", 0)
 
 
 def rows_of_a_step(settings: dict[str, Any]) -> int:
@@ -508,6 +517,7 @@ CASES: dict[str, Case] = {
     "train.max_length": told("max_length", 64),
     "train.long_rows": told("rows_left_out", 1),
     "train.packing": trains(argument("packing"), True, packing=True),
+    "train.turns": trains(turns_learnt, 2, turns="all"),
     "train.eval_share": told("rows_for_evaluation_loss", 3),
     "train.warmup": trains(argument("warmup_steps"), 0.2, warmup=0.2),
     "train.weight_decay": trains(argument("weight_decay"), 0.3, weight_decay=0.3),

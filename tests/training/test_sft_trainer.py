@@ -9,7 +9,8 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
-from blackbox_kd.training import sft
+from blackbox_kd.training import preflight, sft
+from blackbox_kd.training.masks import IGNORED, Tokens
 from blackbox_kd.training.sft_trainer import CompletionTrainer
 from tests.support.tiny import tiny_model
 
@@ -80,9 +81,9 @@ def by_task(weights: list[float]) -> tuple[Dataset, dict[str, Any]]:
     rows = [
         messages("Why?", say) | {"task": task, "weight": w} for (task, _, say), w in zip(TASKS, weights, strict=True)
     ]
-    parts, tasks = sft.number_tasks(
-        {"train": Dataset.from_list(sft.weigh_rows(rows, [len(say) + 2 for _, _, say in TASKS]))}
-    )
+    said = preflight.check_template(AutoTokenizer.from_pretrained(tiny_model()), rows, ["completion"])
+    columns = sft.weigh_rows(rows, said.texts["completion"])
+    parts, tasks = sft.number_tasks({"train": Dataset.from_list(columns)})
     return parts["train"], tasks
 
 
@@ -111,6 +112,11 @@ def test_the_loss_of_tasks_is_the_weighted_sum_of_their_mean_losses_by_token(tmp
         assert sum(losses) / len(losses) == pytest.approx(by_hand, rel=1e-4)
 
 
+def texts(*learnt: int) -> list[Tokens]:
+    """Texts behind a prompt of one token."""
+    return [Tokens([7] + [1] * count, [IGNORED] + [1] * count) for count in learnt]
+
+
 def test_rows_without_a_task_beside_rows_of_tasks_are_a_task_of_their_own() -> None:
     rows = [
         messages("a", "b") | {"task": "label", "weight": 2.0},
@@ -119,7 +125,7 @@ def test_rows_without_a_task_beside_rows_of_tasks_are_a_task_of_their_own() -> N
         messages("a", "b") | {"task": "somebody's label"},
         messages("a", "b") | {"task": None, "weight": 4.0},
     ]
-    parts, tasks = sft.number_tasks({"train": Dataset.from_list(sft.weigh_rows(rows, [3, 10, 4, 4, 2]))})
+    parts, tasks = sft.number_tasks({"train": Dataset.from_list(sft.weigh_rows(rows, texts(3, 10, 4, 4, 2)))})
     assert tasks == {
         "label": {"rows": 1, "completion_tokens": 3, "mean_weight": 2.0},
         "why": {"rows": 1, "completion_tokens": 10, "mean_weight": 0.5},
@@ -130,8 +136,9 @@ def test_rows_without_a_task_beside_rows_of_tasks_are_a_task_of_their_own() -> N
 
 def test_a_label_of_somebody_else_is_no_task_and_one_task_alone_changes_nothing() -> None:
     rows = [messages("a", "b") | {"task": "sums"}, messages("a", "b") | {"task": "dates"}]
-    assert sft.weigh_rows(rows, [3, 3]) == [messages("a", "b")] * 2
+    learnt = {"input_ids": [7, 1, 1, 1], "labels": [IGNORED, 1, 1, 1]}
+    assert sft.weigh_rows(rows, texts(3, 3)) == [learnt] * 2
     one = [messages("a", "b") | {"task": "explain", "weight": 1.0}] * 2
-    parts, tasks = sft.number_tasks({"train": Dataset.from_list(sft.weigh_rows(one, [3, 3]))})
-    assert parts["train"].column_names == ["prompt", "completion"]
+    parts, tasks = sft.number_tasks({"train": Dataset.from_list(sft.weigh_rows(one, texts(3, 3)))})
+    assert parts["train"].column_names == ["input_ids", "labels"]
     assert tasks == {"explain": {"rows": 2, "completion_tokens": 6, "mean_weight": 1.0}}
