@@ -31,7 +31,9 @@ def learn(call: Call, error: RequestRejected) -> str:
         is_sent = is_known and field not in refused and field not in ("model", "messages")
     if is_sent and _is_asked(call, field):
         what = f"it does not take {field!r}: {error.what}"
-        raise EndpointRefused(what, fix=error.fix, kind="endpoint_refused")
+        by_prompt = f"write refuses: [{field}] at the model, which is then asked for the form by its prompt alone"
+        fix = by_prompt if field in call.request.form else error.fix
+        raise EndpointRefused(what, fix=fix, kind="endpoint_refused")
     return field if is_sent else ""
 
 

@@ -1,7 +1,8 @@
 """Claude by Anthropic's own API: Messages, and batches of them."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import field_validator
@@ -12,6 +13,7 @@ from blackbox_kd.models.http import client, keys
 from blackbox_kd.models.http.anthropic_batches import BATCH_LINES, AnthropicBatches
 from blackbox_kd.models.http.cache_marks import CacheMarks
 from blackbox_kd.models.http.chat import ChatModel
+from blackbox_kd.models.http.claude_schemas import suit_schema
 from blackbox_kd.models.http.config import VendorConfig
 from blackbox_kd.models.http.messages_api import ABSENT, MessagesApi
 from blackbox_kd.models.http.parameters import FORMAT, Parameters
@@ -48,6 +50,14 @@ class Config(VendorConfig):
         known, firm = super().parameters, frozenset({FORMAT})
         known = replace(known, levels_are_tokens=known.efforts is None)
         return replace(known.without(ABSENT), formats=("json_schema",), firm=firm)
+
+    def suit_form(self, form: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See `ModelConfig.suit_form`."""
+        if FORMAT not in (taken := super().suit_form(form)):
+            return {}
+        asked = taken[FORMAT]["json_schema"]
+        schema = suit_schema(asked["schema"])
+        return {} if schema is None else {FORMAT: {"type": "json_schema", "json_schema": {**asked, "schema": schema}}}
 
     def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
         """What stands in the way of opening a model: the config's field, what is wrong, what to do."""

@@ -28,6 +28,8 @@ _AROUND = " \t\r\n\"'`*.:!"
 class ReplyForm(Protocol):
     """A form of replies."""
 
+    field: str
+    """Of the step, that says it; replies that have it not are counted under its name."""
     request: Mapping[str, Any]
     """Fields of a request that hold a model to the form, as chat completions and vLLM call them."""
 
@@ -49,6 +51,8 @@ class SchemaForm:
         repair: whether a text is mended that is almost JSON; `repaired` says whether it was.
     """
 
+    field = "schema"
+
     def __init__(self, schema: Mapping[str, Any], parsed: str | None = None, repair: bool = False) -> None:
         self._schema, self._parsed, self._repair = JsonSchema(schema), parsed, repair
         self.loose = find_loose(schema)
@@ -66,7 +70,7 @@ class SchemaForm:
             said = repair_json(said, ensure_ascii=False)
             value, fault = self._look_at(said)
         if fault:
-            raise UnusableText(f"{fault}; the reply was {shorten(text)!r}", kind="schema")
+            raise UnusableText(f"{fault}; the reply was {shorten(text)!r}", kind=self.field)
         return said, beside | ({} if self._parsed is None else {self._parsed: value})
 
     def _look_at(self, text: str) -> tuple[Any, str]:
@@ -83,6 +87,8 @@ class SchemaForm:
 
 class LabelForm:
     """One of some labels, which may be written with other capitals, or inside of the object that endpoints write."""
+
+    field = "labels"
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._labels = {_fold(label): label for label in labels}
@@ -102,12 +108,14 @@ class LabelForm:
         if label is None:
             known = ", ".join(self._labels.values())
             what = f"the reply {shorten(text)!r} is none of the labels {known:.300}"
-            raise UnusableText(what, kind="labels")
+            raise UnusableText(what, kind=self.field)
         return label, {}
 
 
 class PatternForm:
     """A text that a regular expression describes from its first to its last character."""
+
+    field = "regex"
 
     def __init__(self, pattern: str) -> None:
         self._pattern = pattern
@@ -117,7 +125,9 @@ class PatternForm:
         """See `ReplyForm.read`."""
         said = text.strip()
         if not matches(said, rf"\A(?:{self._pattern})\z"):
-            raise UnusableText(f"the reply {shorten(text)!r} is not of the form {self._pattern!r:.200}", kind="regex")
+            raise UnusableText(
+                f"the reply {shorten(text)!r} is not of the form {self._pattern!r:.200}", kind=self.field
+            )
         return said, {}
 
 

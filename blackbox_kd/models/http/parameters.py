@@ -142,6 +142,8 @@ class Parameters:
 
         Where it knows no schemas, an object is at least asked for as JSON; a label is, by itself, a word and no JSON.
         """
+        if not self.refuses.isdisjoint(form):
+            return {}
         if FORMAT not in form:
             return form if self.patterns else {}
         if self.formats is None or "json_schema" in self.formats:

@@ -21,6 +21,7 @@ from blackbox_kd.recipe.checks import learning as recipe_learning
 from blackbox_kd.recipe.checks import loops as recipe_loops
 from blackbox_kd.recipe.checks import models as recipe_models
 from blackbox_kd.recipe.checks import prompts as recipe_prompts
+from blackbox_kd.recipe.checks import reply_forms as recipe_reply_forms
 from blackbox_kd.recipe.checks import reports as recipe_reports
 from blackbox_kd.recipe.checks import values as recipe_values
 from blackbox_kd.recipe.checks.flow import Columns, Flow
@@ -73,7 +74,9 @@ def check(
             flow.skip(index, values)
     recipe_learning.check_end(flow)
     recipe_dataset.check(flow)
-    recipe_advice.check(flow, env, notes or Notes())
+    notes = Notes() if notes is None else notes
+    recipe_advice.check(flow, env, notes)
+    recipe_reply_forms.check(flow, notes)
     _check_unused(flow)
 
 
