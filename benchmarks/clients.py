@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from blackbox_kd.cli import event_loop
+from blackbox_kd.engine import event_loop
 
 QUESTION = "A box holds {n} red and 7 blue balls. How many balls are in three boxes? Answer in short steps. " * 3
 

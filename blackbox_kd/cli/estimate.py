@@ -3,11 +3,10 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from blackbox_kd.cli import event_loop
 from blackbox_kd.cli.options import (
     load_named,
     recipe_options,
@@ -17,12 +16,8 @@ from blackbox_kd.cli.options import (
     trust_option,
 )
 from blackbox_kd.cli.output import format_columns, format_count, format_usd, print_json, say
-from blackbox_kd.cli.signals import stoppable
-
-if TYPE_CHECKING:
-    from blackbox_kd.engine.estimate.dry_run import Rehearsal
-    from blackbox_kd.engine.estimate.tables import EstimateOptions
-    from blackbox_kd.recipe.spec import Recipe
+from blackbox_kd.engine import event_loop
+from blackbox_kd.engine.signals import stoppable
 
 LEDGER = Path("runs") / "ledger.sqlite"
 VERDICTS = {
@@ -32,20 +27,6 @@ VERDICTS = {
     "no price": "cannot be kept: a model has no known price, and the run will not start",
 }
 """What is said of a budget."""
-
-
-class AnyKey(Mapping[str, str]):
-    """The environment, with something in the place of a key that is not set: who sends nothing needs none."""
-
-    def __getitem__(self, name: str) -> str:
-        is_key = not name.lower().endswith(("_url", "_proxy"))
-        return os.environ.get(name) or "not-set" if is_key else os.environ[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(os.environ)
-
-    def __len__(self) -> int:
-        return len(os.environ)
 
 
 @click.command()
@@ -72,7 +53,8 @@ def estimate(
     **changes: Any,
 ) -> int:
     """Tell what the rest of a run of RECIPE will cost, without sending anything (but for --probe)."""
-    from blackbox_kd.engine.estimate.tables import EstimateOptions
+    from blackbox_kd.engine.estimate.estimate import Estimate
+    from blackbox_kd.engine.estimate.tables import AnyKey, EstimateOptions
 
     env: Mapping[str, str] = dict(os.environ) if probe else AnyKey()
     found = load_named(recipe, env=env, **changes)
@@ -88,7 +70,7 @@ def estimate(
         until=until,
         probe=probe or 0,
     )
-    job = _Estimate(found, options)
+    job = Estimate(found, options)
     try:
         event_loop.run(stoppable(job, lambda text: say(text, err=True)))
     finally:
@@ -100,29 +82,6 @@ def estimate(
     else:
         say("\n".join(_write_words(told)))
     return 0
-
-
-class _Estimate:
-    """An estimate whose probes can be stopped."""
-
-    def __init__(self, recipe: "Recipe", options: "EstimateOptions") -> None:
-        from blackbox_kd.recipe.notes import Notes
-
-        self.told: dict[str, Any] = {}
-        self.notes = Notes()
-        self._recipe, self._options = recipe, options
-        self._rehearsal: Rehearsal | None = None
-
-    async def execute(self) -> None:
-        from blackbox_kd.engine.estimate.estimate import estimate as estimate_run
-
-        self.told = await estimate_run(self._recipe, self._options, self._note_start, self.notes)
-
-    def stop(self) -> bool:
-        return self._rehearsal is not None and self._rehearsal.stop()
-
-    def _note_start(self, rehearsal: "Rehearsal") -> None:
-        self._rehearsal = rehearsal
 
 
 def _write_words(told: Mapping[str, Any]) -> Iterator[str]:

@@ -9,23 +9,7 @@ from typing import Any
 import click
 
 from blackbox_kd.cli.output import ask, say
-from blackbox_kd.errors import UserError
 from blackbox_kd.paths import find_config_folder
-
-
-def find_recipe(name: str) -> Path:
-    """A recipe by path, or by its bare name in `recipes/` here or in the package."""
-    from blackbox_kd.errors import did_you_mean
-    from blackbox_kd.paths import find_bundled
-
-    places = [Path(), Path("recipes"), find_bundled("recipes")]
-    for place in places:
-        for candidate in (place / name, place / f"{name}.yaml"):
-            if candidate.is_file():
-                return candidate
-    known = sorted(path.stem for path in places[2].glob("*.yaml"))
-    fix = did_you_mean(name, known) or "name a file, or one of the bundled recipes"
-    raise UserError(f"recipe {name!r} does not exist", exists=f"bundled: {', '.join(known)}", fix=fix)
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,7 +43,7 @@ def load_named(recipe: str, *, notes: Any = None, env: Mapping[str, str] = os.en
     Raises:
         UserError: see `load_recipe`.
     """
-    from blackbox_kd.recipe.load import load_recipe
+    from blackbox_kd.recipe.load import find_recipe, load_recipe
     from blackbox_kd.recipe.notes import Notes
 
     notes = Notes() if notes is None else notes

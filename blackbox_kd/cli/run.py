@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from blackbox_kd.cli import event_loop
 from blackbox_kd.cli.options import (
     load_named,
     recipe_options,
@@ -18,7 +17,8 @@ from blackbox_kd.cli.options import (
     trust_option,
 )
 from blackbox_kd.cli.output import print_json, say
-from blackbox_kd.cli.signals import stoppable
+from blackbox_kd.engine import event_loop
+from blackbox_kd.engine.signals import stoppable
 from blackbox_kd.errors import BlackboxError
 from blackbox_kd.paths import find_cache_folder
 

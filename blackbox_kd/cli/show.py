@@ -22,7 +22,7 @@ def show(run_dir: Path, table: str | None, count: int, as_json: bool) -> int:
     from blackbox_kd.runs.report.gains import describe_evidence
 
     if table is None:
-        folder = _run_folder(run_dir)
+        folder = browse.find_run(run_dir)
         tables, dataset = browse.list_tables(folder), browse.find_dataset(folder)
         report = browse.read_report(folder)
         if as_json:
@@ -35,7 +35,7 @@ def show(run_dir: Path, table: str | None, count: int, as_json: bool) -> int:
             for line in [*describe_evidence(report), *losses.describe(report)]:
                 say(line)
     else:
-        rows = browse.read_rows(_run_folder(run_dir), table, count)
+        rows = browse.read_rows(browse.find_run(run_dir), table, count)
         if as_json:
             print_json({"run": str(run_dir), "table": table, "rows": rows})
         else:
@@ -54,26 +54,14 @@ def _list_configs(dataset: dict[str, Any] | None) -> list[dict[str, Any]]:
     return [{**config, "table": f"dataset/ {config['name']}", "current": dataset["current"]} for config in configs]
 
 
-def _run_folder(path: Path) -> Path:
-    for candidate in (path, Path("runs") / path):
-        if (candidate / "manifest.json").is_file():
-            return candidate
-    root = Path("runs")
-    manifests = [
-        manifest for pattern in ("*", "*/trial", "*/until_*") for manifest in root.glob(f"{pattern}/manifest.json")
-    ]
-    here = sorted(manifest.parent.relative_to(root).as_posix() for manifest in manifests)
-    raise UserError(
-        f"{path}: not a run folder", exists=f"runs here: {', '.join(here) or 'none'}", fix="name one of them"
-    )
-
-
 @click.command()
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print report.json.")
 def report(run_dir: Path, as_json: bool) -> int:
     """Print the report of a run."""
-    file = _run_folder(run_dir) / ("report.json" if as_json else "report.md")
+    from blackbox_kd.runs import browse
+
+    file = browse.find_run(run_dir) / ("report.json" if as_json else "report.md")
     if not file.exists():
         raise UserError(f"{file}: the run has not written its report yet", fix="run it again; it goes on")
     say(file.read_text(encoding="utf-8"), end="")

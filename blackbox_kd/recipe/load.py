@@ -9,22 +9,40 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.errors import Problem, RecipeError, UserError
+from blackbox_kd.errors import Problem, RecipeError, UserError, did_you_mean
+from blackbox_kd.paths import find_bundled
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe import aliases, swaps, yaml_source
 from blackbox_kd.recipe import entries as recipe_entries
 from blackbox_kd.recipe.checks import chain as recipe_check
 from blackbox_kd.recipe.notes import Notes
+from blackbox_kd.recipe.overrides import override
 from blackbox_kd.recipe.spec import Recipe, RecipeFile
 from blackbox_kd.recipe.validation import validate
 from blackbox_kd.recipe.yaml_source import Source, quote
 from blackbox_kd.sdk.registry import Registry
 
 
+def find_recipe(name: str) -> Path:
+    """A recipe by path, or by its bare name in `recipes/` here or in the package.
+
+    Raises:
+        UserError: there is none.
+    """
+    places = [Path(), Path("recipes"), find_bundled("recipes")]
+    for place in places:
+        for candidate in (place / name, place / f"{name}.yaml"):
+            if candidate.is_file():
+                return candidate
+    known = sorted(path.stem for path in places[2].glob("*.yaml"))
+    fix = did_you_mean(name, known) or "name a file, or one of the bundled recipes"
+    raise UserError(f"recipe {name!r} does not exist", exists=f"bundled: {', '.join(known)}", fix=fix)
+
+
 def load_recipe(
     path: Path,
     *,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str | tuple[str, Any]] = (),
     models: Sequence[str] = (),
     allow_code: bool = False,
     teacher: str | None = None,
@@ -35,7 +53,7 @@ def load_recipe(
 
     Args:
         path: the YAML file.
-        overrides: `path=value` assignments, applied before the check.
+        overrides: `path=value` assignments, or paths with their values, applied before the check.
         allow_code: whether plugins and functions named by the recipe may run.
         models: `name=provider:model` assignments, applied before the overrides: see `swaps`.
         teacher: `provider:model` in the place of the model called `teacher`, or `scripted`.
@@ -82,7 +100,7 @@ def build_recipe(
     *,
     file: str,
     folder: Path,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str | tuple[str, Any]] = (),
     models: Sequence[str] = (),
     allow_code: bool = False,
     teacher: str | None = None,
@@ -100,8 +118,8 @@ def build_recipe(
         notes.told += swaps.swap_teacher(source, teacher)
     for assignment in models:
         notes.told += swaps.swap(source, assignment)
-    for assignment in overrides:
-        yaml_source.override(source, assignment)
+    for change in overrides:
+        override(source, change)
     problems: list[Problem] = []
     named = aliases.resolve(source, env, problems)
     head = validate(RecipeFile, source.values, (), "", source, problems)

@@ -8,11 +8,12 @@ import json
 import math
 import re
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 import yaml
 
-from blackbox_kd.errors import Problem, UserError
+from blackbox_kd.errors import Problem
 from blackbox_kd.recipe.yaml_errors import explain_syntax
 
 MAX_BYTES = 1_000_000
@@ -54,6 +55,9 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+_Dumper.add_multi_representer(PurePath, lambda dumper, path: dumper.represent_str(str(path)))
 
 
 def dump(values: Any) -> str:
@@ -262,38 +266,3 @@ def _parse_position(items: list[Any], key: str, path: Path) -> int:
     have = f"positions 0 to {len(items) - 1}" if items else "no entries"
     steps = f" and steps {', '.join(map(str, filter(None, names)))}" if any(names) else ""
     raise ValueError(f"{format_path(path)} has no entry {key!r}, but {have}{steps}")
-
-
-def override(source: Source, assignment: str) -> None:
-    """Applies one `--set path=value`; the path's parts are keys, positions, or names of steps.
-
-    Fields on the way that do not exist are made, so that a recipe can be given what it lacks.
-
-    Raises:
-        UserError: the assignment has no `=`, its path leads nowhere, or its value is not YAML.
-    """
-    text, equals, value = assignment.partition("=")
-    if not equals or not text.strip():
-        raise _explain_refusal(assignment, "it is not PATH=VALUE")
-    try:
-        path = parse_path(text.strip(), source.values)
-    except ValueError as error:
-        raise _explain_refusal(assignment, f"{error}") from None
-    parsed = Source(values="") if not value.strip() else read(value)
-    if parsed.problems:
-        why = parsed.problems[0].message.rstrip(".")
-        raise _explain_refusal(assignment, f"the value cannot be read: {why}")
-    here = source.values
-    for part in path[:-1]:
-        if isinstance(here, dict) and here.get(str(part)) is None:
-            here[str(part)] = {}
-        here = here[part]
-    here[path[-1]] = parsed.values
-    source.lines = {place: line for place, line in source.lines.items() if place[: len(path)] != path or place == path}
-    source.overrides[path] = f"--set {text.strip()}"
-
-
-def _explain_refusal(assignment: str, reason: str) -> UserError:
-    fix = "write --set PATH=VALUE, such as models.teacher.model=NAME or steps.0.samples=4"
-    path, equals, _ = assignment.partition("=")  # the value can be a key, and keys are never shown
-    return UserError(f"--set {path}{equals}{'...' if equals else ''}: {reason}.", fix=fix)

@@ -8,15 +8,55 @@ from typing import Any
 
 from blackbox_kd.errors import UserError, did_you_mean
 from blackbox_kd.runs.dataset import count_rows
-from blackbox_kd.runs.manifest import read_manifest
+from blackbox_kd.runs.manifest import NAME, read_manifest
+
+
+def find_run(named: Path) -> Path:
+    """A run folder by its path, or by its name in `runs/`.
+
+    Raises:
+        UserError: there is none.
+    """
+    root = Path("runs")
+    for candidate in (named, root / named):
+        if (candidate / NAME).is_file():
+            return candidate
+    manifests = [manifest for pattern in ("*", "*/trial", "*/until_*") for manifest in root.glob(f"{pattern}/{NAME}")]
+    here = sorted(manifest.parent.relative_to(root).as_posix() for manifest in manifests)
+    raise UserError(
+        f"{named}: not a run folder", exists=f"runs here: {', '.join(here) or 'none'}", fix="name one of them"
+    )
 
 
 def _list_files(run: Path) -> Iterator[tuple[str, Path]]:
-    for path in sorted((run / "tables").glob("*.jsonl")):
-        yield path.stem, path
+    own = {path.stem: path for path in (run / "tables").glob("*.jsonl")}
+    # A shorter run works inside of a longer one, and has taken over tables of it.
+    longer = {name: run.parent / "tables" / f"{name}.jsonl" for name in read_report(run).get("tables", [])}
+    yield from sorted({**{name: path for name, path in longer.items() if path.is_file()}, **own}.items())
     for name in ("dropped", "failed"):
         if (run / f"{name}.jsonl").exists():
             yield name, run / f"{name}.jsonl"
+
+
+def name_tables(run: Path) -> dict[str, Path]:
+    """The files of a run's tables, each by the name that the recipe gives it, or else by its own."""
+    files = dict(_list_files(run))
+    names = {file: name for name, file in read_manifest(run).tables.items()}
+    return {names.get(file, file): path for file, path in files.items()}
+
+
+def list_dataset_files(run: Path) -> dict[str, Path]:
+    """The JSON lines of a run's data set, by the names of its configs; empty if there is none."""
+    told = read_manifest(run).dataset
+    configs = {} if told is None else {config.name: run / "dataset" / config.files[0] for config in told.configs}
+    return {name: path for name, path in configs.items() if path.is_file()}
+
+
+def find_models(run: Path) -> dict[str, Path]:
+    """The folders of what a run has trained, by versions such as `student@1`; those of a longer run included."""
+    trained = [str(entry["model"]) for entry in read_report(run).get("trainings", [])]
+    places = {name: [run / "models" / name, run.parent / "models" / name] for name in trained}
+    return {name: place for name, tried in places.items() for place in tried[::-1] if place.is_dir()}
 
 
 def list_tables(run: Path) -> list[dict[str, Any]]:
@@ -62,6 +102,16 @@ def read_rows(run: Path, table: str, count: int) -> list[dict[str, Any]]:
     Raises:
         UserError: the run has no such table.
     """
+    with find_table(run, table).open(encoding="utf-8") as file:
+        return [json.loads(line) for line in islice(file, max(0, count))]
+
+
+def find_table(run: Path, table: str) -> Path:
+    """The file of a table, by the name that the recipe gives it, its file, or a part of that.
+
+    Raises:
+        UserError: the run has no such table.
+    """
     files = dict(_list_files(run))
     named = read_manifest(run).tables.get(table)
     name = next((name for name in (table, named) if name in files), None)
@@ -69,5 +119,4 @@ def read_rows(run: Path, table: str, count: int) -> list[dict[str, Any]]:
     if name is None:
         fix = did_you_mean(table, list(files)) or "name one of them"
         raise UserError(f"{run} has no table {table!r}", exists=f"tables: {', '.join(files)}", fix=fix)
-    with files[name].open(encoding="utf-8") as file:
-        return [json.loads(line) for line in islice(file, max(0, count))]
+    return files[name]

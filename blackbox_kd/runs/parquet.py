@@ -4,9 +4,13 @@ import json
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from blackbox_kd.privacy import open_anew
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BATCH = 1000
 INT64 = range(-(2**63), 2**63)
@@ -33,6 +37,20 @@ def _is_message(item: object) -> bool:
         and set(item) == {"role", "content"}
         and all(isinstance(text, str) for text in item.values())
     )
+
+
+def read_arrow(source: Path) -> "pa.Table":
+    """JSON lines as an Arrow table, of the kinds that Parquet would have."""
+    import pyarrow.parquet as pq
+
+    kinds: dict[str, str] = {}
+    with source.open(encoding="utf-8") as file:
+        for row in map(json.loads, file):
+            kinds |= {name: join_kinds(kinds.get(name), value) for name, value in row.items()}
+    with TemporaryDirectory(prefix="blackbox-kd-") as folder:
+        target = Path(folder) / "table.parquet"
+        write_parquet(source, target, kinds)
+        return pq.read_table(target)
 
 
 def write_parquet(source: Path, target: Path, kinds: Mapping[str, str]) -> None:

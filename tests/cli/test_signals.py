@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from blackbox_kd.cli.signals import stoppable
+from blackbox_kd.engine.signals import stoppable
 from blackbox_kd.errors import Stopped
 from tests.cli.test_main import SCRIPT, replies, serving
 

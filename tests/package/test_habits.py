@@ -15,7 +15,7 @@ BY_NAME = {
     "models.scripted": "a function of a user's module",
     "models.http.openai_batches": "attributes of openai's objects that an endpoint may leave out",
     "calls.tariff": "tiers of genai-prices' objects",
-    "cli.signals": "signals that Windows does not have",
+    "engine.signals": "signals that Windows does not have",
 }
 """Modules that look an attribute up by its name, and of what; of a config or a model only the first one does."""
 LOOKED_AT = {"steps", "sdk", "recipe", "answers", "models", "calls", "runs", "engine", "cli"}

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 from blackbox_kd.errors import UserError
 from blackbox_kd.recipe import yaml_source
-from blackbox_kd.recipe.yaml_source import Source, format_path, override, parse_path, read
+from blackbox_kd.recipe.overrides import override
+from blackbox_kd.recipe.yaml_source import Source, format_path, parse_path, read
 
 RECIPE = """\
 name: demo

@@ -28,6 +28,32 @@ from blackbox_kd.runs.folder import identity
 from blackbox_kd.runs.workplace import read_aliases
 
 
+class Estimate:
+    """An estimate whose probes can be stopped.
+
+    Attributes:
+        told: what `estimate` returns.
+        notes: what endpoints say of their models.
+    """
+
+    def __init__(self, recipe: Recipe, options: EstimateOptions) -> None:
+        self.told: dict[str, Any] = {}
+        self.notes = Notes()
+        self._recipe, self._options = recipe, options
+        self._rehearsal: Rehearsal | None = None
+
+    async def execute(self) -> None:
+        """Makes the estimate; raises as `estimate` does."""
+        self.told = await estimate(self._recipe, self._options, self._note_start, self.notes)
+
+    def stop(self) -> bool:
+        """Lets no new probe begin; whether some are under way."""
+        return self._rehearsal is not None and self._rehearsal.stop()
+
+    def _note_start(self, rehearsal: Rehearsal) -> None:
+        self._rehearsal = rehearsal
+
+
 async def estimate(
     recipe: Recipe,
     options: EstimateOptions,

@@ -1,7 +1,8 @@
 """The tables of an estimate by their names: those of the recipe's data, and what its steps will write."""
 
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,20 @@ SAMPLE = 64
 UNSEEN = "word " * 80
 """Stands for a text of which nothing is known."""
 WORD = "word "
+
+
+class AnyKey(Mapping[str, str]):
+    """The environment, with something in the place of a key that is not set: who sends nothing needs none."""
+
+    def __getitem__(self, name: str) -> str:
+        is_key = not name.lower().endswith(("_url", "_proxy"))
+        return os.environ.get(name) or "not-set" if is_key else os.environ[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(os.environ)
+
+    def __len__(self) -> int:
+        return len(os.environ)
 
 
 @dataclass(slots=True)

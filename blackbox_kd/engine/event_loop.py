@@ -1,4 +1,4 @@
-"""The event loop of the command line: libuv's, which takes a tenth less CPU for a call, where that can be had."""
+"""The event loop of a run: libuv's, which takes a tenth less CPU for a call, where that can be had."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
