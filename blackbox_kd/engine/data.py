@@ -11,6 +11,7 @@ from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.runs import carried
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.tables import formats, sources
+from blackbox_kd.tables.bad_lines import BadLines
 from blackbox_kd.tables.stored import StoredTable
 
 
@@ -36,10 +37,12 @@ def load(
             continue
         lines = folder.table_lines(f"00_{name}")
         filled[name] = set[str]()
-        rows = carried.read_and_keep(folder.path, recipe, name, limit)
+        bad_lines = BadLines()
+        rows = carried.read_and_keep(folder.path, recipe, name, limit, bad_lines)
         for number, row in enumerate(sources.make_rows(rows, source.rename)):
             lines.add(number, row.id, row)
             filled[name].update(sources.list_filled(row))
+        tables.bad_lines += [{"table": name, "file": f, "left_out": n} for f, n in bad_lines.dropped.items()]
         tables.start(StoredTable(name, lines.path, *lines.finish()), flows=name == flowing)
     return filled
 

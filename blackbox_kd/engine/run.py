@@ -269,6 +269,7 @@ class Run:
             shared.tables.files,
             self._delivery.summary(),
             losses.find(self.accounts, self.recipe, list_losses(folder.path, self._work.names, "dropped")),
+            shared.tables.bad_lines,
         )
         self.report = build.collect(facts)
         for line in losses.describe(self.report) if ending.is_complete else ():

@@ -1,6 +1,7 @@
 """The tables of a run: those to start from, and what its steps have written."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from blackbox_kd.engine.plan import Stage
 from blackbox_kd.errors import StepError
@@ -20,11 +21,13 @@ class RunTables(Mapping[str, StoredTable]):
     Attributes:
         lineage: what is behind each table.
         files: of the tables that are this run's, without their ending, in the order in which they came.
+        bad_lines: lines of files to start from that were left out: how many, by table and file.
     """
 
     def __init__(self, recipe: Recipe, folder: RunFolder) -> None:
         self.lineage = Lineage(recipe)
         self.files: list[str] = []
+        self.bad_lines: list[dict[str, Any]] = []
         self._folder = folder
         self._named: dict[str, StoredTable] = {}
         self._last: str | None = None

@@ -21,7 +21,7 @@ from blackbox_kd.models.http.aliases import list_vendors
 from blackbox_kd.models.http.connection import is_loopback
 from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.spec import Recipe
-from blackbox_kd.tables.sources import find_files
+from blackbox_kd.tables.files import find_files
 
 VENDORS_KEYS = {(vendor.key_env, vendor.host) for vendor in list_vendors().values()}
 """Keys and the hosts of the vendors whose they are."""

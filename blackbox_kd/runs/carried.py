@@ -28,15 +28,21 @@ from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.recipe.yaml_source import parse_path
 from blackbox_kd.schema import digest
 from blackbox_kd.tables import readers, sources
+from blackbox_kd.tables.bad_lines import BadLines
 
 INPUTS = "inputs"
 MOST_BYTES = 10_000_000
 """Of the rows of a table that are kept beside the recipe."""
-WHENCE = ("path", "hub", "name", "split", "generator", "task", "size", "seed", "options")
-"""Fields of a table to start from that say where it is."""
+WHENCE = (
+    *("path", "format", "chunk", "bad_lines", "rows", "hub", "name", "split"),
+    *("generator", "task", "size", "seed", "options"),
+)
+"""Fields of a table to start from that say where it is, and how it is read there."""
 
 
-def read_and_keep(run: Path, recipe: Recipe, name: str, count: int | None) -> Iterator[dict[str, Any]]:
+def read_and_keep(
+    run: Path, recipe: Recipe, name: str, count: int | None, bad_lines: BadLines | None = None
+) -> Iterator[dict[str, Any]]:
     """The first rows of a table to start from; all of its rows are kept in the run's folder if they are few.
 
     Args:
@@ -44,9 +50,13 @@ def read_and_keep(run: Path, recipe: Recipe, name: str, count: int | None) -> It
         recipe: what is run.
         name: of the table.
         count: how many rows are wanted; None for all. Of a table that is no file no more are fetched than that.
+        bad_lines: is told how many lines of it were left out.
     """
     source, target = recipe.data[name], run / INPUTS / f"{name}.jsonl"
-    found = sources.read(source, recipe.folder)
+    found = sources.read(source, recipe.folder, bad_lines=bad_lines)
+    if source.rows is not None:  # the recipe holds them
+        yield from islice(found, count)
+        return
     if source.path is not None and (recipe.folder / source.path).resolve() == target.resolve():
         yield from islice(found, count)  # it is the recipe of this folder that is run, and the rows are kept already
         return
@@ -195,6 +205,8 @@ class _Copy:
 
     def _place_table(self, name: str) -> None:
         source, kept = self.recipe.data[name], self.run / INPUTS / f"{name}.jsonl"
+        if source.rows is not None:
+            return
         if kept.exists():
             place = f"{INPUTS}/{name}.jsonl"
             self.files[place] = kept

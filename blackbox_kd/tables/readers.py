@@ -8,99 +8,66 @@ base or request could carry it further. NaN and infinities become null, as JSON 
 import csv
 import json
 import logging
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date, datetime, time
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
 
 from blackbox_kd.errors import DataError, quote_cause
 from blackbox_kd.json_text import write_text
+from blackbox_kd.tables.bad_lines import BadLine, BadLines, Record
+from blackbox_kd.tables.values import Kinds, simplify, tell_of_nan
 
 logger = logging.getLogger(__name__)
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_ESCAPED_BYTE = re.compile(r"[\udc80-\udcff]")
+"""What Python makes of a byte that is no UTF-8, where it goes on reading."""
 _LONGEST_FIELD = 2**31 - 1
 """Characters of a CSV field; the csv module stops at 131,072, and teachers write longer texts."""
-_KINDS: tuple[tuple[type, str], ...] = (
-    (bool, "true or false"),
-    (str, "text"),
-    (int, "a number"),
-    (float, "a number"),
-    (list, "a list"),
-    (dict, "an object"),
-)
 
 
-def read_file(path: Path) -> Iterator[dict[str, Any]]:
+def read_file(path: Path, bad_lines: BadLines | None = None) -> Iterator[dict[str, Any]]:
     """The rows of a file, by its ending.
 
+    Args:
+        path: the file.
+        bad_lines: what is done with lines that cannot be read; they are an error if left out.
+
     Raises:
-        DataError: the ending is unknown, or the file cannot be read; the message names the line.
+        DataError: the ending is unknown, or the file cannot be read; the message names the lines.
     """
-    reader = READERS.get(path.suffix.lower())
+    found = read_records(path, READERS, "convert it to one of them")
+    yield from (record.row for record in (bad_lines or BadLines()).pass_on(found, path.name))
+
+
+def read_records(path: Path, readers: Mapping[str, "Reader"], fix: str) -> Iterator[Record | BadLine]:
+    """What the lines of a file hold.
+
+    Args:
+        path: the file.
+        readers: those that may read it, by its ending.
+        fix: what is done where none of them does.
+
+    Raises:
+        DataError: the ending is unknown, or the file as a whole cannot be read.
+    """
+    reader = readers.get(path.suffix.lower())
     if reader is None:
-        known = ", ".join(READERS)
         what = f"unknown kind of file {path.suffix!r}"
-        _refuse(path.name, what, "convert it to one of them", exists=f"known: {known}")
+        _refuse(path.name, what, fix, exists=f"known: {', '.join(readers)}")
     try:
+        if path.suffix.lower() != ".parquet":
+            with path.open("rb") as file:
+                if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+                    _refuse(path.name, "the file is UTF-16", "save it as UTF-8")
         yield from reader(path)
     except UnicodeDecodeError as error:
-        start = path.read_bytes()[:2]
-        is_utf16 = start in (b"\xff\xfe", b"\xfe\xff")
-        what = "is UTF-16" if is_utf16 else f"is not UTF-8 (byte {error.object[error.start]:#04x})"
-        _refuse(path.name, f"the file {what}", "save it as UTF-8")
+        what = f"the file is not UTF-8 (byte {error.object[error.start]:#04x})"
+        _refuse(path.name, what, "save it as UTF-8")
     except OSError as error:
         _refuse(path.name, f"cannot be read: {error.strerror}", "check the file and its permissions")
-
-
-def simplify(value: Any, column: str) -> Any:
-    """A value as JSON has it: dates as ISO text, decimals as numbers.
-
-    Raises:
-        DataError: it is binary, such as an image.
-    """
-    if isinstance(value, dict):
-        return {str(key): simplify(item, column) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [simplify(item, column) for item in value]
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    raise DataError(
-        f"column {column!r} holds {type(value).__name__}, and rows hold text, numbers, lists and objects only.",
-        fix="take the column out of the file",
-    )
-
-
-_TOLD: set[tuple[str, str]] = set()
-"""Files and columns of which something was said: once is enough, and a file is read more than once."""
-
-
-def _tell_once(where: str, column: str, what: str) -> None:
-    if (key := (where.partition(",")[0], column)) not in _TOLD:
-        _TOLD.add(key)
-        logger.warning(f"{where}: {what}")
-
-
-def tell_of_nan(row: Mapping[str, Any], where: str) -> None:
-    """Says of a row's columns that hold NaN or an infinity that the values are read as null."""
-    for column, value in row.items():
-        if isinstance(value, float | list | dict) and _holds_nan(value):
-            _tell_once(where, column, f"column {column!r} holds NaN or an infinity; such values are read as null")
-
-
-def _holds_nan(value: Any) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(map(_holds_nan, inside))
 
 
 class _Twice(ValueError):
@@ -124,58 +91,71 @@ def _refuse(where: str, what: str, fix: str, exists: str = "") -> NoReturn:
     raise DataError(f"{where}: {what}", exists=exists, fix=fix)
 
 
-class _Kinds:
-    """What kind of value each column holds."""
+class _Bad(Exception):
+    """A text is no row: what is wrong, and the fix."""
 
-    def __init__(self) -> None:
-        self._seen: dict[str, tuple[str, str]] = {}
-
-    def check(self, row: dict[str, Any], where: str) -> None:
-        """Says once of a column that it holds values of several kinds: where they become text, it is JSON."""
-        tell_of_nan(row, where)
-        for column, value in row.items():
-            if value is None:
-                continue
-            kind = next(word for type_, word in _KINDS if isinstance(value, type_))
-            first, place = self._seen.setdefault(column, (kind, where))
-            if kind != first:
-                what = f"column {column!r} holds {kind} ({write_text(value)[:40]!r}), but {first} in {place}"
-                _tell_once(where, column, what)
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(what)
+        self.what, self.fix = what, fix
 
 
-def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    kinds = _Kinds()
-    with path.open(encoding="utf-8-sig") as file:
+def _refuse_bytes(text: str) -> None:
+    """Raises _Bad if a line that was read leniently holds bytes that are no UTF-8."""
+    if not text.isascii() and (found := _ESCAPED_BYTE.search(text)):
+        raise _Bad(f"is not UTF-8 (byte {ord(found[0]) - 0xDC00:#04x})", "save it as UTF-8")
+
+
+def _read_jsonl(path: Path) -> Iterator[Record | BadLine]:
+    kinds = Kinds()
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                where = f"{path.name}, line {number}"
-                row = _check_object(_parse(line.strip(), where), where)
-                kinds.check(row, where)
-                yield row
+                try:
+                    _refuse_bytes(line)
+                    row = _check_object(_parse(line.strip()))
+                except _Bad as bad:
+                    yield BadLine(f"line {number}", bad.what, bad.fix)
+                    continue
+                kinds.check(row, f"{path.name}, line {number}")
+                yield Record(f"line {number}", row)
 
 
-def _read_json(path: Path) -> Iterator[dict[str, Any]]:
+def read_json_object(path: Path) -> Iterator[Record | BadLine]:
+    """As rows of a JSON file are read, but that an object with other keys than one list is a row itself."""
+    return _read_json(path, may_be_row=True)
+
+
+def _read_json(path: Path, may_be_row: bool = False) -> Iterator[Record | BadLine]:
     text = path.read_text(encoding="utf-8-sig")
     if not text.strip():
         return
     if len(text.lstrip().split("\n", 1)) == 2 and _is_object(text.lstrip().split("\n", 1)[0]):
         yield from _read_jsonl(path)  # JSON lines under the wrong name, as the Hub has many
         return
-    value = _parse(text, path.name)
+    try:
+        value = _parse(text)
+    except _Bad as bad:
+        _refuse(path.name, bad.what, bad.fix)
     if isinstance(value, dict):
         lists = [name for name, item in value.items() if isinstance(item, list)]
-        if len(lists) != 1:
+        if may_be_row:
+            value = [value]
+        elif len(lists) != 1:
             what = f"holds an object with the keys {', '.join(value)}, not a list of rows"
             _refuse(path.name, what, "write [{...}, {...}], or one object a line in a .jsonl file")
-        value = value[lists[0]]
+        else:
+            value = value[lists[0]]
     if not isinstance(value, list):
         _refuse(path.name, f"holds {write_text(value)[:60]!r}, not a list of rows", "write [{...}, {...}]")
-    kinds = _Kinds()
+    kinds = Kinds()
     for number, item in enumerate(value, 1):
-        where = f"{path.name}, row {number}"
-        row = _check_object(item, where)
-        kinds.check(row, where)
-        yield row
+        try:
+            row = _check_object(item)
+        except _Bad as bad:
+            yield BadLine(f"row {number}", bad.what, bad.fix)
+            continue
+        kinds.check(row, f"{path.name}, row {number}")
+        yield Record(f"row {number}", row)
 
 
 def _is_object(line: str) -> bool:
@@ -185,19 +165,19 @@ def _is_object(line: str) -> bool:
         return False
 
 
-def _parse(text: str, where: str) -> Any:
+def _parse(text: str) -> Any:
     try:
         value = json.loads(text, object_pairs_hook=_refuse_twice)
     except _Twice as twice:
-        _refuse(where, f"an object names {twice.key[:60]!r} twice, with a value each", "keep one of them")
+        raise _Bad(f"an object names {twice.key[:60]!r} twice, with a value each", "keep one of them") from None
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, " if "\n" in text.strip() else ""
         near = text[max(0, error.pos - 10) : error.pos + 20].strip()
-        _refuse(where, f"not JSON: {error.msg} at {at}character {error.colno}, near {near!r}", "mend the line")
+        raise _Bad(f"not JSON: {error.msg} at {at}character {error.colno}, near {near!r}", "mend the line") from None
     except ValueError:  # Python reads no integer of more than 4,300 digits
-        _refuse(where, "a number has too many digits", "write it as text, in quotes")
+        raise _Bad("a number has too many digits", "write it as text, in quotes") from None
     except RecursionError:
-        _refuse(where, "nested too deeply", "write flatter objects")
+        raise _Bad("nested too deeply", "write flatter objects") from None
     return _replace_surrogates(value) if _ESCAPED_SURROGATE.search(text) else value
 
 
@@ -211,38 +191,46 @@ def _replace_surrogates(value: Any) -> Any:
     return value
 
 
-def _check_object(row: Any, where: str) -> dict[str, Any]:
+def _check_object(row: Any) -> dict[str, Any]:
     if not isinstance(row, dict):
-        _refuse(where, f"{write_text(row)[:60]!r} is not an object with columns", 'write {"column": value, ...}')
+        raise _Bad(f"{write_text(row)[:60]!r} is not an object with columns", 'write {"column": value, ...}')
     return row
 
 
-def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
+def _read_csv(path: Path) -> Iterator[Record | BadLine]:
     csv.field_size_limit(_LONGEST_FIELD)
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file, strict=True)
-        names = _read_header(path, _read_fields(reader, path))
-        while (fields := _read_fields(reader, path)) is not None:
-            if not fields:
-                continue
-            if len(fields) != len(names):
-                what = f"{len(fields)} fields, but {len(names)} column names in the first line"
-                _refuse(f"{path.name}, line {reader.line_num}", what, "quote texts that hold commas or quotes")
-            yield dict(zip(names, fields, strict=True))
+        names: list[str] | None = None
+        while True:
+            try:
+                fields = _read_fields(reader)
+                if fields is None:
+                    return
+                if names is None:
+                    names = _read_header(path, fields)
+                elif fields:
+                    if len(fields) != len(names):
+                        what = f"{len(fields)} fields, but {len(names)} column names in the first line"
+                        raise _Bad(what, "quote texts that hold commas or quotes")
+                    yield Record(f"line {reader.line_num}", dict(zip(names, fields, strict=True)))
+            except _Bad as bad:
+                if names is None:
+                    _refuse(f"{path.name}, line {reader.line_num}", bad.what, bad.fix)
+                yield BadLine(f"line {reader.line_num}", bad.what, bad.fix)
 
 
-def _read_fields(reader: Any, path: Path) -> list[str] | None:
+def _read_fields(reader: Any) -> list[str] | None:
     try:
         fields: list[str] | None = next(reader, None)
     except csv.Error as error:
-        where = f"{path.name}, line {reader.line_num}"
-        _refuse(where, f"not CSV: {error}", 'quote texts that hold quotes, and write "" for a quote in them')
+        raise _Bad(f"not CSV: {error}", 'quote texts that hold quotes, and write "" for a quote in them') from None
+    for field in fields or ():
+        _refuse_bytes(field)
     return fields
 
 
-def _read_header(path: Path, names: list[str] | None) -> list[str]:
-    if names is None:
-        return []
+def _read_header(path: Path, names: list[str]) -> list[str]:
     double = sorted({name for name in names if names.count(name) > 1})
     if double or "" in (name.strip() for name in names):
         what = f"the first line names {double[0]!r} twice" if double else "the first line has a column without name"
@@ -254,7 +242,7 @@ def _read_header(path: Path, names: list[str] | None) -> list[str]:
     return names
 
 
-def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
+def _read_parquet(path: Path) -> Iterator[Record | BadLine]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -264,7 +252,7 @@ def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
             for number, row in enumerate(rows, 1):
                 found = {name: simplify(value, name) for name, value in row.items()}
                 tell_of_nan(found, f"{path.name}, row {number}")
-                yield found
+                yield Record(f"row {number}", found)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -287,7 +275,8 @@ def _list_rows(batch: Any, path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
+Reader = Callable[[Path], Iterator[Record | BadLine]]
+READERS: dict[str, Reader] = {
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,
     ".json": _read_json,

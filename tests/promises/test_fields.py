@@ -134,6 +134,7 @@ BASES: dict[str, dict[str, Any]] = {
     "train": recipe(STEPS["train"], data={"train": MUTE["train"]}),
     "hub": recipe(STEPS["filter"]),
     "made": recipe({"step": "filter", "keep": "len(instruction) > 0"}),
+    "as it is": recipe({"step": "map", "set": {"told": "so"}}),
 }
 _ASKED_BOTH = {**STEPS["evaluate"], "models": ["right", "other"]}
 _JUDGED = {**_ASKED_BOTH, "input": "test", "judge": "referee"}
@@ -171,6 +172,7 @@ BASES |= {
     ),
 }
 FROM_HUB = f"data.train={{hub: {HUB}}}"
+GUIDE = "data.train.path=guide.md"
 MADE = "data.train={generator: reasoning_gym, task: chain_sum, size: 3}"
 
 
@@ -292,6 +294,31 @@ CASES: dict[str, Case] = {
     "recipe.plugins": runs("shout", error("unknown step 'shout'"), False, "plugins=[shout.py]"),
     "recipe.steps": runs("filter", count, 5, "steps=[{step: format}]"),
     "data.path": runs("filter", rows_in, 2, "data.train.path=other.jsonl"),
+    "data.rows": runs("as it is", column("q"), [7], "data.train={rows: [{q: 7}]}"),
+    "data.format": runs(
+        "as it is", column("response"), ["Told"], "data.train.format=auto", before="data.train.path=tuned.jsonl"
+    ),
+    "data.chunk": runs("as it is", column("heading"), ["One", "Two"], "data.train.chunk={}", before=GUIDE),
+    "data.chunk.words": runs(
+        "as it is", count, 3, "data.train.chunk.words=5", before="data={train: {path: guide.md, chunk: {overlap: 0}}}"
+    ),
+    "data.chunk.overlap": runs(
+        "as it is",
+        count,
+        4,
+        "data.train.chunk.overlap=3",
+        before="data={train: {path: guide.md, chunk: {words: 4, overlap: 0}}}",
+    ),
+    "data.chunk.by": runs(
+        "as it is", count, 1, "data.train.chunk.by=file", before="data={train: {path: guide.md, chunk: {by: heading}}}"
+    ),
+    "data.bad_lines": runs(
+        "as it is",
+        error("broken.jsonl, line 2"),
+        False,
+        "data.train.bad_lines=drop",
+        before="data.train.path=broken.jsonl",
+    ),
     "data.rename": runs("filter", column("truth"), ["99"] * 4, "data.train.rename={gold: truth}"),
     "data.held_out": runs("filter", error("there is no table to read"), True, "data.train.held_out=true"),
     "data.limit": runs("filter", rows_in, 3, "data.train.limit=3"),

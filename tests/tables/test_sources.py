@@ -142,8 +142,8 @@ def test_the_datas_own_id_may_be_renamed() -> None:
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({}, "fix: give one of path:, hub:, generator:"),
-        ({"path": "a.csv", "hub": "x/y"}, "fix: give one of path:, hub:, generator:"),
+        ({}, "fix: give one of path:, rows:, hub:, generator:"),
+        ({"path": "a.csv", "hub": "x/y"}, "fix: give one of path:, rows:, hub:, generator:"),
         ({"generator": "reasoning_gym"}, "needs task: NAME"),
         ({"path": "a.csv", "split": "test"}, "split: goes with hub:, not with path:"),
         ({"hub": "x/y", "size": 3}, "size: goes with generator:, not with hub:"),

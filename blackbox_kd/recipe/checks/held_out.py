@@ -27,6 +27,8 @@ def _find_same(one: TableSource, other: TableSource, folder: Path) -> str:
         return f"{one.hub}, split {one.split}"
     if one.generator is not None and _describe_making(one) == _describe_making(other):
         return f"task {one.task}, seed {one.seed}"
+    if one.rows and other.rows:
+        return "they hold a row that is the same" if any(row in other.rows for row in one.rows) else ""
     if one.path is None or other.path is None:
         return ""
     for file in _list_files(one.path, folder):

@@ -38,6 +38,7 @@ class Facts:
         dataset: rows of the data set, and those that it lacks; None if this run has not written it, and what is there
             is an earlier run's.
         losses: steps that dropped most of their rows for one reason.
+        bad_lines: lines of files to start from that were left out.
     """
 
     recipe: Recipe
@@ -50,6 +51,7 @@ class Facts:
     tables: list[str] = field(default_factory=list)
     dataset: dict[str, Any] | None = None
     losses: list[dict[str, Any]] = field(default_factory=list)
+    bad_lines: list[dict[str, Any]] = field(default_factory=list)
 
 
 def collect(facts: Facts) -> dict[str, Any]:
@@ -64,6 +66,7 @@ def collect(facts: Facts) -> dict[str, Any]:
         "ended": facts.ending.status.value,
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "funnel": [account.entry() for account in facts.accounts],
+        "bad_lines": facts.bad_lines,
         "losses": facts.losses,
         "tables": facts.tables,
         "dataset": facts.dataset,

@@ -45,6 +45,8 @@ def _write_rows(report: Mapping[str, Any]) -> list[str]:
             unfinished.append(f"{left:,} in {entry['step']}")
     if unfinished:
         lines += ["", f"Rows that were still being worked on: {', '.join(unfinished)}."]
+    for entry in report.get("bad_lines", ()):
+        lines += ["", f"Of {quote_code(entry['file'])} {entry['left_out']:,} could not be read and are left out."]
     for entry in report["funnel"]:
         lines += [line for told in Account.of(entry).describe_counts() for line in ("", f"{entry['step']}: {told}.")]
     lines += [line for told in losses.describe(report) for line in ("", f"**{escape_markdown(told)}.**")]

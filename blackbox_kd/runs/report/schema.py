@@ -89,6 +89,14 @@ class Loss(Part):
     round: int = 0
 
 
+class BadLines(Part):
+    """Lines of a file (of documents, files) that could not be read, and were left out as the recipe says."""
+
+    table: str
+    file: str
+    left_out: int
+
+
 class DataSet(Part):
     """The data set that the run has written."""
 
@@ -163,6 +171,7 @@ class Report(Part):
     written_at: str
     """UTC."""
     funnel: list[Balance]
+    bad_lines: list[BadLines] = Field(default_factory=list)
     losses: list[Loss] = Field(default_factory=list)
     tables: list[str]
     """Files in `tables/`, without their ending, that this run has written or taken over."""
