@@ -32,8 +32,8 @@ def refuse_reserved(extra: dict[str, Any]) -> dict[str, Any]:
     return extra
 
 
-Message = dict[str, str]
-"""One chat message: `role` (system, user, assistant) and `content`."""
+Message = dict[str, Any]
+"""One chat message: `role` (system, user, assistant, tool), `content`, and what else `messages.FIELDS` names."""
 
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode

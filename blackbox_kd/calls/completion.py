@@ -8,6 +8,7 @@ from blackbox_kd.calls.ends import End
 from blackbox_kd.calls.refusals import explain_refusal
 from blackbox_kd.errors import Refusal, ReplyFault
 from blackbox_kd.logprobs import Scored, read_prompt
+from blackbox_kd.messages import write_plain
 from blackbox_kd.models import Price
 from blackbox_kd.models.http import error_body
 from blackbox_kd.models.http.status import quote
@@ -178,7 +179,7 @@ def _join_text(content: Any) -> str:
 def _refuse_markup(text: str, question: Sequence[Message]) -> None:
     """Raises ReplyFault if a text has markup in it of which the question does not speak."""
     for found in markup.find_left(text):
-        if not any(found in message["content"] for message in question):
+        if not any(found in write_plain(message) for message in question):
             at = text.find(found)
             around = quote(text[max(0, at - 40) : at + 80])
             raise ReplyFault(

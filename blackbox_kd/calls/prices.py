@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from blackbox_kd.messages import write_plain
 from blackbox_kd.models import Price
 from blackbox_kd.models.http.parameters import MOST_TOKENS
 from blackbox_kd.schema import Message, Usage
@@ -24,7 +25,7 @@ class TieredPrice(Price):
 
 def bound_prompt(messages: Sequence[Message]) -> int:
     """The most tokens that messages can be: a token stands for at least one byte of UTF-8."""
-    return sum(len(message["content"].encode(errors="replace")) + MESSAGE_TOKENS for message in messages)
+    return sum(len(write_plain(message).encode(errors="replace")) + MESSAGE_TOKENS for message in messages)
 
 
 def bound_tokens(prompt_tokens: int, max_tokens: int | None) -> int:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
+from blackbox_kd.messages import write_plain
 from blackbox_kd.models import Price
 from blackbox_kd.schema import Message, Usage
 
@@ -52,7 +53,7 @@ def join(messages: Sequence[Message], most: int) -> str:
     parts: list[str] = []
     left = most
     for message in messages:
-        parts.append(f"{message['role']}\n{message['content'][:left]}")
+        parts.append(f"{message['role']}\n{write_plain(message)[:left]}")
         left -= len(parts[-1])
         if left <= 0:
             break

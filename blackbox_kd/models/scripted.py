@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blackbox_kd.errors import FieldError, RequestRejected, SetupError, quote_cause
 from blackbox_kd.logprobs import LOGPROBS, TOKENS, TOKENS_TOLD
+from blackbox_kd.messages import write_plain
 from blackbox_kd.models import InProcess, Model, ModelConfig, Price, Setup
 from blackbox_kd.sandbox.jinja import Sandbox
 from blackbox_kd.schema import Request, digest
@@ -183,7 +184,7 @@ class ScriptedModel(InProcess):
     def _choose_entry(self, request: Request) -> tuple[Entry, jinja2.Template]:
         """The entry for a request: by its message or by its row, never by when it is asked."""
         if isinstance(self._replies, dict):
-            asked = [message["content"] for message in request.messages if message["role"] == "user"]
+            asked = [write_plain(message) for message in request.messages if message["role"] == "user"]
             last = asked[-1] if asked else ""
             found = [(entry, template) for piece, entry, template in self._entries if piece in last]
             return found[0] if found else (Entry(text=DEFAULT), self._default)
@@ -201,7 +202,7 @@ def _make_completion(model: str, entry: Entry, request: Request, is_stand_in: bo
     text, finish_reason = entry.text, entry.finish_reason or "stop"
     if limit is not None and len(text.split()) > limit and entry.finish_reason is None and not is_stand_in:
         text, finish_reason = " ".join(text.split()[:limit]), "length"
-    asked = [word for message in request.messages for word in message["content"].split()]
+    asked = [word for message in request.messages for word in write_plain(message).split()]
     completed = min(len(text.split()), limit or len(text.split()))
     words = {"prompt_tokens": len(asked), "completion_tokens": completed, "total_tokens": len(asked) + completed}
     return {

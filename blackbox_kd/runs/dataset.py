@@ -198,7 +198,7 @@ class _Seen:
         told = [f"{count:,} of {total:,} rows: {what}" for what, count in counts + self._notes.most_common()]
         if self._shape is None or self._written:
             return told
-        refused = {*formats.ASKED, *formats.THOUGHT, *formats.UNUSABLE}
+        refused = set(formats.MEANINGFUL)
         used = formats.list_used(self._shape) | refused | {"id", "source_id"}
         unused = [name for name in self._columns if name not in used]
         return told + ([f"columns that are not used: {', '.join(unused)}"] if unused else [])

@@ -14,6 +14,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from blackbox_kd.analysis import leakage
+from blackbox_kd.messages import join_plain
 from blackbox_kd.sdk import (
     Column,
     Context,
@@ -205,7 +206,7 @@ def _add_prefix(prompt: list[Message], prefix: str) -> list[Message]:
 
 
 def _shows_context(prompt: list[Message], row: Row, config: Config) -> bool:
-    shown = "\n".join(message["content"] for message in prompt)
+    shown = join_plain(prompt)
     return any(
         leakage.holds(shown, text) for column in config.drop_context for text in leakage.list_texts(row.get(column))
     )

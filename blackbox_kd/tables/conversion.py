@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from blackbox_kd import messages
 from blackbox_kd.errors import DataError
 from blackbox_kd.json_text import write_text
 from blackbox_kd.schema import Message
 from blackbox_kd.tables import transcripts, turns
-from blackbox_kd.tables.formats import ASKED, LABELS, PAIRS, SHAPES, THOUGHT, UNUSABLE, find_answers, list_used
+from blackbox_kd.tables.formats import ASKED, LABELS, PAIRS, SHAPES, THOUGHT, TOOLS, UNUSABLE, find_answers, list_used
 from blackbox_kd.tables.turns import Notes, Turn
 
 MOST_LENGTH = 2
@@ -21,7 +22,8 @@ MOST_LENGTH = 2
 _SCORES = ("score_{}", "{}_score", "{}-rating", "{}_rating", "rating_{}")
 """How data sets call the scores of the two answers, such as `score_chosen` and `chosen-rating`."""
 Converted = dict[str, Any]
-"""`prompt` and `completion` messages, or `prompt`, `chosen` and `rejected`; and the row's `weight` if it has one."""
+"""`prompt` and `completion` messages, or `prompt`, `chosen` and `rejected`; and the row's `tools` (JSON text) and
+`weight` if it has any."""
 
 
 def convert(row: Mapping[str, Any], shape: str, notes: Notes | None = None) -> Converted:
@@ -41,11 +43,19 @@ def convert(row: Mapping[str, Any], shape: str, notes: Notes | None = None) -> C
     own = Notes()
     weight = _read_weight(row, shape)
     used = list_used(shape)
-    _refuse(row, (name for name in (*ASKED, *THOUGHT, *UNUSABLE) if name not in used))
+    _refuse(row, (name for name in (*ASKED, *THOUGHT, *TOOLS, *UNUSABLE) if name not in used))
+    tools = _read_tools(row, shape)
     converted = _convert_pair(row, shape, own) if shape in PAIRS else _convert_answer(row, shape, own)
     if notes is not None:
         notes.update(own.keys())  # each once, as they are told of rows
-    return {**converted, **weight}
+    return {**converted, **({"tools": write_text(tools)} if tools else {}), **weight}
+
+
+def _read_tools(row: Mapping[str, Any], shape: str) -> list[dict[str, Any]]:
+    """The tools that a row offers; OpenAI's preferences have them in their `input`."""
+    given = row["input"] if shape == "preferred" and isinstance(row["input"], Mapping) else row
+    found = (messages.read_tools(given[name], f"column {name!r}") for name in TOOLS if not _is_empty(given.get(name)))
+    return next(found, [])
 
 
 def _read_weight(row: Mapping[str, Any], shape: str) -> dict[str, float]:
@@ -76,7 +86,7 @@ def _refuse(row: Mapping[str, Any], names: Iterable[str]) -> None:
     for name in names:
         if not _is_empty(row.get(name)):
             fix = f"put its text into the prompt, or rename it to train without it: data.TABLE.rename.{name}=NAME"
-            what = "such as tools and images, cannot be learnt with" if name in UNUSABLE else "would be left out"
+            what = "such as images, cannot be learnt with" if name in UNUSABLE else "would be left out"
             raise DataError(f"column {name!r} carries meaning that {what}; {fix}")
 
 
@@ -86,6 +96,8 @@ def _convert_answer(row: Mapping[str, Any], shape: str, notes: Notes) -> Convert
         row = _read_json(row, ("prompt", "completion"))
         asked = _put_before(row, turns.read_column(row["prompt"], "prompt", "user", notes), notes)
         said = turns.read_column(row["completion"], "completion", "assistant", notes)
+        learnt = _find_reply(said, learnt=True)
+        asked, said = [*asked, *said[: len(said) - len(learnt)]], learnt or said
     elif shape in ("own", "alpaca"):
         asked = _put_before(row, _read_instruction(row, notes), notes)
         said = turns.read_column(row[SHAPES[shape][1]], SHAPES[shape][1], "assistant", notes)
@@ -93,9 +105,9 @@ def _convert_answer(row: Mapping[str, Any], shape: str, notes: Notes) -> Convert
         whole = _read_rendered(row[column]) if shape == "text" else turns.read_conversation(row[column], column, notes)
         asked, said = _find_last_turn(_put_before(row, whole, notes), notes)
     reasoning = next((write_text(row[name]) for name in THOUGHT if not _is_empty(row.get(name))), "")
-    if reasoning and not said[-1].reasoning:
-        said = [*said[:-1], replace(said[-1], reasoning=reasoning)]
-    return {"prompt": _take_question(asked, notes), "completion": _take_reply(said)}
+    if reasoning and not (said[-1].reasoning or said[-1].content.lstrip().startswith("<think>")):
+        said = [*said[:-1], replace(said[-1], reasoning=reasoning.strip())]
+    return {"prompt": _take_question(asked), "completion": _take_reply(said)}
 
 
 def _read_instruction(row: Mapping[str, Any], notes: Notes) -> list[Turn]:
@@ -125,7 +137,7 @@ def _read_history(value: Any) -> list[Turn]:
     """
     if _is_empty(value):
         return []
-    pairs = turns.read_list(value) if isinstance(value, str) else value
+    pairs = messages.read_list(value)
     if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         raise DataError("column 'history' is no list of pairs: [[question, answer], ...]")
     roles = ("user", "assistant")
@@ -145,7 +157,7 @@ def _read_rendered(text: Any) -> list[Turn]:
 def _read_json(row: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
     """The row with turns in place of JSON texts of turns, as CSV has them, if all columns of `names` are such texts."""
     texts = {name: row[name] for name in {"prompt", *names} if isinstance(row.get(name), str)}
-    read = {name: found for name, text in texts.items() if turns.is_list_of_turns(found := turns.read_list(text))}
+    read = {name: found for name, text in texts.items() if messages.is_conversation(found := messages.read_list(text))}
     return {**row, **read} if read.keys() >= set(names) else row
 
 
@@ -170,12 +182,12 @@ def _convert_pair(row: Mapping[str, Any], shape: str, notes: Notes) -> Converted
     if _join_words(chosen) == _join_words(rejected):
         raise DataError(f"{better!r} and {worse!r} are the same but for blanks")
     _note_doubts(row, (better, worse), (chosen, rejected), notes)
-    prompt = _take_question(_put_before(row, before[0] or asked or [], notes), notes)
+    prompt = _take_question(_put_before(row, before[0] or asked or [], notes))
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
-def _join_words(messages: list[Message]) -> list[str]:
-    return [f"{message['role']} {' '.join(message['content'].split())}" for message in messages]
+def _join_words(said: list[Message]) -> list[str]:
+    return [f"{message['role']} {' '.join(messages.write_plain(message).split())}" for message in said]
 
 
 def _note_doubts(
@@ -188,7 +200,7 @@ def _note_doubts(
         scores = [_read_number(row.get(column)) for column in columns]
         if scores[0] < scores[1]:
             notes[f"{columns[0]} is below {columns[1]}: the pair says the opposite"] += 1
-    lengths = [max(1, sum(len(message["content"]) for message in messages)) for messages in answers]
+    lengths = [max(1, len(messages.join_plain(answer))) for answer in answers]
     for longer, shorter, ratio in ((better, worse, lengths[0] / lengths[1]), (worse, better, lengths[1] / lengths[0])):
         if ratio > MOST_LENGTH:
             notes[f"{longer!r} is more than {MOST_LENGTH} times as long as {shorter!r}: length may be learnt"] += 1
@@ -227,7 +239,7 @@ def _split_texts(row: Mapping[str, Any], better: str, worse: str) -> dict[str, A
     texts = {name: str(row[name]) for name in (better, worse)}
     dialogues = {name: transcripts.split_turns(text) or [] for name, text in texts.items()}
     if all(found and found[0][0] != "assistant" for found in dialogues.values()):
-        return {name: [Turn(*turn).show() for turn in found] for name, found in dialogues.items()}
+        return {name: [Turn(*turn).write() for turn in found] for name, found in dialogues.items()}
     if others := sorted(name for name, value in row.items() if isinstance(value, str) and name not in (*texts, "id")):
         raise DataError(f"there is no column 'prompt'; is it one of {', '.join(others)}?")
     prompt = os.path.commonprefix(list(texts.values())).rpartition(" ")[0]  # noqa: RUF071 - of texts, not of paths
@@ -236,10 +248,10 @@ def _split_texts(row: Mapping[str, Any], better: str, worse: str) -> dict[str, A
     return {"prompt": prompt, **{name: text.removeprefix(prompt).strip() for name, text in texts.items()}}
 
 
-def _find_reply(found: list[Turn]) -> list[Turn]:
-    """The assistant's turns at the end of a conversation."""
+def _find_reply(found: list[Turn], *, learnt: bool = False) -> list[Turn]:
+    """The assistant's turns at the end of a conversation; of these, those that may be learnt."""
     start = len(found)
-    while start and found[start - 1].role == "assistant":
+    while start and found[start - 1].role == "assistant" and (found[start - 1].is_learnt or not learnt):
         start -= 1
     return found[start:]
 
@@ -261,12 +273,10 @@ def _find_last_turn(found: list[Turn], notes: Notes) -> tuple[list[Turn], list[T
     return found[:last], [found[last]]
 
 
-def _take_question(found: list[Turn], notes: Notes) -> list[Message]:
+def _take_question(found: list[Turn]) -> list[Message]:
     if not any(turn.role == "user" and turn.says for turn in found):
         raise DataError("the prompt has no turn of the user")
-    if any(turn.reasoning for turn in found):
-        notes["the reasoning of earlier answers is left out, as chat templates do"] += 1
-    return [turn.show() for turn in found]
+    return [turn.write() for turn in found]
 
 
 def _take_reply(found: list[Turn], column: str = "completion") -> list[Message]:
@@ -274,7 +284,7 @@ def _take_reply(found: list[Turn], column: str = "completion") -> list[Message]:
         raise DataError("the completion does not end with a turn of the assistant")
     if not found[-1].is_learnt:
         raise DataError(f"column {column!r} ends with a turn of weight 0, which must not be learnt")
-    return [*(turn.show() for turn in found[:-1]), found[-1].teach()]
+    return [turn.write() for turn in found]
 
 
 def _is_empty(value: Any) -> bool:

@@ -12,7 +12,8 @@ text          text: a conversation that is rendered already
 
 What is learnt is the last turn of the assistant, and the prompt is all before it. A column that carries meaning is
 used where the shape has a place for it, and refused by its name where it has none: system, history, context and input
-belong to what is asked, reasoning_content and thinking to the answer, weight and label say whether it is learnt.
+belong to what is asked, tools to the whole conversation, reasoning_content and thinking to the answer, weight and label
+say whether it is learnt.
 """
 
 from collections.abc import Iterable, Set
@@ -37,19 +38,21 @@ ASKED = ("system", "system_prompt", "history", "context", "input")
 """Columns that belong to what is asked."""
 THOUGHT = ("reasoning_content", "thinking")
 """Columns with the reasoning before an answer."""
-UNUSABLE = ("tools", "functions", "image", "images", "video", "videos", "audio", "audios")
+TOOLS = ("tools", "functions")
+"""Columns with the tools that the assistant may call; the first one that holds any is taken."""
+UNUSABLE = ("image", "images", "video", "videos", "audio", "audios")
 """Columns with what a conversation of text cannot show; rows that hold something there are refused."""
-MEANINGFUL = frozenset((*ASKED, *THOUGHT, *UNUSABLE))
+MEANINGFUL = frozenset((*ASKED, *THOUGHT, *TOOLS, *UNUSABLE))
 LABELS = {"label": ("completion",), "kto_tag": ("completion", "messages", "sharegpt", "own", "alpaca")}
 """Columns that say whether an answer is one to learn, and the shapes beside which they say it."""
 _USED = {
-    "preference": ("prompt", "conversations", "messages", "instruction", *ASKED),
-    "preferred": ("system", "system_prompt"),
-    "completion": (*ASKED[:3], *THOUGHT),
-    "messages": (*ASKED[:2], *THOUGHT),
-    "sharegpt": (*ASKED[:2], *THOUGHT),
-    "own": (*ASKED, *THOUGHT),
-    "alpaca": (*ASKED, *THOUGHT),
+    "preference": ("prompt", "conversations", "messages", "instruction", *ASKED, *TOOLS),
+    "preferred": ("system", "system_prompt", *TOOLS),
+    "completion": (*ASKED[:3], *THOUGHT, *TOOLS),
+    "messages": (*ASKED[:2], *THOUGHT, *TOOLS),
+    "sharegpt": (*ASKED[:2], *THOUGHT, *TOOLS),
+    "own": (*ASKED, *THOUGHT, *TOOLS),
+    "alpaca": (*ASKED, *THOUGHT, *TOOLS),
     "text": ASKED[:2],
 }
 """Columns that each shape has a place for, besides those it needs."""
@@ -98,11 +101,12 @@ def list_ignored(shape: str, written: Set[str]) -> set[str]:
 
     Args:
         shape: of the rows.
-        written: columns that steps have written. A prompt that was rendered shows all that it shall; what is said of
-            an answer (its reasoning, whether it is a good one) is not said of the answer that has taken its place.
+        written: columns that steps have written. A prompt that was rendered shows all that it shall, but for tools that
+            a step has put beside it; what is said of an answer (its reasoning, whether it is a good one) is not said of
+            the answer that has taken its place.
     """
     own = set(SHAPES[shape])
     if "prompt" in written:
-        return {*ASKED, *THOUGHT, *UNUSABLE, *LABELS, "weight"} - own
+        return {*ASKED, *THOUGHT, *UNUSABLE, *LABELS, "weight", *set(TOOLS).difference(written)} - own
     of_answer = {*THOUGHT, *LABELS} if not written.isdisjoint(find_answers(shape)) else set()
     return (of_answer | {name for name in (*ASKED, *UNUSABLE) if name in written}) - own

@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blackbox_kd.errors import FieldError, WrongRename, did_you_mean
+from blackbox_kd.messages import tidy
 from blackbox_kd.schema import Row, digest
 from blackbox_kd.tables import fetched, files
 from blackbox_kd.tables.bad_lines import BadLines, Rule
@@ -184,7 +185,7 @@ def make_rows(rows: Iterable[Mapping[str, Any]], rename: Mapping[str, str]) -> I
         seen[name] = seen.get(name, 0) + 1
         suffix = f"-{seen[name]}" if seen[name] > 1 else ""
         names = {column: _name_in_rows(column, rename, row) for column in row}
-        yield Row({"id": name + suffix, **{new: row[old] for old, new in names.items() if new is not None}})
+        yield Row({"id": name + suffix, **{new: tidy(row[old]) for old, new in names.items() if new is not None}})
 
 
 def _name_in_rows(column: str, rename: Mapping[str, str], present: Iterable[str]) -> str | None:

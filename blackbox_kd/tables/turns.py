@@ -1,16 +1,16 @@
 """Turns of a conversation, as OpenAI, ShareGPT and others write them -> messages of TRL.
 
-A turn is {role, content} or {from, value}. What else it holds is used, refused or told of: reasoning (`thinking`,
-`reasoning_content`) stands before the answer as `<think>...</think>`, a `weight` of 0 takes a turn from what is
-learnt, calls of tools and parts that are no text are refused, and other keys are counted as not used.
+A turn is {role, content} or {from, value}. What else it holds is kept, refused or told of: reasoning (also `thinking`)
+is `reasoning_content`, calls of tools and what tools answer are OpenAI's whoever wrote them, a `weight` of 0 takes a
+turn from what is learnt, parts that are no text are refused, and other keys are counted as not used.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from blackbox_kd import messages
 from blackbox_kd.errors import DataError
 from blackbox_kd.json_text import write_text
 from blackbox_kd.schema import Message
@@ -24,10 +24,12 @@ _ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
 }
 """What a speaker is called -> its role; ShareGPT's exports have names of their own."""
-_OF_TOOLS = {"tool", "function", "observation", "function_call", "tool_call", "tool_response", "ipython"}
-"""Speakers whose turns are calls of tools, or what tools answer."""
-_CALLS = ("tool_calls", "function_call", "tool_call_id")
-_READ = {"role", "from", "content", "value", "weight", *REASONING, *_CALLS}
+_CALLING = {"function_call", "tool_call"}
+"""Speakers whose turns are calls of tools and nothing else, as ShareGPT's."""
+_ROLES |= dict.fromkeys(_CALLING, "assistant")
+_ROLES |= dict.fromkeys(("tool", "function", "observation", "tool_response", "ipython"), "tool")
+_CALLS = ("tool_calls", "function_call")
+_READ = {"from", "value", *messages.FIELDS, *REASONING, *_CALLS}
 """Keys of a turn that are read."""
 
 Notes = Counter[str]
@@ -39,36 +41,34 @@ class Turn:
     """One turn.
 
     Args:
-        role: system, user or assistant.
+        role: system, user, assistant or tool.
         content: its text.
         reasoning: what the assistant thought before it.
-        is_learnt: whether its own weight lets it be learnt.
+        calls: of tools, in OpenAI's form.
+        more: what else a message keeps as it came, such as `tool_call_id` and `weight`.
     """
 
     role: str
     content: str
     reasoning: str = ""
-    is_learnt: bool = True
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    more: dict[str, Any] = field(default_factory=dict)
 
     @property
     def says(self) -> bool:
-        """Whether there is any text in it."""
-        return bool(self.content.strip())
+        """Whether there is any text in it, or a call."""
+        return bool(self.content.strip() or self.calls)
 
-    def show(self) -> Message:
-        """The turn where it is read."""
-        return {"role": self.role, "content": self.content}
+    @property
+    def is_learnt(self) -> bool:
+        """Whether its own weight lets it be learnt."""
+        return self.more.get("weight") != 0
 
-    def teach(self) -> Message:
-        """The turn where it is learnt: with its reasoning."""
-        return {"role": self.role, "content": put_reasoning_before(self.reasoning, self.content)}
-
-
-def put_reasoning_before(reasoning: str, answer: str) -> str:
-    """An answer behind the reasoning that led to it, as reasoning models write both."""
-    if not reasoning.strip() or answer.lstrip().startswith("<think>"):
-        return answer
-    return f"<think>\n{reasoning.strip()}\n</think>\n\n{answer}"
+    def write(self) -> Message:
+        """The turn as a message; one of text alone is its role and its content."""
+        whole = {"reasoning_content": self.reasoning, "tool_calls": self.calls, **self.more}
+        kept = {key: whole[key] for key in messages.FIELDS if whole.get(key) not in (None, "", [])}
+        return {"role": self.role, "content": self.content, **kept}
 
 
 def read_column(value: Any, column: str, role: str, notes: Notes) -> list[Turn]:
@@ -77,7 +77,7 @@ def read_column(value: Any, column: str, role: str, notes: Notes) -> list[Turn]:
     Raises:
         DataError: it is empty, or a turn holds what cannot be used.
     """
-    if is_list_of_turns(value):
+    if messages.is_conversation(value):
         return [_turn(turn, column, notes) for turn in value]
     if isinstance(value, Mapping) and ("role" in value or "from" in value):
         return [_turn(value, column, notes)]
@@ -114,31 +114,13 @@ def read_conversation(value: Any, column: str, notes: Notes) -> list[Turn]:
         DataError: it is no list of turns.
     """
     if isinstance(value, str) and value.strip():
-        value = read_list(value)
+        value = messages.read_list(value)
         if value is None:
             raise DataError(f"column {column!r} holds text that is no JSON list of turns")
     if not isinstance(value, list) or not value:
         read_text(value, column)
         raise DataError(f"column {column!r} is no list of turns")
     return [_turn(turn, column, notes) for turn in value]
-
-
-def is_list_of_turns(value: Any) -> bool:
-    """Whether a value is a list of objects with a speaker each."""
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(turn, Mapping) and ("role" in turn or "from" in turn) for turn in value)
-    )
-
-
-def read_list(text: str) -> list[Any] | None:
-    """The list that a JSON text is; None if it is none."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, list) else None
 
 
 def read_text(value: Any, column: str) -> str:
@@ -157,27 +139,36 @@ def _turn(turn: Any, column: str, notes: Notes) -> Turn:
         raise DataError(f"column {column!r} has a turn that is no object")
     speaker = turn.get("role", turn.get("from"))
     named = speaker.strip().lower() if isinstance(speaker, str) else speaker
-    if (isinstance(named, str) and named in _OF_TOOLS) or any(turn.get(key) for key in _CALLS):
-        raise DataError(f"column {column!r} has tool calls, which messages of text cannot hold")
     if not isinstance(named, str) or named not in _ROLES:
         raise DataError(f"column {column!r} has a turn by {write_text(speaker)[:40]!r}; known: {', '.join(_ROLES)}")
     for key in turn.keys() - _READ:
         if turn[key] not in (None, "", [], {}):
             notes[f"the key {key!r} of turns is not used"] += 1
-    content, thought = _read_content(turn.get("content", turn.get("value")), column)
-    reasoning = next((write_text(turn[key]) for key in REASONING if turn.get(key)), thought)
     role = _ROLES[named]
+    more = {key: turn[key] for key in ("tool_call_id", "name") if isinstance(turn.get(key), str)}
+    more |= _read_weight(turn.get("weight"), column)
+    said = turn.get("content", turn.get("value"))
+    if named in _CALLING:
+        return Turn(role, "", calls=messages.read_calls(said, f"column {column!r}"), more=more)
+    content, thought = _read_content(said, column)
+    if role == "tool":
+        return Turn(role, content, more=more)
+    calls = [call for key in _CALLS if turn.get(key) for call in messages.read_calls(turn[key], f"column {column!r}")]
+    if calls and role != "assistant":
+        raise DataError(f"column {column!r} has a tool call of another speaker than the assistant")
     parts = _split(content, role, notes)
     if [each[0] for each in parts] != [role]:
         raise DataError(f"column {column!r} has a turn that holds a whole conversation, rendered already")
-    reasoning = reasoning if role == "assistant" else ""
-    return _check_marks(Turn(role, parts[0][1], reasoning, _is_learnt(turn.get("weight"), column)), column)
+    reasoning = next((write_text(turn[key]) for key in REASONING if turn.get(key)), thought)
+    if role != "assistant" or parts[0][1].lstrip().startswith("<think>"):  # it is written there already
+        reasoning = ""
+    return _check_marks(Turn(role, parts[0][1], reasoning.strip(), calls, more), column)
 
 
-def _is_learnt(weight: Any, column: str) -> bool:
-    """Whether a turn's weight lets it be learnt: OpenAI knows 0 and 1."""
+def _read_weight(weight: Any, column: str) -> dict[str, Any]:
+    """The weight of a turn that has one: OpenAI knows 0 and 1."""
     if weight is None or (isinstance(weight, int | float) and weight in (0, 1)):
-        return weight is None or bool(weight)
+        return {} if weight is None else {"weight": int(weight)}
     raise DataError(f"column {column!r} has a turn of weight {write_text(weight)[:40]!r}; known: 0 and 1")
 
 

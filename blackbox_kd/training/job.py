@@ -11,7 +11,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from blackbox_kd.errors import BlackboxError, DataError
+from blackbox_kd.messages import read_tools
 from blackbox_kd.privacy import UMASK
 from blackbox_kd.training.artefacts import Job, Result, Settings
-from blackbox_kd.weights.control_tokens import find_pattern, neutralise
+from blackbox_kd.weights import reasoning
+from blackbox_kd.weights.control_tokens import find_pattern, neutralise, neutralise_value
 from blackbox_kd.weights.load import mark_end_of_turn
 from blackbox_kd.weights.precision import allow_quicker_float32
 
@@ -97,14 +99,26 @@ def prepare_process(seed: int) -> None:
     set_seed(seed)
 
 
-def read_rows(data: Path, tokenizer: Any, columns: Iterable[str]) -> list[dict[str, Any]]:
-    """The rows of the job, with the student's control tokens made harmless in the messages of `columns`."""
+def read_rows(data: Path, tokenizer: Any, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of the job as the student's chat template takes them, with its control tokens made harmless in them.
+
+    Args:
+        data: JSON lines.
+        tokenizer: the student's.
+        columns: those of messages; what is learnt stands in all but the first one.
+    """
     with data.open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     if not rows:
         raise DataError("there are no rows to train on", fix="look at the steps before, they kept none")
     control = find_pattern(tokenizer)
-    return [row | {name: neutralise(row[name], control) for name in columns} for row in rows]
+    folded = () if reasoning.is_written(tokenizer) else columns[1:]
+    for row in rows:
+        row |= {name: reasoning.fold(row[name]) for name in folded}
+        row |= {name: neutralise(row[name], control) for name in columns}
+        if row.get("tools"):
+            row["tools"] = neutralise_value(read_tools(row["tools"]), control)
+    return rows
 
 
 def split_rows(rows: list[dict[str, Any]], settings: Settings) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from blackbox_kd.errors import DataError
+from blackbox_kd.messages import read_tools
 from blackbox_kd.weights import conversation
 
 IGNORED = -100
@@ -97,7 +98,7 @@ def _is_learnt(message: Mapping[str, Any]) -> bool:
 def _mask_by_marks(tokenizer: Any, messages: Messages, tools: Any, learnt: Sequence[int], template: str) -> Tokens:
     found = tokenizer.apply_chat_template(
         [conversation.show_message(message) for message in messages],
-        tools=conversation.read_tools(tools),
+        tools=read_tools(tools) or None,
         chat_template=template,
         return_assistant_tokens_mask=True,
         return_dict=True,

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from blackbox_kd.messages import map_texts, open_arguments
 from blackbox_kd.schema import Message
 
 
@@ -22,10 +23,16 @@ def find_pattern(tokenizer: Any) -> re.Pattern[str] | None:
 
 
 def neutralise(messages: Iterable[Message], control: re.Pattern[str] | None) -> list[Message]:
-    """The messages with every control token in their text made harmless."""
-    if control is None:
-        return [dict(message) for message in messages]
-    return [{**message, "content": control.sub(_space_out, message["content"])} for message in messages]
+    """Messages as a chat template takes them, with every control token in any text of theirs made harmless.
+
+    Arguments of calls are opened first: JSON text can hide a token behind an escape.
+    """
+    return [neutralise_value(open_arguments(message), control) for message in messages]
+
+
+def neutralise_value(value: Any, control: re.Pattern[str] | None) -> Any:
+    """The same for a part of a message, or for tools."""
+    return value if control is None else map_texts(value, lambda text: control.sub(_space_out, text))
 
 
 def _space_out(match: re.Match[str]) -> str:

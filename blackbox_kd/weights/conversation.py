@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blackbox_kd import json_text
+from blackbox_kd.messages import open_arguments, read_tools
 
 _OF_TEMPLATES = ("role", "content", "reasoning_content", "tool_calls", "tool_call_id", "name")
 """Keys of a message that a template is shown; a weight is said of training, not to the model."""
@@ -17,7 +17,7 @@ def encode(
     Args:
         tokenizer: of the model.
         messages: the conversation.
-        tools: definitions that the assistant may call, as `read_tools` takes them.
+        tools: definitions that the assistant may call, as `messages.read_tools` takes them.
         asks: whether the assistant's next turn is begun.
         how: passed on to the template.
 
@@ -25,7 +25,7 @@ def encode(
         Exception: whatever a template raises, which is code of its own.
     """
     chat = [show_message(message) for message in messages]
-    fields = {"tools": read_tools(tools)} if tools else {}
+    fields = {"tools": found} if (found := read_tools(tools)) else {}
     return list(
         tokenizer.apply_chat_template(
             chat, add_generation_prompt=asks, tokenize=True, return_dict=False, **fields, **how
@@ -37,15 +37,7 @@ def show_message(message: Mapping[str, Any]) -> dict[str, Any]:
     """A message as a template takes it: templates write arguments as JSON themselves, a text would be quoted twice."""
     shown = {name: message[name] for name in _OF_TEMPLATES if message.get(name) is not None}
     shown.setdefault("content", "")
-    if "tool_calls" in shown:
-        shown["tool_calls"] = [_open_arguments(call) for call in shown["tool_calls"]]
-    return shown
-
-
-def read_tools(value: Any) -> list[dict[str, Any]] | None:
-    """Definitions of tools from a list or its JSON text; None where there are none."""
-    found: list[dict[str, Any]] | None = json_text.decode(value) if isinstance(value, str) and value else value
-    return found or None
+    return open_arguments(shown)
 
 
 def takes_tools(tokenizer: Any) -> bool:
@@ -77,11 +69,3 @@ def uses_tools(messages: Sequence[Mapping[str, Any]], tools: Any) -> bool:
 
 NO_TOOLS = "the chat template of the model takes no tools: it would leave them, and calls of them, out without a word"
 GIVE_TOOLS = "take a model that was made for tools, or write chat_template: tools beside its name"
-
-
-def _open_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
-    function = dict(call.get("function") or {})
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        function["arguments"] = json_text.decode(arguments) if arguments.strip() else {}
-    return {**call, "function": function}

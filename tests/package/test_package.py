@@ -47,7 +47,7 @@ def group(name: str) -> str:
     return name.partition(".")[0]
 
 
-GROUND = {"errors", "schema", "json_text", "logprobs", "privacy", "paths", "concurrency", "printable"}
+GROUND = {"errors", "schema", "json_text", "logprobs", "privacy", "paths", "concurrency", "printable", "messages"}
 LEVELS = [
     GROUND,
     {"analysis", "ledger"},

@@ -118,8 +118,8 @@ def test_preferences_become_a_prompt_and_two_completions(row: dict[str, Any]) ->
         ),
         ({"messages": [{"role": {"own": 1}, "content": "a"}]}, r"""a turn by '{"own": 1}'; known: user"""),
         ({"conversations": [{"from": 7, "value": "a"}]}, "a turn by '7'; known: user"),
-        ({"messages": [user("a"), {"role": "assistant", "tool_calls": [1]}]}, "tool calls"),
-        ({"messages": [user("a"), {"role": "tool", "content": "b"}]}, "tool calls"),
+        ({"messages": [user("a"), {"role": "assistant", "tool_calls": [1]}]}, "a tool call without the name"),
+        ({"messages": [user("a"), {"role": "tool", "content": "b"}]}, "no turn of the assistant"),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "parts that are no text"),
         ({"prompt": "a", "chosen": "b", "rejected": "b"}, "'chosen' and 'rejected' are the same"),
         ({"chosen": "b", "rejected": "c"}, "no column 'prompt', and 'chosen' and 'rejected' do not begin alike"),
@@ -178,7 +178,8 @@ def test_what_belongs_to_the_question_is_asked(row: dict[str, Any], question: li
     assert convert(row, recognise(row)) == {"prompt": question, "completion": [assistant("Z.")]}
 
 
-THOUGHT = assistant("<think>\nThree and four.\n</think>\n\n7")
+THOUGHT = {**assistant("7"), "reasoning_content": "Three and four."}
+WRITTEN = assistant("<think>\nThree and four.\n</think>\n\n7")
 
 
 @pytest.mark.parametrize(
@@ -197,20 +198,30 @@ THOUGHT = assistant("<think>\nThree and four.\n</think>\n\n7")
                 {"role": "assistant", "content": [{"type": "thinking", "thinking": "Three and four."}, {"text": "7"}]},
             ]
         },
-        {"messages": [user("3+4?"), {**assistant(THOUGHT["content"]), "thinking": "Three and four."}]},
     ],
     ids=["reasoning_content", "thinking", "own_reasoning", "completion", "column", "own_column", "own_beside_messages",
-         "own_part", "own_written_already"],
+         "own_part"],
 )  # fmt: skip
-def test_reasoning_stands_before_the_answer_that_is_learnt(row: dict[str, Any]) -> None:
+def test_reasoning_stands_beside_the_answer_that_is_learnt(row: dict[str, Any]) -> None:
     assert convert(row, recognise(row)) == {"prompt": [user("3+4?")], "completion": [THOUGHT]}
 
 
-def test_reasoning_of_earlier_answers_is_left_out_and_told() -> None:
-    notes = Notes()
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [user("3+4?"), {**WRITTEN, "thinking": "Three and four."}]},
+        {"messages": [user("3+4?"), WRITTEN], "thinking": "Three and four."},
+        {"prompt": "3+4?", "completion": WRITTEN["content"], "reasoning_content": "Three and four."},
+    ],
+)
+def test_reasoning_that_an_answer_begins_with_is_not_there_a_second_time(row: dict[str, Any]) -> None:
+    assert convert(row, recognise(row)) == {"prompt": [user("3+4?")], "completion": [WRITTEN]}
+
+
+def test_reasoning_of_earlier_answers_stays_with_them() -> None:
     turns = [user("a"), {**assistant("b"), "thinking": "c"}, user("d"), assistant("e")]
-    assert convert({"messages": turns}, "messages", notes)["prompt"] == [user("a"), assistant("b"), user("d")]
-    assert notes["the reasoning of earlier answers is left out, as chat templates do"] == 1
+    found = convert({"messages": turns}, "messages")
+    assert found["prompt"] == [user("a"), {**assistant("b"), "reasoning_content": "c"}, user("d")]
 
 
 @pytest.mark.parametrize(
@@ -227,8 +238,8 @@ def test_reasoning_of_earlier_answers_is_left_out_and_told() -> None:
             "b",
             ["what follows the last answer is left out"],
         ),
-        ([user("a"), {**assistant("b"), "weight": 0}, user("c"), {**assistant("d"), "weight": 1}], "d", []),
-        ([{**user("a"), "name": "Ann"}, assistant("b")], "b", ["the key 'name' of turns is not used"]),
+        ([user("a"), {**assistant("b"), "weight": 0}, user("c"), assistant("d")], "d", []),
+        ([{**user("a"), "mood": "bad"}, assistant("b")], "b", ["the key 'mood' of turns is not used"]),
         ([{"role": "Human", "content": "a"}, {"role": "GPT", "content": "b"}], "b", []),
     ],
     ids=["trailing question", "earlier answers", "weight 0", "own_weights", "own_name", "own_roles"],
@@ -262,13 +273,18 @@ def test_a_system_column_beside_a_system_message_is_told_of() -> None:
         ({"prompt": "a", "completion": "b", "input": TEXT}, "column 'input' carries meaning"),
         ({"messages": [user("a"), assistant("b")], "context": TEXT}, "column 'context' carries meaning"),
         ({"messages": [user("a"), assistant("b")], "history": [["q", "a"]]}, "column 'history' carries meaning"),
-        ({"messages": [user("a"), assistant("b")], "tools": [{"type": "function"}]}, "column 'tools' carries meaning"),
+        ({"messages": [user("a"), assistant("b")], "tools": [{"type": "function"}]}, "column 'tools' holds something"),
+        ({"messages": [user("a"), assistant("b")], "tools": "a hammer"}, "column 'tools' is no list of tools"),
+        ({"text": "USER: a ASSISTANT: b", "tools": [{"name": "f"}]}, "column 'tools' carries meaning"),
         ({"instruction": "a", "output": "b", "images": ["a.png"]}, "column 'images' carries meaning"),
         ({"prompt": "a", "chosen": "b", "rejected": "c", "thinking": "t"}, "column 'thinking' carries meaning"),
         ({"prompt": "a", "chosen": "b", "rejected": "c", "context": TEXT}, "column 'context' carries meaning"),
         ({"instruction": "a", "output": "b", "history": ["q", "a"]}, "no list of pairs"),
-        ({"messages": [user("a"), {"role": "assistant", "function_call": {"name": "f"}}]}, "tool calls"),
-        ({"conversations": [{"from": "function_call", "value": "{}"}]}, "tool calls"),
+        ({"messages": [user("a"), {"role": "assistant", "function_call": {"arguments": "{}"}}]}, "without the name"),
+        ({"messages": [user("a"), {"role": "assistant", "tool_calls": [{"name": "f", "arguments": "x"}]}]}, "no JSON"),
+        ({"messages": [{**user("a"), "tool_calls": [{"name": "f"}]}, assistant("b")]}, "of another speaker"),
+        ({"conversations": [{"from": "function_call", "value": "{}"}]}, "without the name"),
+        ({"conversations": [{"from": "function_call", "value": "f()"}]}, "tool calls that are none"),
         ({"text": "Once upon a time there was a king."}, "column 'text' is no conversation with marks"),
     ],
 )
@@ -342,7 +358,7 @@ def test_preferences_of_other_tools_have_a_way_in(row: dict[str, Any]) -> None:
                 "preferred_output": [assistant("b")],
                 "non_preferred_output": [assistant("c")],
             },
-            "column 'tools' carries meaning",
+            "column 'tools' holds something that is no tool",
         ),
         (
             {"input": {"messages": []}, "preferred_output": [assistant("b")], "non_preferred_output": []},

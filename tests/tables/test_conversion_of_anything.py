@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from blackbox_kd.errors import DataError
+from blackbox_kd.messages import FIELDS
 from blackbox_kd.tables.conversion import convert
-from blackbox_kd.tables.formats import ASKED, LABELS, SHAPES, THOUGHT, UNUSABLE
+from blackbox_kd.tables.formats import ASKED, LABELS, SHAPES, THOUGHT, TOOLS, UNUSABLE
 from blackbox_kd.tables.turns import Notes
 
-COLUMNS = sorted({name for needed in SHAPES.values() for name in needed} | {*ASKED, *THOUGHT, *UNUSABLE, *LABELS})
+MEANT = {*ASKED, *THOUGHT, *TOOLS, *UNUSABLE, *LABELS}
+COLUMNS = sorted({name for needed in SHAPES.values() for name in needed} | MEANT)
 ROLES = ("user", "assistant", "system", "human", "gpt", "GPT", "tool", "function_call", "bot", "", None, 7)
 TEXTS = (
     *("", " ", "a", "Yes.", "null", "[]", "{}", "[1", '[{"role": "user", "content": "a"}]', "a\n\nHuman: b", "\x00"),
@@ -48,7 +50,9 @@ def row(rng: random.Random, shape: str) -> dict[str, Any]:
 
 def is_messages(value: Any) -> bool:
     return bool(value) and all(
-        set(message) == {"role", "content"} and all(isinstance(text, str) for text in message.values())
+        {"role", "content"} <= set(message) <= set(FIELDS)
+        and all(isinstance(message[name], str) for name in message.keys() - {"weight", "tool_calls"})
+        and all(isinstance(call["function"]["arguments"], str) for call in message.get("tool_calls", []))
         for message in value
     )
 
@@ -71,7 +75,8 @@ def check(count: int, seed: int) -> dict[str, int]:
             assert len(refusal) < 400, made
             continue
         learnt[shape] += 1
-        messages = [value for name, value in found.items() if name != "weight"]
+        messages = [value for name, value in found.items() if name not in ("weight", "tools")]
+        assert isinstance(found.get("tools", "[]"), str), made
         assert all(map(is_messages, messages)), made
         assert found["prompt"][-1]["content"] is not None, made
     return learnt

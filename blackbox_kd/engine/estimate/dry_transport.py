@@ -10,6 +10,7 @@ from blackbox_kd.calls.came import Came
 from blackbox_kd.calls.model_state import ModelState
 from blackbox_kd.calls.transport import DirectTransport
 from blackbox_kd.errors import BudgetReached, CallError, EndpointRefused, QuotaSpent, Stopped
+from blackbox_kd.messages import write_plain
 from blackbox_kd.models import Model
 from blackbox_kd.schema import Usage
 
@@ -170,7 +171,7 @@ def _dry_call(noted: _Noted) -> DryCall:
     ask, call = noted.call.ask, noted.call
     return DryCall(
         call.state.counts.name,
-        sum(len(message["content"].encode(errors="replace")) for message in ask.messages),
+        sum(len(write_plain(message).encode(errors="replace")) for message in ask.messages),
         len(ask.messages),
         None if ask.sampling.max_tokens is None else call.bounds()[1],
         ask.sampling.varies or call.is_sampled,

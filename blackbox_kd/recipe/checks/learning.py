@@ -79,7 +79,7 @@ def check_shown(flow: Flow, planned: PlannedStep, source: str | None, columns: C
     shown = {name for prompt in prompts for name in prompt.names()} | _find_left_out(flow, planned, names)
     at, is_exam = planned.config.shown_to_student()[0][0], planned.step.held_out
     for name in sorted((flow.list_filled(source) & columns) - flow.written.get(source, set()) - shown):
-        if name in (*formats.ASKED, *formats.UNUSABLE):
+        if name in (*formats.ASKED, *formats.TOOLS, *formats.UNUSABLE):
             so = "the models would be asked" if is_exam else "the student would learn to answer"
             what = f"prompt {names[0]!r} does not show {name!r}, so {so} without it."
             table = next(each for each in sorted(flow.origins([source])) if name in flow.filled.get(each, ()))

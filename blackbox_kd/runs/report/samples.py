@@ -5,6 +5,7 @@ from itertools import islice, pairwise
 from typing import Any
 
 from blackbox_kd.json_text import write_text
+from blackbox_kd.messages import write_plain
 from blackbox_kd.printable import escape_markdown, escape_text, quote_code
 from blackbox_kd.schema import Row
 from blackbox_kd.tables.stored import StoredTable
@@ -95,8 +96,7 @@ def _write_item(name: str, value: Any) -> Iterator[str]:
 
 def _write_value(value: Any) -> str:
     if isinstance(value, list) and value and all(isinstance(turn, Mapping) for turn in value):
-        turns = [(turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))) for turn in value]
-        text = "\n".join(f"{role}: {said}" for role, said in turns)
+        text = "\n".join(f"{turn.get('role', turn.get('from'))}: {write_plain(turn)}" for turn in value)
     else:
         text = write_text(value)
     return text.strip() if len(text) <= LONGEST else f"{text[:LONGEST].strip()} [...]"
