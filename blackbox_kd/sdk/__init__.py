@@ -49,6 +49,7 @@ from blackbox_kd.sdk.fields import (
     Template,
 )
 from blackbox_kd.sdk.reading import Reading
+from blackbox_kd.sdk.redaction import RedactingConfig
 from blackbox_kd.sdk.registry import row_step, table_step
 from blackbox_kd.sdk.reply_form import FormConfig, ReplyForm
 from blackbox_kd.sdk.sampling import SamplingConfig, find_named_twice
@@ -78,6 +79,7 @@ __all__ = [
     "Outcome",
     "PromptName",
     "Reading",
+    "RedactingConfig",
     "Reply",
     "ReplyFault",
     "ReplyForm",
