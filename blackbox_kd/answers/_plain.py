@@ -27,9 +27,9 @@ _CHARACTERS = str.maketrans(
 )
 _THIN_SPACE = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")
 _DIGIT = re.compile(r"(?![0-9])\d")
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u9fff\uac00-\ud7af\uf900-\ufaff"
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u9fff\uac00-\ud7af\uf900-\ufaff"
 """Letters of Thai, Lao, Burmese, Khmer, Japanese, Chinese and Korean: no blank parts them from a number or a label."""
-_SEAM = re.compile(rf"(?<=[{_UNSPACED}])(?=[-+]?[0-9A-Za-z])|(?<=[0-9A-Za-z%])(?=[{_UNSPACED}])")
+_SEAM = re.compile(rf"(?<=[{UNSPACED}])(?=[-+]?[0-9A-Za-z])|(?<=[0-9A-Za-z%])(?=[{UNSPACED}])")
 _VULGAR = {
     "½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5",
     "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8",

@@ -10,7 +10,7 @@ from blackbox_kd.errors import DataError, SetupError
 
 
 def test_every_module_that_is_not_private_is_a_kind() -> None:
-    assert answers.kinds() == ["boolean", "choice", "exact", "math", "number", "reasoning_gym"]
+    assert answers.kinds() == ["boolean", "choice", "exact", "json", "label", "math", "number", "reasoning_gym", "sql", "tool_call"]
 
 
 @pytest.mark.parametrize("name", answers.kinds())
