@@ -8,8 +8,10 @@ as wrong.
 import functools
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +24,7 @@ from blackbox_kd.errors import DataError, SetupError, did_you_mean
 from blackbox_kd.json_text import decode, encode, write_text
 
 __all__ = [
+    "DECLARED",
     "PLUGINS", "AnswerKind", "Named", "answer", "canonical", "find", "goes_on", "judge", "kind", "kinds", "missing",
     "split",
 ]  # fmt: skip
@@ -44,9 +47,8 @@ def find(name: str) -> type[AnswerKind]:
     if name in PLUGINS:
         return PLUGINS[name]
     if name not in kinds():
-        known = [*kinds(), *PLUGINS]
-        exists = f"kinds: {', '.join(known)}"
-        raise SetupError(f"unknown kind of answer {name!r}", exists=exists, fix=did_you_mean(name, known))
+        known = f"kinds: {', '.join(kinds())}"
+        raise SetupError(f"unknown kind of answer {name!r}", exists=known, fix=did_you_mean(name, kinds()))
     return DECLARED[importlib.import_module(f"blackbox_kd.answers.{name}").__name__]
 
 
@@ -74,6 +76,13 @@ def split(named: Named) -> tuple[str, Mapping[str, Any]]:
 def canonical(named: Named, reference: object, row: Mapping[str, Any]) -> str:
     """A right answer as its kind writes answers, so that equal ones are the same text."""
     return kind(named).canonical(write_text(reference), row)
+
+
+def identify(named: Named) -> str:
+    """What a kind compares by besides its name and its fields: the code of a plugin, the contents of files."""
+    declared = find(split(named)[0])
+    code = "" if declared.__module__.startswith(f"{__name__}.") else inspect.getsource(sys.modules[declared.__module__])
+    return code + kind(named).identify()
 
 
 def judge(named: Named, text: str, reference: object, row: Mapping[str, Any]) -> tuple[str | None, bool]:

@@ -18,6 +18,10 @@ class AnswerKind(BaseModel, ABC):
     """Fields that, left out, are those of the nearest earlier step: its own, or those of its kind of answer."""
     is_free: ClassVar[bool] = True
     """Whether any text may be an answer: then one that is the reference itself is right, whatever can be read."""
+    from_file: ClassVar[tuple[str, ...]] = ()
+    """Fields whose value may stand in a JSON file beside the recipe."""
+    beside: ClassVar[tuple[str, ...]] = ()
+    """Fields with the name of a file, relative to the recipe."""
     has_fields: ClassVar[bool] = False
     """Whether an answer has fields, of which some may be right: see `match_fields`."""
 
@@ -40,6 +44,10 @@ class AnswerKind(BaseModel, ABC):
     def classes(self) -> list[str] | None:
         """All answers that there can be, as the kind writes them; None where nobody can list them."""
         return None
+
+    def identify(self) -> str:
+        """What an answer is compared by besides the fields: what a file holds, say, whatever it is called."""
+        return ""
 
     def match_fields(
         self, answer: str | None, reference: str, row: Mapping[str, Any]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from blackbox_kd import answers
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.schema import digest
@@ -45,7 +46,9 @@ def describe_step(planned: PlannedStep) -> dict[str, Any]:
     """
     step = planned.step
     fields = planned.config.model_dump(exclude_defaults=True)
-    return {"step": step.name, "version": step.version, "code": step.code, "fields": fields}
+    kind = planned.config.answer_kind()
+    code = step.code + (answers.identify(kind) if kind is not None else "")
+    return {"step": step.name, "version": step.version, "code": code, "fields": fields}
 
 
 def compute_fingerprints(planned: PlannedStep, table: StoredTable | None, shared: RunState) -> list[str]:

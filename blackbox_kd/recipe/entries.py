@@ -6,16 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
-from blackbox_kd import models
+from blackbox_kd import answers, models
 from blackbox_kd.errors import Problem, SetupError, did_you_mean
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.recipe import misplaced
+from blackbox_kd.recipe.answer_kinds import AnswerKinds
 from blackbox_kd.recipe.beside import take_in
 from blackbox_kd.recipe.forms import StepEntry, choose_form
 from blackbox_kd.recipe.spec import NAME, Loop, LoopConfig, PlannedStep, Recipe
 from blackbox_kd.recipe.validation import validate
 from blackbox_kd.recipe.yaml_source import Path, format_path, quote
-from blackbox_kd.sdk.fields import find_earlier, find_from_file, read_field, references
+from blackbox_kd.sdk.fields import find_answers, find_earlier, find_from_file, find_names, read_field, references
 from blackbox_kd.sdk.moved import find_old_imports
 from blackbox_kd.sdk.registry import Step
 from blackbox_kd.sdk.step_config import StepConfig
@@ -195,8 +196,14 @@ class _Steps:
             form, label = choose_form(step.all_forms, values), f"{format_path(path)} ({name})"
             inherited, suspect = self._inherit(form, values)
             files = find_from_file(form) if form is not None else []
-            suspect |= take_in(files, values, self.recipe.folder, (path, label, self.recipe.source), self.problems)
-            entry = StepEntry({**inherited, **values}, path, label, self.recipe.source, self.problems)
+            at = (path, label, self.recipe.source)
+            suspect |= take_in(files, values, self.recipe.folder, at, self.problems)
+            asked = find_answers(form) if form is not None else []
+            given, wrong = AnswerKinds(self.recipe, at, self._find_earlier, self.problems).complete(asked, values)
+            # What is taken from a step that is itself wrong is told of there.
+            inherited, lost = AnswerKinds(self.recipe, at, self._find_earlier, []).complete(asked, inherited)
+            suspect |= wrong | lost
+            entry = StepEntry({**inherited, **given}, path, label, self.recipe.source, self.problems)
             config = entry.read(step.all_forms, suspect)
             self.seen.append(_Seen(name, step, config, values))
             if config is not None:
@@ -241,6 +248,20 @@ class _Steps:
                     found[key] = read_field(origin.config, name)
                 break
         return found, suspect
+
+    def _find_earlier(self, key: str) -> tuple[Any, bool]:
+        """What the nearest earlier step says of a field, or of one of its kind of answer; whether the step is wrong."""
+        for origin in reversed(self.seen):
+            if origin.config is None:
+                if key in origin.values:
+                    return None, True
+                continue
+            found = next((read_field(origin.config, name) for name in find_names(origin.config, key)), None)
+            kind = origin.config.answer_kind()
+            found = answers.split(kind)[1].get(key) if found is None and kind is not None else found
+            if found is not None:
+                return found, False
+        return None, False
 
 
 def _has(origin: _Seen, name: str, key: str) -> bool:

@@ -8,10 +8,9 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from blackbox_kd.sdk.fields import Refers
+from blackbox_kd.sdk.fields import Refers, annotate
 
 PLAIN = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 NAMED = {
@@ -75,12 +74,8 @@ def _find_field(kind: type[BaseModel], key: str | int) -> Spot | None:
         if (entry.alias or name) == key:
             about = f"{key}: {' '.join(entry.description.split())}" if entry.description else ""
             example = entry.examples[0] if entry.examples else None
-            return Spot(_annotate(entry), about, entry.get_default(), example)
+            return Spot(annotate(entry), about, entry.get_default(), example)
     return None
-
-
-def _annotate(entry: FieldInfo) -> Any:
-    return Annotated[(entry.annotation, *entry.metadata)] if entry.metadata else entry.annotation
 
 
 def is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:

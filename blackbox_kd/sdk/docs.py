@@ -1,13 +1,13 @@
 """The texts of `blackbox-kd steps NAME`: what a step reads, writes and takes, from its docstring and its config."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, Any, get_args
+from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
 from blackbox_kd.errors import UserError, did_you_mean
-from blackbox_kd.sdk.fields import Refers
+from blackbox_kd.sdk.fields import annotate, list_kinds
 from blackbox_kd.sdk.registry import Registry, Step
 from blackbox_kd.sdk.step_config import StepConfig
 
@@ -54,8 +54,7 @@ def _describe_fields(form: type[StepConfig], choices: Mapping[str, Sequence[str]
     for name, entry in form.model_fields.items():
         default = "required" if entry.is_required() else _describe_default(entry.get_default(call_default_factory=True))
         lines = [f"  {entry.alias or name} ({default})", f"      {' '.join((entry.description or '').split())}"]
-        annotation = Annotated[(entry.annotation, *entry.metadata)] if entry.metadata else entry.annotation
-        kinds = dict.fromkeys(_list_kinds(annotation))
+        kinds = dict.fromkeys(list_kinds(annotate(entry)))
         lines += [f"      {kind}s: {', '.join(choices[kind])}" for kind in kinds if kind in choices]
         found[name] = "\n".join(lines)
     return found
@@ -66,15 +65,6 @@ def _describe_default(value: Any) -> str:
     if value is None:
         return "may be left out"
     return f"default {str(value).lower() if isinstance(value, bool) else repr(value)}"
-
-
-def _list_kinds(annotation: Any) -> Iterator[str]:
-    """The kinds of things that the values of a field refer to."""
-    for part in get_args(annotation):
-        if isinstance(part, Refers):
-            yield part.kind
-        else:
-            yield from _list_kinds(part)
 
 
 def document_steps(name: str | None) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
 
 from blackbox_kd.schema import ModelRef
 
@@ -93,8 +94,7 @@ class Reference:
 def references(config: BaseModel) -> Iterator[Reference]:
     """Every model, table, prompt, column, expression and answer that a config names, field by field."""
     for name, entry in type(config).model_fields.items():
-        annotation: Any = Annotated[(entry.annotation, *entry.metadata)] if entry.metadata else entry.annotation
-        yield from _walk(annotation, read_field(config, name), entry.alias or name)
+        yield from _walk(annotate(entry), read_field(config, name), entry.alias or name)
 
 
 def _walk(annotation: Any, value: Any, path: str) -> Iterator[Reference]:
@@ -133,6 +133,31 @@ def find_from_file(config: type[BaseModel]) -> list[str]:
     """Fields of a config class whose value may stand in a file, as recipes call them."""
     fields = config.model_fields.items()
     return [entry.alias or name for name, entry in fields if any(isinstance(m, FromFile) for m in entry.metadata)]
+
+
+def find_answers(config: type[BaseModel]) -> list[str]:
+    """Fields of a config class that name a kind of answer, as recipes call them."""
+    fields = ((entry.alias or name, annotate(entry)) for name, entry in config.model_fields.items())
+    return [name for name, annotation in fields if "answer" in list_kinds(annotation)]
+
+
+def find_names(config: BaseModel, key: str) -> list[str]:
+    """The fields of a config that recipes call by a name: one, or none."""
+    return [name for name, entry in type(config).model_fields.items() if (entry.alias or name) == key]
+
+
+def annotate(entry: FieldInfo) -> Any:
+    """The type of a field with its marks."""
+    return Annotated[(entry.annotation, *entry.metadata)] if entry.metadata else entry.annotation
+
+
+def list_kinds(annotation: Any) -> Iterator[Kind]:
+    """The kinds of things that the values of a field refer to."""
+    for part in get_args(annotation):
+        if isinstance(part, Refers):
+            yield part.kind
+        else:
+            yield from list_kinds(part)
 
 
 def read_field(config: BaseModel, name: str) -> Any:

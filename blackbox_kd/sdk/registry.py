@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType, UnionType
 from typing import Any, Literal, get_args, get_type_hints
 
+from blackbox_kd import answers
 from blackbox_kd.errors import SetupError
 from blackbox_kd.schema import digest
 from blackbox_kd.sdk.step_config import StepConfig
@@ -164,11 +165,16 @@ class Registry:
 
     def __init__(self) -> None:
         self._plugins: dict[str, Step] = {}
+        self._answers: list[str] = []
 
     def names(self) -> list[str]:
         """Names of all steps."""
         package = importlib.import_module("blackbox_kd.steps")
         return sorted({module.name for module in pkgutil.iter_modules(package.__path__)} | set(self._plugins))
+
+    def answers(self) -> list[str]:
+        """Names of all kinds of answers."""
+        return sorted([*answers.kinds(), *self._answers])
 
     def get(self, name: str) -> Step:
         """The step of a name.
@@ -182,11 +188,13 @@ class Registry:
             raise KeyError(name)
         return _find_step(importlib.import_module(f"blackbox_kd.steps.{name}"))
 
-    def add_plugin(self, file: Path) -> Step:
-        """Loads a step from a user's file. This runs the file: ask for `--allow-code` first.
+    def add_plugin(self, file: Path) -> Step | None:
+        """Loads a step or a kind of answer, or both, from a user's file; returns the step.
+
+        This runs the file: ask for `--allow-code` first.
 
         Raises:
-            SetupError: the file cannot be loaded, declares no step, or has the name of another step.
+            SetupError: the file cannot be loaded, declares neither, or has the name of another step or kind.
         """
         if file.suffix != ".py":
             raise SetupError("not a Python file (.py)")
@@ -205,6 +213,15 @@ class Registry:
             lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
             at = f"line {lines[-1]}: " if lines else ""
             raise SetupError(f"cannot be loaded: {at}{type(error).__name__}: {error}") from error
+        if is_kind := name in answers.DECLARED:
+            if file.stem in answers.kinds():
+                raise SetupError(
+                    f"there is a kind of answer {file.stem!r} already; a file's name is the name of its kind"
+                )
+            answers.PLUGINS[file.stem] = answers.DECLARED[name]
+            self._answers.append(file.stem)
+        if is_kind and "run" not in module.__dict__:
+            return None
         step = _find_step(module)
         self._plugins[step.name] = step
         return step
@@ -214,5 +231,8 @@ def _find_step(module: ModuleType) -> Step:
     step = getattr(getattr(module, "run", None), "step", None)
     if not isinstance(step, Step) or step.run.__module__ != module.__name__:
         file = Path(module.__file__ or module.__name__).name
-        raise SetupError(f"{file}: a step needs a function `run` of its own under @row_step or @table_step")
+        raise SetupError(
+            f"{file}: a step needs a function `run` of its own under @row_step or @table_step, "
+            "a kind of answer a class under @answer"
+        )
     return step

@@ -77,6 +77,10 @@ class StepConfig(BaseModel):
         """Those of `expression_columns` that are there when a field is worked out: all of them, as a rule."""
         return self.expression_columns()
 
+    def do_without(self, field: str) -> str:
+        """What a recipe can write where the column of a field is missing and the step can do without; else nothing."""
+        return ""
+
     def list_removed(self) -> set[str]:
         """Columns of the step's own making that its rows do not have in the end."""
         return set()

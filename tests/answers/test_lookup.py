@@ -10,14 +10,26 @@ from blackbox_kd.errors import DataError, SetupError
 
 
 def test_every_module_that_is_not_private_is_a_kind() -> None:
-    assert answers.kinds() == ["boolean", "choice", "exact", "json", "label", "math", "number", "reasoning_gym", "sql", "tool_call"]
+    assert answers.kinds() == [
+        "boolean",
+        "choice",
+        "exact",
+        "json",
+        "label",
+        "math",
+        "number",
+        "reasoning_gym",
+        "sql",
+        "tool_call",
+    ]
 
 
 @pytest.mark.parametrize("name", answers.kinds())
 def test_every_kind_reads_and_compares(name: str) -> None:
-    found = answers.kind(name)
+    found = answers.find(name)
     assert callable(found.read)
     assert callable(found.same)
+    assert found.__doc__ != answers.AnswerKind.__doc__
 
 
 def test_an_unknown_kind_is_named_with_the_nearest_one() -> None:

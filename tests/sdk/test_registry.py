@@ -7,6 +7,7 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, Field
 
+from blackbox_kd import answers
 from blackbox_kd.errors import SetupError
 from blackbox_kd.schema import Row
 from blackbox_kd.sdk.context import Context
@@ -197,6 +198,35 @@ async def run(row: Row, config: Config, ctx: Context) -> Row | Dropped:
 '''
 
 
+NEITHER = (
+    "keep.py: a step needs a function `run` of its own under @row_step or @table_step, "
+    "a kind of answer a class under @answer"
+)
+KIND = '''"""A number of an article: two letters and four digits."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from blackbox_kd.sdk import AnswerKind, answer
+
+
+@answer
+class Article(AnswerKind):
+    """A number of an article."""
+
+    letters: int = 2
+    """Letters that it begins with."""
+
+    def read(self, text: str, row: Mapping[str, Any]) -> str | None:
+        found = re.findall(rf"\\b[A-Z]{{{self.letters}}}\\d{{4}}\\b", text)
+        return found[-1] if found else None
+
+    def same(self, answer: str, reference: str, row: Mapping[str, Any]) -> bool:
+        return answer == reference
+'''
+
+
 def plugin(folder: Path, text: str, name: str = "keep_short.py") -> Path:
     (folder / name).write_text(text)
     return folder / name
@@ -220,19 +250,48 @@ def test_two_recipes_may_have_plugins_of_the_same_name(tmp_path: Path) -> None:
     assert one.run.__module__ != two.run.__module__
 
 
+def test_a_plugin_may_be_a_kind_of_answer(tmp_path: Path) -> None:
+    registry = Registry()
+    assert registry.add_plugin(plugin(tmp_path, KIND, "article.py")) is None
+    assert "article" in registry.answers()
+    assert "article" not in Registry().answers(), "a plugin belongs to one recipe"
+    assert answers.judge("article", "It is AB1234.", "AB1234", {}) == ("AB1234", True)
+    assert answers.judge({"article": {"letters": 3}}, "It is AB1234.", "ABC1234", {}) == (None, False)
+
+
+def test_a_file_may_declare_a_step_and_a_kind_of_answer(tmp_path: Path) -> None:
+    registry = Registry()
+    step = registry.add_plugin(plugin(tmp_path, f"{KIND}\n\n{PLUGIN}", "both.py"))
+    assert step is not None
+    assert step.name == "both"
+    assert "both" in registry.names()
+    assert "both" in registry.answers()
+
+
 @pytest.mark.parametrize(
     ("text", "name", "reason"),
     [
+        (KIND, "number.py", "there is a kind of answer 'number' already; a file's name is the name of its kind"),
+        (
+            KIND.replace("def same", "def equal"),
+            "keep.py",
+            "cannot be loaded: line 10: TypeError: Article must be an AnswerKind with read() and same()",
+        ),
+        (
+            KIND + KIND.replace("class Article", "class Other"),
+            "keep.py",
+            "cannot be loaded: line 32: TypeError: Article is the kind of answer of this file: give each its own",
+        ),
         (PLUGIN, "filter.py", "there is a step 'filter' already; a file's name is the name of its step"),
         (PLUGIN, "keep_short.txt", "not a Python file (.py)"),
         ("x = 1\ny = x / 0\n", "keep.py", "cannot be loaded: line 2: ZeroDivisionError: division by zero"),
         ("import sys\nsys.exit(3)\n", "keep.py", "cannot be loaded: line 2: SystemExit: 3"),
         ("def run(:\n", "keep.py", "cannot be loaded: SyntaxError: invalid syntax (keep.py, line 1)"),
-        ("x = 1\n", "keep.py", "keep.py: a step needs a function `run` of its own under @row_step or @table_step"),
+        ("x = 1\n", "keep.py", NEITHER),
         (
             "from blackbox_kd.steps.filter import run\n",
             "keep.py",
-            "keep.py: a step needs a function `run` of its own under @row_step or @table_step",
+            NEITHER,
         ),
         (
             PLUGIN.replace("async def", "def"),

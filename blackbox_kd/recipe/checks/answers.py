@@ -4,14 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from blackbox_kd import answers
 from blackbox_kd.errors import DataError, did_you_mean
 from blackbox_kd.json_text import write_text
 from blackbox_kd.recipe.checks.flow import Flow
 from blackbox_kd.recipe.spec import PlannedStep
-from blackbox_kd.recipe.validation import validate
 from blackbox_kd.recipe.yaml_source import quote
 from blackbox_kd.sdk.fields import Reference
 
@@ -20,18 +17,15 @@ MOST_REFUSED = 0.1
 
 
 def check_kind(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
-    """Reports a kind of answer that there is not, that lacks a package, or that does not take what is said of it."""
-    if mention.value not in answers.kinds():
+    """Reports a kind of answer that there is not, or that lacks a package."""
+    known = flow.recipe.registry.answers()
+    if mention.value not in known:
         message = f"unknown kind of answer {quote(mention.value)}."
-        fix = did_you_mean(mention.value, answers.kinds()) or "name one of them"
-        flow.report(planned, mention.field, message, f"answers: {', '.join(answers.kinds())}", fix)
+        fix = did_you_mean(mention.value, known) or "name one of them"
+        flow.report(planned, mention.field, message, f"answers: {', '.join(known)}", fix)
     elif to_install := answers.missing(mention.value):
         message = f"kind of answer {mention.value!r} needs a package that is not installed."
         flow.report(planned, mention.field, message, "", to_install)
-    elif named := planned.config.answer_kind():
-        name, fields = answers.split(named)
-        at = (*planned.at, mention.field.partition(".")[0], name)
-        validate(answers.find(name), fields, at, planned.label, flow.recipe.source, flow.problems)
 
 
 def check_references(flow: Flow, planned: PlannedStep, tables: list[str], rows: list[dict[str, Any]]) -> None:
@@ -46,7 +40,7 @@ def check_references(flow: Flow, planned: PlannedStep, tables: list[str], rows: 
     kind = planned.config.answer_kind()
     written = {column for table in flow.origins(tables) for column in flow.written.get(table, ())}
     name = None if kind is None else answers.split(kind)[0]
-    if kind is None or name not in answers.kinds() or answers.missing(name) or not _is_whole(kind):
+    if kind is None or name not in flow.recipe.registry.answers() or answers.missing(name):
         return
     for column in planned.config.answer_columns() - written:
         # A text without a digit fails its row, too; but a step may write the column anew before it is compared.
@@ -60,15 +54,6 @@ def check_references(flow: Flow, planned: PlannedStep, tables: list[str], rows: 
         told = f"column {column!r} holds right answers that `answer: {name}` cannot be compared with"
         what = f"{told}: {refused[0].what}."
         flow.report(planned, at, what, f"{len(refused)} of the first {len(seen)} rows", refused[0].fix)
-
-
-def _is_whole(kind: answers.Named) -> bool:
-    """Whether a kind takes what is said of it."""
-    try:
-        answers.kind(kind)
-    except ValidationError:
-        return False
-    return True
 
 
 def _refuses(kind: answers.Named, column: str, row: Mapping[str, Any]) -> DataError | None:

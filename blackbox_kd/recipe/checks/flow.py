@@ -144,7 +144,8 @@ class Flow:
             fix = f"give the step {name}: ..., or use another prompt"
         elif not fix and writers:
             fix = f"put a step that writes {name!r} before it ({', '.join(writers)})"
-        fix = fix or f"rename a column of the data (rename: {{COLUMN: {name}}}), or name another one"
+        others = [f"rename a column of the data (rename: {{COLUMN: {name}}})", "name another one"]
+        fix = fix or ", or ".join(filter(None, (*others, planned.config.do_without(at))))
         expected = f"columns here: {list_names(sorted(columns - {'id'}))}"
         self.report(planned, at, f"{what}, which no earlier step writes.", expected, fix)
 
