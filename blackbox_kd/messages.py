@@ -176,6 +176,13 @@ def _list_parts(content: Any) -> Iterator[str]:
         yield text if isinstance(text, str) else write_text(part)
 
 
+def put_reasoning_before(reasoning: str, answer: str) -> str:
+    """An answer behind the reasoning that led to it, as reasoning models write both."""
+    if not reasoning.strip() or answer.lstrip().startswith("<think>"):
+        return answer
+    return f"<think>\n{reasoning.strip()}\n</think>\n\n{answer}"
+
+
 def write_plain(message: Mapping[str, Any]) -> str:
     """All that a message says as one text, for those who count or compare it."""
     return "\n".join(list_texts(message))

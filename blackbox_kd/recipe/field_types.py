@@ -24,6 +24,7 @@ NAMED = {
     "new column": "a name for a column",
     "expression": "an expression",
     "template": "a text, or a template with columns in braces",
+    "column or template": "the name of a column, or a template with columns in braces",
     "answer": "a kind of answer",
 }
 ANYTHING = "any value"

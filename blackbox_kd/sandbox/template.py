@@ -59,6 +59,14 @@ class Template:
             raise DataError(f"template {self._text!r}: {error}") from error
 
 
+def list_read(text: str) -> frozenset[str]:
+    """The columns that a template can show something of; none where it is wrong, of which the check tells."""
+    try:
+        return parse(text).read
+    except FieldError:
+        return frozenset()
+
+
 @cache
 def parse(text: str) -> Template:
     """The template of a text; see `Template`."""

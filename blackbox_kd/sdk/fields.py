@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
+from blackbox_kd.sandbox.template import is_template
 from blackbox_kd.schema import ModelRef
 
 Kind = Literal[
@@ -21,6 +22,7 @@ Kind = Literal[
     "new column",
     "expression",
     "template",
+    "column or template",
     "answer",
 ]
 
@@ -64,6 +66,8 @@ NewColumn = Annotated[str, Refers("new column")]
 Expression = Annotated[str, Refers("expression")]
 Template = Annotated[str, Refers("template")]
 """A text; with braces in it, a template that is filled in with the columns of each row."""
+TextColumn = Annotated[str, Refers("column or template")]
+"""What a row says somewhere: with braces in it a template, as above, otherwise the column that holds it."""
 _TOLD_KIND = dict[Annotated[str, Refers("answer")], dict[str, Any]]
 Answer = Annotated[str | Annotated[_TOLD_KIND, Field(min_length=1, max_length=1)], Refers("answer")]
 """A kind of answer, alone or with what a recipe says of it: `number`, or `{number: {decimal: ","}}`."""
@@ -105,7 +109,7 @@ def _walk(annotation: Any, value: Any, path: str) -> Iterator[Reference]:
     elif origin is Annotated:
         marks = [mark for mark in arguments[1:] if isinstance(mark, Refers)]
         if marks and isinstance(value, str):
-            yield Reference(path, marks[0].kind, value, marks[0].scores)
+            yield Reference(path, _choose_kind(marks[0].kind, value), value, marks[0].scores)
         else:
             yield from _walk(arguments[0], value, path)
     elif origin in (Union, UnionType):
@@ -117,6 +121,13 @@ def _walk(annotation: Any, value: Any, path: str) -> Iterator[Reference]:
         for key, item in value.items():
             yield from _walk(arguments[0], key, f"{path}.{key}")
             yield from _walk(arguments[1], item, f"{path}.{key}")
+
+
+def _choose_kind(kind: Kind, value: str) -> Kind:
+    """What a value names, which for some fields the value alone tells."""
+    if kind != "column or template":
+        return kind
+    return "template" if is_template(value) else "column"
 
 
 def find_earlier(config: type[BaseModel]) -> dict[str, tuple[str, FromEarlier]]:
@@ -166,7 +177,7 @@ def read_field(config: BaseModel, name: str) -> Any:
 
 
 def resolve(patterns: Sequence[str], config: BaseModel) -> list[str]:
-    """Names with `{field}` replaced by the config's value; a list gives several names, None gives none.
+    """Names with `{field}` replaced by the config's value; a list gives several names, None and a template give none.
 
     A form of a step that lacks a field has no such name.
     """
@@ -177,4 +188,4 @@ def resolve(patterns: Sequence[str], config: BaseModel) -> list[str]:
             continue
         value = read_field(config, pattern[1:-1]) if pattern[1:-1] in type(config).model_fields else None
         names += [] if value is None else [value] if isinstance(value, str) else list(value)
-    return names
+    return [name for name in names if not is_template(name)]

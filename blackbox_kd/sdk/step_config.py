@@ -105,6 +105,10 @@ class StepConfig(BaseModel):
         """Columns with text that a student is to learn; `response`, `better` and `worse` always are."""
         return set()
 
+    def list_read(self) -> set[str]:
+        """Columns that the step reads besides those that its decorator and its fields name."""
+        return set()
+
     def columns_beside(self) -> list[tuple[str, str, str]]:
         """Columns that the step reads of tables beside its own: triples of a field, the table and the column."""
         return []

@@ -1,6 +1,6 @@
 """Writes TRL's columns: the messages that the student will see, and what it shall say.
 
-Reads    the prompt's variables, {completion}, {chosen}, {rejected}, {drop_context}, those that tasks name
+Reads    the prompt's variables, {completion}, {chosen}, {rejected}, {drop_context}, those that tasks name, the reasoning
 Writes   prompt, completion, chosen, rejected, task, weight, prompt_teacher
 Drops    empty completion, empty completion of task {task.name}, empty chosen or rejected, label is false, context in the student's prompt
 Calls    none
@@ -9,12 +9,13 @@ Source   TRL, conversational data: the loss is on the completion only; Tian et a
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from blackbox_kd.analysis import leakage
-from blackbox_kd.messages import join_plain
+from blackbox_kd.messages import join_plain, put_reasoning_before
+from blackbox_kd.sandbox import template
 from blackbox_kd.sdk import (
     Column,
     Context,
@@ -26,6 +27,7 @@ from blackbox_kd.sdk import (
     PromptName,
     Row,
     StepConfig,
+    TextColumn,
     row_step,
     write_text,
 )
@@ -40,8 +42,8 @@ class Task(BaseModel):
     """Name of the task; the row's id ends in it."""
     prompt: PromptName = "student/plain"
     """Template of what the student sees."""
-    completion: Column = "response"
-    """Column with what the student shall say; rows without it have no such task."""
+    completion: TextColumn = "response"
+    """Column with what the student shall say, or with braces a template of it; rows without it have no such task."""
     prefix: str = ""
     """Text before the last user message, as it is: `"explain: "`. `evaluate` needs a prompt that begins with it."""
     weight: float = Field(default=1.0, gt=0)
@@ -63,18 +65,23 @@ class Config(StepConfig):
     prompt: PromptName = "student/plain"
     """Template of what the student sees; give `evaluate` the same one. What the teacher saw besides is left out. With
     `tasks`, it is the first task's."""
-    completion: Column | None = None
-    """Column with what the student shall say; `response` if left out."""
+    completion: TextColumn | None = None
+    """Column with what the student shall say, or with braces a template: `"{{ rationale }}\\nSo: {{ answer }}"`;
+    `response` if left out."""
+    reasoning: Literal["think", "field", "drop"] = "drop"
+    """What becomes of the column `reasoning`, which a teacher's reply may have: `think` writes it before the completion
+    as `<think>...</think>`, `field` beside it as the message's `reasoning_content`. Either is trained on as the chat
+    template of the student writes it."""
     hint: bool = False
     """Whether the prompt shows the right answer on purpose."""
     tasks: list[Task] = Field(default_factory=list)
     """Several tasks, in place of `prompt` and `completion`: `{name: explain, prefix: "explain: ", weight: 0.5}`."""
     preference: bool = False
     """Whether the rows are pairs for `method: dpo`: a better and a worse text in place of a completion."""
-    chosen: Column | None = None
-    """Column with the better text of a pair; `better` if left out."""
-    rejected: Column | None = None
-    """Column with the worse text of a pair; `worse` if left out."""
+    chosen: TextColumn | None = None
+    """Column with the better text of a pair, or a template; `better` if left out."""
+    rejected: TextColumn | None = None
+    """Column with the worse text of a pair, or a template; `worse` if left out."""
     drop_context: list[Column] = Field(default_factory=list)
     """Columns that the teacher saw and the student must do without: a row whose prompt holds their text is dropped."""
     teacher_prompt: PromptName | None = None
@@ -88,6 +95,9 @@ class Config(StepConfig):
         if self.preference and (self.tasks or self.completion is not None):
             other = "tasks" if self.tasks else "completion"
             raise FieldError(f"preference: writes pairs, which have no {other}", fix="take one of them out")
+        if self.reasoning != "drop" and (self.tasks or self.preference):
+            fix = "write it into the text: '<think>{{ reasoning }}</think>{{ response }}'"
+            raise FieldError("reasoning: is written beside one completion alone", fix=fix)
         pair = self.model_dump(include={"chosen", "rejected"}, exclude_none=True)
         if pair and not self.preference:
             raise FieldError(f"{next(iter(pair))}: is read for pairs only", fix="add preference: true")
@@ -102,6 +112,10 @@ class Config(StepConfig):
             self.completion = self.completion or "response"
         return self
 
+    def list_read(self) -> set[str]:
+        """The reasoning, where it is learnt."""
+        return set() if self.reasoning == "drop" else {"reasoning"}
+
     def columns_after(self, columns: set[str]) -> set[str]:
         """All columns but those that training would take in place of what the step writes."""
         return columns - LEARNT
@@ -114,8 +128,9 @@ class Config(StepConfig):
 
     def said_by_student(self) -> set[str]:
         """The completion, or that of each task; the better text of a pair."""
-        named = [self.completion, self.chosen, *(task.completion for task in self.tasks)]
-        return {name for name in named if name is not None}
+        told = [each for each in (self.completion, self.chosen, *(task.completion for task in self.tasks)) if each]
+        read = (template.list_read(each) if template.is_template(each) else {each} for each in told)
+        return self.list_read().union(*read)
 
     def shown_to_student(self) -> list[tuple[str, str, bool]]:
         """The prompts of all tasks."""
@@ -165,7 +180,7 @@ def _format_whole(row: Row, config: Config, ctx: Context) -> Outcome:
     if not config.preference:
         if _is_bad(row, config.completion):
             return Dropped(row, "label is false")
-        said = _write_reply(row, config.completion)
+        said = _write_reply(row, config.completion, config.reasoning)
         return _put(row, {"prompt": prompt, "completion": said}) if said else Dropped(row, "empty completion")
     chosen, rejected = _write_reply(row, config.chosen), _write_reply(row, config.rejected)
     if not (chosen and rejected):
@@ -189,11 +204,23 @@ def _format_tasks(row: Row, config: Config, ctx: Context) -> list[Outcome]:
     return found
 
 
-def _write_reply(row: Row, column: str | None) -> list[Message]:
+def _write_reply(row: Row, text: str | None, reasoning: str = "drop") -> list[Message]:
     """What the assistant says, as TRL wants it; nothing if there is no text."""
-    value = row.get(str(column))
-    content = "" if value is None else write_text(value).strip()
-    return [{"role": "assistant", "content": content}] if content else []
+    content = _write_text(row, str(text)).strip()
+    thought = write_text(row["reasoning"]).strip() if reasoning != "drop" and row.get("reasoning") else ""
+    if not content:
+        return []
+    if reasoning == "think":
+        return [{"role": "assistant", "content": put_reasoning_before(thought, content)}]
+    return [{"role": "assistant", "content": content, **({"reasoning_content": thought} if thought else {})}]
+
+
+def _write_text(row: Row, text: str) -> str:
+    if not template.is_template(text):
+        value = row.get(text)
+        return "" if value is None else write_text(value)
+    found = template.parse(text)
+    return found.render(row) if all(row.get(name) is not None for name in found.names) else ""
 
 
 def _add_prefix(prompt: list[Message], prefix: str) -> list[Message]:

@@ -284,10 +284,9 @@ def _compute(value: Value, row: Mapping[str, Any]) -> Any:
 
 def _find_read(value: Value) -> set[str]:
     """The columns that a value is made of; none where it is wrong, of which the check tells."""
-    is_filled = isinstance(value, str) and template.is_template(value)
+    if not isinstance(value, Computed):
+        return set(template.list_read(value)) if isinstance(value, str) else set()
     try:
-        if isinstance(value, Computed):
-            return set(expressions.parse(value.expr).names)
-        return set(template.parse(value).read) if is_filled and isinstance(value, str) else set()
+        return set(expressions.parse(value.expr).names)
     except FieldError:
         return set()

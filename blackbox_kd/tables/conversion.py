@@ -96,8 +96,6 @@ def _convert_answer(row: Mapping[str, Any], shape: str, notes: Notes) -> Convert
         row = _read_json(row, ("prompt", "completion"))
         asked = _put_before(row, turns.read_column(row["prompt"], "prompt", "user", notes), notes)
         said = turns.read_column(row["completion"], "completion", "assistant", notes)
-        learnt = _find_reply(said, learnt=True)
-        asked, said = [*asked, *said[: len(said) - len(learnt)]], learnt or said
     elif shape in ("own", "alpaca"):
         asked = _put_before(row, _read_instruction(row, notes), notes)
         said = turns.read_column(row[SHAPES[shape][1]], SHAPES[shape][1], "assistant", notes)
@@ -248,10 +246,10 @@ def _split_texts(row: Mapping[str, Any], better: str, worse: str) -> dict[str, A
     return {"prompt": prompt, **{name: text.removeprefix(prompt).strip() for name, text in texts.items()}}
 
 
-def _find_reply(found: list[Turn], *, learnt: bool = False) -> list[Turn]:
-    """The assistant's turns at the end of a conversation; of these, those that may be learnt."""
+def _find_reply(found: list[Turn]) -> list[Turn]:
+    """The assistant's turns at the end of a conversation."""
     start = len(found)
-    while start and found[start - 1].role == "assistant" and (found[start - 1].is_learnt or not learnt):
+    while start and found[start - 1].role == "assistant":
         start -= 1
     return found[start:]
 

@@ -7,16 +7,10 @@ the content alone: there the trace stands in it, as reasoning models write it th
 from collections.abc import Iterable
 from typing import Any
 
+from blackbox_kd.messages import put_reasoning_before
 from blackbox_kd.schema import Message
 
 _MARK = "c0ffee"
-
-
-def put_before(reasoning: str, answer: str) -> str:
-    """An answer behind the reasoning that led to it, as reasoning models write both."""
-    if not reasoning.strip() or answer.lstrip().startswith("<think>"):
-        return answer
-    return f"<think>\n{reasoning.strip()}\n</think>\n\n{answer}"
 
 
 def is_written(tokenizer: Any) -> bool:
@@ -34,4 +28,4 @@ def fold(messages: Iterable[Message]) -> list[Message]:
 
 
 def _fold_one(content: str, reasoning_content: str = "", **others: Any) -> Message:
-    return {**others, "content": put_before(reasoning_content, content)}
+    return {**others, "content": put_reasoning_before(reasoning_content, content)}

@@ -71,6 +71,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "teacher": {"provider": "scripted"},
     "right": {"provider": "scripted", "replies": ["The answer is {{ reference | float | int }}."]},
     "other": {"provider": "scripted", "replies": ["Said by another."]},
+    "thinker": {"provider": "scripted", "replies": ["<think>Count on.</think>1"]},
     "grader": {"provider": "scripted", "replies": ["Well done.\nquality: 7"]},
     "served": {"provider": "openai", "model": "m", "base_url": SERVER, "price": {"input": 1, "output": 10}},
     "student": {"provider": "transformers", "model": "HuggingFaceTB/SmolLM2-135M-Instruct"},
@@ -363,6 +364,12 @@ CASES: dict[str, Case] = {
     ),
     "format.completion": runs(
         "format", lambda it: it.rows[0]["completion"][0]["content"], "The answer is 0.", "steps.0.completion=draft"
+    ),
+    "format.reasoning": runs(
+        "thought",
+        lambda it: it.rows[0]["completion"][0],
+        {"role": "assistant", "content": "1", "reasoning_content": "Count on."},
+        "steps.1.reasoning=field",
     ),
     "generate.model": runs("two models", lambda it: it.rows[0]["response"], "Said by another.", "steps.0.model=other"),
     "generate.models": runs("two models", count, 5, "steps.1.models=[]", "steps.1.model=other"),
@@ -772,6 +779,7 @@ BASES |= {
     "leaks": recipe({"step": "filter", "leaks": {"answer": "gold", "in": "instruction"}}),
     "leaking": recipe({"step": "filter", "leaks": {"answer": "score", "in": "instruction"}}),
     "share": recipe({"step": "filter", "share": {"of": "kind", "max": 0.1}}),
+    "thought": recipe({**ASK, "model": "thinker"}, STEPS["format"]),
     "tasks": recipe({"step": "format", "tasks": [{"name": "a"}]}),
     "pairs": recipe({"step": "format", "preference": True, "chosen": "response", "rejected": "draft"}),
     "replay": recipe({"step": "mix", "tables": {"train": 1}, "replay": {"table": "extra", "share": 0.2}}, data=TWO),

@@ -52,6 +52,47 @@ async def test_an_empty_completion_is_dropped_with_a_reason(response: str | None
     assert await formatted(row) == [Dropped(row, "empty completion")]
 
 
+async def test_a_completion_with_braces_is_a_template_and_without_a_column() -> None:
+    [row] = rows({"instruction": "2 + 2?", "rationale": "Two and two.", "answer": 4, "parts": {"sum": [2, 2]}})
+    [found] = await formatted(row, completion="{{ rationale }}\nSo: {{ answer }} of {{ parts }} ")
+    assert found["completion"] == said('Two and two.\nSo: 4 of {"sum": [2, 2]}')
+    [found] = await formatted(row, completion="answer")
+    assert found["completion"] == said("4")
+    pair = {"chosen": "It is {{ answer }}.", "rejected": "{{ rationale | upper }}"}
+    [found] = await formatted(row, preference=True, **pair)
+    assert (found["chosen"], found["rejected"]) == (said("It is 4."), said("TWO AND TWO."))
+    first, second = await formatted(row, tasks=[{"name": "a", "completion": "<{{ answer }}>"}, {"name": "b"}])
+    assert first["completion"] == said("<4>")
+    assert second.reason == "empty completion of task b"
+
+
+@pytest.mark.parametrize("lacking", [{"answer": None}, {}])
+async def test_a_row_without_what_the_template_needs_has_no_completion(lacking: dict[str, Any]) -> None:
+    [row] = rows({"instruction": "x", "rationale": "y", **lacking})
+    assert await formatted(row, completion="{{ rationale }} {{ answer }}") == [Dropped(row, "empty completion")]
+    [found] = await formatted(row, completion="{{ rationale }}{{ note | default('!') }}")
+    assert found["completion"] == said("y!")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("think", said("<think>\nTwo and\ntwo.\n</think>\n\n4")[0]),
+        ("field", {**said("4")[0], "reasoning_content": "Two and\ntwo."}),
+        ("drop", said("4")[0]),
+    ],
+)
+async def test_the_reasoning_of_a_reply_is_written_as_the_recipe_says(how: str, message: Message) -> None:
+    thought, short = rows(
+        {"instruction": "2 + 2?", "response": "4", "reasoning": " Two and\ntwo.\n"},
+        {"instruction": "2 + 2?", "response": "4", "reasoning": ""},
+    )
+    assert [row["completion"] for row in await formatted(thought, reasoning=how)] == [[message]]
+    assert [row["completion"] for row in await formatted(short, reasoning=how)] == [said("4")]
+    [found] = await formatted(short | {"reasoning": None, "response": "<think>a</think>b"}, reasoning=how)
+    assert found["completion"] == said("<think>a</think>b")
+
+
 # Several tasks.
 
 
@@ -142,6 +183,8 @@ async def test_a_pair_with_an_empty_side_is_dropped() -> None:
         ({"preference": True, "tasks": TASKS}, "preference: writes pairs, which have no tasks"),
         ({"chosen": "x"}, r"chosen: is read for pairs only\n  fix: add preference: true"),
         ({"tasks": [{"name": "a.b"}]}, "name"),
+        ({"tasks": TASKS, "reasoning": "think"}, "reasoning: is written beside one completion alone"),
+        ({"preference": True, "reasoning": "field"}, "reasoning: is written beside one completion alone"),
     ],
 )
 def test_fields_that_do_not_fit_together_are_refused(fields: dict[str, Any], message: str) -> None:

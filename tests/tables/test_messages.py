@@ -15,6 +15,7 @@ from blackbox_kd.schema import Row
 from blackbox_kd.tables.conversion import convert
 from blackbox_kd.tables.formats import recognise
 from blackbox_kd.tables.sources import TableSource, make_rows, read
+from tests.support import mask_table
 from tests.support.runs import rows_of
 
 
@@ -164,14 +165,15 @@ def test_a_message_of_weight_0_is_not_learnt_whatever_the_row_weighs(row_weight:
     beside = {} if row_weight is None else {"weight": row_weight}
     found = convert({"messages": [user("a"), assistant("x"), user("c"), off], **beside}, "messages")
     assert (found["prompt"], found["completion"]) == ([user("a")], [assistant("x")])
-    found = convert({"prompt": "a", "completion": [off, assistant("d")], **beside}, "completion")
-    assert (found["prompt"], found["completion"]) == ([user("a"), off], [assistant("d")])
     assert found.get("weight") == row_weight
+    found = convert({"prompt": "a", "completion": [off, user("c"), assistant("d")], **beside}, "completion")
+    table = mask_table.show("SmolLM2", found).splitlines()
+    assert [line for line in table if line.startswith("x")] == ["x | d<|im_end|>⏎"]
 
 
-def test_what_a_tool_answers_within_a_completion_is_read_and_not_learnt() -> None:
+def test_of_a_completion_with_calls_and_results_all_messages_stay() -> None:
     found = convert({"prompt": "How cold is Oslo?", "completion": [CALL, RESULT, ANSWER], "tools": TOOLS}, "completion")
-    assert (found["prompt"], found["completion"]) == ([user("How cold is Oslo?"), CALL, RESULT], [ANSWER])
+    assert (found["prompt"], found["completion"]) == ([user("How cold is Oslo?")], [CALL, RESULT, ANSWER])
 
 
 def test_a_preference_between_a_call_and_an_answer_has_its_tools() -> None:

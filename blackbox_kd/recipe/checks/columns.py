@@ -49,7 +49,7 @@ def check(flow: Flow, planned: PlannedStep, columns: Columns, rows: list[dict[st
     if columns is None:
         return
     fields = {mention.value: mention.field for mention in planned.references if mention.kind == "column"}
-    for name in dict.fromkeys([*resolve(planned.step.reads, planned.config), *fields]):
+    for name in dict.fromkeys([*resolve(planned.step.reads, planned.config), *planned.config.list_read(), *fields]):
         if name not in columns | planned.config.list_removed():
             flow.report_missing_column(planned, fields.get(name, "step"), f"reads column {name!r}", name, columns)
 

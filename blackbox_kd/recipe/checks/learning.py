@@ -98,7 +98,7 @@ def check_shown(flow: Flow, planned: PlannedStep, source: str | None, columns: C
 def _find_left_out(flow: Flow, planned: PlannedStep, prompts: list[str]) -> set[str]:
     """Columns that a step names, and so does not leave out by mistake; of an exam, those that the training names."""
     if not planned.step.held_out:
-        return set(planned.list_names("column"))
+        return set(planned.list_names("column")) | planned.config.said_by_student()
     others = [other for other in flow.recipe.steps if not other.step.held_out]
     alike = [
         other for other in others if {name for _, name, _ in other.config.shown_to_student()}.intersection(prompts)
