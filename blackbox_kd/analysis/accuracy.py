@@ -1,7 +1,7 @@
 """What the answers of models to the same questions come to: accuracy, gains, and how far models agree."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from blackbox_kd.analysis import statistics
@@ -16,34 +16,61 @@ Answered = Mapping[str, Mapping[str, Row]]
 TEACHER = "teacher"
 
 
-def accuracy(rows: Sequence[Row], by: Sequence[str] = ()) -> dict[str, Any]:
-    """How many of a model's answers are right, with the interval, and the same for the values of each column."""
+def accuracy(
+    rows: Sequence[Row], by: Sequence[str] = (), more: Callable[[Sequence[Row]], Mapping[str, Any]] = lambda rows: {}
+) -> dict[str, Any]:
+    """How many of a model's answers are right, with the interval, and the same for the values of each column.
+
+    Args:
+        rows: of N questions; those that nobody reads have neither an answer nor `correct`.
+        by: the columns.
+        more: what else is told of rows.
+    """
+    is_read = not rows or rows[0]["correct"] is not None
     right = sum(bool(row["correct"]) for row in rows)
     found: dict[str, Any] = {
         "n": len(rows),
-        "accuracy": right / len(rows) if rows else None,
-        "ci95": list(statistics.wilson(right, len(rows))) if rows else None,
-        "right": right,
-        "read": sum(row["answer"] is not None for row in rows),
+        "accuracy": right / len(rows) if rows and is_read else None,
+        "ci95": list(statistics.wilson(right, len(rows))) if rows and is_read else None,
+        "right": right if is_read else None,
+        "read": sum(row["answer"] is not None for row in rows) if is_read else None,
         "truncated": sum(row["finish_reason"] == "length" for row in rows),
+        **more(rows),
     }
     for column in by:
         groups: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
             groups[write_text(row[column])].append(row)
-        slices = {value: accuracy(group) for value, group in sorted(groups.items())}
+        slices = {value: accuracy(group, more=more) for value, group in sorted(groups.items())}
         found.setdefault("slices", {})[column] = slices
     return found
 
 
-def gains(answered: Answered, seed: int) -> Iterator[dict[str, Any]]:
-    """What each model is better by, on the questions that both answered, than its `@base`, or else the first model."""
-    for model in answered:
-        base = str(ModelRef.parse(model).base)
-        against = base if base in answered and base != model else next(iter(answered))
+def find_pairs(answered: Answered, untrained: Collection[str] = ()) -> Iterator[tuple[str, str, list[str]]]:
+    """Which model is compared with which other one, and the questions that both have answered.
+
+    Each is compared with its `@base`, or else with the first model, and with each one that is never trained; no two of
+    them twice.
+
+    Args:
+        answered: the models and their rows.
+        untrained: models that the recipe never trains: what they reach is what a student can hope for.
+    """
+    bases = {model: str(ModelRef.parse(model).base) for model in answered}
+    first = next(iter(answered), "")
+    pairs = [(m, base if base in answered and base != m else first) for m, base in bases.items()]
+    pairs += [(model, other) for model in answered for other in answered if other in untrained]
+    seen: set[frozenset[str]] = set()
+    for model, against in pairs:
         both = _list_common(answered, model, against)
-        if against == model or not both:
-            continue
+        if model != against and both and frozenset((model, against)) not in seen:
+            seen.add(frozenset((model, against)))
+            yield model, against, both
+
+
+def gains(answered: Answered, seed: int, untrained: Collection[str] = ()) -> Iterator[dict[str, Any]]:
+    """What each model is better by than those that it is compared with: see `find_pairs`."""
+    for model, against, both in find_pairs(answered, untrained):
         after = [answered[model][key] for key in both]
         before = [answered[against][key] for key in both]
         gain = statistics.measure_gain(_list_right(before), _list_right(after), seed=seed)

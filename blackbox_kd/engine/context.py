@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import replace
 from typing import Any
 
+from blackbox_kd.analysis.metrics import Metric
 from blackbox_kd.concurrency import in_order
 from blackbox_kd.engine import training
 from blackbox_kd.engine.state import RunState
@@ -90,6 +91,15 @@ class RunContext:
         """See `sdk.context.Context.train`."""
         entry = await training.train(self._shared, self.step, self._source, model, method, settings, rows)
         self.record("trainings", [entry])
+
+    def metric(self, name: str) -> Metric:
+        """See `sdk.context.Context.metric`."""
+        return self._shared.recipe.registry.find_metric(name)
+
+    def is_trained(self, model: str) -> bool:
+        """See `sdk.context.Context.is_trained`."""
+        name = ModelRef.parse(model).name
+        return any(name in planned.list_names("student") for planned in self._shared.recipe.steps)
 
     def record(self, key: str, entries: list[dict[str, Any]]) -> None:
         """See `sdk.context.Context.record`."""

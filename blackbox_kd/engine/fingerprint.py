@@ -71,7 +71,10 @@ def compute_fingerprints(planned: PlannedStep, table: StoredTable | None, shared
 def _describe_inputs(planned: PlannedStep, table: StoredTable | None, shared: RunState) -> dict[str, Any]:
     """What a step reads besides its fields."""
     shown = planned.list_names("reported table")
+    registry = shared.recipe.registry
+    own = {name: code for name in planned.list_names("metric") if (code := registry.find_metric(name).code)}
     return {
+        **({"metrics": own} if own else {}),
         "seed": shared.recipe.head.seed,
         "table": table and table.sha256,
         "tables": {name: shared.tables[name].sha256 for name in planned.list_names("table")},

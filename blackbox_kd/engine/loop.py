@@ -12,11 +12,8 @@ from blackbox_kd.engine.plan import LoopStages
 from blackbox_kd.engine.stage import StageRunner
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import StepError
-from blackbox_kd.recipe.spec import Loop, UntilMetric, UntilRows
+from blackbox_kd.recipe.spec import WIN_RATE, Loop, UntilMetric, UntilRows
 from blackbox_kd.schema import ModelRef
-
-LISTS = {"accuracy": "evaluations", "win_rate": "win_rates"}
-"""Where in the report a metric stands."""
 
 
 async def run(rounds: LoopStages, shared: RunState, work: StageRunner) -> None:
@@ -121,7 +118,7 @@ class Watch:
         """Takes in what was measured since the last round; before the loop, of the version that it begins with."""
         # Of several measures of a round the last one counts. Before the loop, other versions may have been measured:
         # what a loop before this one has rejected must not be what this one is compared with.
-        entries = self.shared.records.find(LISTS[until.metric])
+        entries = self.shared.records.find("win_rates" if until.metric == WIN_RATE else "evaluations")
         now = _name_version(self.shared.models.exact(until.model))
         for entry in entries[self._seen :]:
             value = _read_metric(entry, until)
@@ -149,5 +146,6 @@ def _read_metric(entry: Mapping[str, Any], until: UntilMetric) -> float | None:
     """The metric in an entry of the report; None if it is of another model or table."""
     if entry["table"] != until.on or entry["model"] != until.model:
         return None
-    value = entry[until.metric]
+    found = entry.get("metrics", {}).get(until.metric)
+    value = entry.get(until.metric) if found is None else found["value"]
     return None if value is None else float(value)

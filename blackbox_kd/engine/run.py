@@ -178,7 +178,10 @@ class Run:
         )
         part = None if options.shard is None else (options.shard, self._led)
         again = options.retry_failed
-        self._work = StageRunner(self._shared, options.view, shard=part, retry_failed=again, on_stage=self._note_reach)
+        trial = options.limit is not None
+        self._work = StageRunner(
+            self._shared, options.view, shard=part, retry_failed=again, is_trial=trial, on_stage=self._note_reach
+        )
         return models
 
     def _note_reach(self, stage: Stage) -> None:

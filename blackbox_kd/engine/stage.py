@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
+from blackbox_kd.engine import requirements
 from blackbox_kd.engine.context import RunContext
 from blackbox_kd.engine.fingerprint import compute_fingerprints
 from blackbox_kd.engine.plan import Stage
@@ -33,6 +34,7 @@ class StageRunner:
         view: shows how it goes.
         shard: the part of the rows that is worked on, and the stages that it leads.
         retry_failed: whether a finished table step with failed rows is run again.
+        is_trial: whether the run takes a part of its rows only.
         on_stage: is told of each stage that has ended well.
 
     Attributes:
@@ -47,12 +49,14 @@ class StageRunner:
         *,
         shard: tuple[Shard, ShardPlan] | None = None,
         retry_failed: bool = False,
+        is_trial: bool = False,
         on_stage: Callable[[Stage], None] = lambda stage: None,
     ) -> None:
         self.accounts: list[Account] = []
         self.names: list[str] = []
         self._shared, self._view, self._shard = shared, view, shard
         self._retry_failed, self._on_stage = retry_failed, on_stage
+        self._is_trial = is_trial
         # A part of the rows may have all the failures of the whole, which `merge` looks at.
         self._limit = 1.0 if shard is not None else shared.recipe.head.max_failed_share
 
@@ -76,6 +80,7 @@ class StageRunner:
             raise
         self._on_stage(stage)
         self._shared.folder.save()
+        requirements.check(stage.first, self._shared, is_trial=self._is_trial)
 
     def _find_input(self, planned: PlannedStep) -> StoredTable | None:
         table = self._shared.tables.find_input(planned)

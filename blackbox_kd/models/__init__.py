@@ -73,6 +73,8 @@ class ModelConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
     local: ClassVar[bool] = False
     """Whether the model runs in this process, free of charge."""
+    canned: ClassVar[bool] = False
+    """Whether its replies are made up, so that they say nothing of any model."""
     scores: ClassVar[bool] = False
     """Whether it offers log-probabilities of given text."""
     trainable: ClassVar[bool] = False

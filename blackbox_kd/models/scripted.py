@@ -50,6 +50,7 @@ class Config(ModelConfig):
     """A script. Without `replies` and `function`, the reply states the row's reference."""
 
     local: ClassVar[bool] = True
+    canned: ClassVar[bool] = True
     scores: ClassVar[bool] = True
 
     model: str = "scripted"

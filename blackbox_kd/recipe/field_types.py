@@ -26,9 +26,10 @@ NAMED = {
     "template": "a text, or a template with columns in braces",
     "column or template": "the name of a column, or a template with columns in braces",
     "answer": "a kind of answer",
+    "metric": "the name of a metric",
 }
 ANYTHING = "any value"
-EXAMPLES = {"prompt": "rationale/cot", "expression": "EXPRESSION", "answer": "number"}
+EXAMPLES = {"prompt": "rationale/cot", "expression": "EXPRESSION", "answer": "number", "metric": "macro_f1"}
 """What messages show as a value, where it is not NAME."""
 
 

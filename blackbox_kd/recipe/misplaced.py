@@ -76,7 +76,7 @@ ADVICE: Mapping[str, str] = {
     "dedupe": "write a step for it: - {step: filter, novelty: {max: 0.7}}",
     "if": "put a step before it: - {step: filter, keep: EXPRESSION}",
     **dict.fromkeys(
-        ("metrics", "metric"), "take it out: accuracy is told with answer: KIND, a win rate with judge: MODEL"
+        ("metrics", "metric"), "evaluate measures accuracy, and what its metrics: names; a win rate needs judge: MODEL"
     ),
     **dict.fromkeys(("schema", "labels", "regex", "json_schema"), "of the steps only generate wants replies of a form"),
 }

@@ -76,13 +76,17 @@ class RecipeFile(BaseModel):
         return {self.dataset: self.dataset} if isinstance(self.dataset, str) else self.dataset or {}
 
 
+WIN_RATE = "win_rate"
+"""What a judge measures, and no metric of answers."""
+
+
 class UntilMetric(BaseModel):
     """A loop ends when a metric does not rise any more; the best round's model is restored."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    metric: Literal["accuracy", "win_rate"] = "accuracy"
-    """What an `evaluate` of the loop measures."""
+    metric: str = "accuracy"
+    """What an `evaluate` of the loop measures: one of its `metrics`, or with a judge `win_rate`."""
     model: str
     """Model that the loop trains."""
     on: str

@@ -15,6 +15,8 @@ from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.carried import INPUTS
 from blackbox_kd.runs.dataset import LEFT_OUT
 from blackbox_kd.runs.manifest import DataConfig
+from blackbox_kd.runs.report.classes import describe as describe_classes
+from blackbox_kd.runs.report.classes import describe_metrics
 from blackbox_kd.runs.report.comparisons import name_measured
 from blackbox_kd.runs.report.format import count_up, format_interval, format_percent
 from blackbox_kd.runs.report.gains import describe_comparison
@@ -205,10 +207,11 @@ def write_model_card(recipe: Recipe, report: Mapping[str, Any], model: str, path
                 name_measured(entry, report["evaluations"]),
                 entry["table"],
                 f"{entry['n']:,}",
-                format_percent(entry["accuracy"]),
+                format_percent(entry["accuracy"]) if entry["right"] is not None else "not read",
             ]
             lines.append(f"| {' | '.join(cells)} | {format_interval(entry['ci95'])} |")
-        lines.append("")
+        lines += ["", *describe_metrics(results)]
+        lines += [line for entry in results for line in describe_classes(entry, report["evaluations"])]
         compared = [entry for entry in report["comparisons"] if ModelRef.parse(entry["model"]).name == model]
         lines += [describe_comparison(entry, report["evaluations"]) + "\n" for entry in compared]
     return _write_front(front) + "\n" + "\n".join(lines).rstrip() + "\n"

@@ -16,6 +16,9 @@ name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to 
   several. `expressions` evaluates what an `Expression` says; `write_text` makes a text of any value of a row, and
   `quote_value` the beginning of one for messages.
 - A kind of answer of one's own is a class `AnswerKind` under `@answer`, with `read` and `same`.
+- A metric of one's own is a function `run` under `@metric` in a file of its own: of the replies of one model, each a
+  `Graded`, it gives a number from 0 to 1. A step that measures names metrics by `MetricName`, says what is `Required`,
+  and may let a judge compare (`JudgingConfig`).
 - What it makes (`Outcome`): a `Row`, a `Dropped` row with the reason, or a `Failed` one with the error.
 - What it raises: `DataError` for a row that cannot be worked on, `StepError` and `SetupError` for what ends the run,
   each with what is wrong, `exists=` and `fix=`; in a validator of the config `FieldError`. A call raises `CallError`;
@@ -24,6 +27,7 @@ name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to 
 
 from pydantic import Field
 
+from blackbox_kd.analysis.metrics import Graded, metric
 from blackbox_kd.answers import AnswerKind, answer
 from blackbox_kd.concurrency import all_of
 from blackbox_kd.errors import CallError, DataError, FieldError, ReplyFault, SetupError, StepError
@@ -37,6 +41,7 @@ from blackbox_kd.sdk.fields import (
     Column,
     Expression,
     FromEarlier,
+    MetricName,
     ModelName,
     NewColumn,
     NewTable,
@@ -48,12 +53,12 @@ from blackbox_kd.sdk.fields import (
     Template,
     TextColumn,
 )
+from blackbox_kd.sdk.judging import JudgingConfig
 from blackbox_kd.sdk.reading import Reading
-from blackbox_kd.sdk.redaction import RedactingConfig
 from blackbox_kd.sdk.registry import row_step, table_step
 from blackbox_kd.sdk.reply_form import FormConfig, ReplyForm
 from blackbox_kd.sdk.sampling import SamplingConfig, find_named_twice
-from blackbox_kd.sdk.step_config import Exam, StepConfig
+from blackbox_kd.sdk.step_config import Exam, Required, StepConfig
 
 __all__ = [
     "Answer",
@@ -72,18 +77,21 @@ __all__ = [
     "FieldError",
     "FormConfig",
     "FromEarlier",
+    "Graded",
+    "JudgingConfig",
     "Message",
+    "MetricName",
     "ModelName",
     "NewColumn",
     "NewTable",
     "Outcome",
     "PromptName",
     "Reading",
-    "RedactingConfig",
     "Reply",
     "ReplyFault",
     "ReplyForm",
     "ReportedTable",
+    "Required",
     "Row",
     "Sampling",
     "SamplingConfig",
@@ -103,6 +111,7 @@ __all__ = [
     "expressions",
     "find_context",
     "find_named_twice",
+    "metric",
     "quote_value",
     "row_step",
     "table_step",

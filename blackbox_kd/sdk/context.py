@@ -4,6 +4,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+from blackbox_kd.analysis.metrics import Metric
 from blackbox_kd.schema import Ask, Message, Outcome, Reply, Row, T, Table
 
 
@@ -47,6 +48,14 @@ class Context(Protocol):
         Raises:
             StepError: the training process ended with an error.
         """
+        ...
+
+    def metric(self, name: str) -> Metric:
+        """A metric by its name, of the package or of a plugin."""
+        ...
+
+    def is_trained(self, model: str) -> bool:
+        """Whether the recipe trains a model, which may be named with a version."""
         ...
 
     def record(self, key: str, entries: list[dict[str, Any]]) -> None:

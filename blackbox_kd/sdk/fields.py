@@ -24,6 +24,7 @@ Kind = Literal[
     "template",
     "column or template",
     "answer",
+    "metric",
 ]
 
 
@@ -63,6 +64,7 @@ NewTable = Annotated[str, Refers("new table")]
 PromptName = Annotated[str, Refers("prompt")]
 Column = Annotated[str, Refers("column")]
 NewColumn = Annotated[str, Refers("new column")]
+MetricName = Annotated[str, Refers("metric")]
 Expression = Annotated[str, Refers("expression")]
 Template = Annotated[str, Refers("template")]
 """A text; with braces in it, a template that is filled in with the columns of each row."""

@@ -1,4 +1,4 @@
-"""Steps and how they are found: `@row_step` and `@table_step`, the registry, plugins.
+"""Steps and how they are found: `@row_step` and `@table_step`, the registry, plugins, which may be metrics, too.
 
 A step is a module of `steps/` (or a plugin of the recipe) with one decorated function `run`. Its name is the
 file's name, its config class is the annotation of `run`'s `config`, and a mark on a field of the config says what
@@ -19,6 +19,8 @@ from types import ModuleType, UnionType
 from typing import Any, Literal, get_args, get_type_hints
 
 from blackbox_kd import answers
+from blackbox_kd.analysis import metrics
+from blackbox_kd.analysis.metrics import Metric
 from blackbox_kd.errors import SetupError
 from blackbox_kd.schema import digest
 from blackbox_kd.sdk.step_config import StepConfig
@@ -161,11 +163,12 @@ def _declare(
 
 
 class Registry:
-    """The steps that a recipe may use: those of the package, and the recipe's plugins."""
+    """The steps and the metrics that a recipe may use: those of the package, and the recipe's plugins."""
 
     def __init__(self) -> None:
         self._plugins: dict[str, Step] = {}
         self._answers: list[str] = []
+        self._metrics: dict[str, Metric] = {}
 
     def names(self) -> list[str]:
         """Names of all steps."""
@@ -188,13 +191,25 @@ class Registry:
             raise KeyError(name)
         return _find_step(importlib.import_module(f"blackbox_kd.steps.{name}"))
 
+    def metrics(self) -> list[str]:
+        """Names of all metrics."""
+        return sorted({*metrics.names(), *self._metrics})
+
+    def find_metric(self, name: str) -> Metric:
+        """The metric of a name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self._metrics[name] if name in self._metrics else metrics.find(name)
+
     def add_plugin(self, file: Path) -> Step | None:
-        """Loads a step or a kind of answer, or both, from a user's file; returns the step.
+        """Loads a step or a metric, a kind of answer, or one of each, from a user's file; returns the step.
 
         This runs the file: ask for `--allow-code` first.
 
         Raises:
-            SetupError: the file cannot be loaded, declares neither, or has the name of another step or kind.
+            SetupError: the file cannot be loaded, declares none of them, or has the name of another one.
         """
         if file.suffix != ".py":
             raise SetupError("not a Python file (.py)")
@@ -220,6 +235,12 @@ class Registry:
                 )
             answers.PLUGINS[file.stem] = answers.DECLARED[name]
             self._answers.append(file.stem)
+        metric = getattr(module.__dict__.get("run"), "metric", None)
+        if isinstance(metric, Metric) and metric.file == file:
+            if metric.name in self.metrics():
+                raise SetupError(f"there is a metric {metric.name!r} already; a file's name is the name of its metric")
+            self._metrics[metric.name] = metric
+            return None
         if is_kind and "run" not in module.__dict__:
             return None
         step = _find_step(module)
@@ -232,7 +253,7 @@ def _find_step(module: ModuleType) -> Step:
     if not isinstance(step, Step) or step.run.__module__ != module.__name__:
         file = Path(module.__file__ or module.__name__).name
         raise SetupError(
-            f"{file}: a step needs a function `run` of its own under @row_step or @table_step, "
-            "a kind of answer a class under @answer"
+            f"{file}: a step needs a function `run` of its own under @row_step or @table_step, a metric one under "
+            "@metric, a kind of answer a class under @answer"
         )
     return step

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
-from blackbox_kd.sdk.fields import Answer, NewTable, TableName, references
+from blackbox_kd.sdk.fields import Answer, MetricName, NewTable, TableName, references
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class Exam:
         is_checked: whether answers are compared with the right ones: there is an accuracy.
         by: columns by whose values the accuracy is told.
         against: the model that a judge compares the others with: they have a win rate; None without a judge.
+        metrics: what is measured of each model, beside a win rate.
+        prompts: templates of models that are asked otherwise, by the model as the step names it.
     """
 
     models: tuple[str, ...]
@@ -28,6 +30,23 @@ class Exam:
     is_checked: bool
     by: tuple[str, ...] = ()
     against: str | None = None
+    metrics: tuple[str, ...] = ()
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+
+FEWEST = 20
+"""Rows by which it can be told whether a model is good enough."""
+
+
+class Required(BaseModel):
+    """What models that a step measures must reach; the run ends where one of them is below."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    metric: MetricName = "accuracy"
+    """One of `metrics`."""
+    at_least: float = Field(ge=0, le=1)
+    """The lowest value that will do, such as 0.8."""
 
 
 class StepConfig(BaseModel):
@@ -145,10 +164,6 @@ class StepConfig(BaseModel):
         """Whether the step may read a held-out table: what it writes of one is held out, too."""
         return False
 
-    def redacts(self) -> bool:
-        """Whether personal data is taken out of its rows: what shows them before should not leave the machine."""
-        return False
-
     def needs(self) -> dict[str, str]:
         """Packages that the step needs beyond those that are always there, and the extra that brings each."""
         return {}
@@ -183,6 +198,10 @@ class StepConfig(BaseModel):
 
     def exam(self) -> Exam | None:
         """What the step measures of models and reports."""
+        return None
+
+    def requires(self) -> Required | None:
+        """What the run ends without; None if it goes on whatever the step finds."""
         return None
 
     def calls_by_model(self) -> Counter[str]:

@@ -1,14 +1,15 @@
 """Asks models the same questions with the same prompt and decoding, and says how good the answers are.
 
-Reads    the prompt's variables, {against}, {by}
+Reads    the prompt's variables, {of}, {against}, {by}
 Writes   question, model, round, response, finish_reason, answer, correct
 Drops    nothing
-Calls    len(models) per row; with a judge, two more for each model but the one it is compared with
+Calls    len(models) per row; with a judge, two more for each model but the one it is compared with; with of, none
 Source   Wilson 1927 (interval), McNemar 1947 (paired test), Efron 1979 (bootstrap); Jiang et al. 2023 (both orders)
 """
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Self
 
 from pydantic import ValidationInfo, field_validator, model_validator
@@ -16,6 +17,8 @@ from pydantic_core import PydanticKnownError
 
 from blackbox_kd import answers
 from blackbox_kd.analysis import accuracy, judge_agreement, pairwise
+from blackbox_kd.analysis.metrics import Answers
+from blackbox_kd.schema import ModelRef
 from blackbox_kd.sdk import (
     Answer,
     Ask,
@@ -24,54 +27,65 @@ from blackbox_kd.sdk import (
     Exam,
     Field,
     FromEarlier,
+    Graded,
+    JudgingConfig,
+    MetricName,
     ModelName,
     Outcome,
     PromptName,
     Reply,
+    Required,
     Row,
-    Sampling,
-    SamplingConfig,
     Table,
     find_named_twice,
     table_step,
+    write_text,
 )
 
-_JUDGING = ("judge_prompt", "against_model", "judge_temperature", "judge_max_tokens")
 _VERDICT = ("score", "against_score", "verdict")
+ACCURACY = "accuracy"
 
 
-class Config(SamplingConfig):
+class Config(JudgingConfig):
     """Fields of `evaluate`. Decoding is greedy unless said otherwise."""
 
-    models: list[ModelName] = Field(min_length=1)
-    """Models that are asked; each is compared with its `@base`, or else with the first one."""
+    of: Column | None = None
+    """Column with replies that an earlier step has written; nobody is asked then, and `models` may name the one model
+    that the replies are of."""
+    models: list[ModelName] = Field(default_factory=list, validate_default=True)
+    """Models that are asked; each is compared with its `@base`, or else with the first one, and with each model that
+    the recipe never trains."""
     prompt: Annotated[PromptName, FromEarlier(("format",))] = "student/plain"
     """Template of the question; that of the nearest `format` if left out."""
-    judge: ModelName | None = None
-    """Model that compares answers, for tasks without a right one; writes `score`, `against_score` and `verdict`."""
+    prompts: dict[ModelName, PromptName] = Field(default_factory=dict)
+    """Templates of models that are asked otherwise: `{teacher: exam/long}`; `student` means `student@base`, too."""
+    metrics: list[MetricName] = Field(default=[ACCURACY], min_length=1)
+    """What is measured: `accuracy`, and `macro_f1`, `micro_f1`, `field_f1`, `rouge_l` or a plugin's, each with an
+    interval. Accuracy is told wherever answers are read; any F1 comes with a table of its classes or fields."""
+    require: Required | None = None
+    """What each of `models` must reach on at least 20 rows: the run ends here where one does not."""
     answer: Annotated[Answer | None, FromEarlier(("check",))] = Field(default=None, validate_default=True)
     """Kind of answer; that of the nearest `check` if left out. Not needed where a judge compares."""
     against: Annotated[Column | None, FromEarlier(("check",))] = None
     """Column with the right answer; that of the nearest `check`, or `reference`, if left out."""
     by: list[Column] = Field(default_factory=list)
     """Columns by whose values the accuracy is also told."""
-    judge_prompt: PromptName | None = None
-    """Template of the comparison; `judge/pairwise` if left out."""
-    against_model: ModelName | None = None
-    """Which of `models` the judge compares the others with; the first one if left out."""
     temperature: float | None = Field(default=0.0, ge=0, le=2)
     """Sampling temperature; 0 is greedy."""
     max_tokens: int | None = Field(default=512, ge=1)
     """The most tokens of a reply; one that reaches it is read as it is, and counted as truncated."""
-    judge_temperature: float | None = Field(default=0.2, ge=0, le=2)
-    """Sampling temperature of the judge; at 0 a verdict that cannot be read stays so."""
-    judge_max_tokens: int | None = Field(default=512, ge=1)
-    """The most tokens of a verdict; one that is cut off is not read."""
+
+    @field_validator("models")
+    @classmethod
+    def _somebody_to_ask(cls, models: list[str], info: ValidationInfo) -> list[str]:
+        if not models and info.data.get("of") is None:
+            raise PydanticKnownError("missing")
+        return models
 
     @field_validator("answer")
     @classmethod
     def _something_to_measure_by(cls, answer: Answer | None, info: ValidationInfo) -> Answer | None:
-        if answer is None and info.data.get("judge") is None:
+        if answer is None and info.data.get("judge") is None and ACCURACY in info.data.get("metrics", ()):
             raise PydanticKnownError("missing")
         return answer
 
@@ -81,26 +95,52 @@ class Config(SamplingConfig):
             self.against = self.against or "reference"
         if self.judge is not None:
             self.judge_prompt = self.judge_prompt or "judge/pairwise"
-            self.against_model = self.against_model or self.models[0]
+            self.against_model = self.against_model or next(iter(self.models), None)
         return self
 
     def problems(self) -> list[tuple[str, str, str]]:
         """Models named twice, fields that nothing would read, and nothing to compare."""
-        found = find_named_twice(self.models)
-        if self.answer is None and self.against is not None:
+        found = find_named_twice(self.models) + self._find_unread()
+        if not self.measures and self.against is not None:
             what = f"against: {self.against!r} means nothing without answer:, which says how an answer is read."
             found.append(("against", what, "add answer: number, or take against: out"))
-        if self.judge is None:
-            given = [name for name in _JUDGING if name in self.model_fields_set]
-            what = "means nothing without judge:."
-            found += [(name, f"{name}: {what}", f"add judge: MODEL, or take {name}: out") for name in given]
-        elif len(set(self.models)) < 2:
-            what = f"judge: {self.judge!r} has nothing to compare: models: names one model."
-            found.append(("judge", what, "name a second model"))
-        elif self.against_model not in self.models:
-            what = f"against_model: {self.against_model!r} is not one of the models that answer."
-            found.append(("against_model", what, f"name one of them: {', '.join(self.models)}"))
+        return found + self.find_unjudged(self.models)
+
+    def _find_unread(self) -> list[tuple[str, str, str]]:
+        """Fields that nothing would read."""
+        found = []
+        names = {name for model in self.models for name in (model, ModelRef.parse(model).name)}
+        for model in self.prompts.keys() - names:
+            what = f"prompts: {model!r} is not one of the models that answer."
+            found.append((f"prompts.{model}", what, f"name one of them: {', '.join(self.models)}"))
+        if self.require is not None and self.require.metric not in self.measures:
+            what = f"require: {self.require.metric!r} is not measured here."
+            found.append(("require.metric", what, f"add it to metrics:, or require one of {', '.join(self.measures)}"))
+        if self.of is None:
+            return found
+        what = f"of: {self.of!r} is measured as it is written, and no model is asked."
+        if len(self.models) > 1:
+            found.append(("models", what, "name the one model that it is of, or take models: out"))
+        for name in ("judge", "prompts"):
+            if name in self.model_fields_set:
+                found.append((name, what, f"take {name}: out, or of:"))
         return found
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The metrics; none where a judge alone compares."""
+        if self.answer is None:
+            return tuple(self.metrics) if "metrics" in self.model_fields_set else ()
+        return tuple(dict.fromkeys([*self.metrics, ACCURACY]))
+
+    @property
+    def measured(self) -> list[str]:
+        """Whose replies are measured: models, or a column of nobody's."""
+        return self.models or [str(self.of)]
+
+    def choose_prompt(self, model: str) -> str:
+        """The template of what a model is asked."""
+        return self.prompts.get(model) or self.prompts.get(ModelRef.parse(model).name) or self.prompt
 
     def prompt_variables(self) -> set[str]:
         """What the judge is shown."""
@@ -110,22 +150,16 @@ class Config(SamplingConfig):
         """All columns, and those of the judge."""
         return columns | set(_VERDICT if self.judge is not None else ())
 
-    def set_for(self, field: str) -> dict[str, tuple[str, Any]]:
-        """The sampling fields for the models that answer, and those of the judge."""
-        if field == "judge":
-            fields = {
-                "temperature": ("judge_temperature", self.judge_temperature),
-                "max_tokens": ("judge_max_tokens", self.judge_max_tokens),
-            }
-            return {name: entry for name, entry in fields.items() if entry[0] in self.model_fields_set}
-        return super().set_for(field) if field.startswith("models") else {}
-
     def shown_to_student(self) -> list[tuple[str, str, bool]]:
         """The question: it never shows the answer."""
-        return [("prompt", self.prompt, False)]
+        asked = {model: self.choose_prompt(model) for model in self.models if self.of is None}
+        own = [(f"prompts.{model}", prompt, False) for model, prompt in self.prompts.items()]
+        return [("prompt", self.prompt, False)] * (self.prompt in asked.values()) + own
 
     def calls_by_model(self) -> Counter[str]:
-        """One of each model; two of the judge for each but the one that it compares with."""
+        """One of each model; two of the judge for each but the one that it compares with; none of what is written."""
+        if self.of is not None:
+            return Counter()
         judged = {} if self.judge is None else {self.judge: 2 * (len(self.models) - 1)}
         return Counter(self.models) + Counter(judged)
 
@@ -140,31 +174,28 @@ class Config(SamplingConfig):
     def exam(self) -> Exam:
         """Accuracies where answers are checked, win rates where a judge compares."""
         against = self.against_model if self.judge is not None else None
-        return Exam(tuple(self.models), self.prompt, self.answer is not None, tuple(self.by), against)
+        prompts = {model: self.choose_prompt(model) for model in self.models} if self.prompts else {}
+        is_checked, by = self.answer is not None, tuple(self.by)
+        return Exam(tuple(self.models), self.prompt, is_checked, by, against, self.measures, prompts)
+
+    def requires(self) -> Required | None:
+        """See `require`."""
+        return self.require
 
     def outcomes_per_row(self) -> int:
         """One of each model."""
-        return len(self.models)
-
-    def judging(self) -> Sampling:
-        """How verdicts are drawn."""
-        defaults = {"judge_temperature", "judge_max_tokens"} - self.model_fields_set
-        return Sampling(
-            temperature=self.judge_temperature,
-            max_tokens=self.judge_max_tokens,
-            defaults=frozenset(name.removeprefix("judge_") for name in defaults),
-        )
+        return len(self.measured)
 
 
 @table_step(
-    reads=["{against}", "{by}"],
+    reads=["{of}", "{against}", "{by}"],
     writes=["question", "model", "round", "response", "finish_reason", "answer", "correct"],
     aside=True,
     held_out=True,
 )
 async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
-    answered: dict[str, dict[str, Row]] = {model: {} for model in config.models}
-    for model in sorted(config.models, key=lambda name: name != config.against_model):
+    answered: dict[str, dict[str, Row]] = {model: {} for model in config.measured}
+    for model in sorted(config.measured, key=lambda name: name != config.against_model):
         own = answered[model]
         is_judged = config.judge is not None and model != config.against_model
         async for outcome in ctx.each(table, lambda row, model=model: _ask_models(row, model, config, ctx)):  # type: ignore[misc]
@@ -181,18 +212,22 @@ async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outco
 
 
 async def _ask_models(row: Row, model: str, config: Config, ctx: Context) -> list[Outcome]:
-    messages = ctx.render(config.prompt, row)
-    reply = await ctx.ask(model, Ask(messages, config.sampling(), row, accept_truncated=True))
+    if config.of is not None:
+        text, finish_reason = "" if row[config.of] is None else write_text(row[config.of]), row.get("finish_reason")
+    else:
+        messages = ctx.render(config.choose_prompt(model), row)
+        reply = await ctx.ask(model, Ask(messages, config.sampling(), row, accept_truncated=True))
+        text, finish_reason = reply.text, reply.finish_reason
     answer: str | None = None
     correct: bool | None = None
     if config.answer is not None:
-        answer, correct = answers.judge(config.answer, reply.text, row[str(config.against)], row)
+        answer, correct = answers.judge(config.answer, text, row[str(config.against)], row)
     columns = {
         "question": row.id,
         "model": model,
         "round": ctx.round,
-        "response": reply.text,
-        "finish_reason": reply.finish_reason,
+        "response": text,
+        "finish_reason": finish_reason,
         "answer": answer,
         "correct": correct,
     }
@@ -216,19 +251,37 @@ async def _ask_judge(row: Row, answered: accuracy.Answered, config: Config, ctx:
 
 
 def _record(answered: accuracy.Answered, table: Table, config: Config, ctx: Context) -> None:
-    def entries(found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        return [{"table": table.name, **entry} for entry in found]
+    def record(key: str, found: Iterable[Mapping[str, Any]]) -> None:
+        ctx.record(key, [{"table": table.name, **entry} for entry in found])
 
+    untrained = [model for model in answered if not ctx.is_trained(model)]
+    if config.measures:
+        found = _grade(answered, config, ctx)
+        record("evaluations", (found.evaluate(model, list(rows.values())) for model, rows in answered.items()))
     if config.answer is not None:
-        accuracies = (
-            {"model": model, **accuracy.accuracy(list(rows.values()), config.by)} for model, rows in answered.items()
-        )
-        ctx.record("evaluations", entries(accuracies))
-        ctx.record("comparisons", entries(accuracy.gains(answered, ctx.seed)))
-        ctx.record("agreements", entries(accuracy.agreements(answered, answers.kind(config.answer).same)))
+        record("comparisons", accuracy.gains(answered, ctx.seed, untrained))
+        record("agreements", accuracy.agreements(answered, answers.kind(config.answer).same))
+    if config.measures:
+        record("comparisons", found.gains(accuracy.find_pairs(answered, untrained)))
     if config.judge is not None:
         common = {"against": config.against_model, "judge": config.judge}
         others = [(model, rows.values()) for model, rows in answered.items() if model != config.against_model]
-        ctx.record(
-            "win_rates", entries({"model": model, **common, **pairwise.summarise(rows)} for model, rows in others)
-        )
+        record("win_rates", ({"model": model, **common, **pairwise.summarise(rows)} for model, rows in others))
+
+
+def _grade(answered: accuracy.Answered, config: Config, ctx: Context) -> Answers:
+    """The answers as metrics see them; nothing is made of them for accuracy alone, which their rows tell."""
+    kind = None if config.answer is None else answers.kind(config.answer)
+    chosen = [] if config.measures == (ACCURACY,) else [ctx.metric(name) for name in config.measures]
+
+    def grade(row: Row) -> Graded:
+        reference = row.get(config.against or "reference")
+        wanted = "" if reference is None else write_text(reference)
+        plain = Graded(str(row["question"]), str(row["response"]), wanted, row["answer"], None, row["correct"])
+        if kind is None:
+            return plain
+        fields = kind.match_fields(plain.answer, wanted, row) if kind.has_fields else {}
+        return replace(plain, wanted=kind.canonical(wanted, row), fields=fields)
+
+    graded = {model: {key: grade(row) for key, row in rows.items() if chosen} for model, rows in answered.items()}
+    return Answers(chosen, graded, None if kind is None else kind.classes(), config.by, ctx.seed)

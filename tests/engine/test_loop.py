@@ -138,6 +138,20 @@ def test_patience_counts_rounds_without_a_better_value(
     assert (number, models.exact("s"), watch.entry()["restored"]) == (ended, restored, restored)
 
 
+def test_a_loop_ends_by_any_metric_that_its_evaluate_tells() -> None:
+    until = {"metric": "macro_f1", "model": "s", "on": "dev"}
+    shared = SimpleNamespace(records=Records(), models=ModelPool(NO_MODELS, Path(), {}), tables={})
+    watch = Watch(Loop(4, LoopConfig(rounds=10, until=until, steps=[{}]), 1), shared)  # type: ignore[arg-type]
+    for number, (accuracy, f1) in enumerate([(0.2, 0.4), (0.3, 0.1)], 1):
+        shared.models.versions.add("s", Path(str(number)))
+        metrics = {"macro_f1": {"value": f1, "ci95": [0.0, 1.0]}}
+        entry = {"model": "s", "version": f"s@{number}", "table": "dev", "accuracy": accuracy, "metrics": metrics}
+        shared.records.add("evaluations", (number,), [entry])
+        assert watch.ends(number) is (number == 2)
+    assert (watch.entry()["metric"], watch.entry()["restored"]) == ("macro_f1", "s@1")
+    assert [each["value"] for each in watch.entry()["values"]] == [0.4, 0.1]
+
+
 def test_a_model_trained_after_a_restored_one_is_the_next_version_and_starts_from_it() -> None:
     _, models, _ = watched([0.5, 0.1])
     assert models.exact("s") == "s@1"
@@ -203,6 +217,12 @@ def judged(*models: str, by: str) -> list[dict[str, Any]]:
         (COLLECT, (), {"until": {"table": "pol", "rows": 9}}, "'pol' is written by no step of the loop"),
         (LEARN[:3], (), {"until": UNTIL}, "no evaluate of the loop asks 'student' about 'dev'"),
         (LEARN[:2], (), {"until": UNTIL}, "'student' is trained by no step of the loop"),
+        (
+            LEARN,
+            (),
+            {"until": {**UNTIL, "metric": "macro_f1"}},
+            "metric: 'macro_f1' is measured by no evaluate that asks 'student' about 'dev'",
+        ),
         (LEARN, (EXAM,), {"until": UNTIL}, "decided what steps[0] (loop) did: what is measured on it is no evidence"),
         ([{**COLLECT[0], "input": "pool"}, *COLLECT[1:]], (), {}, "table 'pool' is read here, but written only by"),
         ([*COLLECT, {"loop": {"steps": COLLECT}}], (), {}, "a loop cannot hold another loop"),
@@ -330,13 +350,15 @@ def test_what_decides_is_no_table_that_the_model_learns_from_even_through_others
     (found,) = checked(tmp_path, [*LEARN[:3], exam], until={**UNTIL, "on": "train"})
     assert found == "until.on: 'student' learns from rows of 'train', so its answers there prove nothing."
     assert checked(tmp_path, LEARN, until=UNTIL) == []
+    f1 = {**EXAM, "metrics": ["macro_f1"]}
+    assert checked(tmp_path, [*LEARN[:3], f1], until={**UNTIL, "metric": "macro_f1"}) == []
 
 
 @pytest.mark.parametrize(
     ("until", "said"),
     [
         ({**UNTIL, "patience": 0}, ["field 'until.patience' must be a whole number of at least 1, not 0."]),
-        ({**UNTIL, "metric": "acuracy"}, ["field 'until.metric' must be 'accuracy' or 'win_rate', not 'acuracy'."]),
+        ({**UNTIL, "metric": "acuracy"}, ["until.metric: unknown metric 'acuracy'."]),
         ({"metric": "accuracy", "on": "dev"}, ["field 'until.model' is missing."]),
         ({**UNTIL, "patence": 1}, ["unknown field 'until.patence'."]),
         ({"table": "new", "rows": 0}, ["field 'until.rows' must be a whole number of at least 1, not 0."]),

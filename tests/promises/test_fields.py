@@ -116,6 +116,10 @@ BASES: dict[str, dict[str, Any]] = {
     "unshown": recipe(SHOTS),
     "evaluate": recipe({**STEPS["evaluate"], "input": "test"}, data=HELD_OUT),
     "evaluate asked": recipe({**STEPS["evaluate"], "input": "test", "models": ["served"]}, data=HELD_OUT),
+    "many asked": recipe(
+        {**STEPS["evaluate"], "input": "test", "models": ["served"], "metrics": ["rouge_l", "accuracy"]},
+        data={"test": {"path": "many.jsonl", "held_out": True}},
+    ),
     "two tables": recipe({"step": "mix", "tables": {"train": 1, "extra": 1}}, data=TWO),
     "drawn": recipe({"step": "select", "rows": 2, "by": "random"}),
     "top": recipe({"step": "select", "rows": 2, "by": "top", "column": "score"}),
@@ -338,6 +342,27 @@ CASES: dict[str, Case] = {
     "check.correct_as": runs("check", lambda it: it.rows[0].get("is_right"), True, "steps.0.correct_as=is_right"),
     "evaluate.models": runs("evaluate", count, 8, "models.other={provider: scripted}", "steps.0.models=[right, other]"),
     "evaluate.prompt": runs("evaluate asked", looks.asked, "In short: What is 40 + 1?", "steps.0.prompt=short"),
+    "evaluate.prompts": runs(
+        "evaluate asked", looks.asked, "In short: What is 40 + 1?", "steps.0.prompts={served: short}"
+    ),
+    "evaluate.of": runs("evaluate", evaluation("right"), 0, "steps.0.of=gold"),
+    "evaluate.metrics": runs(
+        "evaluate",
+        evaluation("metrics"),
+        lambda it: it.keys() == {"macro_f1", "accuracy"},
+        "steps.0.metrics=[macro_f1]",
+    ),
+    "evaluate.require": runs("many asked", error("is required"), True, "steps.0.require={at_least: 1}"),
+    "evaluate.require.at_least": runs(
+        "many asked", error("is required"), True, "steps.0.require.at_least=0.9", before="steps.0.require={at_least: 0}"
+    ),
+    "evaluate.require.metric": runs(
+        "many asked",
+        error("reaches 0.0 % rouge_l on 'test'"),
+        True,
+        "steps.0.require.metric=rouge_l",
+        before="steps.0.require={at_least: 1}",
+    ),
     "evaluate.answer": runs("evaluate", evaluation("right"), 0, "steps.0.answer=exact"),
     "evaluate.against": runs("evaluate", evaluation("right"), 0, "steps.0.against=gold"),
     "evaluate.by": runs(
@@ -513,9 +538,6 @@ CASES: dict[str, Case] = {
     "score.tokens": runs("score", lambda it: "length" in it.rows[0], True, "steps.0.tokens=length"),
     "map.set": runs("map", column("told"), [3] * 5, "steps.0.set.told=3"),
     "map.set.expr": runs("map", column("told"), [0, 1, 2, 3, 4], "steps.0.set={told: {expr: number(score)}}"),
-    "map.redact": runs(
-        "map", column("gold"), ["[number]"] * 5, "steps.0={step: map, set: {to: x}, redact: [{number: '[0-9]+'}]}"
-    ),
     "map.remove": runs("map", lambda it: "kind" in it.rows[0], False, "steps.0.remove=[kind]"),
     "map.each": runs("items", count, 5, "steps.0.each=split(instruction, '+++')"),
     "map.as": runs("items", lambda it: "word" in it.rows[0], True, "steps.0.as=word"),

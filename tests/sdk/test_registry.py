@@ -199,7 +199,7 @@ async def run(row: Row, config: Config, ctx: Context) -> Row | Dropped:
 
 
 NEITHER = (
-    "keep.py: a step needs a function `run` of its own under @row_step or @table_step, "
+    "keep.py: a step needs a function `run` of its own under @row_step or @table_step, a metric one under @metric, "
     "a kind of answer a class under @answer"
 )
 KIND = '''"""A number of an article: two letters and four digits."""

@@ -12,6 +12,7 @@ from blackbox_kd import answers
 from blackbox_kd.analysis import accuracy
 from blackbox_kd.engine.row_errors import Mistakes
 from blackbox_kd.errors import CallError, ReplyFault
+from blackbox_kd.runs.report.schema import find_fault
 from blackbox_kd.schema import Failed, Message, Outcome, Reply, Row, Usage
 from blackbox_kd.steps import evaluate
 from tests.support.fakes import FakeContext, outcomes, rows
@@ -314,3 +315,160 @@ def test_a_judge_makes_two_more_calls_for_each_model_but_one() -> None:
     config = evaluate.Config.model_validate({"step": "evaluate", "models": ["a", "b", "c"], "judge": "j"})
     assert config.calls_per_row() == 3 + 2 * 2
     assert config.columns_after({"id"}) == {"id", "score", "against_score", "verdict"}
+
+
+COLOURS = rows(
+    *({"instruction": f"q{n}", "reference": "red" if n < 5 else "blue", "kind": "ab"[n % 2]} for n in range(8))
+)
+
+
+def paint(model: str, messages: list[Message], sample: int) -> str:
+    """The base says red always, the student is right but once, the teacher is always."""
+    number = int(messages[0]["content"].rsplit("q", 1)[1])
+    right = "red" if number < 5 else "blue"
+    return "red" if model == "student@base" else "blue" if model == "student" and number == 0 else right
+
+
+async def painted(*models: str, trains: str = "student", **fields: object) -> FakeContext:
+    ctx = FakeContext(paint)
+    ctx.trains = {trains}
+    config = evaluate.Config.model_validate({"step": "evaluate", "models": list(models), "answer": "exact", **fields})
+    await outcomes(evaluate, COLOURS, config, ctx)
+    return ctx
+
+
+async def test_metrics_are_told_with_their_intervals_and_the_tables_that_belong_to_them() -> None:
+    ctx = await painted("student@base", metrics=["macro_f1"])
+    [entry] = ctx.recorded["evaluations"]
+    assert list(entry["metrics"]) == ["macro_f1", "accuracy"]
+    assert entry["metrics"]["macro_f1"]["value"] == pytest.approx((2 * 5 / (2 * 5 + 3)) / 2)
+    low, high = entry["metrics"]["macro_f1"]["ci95"]
+    assert low < entry["metrics"]["macro_f1"]["value"] < high
+    assert entry["metrics"]["accuracy"] == {"value": entry["accuracy"], "ci95": entry["ci95"]}
+    assert [(each["name"], each["recall"], each["support"]) for each in entry["classes"]] == [
+        ("blue", 0.0, 3),
+        ("red", 1.0, 5),
+    ]
+    assert entry["confusion"] == [
+        {"wanted": "blue", "answer": "red", "n": 3},
+        {"wanted": "red", "answer": "red", "n": 5},
+    ]
+
+
+async def test_accuracy_alone_is_told_as_it_always_was() -> None:
+    ctx = await painted("student@base", "student")
+    assert not {"metrics", "classes", "confusion", "fields"} & ctx.recorded["evaluations"][0].keys()
+    assert ["metric" in entry for entry in ctx.recorded["comparisons"]] == [False]
+
+
+async def test_every_metric_is_compared_between_the_same_models_as_accuracy() -> None:
+    ctx = await painted("student@base", "student", metrics=["macro_f1", "micro_f1"])
+    found = {entry.get("metric", "accuracy"): entry for entry in ctx.recorded["comparisons"]}
+    assert {(e["model"], e["against"], e["n"]) for e in found.values()} == {("student", "student@base", 8)}
+    assert list(found) == ["accuracy", "macro_f1", "micro_f1"]
+    values = {entry["model"]: entry["metrics"]["macro_f1"]["value"] for entry in ctx.recorded["evaluations"]}
+    assert found["macro_f1"]["gain"] == pytest.approx(values["student"] - values["student@base"])
+    assert found["macro_f1"]["ci95"][0] <= found["macro_f1"]["gain"] <= found["macro_f1"]["ci95"][1]
+
+
+async def test_slices_tell_every_metric() -> None:
+    ctx = await painted("student", metrics=["macro_f1"], by=["kind"])
+    slices = ctx.recorded["evaluations"][0]["slices"]["kind"]
+    assert {value: entry["metrics"]["macro_f1"]["value"] for value, entry in slices.items()} == {
+        "a": pytest.approx((2 * 2 / 5 + 2 / 3) / 2),
+        "b": 1.0,
+    }
+
+
+async def test_each_model_is_compared_with_its_base_and_with_those_that_are_never_trained() -> None:
+    pairs = [
+        (entry["model"], entry["against"])
+        for entry in (await painted("student@base", "student", "teacher", "oracle")).recorded["comparisons"]
+    ]
+    assert pairs == [
+        ("student", "student@base"),
+        ("teacher", "student@base"),
+        ("oracle", "student@base"),
+        ("student", "teacher"),
+        ("student", "oracle"),
+        ("teacher", "oracle"),
+    ]
+
+
+async def test_without_a_model_that_is_never_trained_the_comparisons_are_those_with_the_first_one() -> None:
+    ctx = await painted("student@base", "student")
+    assert [(e["model"], e["against"]) for e in ctx.recorded["comparisons"]] == [("student", "student@base")]
+
+
+async def test_each_model_has_its_own_prompt_where_it_has_one_and_a_version_that_of_its_model() -> None:
+    ctx = await painted("student@base", "student", "teacher", prompts={"student": "brief", "teacher": "long"})
+    asked = {model: messages[0]["content"].partition(" ")[0] for model, messages, *_ in ctx.asked}
+    assert asked == {"student@base": "brief", "student": "brief", "teacher": "long"}
+    config = evaluate.Config(step="evaluate", models=["a", "b"], answer="exact", prompts={"b": "long"})
+    assert config.shown_to_student() == [("prompt", "student/plain", False), ("prompts.b", "long", False)]
+    config = evaluate.Config(step="evaluate", models=["b"], answer="exact", prompts={"b": "long"})
+    assert config.shown_to_student() == [("prompts.b", "long", False)], "nobody is shown the other one"
+
+
+async def test_a_column_that_was_written_is_measured_and_nobody_is_asked() -> None:
+    ctx = FakeContext(paint)
+    table = rows(
+        {"said": "It is red.", "reference": "red"},
+        {"said": None, "reference": "red"},
+        {"said": {"a": 1}, "reference": '{"a": 1.0}'},
+    )
+    config = evaluate.Config.model_validate({"step": "evaluate", "of": "said", "answer": "exact"})
+    found = await outcomes(evaluate, table, config, ctx)
+    assert [(row["model"], row["response"], row["correct"]) for row in found] == [
+        ("said", "It is red.", False),
+        ("said", "", False),
+        ("said", '{"a": 1}', True),
+    ]
+    assert ctx.asked == []
+    assert config.calls_by_model() == {}
+    assert [(e["model"], e["right"], e["read"]) for e in ctx.recorded["evaluations"]] == [("said", 1, 2)]
+
+
+async def test_a_written_column_may_be_of_a_model() -> None:
+    ctx = FakeContext(paint)
+    config = evaluate.Config(step="evaluate", of="said", models=["student"], answer="exact")
+    [row] = await outcomes(evaluate, rows({"said": "red", "reference": "red"}), config, ctx)
+    assert (row["model"], row["correct"], ctx.asked) == ("student", True, [])
+
+
+async def test_a_metric_that_needs_no_answer_is_told_without_one() -> None:
+    ctx = FakeContext(paint)
+    config = evaluate.Config.model_validate({"step": "evaluate", "models": ["a", "b"], "metrics": ["rouge_l"]})
+    await outcomes(evaluate, COLOURS, config, ctx)
+    first, _ = ctx.recorded["evaluations"]
+    assert (first["metrics"]["rouge_l"]["value"], first["accuracy"], first["right"], first["read"]) == (
+        1.0,
+        None,
+        None,
+        None,
+    )
+    assert [(e["metric"], e["gain"]) for e in ctx.recorded["comparisons"]] == [("rouge_l", 0.0)]
+    assert "agreements" not in ctx.recorded
+    assert find_fault("evaluations", [{**entry, "step": "s"} for entry in ctx.recorded["evaluations"]]) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "at"),
+    [
+        ({"of": "said", "models": ["a", "b"], "answer": "exact"}, ["models"]),
+        ({"of": "said", "answer": "exact", "prompts": {"a": "p"}}, ["prompts.a", "prompts"]),
+        ({"of": "said", "judge": "j"}, ["judge", "judge"]),
+        ({"models": ["a"], "answer": "exact", "prompts": {"b": "p"}}, ["prompts.b"]),
+        ({"models": ["a"], "answer": "exact", "require": {"metric": "macro_f1", "at_least": 0.5}}, ["require.metric"]),
+        ({"models": ["a", "b"], "judge": "j", "require": {"at_least": 0.5}}, ["require.metric"]),
+    ],
+)
+def test_fields_of_metrics_that_do_not_go_together_are_problems(fields: dict[str, Any], at: list[str]) -> None:
+    config = evaluate.Config.model_validate({"step": "evaluate", **fields})
+    assert [problem[0] for problem in config.problems()] == at
+
+
+def test_models_may_be_left_out_only_where_a_column_is_measured() -> None:
+    with pytest.raises(ValidationError, match="missing") as told:
+        evaluate.Config.model_validate({"step": "evaluate", "answer": "exact"})
+    assert told.value.errors()[0]["loc"] == ("models",)

@@ -5,8 +5,10 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from blackbox_kd.analysis.metrics import Metric
 from blackbox_kd.errors import UnusableText
 from blackbox_kd.schema import Ask, Message, Outcome, Reply, Row, Sampling, T, Usage, digest
+from blackbox_kd.sdk.registry import Registry
 
 
 class FakeTable:
@@ -40,6 +42,7 @@ class FakeContext:
         self.asked: list[tuple[str, list[Message], Sampling, int]] = []
         self.trained: list[tuple[str, str, Mapping[str, Any], list[Row]]] = []
         self.recorded: dict[str, list[dict[str, Any]]] = {}
+        self.trains: set[str] = set()
         self._answer = answer
         self._tables = {name: FakeTable(name, content) for name, content in (tables or {}).items()}
 
@@ -76,6 +79,12 @@ class FakeContext:
 
     async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:
         self.trained.append((model, method, settings, list(rows)))
+
+    def metric(self, name: str) -> Metric:
+        return Registry().find_metric(name)
+
+    def is_trained(self, model: str) -> bool:
+        return model.partition("@")[0] in self.trains
 
     def record(self, key: str, entries: list[dict[str, Any]]) -> None:
         self.recorded.setdefault(key, []).extend(entries)

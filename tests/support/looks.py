@@ -84,7 +84,7 @@ class Seen:
 
 def furnish(folder: Path) -> Path:
     """The files that recipes here name; returns the folder."""
-    for name, start, count in (("train", 0, 5), ("other", 20, 2), ("test", 40, 4), ("shots", 60, 3)):
+    for name, start, count in (("train", 0, 5), ("other", 20, 2), ("test", 40, 4), ("shots", 60, 3), ("many", 100, 20)):
         write_rows(folder / f"{name}.jsonl", map(_row, range(start, start + count)))
     for name, start, count in (("mute", 0, 3), ("mute2", 3, 2)):
         write_rows(folder / f"{name}.jsonl", ({"instruction": str(start + n), "response": ""} for n in range(count)))

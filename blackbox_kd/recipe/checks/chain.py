@@ -19,9 +19,9 @@ from blackbox_kd.recipe.checks import dataset as recipe_dataset
 from blackbox_kd.recipe.checks import held_out as recipe_held_out
 from blackbox_kd.recipe.checks import learning as recipe_learning
 from blackbox_kd.recipe.checks import loops as recipe_loops
+from blackbox_kd.recipe.checks import metrics as recipe_metrics
 from blackbox_kd.recipe.checks import models as recipe_models
 from blackbox_kd.recipe.checks import prompts as recipe_prompts
-from blackbox_kd.recipe.checks import redaction as recipe_redaction
 from blackbox_kd.recipe.checks import reply_forms as recipe_reply_forms
 from blackbox_kd.recipe.checks import reports as recipe_reports
 from blackbox_kd.recipe.checks import values as recipe_values
@@ -77,7 +77,6 @@ def check(
     recipe_dataset.check(flow)
     notes = Notes() if notes is None else notes
     recipe_advice.check(flow, env, notes)
-    recipe_redaction.check(flow, notes)
     recipe_reply_forms.check(flow, notes)
     _check_unused(flow)
 
@@ -161,12 +160,12 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
     recipe_columns.check(flow, planned, columns, recipe_values.select_seen(planned, rows, made))
     recipe_answers.check_references(flow, planned, tables, rows)
     recipe_prompts.check_leaks(flow, planned)
-    recipe_redaction.note_step(flow, planned, tables)
     recipe_models.check_rows(flow, planned, columns if source not in flow.held_out else None)
     recipe_learning.check_shown(flow, planned, source, columns)
     if planned.trains:
         recipe_learning.check_answers(flow, planned, source, columns)
     recipe_reports.check(flow, planned)
+    recipe_metrics.check(flow, planned, source, columns)
     if planned.step.held_out and source in flow.deciding and planned.loop is None:
         loop = flow.deciding[str(source)]
         message = f"table {source!r} decided what {loop} did: what is measured on it is no evidence."

@@ -7,7 +7,7 @@ from blackbox_kd.errors import Problem, did_you_mean, list_names
 from blackbox_kd.recipe.checks import models as recipe_models
 from blackbox_kd.recipe.checks import prompts as recipe_prompts
 from blackbox_kd.recipe.checks.flow import Body, Flow
-from blackbox_kd.recipe.spec import Loop, PlannedStep, UntilMetric, UntilRows
+from blackbox_kd.recipe.spec import WIN_RATE, Loop, PlannedStep, UntilMetric, UntilRows
 from blackbox_kd.recipe.yaml_source import Path, quote
 
 
@@ -101,21 +101,33 @@ def _check_learnt(flow: Flow, loop: Loop, until: UntilMetric) -> None:
 def _check_exams(flow: Flow, loop: Loop, until: UntilMetric, body: list[PlannedStep]) -> None:
     """Reports a metric that no evaluate of the loop measures."""
     model, on = until.model, until.on
+    known = [*flow.recipe.registry.metrics(), WIN_RATE]
+    if until.metric not in known:
+        what, fix = (
+            f"until.metric: unknown metric {quote(until.metric)}.",
+            did_you_mean(until.metric, known) or "name one of them",
+        )
+        flow.add(_at(loop, "metric"), loop.label, what, f"metrics: {', '.join(known)}", fix)
+        return
     found = [(p, p.config.exam()) for p in body if p.step.held_out and p.config.input == on]
     exams = [(planned, exam) for planned, exam in found if exam is not None and model in exam.models]
     judged = [(planned, exam) for planned, exam in exams if exam.against is not None]
     what = fix = ""
     if not exams:
         what = f"no evaluate of the loop asks {model!r} about {on!r}, so its {until.metric} is not known."
-        models, how = (model, "") if until.metric == "accuracy" else (f"{model}@base, {model}", ", judge: MODEL")
+        models, how = (f"{model}@base, {model}", ", judge: MODEL") if until.metric == WIN_RATE else (model, "")
+        how = how if until.metric in ("accuracy", WIN_RATE) else f", metrics: [{until.metric}]"
         fix = f"add to the loop: - {{step: evaluate, input: {on}, models: [{models}]{how}}}"
     elif until.metric == "accuracy" and not any(exam.is_checked for _, exam in exams):
         what = f"metric: accuracy needs an evaluate with answer:, and {exams[0][0].label} has only a judge."
         fix = f"give {exams[0][0].label} answer: KIND, or metric: win_rate"
-    elif until.metric == "win_rate" and not judged:
+    elif until.metric != WIN_RATE and not any(until.metric in exam.metrics for _, exam in exams):
+        what = f"metric: {quote(until.metric)} is measured by no evaluate that asks {model!r} about {on!r}."
+        fix = f"give {exams[0][0].label} metrics: [{until.metric}]"
+    elif until.metric == WIN_RATE and not judged:
         what = "metric: win_rate needs an evaluate with a judge."
         fix = f"give {exams[0][0].label} judge: MODEL, or metric: accuracy"
-    elif until.metric == "win_rate" and all(exam.against == model for _, exam in judged):
+    elif until.metric == WIN_RATE and all(exam.against == model for _, exam in judged):
         planned, exam = judged[0]
         what = f"{planned.label} compares the others with {model!r}, so {model!r} has no win rate of its own."
         others = [name for name in exam.models if name != model]

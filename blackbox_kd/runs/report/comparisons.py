@@ -16,9 +16,13 @@ _ABOUT = ("model", "version", "against", "judge", "table", "round")
 def name_prompts(lists: Mapping[str, list[dict[str, Any]]], recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
     """The lists, each entry of what was measured with the `prompt` that its step has asked with."""
     exams = {label: planned.config.exam() for planned in recipe.steps for label in planned.labels}
-    prompts = {label: exam.prompt for label, exam in exams.items() if exam is not None}
+
+    def find_prompt(entry: Mapping[str, Any]) -> str | None:
+        exam = exams.get(entry["step"])
+        return None if exam is None else exam.prompts.get(entry["model"], exam.prompt)
+
     return {
-        key: [{**entry, "prompt": prompts.get(entry["step"])} for entry in entries] if key in MEASURED else entries
+        key: [{**entry, "prompt": find_prompt(entry)} for entry in entries] if key in MEASURED else entries
         for key, entries in lists.items()
     }
 
@@ -52,7 +56,7 @@ def price_gains(comparisons: Iterable[Mapping[str, Any]], spent: Mapping[str, An
     """
     usd = None if spent["usd_unknown"] else spent["usd"] or None
     return [
-        {**entry, "usd_per_point": usd / (100 * entry["gain"]) if usd and entry["ci95"][0] > 0 else None}
+        {**entry, "usd_per_point": usd / (100 * entry["gain"]) if usd and (entry["ci95"] or [0])[0] > 0 else None}
         for entry in comparisons
     ]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blackbox_kd.runs.report import comparisons
+from blackbox_kd.runs.report import classes, comparisons
 from blackbox_kd.runs.report.format import format_interval, format_percent
 
 Counts = Mapping[str, Any] | None
@@ -12,13 +12,29 @@ Counts = Mapping[str, Any] | None
 def describe_evidence(report: Mapping[str, Any]) -> list[str]:
     """The evidence of a report in lines for a screen: how good each model is, and each comparison."""
     evaluations = report.get("evaluations", [])
-    shares = [
-        f"{comparisons.name_measured(entry, evaluations)} on {entry['table']}: {entry['right']:,} of {entry['n']:,} "
-        f"right ({format_percent(entry['accuracy'])}, 95 % interval {format_interval(entry['ci95'])}); an answer could "
-        f"be read in {entry['read']:,}"
-        for entry in evaluations
+    return [
+        *(_describe_shares(entry, comparisons.name_measured(entry, evaluations)) for entry in evaluations),
+        *classes.describe_latest(evaluations),
+        *(describe_comparison(entry, evaluations) for entry in report.get("comparisons", [])),
+        *map(classes.describe_requirement, report.get("requirements", [])),
     ]
-    return [*shares, *(describe_comparison(entry, evaluations) for entry in report.get("comparisons", []))]
+
+
+def _describe_shares(entry: Mapping[str, Any], who: str) -> str:
+    """How good a model is, on a line."""
+    told = [f"{entry['n']:,} replies"]
+    if entry["right"] is not None:
+        told = [
+            f"{entry['right']:,} of {entry['n']:,} right ({format_percent(entry['accuracy'])}, 95 % interval "
+            f"{format_interval(entry['ci95'])})",
+            f"an answer could be read in {entry['read']:,}",
+        ]
+    told += [
+        f"{name} {format_percent(found['value'])} (95 % interval {format_interval(found['ci95'])})"
+        for name, found in entry.get("metrics", {}).items()
+        if name != "accuracy"
+    ]
+    return f"{who} on {entry['table']}: {'; '.join(told)}"
 
 
 def describe_comparison(entry: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> str:
@@ -28,6 +44,8 @@ def describe_comparison(entry: Mapping[str, Any], evaluations: Sequence[Mapping[
     after, before = by_model.get(entry["model"]), by_model.get(entry["against"])
     apart = comparisons.tell_apart(after, evaluations) if after else ""
     rows = f"the same {entry['n']:,} rows of `{entry['table']}`" + (f" ({apart})" if apart else "")
+    if (metric := entry.get("metric", "accuracy")) != "accuracy":
+        return _describe_metric(entry, f"On {rows}, {model} is {_count_points(entry)} {against} in {metric}")
     if after and before and after["right"] == before["right"] == 0:
         return (
             f"Of {rows}, neither {model} nor {against} has one right: that does not tell which one is better. An "
@@ -35,10 +53,8 @@ def describe_comparison(entry: Mapping[str, Any], evaluations: Sequence[Mapping[
         )
     split = _find_split(entry, after, before)
     low, high = entry["ci95"]
-    points = f"{abs(100 * entry['gain']):.1f} points {'better' if entry['gain'] > 0 else 'worse'} than"
-    points = points if entry["gain"] else "as good as"
     text = (
-        f"On {rows}, {model} is {points} {against} "
+        f"On {rows}, {model} is {_count_points(entry)} {against} "
         f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f}; {entry['gained']:,} rows gained, "
         f"{entry['lost']:,} lost, McNemar p = {entry['p_value']:.2g}). {_write_verdict(entry, split)}"
     )
@@ -49,6 +65,19 @@ def describe_comparison(entry: Mapping[str, Any], evaluations: Sequence[Mapping[
             f"({against}: {_share_right(before)})."
         )
     return text + _describe_split(entry, split)
+
+
+def _count_points(entry: Mapping[str, Any]) -> str:
+    gain = entry["gain"]
+    return f"{abs(100 * gain):.1f} points {'better' if gain > 0 else 'worse'} than" if gain else "as good as"
+
+
+def _describe_metric(entry: Mapping[str, Any], what: str) -> str:
+    """What is said of any metric but accuracy, of which more is known."""
+    if entry["ci95"] is None:
+        return f"{what}. There is no interval: draws of these rows do not have the metric."
+    low, high = entry["ci95"]
+    return f"{what} (95 % interval {100 * low:+.1f} to {100 * high:+.1f}). {_write_verdict(entry, None)}"
 
 
 def _share_right(entry: Mapping[str, Any]) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 from blackbox_kd.printable import escape_markdown, quote_code
 from blackbox_kd.runs import dataset
 from blackbox_kd.runs.accounts import Account
-from blackbox_kd.runs.report import comparisons, gains, judges, loops, losses, samples
+from blackbox_kd.runs.report import classes, comparisons, gains, judges, loops, losses, samples
+from blackbox_kd.runs.report.classes import describe_requirement
 from blackbox_kd.runs.report.ending import Status
 from blackbox_kd.runs.report.format import count_up, format_bill, format_dollars, format_interval, format_percent
 from blackbox_kd.tables.stored import StoredTable
@@ -61,9 +62,10 @@ def _write_rows(report: Mapping[str, Any]) -> list[str]:
 
 
 def _write_evidence(report: Mapping[str, Any]) -> list[str]:
+    requirements = [line for entry in report.get("requirements", []) for line in (describe_requirement(entry), "")]
     if not report["evaluations"]:
-        return []
-    lines = ["## Evidence", ""]
+        return requirements
+    lines = ["## Evidence", "", *requirements]
     lines += [
         "| model | table | rows | right | 95 % interval | answers read | cut off |",
         "|---|---|---|---|---|---|---|",
@@ -76,17 +78,17 @@ def _write_evidence(report: Mapping[str, Any]) -> list[str]:
             _write_right(entry),
             format_interval(entry["ci95"]),
         ]
-        cells += [f"{entry['read']:,}", f"{entry['truncated']:,}"]
+        cells += ["-" if entry["read"] is None else f"{entry['read']:,}", f"{entry['truncated']:,}"]
         lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *classes.describe_metrics(report["evaluations"])]
+    for entry in report["evaluations"]:
+        lines += classes.describe(entry, report["evaluations"])
     for entry in report["evaluations"]:
         for column, groups in entry.get("slices", {}).items():
-            told = "; ".join(
-                f"{escape_markdown(value)}: {_write_right(group)} of {group['n']:,}" for value, group in groups.items()
-            )
+            told = "; ".join(f"{escape_markdown(value)}: {_write_slice(group)}" for value, group in groups.items())
             apart = comparisons.tell_apart(entry, report["evaluations"])
             where = f"`{entry['table']}`" + (f", {apart}," if apart else "")
-            lines += ["", f"`{entry['model']}` on {where} by {quote_code(column)}: {told}."]
-    lines.append("")
+            lines += [f"`{entry['model']}` on {where} by {quote_code(column)}: {told}.", ""]
     for entry in report["comparisons"]:
         lines += [gains.describe_comparison(entry, report["evaluations"]) + _tell_price(entry, report["spent"]), ""]
     for entry in report["contamination"]:
@@ -107,7 +109,14 @@ def _describe_measured(entry: Mapping[str, Any], evaluations: Sequence[Mapping[s
     return f"{entry['model']} ({', '.join(about)})" if about else str(entry["model"])
 
 
+def _write_slice(group: Mapping[str, Any]) -> str:
+    others = [f"{k} {format_percent(v['value'])}" for k, v in group.get("metrics", {}).items() if k != "accuracy"]
+    return ", ".join([f"{_write_right(group)} of {group['n']:,}", *others])
+
+
 def _write_right(entry: Mapping[str, Any]) -> str:
+    if entry["right"] is None:
+        return "not read"
     return f"{entry['right']:,} ({format_percent(entry['accuracy'])})"
 
 

@@ -25,18 +25,48 @@ class Recorded(Part):
     round: int = 0
 
 
+class Measure(Part):
+    """The value of a metric."""
+
+    value: float | None
+    """None without rows, and where it is not defined."""
+    ci95: Interval | None
+
+
 class Slice(Part):
     """Right answers among some rows."""
 
     n: int
     accuracy: float | None
-    """None without rows."""
+    """None without rows, and where no answers are read; so are `right` and `read`."""
     ci95: Interval | None
-    right: int
-    read: int
+    right: int | None
+    read: int | None
     """Answers that could be read."""
     truncated: int
     """Replies that were cut off."""
+    metrics: dict[str, Measure] = Field(default_factory=dict)
+    """All metrics, where the recipe names others than accuracy."""
+
+
+class Share(Part):
+    """How well a class of answers, or a field of them, is found; a share of nothing is None."""
+
+    name: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+    """Rows of the class; of a field, its values in the references."""
+
+
+class Confusion(Part):
+    """Answers of a class that were given for those of another one, or rightly for its own."""
+
+    wanted: str
+    answer: str | None
+    """None: no answer could be read."""
+    n: int
 
 
 class Evaluation(Slice, Recorded):
@@ -48,6 +78,12 @@ class Evaluation(Slice, Recorded):
     """Which training of the model it was."""
     slices: dict[str, dict[str, Slice]] = Field(default_factory=dict)
     """The same by the values of columns."""
+    classes: list[Share] = Field(default_factory=list)
+    """With an F1 of classes: each class that is wanted, answered or of the label set."""
+    confusion: list[Confusion] = Field(default_factory=list)
+    """Those that there are."""
+    fields: list[Share] = Field(default_factory=list)
+    """With `field_f1`: the fields."""
 
 
 class GainSplit(Part):
@@ -76,13 +112,17 @@ class Comparison(Recorded):
     model: str
     against: str
     n: int
+    metric: str = "accuracy"
+    """What is compared."""
     gain: float
-    """Difference of the accuracies."""
-    ci95: Interval
-    p_value: float
-    """McNemar's test, exact."""
-    gained: int
-    lost: int
+    """Difference of the accuracies, or of another metric."""
+    ci95: Interval | None
+    """Of a paired bootstrap over the rows."""
+    p_value: float | None = None
+    """Of accuracies: McNemar's test, exact."""
+    gained: int | None = None
+    """Of accuracies: rows that this model alone has right."""
+    lost: int | None = None
     split: GainSplit | None = None
     """None in what earlier versions have recorded."""
     usd_per_point: float | None = None
@@ -101,6 +141,22 @@ class Agreement(Recorded):
     same: int
     same_wrong: int
     """Of `same`, answers that are wrong."""
+
+
+class Requirement(Recorded):
+    """What a model had to reach for the run to go on."""
+
+    table: str
+    model: str
+    metric: str
+    at_least: float
+    value: float | None
+    ci95: Interval | None
+    n: int
+    is_met: bool | None
+    """None: not measured, as a script has answered, or there were too few rows."""
+    is_ceiling: bool
+    """Whether the recipe never trains the model: what learns from it can hardly be better."""
 
 
 class WinRate(Recorded):

@@ -8,7 +8,15 @@ from typing import Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from blackbox_kd.runs.report.measured import Agreement, Comparison, Evaluation, Part, Recorded, WinRate
+from blackbox_kd.runs.report.measured import (
+    Agreement,
+    Comparison,
+    Evaluation,
+    Part,
+    Recorded,
+    Requirement,
+    WinRate,
+)
 from blackbox_kd.training.artefacts import Result
 
 SCHEMA_VERSION = 1
@@ -30,7 +38,7 @@ class Balance(Part):
     """By class of error."""
     counts: dict[str, int | float] = Field(default_factory=dict)
     """What the step itself has counted: `unread` rows, in which no answer could be read; `other_numbers`, dropped as
-    too similar to a row that differs in numbers alone; `redacted email` and others, personal data that was replaced."""
+    too similar to a row that differs in numbers alone."""
     round: int = 0
     """Round of its loop, from 1; 0 outside of one."""
 
@@ -185,6 +193,7 @@ class Report(Part):
     judges: list[Judging]
     agreements: list[Agreement] = Field(default_factory=list)
     win_rates: list[WinRate] = Field(default_factory=list)
+    requirements: list[Requirement] = Field(default_factory=list)
     trainings: list[Training] = Field(default_factory=list)
     loops: list[LoopEnd] = Field(default_factory=list)
     mixtures: list[Mixture] = Field(default_factory=list)
@@ -192,7 +201,7 @@ class Report(Part):
     """Versions of Python and of packages."""
 
 
-RECORDED = ("evaluations", "comparisons", "agreements", "win_rates", "trainings", "loops", "mixtures")
+RECORDED = ("evaluations", "comparisons", "agreements", "win_rates", "requirements", "trainings", "loops", "mixtures")
 """Lists that steps append to; a step of somebody's own may have others."""
 _ENTRIES: dict[str, TypeAdapter[Any]] = {
     key: TypeAdapter(annotation) for key in RECORDED if (annotation := Report.model_fields[key].annotation) is not None

@@ -26,7 +26,7 @@ def test_the_report_of_a_run_with_a_training_is_what_the_printed_schema_says(tmp
     validator = jsonschema.Draft202012Validator(schema)
     report = read(trained().path / "report.json")
     assert list(validator.iter_errors(report)) == []
-    assert (report["ended"], len(report["trainings"]), len(report["comparisons"])) == ("complete", 1, 2)
+    assert (report["ended"], len(report["trainings"]), len(report["comparisons"])) == ("complete", 1, 3)
     del report["spent"]["usd"]
     report["funnel"][0]["in"] = "many"
     assert {error.json_path for error in validator.iter_errors(report)} == {"$.spent", "$.funnel[0].in"}
