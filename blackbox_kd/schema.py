@@ -167,19 +167,21 @@ class Ask(Generic[T]):
         accept_truncated: take a reply that was cut off.
         tries: the most replies that are asked for until one can be used; one, where another could not differ.
         form: fields of the request that hold a model to a form, as chat completions call them.
+        tools: definitions of what a reply may call, as OpenAI writes them; `read` is then given the calls, too.
     """
 
     messages: list[Message]
     sampling: Sampling
     row: Row
     sample: int = 0
-    read: Callable[[str], T] | None = None
+    read: Callable[..., T] | None = None
     accept_truncated: bool = False
     tries: int = TRIES
     form: Mapping[str, Any] = field(default_factory=dict)
+    tools: Sequence[Mapping[str, Any]] = ()
 
-    def value_of(self, text: str) -> T:
-        """What `read` makes of a text; the text itself if there is no `read`.
+    def value_of(self, text: str, calls: Sequence[Mapping[str, Any]] = ()) -> T:
+        """What `read` makes of a text and its calls of tools; the text itself if there is no `read`.
 
         Raises:
             UnusableText: the step cannot use the text.
@@ -187,7 +189,7 @@ class Ask(Generic[T]):
         if self.read is None:
             return cast(T, text)
         try:
-            return self.read(text)
+            return self.read(text, calls) if self.tools else self.read(text)
         except ValueError as error:
             raise UnusableText(str(error), kind="unreadable") from error
 
@@ -208,6 +210,8 @@ class Request:
     """Fields that the model was found not to take; they are not sent, and no part of the question either."""
     form: Mapping[str, Any] = field(default_factory=dict)
     """See `Ask.form`: a part of the question, of which as much is sent as the model takes."""
+    tools: Sequence[Mapping[str, Any]] = ()
+    """See `Ask.tools`."""
 
 
 @dataclass(slots=True)
@@ -241,13 +245,14 @@ class Reply(Generic[T]):
 
     Args:
         text: what the model wrote, without its hidden reasoning.
-        finish_reason: `stop`, or `length` for a reply that was cut, whatever the endpoint calls it.
+        finish_reason: `stop`, `tool_calls`, or `length` for a reply that was cut, whatever the endpoint calls it.
         usage: tokens.
         model: the model string that the server returned, which may be a dated snapshot.
         cost_usd: None when no price is known; never 0 for unknown.
         reasoning: hidden reasoning that the endpoint returned beside the text, or "".
         replayed: whether the reply came from the ledger, at no cost now.
         value: what `Ask.read` made of the text; the text itself if there was no `read`.
+        tool_calls: what the reply calls of the tools that were offered, as OpenAI writes it.
     """
 
     text: str
@@ -258,6 +263,7 @@ class Reply(Generic[T]):
     reasoning: str = ""
     replayed: bool = False
     value: T = field(kw_only=True)
+    tool_calls: list[dict[str, Any]] = field(default_factory=list, kw_only=True)
 
 
 class Table(Protocol):

@@ -82,7 +82,7 @@ class Call:
     prompt: int
     """The most tokens that its messages can be."""
     described: int = 0
-    """The most tokens that endpoints make of the form in which the reply is wanted."""
+    """The most tokens that endpoints make of the form in which the reply is wanted, and of tools."""
     tries: Tries = field(default_factory=Tries)
     has_waited: bool = False
     """Whether another run had it in flight, and its reply was waited for in vain."""
@@ -102,10 +102,11 @@ class Call:
         return completion.reply(
             cost_usd,
             ask.value_of,
+            tools=ask.tools,
             accept_truncated=ask.accept_truncated,
             replayed=is_replayed,
             question=self.request.messages,
-            has_tools=bool(self.wire.get("body", {}).get("tools")),
+            has_tools=bool(ask.tools or self.wire.get("body", {}).get("tools")),
         )
 
     @property
@@ -206,11 +207,11 @@ def make_call(state: ModelState, ask: Ask[Any], attempt: int, round: int) -> Cal
         round: of the loop; it counts where another reply can come.
     """
     cap = _find_cap(state, ask.sampling)
-    request = Request(ask.messages, ask.sampling, ask.row, ask.sample, attempt, cap, form=ask.form)
+    request = Request(ask.messages, ask.sampling, ask.row, ask.sample, attempt, cap, form=ask.form, tools=ask.tools)
     wire = state.model.wire(request)
     round = round if ask.sampling.varies else 0  # asked again, it would say the same
     key = compute_key(wire, row_id=ask.row.id, sample=ask.sample, attempt=attempt, round=round)
-    described = len(encode(ask.form)) if ask.form else 0
+    described = sum(len(encode(each)) for each in (ask.form, ask.tools) if each)
     return Call(state, key, wire, request, ask, prices.bound_prompt(ask.messages), described)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from blackbox_kd.calls import billing, ends, markup, prices
+from blackbox_kd.calls import billing, ends, markup, prices, tool_calls
 from blackbox_kd.calls.ends import End
 from blackbox_kd.calls.refusals import explain_refusal
 from blackbox_kd.errors import Refusal, ReplyFault
@@ -49,8 +49,9 @@ class Completion:
     def reply(
         self,
         cost_usd: float | None,
-        read: Callable[[str], T],
+        read: Callable[..., T],
         *,
+        tools: Sequence[Mapping[str, Any]] = (),
         accept_truncated: bool = False,
         replayed: bool = False,
         question: Sequence[Message] = (),
@@ -61,25 +62,27 @@ class Completion:
         end = ends.classify(self.ended)
         message = self._read_message(choice, end, has_tools=has_tools)
         parts = markup.split(_join_text(message.get("content")))
+        calls = tool_calls.read(message, tools) if tools and end is not End.CUT else []
         reasoning = parts.reasoning or _find_reasoning(message)
         cut = end is End.CUT or not parts.is_whole
         if cut and not accept_truncated:
             raise ReplyFault(self._cut_off(end, parts.text), kind="truncated")
         prompt = read_prompt(self._value) if accept_truncated else None
-        if not parts.text and not cut and prompt is None:
+        if not (parts.text or calls or cut) and prompt is None:
             where = f", but {len(reasoning):,} characters of reasoning" if reasoning else ""
             raise ReplyFault(f"the reply has no text{where} (finish_reason {self.ended!r})", kind="empty")
         if not accept_truncated and not parts.is_plain:
             _refuse_markup(parts.text, question)
         reply = Reply(
             text=parts.text,
-            finish_reason="length" if end is End.CUT else "stop" if end is End.GOOD else self.ended,
+            finish_reason="tool_calls" if calls else _OF_ENDS.get(end, self.ended),
             usage=self.usage or Usage(),
             model=str(self._value.get("model") or ""),
             cost_usd=cost_usd,
             reasoning=reasoning,
             replayed=replayed,
-            value=read(parts.text),
+            value=read(parts.text, calls) if tools else read(parts.text),
+            tool_calls=calls,
         )
         return reply if prompt is None else Scored.of(reply, *prompt)
 
@@ -147,6 +150,7 @@ def parse(body: str, price: Price | None, *, accept_truncated: bool = False) -> 
     return completion.reply(completion.compute_cost(price), str, accept_truncated=accept_truncated)
 
 
+_OF_ENDS = {End.CUT: "length", End.GOOD: "stop"}
 _THOUGHTS = (("content", "thinking"), ("reasoning_details", "text"), ("reasoning_details", "summary"))
 """Lists that hold reasoning in parts, and the field of a part: of Mistral, and of OpenRouter."""
 

@@ -38,8 +38,10 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    text: str
+    text: str = ""
     """Template of the reply."""
+    tool_calls: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Template of a JSON list of calls: `[{"name": "weather", "arguments": {"city": "Oslo"}}]`."""
     finish_reason: str | None = None
     """`stop`, `length`, `content_filter`; without it, `length` when `max_tokens` cuts the reply off, else `stop`."""
     usage: dict[str, int] | None = None
@@ -108,7 +110,8 @@ def _find_fault(reply: tuple[str, Entry]) -> tuple[str, str, str] | None:
     """What is wrong with the template of a reply."""
     text = reply[1].text
     try:
-        Sandbox().from_string(text)
+        for each in (text, reply[1].tool_calls or ""):
+            Sandbox().from_string(each)
     except (jinja2.TemplateError, ValueError, RecursionError, SyntaxError, MemoryError) as error:
         shown = text if len(text) <= 80 else f"{text[:80]}..."
         what = f"the reply {shown!r} is no template: {quote_cause(error).rstrip('.')}."
@@ -154,6 +157,7 @@ class ScriptedModel(InProcess):
             "extra": dict(sampling.extra) or None,
             "script": self._identity if self._function else None,
             "form": dict(request.form) or None,
+            "tools": list(request.tools) or None,
             "reply": None if self._function else self._render_entry(request),
         }
         return {name: value for name, value in wire.items() if value is not None}
@@ -177,10 +181,12 @@ class ScriptedModel(InProcess):
         entry, template = self._choose_entry(request)
         values = {**request.row, "sample": request.sample, "attempt": request.attempt}
         try:
-            text = self._sandbox.render(template, values)
+            said = {"text": self._sandbox.render(template, values)}
+            if entry.tool_calls is not None:
+                said["tool_calls"] = self._sandbox.render(self._sandbox.from_string(entry.tool_calls), values)
         except Exception as error:  # a template is code of its own and can raise anything
             raise RequestRejected(f"scripted reply {entry.text!r}: {error}", kind="rejected") from error
-        return entry.model_copy(update={"text": text}).model_dump(exclude_none=True)
+        return entry.model_copy(update=said).model_dump(exclude_none=True)
 
     def _choose_entry(self, request: Request) -> tuple[Entry, jinja2.Template]:
         """The entry for a request: by its message or by its row, never by when it is asked."""
@@ -200,7 +206,8 @@ def _make_completion(model: str, entry: Entry, request: Request, is_stand_in: bo
     A reply that nobody wrote is not cut at `max_tokens`, which suits the model that it stands in for.
     """
     limit = request.sampling.max_tokens
-    text, finish_reason = entry.text, entry.finish_reason or "stop"
+    text, calls = entry.text, json.loads(entry.tool_calls or "[]")
+    finish_reason = entry.finish_reason or ("tool_calls" if calls else "stop")
     if limit is not None and len(text.split()) > limit and entry.finish_reason is None and not is_stand_in:
         text, finish_reason = " ".join(text.split()[:limit]), "length"
     asked = [word for message in request.messages for word in write_plain(message).split()]
@@ -211,9 +218,18 @@ def _make_completion(model: str, entry: Entry, request: Request, is_stand_in: bo
         "id": f"scripted-{digest([request.row.id, request.sample, request.attempt, text], 16)}",
         "object": "chat.completion",
         "model": model,
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}],
+        "choices": [{"index": 0, "message": _make_message(text, calls), "finish_reason": finish_reason}],
         "usage": entry.usage or words,
     }
+
+
+def _make_message(text: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the assistant says; arguments are JSON text, as OpenAI has them."""
+    if not calls:
+        return {"role": "assistant", "content": text}
+    functions = [{"name": call["name"], "arguments": json.dumps(call.get("arguments", {}))} for call in calls]
+    told = [{"id": f"call_{number}", "type": "function", "function": each} for number, each in enumerate(functions)]
+    return {"role": "assistant", "content": text or None, "tool_calls": told}
 
 
 def _describe_prompt(words: list[str], request: Request) -> dict[str, Any]:

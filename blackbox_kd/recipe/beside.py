@@ -14,12 +14,12 @@ MOST_BYTES = 2**20
 
 
 def take_in(
-    fields: list[str], values: dict[str, Any], folder: Path, at: tuple[Place, str, Source], problems: list[Problem]
+    fields: dict[str, str], values: dict[str, Any], folder: Path, at: tuple[Place, str, Source], problems: list[Problem]
 ) -> set[str]:
     """Puts what files hold in the place of their names; returns the fields whose file cannot be read.
 
     Args:
-        fields: those of a step whose value may stand in a file.
+        fields: those of a step whose value may stand in a file, and what the name of the file ends in.
         values: of the step, as the recipe has them; they are changed.
         folder: the recipe's.
         at: where the step stands, the label under which messages speak of it, and what knows the lines.
@@ -27,10 +27,10 @@ def take_in(
     """
     path, label, source = at
     wrong = set()
-    for name in fields:
-        if isinstance(file := values.get(name), str):
+    for name, suffix in fields.items():
+        if isinstance(file := values.get(name), str) and file.endswith(suffix):
             try:
-                values[name] = read_object(folder, file)
+                values[name] = read_json(folder, file) if suffix else read_object(folder, file)
             except UserError as error:
                 wrong.add(name)
                 message = f"{name}: {error.what}."
@@ -39,14 +39,23 @@ def take_in(
 
 
 def read_object(folder: Path, file: str) -> dict[str, Any]:
-    """The JSON object in a file.
+    """The JSON object in a file; arguments and errors as of `read_json`."""
+    found = read_json(folder, file)
+    if not isinstance(found, dict):
+        fix = "name a .json file beside the recipe"
+        raise UserError(f"{quote(file)} holds {quote(found)}, which is no object", fix=fix)
+    return found
+
+
+def read_json(folder: Path, file: str) -> Any:
+    """What a JSON file holds.
 
     Args:
         folder: the recipe's; the file lies in it, as what it holds is sent away with prompts.
         file: its name, relative to the folder.
 
     Raises:
-        UserError: there is no such file, or it holds something else.
+        UserError: there is no such file, or it holds no JSON.
     """
     name, fix = quote(file), "name a .json file beside the recipe"
     places = [folder.resolve(), *([find_bundled("data").resolve()] if folder == find_bundled("recipes") else [])]
@@ -65,6 +74,4 @@ def read_object(folder: Path, file: str) -> dict[str, Any]:
         raise UserError(f"{name} cannot be read: {quote_cause(error)}", fix=fix) from error
     except ValueError as error:
         raise UserError(f"{name} is no JSON: {quote_cause(error)}", fix="mend the file") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{name} holds {quote(found)}, which is no object", fix=fix)
     return found

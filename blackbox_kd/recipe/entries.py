@@ -195,7 +195,7 @@ class _Steps:
             step = self.recipe.registry.get(name)
             form, label = choose_form(step.all_forms, values), f"{format_path(path)} ({name})"
             inherited, suspect = self._inherit(form, values)
-            files = find_from_file(form) if form is not None else []
+            files = find_from_file(form) if form is not None else {}
             at = (path, label, self.recipe.source)
             suspect |= take_in(files, values, self.recipe.folder, at, self.problems)
             asked = find_answers(form) if form is not None else []

@@ -50,7 +50,13 @@ class FromEarlier:
 
 @dataclass(frozen=True, slots=True)
 class FromFile:
-    """A mark on a config field: a text in place of the value names a JSON file beside the recipe that holds it."""
+    """A mark on a config field: a text in place of the value names a JSON file beside the recipe that holds it.
+
+    Args:
+        suffix: that the name of the file ends in; any other text is the value itself.
+    """
+
+    suffix: str = ""
 
 
 StudentName = Annotated[str, Refers("student")]
@@ -142,10 +148,11 @@ def find_earlier(config: type[BaseModel]) -> dict[str, tuple[str, FromEarlier]]:
     }
 
 
-def find_from_file(config: type[BaseModel]) -> list[str]:
-    """Fields of a config class whose value may stand in a file, as recipes call them."""
+def find_from_file(config: type[BaseModel]) -> dict[str, str]:
+    """Fields of a config class whose value may stand in a file, as recipes call them, and what its name ends in."""
     fields = config.model_fields.items()
-    return [entry.alias or name for name, entry in fields if any(isinstance(m, FromFile) for m in entry.metadata)]
+    marks = [(entry.alias or name, mark) for name, entry in fields for mark in entry.metadata]
+    return {name: mark.suffix for name, mark in marks if isinstance(mark, FromFile)}
 
 
 def find_answers(config: type[BaseModel]) -> list[str]:

@@ -36,16 +36,16 @@ class Reading:
         self._until = until
         self._form = form
 
-    def __call__(self, text: str) -> dict[str, Any]:
-        """The columns that are kept: the text, and what its form brings beside it.
+    def __call__(self, text: str, calls: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+        """The columns that are kept: the text, what its form brings beside it, and calls where tools were offered.
 
         Raises:
             ValueError: there is no text.
             UnusableText: it has another form, or, of kind `retry_until`, `until` does not hold.
         """
-        said, beside = self._form(text) if self._form is not None else (text, {})
-        said = read_after_mark(said, self._after) if self._after is not None else said
-        kept = {self._into: said, **beside}
+        said, beside = self._form(text) if self._form is not None and not calls else (text, {})
+        said = read_after_mark(said, self._after) if self._after is not None and not calls else said
+        kept = {self._into: said, **beside, **({} if calls is None else {"tool_calls": calls})}
         if self._until is not None and not expressions.evaluate(self._until, self._row | kept):
             what = f"retry_until: {self._until!r} does not hold; the last reply was {shorten(said)!r}"
             raise UnusableText(what, kind="retry_until")

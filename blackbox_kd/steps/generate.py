@@ -1,7 +1,7 @@
 """Asks one or several models with a prompt; each reply is a row of its own.
 
 Reads    the prompt's variables, the expression's columns
-Writes   {into}, {parsed}, model, sample, finish_reason, usage, cost_usd, reasoning, repaired
+Writes   {into}, {parsed}, model, sample, finish_reason, usage, cost_usd, reasoning, repaired, tool_calls
 Drops    nothing
 Calls    len(models) * samples per row
 Source   Kim and Rush 2016, arXiv:1606.07947 (the teacher's text is the target)
@@ -33,6 +33,7 @@ from blackbox_kd.sdk import (
     Reply,
     Row,
     Shown,
+    ToolsConfig,
     choose_examples,
     find_context,
     find_named_twice,
@@ -43,7 +44,7 @@ _OF_A_REPLY = {"model", "sample", "finish_reason", "usage", "cost_usd"}
 _LINEAGE = {"parent", "seed_id"}
 
 
-class Config(FormConfig):
+class Config(FormConfig, ToolsConfig):
     """Fields of `generate`. A reply that is cut off is not used, unless the step says so."""
 
     model: ModelName | None = None
@@ -113,7 +114,8 @@ class Config(FormConfig):
     def expression_columns(self) -> set[str]:
         """Columns that `retry_until` sees besides those of the row."""
         of_form = {self.parsed} if self.parsed is not None else set()
-        return {self.into, "model", "sample", *of_form, *({"repaired"} if self.repair else ())}
+        of_tools = {"tool_calls"} if self.tools is not None else set()
+        return {self.into, "model", "sample", *of_form, *of_tools, *({"repaired"} if self.repair else ())}
 
     def columns_after(self, columns: set[str]) -> set[str]:
         """All columns, or those that `keep` names."""
@@ -121,7 +123,8 @@ class Config(FormConfig):
 
     def unwritten(self) -> set[str]:
         """A reply that is called `reasoning` stands where the model's own would."""
-        return ({"reasoning"} if self.into == "reasoning" else set()) | (set() if self.repair else {"repaired"})
+        written = {"repaired": self.repair, "tool_calls": self.tools is not None, "reasoning": self.into != "reasoning"}
+        return {name for name, is_written in written.items() if not is_written}
 
     def texts(self) -> set[str]:
         """What the models reply."""
@@ -145,7 +148,10 @@ class Config(FormConfig):
 
 
 @row_step(
-    writes=["{into}", "{parsed}", "model", "sample", "finish_reason", "usage", "cost_usd", "reasoning", "repaired"]
+    writes=[
+        *("{into}", "{parsed}", "model", "sample", "finish_reason", "usage", "cost_usd", "reasoning", "repaired"),
+        "tool_calls",
+    ]
 )
 async def run(row: Row, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
     calls = [(model, sample) for model in config.names() for sample in range(config.samples)]
@@ -172,7 +178,7 @@ async def _ask(row: Row, model: str, sample: int, config: Config, ctx: Context) 
         values["examples"] = choose_examples(config.examples, row, sample, ctx)
     if config.context is not None:
         values["context"] = find_context(config.context, ctx)
-    messages, form = ctx.render(config.prompt, values), config.form
+    messages, form, tools = ctx.render(config.prompt, values), config.form, config.offer(row)
     ask = Ask(
         messages,
         config.sampling(),
@@ -184,12 +190,14 @@ async def _ask(row: Row, model: str, sample: int, config: Config, ctx: Context) 
         accept_truncated=config.accept_truncated,
         tries=config.tries,
         form=form.request if form else {},
+        tools=tools,
     )
     try:
         reply = await ctx.ask(model, ask)
     except CallError as error:
         return Failed(row.child(tag, asked), error.kind, str(error), fix=error.fix)
-    return _begin(row, config).child(tag, asked | _list_columns(reply))
+    none_called: dict[str, Any] = {"tool_calls": []} if config.tools is not None else {}
+    return _begin(row, config).child(tag, asked | none_called | _list_columns(reply))
 
 
 def _list_columns(reply: Reply[dict[str, Any]]) -> dict[str, Any]:

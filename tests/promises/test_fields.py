@@ -102,6 +102,8 @@ def recipe(*steps: Mapping[str, Any], data: Mapping[str, Any] = TRAIN, **head: A
     return {"name": "demo", "data": data, "models": used, "steps": steps, **head}
 
 
+LOOKUP = "{type: function, function: {name: look_up}}"
+CALLED = '[{"name": "look_up"}]'
 TOLD = {"step": "check", "answer": "number", "against": "instruction"}
 SHOWN_TO_ASKED = recipe(TOLD, {**ASK, "model": "student"}, {**STEPS["format"], "hint": True}, STEPS["train"])
 SHOTS = {**ASK, "model": "served", "prompt": "shots"}
@@ -433,6 +435,7 @@ CASES: dict[str, Case] = {
     ),
     "generate.parsed": runs("objects", lambda it: it.rows[0].get("told"), {"a": 1}, "steps.0.parsed=told"),
     "generate.repair": runs("almost objects", column("response"), ['{"a": 1}'] * 5, "steps.0.repair=true"),
+    "generate.tools": runs("generate", lambda it: it.rows[0].get("tool_calls"), [], f"steps.0.tools=[{LOOKUP}]"),
     "generate.keep": runs(
         "generate",
         lambda it: set(it.rows[0]) & {"instruction", "score", "seed_id"},
@@ -638,6 +641,9 @@ CASES: dict[str, Case] = {
         "length",
         {"replies": ["Ho"]},
         replies=[{"text": "Ho", "finish_reason": "length"}],
+    ),
+    "scripted.replies.tool_calls": opens(
+        "scripted", said("finish_reason"), "tool_calls", {"replies": ["Ho"]}, replies=[{"tool_calls": CALLED}]
     ),
     "scripted.replies.usage": opens(
         "scripted", said("usage"), {"prompt_tokens": 77}, replies=[{"text": "Ho", "usage": {"prompt_tokens": 77}}]

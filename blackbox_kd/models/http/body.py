@@ -1,6 +1,6 @@
 """The JSON body of a request: as the recipe means it, which its key is taken of, and as a model takes it."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from blackbox_kd.models.http.parameters import CAPS
@@ -22,7 +22,7 @@ def build_body(model: str, request: Request, max_tokens_field: str, extra: Mappi
         extra: fields of the model's config; the step's own go over them.
     """
     sampling = request.sampling
-    fields = {**extra, **sampling.extra, **request.form}
+    fields = {**extra, **sampling.extra, **request.form, **({"tools": list(request.tools)} if request.tools else {})}
     seed = sampling.seed
     body = {
         **fields,
@@ -48,7 +48,29 @@ def leave_out(body: dict[str, Any], refused: Set[str]) -> dict[str, Any]:
     return sent
 
 
-def fold_system(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+def plain_calls(body: dict[str, Any], name_call: Callable[[str], str] = str) -> dict[str, Any]:
+    """A body whose calls of tools, and what tools gave back, have only what chat completions know of them.
+
+    Args:
+        body: the request's.
+        name_call: the id of a call as the vendor takes it.
+    """
+    if not any(message.get("tool_calls") or message["role"] == "tool" for message in body["messages"]):
+        return body
+    return {**body, "messages": [_plain(message, name_call) for message in body["messages"]]}
+
+
+def _plain(message: Mapping[str, Any], name_call: Callable[[str], str]) -> dict[str, Any]:
+    if message["role"] == "tool":
+        called = name_call(str(message.get("tool_call_id")))
+        return {"role": "tool", "tool_call_id": called, "content": message["content"]}
+    if not (calls := message.get("tool_calls")):
+        return dict(message)
+    plain = [{**{key: call[key] for key in ("type", "function")}, "id": name_call(str(call["id"]))} for call in calls]
+    return {**message, "content": message.get("content") or None, "tool_calls": plain}
+
+
+def fold_system(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Messages without that role: what it says stands before the first question."""
     said = [message["content"] for message in messages if message["role"] == "system"]
     rest = [dict(message) for message in messages if message["role"] != "system"]

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.models.http.batches import BatchApi
-from blackbox_kd.models.http.body import build_body, fold_system, leave_out
+from blackbox_kd.models.http.body import build_body, fold_system, leave_out, plain_calls
 from blackbox_kd.schema import Request
 
 
@@ -45,7 +45,7 @@ class ChatCompletions:
 
     def translate(self, body: dict[str, Any]) -> dict[str, Any]:
         """See `WireFormat`."""
-        return body
+        return plain_calls(body)
 
     def convert(self, value: Any) -> Any:
         """See `WireFormat`."""

@@ -4,12 +4,14 @@ Only what is sent and what is read of it differ: keys and the ledger's requests 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from blackbox_kd.models.http.body import plain_calls
 from blackbox_kd.models.http.parameters import EFFORT, THINKING_BUDGET
+from blackbox_kd.schema import digest
 
 _OF_EFFORT = {EFFORT: "effort", THINKING_BUDGET: "max_tokens"}
 _REASONING = re.compile(r"\A\s*(?:<reasoning>.*?</reasoning>\s*)+", re.DOTALL)
@@ -26,6 +28,7 @@ class Dialect:
             `max_tokens`; "" where the effort stands by itself.
         added: objects that every request has; what the recipe says in them goes over them.
         tags_reasoning: whether replies begin with what was reasoned, between tags.
+        name_call: the id of a call of a tool as the vendor takes it.
     """
 
     renamed: Mapping[str, str] = field(default_factory=dict)
@@ -33,9 +36,11 @@ class Dialect:
     effort_in: str = ""
     added: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tags_reasoning: bool = False
+    name_call: Callable[[str], str] = str
 
     def translate(self, body: dict[str, Any]) -> dict[str, Any]:
         """See `WireFormat`."""
+        body = plain_calls(body, self.name_call)
         sent = {self.renamed.get(name, name): value for name, value in body.items()}
         if self.off and sent.get(EFFORT) == "none":
             del sent[EFFORT]
@@ -67,7 +72,12 @@ def _part_reasoning(choice: Any) -> Any:
     return {**choice, "message": {**message, "content": text[found.end() :], "reasoning_content": reasoning}}
 
 
-MISTRAL = Dialect(renamed={"seed": "random_seed"})
+def _name_briefly(called: str) -> str:
+    """The id of a call for Mistral, which takes nine letters and digits and nothing else."""
+    return called if re.fullmatch(r"[A-Za-z0-9]{9}", called) else digest(called, 9)
+
+
+MISTRAL = Dialect(renamed={"seed": "random_seed"}, name_call=_name_briefly)
 """Of mistralai 3.7; other fields are refused with 422."""
 TOGETHER = Dialect(off={"reasoning": {"enabled": False}})
 """https://docs.together.ai/docs/inference/chat/reasoning, of models that reason or do not."""

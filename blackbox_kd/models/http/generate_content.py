@@ -66,7 +66,7 @@ class GenerateContent:
             asked["tools"] = _translate_tools(asked.pop("tools"))
         if "tool_choice" in asked:
             asked["toolConfig"] = {"functionCallingConfig": _translate_choice(asked.pop("tool_choice"))}
-        sent: dict[str, Any] = {"contents": [_write_content(each) for each in said if each["role"] != "system"]}
+        sent: dict[str, Any] = {"contents": _write_contents([each for each in said if each["role"] != "system"])}
         if system := [{"text": each["content"]} for each in said if each["role"] == "system" and each["content"]]:
             sent["systemInstruction"] = {"parts": system}
         if config:
@@ -117,9 +117,43 @@ def _read_own(fields: dict[str, Any], name: str) -> dict[str, Any]:
     return dict(found)
 
 
-def _write_content(message: Mapping[str, Any]) -> dict[str, Any]:
-    role = message["role"]
-    return {"role": _ROLES.get(role, role), "parts": [{"text": message["content"]}]}
+def _write_contents(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The conversation; what several tools gave back stands together, as their calls did."""
+    names = {call["id"]: call["function"]["name"] for each in messages for call in each.get("tool_calls") or ()}
+    found: list[dict[str, Any]] = []
+    for at, message in enumerate(messages):
+        role = message["role"]
+        if role != "tool":
+            found.append({"role": _ROLES.get(role, role), "parts": _write_parts(message)})
+            continue
+        part = {"functionResponse": _write_result(message, names)}
+        if at and messages[at - 1]["role"] == "tool":
+            found[-1]["parts"].append(part)
+        else:
+            found.append({"role": "user", "parts": [part]})
+    return found
+
+
+def _write_parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    calls = message.get("tool_calls") or ()
+    parts: list[dict[str, Any]] = [{"text": message["content"]}] if message.get("content") or not calls else []
+    for call in calls:
+        function = call["function"]
+        part = {"functionCall": {"name": function["name"], "args": json_text.decode(function["arguments"] or "{}")}}
+        signature = call.get("extra_content", {}).get("google", {}).get("thought_signature")
+        parts.append(part | ({"thoughtSignature": signature} if signature else {}))
+    return parts
+
+
+def _write_result(message: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """What a tool gave back: an object, as the API knows no other."""
+    text = message["content"]
+    try:
+        value = json_text.decode(text)
+    except (ValueError, RecursionError):
+        value = text
+    name = message.get("name") or names.get(str(message.get("tool_call_id")))
+    return {"name": name, "response": value if isinstance(value, dict) else {"result": value}}
 
 
 def _translate_format(form: Any) -> dict[str, Any]:

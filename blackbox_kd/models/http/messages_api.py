@@ -115,12 +115,26 @@ def _join_turns(messages: Iterator[Mapping[str, Any]]) -> list[tuple[str, list[B
     """Turns of user and assistant in alternation, as the API reads them."""
     turns: list[tuple[str, list[Block]]] = []
     for message in messages:
-        block = _write_text(message["content"])
-        if turns and turns[-1][0] == message["role"]:
-            turns[-1][1].append(block)
+        role = "user" if message["role"] == "tool" else message["role"]
+        if turns and turns[-1][0] == role:
+            turns[-1][1].extend(_write_blocks(message))
         else:
-            turns.append((message["role"], [block]))
+            turns.append((role, list(_write_blocks(message))))
     return turns
+
+
+def _write_blocks(message: Mapping[str, Any]) -> Iterator[Block]:
+    """What a message says, and what it calls, or what a tool gave back; the API knows no empty text."""
+    if message["role"] == "tool":
+        yield {"type": "tool_result", "tool_use_id": message.get("tool_call_id"), "content": message["content"]}
+        return
+    calls = message.get("tool_calls") or ()
+    if message.get("content") or not calls:
+        yield _write_text(message["content"])
+    for call in calls:
+        function = call["function"]
+        given = json_text.decode(function["arguments"] or "{}")
+        yield {"type": "tool_use", "id": call["id"], "name": function["name"], "input": given}
 
 
 def _write_thinking(body: Mapping[str, Any], known: Parameters, cap: int) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class ResponsesApi:
         sent["input"] = items
         cap = next((body[name] for name in CAPS if name in body), None)
         sent |= {} if cap is None else {"max_output_tokens": cap}
-        sent |= {"tools": [_flatten(tool, "function") for tool in body["tools"]]} if "tools" in body else {}
+        sent |= {"tools": [_write_tool(tool) for tool in body["tools"]]} if "tools" in body else {}
         sent |= {"tool_choice": _flatten(body["tool_choice"], "function")} if "tool_choice" in body else {}
         text = {name: _flatten(body[field], "json_schema") for field, name in _TEXT.items() if field in body}
         sent |= {"text": {**sent.get("text", {}), **text}} if text else {}
@@ -77,6 +77,13 @@ def _list_items(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"role": message["role"], "content": message["content"]}
     for call in calls:
         yield {"type": "function_call", "call_id": call["id"], **call["function"]}
+
+
+def _write_tool(tool: Any) -> Any:
+    """A tool, which this API would otherwise hold to its strict subset of schemas, and so refuse many."""
+    flat = _flatten(tool, "function")
+    is_function = isinstance(flat, dict) and flat.get("type") == "function"
+    return {"strict": False, "parameters": None, **flat} if is_function else flat
 
 
 def _flatten(value: Any, name: str) -> Any:

@@ -123,7 +123,7 @@ class FakeGemini(FakeTeacher):
 
     def answer(self, model: str, body: dict[str, Any], action: str) -> dict[str, Any]:
         """The body of a reply."""
-        asked = _parse(body if self.is_strict else {"contents": body["contents"]})
+        asked = parse_request(body if self.is_strict else {"contents": body["contents"]})
         _check_limits(model, asked)
         name, _, argument = action.partition(":")
         if name == "refuse" and argument in body.get("generationConfig", {}):
@@ -191,7 +191,7 @@ def _candidate(parts: list[types.Part], name: str) -> types.Candidate:
     return candidate
 
 
-def _parse(body: dict[str, Any]) -> GenerateContentRequest:
+def parse_request(body: dict[str, Any]) -> GenerateContentRequest:
     """The request by the SDK's types; no field may be unknown, have another name, or lose anything."""
     try:
         with warnings.catch_warnings():
