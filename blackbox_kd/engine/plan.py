@@ -91,8 +91,13 @@ def group_steps(steps: list[PlannedStep]) -> list[Stage]:
     return found
 
 
-def plan_until(recipe: Recipe, until: str | None) -> list[PlannedStep]:
+def plan_until(recipe: Recipe, until: str | None, given: str = "") -> list[PlannedStep]:
     """The steps up to `until`, a step's name or its position from 0 (`5` is a whole loop, `5.0` its first step).
+
+    Args:
+        recipe: the recipe.
+        until: the step; None for all.
+        given: what the user has written, for the message; `--until` if left out.
 
     Raises:
         UserError: there is no such step.
@@ -105,4 +110,8 @@ def plan_until(recipe: Recipe, until: str | None) -> list[PlannedStep]:
     if found:
         return recipe.steps[: found[0] + 1]
     names = ", ".join(f"{p.key} ({p.step.name})" for p in recipe.steps)
-    raise UserError(f"--until {until!r}: the recipe has no such step", exists=f"steps: {names}", fix="name one of them")
+    raise UserError(
+        f"{given or f'--until {until!r}'}: the recipe has no such step",
+        exists=f"steps: {names}",
+        fix="name one of them",
+    )

@@ -127,6 +127,10 @@ class Account:
             lines.append(f"no answer could be read in {unread:,} of {self.out:,} ({100 * share:.1f} %)")
         if more := self.counts["goes_on"]:
             lines.append(f"{more:,} went on with a question of their own after their answer: the first answer counts")
+        redacted = {name: count for name, count in self.counts.items() if name.startswith("redacted ")}
+        if redacted:
+            told = ", ".join(f"{name.removeprefix('redacted ')} {count:,}" for name, count in sorted(redacted.items()))
+            lines.append(f"personal data replaced: {told}")
         if other_numbers := self.counts["other_numbers"]:
             lines.append(
                 f"{other_numbers:,} of the rows dropped as too similar differ from the nearest one in numbers alone: "

@@ -207,7 +207,13 @@ class _Copy:
         source, kept = self.recipe.data[name], self.run / INPUTS / f"{name}.jsonl"
         if source.rows is not None:
             return
-        if kept.exists():
+        is_raw = self.is_public and any(planned.config.redacts() for planned in self.recipe.steps)
+        if is_raw and source.path is None:
+            return
+        if is_raw:
+            place = f"{INPUTS}/{name}.jsonl"
+            self.notes.append(f"data.{name} may hold the personal data that is taken out: --set data.{name}.path=FILE")
+        elif kept.exists():
             place = f"{INPUTS}/{name}.jsonl"
             self.files[place] = kept
             if source.path is None:

@@ -1,8 +1,8 @@
 """The run folder: tables, the manifest, and what a resumed run may skip."""
 
 import os
-from collections.abc import Container, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -145,6 +145,19 @@ class RunFolder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def hold(run: Path) -> Iterator[None]:
+    """Keeps other processes out of a run while its money is spent, if it has a folder; writes nothing there.
+
+    Raises:
+        UserError: another process runs in it.
+    """
+    with ExitStack() as stack:
+        if (run / IDENTITY).exists():
+            stack.callback(_lock(run, FOLDERS[:1]).close)
+        yield
 
 
 def _refuse_links(run: Path) -> None:

@@ -58,6 +58,7 @@ from blackbox_kd.sdk.fields import (
 from blackbox_kd.sdk.judging import JudgingConfig
 from blackbox_kd.sdk.offered_tools import Tools, ToolsConfig
 from blackbox_kd.sdk.reading import Reading
+from blackbox_kd.sdk.redaction import RedactingConfig
 from blackbox_kd.sdk.registry import row_step, table_step
 from blackbox_kd.sdk.reply_form import FormConfig, ReplyForm
 from blackbox_kd.sdk.sampling import SamplingConfig, find_named_twice
@@ -90,6 +91,7 @@ __all__ = [
     "Outcome",
     "PromptName",
     "Reading",
+    "RedactingConfig",
     "Reply",
     "ReplyFault",
     "ReplyForm",

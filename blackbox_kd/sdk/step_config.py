@@ -164,6 +164,10 @@ class StepConfig(BaseModel):
         """Whether the step may read a held-out table: what it writes of one is held out, too."""
         return False
 
+    def redacts(self) -> bool:
+        """Whether personal data is taken out of its rows: what shows them before should not leave the machine."""
+        return False
+
     def needs(self) -> dict[str, str]:
         """Packages that the step needs beyond those that are always there, and the extra that brings each."""
         return {}

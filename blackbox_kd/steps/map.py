@@ -1,4 +1,4 @@
-"""Changes the columns of rows, makes one row of each item of a list, or says of each row something of its group.
+"""Changes columns, takes personal data out, makes a row of each item of a list, or tells each row of its group.
 
 Reads    the expressions' columns, the templates' columns, {remove}, {per}, those that gather names
 Writes   {assigned}, {into}, {number}, {before}, parent, seed_id, {gather}
@@ -26,8 +26,8 @@ from blackbox_kd.sdk import (
     FieldError,
     NewColumn,
     Outcome,
+    RedactingConfig,
     Row,
-    StepConfig,
     Table,
     Template,
     expressions,
@@ -50,7 +50,7 @@ class Computed(BaseModel):
 Value = Template | Computed | int | float | bool | None
 
 
-class Columns(StepConfig):
+class Columns(RedactingConfig):
     """Fields of both forms of `map`."""
 
     assigned: dict[NewColumn, Value] = Field(default_factory=dict, alias="set")
@@ -112,8 +112,8 @@ class Rows(Columns):
 
     @model_validator(mode="after")
     def _items_have_a_name(self) -> Self:
-        if not (self.assigned or self.remove or self.each):
-            raise FieldError(fix="give set:, each: or remove:")
+        if not (self.assigned or self.remove or self.redact or self.each):
+            raise FieldError(fix="give set:, each:, redact: or remove:")
         if self.each is not None and self.into is None:
             raise FieldError("each: needs as:", fix="add as: COLUMN, for the item")
         stray = [name for name, value in (("as", self.into), ("number", self.number), ("before", self.before)) if value]
@@ -166,7 +166,7 @@ class Groups(Columns):
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
-        if not (self.assigned or self.keep or self.gather):
+        if not (self.assigned or self.keep or self.gather or self.redact):
             raise FieldError(fix="give set:, keep: first or gather:")
         return self
 
@@ -190,7 +190,7 @@ class Groups(Columns):
 )
 async def run(row: Row, config: Rows, ctx: Context) -> AsyncIterator[Outcome]:
     if config.each is None:
-        yield _write(row, config)
+        yield _write(row, config, ctx)
         return
     items = expressions.parse(config.each)(row)
     if not isinstance(items, list):
@@ -206,7 +206,7 @@ async def run(row: Row, config: Rows, ctx: Context) -> AsyncIterator[Outcome]:
         own |= {config.before: items[: number - 1]} if config.before is not None else {}
         made = row.child(f"{config.into}{number}", own)
         try:
-            yield _write(made, config)
+            yield _write(made, config, ctx)
         except DataError as error:  # the other items are as good as before
             yield Failed(made, "data", str(error))
 
@@ -229,12 +229,12 @@ async def run_table(table: Table, config: Groups, ctx: Context) -> AsyncIterator
     for group in groups.values():
         kept = group[:1] if config.keep or config.gather else group
         outcomes |= {row.id: Dropped(row, "not the first of its group") for row in group[len(kept) :]}
-        outcomes |= zip((row.id for row in kept), _write_group(kept, group, config), strict=True)
+        outcomes |= zip((row.id for row in kept), _write_group(kept, group, config, ctx), strict=True)
     for row in rows:
         yield outcomes.pop(row.id)
 
 
-def _write_group(kept: list[Row], group: list[Row], config: Groups) -> list[Outcome]:
+def _write_group(kept: list[Row], group: list[Row], config: Groups, ctx: Context) -> list[Outcome]:
     """What becomes of the rows of a group that stay: a column is set in all of them before the next one is."""
     seen = [GroupedRow(row) for row in group]
     failed: dict[int, Failed] = {}
@@ -254,19 +254,24 @@ def _write_group(kept: list[Row], group: list[Row], config: Groups) -> list[Outc
         lists = {name: [each[column] for each in group] for name, column in config.gather.items()}
     except DataError as error:
         return [Failed(row, "data", str(error)) for row in kept]
-    return [failed.get(place) or _take_away(seen[place] | lists, config) for place in range(len(kept))]
+    return [failed.get(place) or _finish(seen[place] | lists, config, ctx) for place in range(len(kept))]
 
 
-def _write(row: Row, config: Columns) -> Row:
+def _write(row: Row, config: Columns, ctx: Context) -> Row:
     """A row with the columns that are set, and without those that are removed."""
     seen = {**row}
     for name, value in config.assigned.items():
         seen[name] = _compute(value, seen)
-    return _take_away(seen, config)
+    return _finish(seen, config, ctx)
 
 
-def _take_away(columns: Mapping[str, Any], config: Columns) -> Row:
-    return Row({name: value for name, value in columns.items() if name not in config.remove})
+def _finish(columns: Mapping[str, Any], config: Columns, ctx: Context) -> Row:
+    """The row in the end: without what is redacted and removed."""
+    kept = {name: value for name, value in columns.items() if name not in config.remove}
+    if config.redact:
+        kept, counts = config.take_out(kept)
+        ctx.count(**{f"redacted {name}": count for name, count in counts.items()})
+    return Row(kept)
 
 
 def _compute(value: Value, row: Mapping[str, Any]) -> Any:

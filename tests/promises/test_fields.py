@@ -541,6 +541,9 @@ CASES: dict[str, Case] = {
     "score.tokens": runs("score", lambda it: "length" in it.rows[0], True, "steps.0.tokens=length"),
     "map.set": runs("map", column("told"), [3] * 5, "steps.0.set.told=3"),
     "map.set.expr": runs("map", column("told"), [0, 1, 2, 3, 4], "steps.0.set={told: {expr: number(score)}}"),
+    "map.redact": runs(
+        "map", column("gold"), ["[number]"] * 5, "steps.0={step: map, set: {to: x}, redact: [{number: '[0-9]+'}]}"
+    ),
     "map.remove": runs("map", lambda it: "kind" in it.rows[0], False, "steps.0.remove=[kind]"),
     "map.each": runs("items", count, 5, "steps.0.each=split(instruction, '+++')"),
     "map.as": runs("items", lambda it: "word" in it.rows[0], True, "steps.0.as=word"),

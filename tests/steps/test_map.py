@@ -8,6 +8,7 @@ import pytest
 
 from blackbox_kd.errors import DataError, RecipeError
 from blackbox_kd.recipe.load import load_recipe
+from blackbox_kd.recipe.notes import Notes
 from blackbox_kd.sandbox.functions import Group
 from blackbox_kd.schema import Dropped, Failed, Outcome, Row
 from blackbox_kd.steps import map as map_step
@@ -209,7 +210,7 @@ async def test_lists_of_what_came_before_have_a_limit() -> None:
     ("fields", "said"),
     [
         ({"remove": ["id"]}, "takes away 'id', which names the row"),
-        ({}, "give set:, each: or remove:"),
+        ({}, "give set:, each:, redact: or remove:"),
         ({"per": "a"}, "give set:, keep: first or gather:"),
         ({"each": "lines(a)"}, "add as: COLUMN"),
         ({"as": "a", "set": {"b": "x"}}, "as: means nothing without each:"),
@@ -402,3 +403,75 @@ def test_a_run_with_items_and_groups_makes_the_rows_that_it_says(tmp_path: Path)
     ]
     execute(tmp_path, {"name": "m", "data": {"train": {"path": "train.jsonl"}}, "steps": steps})
     assert [(row["q"], row["n"]) for row in rows_of(tmp_path / "run/tables/02_map.jsonl")] == [("x", 2), ("y", 2)]
+
+
+async def test_personal_data_is_taken_out_of_all_columns_but_the_id_and_counted_by_kind() -> None:
+    ctx = FakeContext()
+    row = Row({"id": "a@b.de", "text": "a@b.de, c@d.de", "deep": {"x": ["192.168.0.1"]}, "gone": "e@f.de"})
+    fields = {"set": {"copy": "of {{ text }}"}, "redact": ["email", "ip"], "remove": ["gone"]}
+    [found] = [each async for each in map_step.run(row, config_of("map", fields), ctx)]
+    assert found == {
+        "id": "a@b.de", "text": "[email], [email]", "deep": {"x": ["[ip]"]}, "copy": "of [email], [email]",
+    }  # fmt: skip
+    assert ctx.counted == {"redacted email": 4, "redacted ip": 1}
+
+
+@pytest.mark.parametrize(
+    ("redact", "told"),
+    [
+        (["name"], "'name' is no kind of personal data that is known"),
+        ([{"phone": ["Germany"]}], "two letters for each country"),
+        ([{"email": "x"}], "'email' takes nothing"),
+        ([{"order": "("}], "no regular expression of RE2's"),
+    ],
+)
+def test_what_is_redacted_has_to_be_known(redact: list[Any], told: str) -> None:
+    assert any(told in message for message in messages_of("map", {"redact": redact}))
+
+
+SHOWS = {"step": "generate", "model": "teacher", "prompt": "student/plain"}
+REDACTS = {"step": "map", "redact": ["email"], "output": "clean"}
+
+
+def traffic(folder: Path, *steps: dict[str, Any]) -> dict[str, Any]:
+    write_rows(folder / "train.jsonl", [{"instruction": "I am a@b.de."}, {"instruction": "I am c@d.de."}])
+    models = {
+        "teacher": {"provider": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1"},
+        "local": {"provider": "scripted", "replies": ["Hello {{ instruction }}"]},
+    }
+    used = {name: models[name] for name in models if any(step.get("model") == name for step in steps)}
+    return {"name": "demo", "data": {"train": {"path": "train.jsonl"}}, "models": used, "steps": list(steps)}
+
+
+@pytest.mark.parametrize(
+    ("steps", "is_told"),
+    [
+        ([SHOWS, REDACTS], True),
+        ([REDACTS, SHOWS], False),
+        ([REDACTS, {**SHOWS, "input": "train"}], True),
+        ([{"step": "filter", "keep": "len(instruction) > 3"}, SHOWS, REDACTS], True),
+        ([REDACTS, {"step": "filter", "keep": "len(instruction) > 3"}, SHOWS], False),
+        ([{**SHOWS, "model": "local"}, REDACTS], False),
+        ([SHOWS], False),
+    ],
+)
+def test_check_warns_of_a_prompt_that_shows_what_is_redacted_elsewhere(
+    tmp_path: Path, steps: list[dict[str, Any]], is_told: bool
+) -> None:
+    notes = Notes()
+    (tmp_path / "demo.yaml").write_text(json.dumps(traffic(tmp_path, *steps)))
+    load_recipe(tmp_path / "demo.yaml", notes=notes, env={"OPENAI_API_KEY": "k"})
+    told = [note.what for note in notes.list_warnings() if "personal data" in note.what]
+    assert len(told) == is_told
+    if told:
+        assert told[0].startswith("column 'instruction' would be shown to 'teacher' with the personal data that steps[")
+
+
+def test_what_is_redacted_is_in_no_request_and_in_nothing_that_is_published(tmp_path: Path) -> None:
+    run = execute(tmp_path, traffic(tmp_path, REDACTS, {**SHOWS, "model": "local"}, {"step": "format"}))
+    published = b"".join(file.read_bytes() for file in (tmp_path / "run/dataset").rglob("*") if file.is_file())
+    assert b"a@b.de" not in published
+    assert b"Hello I am [email]." in published
+    assert b"--set data.train.path=FILE" in published
+    assert run.report["funnel"][0]["counts"] == {"redacted email": 2}
+    assert "personal data replaced: email 2" in (tmp_path / "run/report.md").read_text()

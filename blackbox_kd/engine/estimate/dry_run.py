@@ -202,7 +202,7 @@ class Rehearsal:
                     raise
         else:
             async for outcomes in in_order(
-                rows, lambda row: _collect_outcomes(planned, row, context, self._shared.mistakes), WINDOW
+                rows, lambda row: collect_outcomes(planned, row, context, self._shared.mistakes), WINDOW
             ):
                 for outcome in sorted(outcomes, key=_place):
                     found.count(outcome)
@@ -222,7 +222,7 @@ def _ends_estimate(error: Exception, *, asks: bool) -> bool:
     return isinstance(error, BlackboxError) and not isinstance(error, own)
 
 
-async def _collect_outcomes(planned: PlannedStep, row: Row, context: RunContext, mistakes: Mistakes) -> list[Outcome]:
+async def collect_outcomes(planned: PlannedStep, row: Row, context: RunContext, mistakes: Mistakes) -> list[Outcome]:
     """What a row step makes of a row, as `segment` has it."""
     outcomes: list[Outcome] = []
     try:

@@ -22,6 +22,7 @@ from blackbox_kd.recipe.checks import loops as recipe_loops
 from blackbox_kd.recipe.checks import metrics as recipe_metrics
 from blackbox_kd.recipe.checks import models as recipe_models
 from blackbox_kd.recipe.checks import prompts as recipe_prompts
+from blackbox_kd.recipe.checks import redaction as recipe_redaction
 from blackbox_kd.recipe.checks import reply_forms as recipe_reply_forms
 from blackbox_kd.recipe.checks import reports as recipe_reports
 from blackbox_kd.recipe.checks import values as recipe_values
@@ -77,6 +78,7 @@ def check(
     recipe_dataset.check(flow)
     notes = Notes() if notes is None else notes
     recipe_advice.check(flow, env, notes)
+    recipe_redaction.check(flow, notes)
     recipe_reply_forms.check(flow, notes)
     _check_unused(flow)
 
@@ -160,6 +162,7 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
     recipe_columns.check(flow, planned, columns, recipe_values.select_seen(planned, rows, made))
     recipe_answers.check_references(flow, planned, tables, rows)
     recipe_prompts.check_leaks(flow, planned)
+    recipe_redaction.note_step(flow, planned, tables)
     recipe_models.check_rows(flow, planned, columns if source not in flow.held_out else None)
     recipe_learning.check_shown(flow, planned, source, columns)
     if planned.trains:

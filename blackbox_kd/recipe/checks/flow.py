@@ -58,6 +58,9 @@ class Flow:
         filled: of each table of `data:`, the columns in which one of its first rows holds something.
         written: of each table, the columns that steps have written into it.
         texts: of those, the texts that a student is to learn.
+        redacted: tables without personal data, as a step has taken it out.
+        sources_redacted: tables whose rows a later table holds without personal data, and the step that takes it out.
+        raw_shown: steps that show rows of others to a model: the step, the model, the columns, the tables of the rows.
         examples: a few rows of each table, as they could be; columns of which nothing is known are left out.
     """
 
@@ -84,6 +87,9 @@ class Flow:
     filled: dict[str, set[str]] = field(default_factory=dict)
     written: dict[str, set[str]] = field(default_factory=dict)
     texts: dict[str, set[str]] = field(default_factory=dict)
+    redacted: set[str] = field(default_factory=set)
+    sources_redacted: dict[str, str] = field(default_factory=dict)
+    raw_shown: list[tuple[PlannedStep, str, list[str], set[str]]] = field(default_factory=list)
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def names(self) -> str:

@@ -38,7 +38,7 @@ class Balance(Part):
     """By class of error."""
     counts: dict[str, int | float] = Field(default_factory=dict)
     """What the step itself has counted: `unread` rows, in which no answer could be read; `other_numbers`, dropped as
-    too similar to a row that differs in numbers alone."""
+    too similar to a row that differs in numbers alone; `redacted email` and others, personal data that was replaced."""
     round: int = 0
     """Round of its loop, from 1; 0 outside of one."""
 

@@ -1,0 +1,71 @@
+"""What a step is given that is tried."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from blackbox_kd.engine.context import RunContext
+from blackbox_kd.engine.estimate.dry_run import Tables
+from blackbox_kd.engine.state import RunState
+from blackbox_kd.errors import CallError, StepError
+from blackbox_kd.recipe.spec import PlannedStep
+from blackbox_kd.schema import Ask, Reply, Row, T, Table
+
+
+@dataclass(slots=True)
+class Asked:
+    """What a model was asked for a row, and what came.
+
+    Args:
+        model: its name, with its version.
+        ask: what was asked.
+        reply: what came.
+        error: why nothing came that can be used.
+    """
+
+    model: str
+    ask: Ask[Any]
+    reply: Reply[Any] | None = None
+    error: CallError | None = None
+
+    def entry(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        reply, told = self.reply, {"model": self.model, "sample": self.ask.sample, "messages": self.ask.messages}
+        if reply is None:
+            return told | {"text": None, "error": self.error and self.error.what}
+        usage = {"prompt_tokens": reply.usage.prompt_tokens, "completion_tokens": reply.usage.completion_tokens}
+        cost = {"cost_usd": reply.cost_usd, "replayed": reply.replayed}
+        return told | {"text": reply.text, "reasoning": reply.reasoning, **usage, **cost, "error": None}
+
+
+class TryContext(RunContext):
+    """The context of a step that is tried: it notes what is asked, and trains nothing."""
+
+    def __init__(self, shared: RunState, planned: PlannedStep, tables: Tables) -> None:
+        super().__init__(shared, planned)
+        self.asked: list[Asked] = []
+        self._tables = tables
+
+    async def ask(self, model: str, ask: Ask[T]) -> Reply[T]:
+        """See `sdk.context.Context.ask`."""
+        noted = Asked(self._shared.models.exact(model), ask)
+        self.asked.append(noted)
+        try:
+            reply = await super().ask(model, ask)
+        except CallError as error:
+            noted.error = error
+            raise
+        noted.reply = reply
+        return reply
+
+    def table(self, name: str) -> Table:
+        """See `sdk.context.Context.table`."""
+        return self._tables(name)
+
+    async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:
+        """See `sdk.context.Context.train`.
+
+        Raises:
+            StepError: always.
+        """
+        raise StepError(f"{self.step}: nothing is trained for a try", fix="try a step that asks a model")
