@@ -114,6 +114,7 @@ def run(
     set: Mapping[str, Any] | None = None,
     limit: int | None = None,
     until: str | None = None,
+    extend: int | None = None,
     retry_failed: bool = False,
     allow_code: bool = False,
     trust: Sequence[str] = (),
@@ -129,6 +130,7 @@ def run(
         set: values of the recipe that are changed, by their paths.
         limit: at most so many rows of each table; the run works in `trial/` then.
         until: name or position of the last step that is run.
+        extend: rows that are taken beyond those of the run so far.
         retry_failed: ask anew for rows that failed.
         allow_code: let the recipe's plugins and functions run.
         trust: hosts that keys and files of the recipe may be sent to; remembered.
@@ -148,7 +150,7 @@ def run(
     recipe_trust.settle(found, os.environ, find_config_folder(), given=trust)
     for line in [*notes.told, *(note.text(found.file) for note in notes.list_warnings())]:
         view.say(line)
-    places: dict[str, Any] = {"run_dir": _as_path(run_dir), "ledger": _as_path(ledger)}
+    places: dict[str, Any] = {"run_dir": _as_path(run_dir), "ledger": _as_path(ledger), "extend": extend}
     options = RunOptions(find_cache_folder(), limit=limit, until=until, retry_failed=retry_failed, view=view, **places)
     job, thread = Run(found, options), Thread()
     _start(thread, lambda: stoppable(job, view.say, thread.hear))

@@ -65,6 +65,7 @@ def _list_notes(notes: Any) -> list[dict[str, Any]]:
 @trust_option
 @click.option("--until", metavar="STEP", help="Stop after this step (its name, or its position from 0).")
 @click.option("--shard", metavar="I/N", help="Work on one of N parts of the rows; `merge` joins them. I starts at 1.")
+@click.option("--extend", type=click.IntRange(min=0), metavar="N", help="N more rows; what is there stays. 0: no more.")
 @click.option("--retry-failed", is_flag=True, help="Ask anew for the rows that failed; all others are as before.")
 def run(
     recipe: str,
@@ -147,6 +148,7 @@ def _execute(
     as_json: bool,
     until: str | None = None,
     shard: str | None = None,
+    extend: int | None = None,
     retry_failed: bool = False,
     trust: tuple[str, ...] = (),
 ) -> int:
@@ -164,6 +166,7 @@ def _execute(
         limit=limit,
         until=until,
         shard=Shard.parse(shard) if shard else None,
+        extend=extend,
         retry_failed=retry_failed,
         env=dict(os.environ),
         view=view,

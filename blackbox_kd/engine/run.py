@@ -16,6 +16,7 @@ from blackbox_kd.calls.caller import Caller
 from blackbox_kd.calls.transport import DirectTransport
 from blackbox_kd.concurrency import collect_seldom
 from blackbox_kd.engine import data, loop, packages, pricing, product
+from blackbox_kd.engine.extension import extend_run
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import LoopStages, Stage, plan, plan_until
 from blackbox_kd.engine.progress import View
@@ -49,6 +50,7 @@ class RunOptions:
         limit: at most so many rows of each data table.
         until: name or position of the last step that is run.
         shard: the part of the rows that is worked on; all if left out.
+        extend: rows that are taken beyond those of the run, see `extension`.
         retry_failed: ask anew for the rows that failed, also where that means to buy another reply.
         cache: the user's cache folder.
         env: where keys are looked up.
@@ -61,6 +63,7 @@ class RunOptions:
     limit: int | None = None
     until: str | None = None
     shard: Shard | None = None
+    extend: int | None = None
     retry_failed: bool = False
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     view: View = field(default_factory=View)
@@ -76,16 +79,17 @@ class Run:
         if options.shard is not None and options.run_dir is None:
             run = options.shard.folder(whole)
         recipe, self._kept_models = keep(recipe, read_aliases(whole) | read_aliases(run), options.env)
-        self.recipe = recipe
-        self._steps = plan_until(recipe, options.until)
-        self._program: list[Stage | LoopStages] = list(plan(recipe, self._steps))
+        parts = {"--limit": options.limit, "--until": options.until, "--shard": options.shard}
+        self.recipe, self._extended = extend_run(recipe, whole, options.extend, parts, options.env)
+        self._steps = plan_until(self.recipe, options.until)
+        self._program: list[Stage | LoopStages] = list(plan(self.recipe, self._steps))
         self._led = ShardPlan()
         self._reach = Reach.of(self._steps, options.limit)
         if options.shard is None:
             self._place = find_workplace(run, self._reach, is_named=options.run_dir is not None, until=options.until)
         else:
             self._place = Workplace(run, run)
-            self._led = plan_shards(recipe, self._program)
+            self._led = plan_shards(self.recipe, self._program)
             self._program = [*self._led.stages]
         self.path = self._place.path
         self._budget: Budget | None = None
@@ -151,8 +155,9 @@ class Run:
         folder = RunFolder(place.path, numbered=self.options.shard is not None, run=place.run, longer=place.longer)
         if (there := Reach.read(place.path)) is not None:
             there.note(folder)
-        for line in filter(None, [place.why, *self._kept_models]):
+        for line in filter(None, [place.why, *self._kept_models, *self._extended.told]):
             self.options.view.say(line)
+        self._extended.note(folder)
         return folder
 
     @property
@@ -242,6 +247,7 @@ class Run:
             return ending
         self._deliver(is_complete=True)
         self._delivery.refuse_empty()
+        self._extended.finish(self._shared.folder, self.options.until)
         return ending
 
     def _choose_tables(self) -> Mapping[str, StoredTable]:

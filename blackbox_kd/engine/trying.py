@@ -20,6 +20,7 @@ from blackbox_kd.engine.estimate.assumptions import Asking, sum_lines
 from blackbox_kd.engine.estimate.dry_run import RehearsalModels, Tables, collect_outcomes
 from blackbox_kd.engine.estimate.dry_transport import DryTransport
 from blackbox_kd.engine.estimate.spans import NOTHING
+from blackbox_kd.engine.extension import extend
 from blackbox_kd.engine.few_rows import Chain, Kept, Made, list_stages, refuse_untrained
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import plan_until
@@ -81,6 +82,8 @@ class Try:
     def __init__(self, recipe: Recipe, step: str | None, options: TryOptions, against: Recipe | None = None) -> None:
         self.told: dict[str, Any] = {}
         recipe, self._kept_models = keep(recipe, read_aliases(options.run_dir), options.env)
+        recipe, extended = extend(recipe, options.run_dir, None, options.env)
+        self._kept_models += extended.told
         self._recipe, self._against, self._options = recipe, against, options
         self.tried = find_tried(recipe, step)
         self._stages = list_stages(recipe, recipe.steps[: recipe.steps.index(self.tried) + 1])

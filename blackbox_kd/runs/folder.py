@@ -9,7 +9,15 @@ from typing import BinaryIO, Self
 
 from blackbox_kd.errors import UserError
 from blackbox_kd.privacy import open_shared, write_whole
-from blackbox_kd.runs.manifest import NAME, FinishedShard, FinishedStage, Reached, WrittenDataSet, read_manifest
+from blackbox_kd.runs.manifest import (
+    NAME,
+    Extension,
+    FinishedShard,
+    FinishedStage,
+    Reached,
+    WrittenDataSet,
+    read_manifest,
+)
 from blackbox_kd.tables.ordered_writer import OrderedLines
 from blackbox_kd.tables.stored import StoredTable
 
@@ -127,6 +135,10 @@ class RunFolder:
     def note_reach(self, reached: Reached) -> None:
         """Notes how far a run has come."""
         self.manifest.reached = reached
+
+    def note_extension(self, extension: Extension | None) -> None:
+        """Notes the rows that the run takes beyond its recipe."""
+        self.manifest.extension = extension
 
     def note_dataset(self, dataset: WrittenDataSet) -> None:
         """Notes what the data set holds."""

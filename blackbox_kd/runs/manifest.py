@@ -54,6 +54,17 @@ class Reached(Record):
     limit: int | None
 
 
+class Extension(Record):
+    """Rows that the run takes beyond those of its recipe: see `engine.extension`."""
+
+    rows: int
+    """All of them."""
+    last: int
+    """Those that the last `--extend` has added."""
+    finished: bool
+    """Whether a run has come to its end with them."""
+
+
 class DataConfig(Record):
     """One kind of rows of the data set."""
 
@@ -117,6 +128,7 @@ class Manifest(Record):
     aliases: dict[str, str] = Field(default_factory=dict)
     """Models that the recipe names by what they are good for, by vendor and word: `openai:cheap`."""
     reached: Reached | None = None
+    extension: Extension | None = None
     dataset: WrittenDataSet | None = None
     shard: FinishedShard | None = None
 

@@ -18,6 +18,7 @@ from blackbox_kd.engine.estimate.dry_run import Rehearsal, open_dry_run
 from blackbox_kd.engine.estimate.spans import NOTHING, Span, add_up
 from blackbox_kd.engine.estimate.tables import EstimateOptions
 from blackbox_kd.engine.estimate.walk import Walk, in_rounds
+from blackbox_kd.engine.extension import extend_run
 from blackbox_kd.engine.plan import group_steps, plan_until
 from blackbox_kd.errors import Problem
 from blackbox_kd.ledger.ledger import Spent
@@ -73,6 +74,7 @@ async def estimate(
         DataError: the rows cannot be counted.
     """
     recipe, kept_models = keep(recipe, read_aliases(options.run_dir), options.env)
+    recipe, extended = extend_run(recipe, options.run_dir, None, {"--limit": options.limit}, options.env)
     steps, notes = plan_until(recipe, options.until), notes or Notes()
     run = identity(options.run_dir)
     with open_dry_run(recipe, options.ledger, run, options.env, probing=options.probe > 0) as (rehearsal, has_replies):
@@ -99,7 +101,7 @@ async def estimate(
         "spent": asdict(spent),
         "probe": {"calls": probed["calls"], "usd": probed["cost_usd"]} if options.probe else None,
         "budget": list(_judge(recipe, spent, total, unpriced)),
-        "assumptions": list(dict.fromkeys([*kept_models, *walk.notes])),
+        "assumptions": list(dict.fromkeys([*kept_models, *extended.told, *walk.notes])),
         "notes": [asdict(note) for note in notes.list_all()],
     }
 
