@@ -2,9 +2,12 @@
 
 import math
 import zlib
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from blackbox_kd.json_text import write_text
+from blackbox_kd.schema import Row
 
 NGRAMS = (3, 4, 5)
 """Lengths of the character n-grams: they need no words, so any script will do."""
@@ -50,6 +53,53 @@ def count_votes(votes: Sequence[Counter[str]]) -> Any:
         for answer, times in vote.items():
             found[number, answers[answer]] = times / vote.total()
     return found
+
+
+def make_points(rows: Sequence[Row], column: str | None, per: str | None, votes: str | None) -> Any:
+    """The rows as points, [N, D]: their groups' shares of votes, their numbers, or the n-grams of their texts.
+
+    Args:
+        rows: N rows.
+        column: with the text or the numbers; None where votes are counted.
+        per: rows with the same value of this column are a group.
+        votes: column whose values are counted in a group.
+    """
+    if column is None:
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for row in rows:
+            counts[write_text(row[str(per)])][write_text(row[str(votes)])] += 1
+        return count_votes([counts[write_text(row[str(per)])] for row in rows])
+    values = [row[column] for row in rows]
+    if values and isinstance(values[0], list):
+        import numpy as np
+
+        return np.array([[float(item) for item in value] for value in values])
+    return embed_texts([write_text(value) for value in values])
+
+
+def find_size(rows: Iterable[Row], column: str) -> int | None:
+    """The length of most lists of numbers in a column; None where most are texts."""
+    values = [row[column] for row in rows if not is_empty(row.get(column))]
+    sizes = Counter(len(value) if isinstance(value, list) else None for value in values)
+    return sizes.most_common(1)[0][0] if sizes else None
+
+
+def read_number(value: Any) -> float:
+    """A number, or a text that is one; otherwise NaN."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def is_point(value: Any, size: int) -> bool:
+    """Whether a value is a list of so many numbers."""
+    return isinstance(value, list) and len(value) == size and all(math.isfinite(read_number(item)) for item in value)
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a value holds no text."""
+    return value is None or not write_text(value).strip()
 
 
 def choose_farthest(points: Any, count: int, *, start: int, centers: Sequence[int] = ()) -> list[int]:

@@ -1,22 +1,24 @@
-"""Takes the best rows of each group, or a subset of a given size; or looks up, for each row, rows of another table.
+"""Takes the best rows of each group, or one with its commonest answer, or a subset; or looks up rows of another table.
 
 Reads    {per}, {column}, {votes}
 Writes   {into}
-Drops    not the best, beyond the budget
+Drops    not the best, beyond the budget, no majority
 Calls    none
-Source   Kim and Rush 2016, arXiv:1606.07947 (best of k); Kang et al. 2025, arXiv:2506.00910 (k-center over distributions); Liao et al. 2025, arXiv:2409.13203 (retrieve); a random subset is the arm to beat
+Source   Kim and Rush 2016, arXiv:1606.07947 (best of k); Wang et al. 2023, arXiv:2203.11171 (majority); Kang et al. 2025, arXiv:2506.00910 (k-center over distributions); Liao et al. 2025, arXiv:2409.13203 (retrieve); a random subset is the arm to beat
 """  # noqa: E501
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from blackbox_kd import answers
+from blackbox_kd.analysis import voting
 from blackbox_kd.analysis.bm25 import find_similar
-from blackbox_kd.analysis.kcenter import choose_farthest, count_votes, embed_texts
+from blackbox_kd.analysis.kcenter import choose_farthest, find_size, is_empty, is_point, make_points, read_number
 from blackbox_kd.sdk import (
+    Answer,
     Column,
     Context,
     DataError,
@@ -24,6 +26,7 @@ from blackbox_kd.sdk import (
     Failed,
     Field,
     FieldError,
+    FromEarlier,
     NewColumn,
     Outcome,
     Row,
@@ -113,6 +116,29 @@ class KCenter(Kept):
         return self
 
 
+class Majority(StepConfig):
+    """Fields of `select` with `by: majority`."""
+
+    told_by: ClassVar[str] = "by"
+
+    by: Literal["majority"]
+    """`majority`: of each group the first row with the commonest answer; none where two are equally common."""
+    per: Column
+    """Rows with the same value of this column are a group."""
+    column: Column = "answer"
+    """Column with the answer; rows without one count against it."""
+    answer: Annotated[Answer | None, FromEarlier(("check",))] = None
+    """Kind of answer, which says when two are the same; that of the nearest `check`, or equal texts, if left out."""
+    min_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of its group that an answer has at least; a group of less is dropped."""
+    into: NewColumn | None = Field(default=None, alias="as")
+    """Column for the share of the group that has the answer."""
+
+    def answer_kind(self) -> Answer | None:
+        """When two answers are the same."""
+        return self.answer
+
+
 class Retrieve(StepConfig):
     """Fields of `select` with `by: retrieve`."""
 
@@ -137,11 +163,12 @@ class Retrieve(StepConfig):
 
 
 DROPS = ("not the best", "beyond the budget")
+SEVERAL = "no majority"
 Form = InOrder | ByLength | ByValue | KCenter
 
 
-@table_step(reads=["{per}", "{column}", "{votes}"], writes=["{into}"], drops=DROPS, passes_over=DROPS)
-async def run(table: Table, config: Form | Retrieve, ctx: Context) -> AsyncIterator[Outcome]:
+@table_step(reads=["{per}", "{column}", "{votes}"], writes=["{into}"], drops=[*DROPS, SEVERAL], passes_over=DROPS)
+async def run(table: Table, config: Form | Majority | Retrieve, ctx: Context) -> AsyncIterator[Outcome]:
     find_fault = _find_faults(table, config)
     rows: list[Row] = []
     for row in table:
@@ -149,24 +176,28 @@ async def run(table: Table, config: Form | Retrieve, ctx: Context) -> AsyncItera
             rows.append(row)
         else:
             yield Failed(row, "data", fault)
-    for outcome in _retrieve(rows, config, ctx) if isinstance(config, Retrieve) else _select(rows, config, ctx):
+    if isinstance(config, Retrieve):
+        found: Iterator[Outcome] = _retrieve(rows, config, ctx)
+    else:
+        found = _vote(rows, config) if isinstance(config, Majority) else _select(rows, config, ctx)
+    for outcome in found:
         yield outcome
 
 
-def _find_faults(table: Table, config: Form | Retrieve) -> Callable[[Row], str | None]:
+def _find_faults(table: Table, config: Form | Majority | Retrieve) -> Callable[[Row], str | None]:
     """Says of a row why it cannot be compared with the others; None if it can."""
-    size = _find_size(table, config.column) if isinstance(config, KCenter) and config.column is not None else None
+    size = find_size(table, config.column) if isinstance(config, KCenter) and config.column is not None else None
     columns = config.model_dump(include={"per", "column", "votes"}, exclude_none=True).values()
 
     def find_fault(row: Row) -> str | None:
         if missing := [name for name in columns if name not in row]:
             return f"column {missing[0]!r} is missing"
         match config:
-            case ByValue(column=str(column)) if math.isnan(_read_number(row[column])):
+            case ByValue(column=str(column)) if math.isnan(read_number(row[column])):
                 return f"column {column!r} is {quote_value(row[column])}, not a number"
-            case KCenter(column=str(column)) if size is not None and not _is_point(row[column], size):
+            case KCenter(column=str(column)) if size is not None and not is_point(row[column], size):
                 return f"column {column!r} is {quote_value(row[column])}, not a list of {size} numbers"
-            case ByLength(column=str(column)) | KCenter(column=str(column)) if _is_empty(row[column]):
+            case ByLength(column=str(column)) | KCenter(column=str(column)) if is_empty(row[column]):
                 return f"column {column!r} is empty"
             case KCenter(column=str(column)) if size is None and isinstance(row[column], list):
                 return f"column {column!r} is {quote_value(row[column])}, not a text as in other rows"
@@ -175,38 +206,12 @@ def _find_faults(table: Table, config: Form | Retrieve) -> Callable[[Row], str |
     return find_fault
 
 
-def _find_size(rows: Iterable[Row], column: str) -> int | None:
-    """The length of most lists of numbers in a column; None where most are texts."""
-    values = [row[column] for row in rows if not _is_empty(row.get(column))]
-    sizes = Counter(len(value) if isinstance(value, list) else None for value in values)
-    return sizes.most_common(1)[0][0] if sizes else None
-
-
-def _read_number(value: Any) -> float:
-    """A number, or a text that is one; otherwise NaN."""
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
-
-
-def _is_point(value: Any, size: int) -> bool:
-    return isinstance(value, list) and len(value) == size and all(math.isfinite(_read_number(item)) for item in value)
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or not write_text(value).strip()
-
-
 def _select(rows: list[Row], config: Form, ctx: Context) -> Iterator[Outcome]:
     rank = _rank_by_distance(rows, config, ctx) if isinstance(config, KCenter) else _rank_by_value(config, ctx)
     within = rows
     if config.per is not None:
-        groups: dict[str, list[Row]] = defaultdict(list)
-        for row in rows:
-            groups[write_text(row[config.per])].append(row)
         # Votes are of a group, and so is what is picked by them: of its rows, the first stands for it.
-        kept = {row.id for group in groups.values() for row in rank(group, config.best or 1)}
+        kept = {row.id for group in voting.group(rows, config.per).values() for row in rank(group, config.best or 1)}
         within = [row for row in rows if row.id in kept]
     best = {row.id for row in within}
     if config.rows is not None and len(within) > config.rows:
@@ -233,7 +238,7 @@ def _rank_by_value(config: InOrder | ByLength | ByValue, ctx: Context) -> Rank:
 
 def _rank_by_distance(rows: list[Row], config: KCenter, ctx: Context) -> Rank:
     labelled = _find_labelled(config.labelled, rows, config, ctx) if config.labelled and rows else []
-    points = _make_points([*rows, *labelled], config)
+    points = make_points([*rows, *labelled], config.column, config.per, config.votes)
     place = {row.id: number for number, row in enumerate(rows)}
 
     def rank(within: list[Row], most: int) -> list[Row]:
@@ -252,10 +257,10 @@ def _find_labelled(name: str, rows: list[Row], config: KCenter, ctx: Context) ->
         wanted = {str(config.per), str(config.votes)}
         return _list_usable(name, lambda row: wanted <= row.keys(), " and ".join(map(repr, sorted(wanted))), ctx)
     column = config.column
-    if (size := _find_size(rows, column)) is not None:
+    if (size := find_size(rows, column)) is not None:
         fits = f"a list of {size} numbers in {column!r}, as the rows have that are picked from,"
-        return _list_usable(name, lambda row: _is_point(row.get(column), size), fits, ctx)
-    return _list_usable(name, lambda row: not _is_empty(row.get(column)), f"a text in {column!r}", ctx)
+        return _list_usable(name, lambda row: is_point(row.get(column), size), fits, ctx)
+    return _list_usable(name, lambda row: not is_empty(row.get(column)), f"a text in {column!r}", ctx)
 
 
 def _list_usable(name: str, fits: Callable[[Row], bool], what: str, ctx: Context) -> list[Row]:
@@ -270,19 +275,18 @@ def _list_usable(name: str, fits: Callable[[Row], bool], what: str, ctx: Context
     return usable
 
 
-def _make_points(rows: list[Row], config: KCenter) -> Any:
-    """The rows as points, [N, D]: their groups' shares of votes, their numbers, or the n-grams of their texts."""
-    if config.column is None:
-        votes: dict[str, Counter[str]] = defaultdict(Counter)
-        for row in rows:
-            votes[write_text(row[str(config.per)])][write_text(row[str(config.votes)])] += 1
-        return count_votes([votes[write_text(row[str(config.per)])] for row in rows])
-    values = [row[config.column] for row in rows]
-    if values and isinstance(values[0], list):
-        import numpy as np
-
-        return np.array([[float(item) for item in value] for value in values])
-    return embed_texts([write_text(value) for value in values])
+def _vote(rows: list[Row], config: Majority) -> Iterator[Outcome]:
+    same = None if config.answer is None else answers.kind(config.answer).same
+    groups = voting.group(rows, config.per)
+    found = {key: voting.find_majority(group, config.column, same) for key, group in groups.items()}
+    for row in rows:
+        most = found[write_text(row[config.per])]
+        if most is None or most.share < config.min_share:
+            yield Dropped(row, SEVERAL)
+        elif row.id != most.row.id:
+            yield Dropped(row, DROPS[0])
+        else:
+            yield row if config.into is None else row | {config.into: most.share}
 
 
 def _retrieve(rows: list[Row], config: Retrieve, ctx: Context) -> Iterator[Row]:

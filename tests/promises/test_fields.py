@@ -7,13 +7,14 @@ and with it, and what it becomes. A field without a case fails by its name: give
 import asyncio
 import functools
 import importlib.util
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
 
-from blackbox_kd import models
+from blackbox_kd import answers, models
 from blackbox_kd.models.http.parameters import CAPS
 from blackbox_kd.recipe.spec import RecipeFile
 from blackbox_kd.schema import Row
@@ -54,6 +55,8 @@ def all_fields() -> list[str]:
     for name in registry.names():
         for form in registry.get(name).all_forms:
             found += fields_of(form, name)
+    for name in answers.kinds():
+        found += fields_of(answers.find(name), f"answer.{name}")
     return list(dict.fromkeys(found))
 
 
@@ -825,6 +828,11 @@ BASES |= {
     ),
     "far": recipe({"step": "select", "by": "kcenter", "column": "instruction", "rows": 2}),
     "votes": recipe({"step": "select", "by": "kcenter", "per": "score", "votes": "half", "rows": 2}),
+    "majority": recipe({"step": "select", "by": "majority", "per": "kind", "column": "half"}),
+    "majority of numbers": recipe(
+        {"step": "select", "by": "majority", "per": "kind", "column": "said"},
+        data={"train": {"rows": [{"kind": "a", "said": said} for said in ("1/2", "0.5", "7")]}},
+    ),
     "near": recipe({"step": "select", "by": "retrieve", "index": "extra"}, data=TWO),
     "near itself": recipe({"step": "select", "by": "retrieve", "index": "train"}),
 }
@@ -902,6 +910,8 @@ CASES |= {
     "select.index": runs("near", nearest, anything, MORE, "steps.0.index=more"),
     "select.count": runs("near", lambda it: len(nearest(it)), 1, "steps.0.count=1"),
     "select.own": runs("near itself", nearest, lambda it: it[0] == "What is 0 + 1?", "steps.0.own=true"),
+    "select.min_share": runs("majority", count, 0, "steps.0.min_share=0.9"),
+    "select.answer": runs("majority of numbers", count, 1, "steps.0.answer=number"),
     "select.as": runs("near", lambda it: "found" in it.rows[0], True, "steps.0.as=found"),
 }
 BOTH = {"step": "mix", "tables": {"train": 1, "extra": 1}, "output": "both"}
@@ -912,6 +922,50 @@ for _name, _step in STEPS.items():
     CASES.setdefault(f"{_name}.output", checked(_chain, "unknown table 'named'", False, "steps.0.output=named"))
     BASES[f"{_name} on both"] = recipe(BOTH, _step, data=MUTE if _name == "train" else TWO)
     CASES.setdefault(f"{_name}.input", runs(f"{_name} on both", rows_in, 2, "steps.1.input=extra"))
+
+
+def judged(name: str, text: str, reference: str, without: Mapping[str, Any], **fields: Any) -> Case:
+    """A kind of answer reads a text and compares it, without a field and with it."""
+
+    def judge(said: Mapping[str, Any]) -> bool:
+        return answers.judge({name: said}, text, reference, {})[1]
+
+    return lambda: judge(without), lambda: judge({**without, **fields}), True
+
+
+def a_database(*statements: str) -> str:
+    """The name of a SQLite file in which some statements were run."""
+    file = looks.a_folder() / "shop.sqlite"
+    with sqlite3.connect(file) as database:
+        for statement in statements:
+            database.execute(statement)
+    database.close()
+    return str(file)
+
+
+ONE, TWO_ITEMS = (a_database("CREATE TABLE t (a)", *["INSERT INTO t VALUES (1)"] * count) for count in (1, 2))
+SLOW = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 300000) SELECT max(x) FROM n"
+CALLS = ['[{"name": "f", "arguments": {}}, {"name": "g", "arguments": {}}]']
+CALLS.append('[{"name": "g", "arguments": {}}, {"name": "f", "arguments": {}}]')
+TEXTS = {"schema": {"type": "object", "properties": {"a": {"type": "number"}}}}
+CASES |= {
+    "answer.number.decimal": judged("number", "It is 3,5.", "7/2", {"decimal": "."}, decimal=","),
+    "answer.label.labels": judged("label", "Label: c", "c", {"labels": ["c", "label: c"]}, labels=["c", "d"]),
+    "answer.json.schema": judged("json", '{"a": "1.50"}', '{"a": "1.5"}', {}, **TEXTS),
+    "answer.json.repair": judged("json", "{'a': 1}", '{"a": 1}', {}, repair=True),
+    "answer.sql.database": judged("sql", "SELECT count(*) FROM t", "SELECT 2", {"database": ONE}, database=TWO_ITEMS),
+    "answer.sql.seconds": judged("sql", SLOW, "SELECT 300000", {"database": ONE, "seconds": 0.001}, seconds=30),
+    "answer.tool_call.order": judged("tool_call", *CALLS, {"order": "fixed"}, order="free"),
+}
+for _name, _write in (("json", "{}".format), ("tool_call", '[{{"name": "f", "arguments": {}}}]'.format)):
+    CASES |= {
+        f"answer.{_name}.lists": judged(_name, _write('{"a": [1, 2]}'), _write('{"a": [2, 1]}'), {}, lists="sets"),
+        f"answer.{_name}.tolerance": judged(_name, _write('{"a": 1.1}'), _write('{"a": 1}'), {}, tolerance=0.2),
+        f"answer.{_name}.decimal": judged(_name, _write('{"a": "1,5"}'), _write('{"a": 1.5}'), {}, decimal=","),
+        f"answer.{_name}.dates": judged(
+            _name, _write('{"a": "5.3.2024"}'), _write('{"a": "2024-03-05"}'), {}, dates="day_first"
+        ),
+    }
 
 
 @pytest.mark.parametrize("field", all_fields())

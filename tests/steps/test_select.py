@@ -224,7 +224,7 @@ async def test_rows_that_share_no_word_are_not_retrieved_and_an_empty_table_give
         (
             {"rows": 1, "by": "random", "column": "score"},
             "column: means nothing with by: random.; take column: out, or write by: shortest or longest or top or "
-            "bottom or kcenter or retrieve",
+            "bottom or kcenter or majority or retrieve",
         ),
         ({"rows": 1, "by": "kcenter"}, "by: 'kcenter' is not enough.; give either column: NAME or votes: NAME"),
         (
@@ -236,12 +236,69 @@ async def test_rows_that_share_no_word_are_not_retrieved_and_an_empty_table_give
             {"rows": 1, "labelled": "t"},
             "labelled: means nothing with by: first.; take labelled: out, or write by: kcenter",
         ),
-        ({"rows": 1, "as": "x"}, "as: means nothing with by: first.; take as: out, or write by: retrieve"),
+        ({"rows": 1, "as": "x"}, "as: means nothing with by: first.; take as: out, or write by: majority or retrieve"),
         ({"by": "retrieve"}, "field 'index' is missing.; add index: NAME"),
         ({"by": "retrieve", "index": "t", "rows": 3}, "rows: means nothing with by: retrieve.; take rows: out"),
-        ({"rows": 1, "by": "shortst"}, "'kcenter' or 'retrieve', not 'shortst'.; did you mean 'shortest'?"),
+        (
+            {"by": "majority", "per": "a", "best": 2},
+            "best: means nothing with by: majority.; take best: out, or write by: first or random or shortest or "
+            "longest or top or bottom or kcenter",
+        ),
+        ({"by": "majority"}, "field 'per' is missing.; add per: NAME"),
+        ({"rows": 1, "by": "shortst"}, "'majority' or 'retrieve', not 'shortst'.; did you mean 'shortest'?"),
     ],
 )
 def test_fields_that_do_not_fit_together_are_refused(fields: dict[str, Any], message: str) -> None:
     [found] = messages_of("select", fields)
     assert message in found
+
+
+def votes(*answers: Any, question: str = "q") -> list[Row]:
+    return rows(*({"instruction": question, "answer": answer} for answer in answers))
+
+
+async def voted(table: list[Row], **fields: Any) -> tuple[list[str], list[str]]:
+    """The ids that stay, and the reason of each other row."""
+    chosen = config(per="instruction", by="majority", **fields)
+    found = await outcomes(select, table, chosen, FakeContext())
+    dropped = [each.reason for each in found if isinstance(each, Dropped)]
+    return [row.id for row in found if isinstance(row, Row)], dropped
+
+
+@pytest.mark.parametrize(
+    ("given", "fields", "ids", "reasons"),
+    [
+        (("a", "b", "b"), {}, ["r1"], ["not the best"] * 2),
+        (("a", "b"), {}, [], ["no majority"] * 2),
+        (("a", "a", "b", "b", "c"), {}, [], ["no majority"] * 5),
+        (("a",), {}, ["r0"], []),
+        ((None,), {}, [], ["no majority"]),
+        (("", None, "a"), {}, ["r2"], ["not the best"] * 2),
+        (("", None, "a"), {"min_share": 0.5}, [], ["no majority"] * 3),
+        (("a", "a", "a", "b", "c"), {"min_share": 0.6}, ["r0"], ["not the best"] * 4),
+        (("a", "a", "b", "c", None), {"min_share": 0.6}, [], ["no majority"] * 5),
+        (("A", "a ", "b"), {}, [], ["no majority"] * 3),
+        (("A", "a ", "b"), {"answer": "exact"}, ["r0"], ["not the best"] * 2),
+        (("b", "1/2", "0.5"), {"answer": "number"}, ["r1"], ["not the best"] * 2),
+        (("?", "?!", "0.5", "0.50"), {"answer": "number"}, ["r2"], ["not the best"] * 3),
+        (({"t": 1.0}, {"t": 1}, {"t": 2}), {"answer": "json"}, ["r0"], ["not the best"] * 2),
+    ],
+)
+async def test_of_each_group_the_first_row_with_the_commonest_answer_stays(
+    given: tuple[Any, ...], fields: dict[str, Any], ids: list[str], reasons: list[str]
+) -> None:
+    assert await voted(votes(*given), **fields) == (ids, reasons)
+
+
+async def test_the_share_of_the_votes_is_written_where_that_is_asked_for() -> None:
+    table = [*votes("a", "b", "b"), Row({"id": "x", "instruction": "other", "answer": "a"})]
+    found = await outcomes(
+        select, table, config(per="instruction", by="majority", **{"as": "vote_share"}), FakeContext()
+    )
+    assert {row.id: row["vote_share"] for row in found if isinstance(row, Row)} == {"r1": 2 / 3, "x": 1.0}
+
+
+async def test_a_row_without_the_column_of_the_votes_fails() -> None:
+    table = [*votes("a", "a"), Row({"id": "x", "instruction": "q"})]
+    found = await outcomes(select, table, config(per="instruction", by="majority"), FakeContext())
+    assert [type(each) for each in found] == [Failed, Row, Dropped]

@@ -70,6 +70,7 @@ STEPS: list[dict[str, Any]] = [
     {"step": "format", "input": "pairs", "prompt": "student/plain", "preference": True},
     {"step": "map", "input": "kept", "set": {"told": "{{ kind | upper }}"}, "each": "split(more, ' ')", "as": "word"},
     {"step": "map", "per": "kind", "set": {"place": {"expr": "rank(score)"}}, "gather": {"words": "word"}},
+    {"step": "select", "input": "scored", "per": "kind", "by": "majority", "column": "more", "as": "share"},
 ]  # fmt: skip
 
 
