@@ -205,10 +205,8 @@ class _Copy:
 
     def _place_table(self, name: str) -> None:
         source, kept = self.recipe.data[name], self.run / INPUTS / f"{name}.jsonl"
-        if source.rows is not None:
-            return
         is_raw = self.is_public and any(planned.config.redacts() for planned in self.recipe.steps)
-        if is_raw and source.path is None:
+        if source.rows is not None or (is_raw and source.path is None):
             return
         if is_raw:
             place = f"{INPUTS}/{name}.jsonl"

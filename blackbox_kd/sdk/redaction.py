@@ -20,8 +20,7 @@ class RedactingConfig(StepConfig):
     `email`, `phone`, `card`, `iban`, `ip`, `ssn`, `key`; `{phone: [DE, AT]}` for the countries whose numbers may lack
     the `+`; and patterns of your own (RE2): `{order: "ORD-[0-9]+"}`."""
 
-    @property
-    def redacted(self) -> dict[str, list[str] | str | None]:
+    def list_redacted(self) -> dict[str, list[str] | str | None]:
         """What is redacted, by kind."""
         kinds: dict[str, list[str] | str | None] = {}
         for each in self.redact:
@@ -29,8 +28,8 @@ class RedactingConfig(StepConfig):
         return kinds
 
     @model_validator(mode="after")
-    def _known_data(self) -> Self:
-        for name, told in self.redacted.items():
+    def _is_known(self) -> Self:
+        for name, told in self.list_redacted().items():
             if name == "phone" and isinstance(told, list) and all(len(each) == 2 and each.isupper() for each in told):
                 continue
             if name in personal_data.KINDS and told is not None:
@@ -51,10 +50,10 @@ class RedactingConfig(StepConfig):
     def needs(self) -> dict[str, str]:
         """What tells numbers of cards, accounts and phones from others."""
         packages = personal_data.PACKAGES
-        return {packages[name]: "redact" for name in self.redacted if name in packages}
+        return {packages[name]: "redact" for name in self.list_redacted() if name in packages}
 
     def take_out(self, columns: Mapping[str, Any]) -> tuple[dict[str, Any], Counter[str]]:
         """The columns of a row without personal data, and how often it was there, by kind."""
-        redactor = personal_data.Redactor(self.redacted)
+        redactor = personal_data.Redactor(self.list_redacted())
         kept = {name: value if name == "id" else redactor.redact(value) for name, value in columns.items()}
         return kept, redactor.counts
