@@ -68,6 +68,11 @@ class RunContext:
         """See `sdk.context.Context.table`."""
         return self._shared.tables[name]
 
+    def is_held_out(self, name: str) -> bool:
+        """See `sdk.context.Context.is_held_out`."""
+        behind = self._shared.tables.lineage.trace(self._shared.tables[name])
+        return any(self._shared.recipe.data[each].held_out for each in behind.data)
+
     def rng(self, *parts: object) -> random.Random:
         """See `sdk.context.Context.rng`."""
         return random.Random(digest([self.seed, *self._planned.place, *map(str, parts)], 16))

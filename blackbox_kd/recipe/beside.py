@@ -1,6 +1,7 @@
-"""Small files of JSON beside a recipe: what they hold takes the place of their names, so that a recipe stays whole."""
+"""Small files beside a recipe: what they hold takes the place of their names, so that a recipe stays whole."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,18 @@ from blackbox_kd.errors import Problem, UserError, quote_cause
 from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.yaml_source import Path as Place
 from blackbox_kd.recipe.yaml_source import Source, quote
+from blackbox_kd.sdk.fields import FromFile
 
 MOST_BYTES = 2**20
 """The largest file that is read."""
 
 
 def take_in(
-    fields: dict[str, str], values: dict[str, Any], folder: Path, at: tuple[Place, str, Source], problems: list[Problem]
+    fields: Mapping[str, FromFile],
+    values: dict[str, Any],
+    folder: Path,
+    at: tuple[Place, str, Source],
+    problems: list[Problem],
 ) -> set[str]:
     """Puts what files hold in the place of their names; returns the fields whose file cannot be read.
 
@@ -27,14 +33,19 @@ def take_in(
     """
     path, label, source = at
     wrong = set()
-    for name, suffix in fields.items():
-        if isinstance(file := values.get(name), str) and file.endswith(suffix):
-            try:
-                values[name] = read_json(folder, file) if suffix else read_object(folder, file)
-            except UserError as error:
-                wrong.add(name)
-                message = f"{name}: {error.what}."
-                problems.append(Problem(source.line((*path, name)), label, message, error.exists, error.fix))
+    for name, mark in fields.items():
+        value = values.get(name)
+        inside = value if mark.of_texts and isinstance(value, dict) else {}
+        named = {key: each["file"] for key, each in inside.items() if isinstance(each, dict) and [*each] == ["file"]}
+        try:
+            if isinstance(value, str) and value.endswith(mark.suffix) and not mark.of_texts:
+                values[name] = read_json(folder, value) if mark.suffix else read_object(folder, value)
+            elif named:
+                values[name] = {**inside, **{key: {"text": read_text(folder, str(f))} for key, f in named.items()}}
+        except UserError as error:
+            wrong.add(name)
+            message = f"{name}: {error.what}."
+            problems.append(Problem(source.line((*path, name)), label, message, error.exists, error.fix))
     return wrong
 
 
@@ -57,7 +68,25 @@ def read_json(folder: Path, file: str) -> Any:
     Raises:
         UserError: there is no such file, or it holds no JSON.
     """
-    name, fix = quote(file), "name a .json file beside the recipe"
+    text = read_text(folder, file, "name a .json file beside the recipe")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{quote(file)} is no JSON: {quote_cause(error)}", fix="mend the file") from error
+
+
+def read_text(folder: Path, file: str, fix: str = "name a file beside the recipe") -> str:
+    """The text of a file.
+
+    Args:
+        folder: the recipe's; the file lies in it.
+        file: its name, relative to the folder.
+        fix: what is done where there is none.
+
+    Raises:
+        UserError: there is no such file, it lies elsewhere, is too large or no UTF-8.
+    """
+    name = quote(file)
     places = [folder.resolve(), *([find_bundled("data").resolve()] if folder == find_bundled("recipes") else [])]
     try:
         place = (folder / file).resolve()
@@ -69,9 +98,6 @@ def read_json(folder: Path, file: str) -> Any:
             raise UserError(
                 f"{name} has {size:,} bytes, and at most {MOST_BYTES:,} are read", fix="name a smaller file"
             )
-        found = json.loads(place.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeError, RecursionError) as error:
+        return place.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
         raise UserError(f"{name} cannot be read: {quote_cause(error)}", fix=fix) from error
-    except ValueError as error:
-        raise UserError(f"{name} is no JSON: {quote_cause(error)}", fix="mend the file") from error
-    return found

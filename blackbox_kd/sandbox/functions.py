@@ -11,7 +11,7 @@ from statistics import fmean
 from types import CodeType, FunctionType
 from typing import Any
 
-from blackbox_kd.analysis.similarity import rouge_l
+from blackbox_kd.analysis.similarity import chrf, rouge_l
 from blackbox_kd.errors import DataError, FieldError
 from blackbox_kd.json_text import quote_value, write_text
 from blackbox_kd.sandbox import parts
@@ -159,11 +159,17 @@ def _find_commonest(values: list[Any]) -> Any:
     return values[texts.index(Counter(texts).most_common(1)[0][0])] if values else None
 
 
-def _compare(one: Any, other: Any) -> float:
+def _compare(one: Any, other: Any, metric: Any = "rouge_l") -> float:
+    if metric not in SIMILARITIES:
+        raise ValueError(f"similarity() knows {' and '.join(map(repr, SIMILARITIES))}, got {quote_value(metric)}")
     texts = _text(one, "similarity"), _text(other, "similarity")
     if len(texts[0]) * len(texts[1]) > _LARGEST_COMPARISON:
         raise ValueError("similarity() takes texts of which one is short, or both of at most 200,000 characters")
-    return rouge_l(*texts)
+    return SIMILARITIES[metric](*texts)
+
+
+SIMILARITIES: dict[Any, Callable[[str, str], float]] = {"rouge_l": rouge_l, "chrf": chrf}
+"""What `similarity` goes by: words in common, in order; or runs of characters, of the first text against the second."""
 
 
 def _smallest(first: Any, *others: Any) -> Any:
@@ -197,13 +203,14 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "split": lambda text, at, /: parts.split_text(_text(text, "split"), _text(at, "split")),
     "chunks": lambda text, words=300, overlap=0, /: parts.cut_chunks(_text(text, "chunks"), words, overlap),
     "turns": lambda messages, /: parts.list_turns(messages),
-    "similarity": _compare,
+    "similarity": lambda one, other, metric="rouge_l", /: _compare(one, other, metric),
 }
 """What an expression may call, besides column('name') for a column whose name is no word of Python's.
 
 `words` counts words; `matches` searches by an RE2 pattern; `number` turns text into a number, `text` anything into
 text: JSON of all that is none; `json` reads it again. `lines`, `sentences`, `split`, `chunks` and `turns` make a list
-of a text or a conversation; `similarity` says how alike two texts are, from 0 to 1 (ROUGE-L).
+of a text or a conversation; `similarity` says how alike two texts are, from 0 to 1, by ROUGE-L, or with a
+third argument by chrF: `similarity(response, reference, 'chrf')`.
 """
 
 

@@ -8,9 +8,11 @@ name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to 
   take personal data out; `Field` for limits and defaults, and on the fields what their text names, so that `check`
   finds what is wrong with it: `ModelName`, `ScoringModel`, `StudentName`, `TableName`, `ReportedTable`, `NewTable`,
   `PromptName`, `Column`, `NewColumn`, `Expression`, `Template`, `TextColumn`, `Answer`. `FromEarlier` takes the value
-  of an earlier step; `Examples` and `Shown` say what a prompt shows besides its row, and `choose_examples` and
-  `find_context` find it. The methods of `StepConfig` tell the check and the engine what no field says: `problems()`,
-  for which there is `find_named_twice`, `exam()`, which gives an `Exam`, and others.
+  of an earlier step, `FromFile` what a file beside the recipe holds; a `Value` is what a recipe gives to a column,
+  such as a `Computed` one, which `compute_value` works out and of which `find_read` tells the columns; `Examples` and
+  `Shown` say what a prompt shows besides its row, and `choose_examples` and `find_context` find it. The methods of
+  `StepConfig` tell the check and the engine what no field says: `problems()`, for which there is `find_named_twice`,
+  `exam()`, which gives an `Exam`, and others.
 - What `run` gets: a `Row` or a `Table`, the config, and a `Context`, which asks models, renders prompts, reads tables
   and draws by the run's seed. An `Ask` is what a model is asked: each `Message` of the chat, the `Sampling`, and a
   function that reads what the step wants, such as a `Reading`; a `Reply` is what comes of it, and `all_of` waits for
@@ -42,6 +44,7 @@ from blackbox_kd.sdk.fields import (
     Column,
     Expression,
     FromEarlier,
+    FromFile,
     MetricName,
     ModelName,
     NewColumn,
@@ -62,6 +65,7 @@ from blackbox_kd.sdk.registry import row_step, table_step
 from blackbox_kd.sdk.reply_form import FormConfig, ReplyForm
 from blackbox_kd.sdk.sampling import SamplingConfig, find_named_twice
 from blackbox_kd.sdk.step_config import Exam, Required, StepConfig
+from blackbox_kd.sdk.values import Computed, Value, compute_value, find_read
 
 __all__ = [
     "Answer",
@@ -69,6 +73,7 @@ __all__ = [
     "Ask",
     "CallError",
     "Column",
+    "Computed",
     "Context",
     "DataError",
     "Dropped",
@@ -80,6 +85,7 @@ __all__ = [
     "FieldError",
     "FormConfig",
     "FromEarlier",
+    "FromFile",
     "Graded",
     "JudgingConfig",
     "Message",
@@ -111,12 +117,15 @@ __all__ = [
     "TextColumn",
     "Tools",
     "ToolsConfig",
+    "Value",
     "all_of",
     "answer",
     "choose_examples",
+    "compute_value",
     "expressions",
     "find_context",
     "find_named_twice",
+    "find_read",
     "metric",
     "quote_value",
     "row_step",

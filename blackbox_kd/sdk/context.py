@@ -34,6 +34,10 @@ class Context(Protocol):
         """A table by name."""
         ...
 
+    def is_held_out(self, name: str) -> bool:
+        """Whether a table is held out, or made of one that is: nothing that trains may read what it holds."""
+        ...
+
     def rng(self, *parts: object) -> random.Random:
         """A generator seeded by the run's seed, the step and `parts`: the same in every run and order."""
         ...

@@ -54,9 +54,11 @@ class FromFile:
 
     Args:
         suffix: that the name of the file ends in; any other text is the value itself.
+        of_texts: whether the field is a mapping, in which `{file: NAME}` is the text of a file: `{text: ...}`.
     """
 
     suffix: str = ""
+    of_texts: bool = False
 
 
 StudentName = Annotated[str, Refers("student")]
@@ -148,11 +150,10 @@ def find_earlier(config: type[BaseModel]) -> dict[str, tuple[str, FromEarlier]]:
     }
 
 
-def find_from_file(config: type[BaseModel]) -> dict[str, str]:
-    """Fields of a config class whose value may stand in a file, as recipes call them, and what its name ends in."""
+def find_from_file(config: type[BaseModel]) -> dict[str, FromFile]:
+    """Fields of a config class whose value may stand in a file, as recipes call them."""
     fields = config.model_fields.items()
-    marks = [(entry.alias or name, mark) for name, entry in fields for mark in entry.metadata]
-    return {name: mark.suffix for name, mark in marks if isinstance(mark, FromFile)}
+    return {entry.alias or name: m for name, entry in fields for m in entry.metadata if isinstance(m, FromFile)}
 
 
 def find_answers(config: type[BaseModel]) -> list[str]:

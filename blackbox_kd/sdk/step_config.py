@@ -160,6 +160,14 @@ class StepConfig(BaseModel):
         """Prompts whose text the models see that the step names, one of which may be a student; triples likewise."""
         return []
 
+    def list_compared(self) -> set[str]:
+        """Tables that the step reads only to keep its rows apart from them: they may be held out."""
+        return set()
+
+    def draws_by_row(self) -> bool:
+        """Whether the step parts its rows by lot, each for itself: what belongs together would come apart."""
+        return False
+
     def keeps_held_out(self) -> bool:
         """Whether the step may read a held-out table: what it writes of one is held out, too."""
         return False

@@ -46,7 +46,8 @@ class Novelty(BaseModel):
     column: Column = "instruction"
     """Column with the text that is compared, in all tables."""
     against: list[TableName] = Field(default_factory=list)
-    """Tables that the rows are compared with, besides each other."""
+    """Tables that the rows are compared with, besides each other. They may be held out: then `nearest` is left empty,
+    so that nothing of them is in the rows."""
     metric: Literal["rouge_l", "minhash", "embedding"] = "rouge_l"
     """`rouge_l`: words in common, in order. `minhash`: runs of three words in common, faster for large tables.
     `embedding`: likeness of meaning, the cosine of `model`'s vectors."""
@@ -140,6 +141,10 @@ class New(StepConfig):
         what = f"every row of {self.input!r} would be compared with itself, and dropped."
         return [(at, what, f"take {self.input} out: rows are compared with each other as it is")]
 
+    def list_compared(self) -> set[str]:
+        """Those of `against`: to drop what is like an exam is hygiene."""
+        return set(self.novelty.against)
+
     def columns_beside(self) -> list[tuple[str, str, str]]:
         """The text, in the tables that the rows are compared with."""
         against = enumerate(self.novelty.against)
@@ -218,9 +223,9 @@ async def run_table(table: Table, config: New | OfManySeeds, ctx: Context) -> As
 
 def _find_new(table: Table, config: Novelty, ctx: Context) -> Iterator[Outcome]:
     pool = config.pool()
-    others = [row for name in config.against for row in _list_others(name, config, ctx)]
-    known = [(row.id, text) for row in others if (text := _read_compared(row, config))]
-    for item in pool.encode([text for _, text in known]):
+    others = [(row, ctx.is_held_out(name)) for name in config.against for row in _list_others(name, config, ctx)]
+    known = [(row.id, text, is_secret) for row, is_secret in others if (text := _read_compared(row, config))]
+    for item in pool.encode([text for _, text, _ in known]):
         pool.add(item)
     rows = [(row, _read_compared(row, config)) for row in table]
     for (row, text), item in zip(rows, pool.encode([text for _, text in rows]), strict=True):
@@ -229,17 +234,21 @@ def _find_new(table: Table, config: Novelty, ctx: Context) -> Iterator[Outcome]:
             yield Failed(row, "data", f"column {config.column!r} {fault}: there is nothing to compare")
             continue
         at, similarity = pool.nearest(item) or (None, 0.0)
-        nearest_id, nearest = (None, "") if at is None else known[at]
+        nearest_id, nearest, is_secret = (None, "", False) if at is None else known[at]
         if text.split() != nearest.split():
             similarity = min(similarity, NOT_THE_SAME)
-        row = row | {"similarity": similarity, "nearest": nearest or None, "nearest_id": nearest_id}
+        row = row | {
+            "similarity": similarity,
+            "nearest": None if is_secret else nearest or None,
+            "nearest_id": nearest_id,
+        }
         if similarity > config.max:
             if differ_in_numbers(text, nearest):
                 ctx.count(other_numbers=1)
             yield Dropped(row, "too similar")
         else:
             pool.add(item)
-            known.append((row.id, text))
+            known.append((row.id, text, False))
             yield row
 
 

@@ -9,14 +9,15 @@ Source   plain data handling: what published chains do between two calls in scri
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
-from blackbox_kd.sandbox import parts, template
+from blackbox_kd.sandbox import parts
 from blackbox_kd.sandbox.functions import Group, GroupedRow
 from blackbox_kd.sdk import (
     Column,
+    Computed,
     Context,
     DataError,
     Dropped,
@@ -24,13 +25,16 @@ from blackbox_kd.sdk import (
     Failed,
     Field,
     FieldError,
+    FromFile,
     NewColumn,
     Outcome,
     RedactingConfig,
     Row,
     Table,
-    Template,
+    Value,
+    compute_value,
     expressions,
+    find_read,
     quote_value,
     row_step,
     table_step,
@@ -38,24 +42,12 @@ from blackbox_kd.sdk import (
 )
 
 
-class Computed(BaseModel):
-    """A value that an expression gives."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    expr: Expression
-    """What is computed from the row: `len(text)`, `json(raw)['total']`."""
-
-
-Value = Template | Computed | int | float | bool | None
-
-
 class Columns(RedactingConfig):
     """Fields of both forms of `map`."""
 
-    assigned: dict[NewColumn, Value] = Field(default_factory=dict, alias="set")
-    """Columns that are written, in this order: a text, with braces a template (`"{{ raw | lower | trim }}"`), or
-    `{expr: EXPRESSION}`. Each sees those before it."""
+    assigned: Annotated[dict[NewColumn, Value], FromFile(of_texts=True)] = Field(default_factory=dict, alias="set")
+    """Columns that are written, in this order: a text, with braces a template (`"{{ raw | lower | trim }}"`),
+    `{expr: EXPRESSION}`, or `{file: NAME}`, the text of a file beside the recipe. Each sees those before it."""
     remove: list[Column] = Field(default_factory=list)
     """Columns that are taken away, in the end."""
 
@@ -81,7 +73,7 @@ class Columns(RedactingConfig):
         """What each value is made of; a column that is made of one that the step makes, of what that is made of."""
         found: dict[str, set[str]] = {}
         for name, value in self.assigned.items():
-            read = _find_read(value)
+            read = find_read(value)
             found[name] = read.union(*(found.get(each, ()) for each in read))
         return found
 
@@ -144,7 +136,7 @@ class Rows(Columns):
 
     def list_derived(self) -> dict[str, set[str]]:
         """The item is made of what the list is made of."""
-        read = _find_read(Computed(expr=self.each)) if self.each is not None else set()
+        read = find_read(Computed(expr=self.each)) if self.each is not None else set()
         items = {name: read for name in (self.into, self.number, self.before) if name is not None}
         return items | {
             name: of.union(*(items.get(each, ()) for each in of)) for name, of in super().list_derived().items()
@@ -245,7 +237,7 @@ def _write_group(kept: list[Row], group: list[Row], config: Groups, ctx: Context
             row.group = told
         for place, row in enumerate(seen):
             try:
-                values[place] = _compute(value, row)
+                values[place] = compute_value(value, row)
             except DataError as error:
                 failed.setdefault(place, Failed(group[place], "data", str(error)))
         for place, found in values.items():
@@ -261,7 +253,7 @@ def _write(row: Row, config: Columns, ctx: Context) -> Row:
     """A row with the columns that are set, and without those that are removed."""
     seen = {**row}
     for name, value in config.assigned.items():
-        seen[name] = _compute(value, seen)
+        seen[name] = compute_value(value, seen)
     return _finish(seen, config, ctx)
 
 
@@ -272,21 +264,3 @@ def _finish(columns: Mapping[str, Any], config: Columns, ctx: Context) -> Row:
         kept, counts = config.take_out(kept)
         ctx.count(**{f"redacted {name}": count for name, count in counts.items()})
     return Row(kept)
-
-
-def _compute(value: Value, row: Mapping[str, Any]) -> Any:
-    if isinstance(value, Computed):
-        return expressions.parse(value.expr)(row)
-    if isinstance(value, str) and template.is_template(value):
-        return template.parse(value).render(row)
-    return value
-
-
-def _find_read(value: Value) -> set[str]:
-    """The columns that a value is made of; none where it is wrong, of which the check tells."""
-    if not isinstance(value, Computed):
-        return set(template.list_read(value)) if isinstance(value, str) else set()
-    try:
-        return set(expressions.parse(value.expr).names)
-    except FieldError:
-        return set()

@@ -547,6 +547,8 @@ CASES: dict[str, Case] = {
     "map.redact": runs(
         "map", column("gold"), ["[number]"] * 5, "steps.0={step: map, set: {to: x}, redact: [{number: '[0-9]+'}]}"
     ),
+    "map.set.text": runs("map", column("told"), ["{{ x }}"] * 5, "steps.0.set={told: {text: '{{ x }}'}}"),
+    "map.set.file": runs("map", column("told"), ["As it is: {{ x }}\n"] * 5, "steps.0.set={told: {file: rule.md}}"),
     "map.remove": runs("map", lambda it: "kind" in it.rows[0], False, "steps.0.remove=[kind]"),
     "map.each": runs("items", count, 5, "steps.0.each=split(instruction, '+++')"),
     "map.as": runs("items", lambda it: "word" in it.rows[0], True, "steps.0.as=word"),
@@ -561,6 +563,13 @@ CASES: dict[str, Case] = {
     "select.by": runs("select", column("score"), [1, 2, 3, 4], "steps.0.by=shortest"),
     "select.column": runs("top", column("score"), [0, 1], "steps.0.column=rank"),
     "split.outputs": runs("split", low, 4, "steps.0.outputs.low=score < 4"),
+    "split.per": runs(
+        "split",
+        lambda it: len({row["kind"] for row in it.table("01_split_low")}) if it.report["tables"] else 0,
+        lambda kinds: kinds < 2,
+        "steps.0.per=kind",
+        before="steps.0.outputs={low: 0.5, high: 0.5}",
+    ),
     "split.balance": runs("split", low, 3, "steps.0.balance=upsample"),
     "split.output": checked(BASES["split"], "output: named would stay empty", True, "steps.0.output=named"),
     "train.model": checked(

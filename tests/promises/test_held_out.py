@@ -61,3 +61,55 @@ def test_nothing_else_reads_them_or_what_was_made_of_them(folder: Path, steps: l
     with pytest.raises(RecipeError) as caught:
         execute(folder, recipe(*steps, {**EXAM, "input": "test", "prompt": "student/plain"}), allow_code=True)
     assert said in str(caught.value)
+
+
+def test_rows_may_be_kept_apart_from_held_out_ones_and_hold_nothing_of_them(folder: Path) -> None:
+    novel = {"step": "filter", "input": "notes", "novelty": {"against": ["test"], "max": 0.9}}
+    steps = recipe(novel, {**LOOK_UP, "input": "test", "output": "open_book"}, {**EXAM, "input": "open_book"})
+    execute(folder, steps, allow_code=True)
+    [table] = (folder / "run/tables").glob("*filter*.jsonl")
+    kept = rows_of(table)
+    assert [row["instruction"] for row in kept] == ["About France", "About Norway", "About Peru"]
+    assert all(row["nearest"] is None or row["nearest"].startswith("About") for row in kept)
+    assert "capital" not in table.read_text()
+
+
+def test_what_is_made_of_held_out_rows_on_the_way_is_examined_and_is_trained_on_by_nothing(folder: Path) -> None:
+    made = {"step": "map", "set": {"asked": "{{ found[0].note }}!"}, "output": "asked"}
+    steps = [{**LOOK_UP, "input": "test"}, made]
+    run = execute(folder, recipe(*steps, {**EXAM, "input": "asked"}), allow_code=True)
+    assert run.report["evaluations"][0]["table"] == "asked"
+    with pytest.raises(RecipeError, match="table 'asked' is held out"):
+        execute(folder, recipe(*steps, {"step": "format"}, {**EXAM, "input": "asked"}), allow_code=True)
+
+
+DOCUMENTS = {"docs": {"path": "docs/*.md", "chunk": {"words": 20, "overlap": 0}}}
+
+
+@pytest.mark.parametrize(
+    ("split", "told"),
+    [
+        ({"outputs": {"train": 0.5, "rest": 0.5}}, True),
+        ({"outputs": {"train": 0.5, "rest": 0.5}, "per": "source"}, False),
+        ({"outputs": {"train": "part > 1", "rest": "part == 1"}}, False),
+    ],
+)
+def test_chunks_of_a_document_are_never_parted_by_lot(tmp_path: Path, split: dict[str, Any], told: bool) -> None:
+    (tmp_path / "docs").mkdir()
+    for number in range(8):
+        text = "\n\n".join(f"# Part {part}\n\nText {number} of part {part}." for part in range(3))
+        (tmp_path / f"docs/{number}.md").write_text(text)
+    steps = [{"step": "filter", "keep": "len(text) > 3"}, {"step": "split", **split}]
+    values = {"name": "documents", "data": DOCUMENTS, "steps": steps}
+    if told:
+        with pytest.raises(RecipeError) as caught:
+            execute(tmp_path, values)
+        assert "parts the chunks of 'docs' by lot: those of one document would stand on both sides" in str(caught.value)
+        assert "fix: add per: source, so that a document stays together" in str(caught.value)
+        return
+    execute(tmp_path, values)
+    if "per" in split:
+        tables = [{row["source"] for row in rows_of(file)} for file in (tmp_path / "run/tables").glob("*split*.jsonl")]
+        assert len(tables) == 2
+        assert not set.intersection(*tables)
+        assert len(set.union(*tables)) == 8

@@ -79,6 +79,9 @@ def test_a_chunk_may_be_larger_than_the_text() -> None:
         ("len(lines(t3))", 2),
         ("similarity('the cat sat', 'the cat sat')", 1.0),
         ("similarity('the cat', 'a dog')", 0.0),
+        ("round(similarity('the cat sat on the mat', 'the cat is on the mat', 'chrf'), 6)", 0.645779),
+        ("similarity('abc', 'abc', 'chrf')", 1.0),
+        ("similarity('', 'abc', 'chrf')", 0.0),
     ],
 )
 def test_expressions_take_texts_apart(call: str, value: Any) -> None:

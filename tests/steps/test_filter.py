@@ -294,3 +294,15 @@ async def test_rows_that_are_dropped_for_other_numbers_alone_are_counted() -> No
     found = await of_table(table, ctx, novelty={"max": 0.7})
     assert reasons(found) == {"too similar": 3}
     assert ctx.counted == {"other_numbers": 1}
+
+
+async def test_of_a_held_out_table_only_how_alike_a_row_is_to_it_is_written() -> None:
+    pool = rows({"instruction": "What is the capital of France?"})
+    ctx = FakeContext(tables={"exam": pool}, held_out=["exam"])
+    table = rows({"instruction": "What is the capital of France then?"}, {"instruction": "Sing me a song."})
+    dropped, kept = await of_table(table, ctx, novelty={"against": ["exam"]})
+    assert isinstance(dropped, Dropped)
+    assert dropped.row["similarity"] > 0.7
+    assert dropped.row["nearest"] is None
+    assert "nearest" in kept
+    assert "France" not in str(kept)

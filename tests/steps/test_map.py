@@ -475,3 +475,34 @@ def test_what_is_redacted_is_in_no_request_and_in_nothing_that_is_published(tmp_
     assert b"--set data.train.path=FILE" in published
     assert run.report["funnel"][0]["counts"] == {"redacted email": 2}
     assert "personal data replaced: email 2" in (tmp_path / "run/report.md").read_text()
+
+
+def test_the_text_of_a_file_is_a_constant_that_stays_with_the_recipe(tmp_path: Path) -> None:
+    write_rows(tmp_path / "train.jsonl", [{"q": 1}, {"q": 2}])
+    (tmp_path / "rule.md").write_text("Say {{ yes }} or no.\n")
+    values = {
+        "name": "demo",
+        "data": {"train": {"path": "train.jsonl"}},
+        "steps": [{"step": "map", "per": "q", "set": {"rule": {"file": "rule.md"}, "n": 1}}],
+    }
+    execute(tmp_path, json.loads(json.dumps(values)))
+    [table] = (tmp_path / "run/tables").glob("*map*.jsonl")
+    assert [row["rule"] for row in rows_of(table)] == ["Say {{ yes }} or no.\n"] * 2
+    assert "Say {{ yes }} or no." in (tmp_path / "run/recipe.yaml").read_text()
+    (tmp_path / "rule.md").write_text("Say maybe.\n")
+    execute(tmp_path, json.loads(json.dumps(values)))
+    assert [row["rule"] for row in rows_of(table)] == ["Say maybe.\n"] * 2, "another text is another step"
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("nowhere.md", "there is no file 'nowhere.md' beside the recipe"),
+        ("../x.md", "lies outside of the recipe's folder"),
+    ],
+)
+def test_a_file_that_is_not_beside_the_recipe_is_told(tmp_path: Path, file: str, told: str) -> None:
+    steps = [{"step": "map", "set": {"rule": {"file": file}}}]
+    with pytest.raises(RecipeError, match="steps\\[0\\] \\(map\\): set: ") as error:
+        execute(tmp_path, {"name": "demo", "data": {"train": {"path": "train.jsonl"}}, "steps": steps})
+    assert told in str(error.value)

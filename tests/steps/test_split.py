@@ -92,3 +92,25 @@ def test_shares_above_one_and_mixtures_of_kinds_are_refused() -> None:
         split.Config(step="split", outputs={"a": 0.7, "b": 0.7})
     with pytest.raises(ValidationError, match="give one kind to all branches"):
         split.Config(step="split", outputs={"a": 0.7, "b": "gap > 1"})
+
+
+async def test_rows_of_one_document_stay_together() -> None:
+    table = rows(*({"source": f"{number // 10}.md"} for number in range(200)))
+    config = split.Config(step="split", outputs={"train": 0.7, "test": 0.3}, per="source")
+    found = await outcomes(split, table, config, FakeContext())
+    sides: dict[str, set[str]] = {}
+    for name, row in found:
+        sides.setdefault(row["source"], set()).add(name)
+    assert all(len(names) == 1 for names in sides.values())
+    assert Counter(next(iter(names)) for names in sides.values()) == {"train": 14, "test": 6}
+
+
+async def test_a_row_that_lacks_the_column_by_which_rows_stay_together_fails_alone() -> None:
+    config = split.Config(step="split", outputs={"a": 0.5, "b": 0.5}, per="source")
+    found = await outcomes(split, rows({"source": "x"}, {"other": 1}), config, FakeContext())
+    assert [type(item) for _, item in found] == [Failed, Row]
+
+
+def test_per_goes_with_shares() -> None:
+    with pytest.raises(ValidationError, match="per: goes with shares"):
+        split.Config(step="split", outputs={"a": "gap > 1"}, per="source")

@@ -34,7 +34,9 @@ class FakeContext:
         self,
         answer: Callable[[str, list[Message], int], str | Reply] = lambda model, messages, sample: "",
         tables: Mapping[str, Iterable[Row]] | None = None,
+        held_out: Iterable[str] = (),
     ) -> None:
+        self._held_out = set(held_out)
         self.seed = 7
         self.step = "steps[0] (test)"
         self.round = 0
@@ -66,6 +68,9 @@ class FakeContext:
 
     def table(self, name: str) -> FakeTable:
         return self._tables[name]
+
+    def is_held_out(self, name: str) -> bool:
+        return name in self._held_out
 
     def rng(self, *parts: object) -> random.Random:
         return random.Random(digest([self.seed, *map(str, parts)], 16))

@@ -88,6 +88,7 @@ def furnish(folder: Path) -> Path:
         write_rows(folder / f"{name}.jsonl", map(_row, range(start, start + count)))
     for name, start, count in (("mute", 0, 3), ("mute2", 3, 2)):
         write_rows(folder / f"{name}.jsonl", ({"instruction": str(start + n), "response": ""} for n in range(count)))
+    (folder / "rule.md").write_text("As it is: {{ x }}\n")
     (folder / "guide.md").write_text("# One\n\nA word. Two more.\n\n# Two\n\nThe end.\n")
     (folder / "broken.jsonl").write_text('{"q": 1}\n[2]\n')
     (folder / "tuned.jsonl").write_text('{"prompt": "Ask", "completion": "Told"}\n')

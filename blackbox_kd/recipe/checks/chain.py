@@ -152,7 +152,7 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
             fix = "add input: NAME, or a table without held_out: true under data:"
             flow.report(planned, "step", "there is no table to read.", f"tables here: {flow.names()}", fix)
         return  # what else there is to say would all follow from this
-    _check_held_out(flow, planned, source)
+    recipe_held_out.check_read(flow, planned, source)
     columns = recipe_columns.read_by(flow, planned, source)
     tables = [source] if source is not None else planned.merged
     # The first rows of the data go along, as far as a step can be told without a call: an expression or a prompt is
@@ -208,20 +208,6 @@ def _check_table_name(flow: Flow, planned: PlannedStep, mention: Reference) -> N
         named = [table for table in flow.tables if not table.startswith("#")]
         fix = did_you_mean(name, named) or f"add it under data:, or output: {name} to an earlier step"
     flow.report(planned, mention.field, message, f"tables here: {flow.names()}", fix)
-
-
-def _check_held_out(flow: Flow, planned: PlannedStep, source: str | None) -> None:
-    """Reports held-out tables that a step reads and may not."""
-    read = {mention.value: mention.field for mention in planned.references if mention.kind == "table"}
-    if source in flow.apart:
-        read.setdefault(str(source), "step")
-    for name, at in read.items():
-        if name not in flow.held_out or planned.step.held_out or (name == source and planned.config.keeps_held_out()):
-            continue
-        shown_name = "of the step before" if name.startswith("#") else repr(name)
-        message = f"table {shown_name} is held out: only evaluate may read it, or the evidence would be worthless."
-        fix = "add input: TABLE" if at == "step" else "read another table, or take held_out: true away"
-        flow.report(planned, at, message, "", fix)
 
 
 def _write_columns(flow: Flow, planned: PlannedStep, source: str | None, columns: Columns) -> None:

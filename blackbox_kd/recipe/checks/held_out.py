@@ -1,10 +1,11 @@
-"""Held-out tables that are the training rows under another name, told before anything is loaded."""
+"""Held-out tables: none may be the training rows under another name, and few steps may read them."""
 
 import filecmp
 import glob
 from pathlib import Path
 
 from blackbox_kd.recipe.checks.flow import Flow
+from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.tables.sources import TableSource
 
 
@@ -19,6 +20,34 @@ def check(flow: Flow) -> None:
                 fix = "give each table rows of its own: what was learnt by heart proves nothing"
                 flow.add(("data", name), f"data.{name}", message, "", fix)
                 break
+
+
+def check_read(flow: Flow, planned: PlannedStep, source: str | None) -> None:
+    """Reports held-out tables that a step reads and may not."""
+    read = {mention.value: mention.field for mention in planned.references if mention.kind == "table"}
+    if source in flow.apart:
+        read.setdefault(str(source), "step")
+    for name, at in read.items():
+        may = planned.config.keeps_held_out() if name == source else name in planned.config.list_compared()
+        if name not in flow.held_out or planned.step.held_out or may:
+            continue
+        shown_name = "of the step before" if name.startswith("#") else repr(name)
+        message = f"table {shown_name} is held out: only evaluate may read it, or the evidence would be worthless."
+        fix = "add input: TABLE" if at == "step" else "read another table, or take held_out: true away"
+        flow.report(planned, at, message, "", fix)
+    _check_documents(flow, planned, source)
+
+
+def _check_documents(flow: Flow, planned: PlannedStep, source: str | None) -> None:
+    """Reports a step that parts chunks by lot: those of one document, which tell of each other, would come apart."""
+    if source is None or not planned.config.draws_by_row():
+        return
+    tables = {name: flow.recipe.data[name] for name in flow.origins([source]) if name in flow.recipe.data}
+    cut = next((name for name, table in sorted(tables.items()) if table.chunk is not None), None)
+    if cut is not None:
+        column = tables[cut].rename.get("source", "source")
+        what = f"parts the chunks of {cut!r} by lot: those of one document would stand on both sides."
+        flow.report(planned, "step", what, "", f"add per: {column}, so that a document stays together")
 
 
 def _find_same(one: TableSource, other: TableSource, folder: Path) -> str:

@@ -97,7 +97,9 @@ def _choose(firsts: Mapping[Path, Mapping[str, Any]], form: Form) -> Reader:
             reader = kind()
             if any(map(reader.recognise, reader.unwrap(record))):
                 return kind()
-        known = "OpenAI (fine-tuning, preferences, stored completions, batches), OTel spans, Langfuse observations"
+        known = (
+            "known: OpenAI (fine-tuning, preferences, stored completions, batches), OTel spans, Langfuse observations"
+        )
         fix = "take format: out, and bring the columns into shape with rename: and a step map"
         raise DataError(f"{path.name}: the form is not known; it holds {describe(record)}", exists=known, fix=fix)
     return OpenAI()  # of files without any record, which are told of as empty
