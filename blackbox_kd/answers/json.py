@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from blackbox_kd.answers._json_in_text import find_values, read_value, repair
 from blackbox_kd.answers._kind import answer
 from blackbox_kd.answers._values import ComparedValues, Counts
-from blackbox_kd.errors import DataError
+from blackbox_kd.errors import DataError, FieldError
 from blackbox_kd.json_text import quote_value, write_json
 from blackbox_kd.sandbox.json_schema import JsonSchema
 
@@ -25,7 +25,7 @@ class Json(ComparedValues):
     from_earlier = ("schema",)
     from_file = ("schema",)
 
-    json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
+    json_schema: dict[str, Any] | str | None = Field(default=None, alias="schema")
     """JSON schema of the object: a file beside the recipe, or the schema itself; that of the nearest earlier step if
     left out. It tells numbers from texts, and which object of a reply is meant; without one the references do."""
     repair: bool = False
@@ -33,14 +33,20 @@ class Json(ComparedValues):
 
     @field_validator("json_schema")
     @classmethod
-    def _is_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _is_schema(cls, schema: dict[str, Any] | str | None) -> dict[str, Any] | str | None:
+        if isinstance(schema, str):
+            raise FieldError(f"{schema!r} is no schema", fix="name a .json file beside the recipe")
         if schema is not None:
             JsonSchema(schema)
         return schema
 
     @cached_property
+    def _schema(self) -> dict[str, Any]:
+        return self.json_schema if isinstance(self.json_schema, dict) else {}
+
+    @cached_property
     def _validator(self) -> JsonSchema | None:
-        return None if self.json_schema is None else JsonSchema(self.json_schema)
+        return JsonSchema(self._schema) if self._schema else None
 
     def read(self, text: str, row: Mapping[str, Any]) -> str | None:
         """The object as JSON."""
@@ -68,7 +74,7 @@ class Json(ComparedValues):
     def match_fields(self, answer: str | None, reference: str, row: Mapping[str, Any]) -> Counts:
         """See `AnswerKind`; all fields are missed where there is no answer."""
         wanted = _read_reference(reference)
-        return self.compare(read_value(answer), wanted, self.json_schema)
+        return self.compare(read_value(answer), wanted, self._schema)
 
 
 def _read_reference(reference: str) -> dict[str, Any] | list[Any]:

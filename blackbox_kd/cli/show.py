@@ -73,13 +73,12 @@ def report(run_dir: Path, as_json: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def steps(name: str | None, as_json: bool) -> int:
     """List the steps, or tell all about one."""
-    from blackbox_kd import answers
     from blackbox_kd.sdk import docs
 
     if as_json:
-        print_json({"steps": docs.document_steps(name)})
+        print_json({"steps": docs.document_steps(name), "answers": docs.document_answers()})
     else:
-        say(docs.describe_step(name, {"answer": answers.kinds()}) if name else docs.list_steps())
+        say(docs.describe_step(name) if name else docs.list_steps())
     return 0
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from blackbox_kd import models
+from blackbox_kd import answers, models
 from blackbox_kd.recipe.spec import LoopConfig, RecipeFile
-from blackbox_kd.sdk.fields import find_earlier
+from blackbox_kd.sdk.fields import find_answers, find_earlier
 from blackbox_kd.sdk.registry import Registry
 from blackbox_kd.sdk.step_config import StepConfig
 from blackbox_kd.tables.sources import TableSource
@@ -15,12 +15,15 @@ def build_schema() -> dict[str, Any]:
     definitions: dict[str, Any] = {}
     schema = _move_definitions(RecipeFile.model_json_schema(), definitions)
     registry = Registry()
+    kinds = _list_kinds(definitions)
     steps = []
     for name in registry.names():
         step = registry.get(name)
         for form in step.all_forms:
             part = _move_definitions(form.model_json_schema(by_alias=True), definitions)
             part["required"] = [field for field in part["required"] if field not in find_earlier(form)]
+            for field in find_answers(form):
+                part["properties"][field]["anyOf"] = kinds
             part["properties"]["step"] = {"const": name, "description": step.doc.split("\n")[0]}
             steps.append(_define("_".join(filter(None, ("step", name, _name(form)))), part, definitions))
     providers = []
@@ -41,6 +44,17 @@ def build_schema() -> dict[str, Any]:
         **{key: value for key, value in schema.items() if key != "title"},
         "$defs": definitions,
     }
+
+
+def _list_kinds(definitions: dict[str, Any]) -> list[dict[str, Any]]:
+    """The kinds of answers: their names, those with fields, and what plugins may bring."""
+    fields = {}
+    for name in answers.kinds():
+        part = _move_definitions(answers.find(name).model_json_schema(by_alias=True), definitions)
+        part["required"] = [each for each in part.get("required", []) if each not in answers.find(name).from_earlier]
+        fields[name] = _define(f"answer_{name}", part, definitions)
+    told = {"type": "object", "properties": fields, "minProperties": 1, "maxProperties": 1}
+    return [{"enum": answers.kinds()}, told, {"type": "string"}, {"type": "null"}]
 
 
 def _name(form: type[StepConfig]) -> str:

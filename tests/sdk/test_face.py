@@ -32,10 +32,10 @@ def test_a_bundled_step_imports_as_a_plugin_would(file: Path) -> None:
             assert not str(node.module).startswith("blackbox_kd.sdk."), f"line {node.lineno}: not on the face"
 
 
-def block(language: str) -> str:
-    """The example of a kind in CONTRIBUTING's section on a step of one's own."""
+def block(language: str, heading: str = "A step of your own") -> str:
+    """The example of a language in one of CONTRIBUTING's sections."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    section = text.partition("## A step of your own\n")[2].partition("\n## ")[0]
+    section = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
     found = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
     assert len(found) == 1
     return str(found[0])
@@ -74,6 +74,24 @@ def test_the_example_of_a_step_of_ones_own_runs(
     run = execute(example, recipe.source.values, allow_code=True)
     assert {row["name"]: row["response"] for row in rows_of(run.path / "tables" / "01_shorten.jsonl")} == kept
     assert {each["row"]["name"]: each["reason"] for each in rows_of(run.path / "dropped.jsonl")} == dropped
+
+
+def test_the_example_of_a_kind_of_answer_of_ones_own_runs(tmp_path: Path) -> None:
+    (tmp_path / "article.py").write_text(block("python", "A kind of answer of your own"), encoding="utf-8")
+    said = {"AB1234": "It is AB1234.", "CD5678": "I see ABC1234.", "EF0000": "No idea."}
+    write_rows(tmp_path / "train.jsonl", [{"reference": number, "response": text} for number, text in said.items()])
+    values = {
+        "name": "demo",
+        "data": {"train": {"path": "train.jsonl"}},
+        "plugins": ["article.py"],
+        "steps": [
+            {"step": "check", "answer": "article"},
+            {"step": "check", "answer": {"article": {"letters": 3}}, "answer_as": "long", "correct_as": "is_long"},
+        ],
+    }
+    run = execute(tmp_path, values, allow_code=True)
+    found = [(row["answer"], row["correct"], row["long"]) for row in rows_of(run.path / "tables" / "02_check.jsonl")]
+    assert found == [("AB1234", True, None), (None, False, "ABC1234"), (None, False, None)]
 
 
 def test_the_example_says_where_its_rows_went_when_none_is_left(example: Path) -> None:
