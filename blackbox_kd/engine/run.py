@@ -239,10 +239,9 @@ class Run:
         if self.options.shard is not None:
             return Ending()
         self._reach.set(self._shared.folder)
-        chosen = self._choose_tables()
-        head, seeds = self.recipe.head, data.find_flowing(self.recipe)
-        rows = 0 if seeds is None else len(tables[seeds])
-        ending = product.find_ending(chosen, self.accounts, head.max_failed_share, rows, self.path)
+        seeds = data.find_flowing(self.recipe)
+        rows, most = 0 if seeds is None else len(tables[seeds]), self.recipe.head.max_failed_share
+        ending = product.find_ending(self._choose_tables(), self.accounts, most, rows, self.path)
         if not ending.is_complete:
             return ending
         self._deliver(is_complete=True)
@@ -256,17 +255,15 @@ class Run:
 
     def _deliver(self, *, is_complete: bool) -> None:
         shared = self._shared
-        is_said = len(shared.models.versions) > 0  # by the training
-        say = (lambda text: None) if is_said else self.options.view.say
+        say = (lambda text: None) if len(shared.models.versions) else self.options.view.say  # the training has said it
         self._delivery.write_dataset(self._choose_tables(), shared.tables.lineage, is_complete=is_complete, say=say)
 
     def _write_report(self, caller: Caller, ledger: Ledger, ending: Ending) -> None:
-        folder, shared = self._shared.folder, self._shared
+        shared, folder = self._shared, self._shared.folder
         if not ending.is_complete and len(shared.models.versions) and self._delivery.made is None:
             with suppress(BlackboxError, OSError):  # the run has ended already, and says why
                 self._deliver(is_complete=False)
-        spent = ledger.count_spent(lost=True)
-        bill = {**asdict(spent), "repeated": ledger.count_repeated()}
+        bill = {**asdict(ledger.count_spent(lost=True)), "repeated": ledger.count_repeated()}
         facts = build.Facts(
             self.recipe,
             ending,

@@ -141,16 +141,8 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
     for at, message, fix in planned.config.problems():
         flow.report(planned, at, message, "", fix)
     _check_names(flow, planned)
-    merges = planned.step.merges
-    if merges and planned.config.input:
-        message = f"input: {planned.config.input} would not be read: the step reads what {merges}: names."
-        flow.report(planned, "input", message, "", f"take input: out, or name its table in {merges}:")
-    source = None if merges else planned.config.input or flow.last
-    if source is None and not merges:
-        if flow.recipe.head.data:
-            flow.unknown.add("table")
-            fix = "add input: NAME, or a table without held_out: true under data:"
-            flow.report(planned, "step", "there is no table to read.", f"tables here: {flow.names()}", fix)
+    source = _find_source(flow, planned)
+    if source is None and not planned.step.merges:
         return  # what else there is to say would all follow from this
     recipe_held_out.check_read(flow, planned, source)
     columns = recipe_columns.read_by(flow, planned, source)
@@ -187,6 +179,20 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
     for name in (*planned.list_names("new table"), *([] if planned.step.aside else [planned.unnamed])):
         flow.made_of[name] = sources_read
         flow.examples[name] = made
+
+
+def _find_source(flow: Flow, planned: PlannedStep) -> str | None:
+    """The table that a step reads; none where it puts several together, or where there is none, which is reported."""
+    merges = planned.step.merges
+    if merges and planned.config.input:
+        message = f"input: {planned.config.input} would not be read: the step reads what {merges}: names."
+        flow.report(planned, "input", message, "", f"take input: out, or name its table in {merges}:")
+    source = None if merges else planned.config.input or flow.last
+    if source is None and not merges and flow.recipe.head.data:
+        flow.unknown.add("table")
+        fix = "add input: NAME, or a table without held_out: true under data:"
+        flow.report(planned, "step", "there is no table to read.", f"tables here: {flow.names()}", fix)
+    return source
 
 
 def _check_table_name(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
