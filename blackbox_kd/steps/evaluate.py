@@ -156,6 +156,10 @@ class Config(JudgingConfig):
         own = [(f"prompts.{model}", prompt, False) for model, prompt in self.prompts.items()]
         return [("prompt", self.prompt, False)] * (self.prompt in asked.values()) + own
 
+    def said_by_student(self) -> set[str]:
+        """See `of`."""
+        return {self.of} if self.of is not None else set()
+
     def calls_by_model(self) -> Counter[str]:
         """One of each model; two of the judge for each but the one that it compares with; none of what is written."""
         if self.of is not None:

@@ -130,6 +130,10 @@ class Config(FormConfig, ToolsConfig):
         """What the models reply."""
         return {self.into}
 
+    def keeps_held_out(self) -> bool:
+        """What it writes of held-out rows is held out: evidence that is asked for, replies that `evaluate` measures."""
+        return self.rows is None
+
     def shown_to_asked(self) -> list[tuple[str, str, bool]]:
         """The prompt."""
         return [("prompt", self.prompt, self.hint)]

@@ -113,3 +113,73 @@ def test_chunks_of_a_document_are_never_parted_by_lot(tmp_path: Path, split: dic
         assert len(tables) == 2
         assert not set.intersection(*tables)
         assert len(set.union(*tables)) == 8
+
+
+ASK = {
+    "step": "generate",
+    "input": "test",
+    "model": "reader",
+    "prompt": "student/plain",
+    "as": "said",
+    "output": "asked",
+}
+MEASURE = {"step": "evaluate", "input": "asked", "of": "said", "answer": "exact"}
+
+
+def test_what_was_written_for_held_out_rows_is_measured_and_asked_for_once(folder: Path) -> None:
+    (folder / "reader.py").write_text("def said(messages, row, sample):\n    return 'It is Oslo.'\n")
+    trim = {"step": "map", "input": "asked", "set": {"said": "{{ said | replace('It is ', '') }}"}, "output": "trimmed"}
+    values = recipe(ASK, trim, {**MEASURE, "input": "trimmed", "models": ["reader"]})
+    del values["data"]["notes"]
+    run = execute(folder, values, allow_code=True)
+    [found] = run.report["evaluations"]
+    assert (found["model"], found["table"], found["right"], found["n"]) == ("reader", "trimmed", 1, 3)
+    [reader] = run.report["models"]
+    assert reader["calls"] == 3
+    assert run.report["dataset"] is None, "what was made for an exam is no product"
+
+
+@pytest.mark.parametrize(
+    ("steps", "what"),
+    [
+        (
+            [{**ASK, "prompt": "told"}, MEASURE],
+            "prompt 'told' shows 'reference', and the rows of 'test' are held out: what is written with the right "
+            "answer in view measures nobody.",
+        ),
+        (
+            [ASK, {"step": "map", "input": "asked", "set": {"said": "{{ reference }}"}, "output": "cheat"},
+             {**MEASURE, "input": "cheat"}],
+            "column 'said' is no reply that could be measured: steps[1] (map) makes it of 'reference'.",
+        ),
+        ([ASK, {**MEASURE, "of": "reference"}], "column 'reference' is no reply that could be measured"),
+        ([ASK, {"step": "format", "input": "asked"}], "table 'asked' is held out"),
+        ([{**ASK, "rows": 2, "temperature": 1.0}, MEASURE], "table 'test' is held out"),
+    ],
+)  # fmt: skip
+def test_no_right_answer_comes_into_what_is_measured_and_nothing_learns_from_it(
+    folder: Path, steps: list[dict[str, Any]], what: str
+) -> None:
+    (folder / "told.jinja").write_text("{{ instruction }} It is {{ reference }}.")
+    with pytest.raises(RecipeError) as caught:
+        execute(folder, recipe(*steps, {**EXAM, "input": "test", "prompt": "student/plain"}), allow_code=True)
+    assert what in str(caught.value)
+
+
+def test_each_prompt_of_an_exam_is_looked_at(folder: Path) -> None:
+    (folder / "told.jinja").write_text("{{ instruction }} It is {{ reference }}.")
+    exam = {**EXAM, "input": "test", "prompt": "student/plain"}
+    values = recipe({**exam, "prompts": {"reader": "told"}})
+    with pytest.raises(RecipeError) as caught:
+        execute(folder, values, allow_code=True)
+    assert "prompt 'told' shows the student 'reference', which holds the right answer." in str(caught.value)
+    values = recipe({**exam, "prompts": {"reader": "absent"}})
+    with pytest.raises(RecipeError, match="prompt 'absent' is neither beside the recipe"):
+        execute(folder, values, allow_code=True)
+    with_context = [{"instruction": "Where?", "context": "In Oslo.", "reference": "Oslo"}]
+    write_rows(folder / "exam.jsonl", with_context)
+    (folder / "whole.jinja").write_text("{{ context }} {{ instruction }}")
+    values = recipe({**exam, "prompt": "whole", "models": ["reader", "other"], "prompts": {"other": "student/plain"}})
+    values["models"]["other"] = values["models"]["reader"]
+    with pytest.raises(RecipeError, match="prompt 'student/plain' does not show 'context'"):
+        execute(folder, values, allow_code=True)

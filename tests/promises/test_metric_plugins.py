@@ -1,5 +1,6 @@
 """A metric of somebody's own: a file with `@metric`, which sees held-out rows, and gives no more than a number."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from blackbox_kd.errors import RecipeError, StepMistake
 from blackbox_kd.runs.report.gains import describe_evidence
 from tests.support.runs import HELD_OUT, execute
 
+ROOT = Path(__file__).parents[2]
 POLITE = """
 from blackbox_kd.sdk import Graded, metric
 
@@ -60,6 +62,16 @@ def test_a_plugins_metric_is_told_compared_and_shown_like_ours(folder: Path) -> 
     assert any(
         "`student` is 100.0 points better than `base` in polite" in line for line in describe_evidence(job.report)
     )
+
+
+def test_the_example_that_explains_metrics_runs(folder: Path) -> None:
+    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## A metric of your own\n")[2]
+    [code] = re.findall(r"```python\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
+    (folder / "polite.py").write_text(code, encoding="utf-8")
+    values = recipe(metrics=["accuracy", "polite"])
+    values["models"]["student"]["replies"] = ["The answer is {{ reference }}, thank you!"]
+    job = execute(folder, values, allow_code=True)
+    assert [entry["metrics"]["polite"]["value"] for entry in job.report["evaluations"]] == [0.0, 1.0]
 
 
 def test_a_plugins_metric_runs_only_with_allow_code(folder: Path) -> None:

@@ -472,3 +472,44 @@ def test_models_may_be_left_out_only_where_a_column_is_measured() -> None:
     with pytest.raises(ValidationError, match="missing") as told:
         evaluate.Config.model_validate({"step": "evaluate", "answer": "exact"})
     assert told.value.errors()[0]["loc"] == ("models",)
+
+
+async def test_the_classes_are_those_of_the_label_set_in_its_order_and_one_that_never_occurs_is_not_in_the_mean() -> (
+    None
+):
+    labels = ["green", "red", "blue"]
+    ctx = await painted("student@base", answer={"label": {"labels": labels}}, metrics=["macro_f1"])
+    [entry] = ctx.recorded["evaluations"]
+    assert [(each["name"], each["support"], each["f1"]) for each in entry["classes"]] == [
+        ("green", 0, None),
+        ("red", 5, pytest.approx(10 / 13)),
+        ("blue", 3, 0.0),
+    ]
+    assert entry["metrics"]["macro_f1"]["value"] == pytest.approx(5 / 13)
+
+
+async def test_answers_that_are_written_otherwise_and_are_the_same_are_one_class() -> None:
+    said = {"q0": "The answer is 3.0", "q1": "it is three", "q2": "4"}
+    ctx = FakeContext(lambda model, messages, sample: said[messages[0]["content"].rsplit(" ", 1)[1]])
+    table = rows(*({"instruction": key, "reference": ref} for key, ref in zip(said, ("3", "3.00", "3"), strict=True)))
+    config = evaluate.Config(step="evaluate", models=["m"], answer="number", metrics=["macro_f1"])
+    await outcomes(evaluate, table, config, ctx)
+    [entry] = ctx.recorded["evaluations"]
+    assert entry["confusion"] == [{"wanted": "3", "answer": "3", "n": 2}, {"wanted": "3", "answer": "4", "n": 1}]
+
+
+async def test_fields_are_counted_over_all_rows_and_each_is_told() -> None:
+    said = {"q0": '{"total": 3, "tags": ["a"]}', "q1": "nothing"}
+    ctx = FakeContext(lambda model, messages, sample: said[messages[0]["content"].rsplit(" ", 1)[1]])
+    table = rows(*({"instruction": key, "reference": {"total": 3, "tags": ["a", "b"]}} for key in said))
+    config = evaluate.Config(
+        step="evaluate", models=["m"], answer={"json": {"lists": "sets"}}, metrics=["field_f1"], by=["instruction"]
+    )
+    await outcomes(evaluate, table, config, ctx)
+    [entry] = ctx.recorded["evaluations"]
+    assert [(each["name"], each["precision"], each["recall"], each["support"]) for each in entry["fields"]] == [
+        ("total", 1.0, 0.5, 2),
+        ("tags", 1.0, 0.25, 4),
+    ]
+    assert entry["metrics"]["field_f1"]["value"] == pytest.approx(2 * 2 / (2 * 2 + 0 + 4))
+    assert "classes" not in entry

@@ -153,7 +153,7 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
     made = recipe_values.write(planned, rows)
     recipe_columns.check(flow, planned, columns, recipe_values.select_seen(planned, rows, made))
     recipe_answers.check_references(flow, planned, tables, rows)
-    recipe_prompts.check_leaks(flow, planned)
+    recipe_prompts.check_leaks(flow, planned, source)
     recipe_redaction.note_step(flow, planned, tables)
     recipe_models.check_rows(flow, planned, columns if source not in flow.held_out else None)
     recipe_learning.check_shown(flow, planned, source, columns)

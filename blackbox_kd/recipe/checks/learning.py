@@ -71,13 +71,21 @@ def _find_old_answers(flow: Flow, table: str, columns: Columns, shapes: Containe
 
 
 def check_shown(flow: Flow, planned: PlannedStep, source: str | None, columns: Columns) -> None:
-    """Reports columns of the data that belong to what is asked, and that no prompt of the student shows."""
-    names = [name for _, name, _ in planned.config.shown_to_student()]
-    prompts = [flow.recipe.prompts[name] for name in names if name in flow.recipe.prompts]
-    if source is None or columns is None or not prompts:
-        return
-    shown = {name for prompt in prompts for name in prompt.names()} | _find_left_out(flow, planned, names)
-    at, is_exam = planned.config.shown_to_student()[0][0], planned.step.held_out
+    """Reports columns of the data that belong to what is asked, and that no prompt of the student shows.
+
+    Of an exam each prompt must show them, as each is for a model of its own.
+    """
+    told = [(at, name) for at, name, _ in planned.config.shown_to_student() if name in flow.recipe.prompts]
+    if source is not None and columns is not None:
+        for each in [[one] for one in told] if planned.step.held_out else [told] if told else []:
+            _check_shown(flow, planned, source, columns, each)
+
+
+def _check_shown(flow: Flow, planned: PlannedStep, source: str, columns: set[str], told: list[tuple[str, str]]) -> None:
+    """Reports what none of these prompts shows, each with the field that names it."""
+    at, names, is_exam = told[0][0], [name for _, name in told], planned.step.held_out
+    shown = {column for name in names for column in flow.recipe.prompts[name].names()}
+    shown |= _find_left_out(flow, planned, names)
     for name in sorted((flow.list_filled(source) & columns) - flow.written.get(source, set()) - shown):
         if name in (*formats.ASKED, *formats.TOOLS, *formats.UNUSABLE):
             so = "the models would be asked" if is_exam else "the student would learn to answer"

@@ -61,8 +61,8 @@ def find_secrets(flow: Flow) -> None:
         flow.students.update(planned.list_names("student"))
 
 
-def check_leaks(flow: Flow, planned: PlannedStep) -> None:
-    """Reports prompts through which the student would see the right answer, in training or in an exam.
+def check_leaks(flow: Flow, planned: PlannedStep, source: str | None) -> None:
+    """Reports prompts through which the student would see the right answer, in training, in an exam or before it.
 
     What a model wrote with the answer before it can hold the answer, too.
     """
@@ -77,7 +77,25 @@ def check_leaks(flow: Flow, planned: PlannedStep) -> None:
             fix = f"; {who} that means to show it says hint: true" if may else ""
             other = "; or compare with another column there" if "says against:" in what else ""
             flow.report(planned, at, what, "", f"use a prompt without it{fix}{other}")
+    _check_held_out(flow, planned, source, shown_there)
     spread_secrets(flow, planned)
+
+
+def _check_held_out(flow: Flow, planned: PlannedStep, source: str | None, shown_there: dict[str, list[str]]) -> None:
+    """Reports prompts that show the right answer of held-out rows, and columns made of it that are measured."""
+    for mention in planned.references:
+        secret = next(iter(shown_there.get(mention.value, [])), "") if mention.kind == "prompt" else ""
+        if secret and source in flow.held_out and not planned.step.held_out:
+            what = f"prompt {mention.value!r} shows {secret!r}, and the rows of {source!r} are held out: "
+            what += "what is written with the right answer in view measures nobody."
+            flow.report(planned, mention.field, what, "", "use a prompt without it")
+    for column in sorted(planned.config.said_by_student() & flow.secrets.keys()) if planned.step.held_out else ():
+        at = next((each.field for each in planned.references if each.value == column), "step")
+        why = flow.secrets[column] or "it is the right answer"
+        what = f"column {column!r} is no reply that could be measured: {why}."
+        flow.report(
+            planned, at, what, "", "measure a column that was written without the right answer, by another name"
+        )
 
 
 def spread_secrets(flow: Flow, planned: PlannedStep) -> None:
