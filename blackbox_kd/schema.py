@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
+from random import Random
 from typing import Any, Generic, NoReturn, Protocol, Self, cast
 
 from typing_extensions import TypeVar
@@ -212,6 +213,8 @@ class Request:
     """See `Ask.form`: a part of the question, of which as much is sent as the model takes."""
     tools: Sequence[Mapping[str, Any]] = ()
     """See `Ask.tools`."""
+    example: Callable[[str, Random], str] | None = None
+    """Makes of a text a reply that the step can read."""
 
 
 @dataclass(slots=True)

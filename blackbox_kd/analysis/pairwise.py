@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
+from random import Random
 from statistics import fmean
 from typing import Any
 
@@ -51,6 +52,21 @@ class Comparison:
         return WIN if min(self.gaps) > 0 else LOSS if max(self.gaps) < 0 else TIE
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Reads the scores of the two texts."""
+
+    labelled: verdicts.Labelled
+
+    def __call__(self, text: str) -> Pair:
+        found = self.labelled(text)
+        return found[ANSWERS[0]], found[ANSWERS[1]]
+
+    def example(self, text: str, random: Random) -> str:
+        """See `Labelled.example`."""
+        return self.labelled.example(text, random)
+
+
 async def judge(
     row: Row,
     a: str,
@@ -71,13 +87,10 @@ async def judge(
         criteria: what counts, meanings by name.
     """
 
-    def read(text: str) -> Pair:
-        found = verdicts.read_labelled(text, ANSWERS, scale)
-        return found[ANSWERS[0]], found[ANSWERS[1]]
-
     def show(first: str, second: str) -> Row:
         return row | verdicts.show({"candidate_1": first, "candidate_2": second}, criteria or {}, scale)
 
+    read = _Read(verdicts.Labelled(ANSWERS, scale))
     a_first, b_first = await all_of(ask(show(a, b), read), ask(show(b, a), read))
     (a_1, b_1), (b_2, a_2) = a_first.value, b_first.value
     return Comparison((a_1, a_2), (b_1, b_2), (a_first.text, b_first.text))

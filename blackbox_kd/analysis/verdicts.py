@@ -7,9 +7,12 @@ it is never guessed, clamped, or taken as the lowest.
 """
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from blackbox_kd.schema import digest
@@ -64,6 +67,45 @@ def show(texts: Mapping[str, str], criteria: Mapping[str, str], scale: Scale) ->
 def plain(label: str) -> str:
     """A label as it is compared: without case, markup, double blanks, and what stands in parentheses."""
     return " ".join(re.sub(r"\([^()]*\)", " ", label.translate(_MARKUP)).casefold().split())
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Reads the numbers of labels, see `read_labelled`."""
+
+    labels: Sequence[str]
+    scale: Scale
+
+    def __call__(self, text: str) -> dict[str, float]:
+        """See `read_labelled`."""
+        return read_labelled(text, self.labels, self.scale)
+
+    def example(self, text: str, random: Random) -> str:
+        """A text with numbers behind it."""
+        return "\n".join([text, *(f"{label}: {_draw(self.scale, random)}" for label in self.labels)])
+
+
+@dataclass(frozen=True, slots=True)
+class Bracketed:
+    """Reads a whole number in brackets, see `read_bracketed`."""
+
+    scale: Scale
+
+    def __call__(self, text: str) -> int:
+        """See `read_bracketed`."""
+        return read_bracketed(text, self.scale)
+
+    def example(self, text: str, random: Random) -> str:
+        """A text with a number behind it."""
+        return f"{text}\n[{_draw(self.scale, random)}]"
+
+
+def _draw(scale: Scale, random: Random) -> float:
+    """A number of a scale, a whole one if there is any; in half of all cases the best, so that many rows pass."""
+    low, high = math.ceil(scale[0]), math.floor(scale[1])
+    if low > high:
+        return round(random.uniform(*scale), 2)
+    return high if random.random() < 0.5 else random.randint(low, high)
 
 
 def read_labelled(text: str, labels: Sequence[str], scale: Scale) -> dict[str, float]:

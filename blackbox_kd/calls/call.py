@@ -2,7 +2,8 @@
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any
+from random import Random
+from typing import Any, Protocol, runtime_checkable
 
 from blackbox_kd.calls import prices
 from blackbox_kd.calls.budget import Budget, Reservation
@@ -25,6 +26,15 @@ _LIMIT = re.compile(
     r"(?:at most|less than or equal to|<=|maximum \D{0,40}?(?:is|of)|limit \D{0,20}?) ?(\d[\d,]*)", re.IGNORECASE
 )
 _PROMPT = re.compile(r"(\d[\d,]*) (?:input tokens|prompt tokens|in the messages|of text input)", re.IGNORECASE)
+
+
+@runtime_checkable
+class MakesUp(Protocol):
+    """What reads a reply, and can make one of a text that it would read, for those that are made up (`--scripted`)."""
+
+    def example(self, text: str, random: Random) -> str:
+        """A reply made of a text."""
+        ...
 
 
 @dataclass(slots=True)
@@ -208,6 +218,7 @@ def make_call(state: ModelState, ask: Ask[Any], attempt: int, round: int) -> Cal
     """
     cap = _find_cap(state, ask.sampling)
     request = Request(ask.messages, ask.sampling, ask.row, ask.sample, attempt, cap, form=ask.form, tools=ask.tools)
+    request.example = ask.read.example if isinstance(ask.read, MakesUp) else None
     wire = state.model.wire(request)
     round = round if ask.sampling.varies else 0  # asked again, it would say the same
     key = compute_key(wire, row_id=ask.row.id, sample=ask.sample, attempt=attempt, round=round)

@@ -35,6 +35,12 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def script_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option of commands that can be tried out with replies that are made up."""
+    text = "Ask nobody: replies are made up in the form that each step reads. Works in scripted/, with a ledger there."
+    return click.option("--scripted", is_flag=True, help=text)(command)
+
+
 def load_named(recipe: str, *, notes: Any = None, env: Mapping[str, str] = os.environ, **how: Any) -> Any:
     """Reads and checks a recipe that a command names, with the options of `recipe_options`.
 

@@ -13,13 +13,14 @@ from blackbox_kd.cli.options import (
     recipe_options,
     run_options,
     say_where_keys_go,
+    script_option,
     settle_trust,
     trust_option,
 )
 from blackbox_kd.cli.output import print_json, say
 from blackbox_kd.engine import event_loop
 from blackbox_kd.engine.signals import stoppable
-from blackbox_kd.errors import BlackboxError
+from blackbox_kd.errors import BlackboxError, UserError
 from blackbox_kd.paths import find_cache_folder
 
 
@@ -63,6 +64,7 @@ def _list_notes(notes: Any) -> list[dict[str, Any]]:
 @recipe_options
 @run_options
 @trust_option
+@script_option
 @click.option("--until", metavar="STEP", help="Stop after this step (its name, or its position from 0).")
 @click.option("--shard", metavar="I/N", help="Work on one of N parts of the rows; `merge` joins them. I starts at 1.")
 @click.option("--extend", type=click.IntRange(min=0), metavar="N", help="N more rows; what is there stays. 0: no more.")
@@ -73,13 +75,18 @@ def run(
     models: tuple[str, ...],
     teacher: str | None,
     allow_code: bool,
+    scripted: bool,
     **how: Any,
 ) -> int:
     """Run RECIPE, or go on where an earlier run of it stopped; nothing paid for is asked again."""
     from blackbox_kd.recipe.notes import Notes
 
+    if scripted and (given := next((name for name in ("ledger", "shard") if how[name] is not None), None)):
+        what = f"--{given} means nothing with --scripted, whose replies are kept with their run and never joined"
+        raise UserError(what, fix=f"take --{given} out")
     notes = Notes()
-    found = load_named(recipe, notes=notes, overrides=overrides, models=models, teacher=teacher, allow_code=allow_code)
+    changes: dict[str, Any] = {"overrides": overrides, "models": models, "teacher": teacher, "allow_code": allow_code}
+    found = load_named(recipe, notes=notes, scripted=scripted, **changes)
     for note in notes.list_warnings():
         say(note.text(found.file), err=True)
     return _execute(found, **how)

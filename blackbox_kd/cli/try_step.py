@@ -9,7 +9,14 @@ from typing import Any
 
 import click
 
-from blackbox_kd.cli.options import load_named, recipe_options, say_where_keys_go, settle_trust, trust_option
+from blackbox_kd.cli.options import (
+    load_named,
+    recipe_options,
+    say_where_keys_go,
+    script_option,
+    settle_trust,
+    trust_option,
+)
 from blackbox_kd.cli.output import format_count, format_usd, print_json, say
 from blackbox_kd.engine import event_loop
 from blackbox_kd.engine.signals import stoppable
@@ -30,6 +37,7 @@ MOST_BESIDE = 3
 @click.option("--dry", is_flag=True, help="Send nothing: the messages and what they would cost.")
 @click.option("--against", metavar="PROMPT", help="Another prompt for the step, beside the recipe's.")
 @trust_option
+@script_option
 @click.option("--run-dir", type=click.Path(path_type=Path), help="The run's folder; runs/NAME if left out.")
 @click.option("--ledger", type=click.Path(path_type=Path), help="The run's ledger; runs/ledger.sqlite if left out.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -52,6 +60,7 @@ def try_step(
     """
     from blackbox_kd.engine.estimate.tables import AnyKey
     from blackbox_kd.engine.trying import Try, TryOptions
+    from blackbox_kd.runs.workplace import find_ledger, find_run
 
     env: Mapping[str, str] = AnyKey() if dry else dict(os.environ)
     found = load_named(recipe, env=env, **changes)
@@ -59,7 +68,8 @@ def try_step(
         say_where_keys_go(found, env)
     else:
         settle_trust(found, env, trust)
-    places = {"run_dir": run_dir or Path("runs") / found.name, "ledger": ledger or Path("runs") / "ledger.sqlite"}
+    run = find_run(found, run_dir)
+    places = {"run_dir": run, "ledger": find_ledger(run, ledger, is_scripted=found.scripted)}
     options = TryOptions(**places, cache=find_cache_folder(), env=env, rows=rows, only=only, dry=dry, say=_tell)
     other = _load_other(found, step, against, recipe, env, changes) if against else None
     job = Try(found, step, options, other)

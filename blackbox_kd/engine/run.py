@@ -36,7 +36,7 @@ from blackbox_kd.runs.folder import RunFolder, identity
 from blackbox_kd.runs.report import build, losses
 from blackbox_kd.runs.report.ending import Ending
 from blackbox_kd.runs.stage_files import gather_losses, list_losses
-from blackbox_kd.runs.workplace import Reach, Workplace, find_workplace, read_aliases
+from blackbox_kd.runs.workplace import Reach, Workplace, find_ledger, find_run, find_workplace, read_aliases
 from blackbox_kd.tables.stored import StoredTable
 
 
@@ -75,7 +75,7 @@ class Run:
     def __init__(self, recipe: Recipe, options: RunOptions) -> None:
         self.options = options
         self.report: dict[str, Any] = {}
-        run = whole = options.run_dir or Path("runs") / recipe.name
+        run = whole = find_run(recipe, options.run_dir)
         if options.shard is not None and options.run_dir is None:
             run = options.shard.folder(whole)
         recipe, self._kept_models = keep(recipe, read_aliases(whole) | read_aliases(run), options.env)
@@ -102,7 +102,7 @@ class Run:
             BudgetReached, Stopped, StepError: the run stopped; everything paid for is kept, the report is written.
             TooManyFailed: too large a share of a step's rows failed; if it is the last one's, the data set is written.
         """
-        ledger_file = self.options.ledger or Path("runs") / "ledger.sqlite"
+        ledger_file = find_ledger(self._place.run, self.options.ledger, is_scripted=self.recipe.scripted)
         with ExitStack() as stack:
             shard = self.options.shard
             folder = stack.enter_context(self._open_folder())

@@ -106,6 +106,11 @@ class ModelConfig(BaseModel):
         return False
 
     @property
+    def makes_up(self) -> bool:
+        """Whether replies are made up, so that nothing measured or made of them is evidence."""
+        return False
+
+    @property
     def rate_limits(self) -> tuple[float | None, float | None]:
         """The most requests and the most tokens a minute, as far as the recipe says."""
         return None, None

@@ -15,6 +15,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any, ClassVar
 
 import jinja2
@@ -24,6 +25,7 @@ from blackbox_kd.errors import FieldError, RequestRejected, SetupError, quote_ca
 from blackbox_kd.logprobs import LOGPROBS, TOKENS, TOKENS_TOLD
 from blackbox_kd.messages import write_plain
 from blackbox_kd.models import InProcess, Model, ModelConfig, Price, Setup
+from blackbox_kd.sandbox.examples import say, write_value
 from blackbox_kd.sandbox.jinja import Sandbox
 from blackbox_kd.schema import Request, digest
 
@@ -49,7 +51,7 @@ class Entry(BaseModel):
 
 
 class Config(ModelConfig):
-    """A script. Without `replies` and `function`, the reply states the row's reference."""
+    """A script. Without `replies` and `function`, the reply states the row's reference, or has the form wanted."""
 
     local: ClassVar[bool] = True
     canned: ClassVar[bool] = True
@@ -62,6 +64,8 @@ class Config(ModelConfig):
     function: str | None = None
     """`file.py:name`, relative to the recipe: called with messages, row and sample, it returns the reply, which is
     not a template then. Runs only with --allow-code."""
+    stands_in: str | None = None
+    """Model in whose place it replies, under --scripted: in the words of the question, and in the form that is read."""
     price: Price | None = None
     """What tokens cost, to try a budget out."""
 
@@ -70,6 +74,11 @@ class Config(ModelConfig):
         if self.replies is not None and self.function is not None:
             raise FieldError("replies and function: only one of them can say what the reply is")
         return self
+
+    @property
+    def makes_up(self) -> bool:
+        """Whether nobody wrote the replies."""
+        return self.replies is None and self.function is None
 
     @property
     def own_price(self) -> Price | None:
@@ -134,7 +143,7 @@ class ScriptedModel(InProcess):
 
     def __init__(self, config: Config, setup: Setup) -> None:
         self.config: ModelConfig = config
-        self._replies = config.replies
+        self._replies, self._stands_in = config.replies, config.stands_in
         self.endpoint = f"scripted {setup.name}"
         self._identity = config.identity(setup)
         self._function = _load(config, setup) if config.function else None
@@ -170,8 +179,8 @@ class ScriptedModel(InProcess):
             if inspect.isawaitable(reply):
                 reply = await reply
         entry = Entry.model_validate(reply) if isinstance(reply, Mapping) else Entry(text=str(reply))
-        is_stand_in = self._replies is None and self._function is None
-        return json.dumps(_make_completion(self.config.model, entry, request, is_stand_in), ensure_ascii=False), {}
+        completion = _make_completion(self.config.model, entry, request, self.config.makes_up)
+        return json.dumps(completion, ensure_ascii=False), {}
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -186,7 +195,21 @@ class ScriptedModel(InProcess):
                 said["tool_calls"] = self._sandbox.render(self._sandbox.from_string(entry.tool_calls), values)
         except Exception as error:  # a template is code of its own and can raise anything
             raise RequestRejected(f"scripted reply {entry.text!r}: {error}", kind="rejected") from error
+        if self.config.makes_up:
+            said = self._make_up(said["text"], request)
         return entry.model_copy(update=said).model_dump(exclude_none=True)
+
+    def _make_up(self, text: str, request: Request) -> dict[str, str]:
+        """A reply that the step can read, made of a text; the same one whenever it is asked for."""
+        asked = write_plain(request.messages[-1])
+        random = Random(digest([self._stands_in, asked, request.row.id, request.sample, request.attempt]))
+        if self._stands_in is not None:
+            text = say(asked, request.row.get("reference"), random)
+            if request.tools and request.messages[-1]["role"] != "tool":
+                function = random.choice(request.tools)["function"]
+                arguments = write_value(function.get("parameters", {"type": "object"}), random)
+                return {"text": "", "tool_calls": json.dumps([{"name": function["name"], "arguments": arguments}])}
+        return {"text": text if request.example is None else request.example(text, random)}
 
     def _choose_entry(self, request: Request) -> tuple[Entry, jinja2.Template]:
         """The entry for a request: by its message or by its row, never by when it is asked."""

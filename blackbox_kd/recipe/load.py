@@ -46,6 +46,7 @@ def load_recipe(
     models: Sequence[str] = (),
     allow_code: bool = False,
     teacher: str | None = None,
+    scripted: bool = False,
     env: Mapping[str, str] = os.environ,
     notes: Notes | None = None,
 ) -> Recipe:
@@ -57,6 +58,7 @@ def load_recipe(
         allow_code: whether plugins and functions named by the recipe may run.
         models: `name=provider:model` assignments, applied before the overrides: see `swaps`.
         teacher: `provider:model` in the place of the model called `teacher`, or `scripted`.
+        scripted: whether replies are made up in the place of every model that is asked over the network.
         env: where keys are looked up.
         notes: is added to, also where the recipe is wrong.
 
@@ -75,6 +77,7 @@ def load_recipe(
         models=models,
         allow_code=allow_code,
         teacher=teacher,
+        scripted=scripted,
         env=env,
         notes=notes,
     )
@@ -104,6 +107,7 @@ def build_recipe(
     models: Sequence[str] = (),
     allow_code: bool = False,
     teacher: str | None = None,
+    scripted: bool = False,
     env: Mapping[str, str] = os.environ,
     notes: Notes | None = None,
 ) -> Recipe:
@@ -120,11 +124,13 @@ def build_recipe(
         notes.told += swaps.swap(source, assignment)
     for change in overrides:
         override(source, change)
+    if scripted:
+        notes.told += swaps.stand_in(source)
     problems: list[Problem] = []
     named = aliases.resolve(source, env, problems)
     head = validate(RecipeFile, source.values, (), "", source, problems)
     recipe = Recipe(file, folder, source, head or _salvage(source.values), Registry(), allow_code)
-    recipe.aliases = named
+    recipe.aliases, recipe.scripted = named, scripted
     recipe_entries.load(recipe, problems)
     recipe_check.check(recipe, problems, env, notes=notes)
     if problems:

@@ -260,6 +260,7 @@ class Recipe:
         written: of each table, the columns that steps have written into it; its other columns are the data's.
         terms: of each model, what terms and licences say of training on its outputs; none where nothing is known.
         aliases: models that are named by what they are good for, by their names in the recipe.
+        scripted: whether it is tried out with replies that are made up.
     """
 
     file: str
@@ -276,6 +277,7 @@ class Recipe:
     written: dict[str, frozenset[str]] = field(default_factory=dict)
     terms: dict[str, list[str]] = field(default_factory=dict)
     aliases: dict[str, Alias] = field(default_factory=dict)
+    scripted: bool = False
 
     @property
     def name(self) -> str:

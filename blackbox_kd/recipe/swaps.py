@@ -41,6 +41,19 @@ def swap_teacher(source: Source, target: str) -> list[str]:
     return _replace(source, TEACHER, target, f"--teacher {target}")
 
 
+def stand_in(source: Source) -> list[str]:
+    """Applies `--scripted`: replies are made up in the place of every model that is asked over the network."""
+    entries = source.values.get("models")
+    replaced = []
+    for name, entry in entries.items() if isinstance(entries, dict) else ():
+        provider = entry.get("provider") if isinstance(entry, dict) else None
+        if provider in models.providers() and not models.provider(str(provider)).Config.local:
+            entries[name] = {"provider": "scripted", "stands_in": f"{provider}:{entry.get('model')}"}
+            replaced.append(name)
+    told = f"replies are made up in place of {', '.join(replaced)}; nothing is sent, and what comes out is no evidence"
+    return [f"--scripted: {told if replaced else 'no model is asked over the network'}"]
+
+
 def _replace(source: Source, name: str, target: str, given: str) -> list[str]:
     entries = source.values.get("models")
     names = list(entries) if isinstance(entries, dict) else []

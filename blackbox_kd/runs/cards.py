@@ -18,7 +18,7 @@ from blackbox_kd.runs.manifest import DataConfig
 from blackbox_kd.runs.report.classes import describe as describe_classes
 from blackbox_kd.runs.report.classes import describe_metrics
 from blackbox_kd.runs.report.comparisons import name_measured
-from blackbox_kd.runs.report.format import count_up, format_interval, format_percent
+from blackbox_kd.runs.report.format import count_up, describe_scripted, format_interval, format_percent
 from blackbox_kd.runs.report.gains import describe_comparison
 from blackbox_kd.schema import ModelRef
 
@@ -89,11 +89,11 @@ def write_data_card(recipe: Recipe, report: Mapping[str, Any], made: Made) -> st
     size = next((name for below, name in SIZES if rows < below), "n>1M")
     front = {
         "license": recipe.head.license or "other",
-        "tags": ["synthetic", "blackbox-kd"],
+        "tags": ["synthetic", "blackbox-kd", *_tag(report)],
         "size_categories": [size],
         "configs": _list_configs(made),
     }
-    lines = [f"# {recipe.name}", ""]
+    lines = [f"# {recipe.name}", "", *_warn(report)]
     lines += [escape_markdown(recipe.head.description.strip()), ""] if recipe.head.description.strip() else []
     lines += [
         f"{rows:,} rows made by [blackbox-kd](https://pypi.org/project/blackbox-kd/) with the recipe `recipe.yaml` "
@@ -121,6 +121,14 @@ def write_data_card(recipe: Recipe, report: Mapping[str, Any], made: Made) -> st
     for check in report["contamination"]:
         lines += ["", f"Overlap with held-out `{check['table']}`: {check['exact']} exact, {check['near']} near."]
     return _write_front(front) + "\n" + "\n".join(lines) + "\n"
+
+
+def _tag(report: Mapping[str, Any]) -> list[str]:
+    return ["scripted"] if report.get("scripted") else []
+
+
+def _warn(report: Mapping[str, Any]) -> list[str]:
+    return [f"**{told}**", ""] if (told := describe_scripted(report)) else []
 
 
 def _list_configs(made: Made) -> list[dict[str, Any]]:
@@ -185,9 +193,9 @@ def write_model_card(recipe: Recipe, report: Mapping[str, Any], model: str, path
         "datasets": [recipe.name],
         "library_name": "peft" if adapter else "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["blackbox-kd", "distillation", "trl"],
+        "tags": ["blackbox-kd", "distillation", "trl", *_tag(report)],
     }
-    lines = [f"# {recipe.name}: {path.name}", ""]
+    lines = [f"# {recipe.name}: {path.name}", "", *_warn(report)]
     lines += [f"{quote_code(base)} fine-tuned on the rows of `{recipe.name}`, with blackbox-kd and TRL.", ""]
     lines += ["The licence of the base model holds for these weights, too.", ""]
     lines += _describe_terms(recipe, recipe.learnt_from)

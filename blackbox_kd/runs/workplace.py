@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from blackbox_kd.recipe.spec import PlannedStep
+from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.runs.manifest import Reached, read_manifest
 
-TRIAL, SHARDS = "trial", "shards"
+TRIAL, SHARDS, SCRIPTED = "trial", "shards", "scripted"
 _TABLE_FILE = re.compile(r"(\d{2,})_(?:round\d+_(\d+)_)?")
 
 
@@ -82,6 +82,17 @@ def read_aliases(run: Path) -> dict[str, str]:
     """What names of models stood for when a run began, also in its trial or a shard: see `Manifest.aliases`."""
     begun = [*sorted((run / SHARDS).glob("*-of-*")), run / TRIAL, run]
     return {key: model for folder in begun for key, model in read_manifest(folder).aliases.items()}
+
+
+def find_run(recipe: Recipe, named: Path | None) -> Path:
+    """The folder of a run: `runs/NAME`, or the one that the user has named; with made-up replies, one inside of it."""
+    whole = named or Path("runs") / recipe.name
+    return whole / SCRIPTED if recipe.scripted else whole
+
+
+def find_ledger(run: Path, named: Path | None, *, is_scripted: bool) -> Path:
+    """The ledger of a run; that of made-up replies is thrown away with their folder, and no other holds any."""
+    return run / "ledger.sqlite" if is_scripted else named or Path("runs") / "ledger.sqlite"
 
 
 def find_workplace(run: Path, reach: Reach, *, is_named: bool, until: str | None) -> Workplace:

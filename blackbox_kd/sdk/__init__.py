@@ -59,10 +59,10 @@ from blackbox_kd.sdk.fields import (
 )
 from blackbox_kd.sdk.judging import JudgingConfig
 from blackbox_kd.sdk.offered_tools import Tools, ToolsConfig
-from blackbox_kd.sdk.reading import Reading
+from blackbox_kd.sdk.reading import Reading, ReplyForm
 from blackbox_kd.sdk.redaction import RedactingConfig
 from blackbox_kd.sdk.registry import row_step, table_step
-from blackbox_kd.sdk.reply_form import FormConfig, ReplyForm
+from blackbox_kd.sdk.reply_form import FormConfig
 from blackbox_kd.sdk.sampling import SamplingConfig, find_named_twice
 from blackbox_kd.sdk.step_config import Exam, Required, StepConfig
 from blackbox_kd.sdk.values import Computed, Value, compute_value, find_read

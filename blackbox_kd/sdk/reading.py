@@ -1,13 +1,35 @@
 """Reads out of a reply what a step keeps of it."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from random import Random
+from typing import Any, Protocol
 
 from blackbox_kd.errors import UnusableText
 from blackbox_kd.sandbox import expressions
 from blackbox_kd.schema import Row
 
 _EMPHASIS = "*_`"
+
+
+class ReplyForm(Protocol):
+    """A form of replies."""
+
+    field: str
+    """Of the step, that says it; replies that have it not are counted under its name."""
+    request: Mapping[str, Any]
+    """Fields of a request that hold a model to the form, as chat completions and vLLM call them."""
+
+    def read(self, text: str) -> tuple[str, dict[str, Any]]:
+        """The text that is kept of a reply, and columns beside it.
+
+        Raises:
+            UnusableText: the reply has another form.
+        """
+        ...
+
+    def example(self, text: str, random: Random) -> str:
+        """A text of the form, which may be made of another one."""
+        ...
 
 
 class Reading:
@@ -18,7 +40,7 @@ class Reading:
         row: the row that the reply is for.
         after: mark after which the text begins, see `read_after_mark`; the whole reply if left out.
         until: expression that must hold over the row with the text in it.
-        form: reads a text of a form, see `reply_form.ReplyForm.read`; any text will do if left out.
+        form: of the reply; any text will do if left out.
     """
 
     def __init__(
@@ -28,7 +50,7 @@ class Reading:
         *,
         after: str | None = None,
         until: str | None = None,
-        form: Callable[[str], tuple[str, dict[str, Any]]] | None = None,
+        form: ReplyForm | None = None,
     ) -> None:
         self._into = into
         self._row = row
@@ -43,13 +65,19 @@ class Reading:
             ValueError: there is no text.
             UnusableText: it has another form, or, of kind `retry_until`, `until` does not hold.
         """
-        said, beside = self._form(text) if self._form is not None and not calls else (text, {})
+        said, beside = self._form.read(text) if self._form is not None and not calls else (text, {})
         said = read_after_mark(said, self._after) if self._after is not None and not calls else said
         kept = {self._into: said, **beside, **({} if calls is None else {"tool_calls": calls})}
         if self._until is not None and not expressions.evaluate(self._until, self._row | kept):
             what = f"retry_until: {self._until!r} does not hold; the last reply was {shorten(said)!r}"
             raise UnusableText(what, kind="retry_until")
         return kept
+
+    def example(self, text: str, random: Random) -> str:
+        """A text of the form, or one that stands behind the mark; what `until` says is left to chance."""
+        if self._form is not None:
+            return self._form.example(text, random)
+        return text if self._after is None else f"{self._after} {text}"
 
 
 def read_after_mark(text: str, mark: str) -> str:

@@ -7,39 +7,24 @@ at in any case, as no endpoint promises it without exception.
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any, Protocol, Self
+from random import Random
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from blackbox_kd.errors import FieldError, UnusableText
 from blackbox_kd.json_text import decode, write_json
+from blackbox_kd.sandbox.examples import write_match, write_value
 from blackbox_kd.sandbox.functions import check_pattern, matches
 from blackbox_kd.sandbox.json_schema import JsonSchema, find_loose
 from blackbox_kd.sdk.fields import FromFile, NewColumn
-from blackbox_kd.sdk.reading import shorten
+from blackbox_kd.sdk.reading import ReplyForm, shorten
 from blackbox_kd.sdk.sampling import SamplingConfig
 
 LABEL = "label"
 """The field of the object in which an endpoint is asked for a label; the reply is taken out of it."""
 _FENCE = re.compile(r"\s*```\w*\s*\n(.*?)\n\s*```\s*", re.DOTALL)
 _AROUND = " \t\r\n\"'`*.:!"
-
-
-class ReplyForm(Protocol):
-    """A form of replies."""
-
-    field: str
-    """Of the step, that says it; replies that have it not are counted under its name."""
-    request: Mapping[str, Any]
-    """Fields of a request that hold a model to the form, as chat completions and vLLM call them."""
-
-    def read(self, text: str) -> tuple[str, dict[str, Any]]:
-        """The text that is kept of a reply, and columns beside it.
-
-        Raises:
-            UnusableText: the reply has another form.
-        """
-        ...
 
 
 class SchemaForm:
@@ -55,6 +40,7 @@ class SchemaForm:
 
     def __init__(self, schema: Mapping[str, Any], parsed: str | None = None, repair: bool = False) -> None:
         self._schema, self._parsed, self._repair = JsonSchema(schema), parsed, repair
+        self._described = schema
         self.loose = find_loose(schema)
         """Why an endpoint does not hold a model to it that takes OpenAI's strict subset alone; nothing if it does."""
         self.request: Mapping[str, Any] = _write_request("reply", schema, is_strict=not self.loose)
@@ -72,6 +58,10 @@ class SchemaForm:
         if fault:
             raise UnusableText(f"{fault}; the reply was {shorten(text)!r}", kind=self.field)
         return said, beside | ({} if self._parsed is None else {self._parsed: value})
+
+    def example(self, text: str, random: Random) -> str:
+        """See `ReplyForm.example`."""
+        return write_json(write_value(self._described, random))
 
     def _look_at(self, text: str) -> tuple[Any, str]:
         """The value of a JSON text, and what is wrong with it."""
@@ -111,6 +101,11 @@ class LabelForm:
             raise UnusableText(what, kind=self.field)
         return label, {}
 
+    def example(self, text: str, random: Random) -> str:
+        """See `ReplyForm.example`: the label that the text ends in, if it does."""
+        ends = [label for fold, label in self._labels.items() if _fold(text).endswith(fold)]
+        return max(ends, key=len) if ends else random.choice([*self._labels.values()])
+
 
 class PatternForm:
     """A text that a regular expression describes from its first to its last character."""
@@ -129,6 +124,10 @@ class PatternForm:
                 f"the reply {shorten(text)!r} is not of the form {self._pattern!r:.200}", kind=self.field
             )
         return said, {}
+
+    def example(self, text: str, random: Random) -> str:
+        """See `ReplyForm.example`."""
+        return write_match(self._pattern, random)
 
 
 class FormConfig(SamplingConfig):

@@ -201,7 +201,7 @@ class StepConfig(BaseModel):
         return set()
 
     def reply_form(self) -> Any:
-        """The form in which the step wants replies, a `reply_form.ReplyForm`; None if any text will do."""
+        """The form in which the step wants replies, a `reading.ReplyForm`; None if any text will do."""
         return None
 
     def learns_by(self) -> str | None:

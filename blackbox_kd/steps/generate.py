@@ -188,9 +188,7 @@ async def _ask(row: Row, model: str, sample: int, config: Config, ctx: Context) 
         config.sampling(),
         row,
         sample,
-        read=Reading(
-            config.into, row | asked, after=config.after, until=config.retry_until, form=form.read if form else None
-        ),
+        read=Reading(config.into, row | asked, after=config.after, until=config.retry_until, form=form),
         accept_truncated=config.accept_truncated,
         tries=config.tries,
         form=form.request if form else {},

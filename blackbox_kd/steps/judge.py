@@ -203,9 +203,7 @@ async def _grade(row: Row, config: Scale, ctx: Context) -> Row:
     """Every judge gives every criterion a number; the score is the mean of all."""
     values = _list_values(row, config)
 
-    def read(text: str) -> dict[str, float]:
-        return verdicts.read_labelled(text, list(config.criteria), config.ends)
-
+    read = verdicts.Labelled(list(config.criteria), config.ends)
     replies = await all_of(*(_ask_judge(model, values, read, row, config, ctx) for model in config.models))
     said = dict(zip(config.models, replies, strict=True))
     return _score(row, config, ctx, {model: fmean(reply.value.values()) for model, reply in said.items()}, said)
@@ -217,9 +215,7 @@ async def _review(row: Row, config: Panel, ctx: Context) -> Row | Failed:
     author = _name_model(str(row[config.author]))
     reviewers = [model for model in config.models if _name_model(model) != author]
 
-    def read(text: str) -> int:
-        return verdicts.read_bracketed(text, config.ends)
-
+    read = verdicts.Bracketed(config.ends)
     faults: list[str] = []
 
     async def review(model: str) -> Reply[int] | None:

@@ -663,6 +663,9 @@ CASES: dict[str, Case] = {
     "scripted.replies.usage": opens(
         "scripted", said("usage"), {"prompt_tokens": 77}, replies=[{"text": "Ho", "usage": {"prompt_tokens": 77}}]
     ),
+    "scripted.stands_in": opens(
+        "scripted", said("text"), lambda it: "That is the answer" not in it, stands_in="openai:cheap"
+    ),
     "scripted.function": opens("scripted", said("text"), "said by a function", function="said.py:reply"),
     "transformers.model": opens("transformers", looks.key, anything, model=looks.other_weights),
     "transformers.adapter": opens("transformers", looks.key, anything, adapter=looks.adapter),

@@ -5,7 +5,8 @@ import pytest
 from pydantic import ValidationError
 
 from blackbox_kd.errors import UnusableText
-from blackbox_kd.sdk.reply_form import FormConfig, LabelForm, PatternForm, ReplyForm, SchemaForm
+from blackbox_kd.sdk.reading import ReplyForm
+from blackbox_kd.sdk.reply_form import FormConfig, LabelForm, PatternForm, SchemaForm
 
 INVOICE = {
     "type": "object",

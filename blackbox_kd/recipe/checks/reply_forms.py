@@ -8,7 +8,8 @@ from blackbox_kd.models.http.parameters import FORMAT
 from blackbox_kd.recipe.checks.flow import Flow
 from blackbox_kd.recipe.notes import Note, Notes
 from blackbox_kd.recipe.spec import PlannedStep
-from blackbox_kd.sdk.reply_form import FormConfig, ReplyForm, SchemaForm
+from blackbox_kd.sdk.reading import ReplyForm
+from blackbox_kd.sdk.reply_form import FormConfig, SchemaForm
 
 OF_STRICT = ("openai", "azure", "mistral")
 """Providers that have OpenAI's `strict`, by which alone its models are held to a schema."""

@@ -62,6 +62,7 @@ def collect(facts: Facts) -> dict[str, Any]:
         "recipe": facts.recipe.name,
         "paper": facts.recipe.head.paper,
         "seed": facts.recipe.head.seed,
+        "scripted": [name for name, model in facts.recipe.models.items() if model.makes_up],
         "status": facts.ending.why,
         "ended": facts.ending.status.value,
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),

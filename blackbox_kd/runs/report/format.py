@@ -26,6 +26,12 @@ def format_dollars(usd: float) -> str:
     return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"
 
 
+def describe_scripted(report: Mapping[str, Any]) -> str:
+    """What has to be known of a run whose replies were made up; nothing of any other."""
+    names = ", ".join(f"`{name}`" for name in report.get("scripted", ()))
+    return f"Scripted: the replies of {names} are made up, and nothing here is evidence." if names else ""
+
+
 def format_bill(spent: Mapping[str, Any]) -> str:
     """What calls cost; a cost that is not known is not 0."""
     if not spent["usd_unknown"]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blackbox_kd.runs.report import classes, comparisons
-from blackbox_kd.runs.report.format import format_interval, format_percent
+from blackbox_kd.runs.report.format import describe_scripted, format_interval, format_percent
 
 Counts = Mapping[str, Any] | None
 
@@ -12,12 +12,13 @@ Counts = Mapping[str, Any] | None
 def describe_evidence(report: Mapping[str, Any]) -> list[str]:
     """The evidence of a report in lines for a screen: how good each model is, and each comparison."""
     evaluations = report.get("evaluations", [])
-    return [
+    found = [
         *(_describe_shares(entry, comparisons.name_measured(entry, evaluations)) for entry in evaluations),
         *classes.describe_latest(evaluations),
         *(describe_comparison(entry, evaluations) for entry in report.get("comparisons", [])),
         *map(classes.describe_requirement, report.get("requirements", [])),
     ]
+    return [*filter(None, [describe_scripted(report)]), *found] if found else []
 
 
 def _describe_shares(entry: Mapping[str, Any], who: str) -> str:

@@ -9,13 +9,21 @@ from blackbox_kd.runs.accounts import Account
 from blackbox_kd.runs.report import classes, comparisons, gains, judges, loops, losses, samples
 from blackbox_kd.runs.report.classes import describe_requirement
 from blackbox_kd.runs.report.ending import Status
-from blackbox_kd.runs.report.format import count_up, format_bill, format_dollars, format_interval, format_percent
+from blackbox_kd.runs.report.format import (
+    count_up,
+    describe_scripted,
+    format_bill,
+    format_dollars,
+    format_interval,
+    format_percent,
+)
 from blackbox_kd.tables.stored import StoredTable
 
 
 def write_markdown(report: Mapping[str, Any], tables: list[StoredTable]) -> str:
     """The report as a person would tell it, in Markdown."""
-    parts = [f"# {report['recipe']}", "", _write_status(report), ""]
+    scripted = describe_scripted(report)
+    parts = [f"# {report['recipe']}", "", _write_status(report), "", *([f"**{scripted}**", ""] if scripted else [])]
     parts += _write_evidence(report) + comparisons.describe(report)
     parts += loops.describe(report) + _write_training(report)
     parts += judges.describe(report.get("judges", [])) + _write_rows(report)

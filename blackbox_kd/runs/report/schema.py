@@ -172,6 +172,8 @@ class Report(Part):
     recipe: str
     paper: str | None
     seed: int
+    scripted: list[str] = Field(default_factory=list)
+    """Models whose replies were made up, so that nothing of the run is evidence."""
     status: str
     """`complete`, or why the run has ended, in a line."""
     ended: str
