@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blackbox_kd.errors import DataError
+from blackbox_kd.messages import is_conversation, list_texts, read_list
 from blackbox_kd.schema import Table
 
 N = 13
@@ -149,18 +150,26 @@ def refuse(held_out: Iterable[Table], training: Iterable[Table]) -> list[dict[st
 
 
 def take_question(row: Mapping[str, Any]) -> str:
-    """What a row asks: its instruction or prompt, of a conversation what the user says, or else all of its text."""
+    """What a row asks: its instruction or prompt, of a conversation what it is told, or else all of its text.
+
+    A conversation is told what the user says and what tools give back. Descriptions of tools are not compared: many
+    rows that ask for different things have the same tools.
+    """
     for name in ASKING:
-        if row.get(name):
-            return " ".join(_collect_texts(row[name]))
+        if value := row.get(name):
+            told = read_list(value) if isinstance(value, str) and value.lstrip().startswith("[{") else value
+            return " ".join(_collect_texts(told if is_conversation(told) else value))
     return " ".join(_collect_texts({name: value for name, value in row.items() if name not in ("id", "source_id")}))
+
+
+_TELLING = ("user", "human", "tool", "function", "observation", "tool_response", "ipython")
+"""Speakers who tell the assistant something."""
 
 
 def _collect_texts(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, Mapping) and (speaker := value.get("role", value.get("from"))) is not None:
-        said = value.get("content", value.get("value"))
-        return _collect_texts(said) if speaker in ("user", "human") else []
+        return list(list_texts({"content": value.get("content", value.get("value"))})) if speaker in _TELLING else []
     items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
     return [text for item in items for text in _collect_texts(item)]

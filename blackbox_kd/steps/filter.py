@@ -17,6 +17,7 @@ from blackbox_kd.analysis import leakage
 from blackbox_kd.analysis.embeddings import EmbeddingPool
 from blackbox_kd.analysis.similarity import MinHashPool, RougePool, SimilarityIndex, differ_in_numbers, split_tokens
 from blackbox_kd.analysis.well_formed import count_words, is_punctuation
+from blackbox_kd.messages import is_conversation
 from blackbox_kd.sdk import (
     Column,
     Context,
@@ -184,21 +185,27 @@ COMPARED = ("similarity", "nearest", "nearest_id")
         "begins with another script",
         "answer leaked",
     ],
-    version=2,
+    version=3,
 )
 async def run(row: Row, config: Keep | WellFormed | WithoutAnswer, ctx: Context) -> Row | Dropped:
     match config:
         case Keep(keep=keep):
             return row if expressions.parse(keep)(row) else Dropped(row, f"not ({keep})")
         case WithoutAnswer(leaks=leaks):
-            holds = leakage.holds(_read_text(row[leaks.within]), _read_text(row[leaks.answer]))
-            return Dropped(row, "answer leaked") if holds else row
+            answer, within = _read_text(row[leaks.answer]), row[leaks.within]
+            holds = (leakage.holds(text, answer) for text in (_read_said(within), leakage.write_said(within)))
+            return Dropped(row, "answer leaked") if any(holds) else row
         case WellFormed(well_formed=column):
             return _check_form(row, _read_text(row[column]).strip(), config)
 
 
 def _read_text(value: object) -> str:
     return "" if value is None else write_text(value)
+
+
+def _read_said(value: object) -> str:
+    """The same, but of messages what they say and not how they are written."""
+    return leakage.write_said(value) if is_conversation(value) else _read_text(value)
 
 
 def _check_form(row: Row, text: str, config: WellFormed) -> Row | Dropped:
@@ -214,7 +221,7 @@ def _check_form(row: Row, text: str, config: WellFormed) -> Row | Dropped:
     return row
 
 
-@table_step(writes=COMPARED, drops=["too similar", "too many of a seed"], passes_over=["too many of a seed"], version=2)
+@table_step(writes=COMPARED, drops=["too similar", "too many of a seed"], passes_over=["too many of a seed"], version=3)
 async def run_table(table: Table, config: New | OfManySeeds, ctx: Context) -> AsyncIterator[Outcome]:
     outcomes = _find_new(table, config.novelty, ctx) if isinstance(config, New) else _limit_share(table, config.share)
     for outcome in outcomes:
@@ -253,8 +260,8 @@ def _find_new(table: Table, config: Novelty, ctx: Context) -> Iterator[Outcome]:
 
 
 def _read_compared(row: Row, config: Novelty) -> str:
-    """The text that is compared; "" if it is empty or missing."""
-    return _read_text(row.get(config.column)).strip()
+    """The text that is compared, of messages what they say; "" if it is empty or missing."""
+    return _read_said(row.get(config.column)).strip()
 
 
 def _list_others(name: str, config: Novelty, ctx: Context) -> list[Row]:

@@ -134,6 +134,16 @@ def test_tables_without_overlap_are_reported() -> None:
         {"messages": [{"role": "user", "content": "a b"}, {"role": "assistant", "content": "c"}]},
         {"conversations": [{"from": "human", "value": "a b"}, {"from": "gpt", "value": "c"}]},
         {"id": "1", "source_id": "x", "title": "a b"},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "a b"}]}]},
+        {"messages": '[{"role": "user", "content": "a b"}, {"role": "assistant", "content": "c"}]'},
+        {
+            "messages": [
+                {"role": "user", "content": "a"},
+                {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]},
+                {"role": "tool", "content": "b", "tool_call_id": "1"},
+            ],
+            "tools": [{"type": "function", "function": {"name": "f", "description": "d"}}],
+        },
     ],
 )
 def test_what_a_row_asks_is_compared_and_not_its_answer(row: dict[str, Any]) -> None:

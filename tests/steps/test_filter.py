@@ -306,3 +306,36 @@ async def test_of_a_held_out_table_only_how_alike_a_row_is_to_it_is_written() ->
     assert dropped.row["nearest"] is None
     assert "nearest" in kept
     assert "France" not in str(kept)
+
+
+# Conversations.
+
+
+def said(answer: str, **more: Any) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": answer, **more}]
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        said("So:\nOslo."),
+        said("There.", reasoning_content="It is\nOslo."),
+        said("", tool_calls=[{"type": "function", "function": {"name": "f", "arguments": '{"c": "a\\nOslo"}'}}]),
+    ],
+    ids=["content", "reasoning", "arguments"],
+)
+async def test_an_answer_is_found_wherever_a_conversation_says_it(turns: list[dict[str, Any]]) -> None:
+    leaky = config_of("filter", {"leaks": {"answer": "reference", "in": "messages"}})
+    [row, other] = rows({"messages": turns, "reference": "Oslo"}, {"messages": turns, "reference": "assistant"})
+    assert await filter_step.run(row, leaky, FakeContext()) == Dropped(row, "answer leaked")
+    assert await filter_step.run(other, leaky, FakeContext()) == other
+
+
+async def test_conversations_are_compared_by_what_they_say_and_not_by_how_they_are_written() -> None:
+    new = config_of("filter", {"novelty": {"column": "messages", "max": 0.7}})
+    table = rows({"messages": said("In the north of the land.")}, {"messages": said("Nobody knows.")})
+    found = [outcome async for outcome in filter_step.run_table(table, new, FakeContext())]
+    assert [type(outcome) for outcome in found] == [Row, Row]
+    thought = [{"messages": said("A.", reasoning_content=text)} for text in ("we count the red cars", "as he said no")]
+    again = [outcome async for outcome in filter_step.run_table(rows(*thought, thought[0]), new, FakeContext())]
+    assert [type(outcome) for outcome in again] == [Row, Row, Dropped]
