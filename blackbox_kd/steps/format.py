@@ -31,6 +31,7 @@ from blackbox_kd.sdk import (
     row_step,
     write_text,
 )
+from blackbox_kd.tables.formats import says_no
 
 
 class Task(BaseModel):
@@ -168,9 +169,10 @@ def _put(row: Row, written: Mapping[str, list[Message]]) -> Row:
     return Row({name: value for name, value in (row | written).items() if name in written or name not in LEARNT})
 
 
-def _is_bad(row: Row, column: str | None) -> bool:
-    """Whether a column holds an answer of the data that the data itself calls a bad one."""
-    return any(row.get(label) is False and column in answers for label, answers in LABELS.items())
+def _is_bad(row: Row, text: str | None) -> bool:
+    """Whether a completion is an answer of the data, or made of one, that the data itself calls a bad one."""
+    said = template.list_read(text) if text and template.is_template(text) else {text}
+    return any(says_no(row.get(label)) and not said.isdisjoint(answers) for label, answers in LABELS.items())
 
 
 def _format_whole(row: Row, config: Config, ctx: Context) -> Outcome:

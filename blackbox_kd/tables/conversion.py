@@ -13,8 +13,8 @@ from blackbox_kd import messages
 from blackbox_kd.errors import DataError
 from blackbox_kd.json_text import write_text
 from blackbox_kd.schema import Message
-from blackbox_kd.tables import transcripts, turns
-from blackbox_kd.tables.formats import ASKED, LABELS, PAIRS, SHAPES, THOUGHT, TOOLS, UNUSABLE, find_answers, list_used
+from blackbox_kd.tables import formats, transcripts, turns
+from blackbox_kd.tables.formats import ASKED, LABELS, PAIRS, SHAPES, THOUGHT, TOOLS, UNUSABLE, list_used
 from blackbox_kd.tables.turns import Notes, Turn
 
 MOST_LENGTH = 2
@@ -53,9 +53,9 @@ def convert(row: Mapping[str, Any], shape: str, notes: Notes | None = None) -> C
 
 def _read_tools(row: Mapping[str, Any], shape: str) -> list[dict[str, Any]]:
     """The tools that a row offers; OpenAI's preferences have them in their `input`."""
-    given = row["input"] if shape == "preferred" and isinstance(row["input"], Mapping) else row
-    found = (messages.read_tools(given[name], f"column {name!r}") for name in TOOLS if not _is_empty(given.get(name)))
-    return next(found, [])
+    given = {**row, **row["input"]} if shape == "preferred" and isinstance(row["input"], Mapping) else row
+    name = next((name for name in TOOLS if not _is_empty(given.get(name))), None)
+    return [] if name is None else messages.read_tools(given[name], f"column {name!r}")
 
 
 def _read_weight(row: Mapping[str, Any], shape: str) -> dict[str, float]:
@@ -65,8 +65,7 @@ def _read_weight(row: Mapping[str, Any], shape: str) -> dict[str, float]:
         DataError: the row is one that must not be learnt, or the weight is no number.
     """
     for name, shapes in LABELS.items():
-        label = row.get(name)
-        if shape in shapes and (label is False or (isinstance(label, str) and label.strip().lower() == "false")):
+        if shape in shapes and formats.says_no(row.get(name)):
             raise DataError(f"column {name!r} is false: the answer is one that must not be learnt")
     if _is_empty(row.get("weight")):
         return {}
@@ -161,7 +160,7 @@ def _read_json(row: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, A
 
 def _convert_pair(row: Mapping[str, Any], shape: str, notes: Notes) -> Converted:
     """A prompt with a better and a worse completion; either may repeat the prompt, as UltraFeedback's do."""
-    better, worse = find_answers(shape)
+    better, worse = formats.find_answers(shape)
     row = _read_json(row, (better, worse))
     asked = _read_question(row, shape, notes)
     if asked is None and isinstance(row[better], str) and isinstance(row[worse], str):

@@ -58,6 +58,11 @@ _USED = {
 """Columns that each shape has a place for, besides those it needs."""
 
 
+def says_no(label: object) -> bool:
+    """Whether a label says that an answer is none to learn; a file of CSV says so by a text."""
+    return label is False or (isinstance(label, str) and label.strip().lower() == "false")
+
+
 def recognise(columns: Iterable[str]) -> str:
     """The name of the shape that a table's columns make.
 
@@ -107,6 +112,6 @@ def list_ignored(shape: str, written: Set[str]) -> set[str]:
     """
     own = set(SHAPES[shape])
     if "prompt" in written:
-        return {*ASKED, *THOUGHT, *UNUSABLE, *LABELS, "weight", *set(TOOLS).difference(written)} - own
+        return {*ASKED, *THOUGHT, *UNUSABLE, *LABELS, *set(TOOLS).difference(written)} - own
     of_answer = {*THOUGHT, *LABELS} if not written.isdisjoint(find_answers(shape)) else set()
     return (of_answer | {name for name in (*ASKED, *UNUSABLE) if name in written}) - own

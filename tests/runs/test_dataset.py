@@ -209,3 +209,25 @@ def test_pairs_that_stand_there_twice_with_their_sides_swapped_are_told_with_the
     said: list[str] = []
     dataset.write_dataset(tmp_path, rows(pair, swapped, pair, pair | {"prompt": "p"}), say=said.append)
     assert said[0] == "2 of 4 rows: the same pair stands in an earlier row with its sides swapped"
+
+
+@pytest.mark.parametrize(("weight", "kept"), [(0.5, 0.5), ("0.5", 0.5), (None, None), (0, "is 0"), ("much", "number")])
+def test_a_weight_of_the_data_counts_beside_a_prompt_that_a_step_has_written(
+    tmp_path: Path, weight: Any, kept: float | str | None
+) -> None:
+    table = rows({**taught("a", "b"), "weight": weight}, taught("c", "d"))
+    path = dataset.write_dataset(tmp_path, table, "sft", written={"prompt", "completion"})
+    [first, *_] = [json.loads(line) for line in path.read_text().splitlines()]
+    if isinstance(kept, str):
+        [reason] = dataset.count_left_out(tmp_path)
+        assert kept in reason
+        assert first["id"] == "r1"
+    else:
+        assert first["weight"] == kept
+
+
+def test_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
+    said: list[str] = []
+    row = {"instruction": "a", "response": "b", "topic": "sums", "reasoning": "c", "empty": None}
+    dataset.write_dataset(tmp_path, rows(row), "sft", say=said.append)
+    assert said == ["columns that are not used: topic, reasoning"]

@@ -93,6 +93,15 @@ async def test_the_reasoning_of_a_reply_is_written_as_the_recipe_says(how: str, 
     assert found["completion"] == said("<think>a</think>b")
 
 
+@pytest.mark.parametrize("label", [False, "false", "False "])
+@pytest.mark.parametrize("text", ["completion", "So: {{ completion }}"])
+async def test_an_answer_that_the_data_calls_a_bad_one_is_not_learnt(label: Any, text: str) -> None:
+    [row] = rows({"instruction": "x", "completion": "y", "response": "z", "label": label})
+    assert await formatted(row, completion=text) == [Dropped(row, "label is false")]
+    [other] = await formatted(row)
+    assert other["completion"] == said("z")
+
+
 # Several tasks.
 
 

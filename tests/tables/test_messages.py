@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from blackbox_kd import messages
+from blackbox_kd.errors import DataError
 from blackbox_kd.runs.dataset import write_dataset
 from blackbox_kd.schema import Row
 from blackbox_kd.tables.conversion import convert
-from blackbox_kd.tables.formats import recognise
+from blackbox_kd.tables.formats import ASKED, SHAPES, THOUGHT, UNUSABLE, recognise
 from blackbox_kd.tables.sources import TableSource, make_rows, read
 from tests.support import mask_table
 from tests.support.runs import rows_of
@@ -187,3 +188,44 @@ def test_a_preference_between_a_call_and_an_answer_has_its_tools() -> None:
     }
     same = {**row, "non_preferred_output": [{**CALL, "tool_calls": [call("weather", '{"city": "Rome"}')]}]}
     assert convert(same, recognise(same))["rejected"][0]["tool_calls"][0]["function"]["arguments"] == '{"city": "Rome"}'
+
+
+SHAPED: dict[str, dict[str, Any]] = {
+    "preference": {"prompt": "q", "chosen": "a", "rejected": "b"},
+    "preferred": {
+        "input": {"messages": [user("q")]},
+        "preferred_output": [assistant("a")],
+        "non_preferred_output": [assistant("b")],
+    },
+    "completion": {"prompt": "q", "completion": "a"},
+    "messages": {"messages": [user("q"), assistant("a")]},
+    "sharegpt": {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+    "own": {"instruction": "q", "response": "a"},
+    "alpaca": {"instruction": "q", "output": "a"},
+    "text": {"text": "USER: q ASSISTANT: a"},
+}
+MEANT = dict.fromkeys((*ASKED, *THOUGHT, *UNUSABLE), "meaning") | {
+    "history": [["meaning", "so"]],
+    "tools": [tool("meaning")],
+    "functions": [tool("meaning")["function"]],
+    "weight": 0.25,
+}
+
+
+def tell_outcome(row: dict[str, Any], shape: str) -> str:
+    """What a row becomes, or why it is refused."""
+    try:
+        return json.dumps(convert(row, shape))
+    except DataError as error:
+        return f"refused: {error.what}".replace("meaning", "...")
+
+
+@pytest.mark.parametrize("column", MEANT)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_column_that_carries_meaning_is_used_or_refused_in_every_shape(shape: str, column: str) -> None:
+    if column in SHAPED[shape]:
+        return
+    row = {**SHAPED[shape], column: MEANT[column]}
+    assert recognise(row) == shape
+    found = tell_outcome(row, shape)
+    assert ("0.25" if column == "weight" else "meaning") in found or f"refused: column {column!r}" in found
