@@ -1,7 +1,7 @@
 """Runs a recipe: loads its tables, streams its segments, runs its table steps, and keeps the books."""
 
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -25,7 +25,7 @@ from blackbox_kd.engine.sharding.finish import ShardResult, finish_shard
 from blackbox_kd.engine.sharding.shard import Shard, ShardPlan, plan_shards, sum_spent
 from blackbox_kd.engine.stage import StageRunner
 from blackbox_kd.engine.state import RunState
-from blackbox_kd.errors import BlackboxError, BudgetReached, LedgerError, StepError, Stopped
+from blackbox_kd.errors import BlackboxError, BudgetReached, LedgerError, Stopped
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.recipe.kept import keep
 from blackbox_kd.recipe.spec import Recipe
@@ -34,7 +34,7 @@ from blackbox_kd.runs.accounts import Account, refuse_failures
 from blackbox_kd.runs.delivery import Delivery
 from blackbox_kd.runs.folder import RunFolder, identity
 from blackbox_kd.runs.report import build, losses
-from blackbox_kd.runs.report.ending import Ending
+from blackbox_kd.runs.report.ending import Ending, try_end
 from blackbox_kd.runs.stage_files import gather_losses, list_losses
 from blackbox_kd.runs.workplace import Reach, Workplace, find_ledger, find_run, find_workplace, read_aliases
 from blackbox_kd.tables.stored import StoredTable
@@ -135,7 +135,9 @@ class Run:
                 ending, stopped = Ending.of(error), error
             # All of it is done whatever goes wrong with a part of it.
             report = partial(self._write_report, caller, ledger, ending)
-            faults = [fault for end in (batches.close, models.close, report, ledger.close) for fault in await _try(end)]
+            faults = [
+                fault for end in (batches.close, models.close, report, ledger.close) for fault in await try_end(end)
+            ]
         self._raise_first(stopped, faults)
 
     def _raise_first(self, stopped: BaseException | None, faults: list[Exception]) -> None:
@@ -284,16 +286,3 @@ class Run:
         gather_losses(folder.path, self._work.names)
         build.write(folder.path, self.report, [table for table in shared.tables.list_results() if len(table)])
         self._delivery.write_cards(self.report, [(v.ref.name, v.folder) for v in shared.models.versions])
-
-
-async def _try(end: Callable[[], Awaitable[None] | None]) -> list[Exception]:
-    """Does something at the end of a run; returns what went wrong."""
-    try:
-        waited_for = end()
-        if waited_for is not None:
-            await waited_for
-    except OSError as error:
-        return [StepError(f"{error.filename}: cannot be written: {error.strerror}")]
-    except Exception as error:
-        return [error]
-    return []

@@ -21,6 +21,9 @@ def find_run(named: Path) -> Path:
     for candidate in (named, root / named):
         if (candidate / NAME).is_file():
             return candidate
+        if any((candidate / "shards").glob(f"*/{NAME}")):
+            fix = "blackbox-kd merge RECIPE joins them, or name one of them"
+            raise UserError(f"{candidate}: there are shards, which are not joined", fix=fix)
     manifests = [manifest for pattern in ("*", "*/trial", "*/until_*") for manifest in root.glob(f"{pattern}/{NAME}")]
     here = sorted(manifest.parent.relative_to(root).as_posix() for manifest in manifests)
     raise UserError(

@@ -1,16 +1,13 @@
 """`try`: a step on a few rows, as a user meets it. The run gets for nothing what it pays for, and stays as it was."""
 
 import json
-import os
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from blackbox_kd.cli.app import run_command
 from blackbox_kd.runs.folder import RunFolder
+from tests.cli.conftest import Command
 from tests.support.runs import QUESTIONS, execute, trained, write_rows
 
 GENERATE = {"step": "generate", "model": "teacher", "prompt": "student/plain", "samples": 2, "temperature": 1.0}
@@ -19,40 +16,12 @@ GRADER = {"provider": "scripted", "replies": ["It is.\nclear: 9"]}
 PRICED = {"provider": "scripted", "price": {"input": 1, "output": 10}}
 
 
-class Done(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-    @property
-    def told(self) -> Any:
-        assert self.status == 0, self.err
-        return json.loads(self.out)
-
-
-Command = Callable[..., Done]
-
-
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_rows(tmp_path / "train.jsonl", QUESTIONS)
     monkeypatch.chdir(tmp_path)
     write(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def blackbox(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
-    """Runs the command line in this process, in the folder."""
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["blackbox-kd", *arguments])
-        status = run_command()
-        return Done(status, *capsys.readouterr())
-
-    before = os.umask(0o077)
-    yield run
-    os.umask(before)
 
 
 def write(folder: Path, **changes: Any) -> None:

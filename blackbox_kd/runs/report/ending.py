@@ -1,11 +1,12 @@
 """How a run has ended."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from blackbox_kd.errors import BudgetReached, Stopped, quote_cause
+from blackbox_kd.errors import BudgetReached, StepError, Stopped, quote_cause
 
 
 class Status(StrEnum):
@@ -45,3 +46,16 @@ class Ending:
     def is_complete(self) -> bool:
         """Whether nothing is left to do."""
         return self.status is Status.COMPLETE
+
+
+async def try_end(end: Callable[[], Awaitable[None] | None]) -> list[Exception]:
+    """Does something at the end of a run; returns what went wrong."""
+    try:
+        waited_for = end()
+        if waited_for is not None:
+            await waited_for
+    except OSError as error:
+        return [StepError(f"{error.filename}: cannot be written: {error.strerror}")]
+    except Exception as error:
+        return [error]
+    return []
