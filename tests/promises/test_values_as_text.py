@@ -1,20 +1,25 @@
 """A value that is no text is JSON wherever text is wanted of it: in every step, in prompts, in expressions, in rows."""
 
-from collections.abc import AsyncIterator
+import pkgutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from blackbox_kd import steps
 from blackbox_kd.analysis import leakage
 from blackbox_kd.analysis.accuracy import accuracy
-from blackbox_kd.runs.dataset import write_dataset
+from blackbox_kd.runs.dataset import count_left_out, write_dataset
 from blackbox_kd.sandbox import expressions
 from blackbox_kd.sandbox.prompt import Prompt
 from blackbox_kd.schema import Dropped, Message, Row
 from blackbox_kd.sdk import few_shot
-from blackbox_kd.steps import check, evaluate, filter, generate, judge, mix, pair, score, select, split
+from blackbox_kd.steps import check, evaluate, filter, generate, judge, mix, pair, score, select, split, train
 from blackbox_kd.steps import format as format_step
+from blackbox_kd.steps import map as map_step
+from blackbox_kd.tables.sources import TableSource, read
 from tests.support.fakes import FakeContext, outcomes, rows
 from tests.support.runs import rows_of
 from tests.support.steps import config_of
@@ -31,6 +36,19 @@ VALUES = [
     pytest.param({"deep": {"none": [None]}}, '{"deep": {"none": [null]}}', id="own_null_deep_inside"),
 ]
 valued = pytest.mark.parametrize(("value", "text"), VALUES)
+SENT: set[str] = set()
+"""Steps that a value of each kind is sent through below."""
+
+
+def through(step: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Marks the test that sends values through a step."""
+    SENT.add(step)
+    return valued
+
+
+def test_every_step_has_a_test_here_that_sends_values_through_it() -> None:
+    assert {module.name for module in pkgutil.iter_modules(steps.__path__)} == SENT
+    assert set(NULLS) == SENT
 
 
 class Shown(FakeContext):
@@ -57,7 +75,7 @@ async def results(found: AsyncIterator[Any]) -> list[Any]:
     return [item async for item in found]
 
 
-@valued
+@through("format")
 async def test_format_teaches_it(value: Any, text: str) -> None:
     [row] = rows({"instruction": "x", "response": value})
     [found] = await results(format_step.run(row, format_step.Config(step="format"), FakeContext()))
@@ -70,7 +88,7 @@ async def test_format_teaches_it(value: Any, text: str) -> None:
     assert (content(found["chosen"]), content(found["rejected"])) == (text, "[0]")
 
 
-@valued
+@through("generate")
 async def test_generate_shows_it(tmp_path: Path, value: Any, text: str) -> None:
     [row] = rows({"given": value})
     ctx = Shown(tmp_path, "Read {{ given }}.", answer=lambda *_: "ok")
@@ -88,7 +106,7 @@ async def test_worked_examples_show_it_and_are_found_by_it(tmp_path: Path, value
     assert content(ctx.render("ask", {"examples": [twin]})) == text
 
 
-@valued
+@through("check")
 async def test_check_reads_it_and_compares_with_it(value: Any, text: str) -> None:
     exact = check.Config(step="check", answer="exact")
     [row] = rows({"response": value, "reference": value})
@@ -98,7 +116,7 @@ async def test_check_reads_it_and_compares_with_it(value: Any, text: str) -> Non
     assert (await check.run(row | {"response": "nothing of it"}, exact, FakeContext()))["correct"] is False
 
 
-@valued
+@through("judge")
 async def test_judge_shows_it(tmp_path: Path, value: Any, text: str) -> None:
     [row] = rows({"response": value, "other": "b"})
     ctx = Shown(tmp_path, "{{ candidate }}", answer=lambda *_: "quality: 7")
@@ -110,7 +128,7 @@ async def test_judge_shows_it(tmp_path: Path, value: Any, text: str) -> None:
     assert asked(ctx) == [f"{text}/b", f"b/{text}"]
 
 
-@valued
+@through("score")
 async def test_score_scores_it(value: Any, text: str) -> None:
     [row] = rows({"instruction": "x", "response": value})
     ctx = FakeContext()
@@ -119,7 +137,7 @@ async def test_score_scores_it(value: Any, text: str) -> None:
     assert text in asked(ctx)
 
 
-@valued
+@through("pair")
 async def test_pair_pairs_it(value: Any, text: str) -> None:
     [row] = rows({"instruction": "x", "good": value, "bad": "zzzz"})
     columns = pair.Config(step="pair", better="good", worse="bad")
@@ -131,7 +149,7 @@ async def test_pair_pairs_it(value: Any, text: str) -> None:
     assert (found["worse"], dropped.reason) == (text, "the worse side of a pair")
 
 
-@valued
+@through("select")
 async def test_select_groups_and_measures_by_it(value: Any, text: str) -> None:
     table = rows({"q": value, "a": value}, {"q": value, "a": "x" * 99}, {"q": text, "a": "y"})
     first = config_of("select", {"per": "q", "best": 1})
@@ -145,7 +163,7 @@ async def test_select_groups_and_measures_by_it(value: Any, text: str) -> None:
     assert [each["id"] for each in found["retrieved"]] == ["n"]
 
 
-@valued
+@through("filter")
 async def test_filter_compares_it(value: Any, text: str) -> None:
     [row] = rows({"instruction": f"Is it {text} or not, my dear friend?", "reference": value})
     leaky = config_of("filter", {"leaks": {"answer": "reference", "in": "instruction"}})
@@ -160,7 +178,7 @@ async def test_filter_compares_it(value: Any, text: str) -> None:
     assert isinstance(two, Dropped)
 
 
-@valued
+@through("mix")
 async def test_mix_and_evaluate_name_a_domain_alike(value: Any, text: str) -> None:
     judged = rows({"kind": value, "correct": True, "answer": "1", "finish_reason": "stop"})
     found = accuracy(judged, ["kind"])
@@ -172,7 +190,7 @@ async def test_mix_and_evaluate_name_a_domain_alike(value: Any, text: str) -> No
     assert [row["kind"] for row in await outcomes(mix, [], config, ctx)] == [value]
 
 
-@valued
+@through("evaluate")
 async def test_evaluate_asks_with_it_and_compares_with_it(tmp_path: Path, value: Any, text: str) -> None:
     ctx = Shown(tmp_path, "Say {{ reference }}", answer=lambda model, messages, _: messages[0]["content"][4:])
     config = evaluate.Config(step="evaluate", models=["m"], answer="exact")
@@ -180,12 +198,40 @@ async def test_evaluate_asks_with_it_and_compares_with_it(tmp_path: Path, value:
     assert (found["response"], found["correct"]) == (text, True)
 
 
-@valued
+@through("split")
 async def test_expressions_turn_it_into_text_and_split_by_it(value: Any, text: str) -> None:
     assert expressions.evaluate("text(x)", {"x": value}) == text
     config = split.Config(step="split", outputs={"same": "text(x) == y"})
     [(name, _)] = await outcomes(split, rows({"x": value, "y": text}), config, FakeContext())
     assert name == "same"
+
+
+@through("map")
+async def test_map_fills_it_in_groups_by_it_and_gathers_it(value: Any, text: str) -> None:
+    written = {"told": "It is {{ x }}.", "same": {"expr": "text(x) == y"}}
+    config = config_of("map", {"set": written})
+    [found] = await results(map_step.run(rows({"x": value, "y": text})[0], config, FakeContext()))
+    assert (found["told"], found["same"], found["x"]) == (f"It is {text}.", True, value)
+    each = config_of("map", {"each": "[x, 'b']", "as": "item", "set": {"said": "<{{ item }}>"}})
+    first, _ = await results(map_step.run(rows({"x": value})[0], each, FakeContext()))
+    assert (first["item"], first["said"]) == (value, f"<{text}>")
+    table = rows({"x": value, "y": 1}, {"x": text, "y": 2}, {"x": "other", "y": 3})
+    grouped = config_of("map", {"per": "x", "gather": {"ys": "y"}})
+    found = [outcome async for outcome in map_step.run_table(table, grouped, FakeContext())]
+    kept = [row["ys"] for row in found if isinstance(row, Row)]
+    assert kept == [[1, 2], [3]]
+
+
+@through("train")
+async def test_train_hands_over_the_row_and_the_student_is_taught_it(tmp_path: Path, value: Any, text: str) -> None:
+    ctx, table = FakeContext(), rows({"instruction": value, "response": value, "beside": value})
+    config = train.Config.model_validate({"step": "train", "model": "student"})
+    assert await outcomes(train, table, config, ctx) == table
+    [first] = rows_of(write_dataset(tmp_path, table, "sft"))
+    assert (content(first["prompt"]), content(first["completion"])) == (text, text)
+    assert first["beside"] == (value if isinstance(value, int | float) else text)
+    as_parquet = list(read(TableSource(path="train.parquet"), tmp_path))
+    assert as_parquet[0]["beside"] == first["beside"]
 
 
 @valued
@@ -224,21 +270,116 @@ def test_a_null_is_null_in_a_prompt_and_nothing_where_a_text_is_needed(tmp_path:
     assert expressions.evaluate("text(x) if x is not None else '-'", {"x": None}) == "-"
 
 
-async def test_a_null_is_no_answer_no_completion_and_nothing_to_judge_or_compare() -> None:
-    ctx, [row] = FakeContext(), rows({"instruction": "x", "response": None, "reference": "none", "other": "b"})
-    checked = await check.run(row, check.Config(step="check", answer="exact"), ctx)
-    assert (checked["answer"], checked["correct"]) == (None, False)
-    [formatted] = await results(format_step.run(row, format_step.Config(step="format"), ctx))
-    assert formatted == Dropped(row, "empty completion")
-    [paired] = await outcomes(pair, [row], pair.Config(step="pair", better="response", worse="other"), ctx)
-    assert paired == Dropped(row, "empty text")
-    scored = await score.run(row, score.Config(step="score", model="m"), ctx)
-    assert scored.kind == "empty"  # type: ignore[union-attr]
-    with pytest.raises(ValueError, match="nothing to judge"):
-        await judge.run(row, config_of("judge", {"mode": "scale", "models": ["m"]}), ctx)
+async def null_in_check() -> Any:
+    [row] = rows({"response": None, "reference": "none"})
+    found = await check.run(row, check.Config(step="check", answer="exact"), FakeContext())
+    return found["answer"], found["correct"]
+
+
+async def null_in_evaluate() -> Any:
+    ctx = FakeContext(answer=lambda *_: "null")
+    config = evaluate.Config(step="evaluate", models=["m"], answer="exact", by=["kind"])
+    [found] = await outcomes(evaluate, rows({"reference": "null", "kind": None}), config, ctx)
+    [entry] = ctx.recorded["evaluations"]
+    return found["response"], found["correct"], list(entry["slices"]["kind"])
+
+
+async def null_in_filter() -> Any:
+    leaky = config_of("filter", {"leaks": {"answer": "reference", "in": "instruction"}})
+    [row] = rows({"instruction": "It is null.", "reference": None})
+    novel = config_of("filter", {"novelty": {"column": "q"}})
+    [failed] = [outcome async for outcome in filter.run_table(rows({"q": None}), novel, FakeContext())]
+    return await filter.run(row, leaky, FakeContext()) == row, failed.kind
+
+
+async def null_in_format() -> Any:
+    [row] = rows({"response": None})
+    [found] = await results(format_step.run(row, format_step.Config(step="format"), FakeContext()))
+    return found.reason
+
+
+async def null_in_generate() -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        ctx = Shown(Path(folder), "Read {{ given }}.", answer=lambda *_: "ok")
+        config = generate.Config(step="generate", model="m", prompt="ask")
+        await results(generate.run(rows({"given": None})[0], config, ctx))
+    return asked(ctx)
+
+
+async def null_in_judge() -> Any:
+    with pytest.raises(ValueError, match="nothing to judge") as caught:
+        await judge.run(
+            rows({"response": None})[0], config_of("judge", {"mode": "scale", "models": ["m"]}), FakeContext()
+        )
+    return "nothing to judge" in str(caught.value)
+
+
+async def null_in_map() -> Any:
+    config = config_of("map", {"set": {"told": "It is {{ x }}.", "none": {"expr": "x is None"}}})
+    [found] = await results(map_step.run(rows({"x": None})[0], config, FakeContext()))
+    return found["told"], found["none"]
+
+
+async def null_in_mix() -> Any:
+    ctx = FakeContext(tables={"t": rows({"kind": None})})
+    config = mix.Config.model_validate({"step": "mix", "tables": {"t": 1}, "rows": 1})
+    return [row["kind"] for row in await outcomes(mix, [], config, ctx)]
+
+
+async def null_in_pair() -> Any:
+    [found] = await outcomes(
+        pair, rows({"a": None, "b": "b"}), pair.Config(step="pair", better="a", worse="b"), FakeContext()
+    )
+    return found.reason
+
+
+async def null_in_score() -> Any:
+    found = await score.run(rows({"response": None})[0], score.Config(step="score", model="m"), FakeContext())
+    return found.kind  # type: ignore[union-attr]
+
+
+async def null_in_select() -> Any:
+    tables = {"t": rows({"instruction": "a"})}
     retrieve = config_of("select", {"by": "retrieve", "index": "t"})
-    [found] = await outcomes(select, rows({"instruction": None}), retrieve, FakeContext(tables={"t": [row]}))
-    assert found["retrieved"] == []
+    [found] = await outcomes(select, rows({"instruction": None}), retrieve, FakeContext(tables=tables))
+    return found["retrieved"]
+
+
+async def null_in_split() -> Any:
+    config = split.Config(step="split", outputs={"none": "x is None", "some": "x is not None"})
+    [(name, _)] = await outcomes(split, rows({"x": None}), config, FakeContext())
+    return name
+
+
+async def null_in_train() -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        table = rows({"instruction": "a", "response": None}, {"instruction": "b", "response": "c", "beside": None})
+        found = [row["beside"] for row in rows_of(write_dataset(Path(folder), table, "sft"))]
+        return found, dict(count_left_out(Path(folder)))
+
+
+NULLS: dict[str, tuple[Callable[[], Awaitable[Any]], Any]] = {
+    "check": (null_in_check, (None, False)),
+    "evaluate": (null_in_evaluate, ("null", True, ["null"])),
+    "filter": (null_in_filter, (True, "data")),
+    "format": (null_in_format, "empty completion"),
+    "generate": (null_in_generate, ["Read null."]),
+    "judge": (null_in_judge, True),
+    "map": (null_in_map, ("It is null.", True)),
+    "mix": (null_in_mix, [None]),
+    "pair": (null_in_pair, "empty text"),
+    "score": (null_in_score, "empty"),
+    "select": (null_in_select, []),
+    "split": (null_in_split, "none"),
+    "train": (null_in_train, ([None], {"column 'response' is empty": 1})),
+}
+"""What each step makes of a null: nothing where a text is needed, and `null` where it is shown."""
+
+
+@pytest.mark.parametrize("step", NULLS)
+async def test_a_null_is_null_where_it_is_shown_and_nothing_where_a_text_is_needed(step: str) -> None:
+    send, wanted = NULLS[step]
+    assert await send() == wanted
 
 
 def test_what_json_has_no_form_for_is_null_or_text(tmp_path: Path) -> None:
