@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from blackbox_kd.errors import DataError
-from blackbox_kd.json_text import decode, write_text
+from blackbox_kd.json_text import decode, write_json, write_text
 
 FIELDS = ("role", "content", "reasoning_content", "tool_calls", "tool_call_id", "name", "weight")
 """Keys of a message, in the order in which they are written."""
@@ -124,6 +124,12 @@ def _open(arguments: str) -> Any:
         return decode(arguments)
     except (ValueError, RecursionError):
         return None
+
+
+def write_calls(calls: Sequence[Mapping[str, Any]]) -> str:
+    """Calls as the text of an answer: a JSON list of {name, arguments}, the arguments opened."""
+    functions = [call["function"] for call in calls]
+    return write_json([{"name": each["name"], "arguments": _open_text(each.get("arguments"))} for each in functions])
 
 
 def open_arguments(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Completion:
         end = ends.classify(self.ended)
         message = self._read_message(choice, end, has_tools=has_tools)
         parts = markup.split(_join_text(message.get("content")))
-        calls = tool_calls.read(message, tools) if tools and end is not End.CUT else []
+        calls = tool_calls.read(message, tools, are_checked=not accept_truncated) if tools else []
         reasoning = parts.reasoning or _find_reasoning(message)
         cut = end is End.CUT or not parts.is_whole
         if cut and not accept_truncated:

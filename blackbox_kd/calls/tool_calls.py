@@ -10,10 +10,13 @@ from blackbox_kd.sandbox.tool_calls import find_fault
 KIND = "tool_calls"
 
 
-def read(message: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def read(
+    message: Mapping[str, Any], tools: Sequence[Mapping[str, Any]], *, are_checked: bool = True
+) -> list[dict[str, Any]]:
     """The calls of a message, each with an id, a name and its arguments as JSON text.
 
-    What a vendor wants to see again beside a call (Gemini's signature of a thought) stays there.
+    What a vendor wants to see again beside a call (Gemini's signature of a thought) stays there. In an exam a call is
+    an answer, if a wrong one, and not looked at.
 
     Raises:
         ReplyFault: of kind `tool_calls`, where a call has no name, is of a tool that was not offered, or has arguments
@@ -21,7 +24,7 @@ def read(message: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> list
     """
     said = message.get("tool_calls") or []
     calls = [_read_call(call, number) for number, call in enumerate(said if isinstance(said, list) else [said])]
-    if fault := find_fault(calls, tools):
+    if are_checked and (fault := find_fault(calls, tools)):
         raise ReplyFault(fault, kind=KIND)
     return calls
 

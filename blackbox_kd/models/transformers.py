@@ -14,6 +14,7 @@ from pydantic import Field
 from blackbox_kd.errors import CallError, RequestRejected
 from blackbox_kd.logprobs import BEFORE_TEXT, LOGPROBS, TOKENS, TOKENS_TOLD, WITH_TEXT
 from blackbox_kd.models import InProcess, Model, ModelConfig, Setup, WeightsConfig
+from blackbox_kd.models.local.calls import read_calls
 from blackbox_kd.models.local.engine import Engine, LocalRequest, Written, make_seed
 from blackbox_kd.schema import Request, digest
 from blackbox_kd.weights import load, locate
@@ -113,6 +114,7 @@ class TransformersModel(InProcess):
             "max_tokens": sampling.max_tokens,
             "stop": [*sampling.stop, *self._stops] or None,
             "seed": [self._setup.seed, sampling.seed] if temperature > 0 else None,
+            "tools": list(request.tools) or None,
         }
         return {name: value for name, value in wire.items() if value is not None}
 
@@ -127,6 +129,7 @@ class TransformersModel(InProcess):
             stop=tuple(wire.get("stop", ())),
             seed=make_seed(wire, request.row.id, request.sample, request.attempt),
             scored=LOGPROBS in wire,
+            tools=request.tools,
         )
         future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
         self._new.append(job)
@@ -134,7 +137,8 @@ class TransformersModel(InProcess):
         if self._worker is None or self._worker.done():
             self._worker = asyncio.ensure_future(self._work())
         try:
-            return _make_completion(self.config.model, await future, told=wire.get(TOKENS, False)), {}
+            told, calls = wire.get(TOKENS, False), bool(request.tools)
+            return _make_completion(self.config.model, await future, told=told, calls=calls), {}
         finally:
             self._open.pop(job, None)
             job.drop()
@@ -194,10 +198,19 @@ class TransformersModel(InProcess):
             future.set_exception(outcome)
 
 
-def _make_completion(model: str, written: Written, *, told: bool) -> str:
-    """The body of a chat completion; `told`: with the prompt's tokens, and their log-probabilities if there are any."""
+def _make_completion(model: str, written: Written, *, told: bool, calls: bool) -> str:
+    """The body of a chat completion.
+
+    Args:
+        model: as the recipe calls it.
+        written: the reply.
+        told: with the prompt's tokens, and their log-probabilities if there are any.
+        calls: whether the reply may call tools, which stand in its text.
+    """
     usage = {"prompt_tokens": len(written.prompt), "completion_tokens": written.tokens}
-    message = {"role": "assistant", "content": written.text}
+    message: dict[str, Any] = {"role": "assistant", "content": written.text}
+    if calls and (found := read_calls(written.text)):
+        message = {"role": "assistant", "content": found[0] or None, "tool_calls": found[1]}
     choice = {"index": 0, "message": message, "finish_reason": written.finish_reason}
     body: dict[str, Any] = {"object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
     if told:

@@ -9,6 +9,9 @@ A template without message marks is one user message. With marks it holds severa
     {% endfor %}
     {% user %}{{ instruction }}{% enduser %}
 
+`{% conversation messages %}` hands the messages of a column through as they are, calls of tools and their results
+included.
+
 Templates are code of strangers: they run in a sandbox (see `jinja`), a variable that no column provides is an
 error, and a row's text is only ever data.
 """
@@ -24,11 +27,16 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 
 from blackbox_kd.errors import DataError, UserError
+from blackbox_kd.json_text import decode, write_json
+from blackbox_kd.messages import is_conversation, read_list
 from blackbox_kd.sandbox.jinja import GLOBALS, Sandbox
 from blackbox_kd.schema import Message
 
 ROLES = ("system", "user", "assistant")
 SUFFIX = ".jinja"
+CONVERSATION = "conversation"
+_ASKED = ("role", "content", "tool_calls", "tool_call_id", "name")
+"""Keys of messages that a model is shown; its own reasoning of earlier turns is not."""
 _MARK = f"\x00{secrets.token_hex(8)}\x00"
 """Stands before and after a message while a template renders; random, so that no row can forge a message."""
 MOST_BYTES = 2**20
@@ -36,12 +44,14 @@ MOST_BYTES = 2**20
 
 
 class _Messages(Extension):
-    """The tags `{% system %}`, `{% user %}` and `{% assistant %}`."""
+    """The tags `{% system %}`, `{% user %}` and `{% assistant %}`, and `{% conversation COLUMN %}`."""
 
-    tags = set(ROLES)  # noqa: RUF012 - jinja2 declares it as an instance attribute
+    tags = {*ROLES, CONVERSATION}  # noqa: RUF012 - jinja2 declares it as an instance attribute
 
     def parse(self, parser: Parser) -> nodes.Node:
         token = next(parser.stream)
+        if token.value == CONVERSATION:
+            return nodes.Output([self.call_method("_hand_through", [parser.parse_expression()])], lineno=token.lineno)
         body = parser.parse_statements((f"name:end{token.value}",), drop_needle=True)
         inner = [call.args[0] for node in body for call in _find_calls(node) if _is_mark(call)]
         if inner:
@@ -49,8 +59,17 @@ class _Messages(Extension):
         call = self.call_method("_mark", [nodes.Const(token.value)])
         return nodes.CallBlock(call, [], [], body).set_lineno(token.lineno)
 
+    def _hand_through(self, value: Any) -> str:
+        if not (found := read_list(value)) or not is_conversation(found):
+            raise DataError("{% conversation %} takes a list of messages, {role, content}")
+        return f"{_MARK}{CONVERSATION}\n{write_json([_show(message) for message in found])}{_MARK}"
+
     def _mark(self, role: str, caller: Callable[[], str]) -> str:
         return f"{_MARK}{role}\n{caller().strip()}{_MARK}"
+
+
+def _show(message: Mapping[str, Any]) -> Message:
+    return {"content": "", **{name: message[name] for name in _ASKED if message.get(name) is not None}}
 
 
 def _find_calls(node: nodes.Node) -> Iterator[nodes.Call]:
@@ -192,9 +211,12 @@ class Prompt:
         loose = "".join(parts[::2]).strip()
         if loose:
             raise DataError(f"{self._shown}: text outside of the messages: {loose[:60]!r}; put it into a {{% user %}}")
-        messages = []
+        messages: list[Message] = []
         for part in parts[1::2]:
             role, _, content = part.partition("\n")
+            if role == CONVERSATION:
+                messages += decode(content)
+                continue
             if not content:
                 raise DataError(f"{self._shown}: the {role} message is empty for this row")
             messages.append({"role": role, "content": content})

@@ -18,6 +18,7 @@ from pydantic_core import PydanticKnownError
 from blackbox_kd import answers
 from blackbox_kd.analysis import accuracy, judge_agreement, pairwise
 from blackbox_kd.analysis.metrics import Answers
+from blackbox_kd.messages import write_calls
 from blackbox_kd.schema import ModelRef
 from blackbox_kd.sdk import (
     Answer,
@@ -27,6 +28,7 @@ from blackbox_kd.sdk import (
     Exam,
     Field,
     FromEarlier,
+    FromFile,
     Graded,
     JudgingConfig,
     MetricName,
@@ -37,6 +39,8 @@ from blackbox_kd.sdk import (
     Required,
     Row,
     Table,
+    Tools,
+    ToolsConfig,
     find_named_twice,
     table_step,
     write_text,
@@ -46,12 +50,15 @@ _VERDICT = ("score", "against_score", "verdict")
 ACCURACY = "accuracy"
 
 
-class Config(JudgingConfig):
+class Config(JudgingConfig, ToolsConfig):
     """Fields of `evaluate`. Decoding is greedy unless said otherwise."""
 
     of: Column | None = None
     """Column with replies that an earlier step has written; nobody is asked then, and `models` may name the one model
     that the replies are of."""
+    tools: Annotated[Tools | None, FromEarlier(("generate",)), FromFile(suffix=".json")] = None
+    """Tools that the models may call, as in `generate`; those of the nearest one if left out. The calls of a reply are
+    its answer: a JSON list of names and arguments, which `answer: tool_call` compares."""
     models: list[ModelName] = Field(default_factory=list, validate_default=True)
     """Models that are asked; each is compared with its `@base`, or else with the first one, and with each model that
     the recipe never trains."""
@@ -220,12 +227,13 @@ async def _ask_models(row: Row, model: str, config: Config, ctx: Context) -> lis
         text, finish_reason = "" if row[config.of] is None else write_text(row[config.of]), row.get("finish_reason")
     else:
         messages = ctx.render(config.choose_prompt(model), row)
-        reply = await ctx.ask(model, Ask(messages, config.sampling(), row, accept_truncated=True))
-        text, finish_reason = reply.text, reply.finish_reason
-    answer: str | None = None
-    correct: bool | None = None
-    if config.answer is not None:
-        answer, correct = answers.judge(config.answer, text, row[str(config.against)], row)
+        ask: Ask[str] = Ask(messages, config.sampling(), row, accept_truncated=True, tools=config.offer(row))
+        reply = await ctx.ask(model, ask)
+        text = write_calls(reply.tool_calls) if reply.tool_calls else reply.text
+        finish_reason = reply.finish_reason
+    answer, correct = (
+        (None, None) if config.answer is None else answers.judge(config.answer, text, row[str(config.against)], row)
+    )
     columns = {
         "question": row.id,
         "model": model,

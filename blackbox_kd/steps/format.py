@@ -1,15 +1,15 @@
 """Writes TRL's columns: the messages that the student will see, and what it shall say.
 
 Reads    the prompt's variables, {completion}, {chosen}, {rejected}, {drop_context}, those that tasks name, the reasoning
-Writes   prompt, completion, chosen, rejected, task, weight, prompt_teacher
+Writes   prompt, completion, chosen, rejected, task, weight, prompt_teacher, tools
 Drops    empty completion, empty completion of task {task.name}, empty chosen or rejected, label is false, context in the student's prompt
 Calls    none
 Source   TRL, conversational data: the loss is on the completion only; Tian et al. 2024, arXiv:2402.04616 (prefixed tasks); Snell et al. 2022, arXiv:2209.15189 (dropped context)
 """  # noqa: E501
 
 import re
-from collections.abc import AsyncIterator, Mapping
-from typing import Literal, Self
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
@@ -22,12 +22,15 @@ from blackbox_kd.sdk import (
     Dropped,
     Field,
     FieldError,
+    FromEarlier,
+    FromFile,
     Message,
     Outcome,
     PromptName,
     Row,
-    StepConfig,
     TextColumn,
+    Tools,
+    ToolsConfig,
     row_step,
     write_text,
 )
@@ -60,7 +63,7 @@ class Task(BaseModel):
         return name
 
 
-class Config(StepConfig):
+class Config(ToolsConfig):
     """Fields of `format`. One row becomes one training row, or one for each task."""
 
     prompt: PromptName = "student/plain"
@@ -83,6 +86,9 @@ class Config(StepConfig):
     """Column with the better text of a pair, or a template; `better` if left out."""
     rejected: TextColumn | None = None
     """Column with the worse text of a pair, or a template; `worse` if left out."""
+    tools: Annotated[Tools | None, FromEarlier(("generate",)), FromFile(suffix=".json")] = None
+    """Tools that the student may call; those of the nearest `generate` if left out. They are the column `tools`, as TRL
+    takes it, and what a row has in `tool_calls` is called in its completion."""
     drop_context: list[Column] = Field(default_factory=list)
     """Columns that the teacher saw and the student must do without: a row whose prompt holds their text is dropped."""
     teacher_prompt: PromptName | None = None
@@ -125,6 +131,7 @@ class Config(StepConfig):
         """Of the columns that the step can write, those that it does not write in this form."""
         found = {"chosen", "rejected"} if not self.preference else {"completion"}
         found |= set() if self.tasks else {"task", "weight"}
+        found |= set() if self.tools is not None else {"tools"}
         return found if self.teacher_prompt is not None else found | {"prompt_teacher"}
 
     def said_by_student(self) -> set[str]:
@@ -148,7 +155,7 @@ LABELS = {"label": ("completion",), "kto_tag": ("completion", "output")}
 
 @row_step(
     reads=["{completion}", "{chosen}", "{rejected}", "{drop_context}"],
-    writes=["prompt", "completion", "chosen", "rejected", "task", "weight", "prompt_teacher"],
+    writes=["prompt", "completion", "chosen", "rejected", "task", "weight", "prompt_teacher", "tools"],
     drops=[
         "empty completion",
         "empty completion of task {task.name}",
@@ -160,6 +167,8 @@ LABELS = {"label": ("completion",), "kto_tag": ("completion", "output")}
 async def run(row: Row, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
     if config.teacher_prompt is not None:
         row = row | {"prompt_teacher": ctx.render(config.teacher_prompt, row)}
+    if config.tools is not None:
+        row = row | {"tools": config.offer(row)}
     for outcome in _format_tasks(row, config, ctx) if config.tasks else [_format_whole(row, config, ctx)]:
         yield outcome
 
@@ -182,7 +191,7 @@ def _format_whole(row: Row, config: Config, ctx: Context) -> Outcome:
     if not config.preference:
         if _is_bad(row, config.completion):
             return Dropped(row, "label is false")
-        said = _write_reply(row, config.completion, config.reasoning)
+        said = _write_reply(row, config.completion, config.reasoning, _find_calls(row, config))
         return _put(row, {"prompt": prompt, "completion": said}) if said else Dropped(row, "empty completion")
     chosen, rejected = _write_reply(row, config.chosen), _write_reply(row, config.rejected)
     if not (chosen and rejected):
@@ -206,15 +215,25 @@ def _format_tasks(row: Row, config: Config, ctx: Context) -> list[Outcome]:
     return found
 
 
-def _write_reply(row: Row, text: str | None, reasoning: str = "drop") -> list[Message]:
-    """What the assistant says, as TRL wants it; nothing if there is no text."""
+def _find_calls(row: Row, config: Config) -> list[dict[str, Any]]:
+    """What the assistant calls of the tools that are offered, without what a vendor wants to see again beside it."""
+    calls = row.get("tool_calls") if config.tools is not None else None
+    return [{name: call[name] for name in ("id", "type", "function")} for call in calls or ()]
+
+
+def _write_reply(
+    row: Row, text: str | None, reasoning: str = "drop", calls: Sequence[dict[str, Any]] = ()
+) -> list[Message]:
+    """What the assistant says and calls, as TRL wants it; nothing if there is neither."""
     content = _write_text(row, str(text)).strip()
     thought = write_text(row["reasoning"]).strip() if reasoning != "drop" and row.get("reasoning") else ""
-    if not content:
+    if not (content or calls):
         return []
+    called = {"tool_calls": list(calls)} if calls else {}
     if reasoning == "think":
-        return [{"role": "assistant", "content": put_reasoning_before(thought, content)}]
-    return [{"role": "assistant", "content": content, **({"reasoning_content": thought} if thought else {})}]
+        return [{"role": "assistant", "content": put_reasoning_before(thought, content), **called}]
+    beside = {"reasoning_content": thought} if thought else {}
+    return [{"role": "assistant", "content": content, **beside, **called}]
 
 
 def _write_text(row: Row, text: str) -> str:

@@ -439,6 +439,8 @@ CASES: dict[str, Case] = {
     "generate.parsed": runs("objects", lambda it: it.rows[0].get("told"), {"a": 1}, "steps.0.parsed=told"),
     "generate.repair": runs("almost objects", column("response"), ['{"a": 1}'] * 5, "steps.0.repair=true"),
     "generate.tools": runs("generate", lambda it: it.rows[0].get("tool_calls"), [], f"steps.0.tools=[{LOOKUP}]"),
+    "format.tools": runs("format", lambda it: "tools" in it.rows[0], True, f"steps.0.tools=[{LOOKUP}]"),
+    "evaluate.tools": runs("evaluate asked", lambda it: "tools" in it.bodies[0], True, f"steps.0.tools=[{LOOKUP}]"),
     "generate.keep": runs(
         "generate",
         lambda it: set(it.rows[0]) & {"instruction", "score", "seed_id"},

@@ -4,14 +4,15 @@ import gc
 import hashlib
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from blackbox_kd.errors import CallError, RequestRejected, SetupError
 from blackbox_kd.privacy import switch_off_telemetry
 from blackbox_kd.schema import Message
-from blackbox_kd.weights import load
-from blackbox_kd.weights.control_tokens import find_pattern, neutralise
+from blackbox_kd.weights import conversation, load
+from blackbox_kd.weights.control_tokens import find_pattern, neutralise, neutralise_value
 from blackbox_kd.weights.precision import allow_quicker_float32
 
 ROWS = {"cpu": 32, "cuda": 128}
@@ -32,6 +33,7 @@ class LocalRequest:
         max_tokens: the most tokens of the reply.
         stop: texts that end the reply.
         seed: of the request's own noise.
+        tools: what the reply may call.
         scored: whether the log-probabilities of the messages are wanted, the last one left open, and no reply.
     """
 
@@ -43,6 +45,7 @@ class LocalRequest:
     stop: tuple[str, ...]
     seed: int
     scored: bool = False
+    tools: Sequence[Mapping[str, Any]] = ()
     text: Any = field(default=None, init=False)
     dropped: bool = field(default=False, init=False)
 
@@ -136,15 +139,19 @@ class Engine:
         """Whether replies are in the making."""
         return bool(self._writer.busy or self._unscored)
 
-    def tokens_of(self, messages: list[Message], *, is_open: bool = False) -> list[int]:
+    def tokens_of(
+        self, messages: list[Message], tools: Sequence[Mapping[str, Any]] = (), *, is_open: bool = False
+    ) -> list[int]:
         """The prompt that the chat template makes of messages, as token ids; `is_open`: it ends within the last one."""
+        if conversation.uses_tools(messages, tools) and not conversation.takes_tools(self._tokenizer):
+            raise RequestRejected(conversation.NO_TOOLS, fix=conversation.GIVE_TOOLS, kind="chat_template")
         try:
-            found = self._tokenizer.apply_chat_template(
+            found = conversation.encode(
+                self._tokenizer,
                 neutralise(messages, self._control),
-                add_generation_prompt=not is_open,
+                neutralise_value(list(tools), self._control),
+                asks=not is_open,
                 continue_final_message=is_open,
-                tokenize=True,
-                return_dict=False,
                 **self._template_values,
             )
         except Exception as error:  # a template is code of its own and can raise anything
@@ -152,7 +159,7 @@ class Engine:
             raise RequestRejected(what, fix=fix, kind="chat_template") from error
         if len(found) >= self._limit:
             raise RequestRejected(f"the prompt has {len(found)} tokens, the model takes {self._limit}", kind="too_long")
-        return list(found)
+        return found
 
     def advance(self, new: list[LocalRequest]) -> list[tuple[LocalRequest, Written | CallError]]:
         """Takes new jobs in, writes on for a moment, returns what is done. Blocks; run it in a thread."""
@@ -194,7 +201,7 @@ class Engine:
         from blackbox_kd.models.local.decoding import Generation
         from blackbox_kd.models.local.sampling import Draw
 
-        prompt = self.tokens_of(job.messages)
+        prompt = self.tokens_of(job.messages, job.tools)
         draw = Draw(job.temperature, job.top_p, job.top_k, job.seed)
         room = min(job.max_tokens, self._limit - len(prompt))
         job.text = Generation(prompt, draw, room, lambda tokens: self._has_ended(job, tokens))
