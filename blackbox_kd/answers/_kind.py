@@ -37,6 +37,10 @@ class AnswerKind(BaseModel, ABC):
             DataError: the reference cannot be read.
         """
 
+    def is_alike(self, answer: str, other: str, row: Mapping[str, Any]) -> bool:
+        """Whether two answers that were read are the same."""
+        return self.same(answer, other, row)
+
     def canonical(self, reference: str, row: Mapping[str, Any]) -> str:
         """A reference as the kind writes answers."""
         return self.read(reference, row) or reference

@@ -128,13 +128,19 @@ class Number(AnswerKind):
                 fix=f"answer: {_find_fitting(str(reference))}",
             )
         given = answer if _NORMAL.fullmatch(answer) else self.read(answer, row)
-        if given is None:
-            return False
-        left, right = Fraction(given.rstrip("%")), Fraction(wanted.rstrip("%"))
-        if given.endswith("%") == wanted.endswith("%"):
-            return left == right
-        percent, other = (left, right) if given.endswith("%") else (right, left)
-        return other in (percent, percent / 100)
+        return given is not None and _is_equal(given, wanted)
+
+    def is_alike(self, answer: str, other: str, row: Mapping[str, Any]) -> bool:
+        """Whether two numbers that were read are equal: they have a decimal point, whatever the sign of the texts."""
+        return _is_equal(answer, other) if _NORMAL.fullmatch(answer) and _NORMAL.fullmatch(other) else answer == other
+
+
+def _is_equal(given: str, wanted: str) -> bool:
+    left, right = Fraction(given.rstrip("%")), Fraction(wanted.rstrip("%"))
+    if given.endswith("%") == wanted.endswith("%"):
+        return left == right
+    percent, other = (left, right) if given.endswith("%") else (right, left)
+    return other in (percent, percent / 100)
 
 
 def _find_fitting(reference: str) -> str:

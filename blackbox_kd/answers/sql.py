@@ -142,7 +142,9 @@ def _find_fault(file: Path) -> str:
 
 
 def _read_name(row: Mapping[str, Any], column: str) -> str:
-    value = str(row[column]) if column in row else ""
+    if column not in row:
+        raise DataError(f"column {column!r} is missing", fix="name a column of the row in database:, or one FILE")
+    value = str(row[column])
     if not re.fullmatch(r"\w[\w .-]{0,200}", value) or ".." in value:
         raise DataError(f"column {column!r} holds {value[:80]!r}, which is no name of a file", fix="database: FILE")
     return value

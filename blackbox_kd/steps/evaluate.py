@@ -272,7 +272,7 @@ def _record(answered: accuracy.Answered, table: Table, config: Config, ctx: Cont
         record("evaluations", (found.evaluate(model, list(rows.values())) for model, rows in answered.items()))
     if config.answer is not None:
         record("comparisons", accuracy.gains(answered, ctx.seed, untrained))
-        record("agreements", accuracy.agreements(answered, answers.kind(config.answer).same))
+        record("agreements", accuracy.agreements(answered, answers.kind(config.answer).is_alike))
     if config.measures:
         record("comparisons", found.gains(accuracy.find_pairs(answered, untrained)))
     if config.judge is not None:

@@ -276,7 +276,7 @@ def _list_usable(name: str, fits: Callable[[Row], bool], what: str, ctx: Context
 
 
 def _vote(rows: list[Row], config: Majority) -> Iterator[Outcome]:
-    same = None if config.answer is None else answers.kind(config.answer).same
+    same = None if config.answer is None else answers.kind(config.answer).is_alike
     groups = voting.group(rows, config.per)
     found = {key: voting.find_majority(group, config.column, same) for key, group in groups.items()}
     for row in rows:

@@ -158,6 +158,8 @@ def test_each_row_may_have_a_database_of_its_own(shop: Path) -> None:
     named = {"sql": {"database": str(shop.parent / "{db}.sqlite")}}
     for name, count in (("shop", 4), ("other", 1)):
         assert answers.judge(named, "SELECT count(*) FROM item", f"SELECT {count}", {"db": name})[1]
+    with pytest.raises(DataError, match="column 'db' is missing"):
+        answers.judge(named, "SELECT 1", "SELECT 1", {})
     for name in ("../x", "", "a/b", "gone"):
         with pytest.raises(DataError, match=r"no name of a file|cannot be read"):
             answers.judge(named, "SELECT 1", "SELECT 1", {"db": name})

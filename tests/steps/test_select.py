@@ -281,6 +281,8 @@ async def voted(table: list[Row], **fields: Any) -> tuple[list[str], list[str]]:
         (("A", "a ", "b"), {"answer": "exact"}, ["r0"], ["not the best"] * 2),
         (("b", "1/2", "0.5"), {"answer": "number"}, ["r1"], ["not the best"] * 2),
         (("?", "?!", "0.5", "0.50"), {"answer": "number"}, ["r2"], ["not the best"] * 3),
+        (("1125", "1.125", "9/8"), {"answer": {"number": {"decimal": ","}}}, ["r1"], ["not the best"] * 2),
+        (("1125", "1.125"), {"answer": {"number": {"decimal": ","}}}, [], ["no majority"] * 2),
         (({"t": 1.0}, {"t": 1}, {"t": 2}), {"answer": "json"}, ["r0"], ["not the best"] * 2),
     ],
 )
