@@ -33,11 +33,10 @@ from blackbox_kd.tables.bad_lines import BadLines
 INPUTS = "inputs"
 MOST_BYTES = 10_000_000
 """Of the rows of a table that are kept beside the recipe."""
-WHENCE = (
-    *("path", "format", "chunk", "bad_lines", "rows", "hub", "name", "split"),
-    *("generator", "task", "size", "seed", "options"),
-)
-"""Fields of a table to start from that say where it is, and how it is read there."""
+WHENCE = ("path", "rows", "hub", "name", "split", "generator", "task", "size", "seed", "options")
+"""Fields of a table to start from that say where it is."""
+HOW = ("format", "chunk", "bad_lines")
+"""Those that say how its files are read; rows that were kept are rows already."""
 
 
 def read_and_keep(
@@ -223,8 +222,8 @@ class _Copy:
             self.notes.append(f"data.{name} is too large to stand beside this file: --set data.{name}.path=FILE")
         else:
             place = str(self.recipe.folder / Path(source.path).expanduser())
-        entry = self.values["data"][name]
-        self.values["data"][name] = {"path": place} | {k: v for k, v in entry.items() if k not in WHENCE}
+        entry, gone = self.values["data"][name], WHENCE + (HOW if place in self.files else ())
+        self.values["data"][name] = {"path": place} | {k: v for k, v in entry.items() if k not in gone}
 
     def _place_code(self) -> None:
         plugins = self.values.get("plugins") or []

@@ -13,6 +13,9 @@ MOST_TOLD = 100
 """Bad lines of a file that a message lists; of the others it says how many they are."""
 HOW_TO_DROP = "leave them out: bad_lines: drop"
 
+_TOLD: set[str] = set()
+"""What was said already: a file is read more than once."""
+
 Rule = Literal["error", "drop"]
 
 
@@ -79,7 +82,9 @@ class BadLines:
             raise _explain(file, of, bad, count)
         if count:
             self.dropped[file] = count
-            logger.warning(f"{file}: bad {of} left out: {count:,} ({_list(bad, count)})")
+            if (told := f"{file}: bad {of} left out: {count:,} ({_list(bad, count)})") not in _TOLD:
+                _TOLD.add(told)
+                logger.warning(told)
 
 
 def _explain(file: str, of: str, bad: list[BadLine], count: int) -> DataError:

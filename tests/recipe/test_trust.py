@@ -283,3 +283,16 @@ def test_own_agreeing_to_a_key_is_not_agreeing_to_files(tmp_path: Path) -> None:
         trust.settle(recipe, ENV, tmp_path)
     trust.settle(recipe, ENV, tmp_path, given=["gpu.example.com"])
     assert len(json.loads((tmp_path / "trusted.json").read_text())["trusted"]) == 2
+
+
+def test_documents_that_a_link_leads_to_are_files_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/diary.md").write_text("# Today\n\nMy diary.\n")
+    (tmp_path / "recipe/docs").mkdir(parents=True)
+    (tmp_path / "recipe/docs/out").symlink_to(tmp_path / "elsewhere")
+    write(tmp_path / "recipe", **{name: value for name, value in GPU.items() if value is not None})
+    values = json.loads((tmp_path / "recipe/recipe.yaml").read_text())
+    values["data"]["train"] = {"path": "docs/**/*.md", "chunk": {}, "rename": {"text": "instruction"}}
+    (tmp_path / "recipe/recipe.yaml").write_text(json.dumps(values))
+    recipe = load_recipe(tmp_path / "recipe/recipe.yaml", env=ENV)
+    assert [route.kind for route in trust.find_routes(recipe, ENV)] == ["file"]
