@@ -49,13 +49,14 @@ def _judge(entry: dict[str, Any], required: Required, shared: RunState) -> dict[
     model = shared.recipe.models.get(ModelRef.parse(entry["model"]).name)
     is_measured = entry["n"] >= FEWEST and metric["value"] is not None and not (model is not None and model.canned)
     trained = {name for planned in shared.recipe.steps for name in planned.list_names("student")}
+    teachers = shared.recipe.learnt_from - trained
     return {
         **{key: entry[key] for key in ("step", "table", "model", "version", "round", "n") if key in entry},
         "metric": required.metric,
         "at_least": required.at_least,
         **metric,
         "is_met": metric["value"] >= required.at_least if is_measured else None,
-        "is_ceiling": ModelRef.parse(entry["model"]).name not in trained,
+        "is_ceiling": ModelRef.parse(entry["model"]).name in teachers,
     }
 
 

@@ -163,3 +163,12 @@ def test_any_metric_that_is_measured_may_be_required(tmp_path: Path) -> None:
     recipe["steps"][0]["metrics"] = ["macro_f1"]
     [required] = execute(tmp_path, recipe).report["requirements"]
     assert required["value"] == pytest.approx((2 * 15 / 35) / 2)
+
+
+def test_a_model_that_nothing_is_learnt_from_is_no_ceiling(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    recipe = values()
+    recipe["models"]["rival"] = recipe["models"]["teacher"]
+    recipe["steps"][0]["models"].append("rival")
+    found = execute(tmp_path, recipe).report["requirements"]
+    assert [(entry["model"], entry["is_ceiling"]) for entry in found] == [("teacher", True), ("rival", False)]

@@ -156,7 +156,7 @@ class Requirement(Recorded):
     is_met: bool | None
     """None: not measured, as a script has answered, or there were too few rows."""
     is_ceiling: bool
-    """Whether the recipe never trains the model: what learns from it can hardly be better."""
+    """Whether rows are learnt from the model, which is never trained itself: what learns can hardly be better."""
 
 
 class WinRate(Recorded):
