@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from blackbox_kd.answers import _ruling_out
 from blackbox_kd.answers._kind import AnswerKind, answer
 from blackbox_kd.answers._plain import UNSPACED, clean, part_scripts
-from blackbox_kd.answers._stated import Statement, find_affirmed, find_retracted, prepare, sentence
+from blackbox_kd.answers._stated import Statement, claim, find_affirmed, find_retracted, prepare, sentence
 from blackbox_kd.answers.exact import normal
 from blackbox_kd.errors import DataError, FieldError
 from blackbox_kd.json_text import write_text
@@ -43,6 +43,7 @@ _KEYS = ("label", "category", "class", "classification", "intent", "answer", "pr
 """Keys of an object that hold its label, where it has several."""
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
 _ITEM = re.compile(r"^\s{0,8}(?:[-*•>#]{1,6}|\d{1,3}[.)])\s+")
+_ASIDE = re.compile(r"\s[-–—]{1,2}\s")
 _CONCLUSION = re.compile(
     r"\b(?:so|thus|therefore|hence|overall|in\s(?:conclusion|summary|short)|daher|somit|folglich|donc|entonces|por\stanto"
     r"|quindi|portanto|dus|итак|поэтому)\b|所以|因此|따라서|したがって|よって",
@@ -125,7 +126,7 @@ class Label(AnswerKind):
         if statements and (rest := find_retracted(text, statements[0])) is not None:
             return self._read_free(rest) if len(rest) < len(text) else None
         for statement in statements:
-            if named := self._list_meant(sentence(statement.text)):
+            if named := self._list_meant(_ASIDE.split(claim(sentence(statement.text)))[0]):
                 return _single(named)
         if marked := {*self._list_marked(text)}:
             return _single(marked)

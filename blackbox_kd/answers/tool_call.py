@@ -1,8 +1,8 @@
 """Calls of tools: the names, and the arguments compared by type, as `json` compares fields. No call is an answer, too.
 
 Read are the calls of a message (`tool_calls`), a JSON list of {name, arguments} as a reply's calls are written down,
-what chat templates write (`<tool_call>{...}</tool_call>`, `[TOOL_CALLS] [...]`, `<|python_tag|>{...}`), and calls as in
-Python (`[get_weather(city="Paris")]`). Any other text calls nothing: `[]`.
+what chat templates write (`<tool_call>{...}</tool_call>`, `<function=NAME>...</function>`, `[TOOL_CALLS] [...]`,
+`<|python_tag|>{...}`), and calls as in Python (`[get_weather(city="Paris")]`). Any other text calls nothing: `[]`.
 """
 
 import ast
@@ -22,6 +22,8 @@ Call = dict[str, Any]
 """The `name` of a tool, and its `arguments`, an object."""
 _TAG = re.compile(r"<(tool_call|function_call)>\s*(.*?)\s*(?:</\1>|(?=<\1>)|\Z)", re.DOTALL)
 _MARK = re.compile(r"(?:\[TOOL_CALLS\]|<\|python_tag\|>|<\|tool_call\|>)\s*")
+_FUNCTION = re.compile(r"<function=(?P<name>[\w.-]{1,200})>(?P<arguments>.*?)</function>", re.DOTALL)
+_PARAMETER = re.compile(r"<parameter=(?P<name>[\w.-]{1,200})>\s*(?P<value>.*?)\s*</parameter>", re.DOTALL)
 _NAMED = re.compile(r"(?P<name>[\w.-]{1,200})\s*(?:\[ARGS\])?\s*(?=\{)")
 _PYTHON = re.compile(r"\[?\s*[A-Za-z_][\w.]{0,200}\(")
 _LONGEST_PYTHON = 20_000
@@ -97,16 +99,29 @@ def _read_reference(reference: str) -> list[Call]:
 
 def _read_calls(text: str) -> list[Call] | None:
     """The calls of a text; None where one cannot be read."""
+    if functions := list(_FUNCTION.finditer(text)):
+        calls = [(each["name"], _read_arguments(each["arguments"])) for each in functions]
+        told = [{"name": name, "arguments": arguments} for name, arguments in calls if arguments is not None]
+        return told if len(told) == len(calls) else None
     if tags := list(_TAG.finditer(text)):
         read = [_read_one(tag[2]) for tag in tags]
         return None if any(calls is None for calls in read) else [call for calls in read if calls for call in calls]
     if mark := _MARK.search(text):
         return _read_one(text[mark.end() :])
-    for value in reversed(find_values(text)):
-        # Between sentences {"name": "Ann"} is a person.
-        if any(word in text for word in _TELLING) and (calls := _read_list(value)):
-            return calls
-    return _read_python(text) or []
+    # Between sentences {"name": "Ann"} is a person.
+    values = find_values(text) if any(word in text for word in _TELLING) else []
+    return [call for value in values for call in _read_list(value) or []] or _read_python(text) or []
+
+
+def _read_arguments(text: str) -> dict[str, Any] | None:
+    """The arguments of a call that names its function in a tag: an object, or a tag for each; None if unreadable."""
+    value = read_value(text)
+    if isinstance(value, dict):
+        return value
+    said = {each["name"]: each["value"] for each in _PARAMETER.finditer(text)}
+    if text.strip() and not said:
+        return None
+    return {name: found if (found := read_value(each)) is not None else each for name, each in said.items()}
 
 
 def _read_one(text: str) -> list[Call] | None:

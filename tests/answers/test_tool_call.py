@@ -36,6 +36,9 @@ OPENAI = {
         '[TOOL_CALLS]get_weather[ARGS]{"city": "Paris", "days": 3}',
         f"```json\n{json.dumps([PARIS])}\n```",
         f"I would call {json.dumps(PARIS)} now.",
+        '<function=get_weather>{"city": "Paris", "days": 3}</function>',
+        "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n<parameter=days>\n3\n</parameter>\n"
+        "</function>\n</tool_call>",
         "get_weather(city='Paris', days=3)",
         '[get_weather(city="Paris", days=3)]',
         '<tool_call>get_weather(city="Paris", days=3)</tool_call>',
@@ -53,6 +56,8 @@ def test_several_calls_are_read_in_order() -> None:
         json.dumps([PARIS, ROME]),
         f"<tool_call>{json.dumps(PARIS)}</tool_call>\n<tool_call>{json.dumps(ROME)}</tool_call>",
         "[get_weather(city='Paris', days=3), get_weather(city='Rome', days=1)]",
+        f"{json.dumps(PARIS)}\n{json.dumps(ROME)}",
+        f"```json\n{json.dumps(PARIS)}\n```\n```json\n{json.dumps(ROME)}\n```",
     ):
         assert json.loads(str(KIND.read(text, {}))) == [PARIS, ROME]
 
@@ -70,7 +75,13 @@ def test_a_text_without_a_call_calls_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['<tool_call>{"name": "f", "arguments": {"a": </tool_call>', "<tool_call>", "[TOOL_CALLS] oops"]
+    "text",
+    [
+        '<tool_call>{"name": "f", "arguments": {"a": </tool_call>',
+        "<tool_call>",
+        "[TOOL_CALLS] oops",
+        '<function=f>{"a": </function>',
+    ],
 )
 def test_a_call_that_is_broken_off_is_no_answer(text: str) -> None:
     assert answers.judge("tool_call", text, [], {}) == (None, False)
