@@ -30,6 +30,8 @@ def list_texts(value: Any) -> list[str]:
     if value is None:
         return []
     if isinstance(value, Mapping):
+        if isinstance(value.get("function"), Mapping):  # a call or a tool: the rest is how it is written
+            return list_texts(value["function"])
         skipped = _NOT_SAID if value.keys() & {"role", "from"} else ()
         items = [_open(key, item) for key, item in value.items() if key not in skipped]
         return [text for item in items for text in list_texts(item)]

@@ -265,8 +265,6 @@ def _find_last_turn(found: list[Turn], notes: Notes) -> tuple[list[Turn], list[T
     last = learnt[-1]
     if last < len(found) - 1:
         notes["what follows the last answer is left out"] += 1
-    if len(learnt) > 1:
-        notes["of several answers the last one is learnt, those before it are read"] += 1
     return found[:last], [found[last]]
 
 

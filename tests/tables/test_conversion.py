@@ -231,7 +231,7 @@ def test_reasoning_of_earlier_answers_stays_with_them() -> None:
         (
             [user("a"), assistant("b"), user("c"), assistant("d")],
             "d",
-            ["of several answers the last one is learnt, those before it are read"],
+            [],
         ),
         (
             [user("a"), assistant("b"), user("c"), {**assistant("d"), "weight": 0}],
