@@ -110,6 +110,7 @@ CALLED = '[{"name": "look_up"}]'
 TOLD = {"step": "check", "answer": "number", "against": "instruction"}
 SHOWN_TO_ASKED = recipe(TOLD, {**ASK, "model": "student"}, {**STEPS["format"], "hint": True}, STEPS["train"])
 SHOTS = {**ASK, "model": "served", "prompt": "shots"}
+RECORDED = recipe({**ASK, "model": "m"}, models={"m": {"provider": "recorded", "replies": "/dev/null"}})
 CUT_OFF = {"teacher": {"provider": "scripted", "replies": [{"text": "It", "finish_reason": "length"}]}}
 BASES: dict[str, dict[str, Any]] = {
     **{name: recipe(step) for name, step in STEPS.items() if name not in ("evaluate", "train")},
@@ -665,6 +666,8 @@ CASES: dict[str, Case] = {
     "scripted.replies.usage": opens(
         "scripted", said("usage"), {"prompt_tokens": 77}, replies=[{"text": "Ho", "usage": {"prompt_tokens": 77}}]
     ),
+    "recorded.replies": checked(RECORDED, "'/dev/null' has no replies", False, "models.m.replies=gone.jsonl"),
+    "recorded.model": checked(RECORDED, "has no replies of a model 'judge'", True, "models.m.model=judge"),
     "scripted.stands_in": opens(
         "scripted", said("text"), lambda it: "That is the answer" not in it, stands_in="openai:cheap"
     ),
@@ -772,9 +775,11 @@ for _name in ("anthropic", "gemini", "openai", "vllm", "mistral", "azure", "scri
             _name, looks.bill, 3.0, {"price": _price}, price={**_price, "cache_write_1h": 5}
         ),
     }
+_NEEDED = {"recorded": {"replies": "told.jsonl"}}
 for _name in models.providers():
+    _own = _NEEDED.get(_name, {})
     CASES |= {
-        f"{_name}.max_concurrency": opens(_name, looks.at_once, 2, max_concurrency=2),
+        f"{_name}.max_concurrency": opens(_name, looks.at_once, 2, _own, max_concurrency=2, **_own),
         f"{_name}.provider": checked(
             recipe({**ASK, "model": "m"}, models={"m": {"provider": _name, "model": "a/b"}}),
             "unknown provider 'nobody'",
