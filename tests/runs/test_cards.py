@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from blackbox_kd.analysis.metrics import Graded, tabulate_classes
 from blackbox_kd.models import openai, transformers
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.runs.cards import publish_name, write_model_card
@@ -98,6 +99,25 @@ def test_a_model_card_has_the_terms_too(folder: Path) -> None:
     card = write_model_card(recipe, {"evaluations": []}, "student", folder)
     assert "## Terms\n\n" in card
     assert "\n- `teacher`: the licence: \\<free>" in card
+
+
+def test_a_model_card_has_the_metrics_and_the_tables_of_its_classes(folder: Path) -> None:
+    rows = [Graded(str(n), "", a, answer=b, wanted=a, correct=a == b) for n, (a, b) in enumerate(["aa", "ab", "bb"])]
+    found = {"step": "s", "table": "test", "n": 3, "accuracy": 2 / 3, "ci95": [0.2, 0.9], "right": 2, "read": 3}
+    found |= {"truncated": 0, "metrics": {"macro_f1": {"value": 0.625, "ci95": [0.25, 1.0]}}}
+    report = {
+        "evaluations": [{**found, "model": name, **tabulate_classes(rows, None)} for name in ("student", "teacher")],
+        "comparisons": [
+            {"step": "s", "table": "test", "model": "student", "against": "teacher", "metric": "macro_f1", "n": 3,
+             "gain": -0.25, "ci95": [-0.5, 0.125]}
+        ],
+    }  # fmt: skip
+    card = write_model_card(load_recipe(folder / "recipe.yaml"), report, "student", folder)
+    assert "| student |  test | macro_f1 | 62.5 % | 25.0 % to 100.0 % |" in card
+    assert "student on test, by class:\n\n| class | precision |  recall |     F1 | rows |" in card
+    assert "| a   |   1 |   1 |        0 |" in card
+    assert "teacher on test" not in card, "the card is about one model"
+    assert "`student` is 25.0 points worse than `teacher` in macro_f1 (95 % interval -50.0 to +12.5)" in card
 
 
 def test_no_card_holds_a_path_of_the_machine(folder: Path) -> None:
