@@ -19,6 +19,7 @@ from blackbox_kd.errors import BudgetReached, RecipeError, UserError
 from tests.cli.test_main import serving
 from tests.promises.test_kill import stats
 from tests.support.runs import QUESTIONS, command, trained, write_rows
+from tests.support.tiny import tiny_model
 
 ROWS = {"train": {"path": "train.jsonl"}}
 STEPS = [
@@ -26,7 +27,7 @@ STEPS = [
     {"step": "check", "answer": "number"},
     {"step": "filter", "keep": "correct", "output": "right"},
 ]
-RECIPE = {"name": "demo", "data": ROWS, "models": {"teacher": {"provider": "scripted"}}, "steps": STEPS}
+RECIPE: dict[str, Any] = {"name": "demo", "data": ROWS, "models": {"teacher": {"provider": "scripted"}}, "steps": STEPS}
 
 
 @pytest.fixture(autouse=True)
@@ -250,3 +251,23 @@ async def run(table, config: Config, ctx):
     with pytest.raises(CellExecutionError, match="KeyboardInterrupt"):
         notebook.run("blackbox_kd.run(RECIPE, allow_code=True)")
     assert notebook.run("blackbox_kd.run(RECIPE, allow_code=True, quiet=True).report['status']") == "'complete'"
+
+
+@pytest.mark.slow
+def test_a_training_in_a_cell_is_ended_with_it_and_a_shorter_run_finds_what_the_longer_one_has(
+    notebook: Notebook, folder: Path
+) -> None:
+    student = {"provider": "transformers", "model": str(tiny_model())}
+    train = {"step": "train", "model": "student", "max_steps": 1, "r": 4, "batch_size": 4}
+    steps = [*STEPS, {"step": "format"}, train, {"step": "filter", "keep": "len(completion) > 0"}]
+    values = {**RECIPE, "models": {**RECIPE["models"], "student": student}, "steps": steps}
+    notebook.run(NOTEBOOK.format(recipe=json.dumps(values)))
+    notebook.interrupt_when((folder / "runs/demo/work/train_student@1.json").exists)
+    with pytest.raises(CellExecutionError, match="KeyboardInterrupt"):
+        notebook.run("blackbox_kd.run(RECIPE)")
+    assert "student@1" in notebook.run("blackbox_kd.run(RECIPE, quiet=True).models")
+    shorter = blackbox_kd.run(values, until="train", quiet=True)
+    assert shorter.path == Path("runs/demo/until_train")
+    assert shorter.models == {"student@1": Path("runs/demo/models/student@1")}
+    assert shorter.tables["05_train"].num_rows == 6
+    assert shorter.report["models"][0]["calls"] == 0

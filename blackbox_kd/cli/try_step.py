@@ -21,6 +21,8 @@ from blackbox_kd.cli.output import format_count, format_usd, print_json, say
 from blackbox_kd.engine import event_loop
 from blackbox_kd.engine.signals import stoppable
 from blackbox_kd.errors import UserError
+from blackbox_kd.json_text import write_text
+from blackbox_kd.messages import write_plain
 from blackbox_kd.paths import find_cache_folder
 from blackbox_kd.printable import escape_text
 
@@ -135,6 +137,8 @@ def _write_one(asked: list[dict[str, Any]], *, is_dry: bool) -> Iterator[str]:
         same = [each for each in asked if each["messages"] == messages]
         asked = [each for each in asked if each["messages"] != messages]
         yield _write_messages(messages)
+        if offered := same[0].get("tools"):
+            yield f"(tools) {', '.join(str(tool['function']['name']) for tool in offered)}"
         for start in range(0, 0 if is_dry else len(same), MOST_BESIDE):
             part = same[start : start + MOST_BESIDE]
             yield _set_beside([_write_title(each) for each in part], [_write_reply(each) for each in part])
@@ -149,7 +153,7 @@ def _write_asked(asked: list[dict[str, Any]], *, is_dry: bool) -> Iterator[str]:
 
 
 def _write_messages(messages: list[dict[str, Any]]) -> str:
-    return "\n".join(f"[{message['role']}] {message['content']}" for message in messages)
+    return "\n".join(f"[{message['role']}] {write_plain(message)}" for message in messages)
 
 
 def _write_title(asked: Mapping[str, Any]) -> str:
@@ -163,7 +167,9 @@ def _write_reply(asked: Mapping[str, Any]) -> str:
     thought = f"(reasoning) {asked['reasoning']}\n" if asked["reasoning"] else ""
     cost = "cost unknown" if asked["cost_usd"] is None else f"${asked['cost_usd']:.6f}"
     whence = ", from the ledger" if asked["replayed"] else ""
-    return f"{thought}{asked['text']}\n({asked['prompt_tokens']} + {asked['completion_tokens']} tokens, {cost}{whence})"
+    called = "".join(f"\n(calls) {write_text(call['function'])}" for call in asked["tool_calls"])
+    tokens = f"{asked['prompt_tokens']} + {asked['completion_tokens']} tokens"
+    return f"{thought}{asked['text']}{called}\n({tokens}, {cost}{whence})"
 
 
 def _set_beside(titles: list[str], cells: list[str]) -> str:

@@ -30,12 +30,22 @@ class Asked:
 
     def entry(self) -> dict[str, Any]:
         """As JSON holds it."""
-        reply, told = self.reply, {"model": self.model, "sample": self.ask.sample, "messages": self.ask.messages}
+        ask, reply = self.ask, self.reply
+        told = {"model": self.model, "sample": ask.sample, "messages": ask.messages}
+        told |= {"tools": [*ask.tools]} if ask.tools else {}
+        told |= {"form": dict(ask.form)} if ask.form else {}
         if reply is None:
             return told | {"text": None, "error": self.error and self.error.what}
         usage = {"prompt_tokens": reply.usage.prompt_tokens, "completion_tokens": reply.usage.completion_tokens}
         cost = {"cost_usd": reply.cost_usd, "replayed": reply.replayed}
-        return told | {"text": reply.text, "reasoning": reply.reasoning, **usage, **cost, "error": None}
+        return told | {
+            "text": reply.text,
+            "reasoning": reply.reasoning,
+            "tool_calls": reply.tool_calls,
+            **usage,
+            **cost,
+            "error": None,
+        }
 
 
 class TryContext(RunContext):

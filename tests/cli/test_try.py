@@ -270,3 +270,16 @@ def test_a_finished_run_of_the_engine_and_a_try_agree_on_every_row(folder: Path,
     rows = [json.loads(line) for line in (folder / "runs/demo/tables/03_judge.jsonl").read_text().splitlines()]
     told = blackbox("try", "recipe.yaml", "judge", "--rows", "4", "--json").told
     assert [each["row"] for each in told["tries"][0]["became"]] == rows[:4]
+
+
+def test_tools_that_are_offered_and_what_a_reply_calls_of_them_are_shown(folder: Path, blackbox: Command) -> None:
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+    write_rows(folder / "train.jsonl", [{"instruction": "Add.", "tools": [tool]}])
+    step = {"step": "generate", "model": "teacher", "prompt": "student/plain", "tools": "tools"}
+    write(folder, models={"teacher": PRICED}, steps=[step])
+    done = blackbox("try", "recipe.yaml")
+    assert done.status == 0, done.err
+    assert "[user] Add.\n(tools) add\n-> teacher" in done.out
+    asked = blackbox("try", "recipe.yaml", "--json").told["tries"][0]["asked"][0]
+    assert asked["tools"] == [tool]
+    assert asked["tool_calls"] == []
