@@ -14,7 +14,7 @@ from blackbox_kd.errors import Refusal, ReplyFault, RequestRejected, UnusableTex
 from blackbox_kd.json_text import encode
 from blackbox_kd.ledger.ledger import compute_key
 from blackbox_kd.models.http.parameters import MOST_TOKENS, NEUTRAL
-from blackbox_kd.schema import Ask, Reply, Request, Sampling, T, Usage
+from blackbox_kd.schema import Ask, Message, Reply, Request, Sampling, T, Usage
 
 LEAST_CAP = 256
 """The smallest cap that is tried: replies cut so early are of no use."""
@@ -217,13 +217,22 @@ def make_call(state: ModelState, ask: Ask[Any], attempt: int, round: int) -> Cal
         round: of the loop; it counts where another reply can come.
     """
     cap = _find_cap(state, ask.sampling)
-    request = Request(ask.messages, ask.sampling, ask.row, ask.sample, attempt, cap, form=ask.form, tools=ask.tools)
+    request = Request(
+        _drop_weights(ask.messages), ask.sampling, ask.row, ask.sample, attempt, cap, form=ask.form, tools=ask.tools
+    )
     request.example = ask.read.example if isinstance(ask.read, MakesUp) else None
     wire = state.model.wire(request)
     round = round if ask.sampling.varies else 0  # asked again, it would say the same
     key = compute_key(wire, row_id=ask.row.id, sample=ask.sample, attempt=attempt, round=round)
     described = sum(len(encode(each)) for each in (ask.form, ask.tools) if each)
     return Call(state, key, wire, request, ask, prices.bound_prompt(ask.messages), described)
+
+
+def _drop_weights(messages: list[Message]) -> list[Message]:
+    """Messages without what they weigh in a training, which is no matter of who is asked."""
+    if not any("weight" in message for message in messages):
+        return messages
+    return [{name: value for name, value in message.items() if name != "weight"} for message in messages]
 
 
 def _find_cap(state: ModelState, sampling: Sampling) -> int | None:

@@ -154,6 +154,10 @@ class ModelConfig(BaseModel):
         """Of the fields that hold a reply to a form (`Ask.form`), what the model takes; a prompt asks for the rest."""
         return {}
 
+    def leaves_tools_out(self, folder: Path) -> bool:
+        """Whether it is known, before anything is loaded, that the model is shown no tools; `folder`: the recipe's."""
+        return False
+
     def find_files(self) -> dict[str, str]:
         """Files beside the recipe with which fields begin."""
         return {}

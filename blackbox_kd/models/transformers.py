@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -52,6 +53,11 @@ class Config(WeightsConfig):
         if template is not None:
             problems.append(("chat_template", *template))
         return problems
+
+    def leaves_tools_out(self, folder: Path) -> bool:
+        """Whether the chat template, where it is at hand, does not speak of tools."""
+        template = load.find_template(self.chat_template, folder / self.model, folder)
+        return template is not None and "tools" not in template
 
     def needs(self) -> dict[str, str]:
         """Packages that loading the model takes, and the extra that brings each."""

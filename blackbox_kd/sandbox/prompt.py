@@ -35,8 +35,8 @@ from blackbox_kd.schema import Message
 ROLES = ("system", "user", "assistant")
 SUFFIX = ".jinja"
 CONVERSATION = "conversation"
-_ASKED = ("role", "content", "tool_calls", "tool_call_id", "name")
-"""Keys of messages that a model is shown; its own reasoning of earlier turns is not."""
+_ASKED = ("role", "content", "tool_calls", "tool_call_id", "name", "weight")
+"""Keys of messages that are handed through; the reasoning of earlier turns is not, as chat templates leave it out."""
 _MARK = f"\x00{secrets.token_hex(8)}\x00"
 """Stands before and after a message while a template renders; random, so that no row can forge a message."""
 MOST_BYTES = 2**20

@@ -4,6 +4,7 @@ From safetensors alone, a hub model at the very commit that names it in the ledg
 recipe gives: what is trained is what is served.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,23 @@ def read_template(name: str | None, folder: Path) -> str | None:
     if problem is not None:
         raise SetupError(f"chat_template: {problem[0]}", fix=problem[1])
     return BUNDLED[name] if name in BUNDLED else (folder / name).read_text(encoding="utf-8")
+
+
+def find_template(name: str | None, model: Path, folder: Path) -> str | None:
+    """The template that a model is asked with, as far as it can be read without loading the model; else None.
+
+    Args:
+        name: the recipe's `chat_template`.
+        model: the folder of the model, if it is one.
+        folder: the recipe's.
+    """
+    if name is not None:
+        return None if explain_template(name, folder) else read_template(name, folder)
+    if (file := model / "chat_template.jinja").is_file():
+        return file.read_text(encoding="utf-8")
+    config = model / "tokenizer_config.json"
+    found = json.loads(config.read_text(encoding="utf-8")).get("chat_template") if config.is_file() else None
+    return found if isinstance(found, str) else None
 
 
 def load_tokenizer(place: str, chat_template: str | None = None, **how: Any) -> Any:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd.errors import UserError
-from tests.support.runs import execute, rows_of, write_rows
+from blackbox_kd.errors import RecipeError, UserError
+from tests.support.runs import Said, execute, rows_of, write_rows
 from tests.support.tiny import SMOLLM2, tiny_model
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -78,7 +78,36 @@ def test_a_student_learns_to_call_what_its_teacher_called(tmp_path: Path, smollm
     assert (found["teacher"], found["student@base"], found["student"] > 0) == (1.0, 0.0, True)
 
 
+@pytest.mark.parametrize("step", [0, 3])
+def test_a_template_at_hand_that_takes_no_tools_is_a_problem_of_the_recipe(tmp_path: Path, step: int) -> None:
+    place(tmp_path)
+    values = recipe({"model": str(tiny_model())}, max_steps=1)
+    values["steps"] = values["steps"][:1] if step == 0 else values["steps"]
+    values["steps"][0]["model"] = "student" if step == 0 else "teacher"
+    with pytest.raises(RecipeError, match=r"template of model 'student.*' takes no tools, and the step offers some"):
+        execute(tmp_path, values)
+
+
 def test_a_student_whose_template_takes_no_tools_is_not_trained_to_leave_them_out(tmp_path: Path) -> None:
     place(tmp_path)
+    values = recipe({"model": str(tiny_model())}, max_steps=1)
+    values["steps"] = values["steps"][:3]
+    del values["data"]["test"]
     with pytest.raises(UserError, match=r"takes no tools(.|\n)*write chat_template: tools beside its name"):
-        execute(tmp_path, recipe({"model": str(tiny_model())}, max_steps=1))
+        execute(tmp_path, values)
+
+
+def test_all_turns_of_a_chat_are_learnt_but_those_of_weight_0_which_are_counted(tmp_path: Path) -> None:
+    chat = [("user", "Hi"), ("assistant", "Yes?"), ("user", "One?"), ("assistant", "Two."), ("user", "And?")]
+    messages = [{"role": role, "content": said} for role, said in [*chat, ("assistant", "Three.")]]
+    messages[3]["weight"] = 0
+    write_rows(tmp_path / "train.jsonl", [{"messages": messages, "response": "3."}] * 4)
+    values = recipe({"model": str(tiny_model())}, max_steps=1, turns="all")
+    values["steps"] = [{"step": "format", "prompt": "student/chat"}, values["steps"][2]]
+    del values["data"]["test"], values["models"]["teacher"]
+    view = Said()
+    done = execute(tmp_path, values, view=view)
+    told = done.report["trainings"][0]
+    assert (told["turns"], told["turns_left_out"], told["notes"]) == (8, 4, [])
+    assert "warning: turns of the assistant that are read and not learnt: 4" in view.lines
+    assert "turns of the assistant: 8 learnt, 4 read alone" in (tmp_path / "run/report.md").read_text()

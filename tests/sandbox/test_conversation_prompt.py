@@ -18,7 +18,7 @@ TALK: list[dict[str, Any]] = [
 ]
 SHOWN = [
     *TALK[:2],
-    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "assistant", "content": "", "tool_calls": [CALL], "weight": 0},
     TALK[3],
 ]
 

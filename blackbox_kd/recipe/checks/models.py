@@ -9,6 +9,7 @@ from blackbox_kd.recipe.spec import Loop, PlannedStep, UntilMetric
 from blackbox_kd.recipe.yaml_source import quote
 from blackbox_kd.schema import ModelRef
 from blackbox_kd.sdk.fields import Reference
+from blackbox_kd.sdk.offered_tools import ToolsConfig
 from blackbox_kd.tables import formats
 
 OVERRIDE = "if the model does take it, write refuses: []"
@@ -36,10 +37,20 @@ def check_name(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
     config = flow.recipe.models.get(name)
     if config is not None:
         _check_sampling(flow, planned, mention, config)
+        if isinstance(planned.config, ToolsConfig) and planned.config.tools is not None:
+            _check_tools(flow, planned, mention, config)
     if mention.scores and config is not None and not config.scores:
         message = f"provider {config.provider!r} of model {name!r} offers no log-probabilities of given text."
         able = [other for other in models.providers() if models.provider(other).Config.scores]
         flow.report(planned, mention.field, message, "", f"a model of another provider: {', '.join(able)}")
+
+
+def _check_tools(flow: Flow, planned: PlannedStep, mention: Reference, config: ModelConfig) -> None:
+    """Reports a model whose chat template would leave out the tools that the step offers."""
+    if config.leaves_tools_out(flow.recipe.folder):
+        message = f"the chat template of model {mention.value!r} takes no tools, and the step offers some."
+        fix = "take a model that was made for tools, or write chat_template: tools at the model"
+        flow.report(planned, mention.field, message, "", fix)
 
 
 def find_refused(config: ModelConfig) -> list[tuple[str, str, str]]:

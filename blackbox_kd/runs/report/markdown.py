@@ -144,6 +144,8 @@ def _write_training(report: Mapping[str, Any]) -> list[str]:
             text += f"; loss {entry['first_loss']:.3f} at the start, {entry['last_loss']:.3f} at the end"
         if entry.get("rows_left_out"):
             text += f"; {entry['rows_left_out']:,} rows left out as longer than {entry['max_length']:,} tokens"
+        if entry.get("turns"):
+            text += f"; turns of the assistant: {entry['turns']:,} learnt, {entry['turns_left_out']:,} read alone"
         if preferences := entry.get("preferences"):
             margin, accuracy = preferences["margin"], preferences["accuracy"]
             text += f"; margin {margin['first']:.3f} at the start, {margin['last']:.3f} at the end, with "
