@@ -19,7 +19,7 @@ _TOLD: set[str] = set()
 Rule = Literal["error", "drop"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
     """What stands in a line.
 

@@ -2,10 +2,13 @@
 
 import csv
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from blackbox_kd.errors import DataError
 from blackbox_kd.tables.sources import TableSource, read
@@ -364,3 +367,34 @@ def test_bad_lines_of_a_log_are_told_together(tmp_path: Path) -> None:
     assert error.value.what == "log.jsonl: bad lines: 2"
     assert error.value.exists.endswith("; line 3: has no messages")
     assert len(rows_of(tmp_path, bad_lines="drop")) == 1
+
+
+WORDS = (
+    "messages role content parts type text tool_calls function name arguments id custom_id body response choices "
+    "message output input data object model created tools metadata error status_code request preferred_output "
+    "prompt completion non_preferred_output resourceSpans scopeSpans spans attributes key value stringValue "
+    "arrayValue values kvlistValue events spanId startTimeUnixNano gen_ai.input.messages gen_ai.output.messages "
+    "gen_ai.operation.name gen_ai.choice gen_ai.prompt.0.role gen_ai.completion.0.tool_calls.1.id traceId trace_id "
+    "observations scores observation_id meta"
+)
+KEYS = WORDS.split()
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 2**62)
+    | st.sampled_from(["", "user", "chat", "[1]", '{"role": 1}', "x"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@pytest.mark.parametrize("form", ["auto", "openai", "otel", "langfuse"])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(records=st.lists(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6), min_size=1, max_size=3))
+def test_whatever_a_log_holds_it_is_read_or_told_of(form: str, records: list[Any], tmp_path: Path) -> None:
+    write_lines(tmp_path / "log.jsonl", *records)
+    for rule in ("error", "drop"):
+        with suppress(DataError):
+            rows = rows_of(tmp_path, form=form, bad_lines=rule)
+            assert all(isinstance(row["messages"], list) and row["messages"] for row in rows)
+            assert all(isinstance(message["role"], str) for row in rows for message in row["messages"])

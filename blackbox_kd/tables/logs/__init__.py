@@ -24,6 +24,8 @@ from blackbox_kd.tables.readers import READERS, read_json_object, read_records
 
 Form = Literal["auto", "openai", "otel", "langfuse"]
 """Names of forms, and `auto` for the one that the files have."""
+_OF_OTHER_VALUES = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What is raised where a field holds a number, say, in place of an object: logs are written by everybody."""
 _READERS = {**READERS, ".json": read_json_object}
 
 
@@ -80,7 +82,7 @@ def read(paths: Sequence[Path], form: Form, bad_lines: BadLines) -> Iterator[dic
         lines = read_records(path, _READERS, "convert it to one of them")
         found = chain.from_iterable(_convert(line, reader) for line in lines)
         yield from (record.row for record in bad_lines.pass_on(found, path.name))
-    yield from reader.end()
+    yield from _finish(reader)
 
 
 def _look(path: Path) -> dict[str, Any] | None:
@@ -109,14 +111,33 @@ def _convert(line: Record | BadLine, reader: Reader) -> Iterator[Record | BadLin
     if isinstance(line, BadLine):
         yield line
         return
+    words: str | None = ""
     try:
         for record in reader.unwrap(line.row):
-            if reader.recognise(record) is None:
+            words = reader.recognise(record)
+            if words is None:
                 yield BadLine(line.where, *_explain(record, reader))
             else:
                 yield from (Record(line.where, row) for row in reader.read(record))
     except DataError as error:
         yield BadLine(line.where, error.what, error.fix or "mend the line")
+    except _OF_OTHER_VALUES:
+        yield BadLine(line.where, f"looks like {words}, and its fields hold other values", "mend the line")
+
+
+def _finish(reader: Reader) -> Iterator[dict[str, Any]]:
+    """The rows of records that have waited.
+
+    Raises:
+        DataError: they cannot be read, or lack others.
+    """
+    try:
+        yield from reader.end()
+    except DataError:
+        raise
+    except _OF_OTHER_VALUES as error:
+        what = "records that were read to the end hold other values than their form has"
+        raise DataError(what, fix="take format: out, and bring them into shape with a step map") from error
 
 
 def _explain(record: Mapping[str, Any], reader: Reader) -> tuple[str, str]:

@@ -25,7 +25,7 @@ class Langfuse:
         inner = record.get("observations")
         whole = record["trace"] if isinstance(record.get("trace"), Mapping) else record
         observations = [item for item in inner if isinstance(item, Mapping)] if isinstance(inner, list) else []
-        scores = [item for item in record.get("scores") or () if isinstance(item, Mapping)]
+        scores = [item for item in _list(record.get("scores")) if isinstance(item, Mapping)]
         for item in observations:
             own = [each for each in scores if _name(each, "observation_id") in (None, item.get("id"))]
             yield {**item, "scores": own, "traceId": _name(item, "trace_id") or whole.get("id")}

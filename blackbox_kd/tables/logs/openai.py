@@ -37,7 +37,8 @@ class OpenAI:
     def unwrap(self, record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """The items of a page of the API's lists; a record alone."""
         data = record.get("data")
-        yield from data if record.get("object") == "list" and isinstance(data, list) else [record]
+        is_page = record.get("object") == "list" and isinstance(data, list)
+        yield from (item for item in data or () if isinstance(item, Mapping)) if is_page else [record]
 
     def recognise(self, record: Mapping[str, Any]) -> str | None:
         """See `logs.Reader`."""
@@ -72,7 +73,7 @@ class OpenAI:
             self._keep(record)
         elif "custom_id" in record:
             yield from self._read_batched(record)
-        elif isinstance(record.get("request"), Mapping):
+        elif isinstance(record.get("request"), Mapping) and isinstance(record.get("response"), Mapping):
             yield from _pair(record["request"], record["response"], record.get("metadata"))
         elif isinstance(record.get("choices"), list) or record.get("object") == "response":
             yield from self._read_stored(record)
