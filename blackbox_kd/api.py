@@ -253,6 +253,7 @@ def _check_limit(limit: int | None) -> None:
 
 
 def _start(thread: Thread, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see cli.app: read by OpenMP when torch is loaded
     switch_off_telemetry()
     raise_limit()
     thread.run(lambda: event_loop.run(main()))

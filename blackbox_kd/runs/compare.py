@@ -123,7 +123,8 @@ def _compare_tables(name: str, files: tuple[Path, Path], examples: int) -> dict[
             same, changed = (same, changed + 1) if differing else (same + 1, changed)
             columns.update(differing)
             if differing and len(shown) < examples:
-                told = {key: [each.get(key) for each in values] for key in differing}
+                kept = [key for key in differing if key not in BOOKS] or differing
+                told = {key: [each.get(key) for each in values] for key in kept}
                 shown.append({"id": row, "columns": told})
     counts = {"table": name, "rows": rows, "same": same, "changed": changed, "only": [len(known), len(new)]}
     ids = [[*known][:examples], new[:examples]]
