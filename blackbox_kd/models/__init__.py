@@ -16,8 +16,6 @@ from blackbox_kd.schema import Request, digest
 
 MOST_USD = 1_000_000
 """A dollar for a token. What no model costs is a slip, and sums of it would overflow."""
-
-
 Usd = Annotated[float, Field(ge=0, le=MOST_USD)]
 
 
@@ -226,9 +224,10 @@ class WeightsConfig(ModelConfig):
 
     def version_in(self, folder: Path) -> Self:
         """The config of a version that training has written: the weights there, or the adapter over these weights."""
-        if (folder / "adapter_config.json").exists():
-            return self.model_copy(update={"adapter": str(folder)})
-        return self.model_copy(update={"model": str(folder), "adapter": None})
+        is_adapter = (folder / "adapter_config.json").exists()
+        return self.model_copy(
+            update={"adapter": str(folder)} if is_adapter else {"model": str(folder), "adapter": None}
+        )
 
 
 class Model(Protocol):

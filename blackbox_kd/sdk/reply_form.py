@@ -10,7 +10,7 @@ from functools import cached_property
 from random import Random
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from blackbox_kd.errors import FieldError, UnusableText
 from blackbox_kd.json_text import decode, write_json
@@ -145,6 +145,25 @@ class FormConfig(SamplingConfig):
     repair: bool = False
     """Whether a reply is mended that is almost JSON; `repaired` says of each row whether it was."""
 
+    @field_validator("json_schema")
+    @classmethod
+    def _usable(cls, schema: dict[str, Any] | str | None) -> dict[str, Any] | str | None:
+        if isinstance(schema, str):
+            raise FieldError(f"schema: {schema!r} is none", fix="name a .json file beside the recipe")
+        try:
+            if schema is not None:
+                JsonSchema(schema)
+        except FieldError as error:
+            raise FieldError(f"schema: {error.what}", fix=error.fix or "mend the schema") from error
+        return schema
+
+    @field_validator("regex")
+    @classmethod
+    def _of_re2(cls, regex: str | None) -> str | None:
+        if regex is not None:
+            check_pattern(regex)
+        return regex
+
     @model_validator(mode="after")
     def _one_form(self) -> Self:
         forms = {"schema": self.json_schema, "labels": self.labels, "regex": self.regex}
@@ -157,20 +176,12 @@ class FormConfig(SamplingConfig):
             raise FieldError(f"{name}: means nothing without schema:", fix=f"add schema: FILE, or take {name}: out")
         if self.labels is not None and len({_fold(label) for label in self.labels}) < len(self.labels):
             raise FieldError("labels: has one label twice, but for capitals and signs around it", fix="name each once")
-        if self.regex is not None:
-            check_pattern(self.regex)
-        try:
-            assert self.form is None or self.form.request
-        except FieldError as error:
-            raise FieldError(f"schema: {error.what}", fix=error.fix or "mend the schema") from error
         return self
 
     @cached_property
     def form(self) -> ReplyForm | None:
         """The form; None if any text will do."""
-        if isinstance(self.json_schema, str):
-            raise FieldError(f"{self.json_schema!r} is no schema", fix="name a .json file beside the recipe")
-        if self.json_schema is not None:
+        if isinstance(self.json_schema, dict):
             return SchemaForm(self.json_schema, self.parsed, self.repair)
         if self.labels is not None:
             return LabelForm(self.labels)

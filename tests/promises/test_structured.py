@@ -263,3 +263,15 @@ async def test_the_same_rows_come_of_all_endpoints_and_of_a_run_that_asks_nobody
         assert len(server.seen) == 4
         assert len(await folder.run(labels=["a", "b"], temperature=0)) == 0
         assert len(server.seen) == 8, "a reply to another form is another one"
+
+
+async def test_a_schema_beside_the_recipe_stands_in_the_recipe_that_a_run_carries(tmp_path: Path) -> None:
+    async with FakeChat(rule=AS_JSON) as server:
+        folder = Folder(tmp_path, server, AT["openai"][1])
+        (tmp_path / "invoice.schema.json").write_text(json.dumps(INVOICE))
+        rows = await folder.run(schema="invoice.schema.json", parsed="invoice")
+        assert server.seen[0]["response_format"] == asked_for("reply", INVOICE)
+    (tmp_path / "invoice.schema.json").unlink()
+    kept = load_recipe(tmp_path / "run/recipe.yaml", env=folder.env)
+    assert kept.source.values["steps"][0]["schema"] == INVOICE
+    assert len(rows) == 4

@@ -144,7 +144,7 @@ def config(**fields: Any) -> FormConfig:
         ({"labels": ["a", "A."]}, "labels: has one label twice"),
         ({"regex": "(?<=a)b"}, "is no regular expression of RE2's"),
         ({"schema": {"type": "array"}}, "schema: its type is 'array', and replies are objects"),
-        ({"schema": "gone.json"}, "schema: 'gone.json' is no schema"),
+        ({"schema": "gone.json"}, "schema: 'gone.json' is none"),
     ],
 )
 def test_fields_that_do_not_go_together_are_told(fields: dict[str, Any], what: str) -> None:

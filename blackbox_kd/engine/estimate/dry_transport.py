@@ -27,7 +27,7 @@ class DryCall:
 
     Args:
         model: the model, as the step names it.
-        prompt_bytes: size of the messages.
+        prompt_bytes: size of the messages, and of the form and the tools that are described beside them.
         messages: how many.
         max_tokens: of the reply.
         varies: whether a reply that cannot be used is asked for again.
@@ -171,7 +171,7 @@ def _dry_call(noted: _Noted) -> DryCall:
     ask, call = noted.call.ask, noted.call
     return DryCall(
         call.state.counts.name,
-        sum(len(write_plain(message).encode(errors="replace")) for message in ask.messages),
+        sum(len(write_plain(message).encode(errors="replace")) for message in ask.messages) + call.described,
         len(ask.messages),
         None if ask.sampling.max_tokens is None else call.bounds()[1],
         ask.sampling.varies or call.is_sampled,

@@ -633,3 +633,15 @@ class TestCosts:
         assert any(told in line for line in found["assumptions"])
         values["models"]["teacher"]["price"] = PRICE
         assert (await estimate(tmp_path, values, until="generate"))["total"]["cache_saved_usd"]["likely"] == 0
+
+
+async def test_a_schema_is_counted_among_what_is_asked(tmp_path: Path) -> None:
+    properties = {
+        f"field_{n}": {"type": "string", "description": "What stands there, word by word."} for n in range(20)
+    }
+    ask = recipe_values()["steps"][0]
+    plain, wanted = [
+        await estimate(tmp_path, recipe_values(data={"train": {"path": "train.jsonl"}}, steps=[step]))
+        for step in (ask, {**ask, "schema": {"type": "object", "properties": properties}})
+    ]
+    assert wanted["total"]["prompt_tokens"]["likely"] > plain["total"]["prompt_tokens"]["likely"] + 10 * 200
