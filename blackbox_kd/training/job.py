@@ -113,6 +113,12 @@ def read_rows(data: Path, tokenizer: Any, columns: Sequence[str]) -> list[dict[s
         raise DataError("there are no rows to train on", fix="look at the steps before, they kept none")
     control = find_pattern(tokenizer)
     folded = () if reasoning.is_written(tokenizer) else columns[1:]
+    has_traces = any(reasoning.is_there(message) for row in rows for name in columns[1:] for message in row[name])
+    if has_traces and folded and not reasoning.is_written(tokenizer, folded=True):
+        raise DataError(
+            "the chat template of the model leaves the reasoning of an answer out, and rows have some",
+            fix="format: {reasoning: drop}, or a chat template that writes it: chat_template: FILE.jinja at the model",
+        )
     for row in rows:
         row |= {name: reasoning.fold(row[name]) for name in folded}
         row |= {name: neutralise(row[name], control) for name in columns}

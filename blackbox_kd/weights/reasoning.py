@@ -13,9 +13,16 @@ from blackbox_kd.schema import Message
 _MARK = "c0ffee"
 
 
-def is_written(tokenizer: Any) -> bool:
-    """Whether a chat template writes the `reasoning_content` of an answer."""
+def is_there(message: Message) -> bool:
+    """Whether a message has reasoning in it, in whichever of the two forms."""
+    return bool(message.get("reasoning_content")) or "</think>" in str(message.get("content"))
+
+
+def is_written(tokenizer: Any, *, folded: bool = False) -> bool:
+    """Whether a chat template writes the reasoning of an answer: its field, or what is `folded` into its content."""
     said = {"role": "assistant", "content": "A", "reasoning_content": _MARK}
+    if folded:
+        [said] = fold([said])
     try:
         return _MARK in str(tokenizer.apply_chat_template([{"role": "user", "content": "Q"}, said], tokenize=False))
     except Exception:  # a template is code of its own and can raise anything; what it has against rows is told of these

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from blackbox_kd.errors import DataError
 from blackbox_kd.schema import Row
 from blackbox_kd.steps import format as format_step
 from tests.support import mask_table
@@ -72,3 +73,13 @@ async def test_a_trace_that_is_dropped_is_not_trained_on(family: str) -> None:
     assert (
         f"\n{mask_table.show(family, await taught('drop'))}" == ASKED[family] + WITHOUT.get(family, "") + ANSWER[family]
     )
+
+
+@pytest.mark.parametrize("how", ["think", "field"])
+async def test_a_template_that_would_leave_a_trace_out_is_refused(how: str) -> None:
+    tokenizer = mask_table.make_tokenizer("SmolLM2")
+    tokenizer.chat_template = mask_table.SMOLLM2.replace("['content'] +", "['content'].split('</think>')[-1] +")
+    with pytest.raises(DataError, match="leaves the reasoning of an answer out"):
+        mask_table.prepare(tokenizer, [await taught(how)])
+    [(_, labels)] = mask_table.prepare(tokenizer, [await taught("drop")])
+    assert "7" in tokenizer.decode([label for label in labels if label >= 0])
