@@ -219,8 +219,7 @@ class WeightsConfig(ModelConfig):
 
     def find_files(self) -> dict[str, str]:
         """A template beside the recipe."""
-        template = self.chat_template
-        return {"chat_template": template} if template is not None and template.endswith(".jinja") else {}
+        return {"chat_template": file} if (file := self.chat_template or "").endswith(".jinja") else {}
 
     def version_in(self, folder: Path) -> Self:
         """The config of a version that training has written: the weights there, or the adapter over these weights."""
