@@ -183,8 +183,7 @@ class ModelConfig(BaseModel):
 
     def routes(self, setup: Setup) -> list["Sending"]:
         """All URLs that requests go to, and the variables whose values go with them."""
-        sent = self.sends_to(setup)
-        return [] if sent is None else [Sending(*sent)]
+        return [Sending(*sent)] if (sent := self.sends_to(setup)) is not None else []
 
     def identity(self, setup: Setup) -> str:
         """What names a model in fingerprints: how it is reached, not how fast or at what price."""
@@ -213,9 +212,8 @@ class WeightsConfig(ModelConfig):
     adapter: str | None = None
     """Folder of a LoRA adapter."""
     chat_template: str | None = None
-    """In place of the model's own, or for a base model that has none: `plain`, which writes `Question: ...` and
-    `Answer: ...`; `tools`, which is ChatML with tools, for a model whose own takes none; or a .jinja file, relative to
-    the recipe. What is trained from the model is saved with it."""
+    """In place of the model's own: `plain`, which writes `Question: ...` and `Answer: ...`, for a base model; `tools`,
+    ChatML with tools; or a .jinja file beside the recipe. What is trained from the model is saved with it."""
 
     def find_files(self) -> dict[str, str]:
         """A template beside the recipe."""

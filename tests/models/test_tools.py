@@ -9,6 +9,7 @@ from mistralai.client import models as mistral_types
 
 from blackbox_kd.calls.completion import Completion
 from blackbox_kd.errors import ReplyFault
+from blackbox_kd.models.http.advice import advise
 from blackbox_kd.models.http.body import build_body
 from blackbox_kd.models.http.chat import ChatCompletions, WireFormat
 from blackbox_kd.models.http.dialects import MISTRAL
@@ -205,3 +206,8 @@ def test_a_call_that_no_tool_takes_is_not_used(function: dict[str, Any], why: st
     with pytest.raises(ReplyFault) as caught:
         completion.reply(None, lambda text, calls: calls, tools=[WEATHER], has_tools=True)
     assert (caught.value.kind, why in caught.value.what) == ("tool_calls", True)
+
+
+def test_what_a_vllm_server_was_started_without_is_said() -> None:
+    said = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
+    assert advise(400, "", said).startswith("start vLLM with --enable-auto-tool-choice --tool-call-parser NAME")

@@ -19,6 +19,8 @@ _NO_SYSTEM = re.compile(r"\b(?:system|developer)\b.{0,30}\b(?:not|role|unsupport
 _RESPONSES = "use /v1/responses"
 """What OpenAI says of tools that a model that reasons is offered by chat completions."""
 _PREFILL = "not support assistant message prefill"
+_TOOL_PARSER = "--tool-call-parser"
+"""What vLLM says of tools that it would have to find in the text of a reply, and was not told how."""
 LET_DROP = (
     "take out what no provider of the model takes, or have it dropped: "
     "extra_body: {provider: {require_parameters: false}} at the model"
@@ -43,6 +45,8 @@ def advise(status: int, field: str, message: str) -> str:
         return "show less in the prompt, or lower max_tokens: of the step"
     if _RESPONSES in message:
         return "write api: responses at the model"
+    if _TOOL_PARSER in message:
+        return "start vLLM with --enable-auto-tool-choice --tool-call-parser NAME, the parser of its model"
     if _PREFILL in message:
         return "end the prompt of the step with a turn of user"
     if _NO_SYSTEM.search(message):
