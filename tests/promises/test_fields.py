@@ -135,6 +135,7 @@ BASES: dict[str, dict[str, Any]] = {
     "groups": recipe({"step": "select", "per": "kind", "best": 1}),
     "cut off": recipe(ASK, models=CUT_OFF),
     "empty": recipe(ASK, models={"teacher": {"provider": "scripted", "replies": [""]}}),
+    "of no form": recipe({**ASK, "model": "other"}),
     "objects": recipe(
         {**ASK, "schema": {"type": "object"}}, models={"teacher": {"provider": "scripted", "replies": ['{"a": 1}']}}
     ),
@@ -429,13 +430,13 @@ CASES: dict[str, Case] = {
     "generate.accept_truncated": runs("cut off", column("response"), ["It"] * 5, "steps.0.accept_truncated=true"),
     "generate.hint": checked(SHOWN_TO_ASKED, "shows the student 'instruction'", False, "steps.1.hint=true"),
     "generate.schema": runs(
-        "generate", report("funnel"), lambda it: it[0]["failed"] == {"schema": 5}, "steps.0.schema={type: object}"
+        "of no form", report("funnel"), lambda it: it[0]["failed"] == {"schema": 5}, "steps.0.schema={type: object}"
     ),
     "generate.labels": runs(
-        "generate", report("funnel"), lambda it: it[0]["failed"] == {"labels": 5}, "steps.0.labels=[good, bad]"
+        "of no form", report("funnel"), lambda it: it[0]["failed"] == {"labels": 5}, "steps.0.labels=[good, bad]"
     ),
     "generate.regex": runs(
-        "generate", report("funnel"), lambda it: it[0]["failed"] == {"regex": 5}, "steps.0.regex='[0-9]+'"
+        "of no form", report("funnel"), lambda it: it[0]["failed"] == {"regex": 5}, "steps.0.regex='[0-9]+'"
     ),
     "generate.parsed": runs("objects", lambda it: it.rows[0].get("told"), {"a": 1}, "steps.0.parsed=told"),
     "generate.repair": runs("almost objects", column("response"), ['{"a": 1}'] * 5, "steps.0.repair=true"),
