@@ -35,6 +35,10 @@ class Config(StepConfig):
         """The right answer."""
         return {self.against} if self.against is not None else set()
 
+    def list_derived(self) -> dict[str, set[str]]:
+        """The answer is a part of the text."""
+        return {self.answer_as: {self.of}}
+
     def unwritten(self) -> set[str]:
         """Nothing says whether an answer is right that is compared with none."""
         return {self.correct_as} if self.against is None else set()

@@ -75,6 +75,10 @@ class Judging(SamplingConfig):
         """What the step shows besides the row's columns."""
         return {"candidate", *verdicts.SHOWN} | ({"hint"} if self.hint else set())
 
+    def list_derived(self) -> dict[str, set[str]]:
+        """What judges say who are shown the right answer can hold it."""
+        return {"verdicts": {self.hint}} if self.hint is not None else {}
+
     @property
     def ends(self) -> verdicts.Scale:
         """The worst and the best number."""

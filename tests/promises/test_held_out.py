@@ -123,6 +123,7 @@ ASK = {
     "as": "said",
     "output": "asked",
 }
+LOOK = {"type": "function", "function": {"name": "look_up"}}
 MEASURE = {"step": "evaluate", "input": "asked", "of": "said", "answer": "exact"}
 
 
@@ -155,6 +156,28 @@ def test_what_was_written_for_held_out_rows_is_measured_and_asked_for_once(folde
         ([ASK, {**MEASURE, "of": "reference"}], "column 'reference' is no reply that could be measured"),
         ([ASK, {"step": "format", "input": "asked"}], "table 'asked' is held out"),
         ([{**ASK, "rows": 2, "temperature": 1.0}, MEASURE], "table 'test' is held out"),
+        (
+            [{**ASK, "temperature": 1.0, "retry_until": "contains(said, reference)"}, MEASURE],
+            "retry_until: 'contains(said, reference)' picks by 'reference', and the rows are held out: those that it "
+            "keeps measure nobody.",
+        ),
+        (
+            [ASK, {"step": "map", "input": "asked", "each": "lines(said if said == reference else '')", "as": "one",
+             "output": "picked"}, {**MEASURE, "input": "picked"}],
+            "picks by 'reference', and the rows are held out",
+        ),
+        (
+            [ASK, {"step": "map", "input": "asked", "set": {"a": "{{ said }}", "reference": {"expr": "a"}},
+             "output": "twisted"}, {**MEASURE, "input": "twisted"}],
+            "column 'said' would be measured against 'reference', which is made of it.",
+        ),
+        ([{**ASK, "examples": {"table": "test", "count": 1}}, MEASURE], "table 'test' is held out"),
+        ([{**ASK, "context": {"table": "test"}}, MEASURE], "table 'test' is held out"),
+        ([{**LOOK_UP, "input": "test", "index": "test"}], "table 'test' is held out"),
+        (
+            [{**ASK, "prompt": "told", "tools": [LOOK]}, {**MEASURE, "of": "tool_calls"}],
+            "column 'tool_calls' is no reply that could be measured: steps[0] (generate) writes it with",
+        ),
     ],
 )  # fmt: skip
 def test_no_right_answer_comes_into_what_is_measured_and_nothing_learns_from_it(

@@ -120,3 +120,32 @@ def test_a_student_is_asked_with_the_answer_before_it_only_where_that_is_declare
             load_recipe(tmp_path / "recipe.yaml")
     else:
         load_recipe(tmp_path / "recipe.yaml")
+
+
+CALLED = {"type": "function", "function": {"name": "look_up"}}
+TOLD = {"step": "generate", "model": "teacher", "prompt": "told"}
+JUDGED = {"step": "judge", "mode": "scale", "models": ["teacher"], "hint": "reference"}
+
+
+@pytest.mark.parametrize(("steps", "shown"), [
+    ([{**TOLD, "tools": [CALLED]}], "tool_calls"),
+    ([{**TOLD, "schema": {"type": "object"}, "parsed": "found"}], "found"),
+    ([TOLD], "reasoning"),
+    ([TOLD, {"step": "check", "answer": "number"}], "answer"),
+    ([{**TOLD, "prompt": "student/plain"}, JUDGED], "verdicts"),
+])  # fmt: skip
+def test_whatever_is_said_with_the_answer_in_view_is_as_secret_as_the_answer(
+    tmp_path: Path, steps: list[dict[str, Any]], shown: str
+) -> None:
+    write_rows(tmp_path / "train.jsonl", [{"instruction": "1 + 1?", "reference": "2"}])
+    (tmp_path / "told.jinja").write_text("{{ instruction }} It is {{ reference }}.")
+    (tmp_path / "own.jinja").write_text(f"{{{{ instruction }}}} {{{{ {shown} }}}}")
+    values = {
+        "name": "seen",
+        "data": {"train": {"path": "train.jsonl"}},
+        "models": {"teacher": {"provider": "scripted"}},
+        "steps": [*steps, {"step": "format", "prompt": "own"}],
+    }
+    (tmp_path / "recipe.yaml").write_text(json.dumps(values))
+    with pytest.raises(RecipeError, match=f"prompt 'own' shows the student '{shown}', which holds the right answer"):
+        load_recipe(tmp_path / "recipe.yaml")

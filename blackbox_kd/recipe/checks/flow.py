@@ -53,6 +53,7 @@ class Flow:
         loop: the loop that the walk is in.
         deciding: tables by which a loop ends and picks a model, and the loop.
         secrets: columns that hold the right answer, or what was written with it in view; and why, in words.
+        derived: of each column that a step made of others without a call, all that it is made of.
         students: models that some step trains.
         writers: the steps that write each named table, in order.
         filled: of each table of `data:`, the columns in which one of its first rows holds something.
@@ -82,6 +83,7 @@ class Flow:
     loop: Body | None = None
     deciding: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
+    derived: dict[str, set[str]] = field(default_factory=dict)
     students: set[str] = field(default_factory=set)
     writers: dict[str, list[PlannedStep]] = field(default_factory=dict)
     filled: dict[str, set[str]] = field(default_factory=dict)

@@ -24,11 +24,12 @@ def check(flow: Flow) -> None:
 
 def check_read(flow: Flow, planned: PlannedStep, source: str | None) -> None:
     """Reports held-out tables that a step reads and may not."""
-    read = {mention.value: mention.field for mention in planned.references if mention.kind == "table"}
-    if source in flow.apart:
-        read.setdefault(str(source), "step")
-    for name, at in read.items():
-        may = planned.config.keeps_held_out() if name == source else name in planned.config.list_compared()
+    read = [(mention.value, mention.field) for mention in planned.references if mention.kind == "table"]
+    if source in flow.apart and planned.config.input is None:
+        read.append((str(source), "step"))
+    for name, at in dict.fromkeys(read):
+        is_input = name == source and at in ("input", "step")
+        may = planned.config.keeps_held_out() if is_input else name in planned.config.list_compared()
         if name not in flow.held_out or planned.step.held_out or may:
             continue
         shown_name = "of the step before" if name.startswith("#") else repr(name)

@@ -9,6 +9,10 @@ from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.recipe.yaml_source import quote
 from blackbox_kd.sandbox.prompt import Prompt, find
 from blackbox_kd.sdk.fields import Reference
+from blackbox_kd.sdk.values import Computed, find_read
+
+SAID_BESIDE = {"reasoning", "tool_calls", "verdicts"}
+"""Columns for what a model says beside the text that was asked of it."""
 
 
 def find_places(folder: Path) -> list[Path]:
@@ -89,26 +93,43 @@ def _check_held_out(flow: Flow, planned: PlannedStep, source: str | None, shown_
             what = f"prompt {mention.value!r} shows {secret!r}, and the rows of {source!r} are held out: "
             what += "what is written with the right answer in view measures nobody."
             flow.report(planned, mention.field, what, "", "use a prompt without it")
-    for column in sorted(planned.config.said_by_student() & flow.secrets.keys()) if planned.step.held_out else ():
+        elif mention.kind == "expression" and source in flow.held_out and not planned.step.held_out:
+            _check_choice(flow, planned, mention)
+    for column in sorted(planned.config.said_by_student()) if planned.step.held_out else ():
         at = next((each.field for each in planned.references if each.value == column), "step")
-        why = flow.secrets[column] or "it is the right answer"
-        what = f"column {column!r} is no reply that could be measured: {why}."
-        flow.report(
-            planned, at, what, "", "measure a column that was written without the right answer, by another name"
-        )
+        if column in flow.secrets:
+            why = flow.secrets[column] or "it is the right answer"
+            what = f"column {column!r} is no reply that could be measured: {why}."
+            fix = "measure a column that was written without the right answer, by another name"
+            flow.report(planned, at, what, "", fix)
+        for answer in sorted(planned.config.answer_columns()):
+            if column in flow.derived.get(answer, ()):
+                what = f"column {column!r} would be measured against {answer!r}, which is made of it."
+                flow.report(planned, at, what, "", "compare it with a right answer that stood there before")
+
+
+def _check_choice(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
+    """Reports an expression that picks held-out rows, or replies to them, by their right answer."""
+    names = find_read(Computed(expr=mention.value)) & flow.secrets.keys()
+    made = planned.config.list_derived().keys() & mention.field.split(".")[1:]
+    if names and not made:
+        what = f"{mention.field}: {quote(mention.value)} picks by {min(names)!r}, and the rows are held out: "
+        what += "those that it keeps measure nobody."
+        flow.report(planned, mention.field, what, "", "write it without the right answer")
 
 
 def spread_secrets(flow: Flow, planned: PlannedStep) -> None:
     """Notes what a step makes of the right answer, or has models write with it in view."""
     shown_there = {name: _find_secrets_of(flow, name) for name in planned.list_names("prompt")}
     for made, of in planned.config.list_derived().items():
+        flow.derived[made] = of.union(*(flow.derived.get(each, ()) for each in of))
         if held := sorted(of & flow.secrets.keys()):
             flow.secrets.setdefault(made, f"{planned.label} makes it of {held[0]!r}")
     shown = [name for names in shown_there.values() for name in names]
     if shown:
         why = f"{planned.label} writes it with {shown[0]!r} in view"
-        thought = {"reasoning"}.intersection(planned.step.writes)
-        flow.secrets = dict.fromkeys([*planned.list_names("new column"), *thought], why) | flow.secrets
+        beside = SAID_BESIDE.intersection(planned.step.writes) - planned.config.unwritten()
+        flow.secrets = dict.fromkeys([*planned.list_names("new column"), *sorted(beside)], why) | flow.secrets
 
 
 def _find_shown_to_students(flow: Flow, planned: PlannedStep) -> list[tuple[str, str, bool]]:
