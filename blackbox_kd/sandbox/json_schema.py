@@ -9,7 +9,7 @@ from datetime import datetime, time
 from typing import Any
 
 from blackbox_kd.errors import FieldError, quote_cause
-from blackbox_kd.json_text import quote_value
+from blackbox_kd.json_text import quote_value, write_json
 from blackbox_kd.sandbox.functions import check_pattern, matches
 
 FORMATS = ("date", "email", "ipv4", "ipv6", "uuid")
@@ -17,6 +17,8 @@ FORMATS = ("date", "email", "ipv4", "ipv6", "uuid")
 DEEPEST = 10
 """Levels of objects in OpenAI's strict subset."""
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+_TOLD_WITHOUT_VALUE = ("required", "dependentRequired", "additionalProperties", "unevaluatedProperties")
+"""Keywords of which jsonschema names the field, and does not show the value."""
 _STRICT = frozenset(
     """
     $defs $ref $schema additionalProperties anyOf const definitions description enum exclusiveMaximum exclusiveMinimum
@@ -66,8 +68,13 @@ class JsonSchema:
         error = best_match(self._validator.iter_errors(value))
         if error is None:
             return ""
-        at = error.json_path.removeprefix("$").lstrip(".")
-        return f"{at}: {error.message:.200}" if at else f"{error.message:.200}"
+        at, what = error.json_path.removeprefix("$").lstrip("."), error.message
+        is_plain = isinstance(error.instance, str | int | float) and not isinstance(error.instance, bool)
+        if not is_plain and error.validator not in _TOLD_WITHOUT_VALUE:  # it is shown as Python writes it
+            what = (
+                f"{write_json(error.instance):.80} does not fit {error.validator}: {write_json(error.validator_value)}"
+            )
+        return f"{at}: {what:.200}" if at else f"{what:.200}"
 
 
 def find_loose(schema: Mapping[str, Any]) -> str:
@@ -78,7 +85,8 @@ def find_loose(schema: Mapping[str, Any]) -> str:
 def _check(schema: Mapping[str, Any]) -> None:
     if schema.get("type") != "object":
         fix = "write {type: object, properties: {...}}; a list stands in one of its properties"
-        raise FieldError(f"its type is {quote_value(schema.get('type'))}, and replies are objects", fix=fix)
+        told = f"its type is {quote_value(schema['type'])}" if "type" in schema else "it has no type"
+        raise FieldError(f"{told}, and replies are objects", fix=fix)
     for part in _list_parts(schema):
         for name in _REFERENCES:
             if isinstance(target := part.get(name), str) and not target.startswith("#"):

@@ -4,7 +4,9 @@ An endpoint that can hold a model to it is told (see `models.http.parameters`); 
 at in any case, as no endpoint promises it without exception.
 """
 
+import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from random import Random
@@ -66,7 +68,8 @@ class SchemaForm:
     def _look_at(self, text: str) -> tuple[Any, str]:
         """The value of a JSON text, and what is wrong with it."""
         try:
-            value = decode(text)
+            value = json.loads(text, object_pairs_hook=_read_object)
+            json.dumps(value, allow_nan=False)
             fault = self._schema.find_fault(value)
         except ValueError as error:
             return None, f"the reply is no JSON ({error})"
@@ -196,6 +199,15 @@ class FormConfig(SamplingConfig):
         schema = None if self.json_schema is None else write_json(self.json_schema, indent=2)
         shown = {"schema": schema, "labels": self.labels, "regex": self.regex}
         return {name: value for name, value in shown.items() if value is not None}
+
+
+def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of a field that it names twice nobody could say which one is meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"it names {twice!r} twice")
+    return found
 
 
 def _write_request(name: str, schema: Mapping[str, Any], *, is_strict: bool) -> dict[str, Any]:

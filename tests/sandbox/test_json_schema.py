@@ -19,7 +19,9 @@ def of(**properties: Any) -> dict[str, Any]:
         (of(total={"type": "number"}), {"total": "3"}, "total: '3' is not of type 'number'"),
         (of(total={"type": "number"}), {}, "'total' is a required property"),
         (of(total={"type": "number"}), {"total": 1, "more": 2}, "Additional properties are not allowed"),
-        (of(total={"type": "number"}), [1], "[1] is not of type 'object'"),
+        (of(total={"type": "number"}), [{"a": None}], '[{"a": null}] does not fit type: "object"'),
+        (of(total={"type": "number"}), {"total": True}, 'total: true does not fit type: "number"'),
+        (of(a={"type": "array", "maxItems": 1}), {"a": [None, True]}, "a: [null, true] does not fit maxItems: 1"),
         (of(items={"type": "array", "items": of(name=TEXT)}), {"items": [{"name": "a"}, {}]}, "items[1]: 'name' is"),
         (of(day={"type": "string", "format": "date"}), {"day": "2026-02-30"}, "day: '2026-02-30' is not a 'date'"),
         (of(day={"type": "string", "format": "date"}), {"day": "2026-02-28"}, ""),
@@ -39,7 +41,7 @@ def test_a_value_is_told_where_it_does_not_fit_and_how(schema: dict[str, Any], v
     ("schema", "what"),
     [
         ({"type": "array", "items": TEXT}, "its type is 'array', and replies are objects"),
-        ({"properties": {"a": TEXT}}, "its type is None, and replies are objects"),
+        ({"properties": {"a": TEXT}}, "it has no type, and replies are objects"),
         (of(a={"type": "text"}), "it is no JSON schema: properties.a.type: 'text' is not valid"),
         (
             of(a={"$ref": "https://example.com/a.json"}),

@@ -38,7 +38,11 @@ def test_the_text_of_an_object_is_kept_as_it_was_written(text: str, kept: str) -
         ('{"total": 3', "the reply is no JSON"),
         ('{"total": "3"}', "the reply does not fit the schema (total: '3' is not of type 'number')"),
         ("[" * 5000, "the reply is"),
-        ("null", "the reply does not fit the schema (None is not of type 'object')"),
+        ("null", 'the reply does not fit the schema (null does not fit type: "object")'),
+        ('{"total": NaN}', "the reply is no JSON"),
+        ('{"total": 1e999}', "the reply is no JSON"),
+        ('{"total": 1, "total": 2}', "the reply is no JSON (it names 'total' twice)"),
+        ('{"total": 1, "items": [{"a": 1, "b": 2, "a": 1}]}', "the reply is no JSON (it names 'a' twice)"),
     ],
 )
 def test_a_reply_that_is_no_such_object_says_why(text: str, why: str) -> None:

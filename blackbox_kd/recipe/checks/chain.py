@@ -220,7 +220,8 @@ def _write_columns(flow: Flow, planned: PlannedStep, source: str | None, columns
     unwritten = planned.config.unwritten()
     written = [name for name in resolve(planned.step.writes, planned.config) if name not in unwritten]
     twice = [name for name, count in Counter(written).items() if count > 1]
-    new = [mention for mention in planned.references if mention.kind == "new column"]
+    named = [mention for mention in planned.references if mention.kind == "new column"]
+    new = [mention for mention in named if mention.value not in unwritten]
     for mention in new:
         at = mention.field
         if mention.value in twice:
