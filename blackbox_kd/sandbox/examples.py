@@ -38,20 +38,33 @@ _SIGNS = {
 
 
 def say(asked: str, answer: Any, random: Random) -> str:
-    """Some lines in words of what is asked and in made-up ones, and in the end the answer, if there is one to give.
+    """Some words of what is asked as they stand there, lines of others and of made-up ones, and in the end the answer.
 
-    An answer that is no word or number stands alone: a query, an object, a call.
+    An answer that is no word or number stands alone: a query, an object, a call. Where none is known, it is 1 or 2, so
+    that some replies agree.
     """
-    told = "" if answer is None else write_text(answer)
+    told = random.choice("12") if answer is None else write_text(answer)
     if len(told) > _LONGEST_ANSWER or told.startswith(("{", "[")):
         return told
     made_up = ["".join(random.choices(_SYLLABLES, k=3)) for _ in range(MOST * WORDS)]
     words = [*_PLAIN.findall(asked)[: len(made_up)], *made_up]
     lines = [" ".join(random.choices(words, k=WORDS)).capitalize() + "." for _ in range(MOST)]
-    return "\n".join([*lines, *([f"The answer is {told}."] if told else [])])
+    return "\n".join([_cut(asked, WORDS, random), *lines, *([f"The answer is {told}."] if told else [])])
 
 
-def write_value(schema: Any, random: Random, root: Mapping[str, Any] | None = None, depth: int = 0) -> Any:
+def _cut(text: str, count: int, random: Random) -> str:
+    """So many words of one line of a text, as they stand there; fewer if no line has as many."""
+    longest = max(text.splitlines() or [""], key=len) if count >= WORDS else text
+    words = [*re.finditer(r"\S+", longest)]
+    if not words:
+        return ""
+    start = random.randint(0, max(0, len(words) - count))
+    return longest[words[start].start() : words[min(start + count, len(words)) - 1].end()]
+
+
+def write_value(
+    schema: Any, random: Random, root: Mapping[str, Any] | None = None, depth: int = 0, said: str = ""
+) -> Any:
     """A value that a JSON schema describes, as far as it does so without conditions.
 
     Args:
@@ -59,18 +72,21 @@ def write_value(schema: Any, random: Random, root: Mapping[str, Any] | None = No
         random: draws what is free.
         root: the whole of it, in which references are looked up.
         depth: of the part, so that one that refers to itself comes to an end.
+        said: a text whose first line texts are cut from, as some must stand where they were found.
     """
     if not isinstance(schema, Mapping) or depth > DEEPEST:
         return None
     root = schema if root is None else root
     if isinstance(schema.get("$ref"), str):
-        return write_value(_find(root, schema["$ref"]), random, root, depth + 1)
+        return write_value(_find(root, schema["$ref"]), random, root, depth + 1, said)
     for name in ("anyOf", "oneOf"):
         if schema.get(name):
-            return write_value(schema[name][-1 if depth > MOST else 0], random, root, depth + 1)
+            return write_value(schema[name][-1 if depth > MOST else 0], random, root, depth + 1, said)
     if schema.get("allOf"):
         merged = {name: value for part in schema["allOf"] for name, value in part.items()}
-        return write_value({**merged, **{k: v for k, v in schema.items() if k != "allOf"}}, random, root, depth + 1)
+        return write_value(
+            {**merged, **{k: v for k, v in schema.items() if k != "allOf"}}, random, root, depth + 1, said
+        )
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):
@@ -80,16 +96,21 @@ def write_value(schema: Any, random: Random, root: Mapping[str, Any] | None = No
     if kind == "object":
         names = schema.get("properties", {})
         kept = names if depth <= MOST else [name for name in names if name in schema.get("required", ())]
-        return {name: write_value(names[name], random, root, depth + 1) for name in kept}
+        return {name: write_value(names[name], random, root, depth + 1, said) for name in kept}
     if kind == "array":
         fewest = schema.get("minItems", 0 if depth > MOST else 1)
         most = fewest if depth > MOST else min(schema.get("maxItems", fewest + MOST), fewest + MOST)
         return [
-            write_value(schema.get("items", {}), random, root, depth + 1) for _ in range(random.randint(fewest, most))
+            write_value(schema.get("items", {}), random, root, depth + 1, said)
+            for _ in range(random.randint(fewest, most))
         ]
     if kind in ("integer", "number"):
         return _draw_number(schema, random, whole=kind == "integer")
-    return {"boolean": random.random() < 0.5, "null": None}[kind] if kind != "string" else _write_string(schema, random)
+    return (
+        {"boolean": random.random() < 0.5, "null": None}[kind]
+        if kind != "string"
+        else _write_string(schema, random, said)
+    )
 
 
 def _find(root: Any, reference: str) -> Any:
@@ -108,10 +129,11 @@ def _draw_number(schema: Mapping[str, Any], random: Random, *, whole: bool) -> f
     return int(found) if whole else round(found, 2)
 
 
-def _write_string(schema: Mapping[str, Any], random: Random) -> str:
+def _write_string(schema: Mapping[str, Any], random: Random, said: str) -> str:
     if "pattern" in schema:
         return write_match(schema["pattern"], random)
-    text = _TEXT_OF.get(schema.get("format", "")) or " ".join(random.choices(["some", "words", "made", "up"], k=MOST))
+    words = " ".join(random.choices(["some", "words", "made", "up"], k=MOST))
+    text = _TEXT_OF.get(schema.get("format", "")) or _cut(said.partition("\n")[0], MOST + 1, random) or words
     text = text.ljust(schema.get("minLength", 0), "x")
     return text[: schema.get("maxLength", len(text))]
 

@@ -63,7 +63,7 @@ class SchemaForm:
 
     def example(self, text: str, random: Random) -> str:
         """See `ReplyForm.example`."""
-        return write_json(write_value(self._described, random))
+        return write_json(write_value(self._described, random, said=text))
 
     def _look_at(self, text: str) -> tuple[Any, str]:
         """The value of a JSON text, and what is wrong with it."""

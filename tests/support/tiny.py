@@ -35,13 +35,17 @@ def byte_tokenizer(longest: int) -> Any:
 
 
 @functools.cache
-def tiny_model() -> Path:
-    """The folder of the model: a Llama of 2 layers and 64 dimensions over bytes; the same weights at every call."""
+def tiny_model(longest: int = 512) -> Path:
+    """The folder of the model: a Llama of 2 layers and 64 dimensions over bytes; the same weights at every call.
+
+    Args:
+        longest: bytes that it can read.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     folder = Path(tempfile.mkdtemp(prefix="tiny-chat-model-"))
-    tokenizer = byte_tokenizer(512)
+    tokenizer = byte_tokenizer(longest)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -50,7 +54,7 @@ def tiny_model() -> Path:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=512,
+        max_position_embeddings=longest,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
