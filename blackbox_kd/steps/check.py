@@ -21,7 +21,7 @@ class Config(StepConfig):
     against: Column | None = "reference"
     """Column with the right answer; with null the answer is only read, and `correct` is not written."""
     of: Column = "response"
-    """Column with the text that states the answer."""
+    """Column with the text that states the answer; with `answer: tool_call` the calls of a reply, if left out."""
     answer_as: NewColumn = "answer"
     """Column that the answer is written to; give it a name where two texts of a row are checked."""
     correct_as: NewColumn = "correct"
@@ -31,13 +31,24 @@ class Config(StepConfig):
         """How the answer is read."""
         return self.answer
 
+    @property
+    def _reads_calls(self) -> bool:
+        return answers.split(self.answer)[0] == "tool_call" and "of" not in self.model_fields_set
+
+    def find_said(self, row: Row) -> str:
+        """The text in which the answer is looked for: as `evaluate` takes it, where a reply has called tools."""
+        if self._reads_calls and row.get("tool_calls"):
+            return write_text(row["tool_calls"])
+        return "" if row[self.of] is None else write_text(row[self.of])
+
     def answer_columns(self) -> set[str]:
         """The right answer."""
         return {self.against} if self.against is not None else set()
 
     def list_derived(self) -> dict[str, set[str]]:
         """The answer is a part of the text."""
-        return {self.answer_as: {self.of}}
+        calls = {"tool_calls"} if self._reads_calls else set()
+        return {self.answer_as: {self.of, *calls}}
 
     def unwritten(self) -> set[str]:
         """Nothing says whether an answer is right that is compared with none."""
@@ -57,7 +68,7 @@ class Config(StepConfig):
 
 @row_step(reads=["{of}", "{against}"], writes=["{answer_as}", "{correct_as}"], version=2)
 async def run(row: Row, config: Config, ctx: Context) -> Row:
-    text = "" if row[config.of] is None else write_text(row[config.of])
+    text = config.find_said(row)
     if config.against is None:
         answer = answers.kind(config.answer).read(text, row)
         judged: dict[str, Any] = {config.answer_as: answer}

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from blackbox_kd.errors import DataError
@@ -63,3 +65,27 @@ async def test_two_texts_of_a_row_are_checked_into_columns_of_their_own() -> Non
     found = await check.run(await check.run(row, teacher, FakeContext()), student, FakeContext())
     assert (found["answer"], found["correct"]) == ("7", True)
     assert (found["student_answer"], found["student_correct"]) == ("8", False)
+
+
+CALLED = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}]
+HERMES = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
+WANTED = '[{"name": "f", "arguments": {"a": 1}}]'
+
+
+@pytest.mark.parametrize(
+    ("columns", "config", "answer", "correct"),
+    [
+        ({"response": "", "tool_calls": CALLED, "reference": WANTED}, {}, WANTED, True),
+        ({"response": "Let me see.", "tool_calls": CALLED, "reference": "[]"}, {}, WANTED, False),
+        ({"response": "I cannot.", "tool_calls": [], "reference": "[]"}, {}, "[]", True),
+        ({"response": HERMES, "tool_calls": [], "reference": WANTED}, {}, WANTED, True),
+        ({"response": HERMES, "reference": WANTED}, {}, WANTED, True),
+        ({"response": "", "tool_calls": CALLED, "reference": "[]"}, {"of": "response"}, "[]", True),
+    ],
+)
+async def test_the_calls_of_a_reply_are_its_answer_as_in_an_exam(
+    columns: dict[str, Any], config: dict[str, Any], answer: str, correct: bool
+) -> None:
+    [row] = rows(columns)
+    found = await check.run(row, check.Config(step="check", answer="tool_call", **config), FakeContext())
+    assert (found["answer"], found["correct"]) == (answer, correct)
