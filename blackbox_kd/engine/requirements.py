@@ -46,8 +46,7 @@ def check(planned: PlannedStep, shared: RunState, *, is_trial: bool) -> None:
 
 def _judge(entry: dict[str, Any], required: Required, shared: RunState) -> dict[str, Any]:
     metric = entry.get("metrics", {}).get(required.metric) or {"value": entry["accuracy"], "ci95": entry["ci95"]}
-    model = shared.recipe.models.get(ModelRef.parse(entry["model"]).name)
-    is_measured = entry["n"] >= FEWEST and metric["value"] is not None and not (model is not None and model.canned)
+    is_measured = entry["n"] >= FEWEST and metric["value"] is not None and not _is_canned(entry["model"], shared)
     trained = {name for planned in shared.recipe.steps for name in planned.list_names("student")}
     teachers = shared.recipe.learnt_from - trained
     return {
@@ -58,6 +57,14 @@ def _judge(entry: dict[str, Any], required: Required, shared: RunState) -> dict[
         "is_met": metric["value"] >= required.at_least if is_measured else None,
         "is_ceiling": ModelRef.parse(entry["model"]).name in teachers,
     }
+
+
+def _is_canned(measured: str, shared: RunState) -> bool:
+    """Whether a script has said it: the model, or one of those that a step has asked for the column."""
+    models = shared.recipe.models
+    writers = [each for each in shared.recipe.steps if measured in each.list_names("new column")]
+    said_by = [measured, *(name for each in writers for name in each.list_models())]
+    return any(model.canned for name in said_by if (model := models.get(ModelRef.parse(name).name)) is not None)
 
 
 def _tell_value(entry: dict[str, Any]) -> str:

@@ -143,11 +143,29 @@ def test_a_table_of_few_rows_is_refused_before_anything_is_paid(tmp_path: Path, 
     assert problems(tmp_path, values()) == [(what, "name a table of 20 rows or more, or take require: out")]
 
 
+def test_a_table_of_which_few_rows_are_taken_is_refused_likewise(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    recipe = values()
+    recipe["data"]["dev"]["limit"] = 5
+    assert problems(tmp_path, recipe)[0][0].startswith("require: 'dev' has 5 rows")
+
+
+def test_a_column_that_a_script_has_written_measures_nobody(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    recipe = values(at_least=0.99)
+    exam = recipe["steps"][0]
+    recipe["steps"].insert(0, {"step": "generate", "input": "dev", "model": "teacher", "prompt": "exam", "as": "said"})
+    exam |= {"of": "said", "models": []}
+    del exam["input"], exam["prompt"]
+    [required] = execute(tmp_path, recipe).report["requirements"]
+    assert (required["model"], required["value"], required["is_met"]) == ("said", 0.75, None)
+
+
 def test_rows_that_are_made_on_the_way_are_counted_when_they_are_there(tmp_path: Path) -> None:
     write_files(tmp_path, 5)
     recipe = values()
     recipe["steps"].insert(
-        0, {"step": "map", "input": "dev", "each": "split('a b c d' + reference[9:], ' ')", "as": "x", "output": "m"}
+        0, {"step": "map", "input": "dev", "each": "split('a b c d' + instruction[99:], ' ')", "as": "x", "output": "m"}
     )
     recipe["steps"][1]["input"] = "m"
     job = execute(tmp_path, recipe)

@@ -67,6 +67,7 @@ def _check_rows(flow: Flow, planned: PlannedStep, source: str) -> None:
     if table is None or table.hub is not None or flow.tables.get(source) is None:
         return
     rows = table.size if table.generator is not None else len(flow.examples[source])
+    rows = min(rows, table.limit or rows)
     if rows < FEWEST:
         message = f"require: {source!r} has {rows} rows, by which nobody can tell whether a model is good enough."
         fix = f"name a table of {FEWEST} rows or more, or take require: out"
