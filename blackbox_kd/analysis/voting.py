@@ -30,7 +30,8 @@ def find_majority(rows: Sequence[Row], column: str, same: Callable[[str, str, Ro
     """The commonest answer of some rows; None where there is none, or two are equally common.
 
     Args:
-        rows: of a group; those whose column is empty have no answer.
+        rows: of a group; those whose column is empty have no answer, nor those whose answer cannot be compared with
+            itself, as a query that fails.
         column: with the answers.
         same: says of an answer, another one and its row whether they are the same; equal texts are in any case.
 
@@ -38,7 +39,7 @@ def find_majority(rows: Sequence[Row], column: str, same: Callable[[str, str, Ro
     """
     alike: list[list[Row]] = []
     for row in rows:
-        if (text := _read(row, column)) is not None:
+        if (text := _read(row, column, same)) is not None:
             own = next((each for each in alike if _is_same(text, each[0], column, same)), None)
             if own is None:
                 alike.append([row])
@@ -50,14 +51,18 @@ def find_majority(rows: Sequence[Row], column: str, same: Callable[[str, str, Ro
     return Majority(ranked[0][0], len(ranked[0]) / len(rows))
 
 
-def _read(row: Row, column: str) -> str | None:
+def _read(row: Row, column: str, same: Callable[[str, str, Row], bool] | None) -> str | None:
     text = "" if row[column] is None else write_text(row[column])
-    return text if text.strip() else None
+    try:
+        is_one = bool(text.strip()) and (same is None or same(text, text, row))
+    except DataError:
+        return None
+    return text if is_one else None
 
 
 def _is_same(text: str, first: Row, column: str, same: Callable[[str, str, Row], bool] | None) -> bool:
     other = write_text(first[column])
     try:
         return text == other or (same is not None and same(text, other, first))
-    except DataError:  # an answer that the kind cannot read is like no other
+    except DataError:  # what one says of the other it need not say of itself: a row names its own database
         return False

@@ -16,6 +16,8 @@ MOST = 3
 DEEPEST = 12
 """Levels of a value; no schema needs more that comes to an end at all."""
 _LONGEST_ANSWER = 60
+_WHOLE = ("{", "[", "SELECT ", "WITH ")
+"""What a short answer begins with that stands alone all the same."""
 _SYLLABLES = "ba de ki lo mu na pe ri so tu".split()  # noqa: SIM905 - ten syllables in quotes are no better to read
 _PLAIN = re.compile(r"[^\W\d_]{3,}")
 _TEXT_OF: Mapping[str, str] = {
@@ -44,7 +46,7 @@ def say(asked: str, answer: Any, random: Random) -> str:
     that some replies agree.
     """
     told = random.choice("12") if answer is None else write_text(answer)
-    if len(told) > _LONGEST_ANSWER or told.startswith(("{", "[")):
+    if len(told) > _LONGEST_ANSWER or told.startswith(_WHOLE):
         return told
     made_up = ["".join(random.choices(_SYLLABLES, k=3)) for _ in range(MOST * WORDS)]
     words = [*_PLAIN.findall(asked)[: len(made_up)], *made_up]

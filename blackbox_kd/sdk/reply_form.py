@@ -62,8 +62,11 @@ class SchemaForm:
         return said, beside | ({} if self._parsed is None else {self._parsed: value})
 
     def example(self, text: str, random: Random) -> str:
-        """See `ReplyForm.example`."""
-        return write_json(write_value(self._described, random, said=text))
+        """See `ReplyForm.example`: the text itself, if it fits."""
+        try:
+            return self.read(text)[0]
+        except UnusableText:
+            return write_json(write_value(self._described, random, said=text))
 
     def _look_at(self, text: str) -> tuple[Any, str]:
         """The value of a JSON text, and what is wrong with it."""

@@ -218,5 +218,6 @@ def test_a_text_that_is_made_up_matches_its_pattern(pattern: str) -> None:
 def test_what_is_said_ends_in_the_answer_or_is_the_answer_where_that_is_an_object() -> None:
     assert say("How many apples?", 3, Random(0)).endswith("The answer is 3.")
     assert say("Read this.", {"a": 1}, Random(0)) == '{"a": 1}'
+    assert say("Count.", "SELECT count(*) FROM item", Random(0)) == "SELECT count(*) FROM item"
     texts = Counter(say(f"Question {n} of apples and pears?", None, Random(n)) for n in range(50))
     assert texts.most_common(1)[0][1] == 1

@@ -1,4 +1,7 @@
+import contextlib
+import sqlite3
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -290,6 +293,24 @@ async def test_of_each_group_the_first_row_with_the_commonest_answer_stays(
     given: tuple[Any, ...], fields: dict[str, Any], ids: list[str], reasons: list[str]
 ) -> None:
     assert await voted(votes(*given), **fields) == (ids, reasons)
+
+
+@pytest.mark.parametrize(
+    ("given", "ids"),
+    [
+        (("SELECT 2 + 1", "SELECT 3", "SELECT 4"), ["r0"]),
+        (("SELECT nme FROM item", "SELECT nme FROM item", "SELECT 3"), ["r2"]),
+        (("SELECT 3 FROM", "SELECT 3 FROM", "SELECT 3 FROM"), []),
+        (("DELETE FROM item", "DELETE FROM item"), []),
+    ],
+)
+async def test_queries_are_equal_that_find_the_same_and_one_that_fails_has_no_vote(
+    given: tuple[str, ...], ids: list[str], tmp_path: Path
+) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.sqlite")) as database:
+        database.execute("CREATE TABLE item (name TEXT)")
+    answer = {"sql": {"database": str(tmp_path / "shop.sqlite")}}
+    assert (await voted(votes(*given), answer=answer))[0] == ids
 
 
 async def test_the_share_of_the_votes_is_written_where_that_is_asked_for() -> None:
