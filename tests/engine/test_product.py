@@ -31,7 +31,9 @@ def chosen(recipe: Recipe, trainings: Sequence[str], restored: str | None = None
 
 BUNDLED = {
     "adversarial_loop": (["student"] * 3, None, "student@3"),
+    "classify": (["student", "control"], None, "student@1"),
     "cot_rationales": (["student"], None, "student@1"),
+    "extract_json": (["student", "control"], None, "student@1"),
     "iterative_refinement": (["student", "student", "student", "control"], "student@2", "student@2"),
     "many_teachers": (["student"], None, "student@1"),
     "mentor": (["mentor", "student", "control"], None, "student@1"),
@@ -39,6 +41,7 @@ BUNDLED = {
     "preference_pairs": (["student", "control", "student"], None, "student@2"),
     "quickstart": (["student"], None, "student@1"),
     "self_taught": (["student", "student", "student", "control"], "student@2", "student@2"),
+    "text_to_sql": (["student", "control"], None, "student@1"),
 }
 """Of each bundled recipe that trains: its trainings, what its loop may restore, and whose rows the data set has."""
 
@@ -90,7 +93,7 @@ def _exam(exam: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("trainings", "exams", "restored", "expected"),
     [
-        (["student", "control"], [["student@base", "student"], ["control", "student"]], None, "student@1"),
+        (["student", "control"], [["student@base", "student"], ["student", "control"]], None, "student@1"),
         (["student", "control"], [["student", "control"]], None, "student@1"),
         (["student", "plain"], [["student@base", "student"], ["student", "plain"]], None, "student@1"),
         (["student", "plain"], [["plain", "student"]], None, "student@1"),

@@ -5,6 +5,7 @@ recording is made anew (`make golden RECIPE=name`, see `golden/record.py`).
 """
 
 import json
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -68,14 +69,18 @@ def test_a_recorded_run_is_replayed_without_a_call_and_ends_in_the_same_rows(rec
 def test_another_character_in_a_prompt_is_a_call_which_a_replay_does_not_make(recording: Path, tmp_path: Path) -> None:
     ready(recording, tmp_path)
     recipe = replay.load(recording)
-    shutil.copy(find_bundled("recipes") / f"{recording.name}.yaml", tmp_path / "recipe.yaml")
+    place = tmp_path / "recipes"
+    place.mkdir()
+    text = (find_bundled("recipes") / f"{recording.name}.yaml").read_text()
+    (place / "recipe.yaml").write_text(re.sub(r"(schema|database): \.\./data/", r"\1: data/", text))
+    shutil.copytree(find_bundled("data"), place / "data", ignore=shutil.ignore_patterns("*.jsonl", "*.gz"))
     for name, prompt in recipe.prompts.items():
-        mine = tmp_path / "prompts" / f"{name}.jinja"
+        mine = place / "prompts" / f"{name}.jinja"
         mine.parent.mkdir(parents=True, exist_ok=True)
         text = prompt.path.read_text()
         before, end, after = text.rpartition("{% enduser %}")
         mine.write_text(f"{before.rstrip()}.\n{end}{after}" if end else f"{text.rstrip()}.\n")
-    changed = replay.load(recording, tmp_path / "recipe.yaml", replay.NOTHING)
+    changed = replay.load(recording, place / "recipe.yaml", replay.NOTHING)
     with pytest.raises(BudgetReached, match=r"0 requests of budget\.requests = 0 spent; the next call"):
         replay.run(recording, changed, tmp_path)
 

@@ -60,12 +60,14 @@ HUB = {
 """A row of each data set of the Hub that a recipe reads, with the columns that it has there."""
 
 
-MADE_UP = {"documents_qa", "topics", "traces"}
+MADE_UP = {"classify", "documents_qa", "extract_json", "text_to_sql", "topics", "traces"}
 """Recipes whose replies have forms that nobody has written a script for."""
 WRITERS = {
     "adversarial_loop": {"teacher", "student"},
+    "classify": {"teacher"},
     "cot_rationales": {"teacher"},
     "documents_qa": {"teacher"},
+    "extract_json": {"teacher"},
     "iterative_refinement": {"teacher", "student"},
     "many_teachers": {"first", "second"},
     "mentor": {"teacher", "mentor"},
@@ -74,6 +76,7 @@ WRITERS = {
     "quickstart": {"teacher"},
     "rationales_only": {"teacher"},
     "self_taught": {"student"},
+    "text_to_sql": {"teacher"},
     "topics": {"teacher"},
     "traces": {"first", "second", "third"},
 }
