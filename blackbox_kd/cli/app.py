@@ -9,7 +9,7 @@ import traceback
 import click
 
 from blackbox_kd import __version__
-from blackbox_kd.cli import compare, estimate, ledger, merge, run, show, try_step
+from blackbox_kd.cli import compare, estimate, init, ledger, merge, run, show, try_step
 from blackbox_kd.cli.output import say
 from blackbox_kd.engine.descriptors import raise_limit
 from blackbox_kd.errors import RAISE_LIMIT, BlackboxError, quote_cause, write_message
@@ -37,6 +37,7 @@ def app(debug: bool) -> None:
 
 
 for _command in (
+    init.init,
     run.check,
     estimate.estimate,
     try_step.try_step,

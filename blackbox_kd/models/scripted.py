@@ -25,7 +25,7 @@ from blackbox_kd.errors import FieldError, RequestRejected, SetupError, quote_ca
 from blackbox_kd.logprobs import LOGPROBS, TOKENS, TOKENS_TOLD
 from blackbox_kd.messages import write_plain
 from blackbox_kd.models import InProcess, Model, ModelConfig, Price, Setup
-from blackbox_kd.sandbox.examples import say, write_value
+from blackbox_kd.sandbox.examples import make_calls, say
 from blackbox_kd.sandbox.jinja import Sandbox
 from blackbox_kd.schema import Request, digest
 
@@ -206,9 +206,7 @@ class ScriptedModel(InProcess):
         if self._stands_in is not None:
             text = say(asked, request.row.get("reference"), random)
             if request.tools and request.messages[-1]["role"] != "tool":
-                function = random.choice(request.tools)["function"]
-                arguments = write_value(function.get("parameters", {"type": "object"}), random)
-                return {"text": "", "tool_calls": json.dumps([{"name": function["name"], "arguments": arguments}])}
+                return {"text": "", "tool_calls": make_calls(request.tools, request.row.get("reference"), random)}
         return {"text": text if request.example is None else request.example(text, random)}
 
     def _choose_entry(self, request: Request) -> tuple[Entry, jinja2.Template]:

@@ -62,7 +62,7 @@ def _replace(source: Source, name: str, target: str, given: str) -> list[str]:
         raise UserError(
             f"{given}: the recipe has no model called {name!r}.", exists=f"models: {list_names(names)}", fix=fix
         )
-    entry = _make_entry(target, given)
+    entry = make_entry(target, given)
     before = entries[name] if isinstance(entries[name], dict) else {}
     fields = models.provider(entry["provider"]).Config.model_fields
     entry |= {field: before[field] for field in KEPT if field in before and field in fields}
@@ -74,8 +74,16 @@ def _replace(source: Source, name: str, target: str, given: str) -> list[str]:
     return [f"{given}: {', '.join(gone)} of models.{name} left out, as of another model"] if gone else []
 
 
-def _make_entry(target: str, given: str) -> dict[str, Any]:
-    """The entry of a model: of a provider, or of a vendor that is reached through chat completions."""
+def make_entry(target: str, given: str) -> dict[str, Any]:
+    """The entry of a model: of a provider, or of a vendor that is reached through chat completions.
+
+    Args:
+        target: `PROVIDER:MODEL`.
+        given: the option as it was given, which ends with `target`.
+
+    Raises:
+        UserError: there is no such provider, or it does not say which model.
+    """
     provider, colon, model = target.partition(":")
     known, vendors = models.providers(), list_vendors()
     if provider not in {*known, *vendors}:

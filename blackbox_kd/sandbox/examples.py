@@ -1,13 +1,16 @@
 """Texts and values made up for trying a recipe out: nothing is meant by them, but that they have the form wanted."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
+from blackbox_kd.errors import DataError
 from blackbox_kd.json_text import write_text
+from blackbox_kd.messages import read_calls, write_calls
 
 WORDS = 12
 """Words of a sentence."""
@@ -62,6 +65,20 @@ def _cut(text: str, count: int, random: Random) -> str:
         return ""
     start = random.randint(0, max(0, len(words) - count))
     return longest[words[start].start() : words[min(start + count, len(words)) - 1].end()]
+
+
+def make_calls(tools: Sequence[Mapping[str, Any]], right: Any, random: Random) -> str:
+    """A JSON list of calls: those that are right, if they are of tools that are offered; else one that is made up."""
+    offered = [tool["function"] for tool in tools]
+    try:
+        calls = read_calls(right or [], "column 'reference'")
+    except DataError:
+        calls = []
+    if calls and {call["function"]["name"] for call in calls} <= {function["name"] for function in offered}:
+        return write_calls(calls)
+    function = random.choice(offered)
+    arguments = write_value(function.get("parameters", {"type": "object"}), random)
+    return json.dumps([{"name": function["name"], "arguments": arguments}])
 
 
 def write_value(
