@@ -33,6 +33,7 @@ BUNDLED = {
     "adversarial_loop": (["student"] * 3, None, "student@3"),
     "classify": (["student", "control"], None, "student@1"),
     "cot_rationales": (["student"], None, "student@1"),
+    "documents_qa": (["student", "closed", "control"], None, "student@1"),
     "extract_json": (["student", "control"], None, "student@1"),
     "iterative_refinement": (["student", "student", "student", "control"], "student@2", "student@2"),
     "many_teachers": (["student"], None, "student@1"),
@@ -42,6 +43,8 @@ BUNDLED = {
     "quickstart": (["student"], None, "student@1"),
     "self_taught": (["student", "student", "student", "control"], "student@2", "student@2"),
     "text_to_sql": (["student", "control"], None, "student@1"),
+    "topics": (["student", "control"], None, "student@1"),
+    "traces": (["student", "control"], None, "student@1"),
 }
 """Of each bundled recipe that trains: its trainings, what its loop may restore, and whose rows the data set has."""
 
