@@ -163,11 +163,10 @@ class Retrieve(StepConfig):
 
 
 DROPS = ("not the best", "beyond the budget")
-SEVERAL = "no majority"
 Form = InOrder | ByLength | ByValue | KCenter
 
 
-@table_step(reads=["{per}", "{column}", "{votes}"], writes=["{into}"], drops=[*DROPS, SEVERAL], passes_over=DROPS)
+@table_step(reads=["{per}", "{column}", "{votes}"], writes=["{into}"], drops=[*DROPS, "no majority"], passes_over=DROPS)
 async def run(table: Table, config: Form | Majority | Retrieve, ctx: Context) -> AsyncIterator[Outcome]:
     find_fault = _find_faults(table, config)
     rows: list[Row] = []
@@ -282,9 +281,9 @@ def _vote(rows: list[Row], config: Majority) -> Iterator[Outcome]:
     for row in rows:
         most = found[write_text(row[config.per])]
         if most is None or most.share < config.min_share:
-            yield Dropped(row, SEVERAL)
+            yield Dropped(row, "no majority")
         elif row.id != most.row.id:
-            yield Dropped(row, DROPS[0])
+            yield Dropped(row, "not the best")
         else:
             yield row if config.into is None else row | {config.into: most.share}
 
