@@ -215,6 +215,24 @@ def test_a_text_that_is_made_up_matches_its_pattern(pattern: str) -> None:
     assert [text for text in made if not matches(text, rf"\A(?:{pattern})\z")] == []
 
 
+def test_texts_that_are_made_up_stand_in_the_question_so_that_quotes_can_be_looked_for() -> None:
+    asked = "Read this.\nThe Heron carries 110 kilograms in its box and never more than two children.\nHow much?"
+    schema = {"type": "object", "properties": {"quotes": {"type": "array", "items": {"type": "string"}}}}
+    for seed in range(30):
+        said = say(asked, None, Random(seed))
+        assert said.partition("\n")[0] in asked
+        for quote in write_value(schema, Random(seed), said=said)["quotes"]:
+            assert len(quote.split()) == 4
+            assert quote in asked
+    assert write_value({"type": "string"}, Random(0), said="") != "", "nothing is asked"
+
+
+def test_of_three_that_are_made_up_two_have_the_same_answer_where_none_is_known() -> None:
+    lasts = [[say("How many?", None, Random(3 * n + k)).splitlines()[-1] for k in range(3)] for n in range(30)]
+    assert {line for each in lasts for line in each} == {"The answer is 1.", "The answer is 2."}
+    assert all(len(set(each)) <= 2 for each in lasts)
+
+
 def test_what_is_said_ends_in_the_answer_or_is_the_answer_where_that_is_an_object() -> None:
     assert say("How many apples?", 3, Random(0)).endswith("The answer is 3.")
     assert say("Read this.", {"a": 1}, Random(0)) == '{"a": 1}'
