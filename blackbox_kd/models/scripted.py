@@ -200,14 +200,21 @@ class ScriptedModel(InProcess):
         return entry.model_copy(update=said).model_dump(exclude_none=True)
 
     def _make_up(self, text: str, request: Request) -> dict[str, str]:
-        """A reply that the step can read, made of a text; the same one whenever it is asked for."""
+        """A reply that the step can read, made of a text; the same one whenever it is asked for.
+
+        Where it stands in for a model, every other sample is the same, so that a vote finds a majority and some that
+        differ, and it comes with reasoning, so that a recipe that learns from traces finds one.
+        """
         asked = write_plain(request.messages[-1])
-        random = Random(digest([self._stands_in, asked, request.row.id, request.sample, request.attempt]))
-        if self._stands_in is not None:
-            text = say(asked, request.row.get("reference"), random)
-            if request.tools and request.messages[-1]["role"] != "tool":
-                return {"text": "", "tool_calls": make_calls(request.tools, request.row.get("reference"), random)}
-        return {"text": text if request.example is None else request.example(text, random)}
+        sample = request.sample if self._stands_in is None else request.sample % 2
+        random = Random(digest([self._stands_in, asked, request.row.id, sample, request.attempt]))
+        if self._stands_in is None:
+            return {"text": text if request.example is None else request.example(text, random)}
+        text = say(asked, request.row.get("reference"), random)
+        if request.tools and request.messages[-1]["role"] != "tool":
+            return {"text": "", "tool_calls": make_calls(request.tools, request.row.get("reference"), random)}
+        said = text if request.example is None else request.example(text, random)
+        return {"text": f"<think>\n{say(asked, None, random)}\n</think>\n\n{said}"}
 
     def _choose_entry(self, request: Request) -> tuple[Entry, jinja2.Template]:
         """The entry for a request: by its message or by its row, never by when it is asked."""

@@ -72,7 +72,7 @@ def test_another_character_in_a_prompt_is_a_call_which_a_replay_does_not_make(re
     place = tmp_path / "recipes"
     place.mkdir()
     text = (find_bundled("recipes") / f"{recording.name}.yaml").read_text()
-    (place / "recipe.yaml").write_text(re.sub(r"(schema|database): \.\./data/", r"\1: data/", text))
+    (place / "recipe.yaml").write_text(re.sub(r"(schema|database|tools|file): \.\./data/", r"\1: data/", text))
     shutil.copytree(find_bundled("data"), place / "data", ignore=shutil.ignore_patterns("*.jsonl", "*.gz"))
     for name, prompt in recipe.prompts.items():
         mine = place / "prompts" / f"{name}.jinja"

@@ -44,6 +44,9 @@ SCRIPTS = {
     "": SCRIPT,
 }
 """What stands for every model that is not trained, by a piece of what it is asked."""
+OFF = {"type": "function", "function": {"name": "off", "parameters": {"type": "object", "properties": {}}}}
+"""A tool that is short enough for a tiny model."""
+TRACED = {"": "<think>\nWhat is asked, and what is given.\n</think>\n\n" + SCRIPT}
 HUB = {
     "openai/gsm8k": lambda n: {
         "question": f"Ann has {n} apples and buys {n} more. How many has she?",
@@ -60,10 +63,20 @@ HUB = {
 """A row of each data set of the Hub that a recipe reads, with the columns that it has there."""
 
 
-MADE_UP = {"classify", "documents_qa", "extract_json", "text_to_sql", "topics", "traces"}
+MADE_UP = {
+    "chat_last_turn",
+    "classify",
+    "documents_qa",
+    "extract_json",
+    "text_to_sql",
+    "tool_calls",
+    "topics",
+    "traces",
+}
 """Recipes whose replies have forms that nobody has written a script for."""
 WRITERS = {
     "adversarial_loop": {"teacher", "student"},
+    "chat_last_turn": {"teacher"},
     "classify": {"teacher"},
     "cot_rationales": {"teacher"},
     "documents_qa": {"teacher"},
@@ -75,10 +88,12 @@ WRITERS = {
     "preference_pairs": {"teacher", "student"},
     "quickstart": {"teacher"},
     "rationales_only": {"teacher"},
+    "reasoning_traces": {"teacher"},
     "self_taught": {"student"},
     "text_to_sql": {"teacher"},
     "topics": {"teacher"},
     "traces": {"first", "second", "third"},
+    "tool_calls": {"teacher"},
 }
 """Who wrote or judged the rows of a recipe's data set, as its description says."""
 
@@ -113,7 +128,7 @@ def test_bundled_recipes_name_models_of_two_vendors_and_one_with_open_weights() 
     found = [load_recipe(path, env=ENV).aliases.values() for path in RECIPES]
     assert {alias.vendor for aliases in found for alias in aliases} == {"openai", "mistral", "openrouter"}
     only = [aliases for aliases in found if {alias.vendor for alias in aliases} <= {"openai"}]
-    assert len(only) == len(RECIPES) - 3, "with a key of OpenAI most of them can be run"
+    assert len(only) == len(RECIPES) - 4, "with a key of OpenAI most of them can be run"
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", *(f"recipes/{path.name}" for path in RECIPES)])
@@ -160,7 +175,9 @@ def replacements(recipe: Recipe, folder: Path) -> list[str]:
     for name in recipe.models:
         longest = 2048 if recipe.name in MADE_UP else 512
         student = {"provider": "transformers", "model": str(tiny_model(longest))}
-        script = {"stands_in": name} if recipe.name in MADE_UP else {"replies": SCRIPTS}
+        student |= {"chat_template": "tools"} if recipe.name == "tool_calls" else {}
+        replies = TRACED if recipe.name == "reasoning_traces" else SCRIPTS
+        script = {"stands_in": name} if recipe.name in MADE_UP else {"replies": replies}
         found[f"models.{name}"] = student if name in students else {"provider": "scripted", **script}
     start = 0
     for name, source in recipe.data.items():
@@ -177,6 +194,8 @@ def replacements(recipe: Recipe, folder: Path) -> list[str]:
             found[f"{at}.max_tokens"] = 4
         elif planned.step.name == "generate" and planned.config.rows is not None:  # type: ignore[attr-defined]
             found[f"{at}.rows"] = 4
+        if recipe.name == "tool_calls" and "tools" in planned.config.model_fields_set:
+            found[f"{at}.tools"] = [OFF]
         if getattr(planned.config, "examples", None) is not None:
             found[f"{at}.examples.count"] = 1  # a tiny model reads letters, 512 of them
         if planned.step.name == "filter" and planned.loop is not None and recipe.name == "self_taught":
