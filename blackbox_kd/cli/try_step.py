@@ -110,7 +110,7 @@ def _load_other(
 def _write_words(told: Mapping[str, Any]) -> Iterator[str]:
     tries, is_dry = told["tries"], told["estimate"] is not None
     count = len(told["rows"])
-    yield f"{told['step']} of {told['recipe']}: {count:,} row{'s' if count != 1 else ''}"
+    yield f"{told['step']} of {told['recipe']}: {_count(count, 'row')}"
     for row in dict.fromkeys([*told["rows"], *(asked["row"] for each in tries for asked in each["asked"])]):
         yield from ["", f"row {row}"]
         own = [[asked for asked in each["asked"] if asked["row"] == row] for each in tries]
@@ -128,6 +128,10 @@ def _write_words(told: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{entry['id']} fails: {entry['failed']}"
     yield ""
     yield _write_bill(told)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'s' if number != 1 else ''}"
 
 
 def _write_one(asked: list[dict[str, Any]], *, is_dry: bool) -> Iterator[str]:
@@ -193,9 +197,12 @@ def _write_bill(told: Mapping[str, Any]) -> str:
     if (estimate := told["estimate"]) is not None:
         usd, calls, tokens = estimate["usd"], estimate["calls"]["likely"], estimate["tokens"]["likely"]
         cost = "at an unknown price" if usd is None else f"for {format_usd(usd['likely'])} USD"
-        return f"nothing was sent; it would be about {calls:,.0f} calls, {format_count(tokens)} tokens, {cost}"
+        return (
+            f"nothing was sent; it would be about {_count(round(calls), 'call')}, {format_count(tokens)} tokens, {cost}"
+        )
     spent = told["spent"]
     tokens = spent["prompt_tokens"] + spent["completion_tokens"]
     cost = "at an unknown cost" if spent["cost_usd"] is None else f"for {format_usd(spent['cost_usd'])} USD"
-    before = f", {spent['replayed']:,} replies from the ledger" if spent["replayed"] else ""
-    return f"{spent['calls']:,} calls, {tokens:,} tokens, {cost}{before}; a run will not buy them again"
+    replayed = "1 reply" if spent["replayed"] == 1 else f"{spent['replayed']:,} replies"
+    before = f", {replayed} from the ledger" if spent["replayed"] else ""
+    return f"{_count(spent['calls'], 'call')}, {tokens:,} tokens, {cost}{before}; a run will not buy them again"

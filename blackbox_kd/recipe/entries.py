@@ -238,16 +238,24 @@ class _Steps:
         for name, (key, mark) in (find_earlier(form) if form is not None else {}).items():
             if key in values:
                 continue
-            for origin in reversed(self.seen):
-                if not _has(origin, name, key) or (origin.step and mark.steps and origin.name not in mark.steps):
-                    continue
-                if origin.config is None:
-                    suspect.add(key)
-                    found |= {key: origin.values[key]} if key in origin.values else {}
-                else:
-                    found[key] = read_field(origin.config, name)
-                break
+            origin = self._find_origin(name, key, mark.steps)
+            if origin is None and mark.otherwise and mark.unless not in values:
+                origin = self._find_origin(name, key, mark.otherwise)
+            if origin is None:
+                continue
+            if origin.config is None:
+                suspect.add(key)
+                found |= {key: origin.values[key]} if key in origin.values else {}
+            else:
+                found[key] = read_field(origin.config, name)
         return found, suspect
+
+    def _find_origin(self, name: str, key: str, steps: tuple[str, ...]) -> _Seen | None:
+        """The nearest earlier step that has a field, of those named, or of all."""
+        for origin in reversed(self.seen):
+            if _has(origin, name, key) and not (origin.step and steps and origin.name not in steps):
+                return origin
+        return None
 
     def _find_earlier(self, key: str) -> tuple[Any, bool]:
         """What the nearest earlier step says of a field, or of one of its kind of answer; whether the step is wrong."""

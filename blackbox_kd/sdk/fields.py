@@ -43,9 +43,13 @@ class FromEarlier:
 
     Args:
         steps: names of the steps that are looked at; empty for all.
+        otherwise: names of those that are looked at where none of `steps` comes before.
+        unless: a field of the step that does in place of this one; beside it `otherwise` is not looked at.
     """
 
     steps: tuple[str, ...] = ()
+    otherwise: tuple[str, ...] = ()
+    unless: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ from blackbox_kd.sdk import (
 )
 
 _VERDICT = ("score", "against_score", "verdict")
+_EXAM = FromEarlier(("check",), ("evaluate",), unless="judge")
 ACCURACY = "accuracy"
 
 
@@ -71,10 +72,10 @@ class Config(JudgingConfig, ToolsConfig):
     interval. Accuracy is told wherever answers are read; any F1 comes with a table of its classes or fields."""
     require: Required | None = None
     """What each of `models` must reach on at least 20 rows: the run ends here where one does not."""
-    answer: Annotated[Answer | None, FromEarlier(("check",))] = Field(default=None, validate_default=True)
-    """Kind of answer; that of the nearest `check` if left out. Not needed where a judge compares."""
-    against: Annotated[Column | None, FromEarlier(("check",))] = None
-    """Column with the right answer; that of the nearest `check`, or `reference`, if left out."""
+    answer: Annotated[Answer | None, _EXAM] = Field(default=None, validate_default=True)
+    """Kind of answer; that of the nearest `check`, else `evaluate`, if left out; not needed where a judge compares."""
+    against: Annotated[Column | None, _EXAM] = None
+    """Column with the right answer; that of the nearest `check`, or else `evaluate`, or `reference`, if left out."""
     by: list[Column] = Field(default_factory=list)
     """Columns by whose values the accuracy is also told."""
     temperature: float | None = Field(default=0.0, ge=0, le=2)
@@ -115,8 +116,7 @@ class Config(JudgingConfig, ToolsConfig):
 
     def _find_unread(self) -> list[tuple[str, str, str]]:
         """Fields that nothing would read."""
-        found = []
-        names = {name for model in self.models for name in (model, ModelRef.parse(model).name)}
+        found, names = [], {name for model in self.models for name in (model, ModelRef.parse(model).name)}
         for model in self.prompts.keys() - names:
             what = f"prompts: {model!r} is not one of the models that answer."
             found.append((f"prompts.{model}", what, f"name one of them: {', '.join(self.models)}"))

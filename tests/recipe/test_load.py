@@ -22,6 +22,7 @@ steps:
 """
 ASK = "  - {step: generate, model: teacher, prompt: rationale/cot}\n"
 ASK_TEST = "  - {step: evaluate, input: test, models: [teacher]}\n"
+EXAM = ASK_TEST.replace("}", ", FIELDS}")
 
 Load = Callable[..., Recipe]
 
@@ -114,6 +115,17 @@ def test_another_provider_takes_the_teachers_place(load: Load) -> None:
             "",
             ("number", "reference", "rationale/cot"),
         ),
+        (EXAM.replace("FIELDS", "answer: exact, against: topic"), "", ("exact", "topic", "student/plain")),
+        (
+            "  - {step: check, answer: number}\n" + EXAM.replace("FIELDS", "answer: exact, against: topic"),
+            "",
+            ("number", "reference", "student/plain"),
+        ),
+        (
+            EXAM.replace("FIELDS", "answer: choice"),
+            ", judge: teacher, models: [teacher, other]",
+            (None, None, "student/plain"),
+        ),
     ],
     ids=[
         "taken",
@@ -121,12 +133,17 @@ def test_another_provider_takes_the_teachers_place(load: Load) -> None:
         "own value wins",
         "the nearest, its defaults included",
         "each from its own step",
+        "an exam does where nothing is checked",
+        "what is checked comes before an exam",
+        "a judge compares in its place",
     ],
 )
 def test_a_field_left_out_takes_the_value_of_the_nearest_earlier_step(
-    load: Load, before: str, fields: str, expected: tuple[str, str, str]
+    load: Load, before: str, fields: str, expected: tuple[str | None, str | None, str]
 ) -> None:
-    found = load(HEAD + ASK + before + ASK_TEST.replace("}", f"{fields}}}"))
+    text = HEAD.replace("scripted}", "scripted}\n  other: {provider: scripted}" if "other" in fields else "scripted}")
+    asked = ASK_TEST.replace(", models: [teacher]", "" if "models:" in fields else ", models: [teacher]")
+    found = load(text + ASK + before + asked.replace("}", f"{fields}}}"))
     config = found.steps[-1].config
     assert (config.answer, config.against, config.prompt) == expected  # type: ignore[attr-defined]
 
