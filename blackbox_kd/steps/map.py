@@ -115,7 +115,7 @@ class Rows(Columns):
 
     def unwritten(self) -> set[str]:
         """Rows that are not made of items keep their ids."""
-        return set() if self.each else {"parent", "seed_id"} - self.assigned.keys()
+        return set() if self.each else {"parent", "seed_id"}
 
     def list_removed(self) -> set[str]:
         """The item, say, where `set` has made columns of it."""

@@ -221,7 +221,8 @@ def _write_columns(flow: Flow, planned: PlannedStep, source: str | None, columns
     written = [name for name in resolve(planned.step.writes, planned.config) if name not in unwritten]
     twice = [name for name, count in Counter(written).items() if count > 1]
     named = [mention for mention in planned.references if mention.kind == "new column"]
-    new = [mention for mention in named if mention.value not in unwritten]
+    fixed = {name for name in planned.step.writes if not name.startswith("{")}
+    new = [mention for mention in named if mention.value not in unwritten - fixed]
     for mention in new:
         at = mention.field
         if mention.value in twice:
