@@ -370,7 +370,7 @@ def test_what_is_made_of_held_out_rows_is_held_out(tmp_path: Path) -> None:
     exam = {**MAP, "input": "test", "set": {"instruction": "{{ instruction | upper }}"}, "output": "exam"}
     asked = {"step": "evaluate", "input": "exam", "models": ["teacher"], "answer": "number"}
     assert problems(tmp_path, exam, asked) == ""
-    assert "table 'exam' is held out" in problems(tmp_path, exam, {**TRAINED[0], "input": "exam"})
+    assert "table 'exam' is held out" in problems(tmp_path, exam, {"step": "format", "input": "exam"})
 
 
 def test_columns_that_nobody_writes_are_told_with_the_nearest(tmp_path: Path) -> None:
