@@ -1,5 +1,6 @@
 """Jobs of more than a question and a text: conversations, calls of tools, replies that come with their reasoning."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -43,6 +44,54 @@ def test_the_last_turn_of_a_chat_is_written_anew_and_all_turns_are_learnt(job: J
     ]
     [training] = result.report["trainings"]
     assert (training["turns"], training["turns_left_out"]) == (6, 0)
+
+
+TOOLS = """
+name: calls
+data:
+  train: {path: train.jsonl}
+  test: {path: test.jsonl, held_out: true}
+models:
+  teacher: {provider: openai, base_url: SERVER, model: gpt-x}
+  student: {provider: transformers, model: STUDENT, chat_template: tools}
+steps:
+  - {step: generate, input: train, model: teacher, prompt: tools/call, tools: tools.json}
+  - {step: check, answer: tool_call, against: null}
+  - {step: filter, keep: "answer != '[]'"}
+  - {step: format}
+  - {step: train, model: student, max_steps: 2}
+  - {step: evaluate, input: test, models: [student@base, student, teacher], max_tokens: 8}
+"""
+PLACE = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+WEATHER = {"type": "function", "function": {"name": "weather", "description": "Weather now.", "parameters": PLACE}}
+ASKED = "user: Does it rain in {}?\nassistant: "
+
+
+def call_weather(body: Mapping[str, Any]) -> str | dict[str, Any]:
+    assert body["tools"] == [WEATHER]
+    if (found := re.search(r"in (\w+)\?", last(body))) is None:
+        return "Where?"
+    called = {"name": "weather", "arguments": json.dumps({"city": found[1]}, ensure_ascii=False)}
+    return {"content": None, "tool_calls": [{"id": "call_9", "type": "function", "function": called}]}
+
+
+def test_calls_of_tools_go_from_the_teacher_to_the_students_exam(job: Job) -> None:
+    job.write("tools.json", json.dumps([WEATHER]))
+    asked = [f"Does it rain in {city}?" for city in ("Oslo", "Rome", "Besançon")]
+    job.write("train.jsonl", [{"instruction": text} for text in (*asked, "Does it rain?")])
+    wanted = [{"name": "weather", "arguments": {"city": "Lima"}}]
+    job.write("test.jsonl", [{"instruction": "Is there sun in Lima?", "reference": wanted}])
+    result = job.run(TOOLS, call_weather)
+    assert conversations(result) == [
+        ASKED.format(city) + f'weather {{"city": "{city}"}}' for city in ("Besançon", "Oslo", "Rome")
+    ]
+    assert result.dataset is not None
+    assert [json.loads(row["tools"]) for row in result.dataset["default"].to_pylist()] == [[WEATHER]] * 3
+    dropped = json.loads(result.tables["dropped"].to_pylist()[0]["row"])
+    assert (dropped["response"], dropped["answer"]) == ("Where?", "[]")
+    called = {call["arguments"]["city"] for [call] in column(result, "04_format", "answer")}
+    assert called == {"Oslo", "Rome", "Besançon"}
+    assert {each["model"]: each["accuracy"] for each in result.report["evaluations"]}["teacher"] == 1.0
 
 
 REASONING = """
