@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from tests.jobs.conftest import Job, column, conversations
 
 CHAT = """
@@ -114,6 +116,7 @@ dataset: {long: kept, short: dropped}
 """
 
 
+@pytest.mark.slow
 def test_what_a_teacher_reasons_is_kept_for_one_student_and_dropped_for_another(job: Job) -> None:
     def say(body: Mapping[str, Any]) -> dict[str, str]:
         assert body["reasoning_effort"] == "high"

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from tests.jobs.conftest import Job, column, conversations
 
 PASSAGES = """
@@ -40,6 +42,7 @@ def read_passage(body: Mapping[str, Any]) -> str:
     return {"Where": f"In {place}.", "What": f"It eats {food}."}.get(question.split()[0], "It is not in the passage.")
 
 
+@pytest.mark.slow
 def test_passages_become_three_questions_and_grounded_answers_for_an_open_and_a_closed_book(job: Job) -> None:
     passages = ["The bat sleeps in caves and eats moths.", "The bear sleeps in dens and eats fish."]
     job.write("passages.jsonl", [{"passage": text} for text in passages])
