@@ -1,10 +1,11 @@
-# `make quickstart` and `make test` set up all they need on a fresh machine: .venv, the package, the weights.
+# `make quickstart`, `make experiments` and `make test` set up all they need on a fresh machine: .venv, the package, the
+# weights.
 PYTHON ?= python3
 # Processes that run the tests side by side; each takes up to 2 GB.
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: quickstart test check fix slow bench golden clean
+.PHONY: quickstart experiments test check fix slow bench golden clean
 
 .venv/dev: EXTRAS := dev,quickstart
 .venv/quickstart: EXTRAS := quickstart
@@ -19,6 +20,11 @@ BIN := .venv/bin
 
 quickstart: .venv/quickstart
 	$(BIN)/blackbox-kd run quickstart
+
+# The quickstart with two more seeds: the same rows, trained on in another order and from other LoRA weights.
+experiments: .venv/quickstart
+	$(BIN)/blackbox-kd run quickstart --set seed=1 --run-dir runs/quickstart_seed_1
+	$(BIN)/blackbox-kd run quickstart --set seed=2 --run-dir runs/quickstart_seed_2
 
 test: .venv/dev check
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal

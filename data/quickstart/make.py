@@ -1,112 +1,112 @@
-"""Make the three files of the quickstart from reasoning-gym's `aiw` task ("Alice in Wonderland").
+"""Make seeds.jsonl: 224 plain sentences, each with a style, that a teacher paraphrases as customers write.
 
-"Alice has 3 sisters and she also has 2 brothers. How many sisters does Alice's brother have?": 4, since Alice is a
-sister too. Small models answer 2 or 3. The sibling form is used, with 2 to 9 people of each kind. One change: where the
-library asks for the brother of an unrelated man, the question here asks for the woman's own brother.
-
-    train.jsonl     questions that the teacher is asked; its answers are kept where they end in `reference`
-    test.jsonl      held-out questions: neither the woman's name nor the pair of numbers occurs in the other two files
-    examples.jsonl  the worked examples of the teacher's prompt
-
-Needs `pip install reasoning-gym`; the files are already here, so run this only to change them.
+Seven topics of eight situations, each in four products and styles. `tickets.yaml` has them paraphrased; the topic that
+a sentence was written for is in `meant`, and nobody is shown it.
 """
 
 import json
 import random
-import re
 from pathlib import Path
-from typing import NamedTuple
-
-import reasoning_gym
-from reasoning_gym.factory import DATASETS
 
 HERE = Path(__file__).parent
-SEED = 7
-LEAST, MOST = 2, 9  # the smallest and largest number of sisters or brothers
-TEST_NAMES = {"Alice", "Jennifer", "Sarah", "Margaret"}
-TEST_PAIRS = 22  # of the 64 pairs of numbers
-TRAIN_ROWS, TEST_ROWS = 200, 160
-EXAMPLES = (False, True, False, False)  # whether an example names the sisters first
-FORMAT = 'Explain in one sentence and end with "The answer is N."'
+SEED = 11
+EACH = 4  # seeds of a situation
 
-Row = dict[str, str]
-
-
-class Question(NamedTuple):
-    """A question and what it is made of."""
-
-    text: str
-    woman: str
-    sisters: int
-    brothers: int
-    sisters_first: bool
-
-    def row(self) -> Row:
-        """The row of the question."""
-        return {"instruction": f"{self.text} {FORMAT}", "reference": str(self.sisters + 1)}
-
-    def example(self) -> Row:
-        """The row of the question with its worked answer."""
-        n = self.sisters
-        said = f"{self.woman} has {n} sisters, and {self.woman} is one of them too, so {n} + 1 = {n + 1}."
-        response = f"{said} The answer is {n + 1}."
-        return {**self.row(), "response": response}
-
-
-def questions() -> list[Question]:
-    """The distinct questions of the sibling form."""
-    siblings = DATASETS["aiw"][1]().task_types[:1]
-    source = reasoning_gym.create_dataset(
-        "aiw", size=8000, seed=SEED, task_types=siblings, task_type_weights=[1.0], max_entities=MOST
-    )
-    found: dict[str, Question] = {}
-    for entry in source:
-        woman = entry["question"].split()[0]
-        text = re.sub(r"\w+'s brother have", f"{woman}'s brother have", entry["question"])
-        numbers = {kind: int(number) for number, kind in re.findall(r"(\d+) (sisters|brothers)", text)}
-        sisters, brothers = numbers["sisters"], numbers["brothers"]
-        if int(entry["answer"]) != sisters + 1:
-            raise ValueError(f"unexpected answer {entry['answer']} to {text!r}")
-        if min(sisters, brothers) >= LEAST:
-            found.setdefault(
-                text, Question(text, woman, sisters, brothers, text.index("sisters") < text.index("brothers"))
-            )
-    return list(found.values())
-
-
-def write(name: str, rows: list[Row]) -> None:
-    """Write rows as JSON lines beside this script."""
-    (HERE / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+SITUATIONS = {
+    "account": [
+        "I forgot my password and the link for a new one never comes.",
+        "I cannot sign in to my account although my password is right.",
+        "I moved house and want to change the address in my profile.",
+        "I have a new e-mail address and want to use it for my account.",
+        "I want you to delete my account and all my data.",
+        "My account is locked after too many attempts.",
+        "Somebody else seems to have used my account, please secure it.",
+        "I have two accounts and want to put them together.",
+    ],
+    "billing": [
+        "I was charged twice for the {product}.",
+        "I need an invoice for the {product} with the name of my company.",
+        "My credit card was declined when I paid for the {product}.",
+        "The amount on my bank statement is higher than the price of the {product}.",
+        "Can I pay for the {product} in instalments?",
+        "My discount code was not taken off the bill for the {product}.",
+        "I got a reminder to pay for the {product}, but I have paid already.",
+        "There is a fee on my invoice for the {product} that I do not understand.",
+    ],
+    "cancellation": [
+        "I ordered the {product} by mistake, please cancel the order.",
+        "I want to cancel my yearly membership.",
+        "I found the {product} cheaper elsewhere, please stop my order before it is sent.",
+        "Please end my subscription at the end of the month.",
+        "I ordered two of the {product} and want to cancel one of them.",
+        "How do I cancel my order of the {product}, I do not need it any more?",
+        "I do not want my trial month to go on as a paid membership.",
+        "Cancel my preorder of the {product}, I cannot wait that long.",
+    ],
+    "delivery": [
+        "The tracking says that my {product} was delivered, but it is not here.",
+        "My {product} should have come last week, where is it?",
+        "The tracking number of my {product} does not work.",
+        "Can the {product} be brought on a Saturday?",
+        "The driver left the {product} with a neighbour whom I do not know.",
+        "My {product} is stuck at the depot for days.",
+        "Please send the {product} to my office instead, it is on its way.",
+        "Only one of the two parcels with my {product} has come.",
+    ],
+    "product": [
+        "Does the {product} fit what I have at home?",
+        "When will the {product} be in stock again?",
+        "How big and how heavy is the {product}?",
+        "Which colours do you have the {product} in?",
+        "What is the difference between the two models of the {product}?",
+        "Is the {product} easy to clean?",
+        "How long is the guarantee on the {product}?",
+        "Does the {product} need batteries or a cable, and does it come with them?",
+    ],
+    "returns": [
+        "I want to send the {product} back, I do not like it.",
+        "You sent me the wrong {product}, I want to exchange it.",
+        "The {product} came broken and I want my money back.",
+        "Where is the return label for the {product}?",
+        "I sent the {product} back two weeks ago and have no refund yet.",
+        "How many days do I have to return the {product}?",
+        "The {product} is too small, can I swap it for a bigger one?",
+        "Who pays the postage when I return the {product}?",
+    ],
+    "technical": [
+        "The app crashes as soon as I open the basket.",
+        "The {product} does not switch on any more.",
+        "The {product} does not connect to the wireless network.",
+        "The page for paying stays white in my browser.",
+        "The {product} shows an error and stops.",
+        "The update broke the {product}, it is very slow now.",
+        "The search on your website finds nothing, whatever I type.",
+        "The {product} makes a loud noise since yesterday, how do I fix it?",
+    ],
+}
+PRODUCTS = [
+    "coffee machine", "vacuum cleaner", "headphones", "desk lamp", "toaster", "tablet", "office chair", "smart watch",
+    "printer", "router", "kettle", "air fryer", "keyboard", "television", "bookshelf", "mixer", "phone case",
+    "electric toothbrush", "speaker", "fan",
+]  # fmt: skip
+STYLES = [
+    "annoyed", "polite and formal", "very short", "chatty, with a reason", "in a hurry, all in small letters",
+    "worried", "as a question", "plain, with a date", "plain, with an order number", "friendly",
+]  # fmt: skip
 
 
 def main() -> None:
-    """Split by name and pair of numbers, both orders of sisters and brothers alike often, and write the files."""
-    rng = random.Random(SEED)
-    numbers = range(LEAST, MOST + 1)
-    held_out = set(rng.sample([(sisters, brothers) for sisters in numbers for brothers in numbers], TEST_PAIRS))
-    pool = questions()
-    rng.shuffle(pool)
-    # Equal numbers would let a reply that counts the brothers pass the answer check.
-    seen = [
-        q
-        for q in pool
-        if q.woman not in TEST_NAMES and (q.sisters, q.brothers) not in held_out and q.sisters != q.brothers
-    ]
-    unseen = [q for q in pool if q.woman in TEST_NAMES and (q.sisters, q.brothers) in held_out]
-    examples: list[Question] = []
-    for sisters_first in EXAMPLES:
-        women = {q.woman for q in examples}
-        examples.append(next(q for q in seen if q.sisters_first == sisters_first and q.woman not in women))
-    train: list[Question] = []
-    test: list[Question] = []
-    for sisters_first in (True, False):
-        train += [q for q in seen if q.sisters_first == sisters_first and q not in examples][: TRAIN_ROWS // 2]
-        test += [q for q in unseen if q.sisters_first == sisters_first][: TEST_ROWS // 2]
-    rng.shuffle(train)
-    rng.shuffle(test)
-    write("train.jsonl", [q.row() for q in train])
-    write("test.jsonl", [q.row() for q in test])
-    write("examples.jsonl", [q.example() for q in examples])
+    """Writes seeds.jsonl."""
+    draw = random.Random(SEED)
+    rows = []
+    for meant, situations in SITUATIONS.items():
+        for situation in situations:
+            products, styles = draw.sample(PRODUCTS, EACH), draw.sample(STYLES, EACH)
+            for product, style in zip(products, styles, strict=True):
+                rows.append({"sentence": situation.format(product=product), "style": style, "meant": meant})
+    draw.shuffle(rows)
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (HERE / "seeds.jsonl").write_text(text)
 
 
 if __name__ == "__main__":

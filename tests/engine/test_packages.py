@@ -78,7 +78,8 @@ def test_the_quickstart_says_so_at_once_and_books_nothing(bare: Path, tmp_path: 
     for name in ("check", "run"):
         done = command(bare, tmp_path, name, "quickstart")
         assert done.returncode == 2
-        assert "model 'teacher' needs packages that are not installed: torch, transformers, gguf." in done.stderr
+        assert "steps[4] (train): the step needs packages that are not installed: torch, transformers" in done.stderr
+        assert "model 'student' needs packages that are not installed: torch, transformers, gguf." in done.stderr
         assert "Traceback" not in done.stderr
     booked = json.loads(command(bare, tmp_path, "ledger", "--json").stdout)
     assert (booked["bought"], booked["unanswered"], booked["abandoned"]) == ([], [], [])

@@ -40,6 +40,7 @@ BUNDLED = {
     "mentor": (["mentor", "student", "control"], None, "student@1"),
     "mistake_feedback": (["student"], None, "student@1"),
     "preference_pairs": (["student", "control", "student"], None, "student@2"),
+    "puzzle": (["student"], None, "student@1"),
     "quickstart": (["student"], None, "student@1"),
     "self_taught": (["student", "student", "student", "control"], "student@2", "student@2"),
     "text_to_sql": (["student", "control"], None, "student@1"),

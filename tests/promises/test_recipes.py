@@ -86,6 +86,7 @@ WRITERS = {
     "mentor": {"teacher", "mentor"},
     "mistake_feedback": {"student", "first", "second", "third"},
     "preference_pairs": {"teacher", "student"},
+    "puzzle": {"teacher"},
     "quickstart": {"teacher"},
     "rationales_only": {"teacher"},
     "reasoning_traces": {"teacher"},
@@ -173,6 +174,8 @@ def replacements(recipe: Recipe, folder: Path) -> list[str]:
     students = {m.value for p in recipe.steps for m in references(p.config) if m.kind == "student"}
     found: dict[str, Any] = {}
     for name in recipe.models:
+        if recipe.models[name].provider == "recorded":
+            continue
         longest = 2048 if recipe.name in MADE_UP else 512
         student = {"provider": "transformers", "model": str(tiny_model(longest))}
         student |= {"chat_template": "tools"} if recipe.name == "tool_calls" else {}

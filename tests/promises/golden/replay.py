@@ -81,7 +81,7 @@ def missing_weights(recipe: Recipe, until: str) -> str:
 
 
 def data(recording: Path, recipe: Recipe) -> list[str]:
-    """The assignments that put a recording's small files in the place of a recipe's tables."""
+    """The assignments that put small files in the place of a recipe's tables, and say where its own files lie."""
     found = []
     for name, source in recipe.data.items():
         file = recording / "data" / f"{name}.jsonl"
@@ -90,6 +90,10 @@ def data(recording: Path, recipe: Recipe) -> list[str]:
             found.append(f"data.{name}={json.dumps({'path': str(file), **kept})}")
         elif source.path is not None:
             found.append(f"data.{name}.path={json.dumps(str(find_bundled('recipes') / source.path))}")
+    for name, model in recipe.models.items():
+        if model.provider == "recorded":
+            replies = find_bundled("recipes") / model.model_dump()["replies"]
+            found.append(f"models.{name}.replies={json.dumps(str(replies))}")
     return found
 
 
