@@ -176,7 +176,7 @@ def replacements(recipe: Recipe, folder: Path) -> list[str]:
     for name in recipe.models:
         if recipe.models[name].provider == "recorded":
             continue
-        longest = 2048 if recipe.name in MADE_UP else 512
+        longest = 2048 if recipe.name in {*MADE_UP, "quickstart"} else 512
         student = {"provider": "transformers", "model": str(tiny_model(longest))}
         student |= {"chat_template": "tools"} if recipe.name == "tool_calls" else {}
         replies = TRACED if recipe.name == "reasoning_traces" else SCRIPTS
