@@ -151,6 +151,8 @@ def test_texts_alone_pass_check_and_make_rows_that_the_teacher_says_what_is_righ
             assert said["content"] in ("sun", "rain")
         elif job == "extract":
             assert json.loads(said["content"]).keys() == {"name", "date", "amount"}
+        elif job == "reasoning":
+            assert said["content"] == f"<think>\n{row['reasoning'].strip()}\n</think>\n\n{row['response']}"
         elif job == "tools":
             assert [call["function"]["name"] for call in said["tool_calls"]] == ["look_up"]
         else:
