@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from blackbox_kd.errors import DataError, quote_cause
 from blackbox_kd.json_text import write_text
@@ -200,7 +200,7 @@ def _check_object(row: Any) -> dict[str, Any]:
 def _read_csv(path: Path) -> Iterator[Record | BadLine]:
     csv.field_size_limit(_LONGEST_FIELD)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, strict=True)
+        reader = csv.reader(file, strict=True, delimiter=_find_separator(file))
         names: list[str] | None = None
         while True:
             try:
@@ -235,11 +235,17 @@ def _read_header(path: Path, names: list[str]) -> list[str]:
     if double or "" in (name.strip() for name in names):
         what = f"the first line names {double[0]!r} twice" if double else "the first line has a column without name"
         _refuse(path.name, what, "name each column once")
-    for separator in (";", "\t"):
-        if len(names) == 1 and separator in names[0]:
-            what = f"the first line has one column, {names[0][:60]!r}, so {separator!r} separates"
-            _refuse(path.name, what, "separate the columns with commas")
     return names
+
+
+def _find_separator(file: TextIO) -> str:
+    """What separates columns: a comma, but where only semicolons or tabs stand in the first line, as in exports of
+    countries that write 0,5 for a half.
+    """
+    first = re.sub(r'"[^"]*"', "", file.readline())
+    file.seek(0)
+    found = [separator for separator in (",", ";", "\t") if separator in first]
+    return found[0] if len(found) == 1 else ","
 
 
 def _read_parquet(path: Path) -> Iterator[Record | BadLine]:

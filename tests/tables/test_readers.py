@@ -33,6 +33,22 @@ def test_quoted_csv_fields_hold_commas_quotes_and_lines(tmp_path: Path) -> None:
     assert rows(tmp_path / "a.csv", 'q,r\n"a, ""b""\nc",2\n') == [{"q": 'a, "b"\nc', "r": "2"}]
 
 
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ('q;r\n"a; b";0,5\n', {"q": "a; b", "r": "0,5"}),
+        ("q\tr\na, b;\t2\n", {"q": "a, b;", "r": "2"}),
+        ('"q, of all";r\n1;2\n', {"q, of all": "1", "r": "2"}),
+        ('"q;r"\n1;2\n', {"q;r": "1;2"}),
+        ("q,r;s\n1,2;3\n", {"q": "1", "r;s": "2;3"}),
+    ],
+)
+def test_columns_are_parted_by_semicolons_or_tabs_where_the_first_line_has_no_comma(
+    tmp_path: Path, content: str, found: dict[str, str]
+) -> None:
+    assert rows(tmp_path / "a.csv", content) == [found]
+
+
 def test_long_csv_fields_are_read(tmp_path: Path) -> None:
     assert rows(tmp_path / "a.csv", "q\n" + "x" * 200_000) == [{"q": "x" * 200_000}]
 
@@ -155,7 +171,6 @@ def test_own_a_damaged_page_of_parquet_is_told(tmp_path: Path) -> None:
         ("a.csv", 'q,r\n"1" 2,3\n', "a.csv, line 2: not CSV"),
         ("a.csv", "q,q\n1,2\n", "names 'q' twice"),
         ("a.csv", "q,\n1,2\n", "has a column without name"),
-        ("a.csv", "q;r\n1;2\n", "so ';' separates"),
         ("a.parquet", "no", "a.parquet: not Parquet"),
         ("a.xlsx", "no", "unknown kind of file '.xlsx'\n  known: .jsonl, .ndjson, .json, .csv, .parquet"),
     ],
