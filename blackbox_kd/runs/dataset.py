@@ -179,7 +179,9 @@ class _Seen:
         used = {name for name in formats.list_used(shape) if not _is_plain(row.get(name))}
         not_beside = {*HELD_BACK, *TRL_COLUMNS, *made, *used, USAGE}
         self._find_swapped(made)
-        beside = {name: value for name, value in row.items() if name not in not_beside}
+        # A step writes the weight beside the prompt: files of the data set keep it where the step's rows have it.
+        weight = {"weight": made.pop("weight")} if "weight" in made and "prompt" in self._written else {}
+        beside = {name: value for name, value in row.items() if name in weight or name not in not_beside} | weight
         return made | {name: v if _is_plain(v) else json_text.write_text(v) for name, v in beside.items()}
 
     def _find_swapped(self, made: Mapping[str, Any]) -> None:

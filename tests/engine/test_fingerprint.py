@@ -142,5 +142,5 @@ def test_the_fingerprint_that_version_0_1_has_left_is_known(tmp_path: Path, step
 def test_a_step_that_writes_other_rows_by_now_does_not_take_those_of_version_0_1(
     tmp_path: Path, step: dict[str, Any], left: str
 ) -> None:
-    assert load(tmp_path, step)[0].step.version == 2
+    assert load(tmp_path, step)[0].step.version == 3
     assert left not in names_of(tmp_path, step)

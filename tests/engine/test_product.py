@@ -31,6 +31,7 @@ def chosen(recipe: Recipe, trainings: Sequence[str], restored: str | None = None
 
 BUNDLED = {
     "adversarial_loop": (["student"] * 3, None, "student@3"),
+    "chat_last_turn": (["student", "all_turns", "control"], None, "student@1"),
     "classify": (["student", "control"], None, "student@1"),
     "cot_rationales": (["student"], None, "student@1"),
     "documents_qa": (["student", "closed", "control"], None, "student@1"),
@@ -42,8 +43,10 @@ BUNDLED = {
     "preference_pairs": (["student", "control", "student"], None, "student@2"),
     "puzzle": (["student"], None, "student@1"),
     "quickstart": (["student"], None, "student@1"),
+    "reasoning_traces": (["student", "control"], None, "student@1"),
     "self_taught": (["student", "student", "student", "control"], "student@2", "student@2"),
     "text_to_sql": (["student", "control"], None, "student@1"),
+    "tool_calls": (["student", "control"], None, "student@1"),
     "topics": (["student", "control"], None, "student@1"),
     "traces": (["student", "control"], None, "student@1"),
 }
