@@ -13,7 +13,7 @@ from blackbox_kd.schema import BASE, Memory, ModelRef, Row
 from blackbox_kd.tables.stored import StoredTable
 from blackbox_kd.training import launch
 from blackbox_kd.training.artefacts import Job
-from blackbox_kd.weights import load, locate
+from blackbox_kd.weights import load, locate, origin
 
 
 async def train(
@@ -61,6 +61,7 @@ async def train(
     write_whole(job_file, json.dumps(job.write(), indent=1))
     await shared.models.release_local()
     result = await launch.run_training(method, job_file, shared.on_event)
+    origin.name_base(output, origin.find_origin(shared.recipe.models[model].model, shared.recipe.folder))
     shared.models.versions.add(model, output, source)
     told = {"left_out": dict(count_left_out(dataset)), "notes": notes}
     return {"model": version, "method": method, **result.write(), **told}

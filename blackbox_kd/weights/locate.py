@@ -96,7 +96,7 @@ def resolve(spec: str, cache: Path, folder: Path) -> str:
         SetupError: there are no such weights.
         StepError: a GGUF file could not be converted.
     """
-    path = _find_files(spec, folder)
+    path = find_files(spec, folder)
     if path is None:
         return f"{spec}@{find_commit(spec)}"
     return str(path.resolve() if path.is_dir() else convert_gguf(path, cache))
@@ -107,13 +107,13 @@ def identity(spec: str, cache: Path, folder: Path) -> str:
 
     Nothing is converted for it, and nothing downloaded. Arguments and errors as of `resolve`.
     """
-    path = _find_files(spec, folder)
+    path = find_files(spec, folder)
     if path is None:
         return f"{spec}@{find_commit(spec)}"
     return hash_folder(path, cache) if path.is_dir() else hash_file(path, cache)
 
 
-def _find_files(spec: str, folder: Path) -> Path | None:
+def find_files(spec: str, folder: Path) -> Path | None:
     """The folder or the GGUF file of a name; None for a hub id."""
     found = explain_name(spec, folder)
     if found is not None:
@@ -165,6 +165,7 @@ def _hash_config(path: Path) -> str:
     rows would otherwise make two students, and every reply of the one would be asked for again of the other.
     """
     said = {name: value for name, value in json.loads(path.read_text()).items() if name != "base_model_name_or_path"}
+    said |= {"revision": None} if "revision" in said else {}  # the base model's, which has an identity of its own
     ordered = {name: sorted(value, key=str) if isinstance(value, list) else value for name, value in said.items()}
     return hashlib.sha256(json.dumps(ordered, sort_keys=True).encode()).hexdigest()
 

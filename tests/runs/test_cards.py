@@ -1,6 +1,7 @@
 """The data card and the model card, as the Hub's own reader and `load_dataset` understand them."""
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -127,6 +128,16 @@ def test_no_card_holds_a_path_of_the_machine(folder: Path) -> None:
         text = path.read_text()
         assert str(folder) not in text
         assert not re.search(r"(?<![\w./:])/\w+/\w+", text), path
+
+
+def test_no_file_of_a_trained_model_holds_a_path_of_the_machine(folder: Path) -> None:
+    files = [path for path in (folder / "models" / "student@1").rglob("*") if path.is_file()]
+    assert {"adapter_config.json", "adapter_model.safetensors", "training.json"} <= {path.name for path in files}
+    places = [str(place).encode() for place in (folder, tiny_model(), tiny_model().parent, Path.home(), Path.cwd())]
+    for path in files:
+        assert not [place for place in places if place in path.read_bytes()], path
+    config = json.loads((folder / "models/student@1/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == tiny_model().name
 
 
 def test_load_dataset_reads_the_folder_by_its_card(folder: Path, tmp_path: Path) -> None:
