@@ -104,7 +104,10 @@ class Result(BaseModel):
     """Of the GPU, or of the process."""
     device: str
     trl: dict[str, Any] = Field(default_factory=dict)
-    """What the machine and the rows decided, by TRL's names: rows per pass, passes per step, packing, precision."""
+    """What the machine and the rows decided, by TRL's names: precision, and steps between checkpoints."""
+    passes: dict[str, Any] = Field(default_factory=dict)
+    """How updates were divided: most tokens of a pass, packing, checkpointing, processes, and why. Nothing of it
+    changes what is learnt."""
     versions: dict[str, str]
     """Of the packages that decide what is trained."""
     settings: Settings

@@ -2,8 +2,8 @@
 
 The rows are {prompt, chosen, rejected} in messages, and perhaps `tools`; `artefacts.py` says what a job is and what is
 left behind. The reference is the model as the job found it: for an adapter that is there already TRL keeps a frozen
-copy of it beside the one that learns, for a new adapter the base without it, and for all weights a second copy of the
-model.
+copy of it beside the one that learns, for a new adapter the base without it, and for all weights what the model said
+before the first update: it is computed then, so that there is no second copy in memory.
 
 Source: Rafailov et al. 2023, arXiv:2305.18290; TRL 1.16 DPOTrainer; the plain loss on the chosen text beside it is
 that of Pang et al. 2024, arXiv:2404.19733.
@@ -17,6 +17,7 @@ from typing import Any
 from blackbox_kd.training import job as jobs
 from blackbox_kd.training import preflight
 from blackbox_kd.training.artefacts import Job, Result, Settings
+from blackbox_kd.training.machine import CPU_TOKENS, GPU_TOKENS, Machine, Machines, plan_passes, use_plan
 from blackbox_kd.training.model import load_model, load_tokenizer, make_lora
 from blackbox_kd.weights.load import find_context_length
 
@@ -28,10 +29,8 @@ UNTRAINED = (
 UNWEIGHTED = "column 'weight' is not looked at: every pair counts the same in method dpo"
 
 
-def train(job: Job, name: str, tell: jobs.Tell) -> Result:
+def train(job: Job, name: str, machines: Machines, tell: jobs.Tell) -> Result:
     """Loads, checks, trains and saves; returns what training.json holds."""
-    import torch
-
     from blackbox_kd.training.dpo_trainer import TokensTrainer
 
     began, settings, output = time.monotonic(), job.settings, Path(job.output)
@@ -42,17 +41,15 @@ def train(job: Job, name: str, tell: jobs.Tell) -> Result:
     warnings = find_warnings(job, rows)
     for warning in warnings:
         tell({"event": "warning", "warning": warning})
-    on_gpu = torch.cuda.is_available()
-    model = load_model(job, on_gpu)
+    there = machines.read()
+    model = load_model(job, there.precision)
     limit = preflight.choose_length(lengths, settings.max_length, find_context_length(model))
     fit = preflight.select_rows(lengths, limit, drop=settings.long_rows == "drop")
     parts = jobs.split_rows([take_tokens(lengths, n) for n in fit], settings)
-    checkpoints = jobs.prepare_folder(output, name, on_gpu)
+    checkpoints = jobs.prepare_folder(output, name, there.on_gpu)
     trainer = TokensTrainer(
         model=model,
-        # TRL would load its own from the model's folder, and so without an adapter that was merged into it.
-        ref_model=load_model(job, on_gpu).eval() if settings.adapter == "full" else None,
-        args=make_arguments(settings, checkpoints, parts, limit, on_gpu),
+        args=make_arguments(settings, checkpoints, parts, limit, there),
         train_dataset=parts["train"],
         eval_dataset=parts.get("test"),
         processing_class=tokenizer,
@@ -60,6 +57,8 @@ def train(job: Job, name: str, tell: jobs.Tell) -> Result:
     )
     if settings.adapter == "lora":
         save_one_adapter(trainer.model)
+    plan = plan_passes(trainer, machines.read, halved=machines.halved)
+    use_plan(trainer, plan)
     jobs.carry_out(trainer, output, checkpoints, tokenizer, tell)
     return Result(
         job=name,
@@ -70,7 +69,7 @@ def train(job: Job, name: str, tell: jobs.Tell) -> Result:
         max_length=limit,
         fine_tuned_before=is_fine_tuned(job),
         warnings=warnings,
-        **jobs.describe(trainer, began, on_gpu),
+        **jobs.describe(trainer, began, there, plan),
         preferences=read_preferences(trainer.state.log_history),
         settings=settings,
     )
@@ -117,13 +116,20 @@ def save_one_adapter(model: Any) -> None:
     model.save_pretrained = functools.partial(model.save_pretrained, selected_adapters=["default"])
 
 
-def make_arguments(settings: Settings, checkpoints: Path, parts: Any, limit: int, on_gpu: bool) -> Any:
+def make_arguments(settings: Settings, checkpoints: Path, parts: Any, limit: int, there: Machine) -> Any:
     """TRL's arguments; those it does not know in this version are an error of ours, not of the user."""
     from trl import DPOConfig
 
-    shared = jobs.make_arguments(settings, checkpoints, parts, limit, on_gpu, texts=len(SIDES))
+    shared = jobs.make_arguments(settings, checkpoints, parts, limit, there)
     losses = {"sigmoid": 1.0} | ({"sft": settings.sft_weight} if settings.sft_weight else {})
-    return DPOConfig(**shared, beta=settings.beta, loss_type=list(losses), loss_weights=list(losses.values()))
+    return DPOConfig(
+        **shared,
+        beta=settings.beta,
+        loss_type=list(losses),
+        loss_weights=list(losses.values()),
+        precompute_ref_log_probs=settings.adapter == "full",
+        precompute_ref_batch_size=max(1, (GPU_TOKENS if there.on_gpu else CPU_TOKENS) // (limit * len(SIDES))),
+    )
 
 
 def read_preferences(log: list[dict[str, Any]]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from blackbox_kd.errors import BlackboxError, DataError
 from blackbox_kd.messages import read_tools
 from blackbox_kd.privacy import UMASK
 from blackbox_kd.training.artefacts import Job, Result, Settings
+from blackbox_kd.training.machine import Machine, Machines, Plan, name_checkpointing
 from blackbox_kd.weights import reasoning
 from blackbox_kd.weights.control_tokens import find_pattern, neutralise, neutralise_value
 from blackbox_kd.weights.load import mark_end_of_turn
@@ -33,15 +34,13 @@ from blackbox_kd.weights.precision import allow_quicker_float32
 FIRST_PROCESS = os.environ.get("RANK", "0") == "0"
 """On several GPUs each has a process; one of them speaks and writes."""
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
-USED = ("per_device_train_batch_size", "gradient_accumulation_steps", "packing", "bf16", "save_steps")
+USED = ("bf16", "fp16", "save_steps")
 """Arguments of TRL that the machine or the number of rows decides; training.json holds what they were."""
-CPU_TOKENS = 1_024
-"""Tokens of one forward pass on a CPU: more bring no speed there, and cost memory and time for allocating it."""
-GPU_TOKENS = 16_384
-"""Tokens of one forward pass on a GPU; a 7B model with LoRA in bfloat16 fits into 24 GB with them."""
+OUT_OF_MEMORY = ".out_of_memory"
+"""Ending of the file beside a job that says that memory ran out in its process: whoever started it does so again."""
 
 Tell = Callable[[Mapping[str, Any]], None]
-Train = Callable[[Job, str, Tell], Result]
+Train = Callable[[Job, str, Machines, Tell], Result]
 """Trains a job, under its name; returns what training.json holds."""
 
 
@@ -55,19 +54,26 @@ def main(method: str, train: Train) -> None:
         events.write(json.dumps(event) + "\n")
 
     try:
-        _work(method, Path(sys.argv[1]), train, tell)
+        _work(method, Path(sys.argv[1]), train, Machines(halved=int((sys.argv[2:] or ["0"])[0])), tell)
     except BlackboxError as error:
         sys.stderr.write(f"train ({method}): {error}\n")
         sys.exit(error.exit_status)
 
 
-def _work(method: str, job_file: Path, train: Train, tell: Tell) -> None:
+def _work(method: str, job_file: Path, train: Train, machines: Machines, tell: Tell) -> None:
     """Trains what a job says; a job that is finished already is left as it is."""
     job = Job.model_validate_json(job_file.read_text())
     output, name = Path(job.output), hash_job(method, job)
     if find_maker(output) == name:
         return
-    result = train(job, name, tell)
+    try:
+        result = train(job, name, machines, tell)
+    except RuntimeError as error:
+        from accelerate.utils.memory import should_reduce_batch_size
+
+        if should_reduce_batch_size(error):
+            job_file.with_suffix(OUT_OF_MEMORY).touch()
+        raise
     if FIRST_PROCESS:
         (output / "training.json").write_text(json.dumps(result.write(), indent=1))
 
@@ -137,7 +143,7 @@ def split_rows(rows: list[dict[str, Any]], settings: Settings) -> dict[str, Any]
 
 
 def make_arguments(
-    settings: Settings, checkpoints: Path, parts: Mapping[str, Any], limit: int, on_gpu: bool, texts: int = 1
+    settings: Settings, checkpoints: Path, parts: Mapping[str, Any], limit: int, there: Machine
 ) -> dict[str, Any]:
     """The arguments that TRL's trainers share.
 
@@ -146,12 +152,9 @@ def make_arguments(
         checkpoints: where they are written.
         parts: rows to train on, and perhaps rows for the evaluation loss.
         limit: most tokens of a text.
-        on_gpu: whether there is one.
-        texts: how many texts a row is, each a sequence of its own in a forward pass.
+        there: what training runs on; it decides the precision alone.
     """
-    evaluates, wanted = "test" in parts, max(1, settings.batch_size // int(os.environ.get("WORLD_SIZE", "1")))
-    room = max(1, (GPU_TOKENS if on_gpu else CPU_TOKENS) // (limit * texts))
-    per_pass = max(size for size in range(1, min(wanted, room) + 1) if wanted % size == 0)
+    evaluates = "test" in parts
     an_epoch = math.ceil(len(parts["train"]) / settings.batch_size)
     steps = settings.max_steps or math.ceil(an_epoch * settings.epochs)
     every = max(10, steps // 10)
@@ -164,11 +167,11 @@ def make_arguments(
         "warmup_steps": settings.warmup if settings.warmup > 0 else 0,
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,
-        "per_device_train_batch_size": per_pass,
-        "per_device_eval_batch_size": per_pass,
-        "gradient_accumulation_steps": wanted // per_pass,
+        # An update is loaded as a whole; `InPasses` goes through it as memory allows, on all processes.
+        "per_device_train_batch_size": settings.batch_size,
+        "per_device_eval_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": 1,
         "max_length": limit,
-        "train_sampling_strategy": "random",  # grouping by length would not go on in the same order after a kill
         "eval_strategy": "steps" if evaluates else "no",
         "eval_steps": every,
         "save_strategy": "steps",
@@ -178,23 +181,14 @@ def make_arguments(
         "metric_for_best_model": "eval_loss" if evaluates else None,
         "logging_steps": max(1, steps // 50),
         "seed": settings.seed,
-        "bf16": on_gpu,
-        "use_cpu": not on_gpu,
+        "bf16": there.precision == "bf16",
+        "fp16": there.precision == "fp16",
+        "use_cpu": not there.on_gpu,
         "report_to": "none",
         "disable_tqdm": True,
-        "dataloader_pin_memory": on_gpu,
-        _name_checkpointing(): on_gpu,
+        "dataloader_pin_memory": there.on_gpu,
+        name_checkpointing(): False,
     }
-
-
-def _name_checkpointing() -> str:
-    """What transformers calls it to compute activations twice and keep few of them; it was renamed."""
-    from dataclasses import fields
-
-    from transformers import TrainingArguments
-
-    known = {field.name for field in fields(TrainingArguments)}
-    return "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
 
 
 def prepare_folder(output: Path, name: str, on_gpu: bool) -> Path:
@@ -258,10 +252,8 @@ def take_ends(log: list[dict[str, Any]], key: str) -> tuple[float | None, float 
     return (values[0], values[-1]) if values else (None, None)
 
 
-def describe(trainer: Any, began: float, on_gpu: bool) -> dict[str, Any]:
+def describe(trainer: Any, began: float, there: Machine, plan: Plan) -> dict[str, Any]:
     """How training went since `began`, by the monotonic clock, and on what."""
-    import torch
-
     first, last = take_ends(trainer.state.log_history, "loss")
     used = trainer.args.to_dict()
     return {
@@ -270,9 +262,10 @@ def describe(trainer: Any, began: float, on_gpu: bool) -> dict[str, Any]:
         "first_loss": first,
         "last_loss": last,
         "best_evaluation_loss": trainer.state.best_metric,
-        "peak_memory_mb": measure_memory_mb(on_gpu),
-        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
-        "trl": {name: used[name] for name in (*USED, _name_checkpointing()) if name in used},
+        "peak_memory_mb": measure_memory_mb(there.on_gpu),
+        "device": there.device,
+        "trl": {name: used[name] for name in (*USED, name_checkpointing()) if name in used},
+        "passes": plan.write() | {"processes": trainer.accelerator.num_processes},
         "versions": {package: metadata.version(package) for package in PACKAGES},
     }
 

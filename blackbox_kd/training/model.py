@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from blackbox_kd.training.artefacts import Job, Settings
+from blackbox_kd.training.machine import Precision
 from blackbox_kd.weights import load
 
 
@@ -12,12 +13,16 @@ def load_tokenizer(job: Job) -> Any:
     return load.load_tokenizer(job.adapter_from or job.model, job.chat_template)
 
 
-def load_model(job: Job, on_gpu: bool) -> Any:
-    """The model to train: bfloat16 for LoRA on a GPU, float32 master weights everywhere else."""
+WIDTHS = {"bf16": "bfloat16", "fp16": "float16", "float32": "float32"}
+"""Types of weights that are not trained, by the precision of a machine."""
+
+
+def load_model(job: Job, precision: Precision) -> Any:
+    """The model to train: under LoRA in the machine's precision, else float32 master weights."""
     from peft import PeftModel
 
     adapter = job.settings.adapter
-    dtype = "bfloat16" if on_gpu and adapter == "lora" else "float32"
+    dtype = WIDTHS[precision] if adapter == "lora" else "float32"
     model = load.load_model(job.model, dtype)
     if job.adapter_from is None:
         return model

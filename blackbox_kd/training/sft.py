@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.training import job as jobs
-from blackbox_kd.training import masks, preflight
+from blackbox_kd.training import masks, packing, preflight
 from blackbox_kd.training.artefacts import Job, Result, Settings
+from blackbox_kd.training.machine import Machine, Machines, plan_passes, use_plan
 from blackbox_kd.training.masks import Tokens
 from blackbox_kd.training.model import load_model, load_tokenizer, make_lora
 from blackbox_kd.weights.load import find_context_length
@@ -21,10 +22,8 @@ NO_TASK = "(none)"
 """What the rows without a task are called beside rows of tasks."""
 
 
-def train(job: Job, name: str, tell: jobs.Tell) -> Result:
+def train(job: Job, name: str, machines: Machines, tell: jobs.Tell) -> Result:
     """Loads, checks, trains and saves; returns what training.json holds."""
-    import torch
-
     from blackbox_kd.training.sft_trainer import CompletionTrainer
 
     began, settings, output = time.monotonic(), job.settings, Path(job.output)
@@ -32,8 +31,8 @@ def train(job: Job, name: str, tell: jobs.Tell) -> Result:
     tokenizer = load_tokenizer(job)
     rows = jobs.read_rows(Path(job.data), tokenizer, ["prompt", "completion"])
     lengths = preflight.check_template(tokenizer, rows, ["completion"], earlier=settings.turns == "all")
-    on_gpu = torch.cuda.is_available()
-    model = load_model(job, on_gpu)
+    there = machines.read()
+    model = load_model(job, there.precision)
     limit = preflight.choose_length(lengths, settings.max_length, find_context_length(model))
     fit = preflight.select_rows(lengths, limit, drop=settings.long_rows == "drop")
     columns = weigh_rows([rows[n] for n in fit], [lengths.texts["completion"][n] for n in fit])
@@ -41,16 +40,19 @@ def train(job: Job, name: str, tell: jobs.Tell) -> Result:
     turns = count_turns([rows[n] for n in fit], settings)
     if left_out := turns.get("turns_left_out"):
         tell({"event": "warning", "warning": f"turns of the assistant that are read and not learnt: {left_out:,}"})
-    checkpoints = jobs.prepare_folder(output, name, on_gpu)
+    checkpoints = jobs.prepare_folder(output, name, there.on_gpu)
     trainer = CompletionTrainer(
         model=model,
-        args=make_arguments(settings, checkpoints, parts, limit, on_gpu),
+        args=make_arguments(settings, checkpoints, parts, limit, there),
         train_dataset=parts["train"],
         eval_dataset=parts.get("test"),
         processing_class=tokenizer,
         peft_config=make_lora(job, model),
         mean_over="rows" if len(tasks) > 1 else "tokens",
     )
+    packed, why = packing.choose_packing(trainer, settings.packing, there)
+    plan = plan_passes(trainer, machines.read, packed=packed, halved=machines.halved, why=why)
+    use_plan(trainer, plan)
     jobs.carry_out(trainer, output, checkpoints, tokenizer, tell)
     used = [lengths.tokens[number] for number in fit]
     return Result(
@@ -63,7 +65,7 @@ def train(job: Job, name: str, tell: jobs.Tell) -> Result:
         max_length=limit,
         **({"tasks": tasks} if tasks else {}),
         **turns,
-        **jobs.describe(trainer, began, on_gpu),
+        **jobs.describe(trainer, began, there, plan),
         settings=settings,
     )
 
@@ -124,14 +126,11 @@ def number_tasks(parts: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return scaled, tasks
 
 
-def make_arguments(settings: Settings, checkpoints: Path, parts: Any, limit: int, on_gpu: bool) -> Any:
+def make_arguments(settings: Settings, checkpoints: Path, parts: Any, limit: int, there: Machine) -> Any:
     """TRL's arguments; those it does not know in this version are an error of ours, not of the user."""
     from trl import SFTConfig
 
-    rows, weighted = len(parts["train"]), "weight" in parts["train"].column_names
-    packing = settings.packing if settings.packing is not None else on_gpu and rows >= 1000 and not weighted
-    shared = jobs.make_arguments(settings, checkpoints, parts, limit, on_gpu)
-    return SFTConfig(**shared, packing=packing, eval_packing=False)
+    return SFTConfig(**jobs.make_arguments(settings, checkpoints, parts, limit, there))
 
 
 if __name__ == "__main__":

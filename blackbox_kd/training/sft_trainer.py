@@ -4,7 +4,7 @@ TRL 1.16 computes the output head at every position outside CUDA (`add_fused_lm_
 A small student spends a third of its work there, so on a CPU the head is computed from the first completion token on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -12,21 +12,19 @@ from torch.nn.functional import cross_entropy
 from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from blackbox_kd.errors import DataError
 from blackbox_kd.training.masks import IGNORED
+from blackbox_kd.training.passes import InPasses
 
 
-class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
+class CompletionTrainer(InPasses, SFTTrainer):  # type: ignore[misc]
     """Trains on completions: the sum of their tokens' losses, each times the `weight` of its row if rows have one.
 
-    The sum of a batch is divided by its tokens (`mean_over="tokens"`), or by the rows that a whole batch has: then a
-    row counts by its weight alone, whatever stands beside it in the batch.
+    The sum of an update is divided by its tokens (`mean_over="tokens"`), or by the rows that a whole update has: then
+    a row counts by its weight alone, whatever stands beside it.
     """
 
     def __init__(self, *args: Any, mean_over: Literal["tokens", "rows"] = "tokens", **kwargs: Any) -> None:
         if "weight" in kwargs["train_dataset"].column_names:
-            if kwargs["args"].packing:
-                raise DataError("rows that differ in `weight` or `task` cannot be packed", fix="leave packing out")
             kwargs["data_collator"] = WeightedRows(kwargs["processing_class"].pad_token_id)
         super().__init__(*args, **kwargs)
         self._mean_over = mean_over
@@ -35,23 +33,37 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
             # A slice along the tokens is strided, and a linear layer would copy its weights once a row to take it.
             self.model.get_output_embeddings().register_forward_pre_hook(lambda module, args: (args[0].contiguous(),))
 
+    def measure_rows(self, table: Any) -> list[int]:
+        """See `InPasses`."""
+        return [len(ids) for ids in table["input_ids"]]
+
+    def count_items(self, one: Mapping[str, Any]) -> Any:
+        """See `InPasses`."""
+        return (one["labels"][..., 1:] != IGNORED).sum()
+
+    def find_collator(self) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+        """See `InPasses`; TRL's own puts rows one behind the other, with their positions and where each begins."""
+        made = DataCollatorForLanguageModeling(self.data_collator.pad_token_id, padding_free=True)
+        return made if self.room.packed else self.data_collator  # type: ignore[no-any-return]
+
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """See the class; without weights, off the CPU, TRL's own."""
-        weight = inputs.pop("weight", None)
+        weight, share = inputs.pop("weight", None), inputs.pop("share", 1.0)
         if return_outputs or (weight is None and not self._on_cpu):
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch) * bool(share)
         wanted = inputs["labels"][:, 1:] != IGNORED
         losses = self._compute_losses(model, inputs) if self._on_cpu else -self._run_fused_head(model, inputs)
         if weight is not None:
             losses = losses * weight[:, None]
+        processes = self.accelerator.num_processes if num_items_in_batch is not None else 1
         if self._mean_over == "rows":
-            whole = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
-            return losses.sum() / (len(losses) if num_items_in_batch is None else whole)
+            if num_items_in_batch is None or not self.model.training:
+                return losses.sum() * share / len(losses)
+            return losses.sum() * bool(share) * processes / self.args.per_device_train_batch_size
         tokens = wanted.sum() if num_items_in_batch is None else num_items_in_batch
-        share = self.accelerator.num_processes if num_items_in_batch is not None else 1
-        return losses.sum() * share / torch.as_tensor(tokens).clamp(min=1)
+        return losses.sum() * bool(share) * processes / torch.as_tensor(tokens).clamp(min=1)
 
     def _compute_losses(self, model: Any, inputs: dict[str, Any]) -> Any:
         """Losses of B rows by the tokens from the first completion on; 0 where nothing is trained."""

@@ -597,7 +597,7 @@ CASES: dict[str, Case] = {
     "train.batch_size": trains(rows_of_a_step, 6, batch_size=6),
     "train.max_length": told("max_length", 64),
     "train.long_rows": told("rows_left_out", 1),
-    "train.packing": trains(argument("packing"), True, packing=True),
+    "train.packing": trains(looks.packs, True, packing=True),
     "train.turns": trains(turns_learnt, 2, turns="all"),
     "train.eval_share": told("rows_for_evaluation_loss", 3),
     "train.warmup": trains(argument("warmup_steps"), 0.2, warmup=0.2),

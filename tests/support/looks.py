@@ -26,8 +26,9 @@ from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.schema import Ask, Request, Row, Sampling, Usage
 from blackbox_kd.steps import train
-from blackbox_kd.training import dpo, launch, model, sft
+from blackbox_kd.training import dpo, launch, model, packing, sft
 from blackbox_kd.training.artefacts import Settings
+from blackbox_kd.training.machine import Machine
 from tests.calls.test_caller import MemoryLedger
 from tests.support.fake_batches import FakeBatches
 from tests.support.fake_server import FakeServer
@@ -484,12 +485,28 @@ def _parts() -> dict[str, Any]:
 
 def arguments(chosen: dict[str, Any]) -> Any:
     """TRL's arguments for 160 rows."""
-    return sft.make_arguments(Settings.model_validate(chosen), Path("out"), _parts(), 512, on_gpu=False)
+    return sft.make_arguments(Settings.model_validate(chosen), Path("out"), _parts(), 512, Machine("cpu", "float32", 0))
+
+
+def packs(chosen: dict[str, Any]) -> bool:
+    """Whether the rows of a pass are packed, on a CPU."""
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from blackbox_kd.training.sft_trainer import CompletionTrainer
+
+    trainer = CompletionTrainer(
+        model=AutoModelForCausalLM.from_pretrained(tiny_model()),
+        args=arguments(chosen),
+        train_dataset=Dataset.from_list([{"input_ids": [5, 6, 7], "labels": [5, 6, 7]}] * 2),
+        processing_class=AutoTokenizer.from_pretrained(tiny_model()),
+    )
+    return packing.choose_packing(trainer, chosen["packing"], Machine("cpu", "float32", 0))[0]
 
 
 def preference_arguments(chosen: dict[str, Any]) -> Any:
     """TRL's arguments for 160 pairs."""
-    return dpo.make_arguments(Settings.model_validate(chosen), Path("out"), _parts(), 512, on_gpu=False)
+    return dpo.make_arguments(Settings.model_validate(chosen), Path("out"), _parts(), 512, Machine("cpu", "float32", 0))
 
 
 def lora(chosen: dict[str, Any]) -> Any:

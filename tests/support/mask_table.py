@@ -12,6 +12,7 @@ from typing import Any
 
 from blackbox_kd.training import job, preflight, sft
 from blackbox_kd.training.artefacts import Settings
+from blackbox_kd.training.machine import Machine
 from blackbox_kd.training.masks import IGNORED
 from blackbox_kd.training.sft_trainer import CompletionTrainer
 from blackbox_kd.weights import load
@@ -73,7 +74,7 @@ def prepare(tokenizer: Any, rows: Iterable[dict[str, Any]], **settings: Any) -> 
         parts, _ = sft.number_tasks(job.split_rows(columns, how))
         trainer = CompletionTrainer(
             model=AutoModelForCausalLM.from_pretrained(tiny_model()),
-            args=sft.make_arguments(how, Path(folder), parts, max(lengths.tokens), on_gpu=False),
+            args=sft.make_arguments(how, Path(folder), parts, max(lengths.tokens), Machine("cpu", "float32", 0)),
             train_dataset=parts["train"],
             processing_class=tokenizer,
         )

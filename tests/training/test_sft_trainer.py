@@ -11,6 +11,7 @@ from trl import SFTConfig, SFTTrainer
 
 from blackbox_kd.training import preflight, sft
 from blackbox_kd.training.masks import IGNORED, Tokens
+from blackbox_kd.training.passes import Room
 from blackbox_kd.training.sft_trainer import CompletionTrainer
 from tests.support.tiny import tiny_model
 
@@ -65,7 +66,8 @@ def test_a_rows_weight_scales_its_loss_and_no_other(tmp_path: Path) -> None:
     weighted = trainer(CompletionTrainer, tmp_path, [1.0, 0.0, 2.5])
     expected = loss(plain, [0]) + 2.5 * loss(plain, [2])
     assert loss(weighted, [0, 1, 2]) == pytest.approx(expected, rel=1e-5)
-    assert "weight" in weighted.get_train_dataloader().dataset.column_names
+    (update,) = weighted.get_train_dataloader()
+    assert sorted(float(one["weight"][0]) for one in update["passes"]) == [0.0, 1.0, 2.5]
 
 
 TASKS = [
@@ -99,16 +101,17 @@ def test_the_loss_of_tasks_is_the_weighted_sum_of_their_mean_losses_by_token(tmp
     sums = [20 * loss(plain, [number]) for number in range(4)]
     by_hand = 2.0 * (sums[0] + sums[2]) / 7 + 0.5 * sums[1] / 39 + 1.0 * sums[3] / 4
 
-    def steps(size: int, accumulated: int) -> list[float]:
+    def steps(size: int, tokens: int) -> list[float]:
         """The losses of an epoch's steps, of a model that does not change."""
-        how = {"per_device_train_batch_size": size, "gradient_accumulation_steps": accumulated, "learning_rate": 0.0}
+        how = {"per_device_train_batch_size": size, "learning_rate": 0.0}
         made = trainer_of(dataset, CompletionTrainer, tmp_path, "rows", num_train_epochs=1, logging_steps=1, **how)
+        made.room = Room(tokens)
         made.train()
         return [entry["loss"] for entry in made.state.log_history if "loss" in entry]
 
-    for size, accumulated in ((4, 1), (2, 2), (2, 1), (1, 1)):
-        losses = steps(size, accumulated)
-        assert len(losses) == 4 / size / accumulated
+    for size, tokens in ((4, 1000), (4, 1), (2, 1000), (1, 1)):
+        losses = steps(size, tokens)
+        assert len(losses) == 4 / size
         assert sum(losses) / len(losses) == pytest.approx(by_hand, rel=1e-4)
 
 
