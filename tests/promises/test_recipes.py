@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from jinja2 import meta
 
+from blackbox_kd.analysis.accuracy import find_pairs
 from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.models.http.aliases import WORDS, list_vendors
 from blackbox_kd.paths import find_bundled
@@ -138,6 +139,15 @@ def test_what_a_user_copies_from_names_models_by_what_they_are_good_for(name: st
     named = re.findall(r"provider: openai, model: ([^,}]+)", text)
     assert set(named) <= set(WORDS)
     assert named or "provider: openai" not in text
+
+
+@pytest.mark.parametrize("path", [path for path in RECIPES if "  control: {" in path.read_text()], ids=name_of)
+def test_a_recipe_with_a_control_arm_compares_its_student_with_it(path: Path) -> None:
+    recipe = load_recipe(path, env=ENV)
+    trained = {p.config.model for p in recipe.steps if p.step.name == "train"}  # type: ignore[attr-defined]
+    exams = [p.config.models for p in recipe.steps if p.step.name == "evaluate"]  # type: ignore[attr-defined]
+    pairs = [find_pairs({name: {"question": {}} for name in names}, set(names) - trained) for names in exams]
+    assert ("student", "control") in {(model, against) for found in pairs for model, against, _ in found}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)
