@@ -42,10 +42,10 @@ def describe_step(planned: PlannedStep) -> dict[str, Any]:
     """What a step is, as far as its rows depend on it.
 
     A field that has its default is left out: a release that adds a field makes no finished step another one. What a
-    default that changes does to the rows, the step's version says.
+    default that changes does to the rows, the step's version says. What a step runs on is left out, too.
     """
     step = planned.step
-    fields = planned.config.model_dump(exclude_defaults=True)
+    fields = planned.config.model_dump(exclude_defaults=True, exclude=planned.config.runs_on())
     kind = planned.config.answer_kind()
     code = step.code + (answers.identify(kind) if kind is not None else "")
     return {"step": step.name, "version": step.version, "code": code, "fields": fields}
@@ -94,6 +94,6 @@ def _write_fields_as_0_1(planned: PlannedStep) -> dict[str, Any] | None:
     if planned.step.code:
         return fields
     known = {**FIELDS_OF_ALL, **FIELDS_OF_0_1.get(planned.step.name, {})}
-    if not planned.config.model_dump(exclude_defaults=True).keys() <= known.keys():
+    if not planned.config.model_dump(exclude_defaults=True, exclude=planned.config.runs_on()).keys() <= known.keys():
         return None
     return known | {name: value for name, value in fields.items() if name in known}

@@ -15,6 +15,9 @@ from blackbox_kd.training import launch
 from blackbox_kd.training.artefacts import Job
 from blackbox_kd.weights import load, locate, origin
 
+RUNS_ON = ("gpus", "accelerate")
+"""Settings that say what a training runs on: they stand in no job, so that it is the same on another machine."""
+
 
 async def train(
     shared: RunState,
@@ -33,7 +36,7 @@ async def train(
         source: the table that the step reads.
         model: name of the model in the recipe.
         method: a module of `training`.
-        settings: those of the job, and `start`: the version that it starts from, `latest` or `base`.
+        settings: those of the job; `start`: the version that it starts from, `latest` or `base`; what it runs on.
         rows: N rows of a shape that the method reads.
 
     Raises:
@@ -60,7 +63,7 @@ async def train(
     job_file = work / f"train_{version}.json"
     write_whole(job_file, json.dumps(job.write(), indent=1))
     await shared.models.release_local()
-    result = await launch.run_training(method, job_file, shared.on_event)
+    result = await launch.run_training(method, job_file, shared.on_event, _make_spread(shared, model, settings))
     origin.name_base(output, origin.find_origin(shared.recipe.models[model].model, shared.recipe.folder))
     shared.models.versions.add(model, output, source)
     told = {"left_out": dict(count_left_out(dataset)), "notes": notes}
@@ -68,7 +71,7 @@ async def train(
 
 
 def _make_job(shared: RunState, model: str, settings: Mapping[str, Any], *, data: str, output: str) -> Job:
-    own = {name: value for name, value in settings.items() if name != "start"}
+    own = {name: value for name, value in settings.items() if name not in ("start", *RUNS_ON)}
     config = shared.models.weights(str(ModelRef(model, BASE)) if settings["start"] == "base" else model)
     setup = shared.models.setup(model)
     return Job.model_validate(
@@ -81,6 +84,12 @@ def _make_job(shared: RunState, model: str, settings: Mapping[str, Any], *, data
             "settings": own,
         }
     )
+
+
+def _make_spread(shared: RunState, model: str, settings: Mapping[str, Any]) -> launch.Spread:
+    config = settings.get("accelerate")
+    place = shared.models.setup(model).folder / config if config else None
+    return launch.Spread(settings.get("gpus"), place)
 
 
 def _refuse_held_out(shared: RunState, rows: Sequence[Row]) -> None:

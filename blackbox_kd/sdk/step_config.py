@@ -148,6 +148,14 @@ class StepConfig(BaseModel):
         """What is wrong between the fields: triples of a field, what is wrong, and the fix."""
         return []
 
+    def files(self) -> dict[str, str]:
+        """Files that fields name, relative to the recipe, by the fields."""
+        return {}
+
+    def runs_on(self) -> set[str]:
+        """Fields that say what the step runs on: what it writes does not depend on them."""
+        return set()
+
     def set_for(self, field: str) -> dict[str, tuple[str, Any]]:
         """Fields of requests that the recipe sets for the models of a field: the step's names for them, and values."""
         return {}

@@ -67,6 +67,11 @@ class Config(StepConfig):
     left out. Without it both texts can become less likely, the rejected one only faster."""
     seed: int | None = Field(default=None, ge=0)
     """Seed of training; the run's seed if left out."""
+    gpus: int | None = Field(default=None, ge=1)
+    """Most GPUs that training uses; all if left out. What is learnt does not depend on it."""
+    accelerate: str | None = None
+    """A config of `accelerate launch`, as `accelerate config` writes it, relative to the recipe: for FSDP2, DeepSpeed
+    or several machines."""
 
     def problems(self) -> list[tuple[str, str, str]]:
         """Fields of the other method."""
@@ -74,6 +79,14 @@ class Config(StepConfig):
         given = self.model_dump(include=set(ONLY[other]), exclude_defaults=True)
         what = f"has no effect with method: {self.method}, only with method: {other}."
         return [(name, f"{name}: {value} {what}", f"take it out, or method: {other}") for name, value in given.items()]
+
+    def files(self) -> dict[str, str]:
+        """See `accelerate`."""
+        return {} if self.accelerate is None else {"accelerate": self.accelerate}
+
+    def runs_on(self) -> set[str]:
+        """See `gpus` and `accelerate`."""
+        return RUNS_ON
 
     def learns_by(self) -> str:
         """See `method`."""
@@ -89,10 +102,13 @@ class Config(StepConfig):
         defaults = {"learning_rate": RATES[self.method, self.adapter], **DEFAULTS[self.method]}
         if self.turns == "last":  # a job of an earlier version says nothing of turns, and is the same job
             del chosen["turns"]
+        chosen = {name: value for name, value in chosen.items() if value is not None or name not in RUNS_ON}
         return chosen | {name: value for name, value in defaults.items() if chosen[name] is None}
 
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+RUNS_ON = {"gpus", "accelerate"}
+"""Fields that say what training runs on; it learns the same anywhere."""
 PLAN = {"step", "input", "output", "model", "method"}
 """Fields that say what is trained, not how."""
 ONLY = {"sft": ("dropout", "packing", "turns"), "dpo": ("beta", "sft_weight")}

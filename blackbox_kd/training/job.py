@@ -25,6 +25,7 @@ from blackbox_kd.errors import BlackboxError, DataError
 from blackbox_kd.messages import read_tools
 from blackbox_kd.privacy import UMASK
 from blackbox_kd.training.artefacts import Job, Result, Settings
+from blackbox_kd.training.launch import ENDED
 from blackbox_kd.training.machine import Machine, Machines, Plan, name_checkpointing
 from blackbox_kd.weights import reasoning
 from blackbox_kd.weights.control_tokens import find_pattern, neutralise, neutralise_value
@@ -36,8 +37,6 @@ FIRST_PROCESS = os.environ.get("RANK", "0") == "0"
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 USED = ("bf16", "fp16", "save_steps")
 """Arguments of TRL that the machine or the number of rows decides; training.json holds what they were."""
-OUT_OF_MEMORY = ".out_of_memory"
-"""Ending of the file beside a job that says that memory ran out in its process: whoever started it does so again."""
 
 Tell = Callable[[Mapping[str, Any]], None]
 Train = Callable[[Job, str, Machines, Tell], Result]
@@ -56,6 +55,7 @@ def main(method: str, train: Train) -> None:
     try:
         _work(method, Path(sys.argv[1]), train, Machines(halved=int((sys.argv[2:] or ["0"])[0])), tell)
     except BlackboxError as error:
+        _say_why(Path(sys.argv[1]), refused=f"train ({method}): {error}")
         sys.stderr.write(f"train ({method}): {error}\n")
         sys.exit(error.exit_status)
 
@@ -72,10 +72,15 @@ def _work(method: str, job_file: Path, train: Train, machines: Machines, tell: T
         from accelerate.utils.memory import should_reduce_batch_size
 
         if should_reduce_batch_size(error):
-            job_file.with_suffix(OUT_OF_MEMORY).touch()
+            _say_why(job_file, out_of_memory=True)
         raise
     if FIRST_PROCESS:
         (output / "training.json").write_text(json.dumps(result.write(), indent=1))
+
+
+def _say_why(job_file: Path, **why: Any) -> None:
+    """Tells whoever started the stage why it ends: between them may be a launcher with a status of its own."""
+    job_file.with_suffix(ENDED).write_text(json.dumps(why))
 
 
 def hash_job(method: str, job: Job) -> str:

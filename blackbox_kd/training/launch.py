@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +23,80 @@ LAST_LINES = 12
 """Lines of the process's messages that an error shows."""
 
 
-def count_gpus() -> int:
-    """How many GPUs training would see; torch is not imported for it."""
+ENDED = ".ended"
+"""Ending of the file beside a job in which a stage says why it could not go on."""
+OUT_OF_MEMORY = (
+    "training ran out of memory; it goes on from its last checkpoint with half the rows a pass, and as many an update"
+)
+MOST_HALVINGS = 20
+"""Times that training is begun again with half the rows a pass: a stage that cannot do with less says so before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """What a stage runs on; nothing of it stands in its job.
+
+    Args:
+        gpus: the most GPUs; None for all.
+        config: of `accelerate launch`, for FSDP2, DeepSpeed or several machines.
+    """
+
+    gpus: int | None = None
+    config: Path | None = None
+
+
+ALL = Spread()
+Start = Callable[[str, Path, Spread, int], list[str]]
+"""Makes the command of a stage: of its method, its job, what it runs on, and how often memory ran out."""
+
+
+def list_gpus() -> list[str]:
+    """The GPUs that training would see; torch is not imported for it."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        return 0
+        return []
     listed = subprocess.run([tool, "--list-gpus"], capture_output=True, text=True, check=False)
-    return len(listed.stdout.splitlines()) if listed.returncode == 0 else 0
+    return [str(number) for number in range(len(listed.stdout.splitlines()))] if listed.returncode == 0 else []
 
 
-def launch_command(method: str, job: Path) -> list[str]:
-    """The command of a stage: `accelerate launch` where there are several GPUs, one process elsewhere."""
-    module = f"blackbox_kd.training.{method}"
-    count = count_gpus()
-    if count > 1:
-        launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count), "-m"]
-        return [sys.executable, *launcher, module, str(job)]
-    return [sys.executable, "-m", module, str(job)]
+def launch_command(method: str, job: Path, spread: Spread = ALL, halved: int = 0) -> list[str]:
+    """The command of a stage: `accelerate launch` for several GPUs or by a config, one process elsewhere."""
+    stage = [f"blackbox_kd.training.{method}", str(job), *([str(halved)] if halved else [])]
+    count = len(list_gpus()[: spread.gpus])
+    if spread.config is None and count < 2:
+        return [sys.executable, "-m", *stage]
+    # A port that is free: two trainings on one machine would else meet on the same one.
+    launcher = ["-m", "accelerate.commands.launch", "--main_process_port", "0"]
+    launcher += ["--multi_gpu"] if spread.config is None else ["--config_file", str(spread.config)]
+    if spread.config is None or spread.gpus is not None:
+        launcher += ["--num_processes", str(count if spread.config is None else spread.gpus)]
+    return [sys.executable, *launcher, "-m", *stage]
 
 
-async def run_training(method: str, job: Path, on_event: Callable[[Mapping[str, Any]], None]) -> Result:
-    """Runs a job to its end.
+def make_environment(spread: Spread) -> dict[str, str]:
+    """The environment of a stage, in which it sees no GPU that it is not to use."""
+    chosen = {} if spread.gpus is None else {"CUDA_VISIBLE_DEVICES": ",".join(list_gpus()[: spread.gpus])}
+    return os.environ | NO_CODE_FROM_HERE | chosen
+
+
+async def run_training(
+    method: str,
+    job: Path,
+    on_event: Callable[[Mapping[str, Any]], None],
+    spread: Spread = ALL,
+    start: Start = launch_command,
+) -> Result:
+    """Runs a job to its end; where memory runs out it goes on from the last checkpoint with half the rows a pass.
 
     Args:
         method: the stage, a module of this folder.
         job: the job's JSON file.
         on_event: is told each event that the stage writes (`step`, `steps`, `loss`).
+        spread: what it runs on.
+        start: makes the command.
 
     Returns:
         What the stage wrote last, into `training.json`.
@@ -59,11 +105,40 @@ async def run_training(method: str, job: Path, on_event: Callable[[Mapping[str, 
         UserError: the stage refused the rows or the settings; its message says why.
         StepError: the stage failed.
     """
+    ended = job.with_suffix(ENDED)
+    for halved in range(MOST_HALVINGS):
+        ended.unlink(missing_ok=True)
+        status, messages = await _run_process(start(method, job, spread, halved), make_environment(spread), on_event)
+        why = json.loads(ended.read_text()) if status and ended.exists() else {}
+        ended.unlink(missing_ok=True)
+        if not why.get("out_of_memory"):
+            break
+        on_event({"event": "warning", "warning": OUT_OF_MEMORY})
+    if "refused" in why:
+        raise UserError(why["refused"])
+    if status != 0:
+        log = job.with_suffix(".log")
+        with open_anew(log) as file:
+            file.write(("\n".join(messages) + "\n").encode())
+        data = Path(json.loads(job.read_text())["data"])
+        raise StepError(
+            f"train ({method}): the training process ended with status {status}; the rows are in {data}, "
+            "a later run goes on from its last checkpoint",
+            exists="\n  ".join(["last messages:", *messages]),
+        )
+    output = Path(Job.model_validate_json(job.read_text()).output)
+    return Result.model_validate_json((output / "training.json").read_text())
+
+
+async def _run_process(
+    command: list[str], environment: Mapping[str, str], on_event: Callable[[Mapping[str, Any]], None]
+) -> tuple[int, deque[str]]:
+    """The status of a process that has ended, and its last messages."""
     process = await asyncio.create_subprocess_exec(
-        *launch_command(method, job),
+        *command,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=os.environ | NO_CODE_FROM_HERE,
+        env=environment,
         limit=2**20,
         start_new_session=True,  # so that its whole group can be ended
     )
@@ -77,20 +152,8 @@ async def run_training(method: str, job: Path, on_event: Callable[[Mapping[str, 
             os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
         raise
-    if process.returncode == UserError.exit_status:
-        raise UserError("\n".join(messages))
-    if process.returncode != 0:
-        log = job.with_suffix(".log")
-        with open_anew(log) as file:
-            file.write(("\n".join(messages) + "\n").encode())
-        data = Path(json.loads(job.read_text())["data"])
-        raise StepError(
-            f"train ({method}): the training process ended with status {process.returncode}; the rows are in {data}, "
-            "a later run goes on from its last checkpoint",
-            exists="\n  ".join(["last messages:", *messages]),
-        )
-    output = Path(Job.model_validate_json(job.read_text()).output)
-    return Result.model_validate_json((output / "training.json").read_text())
+    assert process.returncode is not None
+    return process.returncode, messages
 
 
 async def _follow(stream: asyncio.StreamReader, on_event: Callable[[Mapping[str, Any]], None]) -> None:

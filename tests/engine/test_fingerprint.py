@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from blackbox_kd.engine import fingerprint
 from blackbox_kd.engine.fingerprint import compute_fingerprints
 from blackbox_kd.engine.records import Records
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.tables.stored import StoredTable
 from tests.support.runs import QUESTIONS, write_rows
+from tests.support.tiny import tiny_model
 
 TABLE = StoredTable("train", Path("00_train.jsonl"), 6, "a" * 64)
 
@@ -144,3 +146,19 @@ def test_a_step_that_writes_other_rows_by_now_does_not_take_those_of_version_0_1
 ) -> None:
     assert load(tmp_path, step)[0].step.version == 3
     assert left not in names_of(tmp_path, step)
+
+
+def test_a_training_is_the_same_whatever_it_runs_on(tmp_path: Path) -> None:
+    from blackbox_kd.engine import training
+    from blackbox_kd.steps.train import RUNS_ON, Config
+
+    assert set(training.RUNS_ON) == RUNS_ON
+    (tmp_path / "fsdp2.yaml").write_text("distributed_type: FSDP\n")
+    student = {"student": {"provider": "transformers", "model": str(tiny_model())}}
+    plain = {"step": "train", "model": "student"}
+    spread = plain | {"gpus": 2, "accelerate": "fsdp2.yaml"}
+    found = [load(tmp_path, step, models=student)[0] for step in (plain, spread, spread | {"r": 8})]
+    described = [fingerprint.describe_step(planned) for planned in found]
+    assert described[0] == described[1] != described[2]
+    settings = [Config.model_validate(step).settings() for step in (plain, spread)]
+    assert settings[1] == settings[0] | {"gpus": 2, "accelerate": "fsdp2.yaml"}

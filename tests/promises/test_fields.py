@@ -605,6 +605,10 @@ CASES: dict[str, Case] = {
     "train.max_grad_norm": trains(argument("max_grad_norm"), 2.0, max_grad_norm=2.0),
     "train.beta": prefers("beta", 0.5, beta=0.5),
     "train.sft_weight": prefers("loss_type", ["sigmoid"], sft_weight=0),
+    "train.gpus": trains(lambda settings: settings.get("gpus"), 2, gpus=2),
+    "train.accelerate": checked(
+        BASES["train"], "accelerate: 'fsdp2.yaml' does not exist", True, "steps.0.accelerate=fsdp2.yaml"
+    ),
     "train.seed": trains(argument("seed"), 99, seed=99),
     "openai.max_tokens_field": opens(
         "openai", looks.sent_body("max_completion_tokens"), 9, max_tokens_field="max_completion_tokens"

@@ -178,16 +178,3 @@ async def test_cancelling_the_run_ends_the_process(tmp_path: Path) -> None:
         await task
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout  # noqa: ASYNC221
     assert str(path) not in listed
-
-
-@pytest.mark.parametrize(
-    ("visible", "count"), [("", 0), ("-1", 0), ("0", 1), ("0,1,2", 3)], ids=["none", "off", "one", "three"]
-)
-def test_several_gpus_are_trained_on_through_accelerate(
-    monkeypatch: pytest.MonkeyPatch, visible: str, count: int
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    command = launch.launch_command("sft", Path("job.json"))
-    assert launch.count_gpus() == count
-    assert ("accelerate.commands.launch" in command) == (count > 1)
-    assert command[-2:] == ["blackbox_kd.training.sft", "job.json"]

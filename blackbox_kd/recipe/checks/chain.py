@@ -138,7 +138,7 @@ def _check_names(flow: Flow, planned: PlannedStep) -> None:
 
 
 def _check_step(flow: Flow, planned: PlannedStep) -> None:
-    for at, message, fix in planned.config.problems():
+    for at, message, fix in [*planned.config.problems(), *recipe_prompts.find_missing_files(flow, planned)]:
         flow.report(planned, at, message, "", fix)
     _check_names(flow, planned)
     source = _find_source(flow, planned)

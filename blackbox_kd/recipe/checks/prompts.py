@@ -1,5 +1,6 @@
 """Prompts: they must be there, their variables must be columns, and none may show a student the right answer."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from blackbox_kd.errors import UserError, did_you_mean
@@ -7,7 +8,7 @@ from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.checks.flow import Columns, Flow
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.recipe.yaml_source import quote
-from blackbox_kd.sandbox.prompt import Prompt, find
+from blackbox_kd.sandbox.prompt import Prompt, find, show_path
 from blackbox_kd.sdk.fields import Reference
 from blackbox_kd.sdk.values import Computed, find_read
 
@@ -53,6 +54,17 @@ def _report_missing(flow: Flow, planned: PlannedStep, mention: Reference, places
         fix = did_you_mean(name, known) or f"write prompts/{name.removesuffix('.jinja')}.jinja beside the recipe"
     message = f"prompt {quote(name)} is neither beside the recipe, nor in its prompts/, nor bundled."
     flow.report(planned, mention.field, message, f"prompts: {', '.join(known)}", fix)
+
+
+def find_missing_files(flow: Flow, planned: PlannedStep) -> Iterator[tuple[str, str, str]]:
+    """Files that a step names and that are not there: triples as of `StepConfig.problems`."""
+    for at, name in planned.config.files().items():
+        if not (flow.recipe.folder / name).is_file():
+            yield (
+                at,
+                f"{at}: {name!r} does not exist in {show_path(flow.recipe.folder)}.",
+                "write its path, relative to the recipe",
+            )
 
 
 def find_secrets(flow: Flow) -> None:
