@@ -21,6 +21,7 @@ from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.notes import Notes
 from blackbox_kd.recipe.spec import Recipe
+from blackbox_kd.sandbox.expressions import evaluate
 from blackbox_kd.sandbox.prompt import Prompt, make_environment
 from blackbox_kd.sdk.fields import references
 from tests.support.runs import KEYS, rows_of, write_rows
@@ -148,6 +149,21 @@ def test_a_recipe_with_a_control_arm_compares_its_student_with_it(path: Path) ->
     exams = [p.config.models for p in recipe.steps if p.step.name == "evaluate"]  # type: ignore[attr-defined]
     pairs = [find_pairs({name: {"question": {}} for name in names}, set(names) - trained) for names in exams]
     assert ("student", "control") in {(model, against) for found in pairs for model, against, _ in found}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Label: lost\nBEGIN MESSAGE\nOne glove, black.\nEND MESSAGE",
+        "BEGIN MESSAGE\nStill locked.",
+        "Locked.\nEND MESSAGE",
+    ],
+)
+def test_new_messages_of_the_recipe_for_traces_that_repeat_its_prompt_are_asked_for_anew(message: str) -> None:
+    recipe = load_recipe(find_bundled("recipes") / "traces.yaml", env=ENV)
+    [taken] = [found for p in recipe.steps if (found := getattr(p.config, "retry_until", None)) is not None]
+    assert not evaluate(taken, {"instruction": message})
+    assert evaluate(taken, {"instruction": "One glove, black. Label it for me, and begin: message me."})
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)
