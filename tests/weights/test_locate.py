@@ -150,6 +150,32 @@ def test_a_hub_model_that_nobody_can_be_asked_about_has_no_commit(
     assert locate.resolve("some/model", tmp_path, tmp_path) == "some/model@main"
 
 
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ('{"model_type": "t5", "is_encoder_decoder": true}', "an encoder with a decoder"),
+        ('{"model_type": "bert", "architectures": ["BertForMaskedLM"]}', "BertForMaskedLM, which writes no text"),
+        ('{"model_type": "bert", "architectures": ["BertForSequenceClassification"]}', "writes no text"),
+        ('{"architectures": ["LlamaForCausalLM"]}', "has no model_type"),
+        ('{"model_type": "lla', "is no JSON"),
+        ('{"model_type": "bloom", "architectures": ["BloomForCausalLM"]}', None),
+        ('{"model_type": "gemma4", "architectures": ["Gemma4ForConditionalGeneration"]}', None),
+        ('{"model_type": "llama"}', None),
+    ],
+)
+def test_a_model_that_writes_no_text_is_refused_by_what_its_config_says(
+    tmp_path: Path, config: str, told: str | None
+) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.json").write_text(config)
+    (tmp_path / "m" / "model.safetensors").write_text("")
+    found = locate.explain_name("m", tmp_path)
+    assert (found is None) == (told is None)
+    if found is not None:
+        assert str(told) in found[0]
+        assert found[1]
+
+
 def test_a_file_that_is_no_gguf_is_said_to_be_none_and_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "broken.gguf").write_bytes(b"not weights")
     with pytest.raises(StepError, match=r"broken\.gguf: cannot be converted to safetensors"):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from blackbox_kd.errors import CallError, RequestRejected, SetupError
+from blackbox_kd.errors import BlackboxError, CallError, RequestRejected, SetupError, quote_cause
 from blackbox_kd.privacy import switch_off_telemetry
 from blackbox_kd.schema import Message
 from blackbox_kd.weights import conversation, load
@@ -115,7 +115,7 @@ class Engine:
         if not self._tokenizer.chat_template:
             fix = "use the instruct version, or chat_template: plain beside its name"
             raise SetupError(f"model {place!r} has no chat template, so it cannot be asked", fix=fix)
-        self._model.to(self.device).eval()
+        _move(self._model, self.device)
         allow_quicker_float32()
         self._template_values = template_values
         self._control = find_pattern(self._tokenizer)
@@ -128,10 +128,16 @@ class Engine:
     def _choose_writer(self, rows: int) -> Any:
         from blackbox_kd.models.local.decoding import Decoder, fits
         from blackbox_kd.models.local.generating import Generating
+        from blackbox_kd.models.local.kv_slots import ATTENTION
 
+        own = self._model.config._attn_implementation
+        try:
+            self._model.set_attn_implementation(ATTENTION)
+        except ValueError:  # no attention at all, or one that is computed in the model's own way alone
+            return Generating(self._model, rows, sorted(self._ends))
         if fits(self._model):
             return Decoder(self._model, rows)
-        self._model.set_attn_implementation("sdpa")
+        self._model.set_attn_implementation(own)
         return Generating(self._model, rows, sorted(self._ends))
 
     @property
@@ -240,21 +246,38 @@ class Engine:
 
 
 def _load(place: str, adapter: str | None, dtype: str, chat_template: str | None) -> tuple[Any, Any]:
-    from blackbox_kd.models.local.kv_slots import ATTENTION
-
     try:
         tokenizer = load.load_tokenizer(adapter or place, chat_template, padding_side="left")
         model = load.load_model(place, dtype)
-    except (OSError, ValueError) as error:
-        what = f"model {place!r} cannot be loaded: {error}"
-        raise SetupError(what, fix="check the name, HF_TOKEN, network") from error
-    if adapter is not None:
-        from peft import PeftModel
+        if adapter is not None:
+            from peft import PeftModel
 
-        # Merged, an adapter costs nothing at each token.
-        model = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
-    model.set_attn_implementation(ATTENTION)
+            # Merged, an adapter costs nothing at each token.
+            model = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
+    except BlackboxError:
+        raise
+    except Exception as error:  # whatever is wrong with files of others, it is wrong for every row
+        what = f"model {place!r} cannot be loaded: {quote_cause(error)}"
+        raise SetupError(what, fix=_mend(error)) from error
     return tokenizer, model
+
+
+def _move(model: Any, device: str) -> None:
+    try:
+        model.to(device).eval()
+    except Exception as error:  # no such device, or no room on it
+        raise SetupError(f"the model cannot be moved to {device!r}: {quote_cause(error)}", fix=_mend(error)) from error
+
+
+def _mend(error: Exception) -> str:
+    """What to do about a model that cannot be loaded."""
+    if isinstance(error, ImportError):
+        return f"pip install {error.name}" if error.name else "install what it asks for"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "take a smaller model, or dtype: bfloat16 at it"
+    if isinstance(error, OSError):
+        return "check the name, HF_TOKEN, network"
+    return "save the model anew with save_pretrained, or take another one"
 
 
 def make_seed(*parts: object) -> int:
