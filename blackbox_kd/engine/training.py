@@ -74,10 +74,12 @@ def _make_job(shared: RunState, model: str, settings: Mapping[str, Any], *, data
     own = {name: value for name, value in settings.items() if name not in ("start", *RUNS_ON)}
     config = shared.models.weights(str(ModelRef(model, BASE)) if settings["start"] == "base" else model)
     setup = shared.models.setup(model)
+    values = {"chat_template_kwargs": found} if (found := config.chat_template_kwargs) else {}
     return Job.model_validate(
         {
             "model": str(locate.resolve(config.model, setup.cache, setup.folder)),
             "chat_template": load.read_template(config.chat_template, setup.folder),
+            **values,
             "adapter_from": str((setup.folder / config.adapter).resolve()) if config.adapter else None,
             "data": data,
             "output": output,

@@ -208,12 +208,14 @@ class WeightsConfig(ModelConfig):
     """Fields of a provider whose models have weights at hand, so that they can be trained."""
 
     trainable: ClassVar[bool] = True
-
     adapter: str | None = None
     """Folder of a LoRA adapter."""
     chat_template: str | None = None
     """In place of the model's own: `plain`, which writes `Question: ...` and `Answer: ...`, for a base model; `tools`,
     ChatML with tools; or a .jinja file beside the recipe. What is trained from the model is saved with it."""
+
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Values for the chat template, such as `{enable_thinking: false}`; a student is trained with them, too."""
 
     def find_files(self) -> dict[str, str]:
         """A template beside the recipe."""

@@ -40,8 +40,6 @@ class Config(WeightsConfig):
     """The most replies written at once; 32 on a CPU and 128 on a GPU if left out."""
     max_concurrency: int = Field(default=96, ge=1)
     """Requests that may wait at once; more than `max_batch`, so that the next batch is always full."""
-    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Values for the chat template, such as `{enable_thinking: false}`."""
 
     def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
         """What stands in the way of opening a model: the config's field, what is wrong, what to do."""

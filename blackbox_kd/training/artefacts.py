@@ -47,6 +47,8 @@ class Job(BaseModel):
     """Folder of the weights, or a hub id and its commit: `ID@COMMIT`."""
     chat_template: str | None = None
     """Text of a template in place of the model's own."""
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Values for the chat template, with which the model is asked as well."""
     adapter_from: str | None = None
     """Folder of the adapter that training goes on from."""
     data: str

@@ -18,7 +18,7 @@ from blackbox_kd.training import job as jobs
 from blackbox_kd.training import preflight
 from blackbox_kd.training.artefacts import Job, Result, Settings
 from blackbox_kd.training.machine import CPU_TOKENS, GPU_TOKENS, Machine, Machines, plan_passes, use_plan
-from blackbox_kd.training.model import load_model, load_tokenizer, make_lora
+from blackbox_kd.training.model import find_ends, load_model, load_tokenizer, make_lora
 from blackbox_kd.weights.load import find_context_length
 
 SIDES = ("chosen", "rejected")
@@ -37,7 +37,7 @@ def train(job: Job, name: str, machines: Machines, tell: jobs.Tell) -> Result:
     jobs.prepare_process(settings.seed)
     tokenizer = load_tokenizer(job)
     rows = jobs.read_rows(Path(job.data), tokenizer, ["prompt", *SIDES])
-    lengths = preflight.check_template(tokenizer, rows, SIDES)
+    lengths = preflight.check_template(tokenizer, rows, SIDES, ends=find_ends(job))
     warnings = find_warnings(job, rows)
     for warning in warnings:
         tell({"event": "warning", "warning": warning})

@@ -24,6 +24,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from blackbox_kd.errors import BlackboxError, DataError
 from blackbox_kd.messages import read_tools
 from blackbox_kd.privacy import UMASK
+from blackbox_kd.training import masks
 from blackbox_kd.training.artefacts import Job, Result, Settings
 from blackbox_kd.training.launch import ENDED
 from blackbox_kd.training.machine import Machine, Machines, Plan, name_checkpointing
@@ -123,9 +124,9 @@ def read_rows(data: Path, tokenizer: Any, columns: Sequence[str]) -> list[dict[s
     if not rows:
         raise DataError("there are no rows to train on", fix="look at the steps before, they kept none")
     control = find_pattern(tokenizer)
-    folded = () if reasoning.is_written(tokenizer) else columns[1:]
     has_traces = any(reasoning.is_there(message) for row in rows for name in columns[1:] for message in row[name])
-    if has_traces and folded and not reasoning.is_written(tokenizer, folded=True):
+    folded = columns[1:] if has_traces and not reasoning.is_written(tokenizer) else ()
+    if folded and not any(reasoning.is_written(each, folded=True) for each in masks.list_ways(tokenizer)):
         raise DataError(
             "the chat template of the model leaves the reasoning of an answer out, and rows have some",
             fix="format: {reasoning: drop}, or a chat template that writes it: chat_template: FILE.jinja at the model",

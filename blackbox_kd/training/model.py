@@ -6,18 +6,31 @@ from typing import Any
 from blackbox_kd.training.artefacts import Job, Settings
 from blackbox_kd.training.machine import Precision
 from blackbox_kd.weights import load
+from blackbox_kd.weights.template_values import set_values
 
 
 def load_tokenizer(job: Job) -> Any:
     """The tokenizer of the model to train, with the chat template that it is asked with, and with something to pad by.
 
-    Padding is told apart by its place, so a text may end in the same token, and its end is learnt.
+    Values for the template are set in it: so what is looked at, trained on and saved is written as the served model is
+    asked, whoever serves it. Padding is told apart by its place, so a text may end in the same token, and its end is
+    learnt.
     """
     tokenizer = load.load_tokenizer(job.adapter_from or job.model, job.chat_template)
+    if job.chat_template_kwargs and tokenizer.chat_template:
+        own = tokenizer.chat_template
+        named = own if isinstance(own, dict) else {"default": own}
+        set_ones = {name: set_values(text, job.chat_template_kwargs) for name, text in named.items()}
+        tokenizer.chat_template = set_ones if isinstance(own, dict) else set_ones["default"]
     if tokenizer.pad_token is None:
         end = load.find_end_of_turn(tokenizer) if tokenizer.eos_token is None else tokenizer.eos_token_id
         tokenizer.pad_token = None if end is None else tokenizer.convert_ids_to_tokens(end)
     return tokenizer
+
+
+def find_ends(job: Job) -> list[int]:
+    """The tokens by which the model to train ends an answer, as it is served."""
+    return load.read_ends(*filter(None, (job.adapter_from, job.model)))
 
 
 WIDTHS = {"bf16": "bfloat16", "fp16": "float16", "float32": "float32"}

@@ -4,9 +4,14 @@ The checks are those whose absence has made published distillations fail: a trai
 prompt and completion, an end of turn outside the loss, a doubled think block, rows cut before their answer.
 """
 
-from collections.abc import Mapping, Sequence, Set
+import copy
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby
+from functools import cached_property
+from itertools import chain, groupby
 from typing import Any
 
 from blackbox_kd.errors import DataError
@@ -14,6 +19,7 @@ from blackbox_kd.training import masks
 from blackbox_kd.training.masks import IGNORED, Tokens
 from blackbox_kd.weights import conversation
 from blackbox_kd.weights.load import explain_refusal, find_end_of_turn
+from blackbox_kd.weights.template_values import set_values
 
 LONGEST = 4096
 """Tokens that a row may have when nobody set max_length: beyond it, memory and not the data should be thought of."""
@@ -42,22 +48,22 @@ class Lengths:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def tokenize_row(tokenizer: Any, row: Mapping[str, Any], column: str) -> tuple[list[int], list[int]]:
-    """Token ids of a row's prompt alone, and of the prompt and the completion in a column."""
-    prompt = conversation.encode(tokenizer, row["prompt"], row.get("tools"), asks=True)
-    return prompt, conversation.encode(tokenizer, [*row["prompt"], *row[column]], row.get("tools"))
-
-
 def check_template(
-    tokenizer: Any, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, earlier: bool = False
+    tokenizer: Any,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    *,
+    earlier: bool = False,
+    ends: Iterable[int] = (),
 ) -> Lengths:
     """Holds the completions in `columns` of every row against the chat template; returns what they are as tokens.
 
     Args:
         tokenizer: of the student.
-        rows: with messages in `prompt` and in `columns`, and perhaps `tools`.
+        rows: with messages in `prompt` and in `columns`, and perhaps `tools` and `id`.
         columns: of the completions.
         earlier: whether the assistant's turns in the prompt are learnt, too.
+        ends: tokens by which the model ends its turns, beside that of the tokenizer and of the template.
 
     Raises:
         DataError: the template is missing, or training on it would not be what serving with it is.
@@ -67,57 +73,158 @@ def check_template(
             "the model has no chat template, so nothing says where a turn ends",
             fix="use the instruct version of the model, or chat_template: plain beside its name",
         )
-    ends = {tokenizer.eos_token_id, find_end_of_turn(tokenizer)}
-    template = masks.find_template(tokenizer) if earlier else None
-    has_tools = conversation.takes_tools(tokenizer)
+    look = _Look(tokenizer, {*ends, tokenizer.eos_token_id, find_end_of_turn(tokenizer)}, earlier=earlier)
     tokens = []
     texts: dict[str, list[Tokens]] = {column: [] for column in columns}
     for number, row in enumerate(rows):
         for column in columns:
-            where = f"row {number} ({column})"
-            if not has_tools and conversation.uses_tools([*row["prompt"], *row[column]], row.get("tools")):
-                raise DataError(f"{where}: {conversation.NO_TOOLS}", fix=conversation.GIVE_TOOLS)
             try:
-                found = _mask_row(tokenizer, row, column, template, earlier=earlier)
+                texts[column].append(look.mask(row, column))
             except DataError as error:
-                raise error.within(where) from error
-            except Exception as error:  # a template is code of its own and can raise anything
-                what, fix = explain_refusal(error, row["prompt"])
-                raise DataError(f"{where}: {what}", fix=fix) from error
-            _check_row(tokenizer, where, found, ends)
-            texts[column].append(found)
+                named = f", id {row['id']!r}" if row.get("id") is not None else ""
+                switched = _name_switch(tokenizer, [row, *rows], columns, earlier=earlier, ends=ends)
+                raise _add_fix(error.within(f"row {number} ({column}){named}"), switched) from error
         tokens.append(max(len(texts[column][-1].ids) for column in columns))
     return Lengths(tokens, texts)
 
 
-def _mask_row(tokenizer: Any, row: Mapping[str, Any], column: str, template: str | None, *, earlier: bool) -> Tokens:
-    """A row's tokens; of a completion that is one message, all that stands behind the prompt is learnt."""
-    asked, said = row["prompt"], row[column]
-    if earlier or len(said) > 1:
-        learnt = masks.find_learnt(asked, said, earlier=earlier)
-        return masks.mask(tokenizer, [*asked, *said], row.get("tools"), learnt, template)
-    prompt, both = tokenize_row(tokenizer, row, column)
-    if both[: len(prompt)] != prompt:
-        raise DataError(
-            "the chat template writes the prompt differently when an answer follows, "
-            "so the student would be trained on another prompt than it is served",
-            fix="use a template whose generation prompt is a prefix of the whole conversation",
-        )
-    return Tokens(both, [IGNORED] * len(prompt) + both[len(prompt) :])
+def _add_fix(error: DataError, first: str) -> DataError:
+    fix = ", or ".join(filter(None, (first, error.fix)))
+    return DataError(error.what, exists=error.exists, fix=fix)
 
 
-def _check_row(tokenizer: Any, where: str, text: Tokens, ends: Set[int | None]) -> None:
-    turns = [list(turn) for is_learnt, turn in groupby(text.labels, lambda label: label != IGNORED) if is_learnt]
-    if not turns or not ends & set(turns[-1]):
-        raise DataError(
-            f"{where}: no end of turn inside the completion, so the student would never stop",
-            fix="use a chat template that closes the assistant's turn",
-        )
-    if any(tokenizer.decode(turn).count("<think>") > 1 for turn in turns):
-        raise DataError(
-            f"{where}: two think blocks in one answer",
-            fix="take <think>...</think> out of the completion; the template writes its own",
-        )
+def _name_switch(tokenizer: Any, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], **how: Any) -> str:
+    """The value for the chat template with which rows pass that do not as it is; empty if there is none."""
+    if getattr(tokenizer, "tried", False):
+        return ""
+    for name in conversation.find_switches(tokenizer):
+        for value in (True, False):
+            other = copy.copy(tokenizer)
+            other.chat_template, other.tried = set_values(tokenizer.get_chat_template(), {name: value}), True
+            with suppress(DataError):
+                check_template(other, rows, columns, **how)
+                return f"with chat_template_kwargs: {{{name}: {json.dumps(value)}}} beside its name these rows pass"
+    return ""
+
+
+class _Look:
+    """Looks at rows, each for itself.
+
+    Args:
+        tokenizer: of the student.
+        ends: tokens that end a turn.
+        earlier: whether the assistant's turns in the prompt are learnt, too.
+    """
+
+    def __init__(self, tokenizer: Any, ends: Set[int | None], *, earlier: bool) -> None:
+        self._tokenizer = tokenizer
+        self._ends = ends
+        self._earlier = earlier
+        self._has_tools = conversation.takes_tools(tokenizer)
+
+    @cached_property
+    def _marked(self) -> str | None:
+        return masks.find_template(self._tokenizer)
+
+    def mask(self, row: Mapping[str, Any], column: str) -> Tokens:
+        """A row's tokens, written in the first way that nothing is wrong with.
+
+        The model's own template comes first where an answer alone is learnt: it writes what is served. That of TRL
+        comes first where turns are learnt between others, and mends templates that were made for serving alone.
+
+        Raises:
+            DataError: something is wrong with each.
+        """
+        messages, tools = [*row["prompt"], *row[column]], row.get("tools")
+        if not self._has_tools and conversation.uses_tools(messages, tools):
+            raise DataError(conversation.NO_TOOLS, fix=conversation.GIVE_TOOLS)
+        learnt = masks.find_learnt(row["prompt"], row[column], earlier=self._earlier)
+        first: DataError | None = None
+        alone = not self._earlier and len(row[column]) == 1
+        for marked in (False, True) if alone else (True, False):
+            if marked and self._marked is None:
+                continue
+            try:
+                found = masks.mask(self._tokenizer, messages, tools, learnt, self._marked if marked else None)
+                self._check(found, [_trim(messages[turn], turn < len(row["prompt"])) for turn in learnt])
+            except DataError as error:
+                first = first or error
+            except Exception as error:  # a template is code of its own and can raise anything
+                what, fix = explain_refusal(error, row["prompt"])
+                first = first or DataError(what, fix=fix)
+            else:
+                return found
+        assert first is not None
+        raise first
+
+    def _check(self, text: Tokens, said: Sequence[Mapping[str, Any]]) -> None:
+        pairs = groupby(zip(text.ids, text.labels, strict=True), lambda pair: pair[1] != IGNORED)
+        parts = [(is_learnt, [token for token, _ in part]) for is_learnt, part in pairs]
+        turns = [part for is_learnt, part in parts if is_learnt]
+        if not turns or self._find_last(turns[-1]) not in self._ends:
+            raise DataError(
+                "no end of turn at the end of the completion, so the student would never stop",
+                fix="use a chat template that closes the assistant's turn",
+            )
+        begun = self._tokenizer.decode(parts[0][1][-_CUE:]) if not parts[0][0] else ""
+        opened = 1 if begun.rstrip().endswith("<think>") else 0
+        if any(opened + self._tokenizer.decode(turn).count("<think>") > 1 for turn in turns):
+            raise DataError(
+                "two think blocks in one answer",
+                fix="take <think>...</think> out of the completion; the template writes its own",
+            )
+        whole = self._tokenizer.decode([token for turn in turns for token in turn])
+        for lost in (part for message in said for part in _list_said(message) if not self._holds(whole, part)):
+            raise DataError(
+                f"the chat template leaves out of the answer what it says: {lost[:60]!r}, so the student would not "
+                "learn it",
+                fix="a chat template that writes it (chat_template: FILE.jinja at the model), or rows without it",
+            )
+
+    def _find_last(self, turn: Sequence[int]) -> int | None:
+        """The last token of a turn that is no white space."""
+        return next((token for token in reversed(turn) if self._tokenizer.decode([token]).strip()), None)
+
+    def _holds(self, whole: str, part: str) -> bool:
+        """Whether a text is in what is learnt, be it escaped, or spelt as the tokenizer spells it."""
+        escaped = (json.dumps(part, ensure_ascii=ascii_only)[1:-1] for ascii_only in (False, True))
+        wanted = _squeeze(whole)
+        if any(_squeeze(form) in wanted for form in (part, *escaped, part.replace("'", "\\'"))):
+            return True
+        ids = self._tokenizer(part, add_special_tokens=False)["input_ids"]
+        return _squeeze(self._tokenizer.decode(ids)) in wanted
+
+
+_CUE = 8
+"""Tokens at the end of a prompt in which the beginning of a think block is looked for."""
+
+
+def _squeeze(text: str) -> str:
+    return "".join(text.split())
+
+
+def _trim(message: Mapping[str, Any], is_earlier: bool) -> Mapping[str, Any]:
+    """What must be learnt of a message: templates leave the thoughts of earlier turns out, when they serve as well."""
+    return {**message, "reasoning_content": None} if is_earlier else message
+
+
+def _list_said(message: Mapping[str, Any]) -> Iterator[str]:
+    """What must stand in what is learnt of a message: its text around think tags, names and values of its calls."""
+    for text in (message.get("reasoning_content"), message.get("content")):
+        yield from re.split("</?think>", text) if isinstance(text, str) else ()
+    for call in message.get("tool_calls") or ():
+        yield call["function"]["name"]
+        yield from _list_values(call["function"].get("arguments"))
+
+
+def _list_values(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from value
+        yield from chain.from_iterable(map(_list_values, value.values()))
+    elif isinstance(value, list):
+        yield from chain.from_iterable(map(_list_values, value))
 
 
 def choose_length(lengths: Lengths, wanted: int | None, model_limit: int | None) -> int:

@@ -15,7 +15,7 @@ from blackbox_kd.training import masks, packing, preflight
 from blackbox_kd.training.artefacts import Job, Result, Settings
 from blackbox_kd.training.machine import Machine, Machines, plan_passes, use_plan
 from blackbox_kd.training.masks import Tokens
-from blackbox_kd.training.model import load_model, load_tokenizer, make_lora
+from blackbox_kd.training.model import find_ends, load_model, load_tokenizer, make_lora
 from blackbox_kd.weights.load import find_context_length
 
 NO_TASK = "(none)"
@@ -30,7 +30,9 @@ def train(job: Job, name: str, machines: Machines, tell: jobs.Tell) -> Result:
     jobs.prepare_process(settings.seed)
     tokenizer = load_tokenizer(job)
     rows = jobs.read_rows(Path(job.data), tokenizer, ["prompt", "completion"])
-    lengths = preflight.check_template(tokenizer, rows, ["completion"], earlier=settings.turns == "all")
+    lengths = preflight.check_template(
+        tokenizer, rows, ["completion"], earlier=settings.turns == "all", ends=find_ends(job)
+    )
     there = machines.read()
     model = load_model(job, there.precision)
     limit = preflight.choose_length(lengths, settings.max_length, find_context_length(model))

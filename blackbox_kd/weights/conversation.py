@@ -24,13 +24,47 @@ def encode(
     Raises:
         Exception: whatever a template raises, which is code of its own.
     """
+    return list(_apply(tokenizer, messages, tools, asks, tokenize=True, return_dict=False, **how))
+
+
+def write(tokenizer: Any, messages: Sequence[Mapping[str, Any]], tools: Any = None, *, asks: bool = False) -> str:
+    """The text of a conversation, of which `encode` gives the tokens; arguments and errors as there."""
+    return str(_apply(tokenizer, messages, tools, asks, tokenize=False))
+
+
+def write_marked(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], tools: Any, template: str
+) -> tuple[str, list[tuple[int, int]]]:
+    """The text of a conversation by a template with marks, and where in it the assistant writes: from, to."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    [text], [spans] = render_jinja_template(
+        [[show_message(message) for message in messages]],
+        tools=read_tools(tools) or None,
+        chat_template=template,
+        return_assistant_tokens_mask=True,
+        **tokenizer.special_tokens_map,
+    )
+    return text, spans
+
+
+def _apply(tokenizer: Any, messages: Sequence[Mapping[str, Any]], tools: Any, asks: bool, **how: Any) -> Any:
     chat = [show_message(message) for message in messages]
     fields = {"tools": found} if (found := read_tools(tools)) else {}
-    return list(
-        tokenizer.apply_chat_template(
-            chat, add_generation_prompt=asks, tokenize=True, return_dict=False, **fields, **how
-        )
-    )
+    return tokenizer.apply_chat_template(chat, add_generation_prompt=asks, **fields, **how)
+
+
+def find_switches(tokenizer: Any) -> list[str]:
+    """Variables by which a chat template can be told whether the model thinks, and what of thoughts it keeps."""
+    import jinja2
+    import jinja2.meta
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    try:
+        parsed = _compile_jinja_template("").environment.parse(tokenizer.get_chat_template())
+    except jinja2.TemplateError:
+        return []
+    return sorted(name for name in jinja2.meta.find_undeclared_variables(parsed) if "think" in name)
 
 
 def show_message(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -183,6 +183,20 @@ def find_end_of_turn(tokenizer: Any, template_values: Mapping[str, Any] | None =
     return next((number for number in found if number in control), None)
 
 
+def read_ends(*places: str) -> list[int]:
+    """The tokens that end an answer by the generation config in the first of some places that has one; no weights."""
+    from transformers import GenerationConfig
+
+    for place in places:
+        name, revision = _split_commit(place)
+        try:
+            named = GenerationConfig.from_pretrained(name, revision=revision).eos_token_id
+        except OSError:  # an adapter of somebody else's has none
+            continue
+        return [named] if isinstance(named, int) else list(named or [])
+    return []
+
+
 def find_ends(tokenizer: Any, model: Any, template_values: Mapping[str, Any] | None = None) -> list[int]:
     """All tokens that end an answer of a model: its template's, and those that its config names."""
     named = model.generation_config.eos_token_id
