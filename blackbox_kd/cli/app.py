@@ -9,7 +9,7 @@ import traceback
 import click
 
 from blackbox_kd import __version__
-from blackbox_kd.cli import compare, estimate, init, ledger, merge, run, show, try_step
+from blackbox_kd.cli import compare, estimate, export, init, ledger, merge, run, show, try_step
 from blackbox_kd.cli.output import say
 from blackbox_kd.engine.descriptors import raise_limit
 from blackbox_kd.errors import RAISE_LIMIT, BlackboxError, quote_cause, write_message
@@ -45,6 +45,7 @@ for _command in (
     merge.merge,
     run.train,
     run.evaluate,
+    export.export,
     show.show,
     show.report,
     compare.compare,

@@ -1,4 +1,4 @@
-"""The data card and the model cards, with the front matter that the Hub reads."""
+"""The data card, with the front matter that the Hub reads, and what it shares with the models' cards."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,24 +10,17 @@ import yaml
 from blackbox_kd.models import ModelConfig, WeightsConfig
 from blackbox_kd.models.http.terms import NO_ADVICE
 from blackbox_kd.printable import escape_markdown, escape_text, quote_code
-from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.carried import INPUTS
 from blackbox_kd.runs.dataset import LEFT_OUT
 from blackbox_kd.runs.manifest import DataConfig
-from blackbox_kd.runs.report.classes import describe as describe_classes
-from blackbox_kd.runs.report.classes import describe_metrics
-from blackbox_kd.runs.report.comparisons import name_measured
-from blackbox_kd.runs.report.format import count_up, describe_scripted, format_interval, format_percent
-from blackbox_kd.runs.report.gains import describe_comparison
+from blackbox_kd.runs.report.format import count_up, describe_scripted
 from blackbox_kd.schema import ModelRef
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 """The Hub's size categories, each with the number of rows it ends below."""
 LONGEST_NAME = 100
 """Characters of a server's name for a model."""
-NOT_TOLD = ("job", "step")
-"""What a training's entry in the report holds and a card need not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +32,18 @@ class Made:
         steps: labels of the steps that the rows went through, rounds included.
         models: models that wrote or judged them.
         inputs: tables to start from whose rows stand beside the recipe.
+        data: tables to start from that its rows come from.
     """
 
     configs: Sequence[DataConfig]
     steps: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
     inputs: Sequence[str] = ()
+    data: frozenset[str] = frozenset()
 
 
-def write_models(recipe: Recipe, report: Mapping[str, Any], trained: Iterable[tuple[str, Path]]) -> None:
-    """Writes a README for each trained model, and a link to its latest version."""
-    for model, path in trained:
-        if path.is_dir():
-            write_whole(path / "README.md", write_model_card(recipe, report, model, path))
-            link = path.parent / model
-            if link.is_symlink() or not link.exists():
-                link.unlink(missing_ok=True)
-                link.symlink_to(path.name, target_is_directory=True)
-
-
-def _write_front(fields: Mapping[str, Any]) -> str:
+def write_front(fields: Mapping[str, Any]) -> str:
+    """The front matter of a card; what is None is left out."""
     kept = {key: value for key, value in fields.items() if value is not None}
     text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
     if escape_text(text) != text:
@@ -70,14 +55,14 @@ def publish_name(config: ModelConfig, folder: Path) -> str:
     """A model as a card names it: ids of the Hub and of vendors as they are, files and folders without their path."""
     model = config.model
     if not isinstance(config, WeightsConfig):
-        return _name_served(model)
+        return name_served(model)
     if model.endswith(".gguf"):
         return Path(model).stem
     is_folder = model.startswith((".", "/", "~")) or (folder / model).is_dir()
     return (folder / model).resolve().name if is_folder else model
 
 
-def _name_served(model: str) -> str:
+def name_served(model: str) -> str:
     """A model as its server names it: of a path on that machine, the end."""
     name = model.rstrip("/").rpartition("/")[2] if model.startswith((".", "/", "~")) else model
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
@@ -89,45 +74,39 @@ def write_data_card(recipe: Recipe, report: Mapping[str, Any], made: Made) -> st
     size = next((name for below, name in SIZES if rows < below), "n>1M")
     front = {
         "license": recipe.head.license or "other",
-        "tags": ["synthetic", "blackbox-kd", *_tag(report)],
+        "tags": ["synthetic", "blackbox-kd", *tag(report)],
         "size_categories": [size],
         "configs": _list_configs(made),
     }
-    lines = [f"# {recipe.name}", "", *_warn(report)]
+    lines = [f"# {recipe.name}", "", *warn(report)]
     lines += [escape_markdown(recipe.head.description.strip()), ""] if recipe.head.description.strip() else []
     lines += [
         f"{rows:,} rows made by [blackbox-kd](https://pypi.org/project/blackbox-kd/) with the recipe `recipe.yaml` "
         "beside this file.",
         "",
         *_describe_tables(made),
+        *_describe_sources(recipe, made),
         "## Models that wrote or judged it",
         "",
-        *_describe_models(recipe, report, made),
+        *describe_models(recipe, report, made.models),
         "",
-        *_describe_terms(recipe, made.models),
-        "## Rows in and out",
-        "",
-        "| step | in | added | out | dropped | failed |",
-        "|---|---|---|---|---|---|",
+        *describe_terms(recipe, made.models),
+        *describe_funnel(entry for entry in report["funnel"] if entry["step"] in made.steps),
     ]
-    for entry in report["funnel"]:
-        if entry["step"] in made.steps:
-            lost = [sum(entry[kind].values()) for kind in ("dropped", "failed")]
-            cells = [entry["step"], entry["in"], entry["added"], entry["out"], *lost]
-            lines.append(f"| {' | '.join(map(str, cells))} |")
     if left := sum(sum(config.left_out.values()) for config in made.configs):
         files = [name for config in made.configs for name in config.files if name.endswith(LEFT_OUT)]
         lines += ["", f"{left:,} rows more are in `{'`, `'.join(files)}` alone, as nothing can be learnt from them."]
-    for check in report["contamination"]:
-        lines += ["", f"Overlap with held-out `{check['table']}`: {check['exact']} exact, {check['near']} near."]
-    return _write_front(front) + "\n" + "\n".join(lines) + "\n"
+    lines += describe_overlap(report)
+    return write_front(front) + "\n" + "\n".join(lines) + "\n"
 
 
-def _tag(report: Mapping[str, Any]) -> list[str]:
+def tag(report: Mapping[str, Any]) -> list[str]:
+    """A tag for what is no evidence."""
     return ["scripted"] if report.get("scripted") else []
 
 
-def _warn(report: Mapping[str, Any]) -> list[str]:
+def warn(report: Mapping[str, Any]) -> list[str]:
+    """The same in words."""
     return [f"**{told}**", ""] if (told := describe_scripted(report)) else []
 
 
@@ -158,14 +137,44 @@ def _describe_tables(made: Made) -> list[str]:
     return lines
 
 
-def _describe_models(recipe: Recipe, report: Mapping[str, Any], made: Made) -> list[str]:
+def _describe_sources(recipe: Recipe, made: Made) -> list[str]:
+    """Whose rows the recipe starts from: a table's maker made what its columns said before the first step."""
+    found = []
+    for name in sorted(made.data & recipe.data.keys()):
+        source = recipe.data[name]
+        whence = f"`{source.hub}` of the Hub" if source.hub else "a file of the recipe's author"
+        whence = f"made by the generator `{source.generator}`" if source.generator else whence
+        found.append(f"- `{name}`: {'rows in the recipe itself' if source.rows is not None else whence}")
+    if not found:
+        return []
+    head = "What its rows started from was there before; no model that is named below has written it in this run."
+    return ["## Where the rows come from", "", head, "", *found, ""]
+
+
+def describe_funnel(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Rows in and out of steps, as a table."""
+    lines = ["## Rows in and out", "", "| step | in | added | out | dropped | failed |", "|---|---|---|---|---|---|"]
+    for entry in entries:
+        lost = [sum(entry[kind].values()) for kind in ("dropped", "failed")]
+        lines.append(f"| {' | '.join(map(str, [entry['step'], entry['in'], entry['added'], entry['out'], *lost]))} |")
+    return lines
+
+
+def describe_overlap(report: Mapping[str, Any]) -> list[str]:
+    """What was found of held-out rows among those to learn from, each after an empty line."""
+    told = "Overlap with held-out `{table}`: {exact} exact, {near} near."
+    return [line for check in report["contamination"] for line in ("", told.format(**check))]
+
+
+def describe_models(recipe: Recipe, report: Mapping[str, Any], models: Container[str]) -> list[str]:
+    """The models of a recipe, or some of them: what they are and how their replies ended."""
     seen = {ModelRef.parse(entry["name"]).name: entry for entry in report["models"]}
     lines = []
     for name, config in recipe.models.items():
-        if name not in made.models:
+        if name not in models:
             continue
         counts = seen.get(name, {})
-        served = [_name_served(model) for model in counts.get("served", []) if model != config.model]
+        served = [name_served(model) for model in counts.get("served", []) if model != config.model]
         also = f" (the server said {', '.join(map(quote_code, served))})" if served else ""
         made_by = quote_code(publish_name(config, recipe.folder))
         ends = f"; its replies, also to evaluations: {count_up(counts['ends'], ', ')}" if counts.get("ends") else ""
@@ -173,7 +182,7 @@ def _describe_models(recipe: Recipe, report: Mapping[str, Any], made: Made) -> l
     return lines or ["- none: the rows were there before"]
 
 
-def _describe_terms(recipe: Recipe, models: Container[str]) -> list[str]:
+def describe_terms(recipe: Recipe, models: Container[str]) -> list[str]:
     """What is known of the terms for outputs of models; nothing where none of them is anybody's."""
     told = {name: "; ".join(found) for name, found in recipe.terms.items() if name in models}
     if not told:
@@ -181,45 +190,3 @@ def _describe_terms(recipe: Recipe, models: Container[str]) -> list[str]:
     lines = [f"- `{name}`: {escape_markdown(text or 'nothing is known of its terms')}" for name, text in told.items()]
     head = "What terms and licences say of training on outputs of these models, as far as it is known; "
     return ["## Terms", "", f"{head}{NO_ADVICE}. Read them before you publish.", "", *lines, ""]
-
-
-def write_model_card(recipe: Recipe, report: Mapping[str, Any], model: str, path: Path) -> str:
-    """The card of a trained model: its base, its data, how it was trained, and the evidence."""
-    base = publish_name(recipe.models[model], recipe.folder)
-    adapter = (path / "adapter_config.json").exists()
-    front = {
-        "base_model": base,
-        "base_model_relation": "adapter" if adapter else "finetune",
-        "datasets": [recipe.name],
-        "library_name": "peft" if adapter else "transformers",
-        "pipeline_tag": "text-generation",
-        "tags": ["blackbox-kd", "distillation", "trl", *_tag(report)],
-    }
-    lines = [f"# {recipe.name}: {path.name}", "", *_warn(report)]
-    lines += [f"{quote_code(base)} fine-tuned on the rows of `{recipe.name}`, with blackbox-kd and TRL.", ""]
-    lines += ["The licence of the base model holds for these weights, too.", ""]
-    lines += _describe_terms(recipe, recipe.learnt_from)
-    for entry in report.get("trainings", []):
-        if entry["model"] == path.name:
-            lines += ["## Training", "", "| setting | value |", "|---|---|"]
-            plain = {key: value for key, value in entry.items() if isinstance(value, str | int | float)}
-            settings = {**plain, **entry.get("settings", {})}
-            kept = {key: value for key, value in settings.items() if value is not None and key not in NOT_TOLD}
-            lines += [f"| {escape_markdown(key)} | {escape_markdown(str(value))} |" for key, value in kept.items()]
-            lines.append("")
-    results = [entry for entry in report["evaluations"] if ModelRef.parse(entry["model"]).name == model]
-    if results:
-        lines += ["## Evidence", "", "| model | table | rows | accuracy | 95 % interval |", "|---|---|---|---|---|"]
-        for entry in results:
-            cells = [
-                name_measured(entry, report["evaluations"]),
-                entry["table"],
-                f"{entry['n']:,}",
-                format_percent(entry["accuracy"]) if entry["right"] is not None else "not read",
-            ]
-            lines.append(f"| {' | '.join(cells)} | {format_interval(entry['ci95'])} |")
-        lines += ["", *describe_metrics(results)]
-        lines += [line for entry in results for line in describe_classes(entry, report["evaluations"])]
-        compared = [entry for entry in report["comparisons"] if ModelRef.parse(entry["model"]).name == model]
-        lines += [describe_comparison(entry, report["evaluations"]) + "\n" for entry in compared]
-    return _write_front(front) + "\n" + "\n".join(lines).rstrip() + "\n"

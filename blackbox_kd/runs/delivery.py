@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import StepError
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import Recipe
-from blackbox_kd.runs import cards, carried, dataset
+from blackbox_kd.runs import cards, carried, dataset, model_card
 from blackbox_kd.runs.cards import Made
 from blackbox_kd.runs.examples import describe_example, read_lost
 from blackbox_kd.runs.folder import RunFolder
@@ -65,7 +66,7 @@ class Delivery:
         behind = Behind()
         for table in tables.values():
             behind |= lineage.trace(table)
-        self.made = Made(configs, behind.steps, behind.models)
+        self.made = Made(configs, behind.steps, behind.models, data=behind.data)
         beside = [] if before is None else before.beside
         self._folder.note_dataset(WrittenDataSet(complete=is_complete, configs=configs, beside=beside))
         self._folder.save()
@@ -113,13 +114,13 @@ class Delivery:
             trained: models and the folders of their versions.
         """
         folder, recipe = self._folder, self._recipe
-        cards.write_models(recipe, report, ((model, path) for model, path in trained if folder.owns(path)))
+        model_card.write_models(recipe, report, ((model, path) for model, path in trained if folder.owns(path)))
         if self.made is None:
             return
         place = folder.path / FOLDER
         beside = carried.write(recipe, folder.path, place, self._options, is_public=True)
         inputs = [Path(file).stem for file in beside if file.startswith(f"{carried.INPUTS}/")]
-        made = Made(self.made.configs, self.made.steps, self.made.models, inputs)
+        made = replace(self.made, inputs=inputs)
         write_whole(place / "README.md", cards.write_data_card(recipe, report, made))
         assert folder.manifest.dataset is not None
         told = folder.manifest.dataset.model_copy(update={"beside": ["README.md", *beside]})

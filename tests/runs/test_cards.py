@@ -1,19 +1,24 @@
 """The data card and the model card, as the Hub's own reader and `load_dataset` understand them."""
 
 import asyncio
+import hashlib
 import json
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from blackbox_kd.analysis.metrics import Graded, tabulate_classes
 from blackbox_kd.models import openai, transformers
 from blackbox_kd.recipe.load import load_recipe
-from blackbox_kd.runs.cards import publish_name, write_model_card
+from blackbox_kd.runs.cards import publish_name
+from blackbox_kd.runs.model_card import write_model_card
+from blackbox_kd.weights.origin import Origin
 from tests.support.fake_server import FakeServer
 from tests.support.runs import execute, trained
 from tests.support.tiny import tiny_model
@@ -50,12 +55,58 @@ def test_the_model_card_is_read_by_the_hubs_reader(folder: Path) -> None:
     from huggingface_hub import ModelCard
 
     card = ModelCard.load(folder / "models" / "student" / "README.md")
-    assert card.data.base_model == tiny_model().name
-    assert card.data.to_dict()["base_model_relation"] == "adapter"
-    assert card.data.datasets == ["taught"]
     assert card.data.library_name == "peft"
+    for key in ("base_model", "base_model_relation", "datasets", "license"):
+        assert key not in card.data.to_dict(), "the Hub has no such model and no such data set"
     assert card.data.pipeline_tag == "text-generation"
     assert card.data.tags == ["blackbox-kd", "distillation", "trl"]
+
+
+def test_a_model_card_names_the_base_on_the_hub_and_its_licence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import ModelCardData
+
+    origin = Origin("acme/tiny", True, "0123abc", "apache-2.0")
+    monkeypatch.setattr("blackbox_kd.runs.model_card.find_origin", lambda spec, place: origin)
+    report = json.loads((folder / "report.json").read_text())
+    text = write_model_card(load_recipe(folder / "recipe.yaml"), report, "student", folder / "models/student@1")
+    front = ModelCardData(**yaml.safe_load(text.split("---\n")[1]))
+    assert (front.base_model, front.license) == ("acme/tiny", "apache-2.0")
+    assert front.to_dict()["base_model_relation"] == "adapter"
+    assert "`acme/tiny` at commit `0123abc` fine-tuned" in text
+    assert "vllm serve acme/tiny --revision 0123abc --enable-lora --max-lora-rank 8 --lora-modules" in text
+    assert 'AutoModelForCausalLM.from_pretrained("acme/tiny", revision="0123abc")' in text
+
+
+def test_a_model_card_has_its_results_as_the_hub_reads_them_with_intervals(folder: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    [result] = ModelCard.load(folder / "models/student/README.md").data.eval_results or []
+    assert (result.task_type, result.metric_type, result.metric_value) == ("text-generation", "accuracy", 0.0)
+    assert result.dataset_name == "held-out table test of the run"
+    assert result.metric_name == "accuracy (95 % interval 0.0 % to 39.0 %, 6 rows)"
+    assert result.metric_args == {"n": 6, "ci95": pytest.approx([0.0, 0.39], abs=0.001)}
+
+
+def test_a_model_card_tells_what_it_was_made_of(folder: Path) -> None:
+    text = (folder / "models/student/README.md").read_text()
+    assert "## Teachers\n\n- `teacher`: `scripted` through `scripted`" in text
+    assert "| steps[3] (select) | 12 | 0 | 6 | 6 | 0 |" in text
+    spent = json.loads((folder / "report.json").read_text())["spent"]
+    assert f"The run asked {spent['requests']} times for {spent['tokens']:,} tokens" in text
+    assert "Overlap with held-out `test`: 0 exact, 0 near." in text
+    hashes = dict(re.findall(r"\| ([^|]+) \| `([0-9a-f]{64})` \|", text))
+    assert hashes["recipe.yaml of the run"] == hashlib.sha256((folder / "recipe.yaml").read_bytes()).hexdigest()
+    [(data, sha)] = [(name, sha) for name, sha in hashes.items() if name.startswith("data set")]
+    assert sha == hashlib.sha256((folder / "dataset" / data.removeprefix("data set ")).read_bytes()).hexdigest()
+    assert "prompt student/plain" in hashes
+    assert {f"| peft | {version('peft')} |", "| warmup | 0.03 |"} <= set(text.splitlines())
+    assert "--max-lora-rank 8 --lora-modules student=FOLDER --chat-template FOLDER/chat_template.jinja" in text
+
+
+def test_the_data_card_tells_whose_rows_it_starts_from(folder: Path) -> None:
+    text = (folder / "dataset/README.md").read_text()
+    assert "## Where the rows come from" in text
+    assert "\n- `train`: a file of the recipe's author\n" in text
 
 
 def test_the_model_card_tells_how_it_was_trained_and_what_came_of_it(folder: Path) -> None:
@@ -97,7 +148,8 @@ def test_a_model_card_has_the_terms_too(folder: Path) -> None:
     recipe = load_recipe(folder / "recipe.yaml")
     assert "## Terms" not in (folder / "models/student/README.md").read_text(), "a script has none"
     recipe.terms["teacher"] = ["the licence: <free>"]
-    card = write_model_card(recipe, {"evaluations": []}, "student", folder)
+    report = json.loads((folder / "report.json").read_text())
+    card = write_model_card(recipe, report, "student", folder / "models/student@1")
     assert "## Terms\n\n" in card
     assert "\n- `teacher`: the licence: \\<free>" in card
 
@@ -106,14 +158,14 @@ def test_a_model_card_has_the_metrics_and_the_tables_of_its_classes(folder: Path
     rows = [Graded(str(n), "", a, answer=b, wanted=a, correct=a == b) for n, (a, b) in enumerate(["aa", "ab", "bb"])]
     found = {"step": "s", "table": "test", "n": 3, "accuracy": 2 / 3, "ci95": [0.2, 0.9], "right": 2, "read": 3}
     found |= {"truncated": 0, "metrics": {"macro_f1": {"value": 0.625, "ci95": [0.25, 1.0]}}}
-    report = {
+    report = json.loads((folder / "report.json").read_text()) | {
         "evaluations": [{**found, "model": name, **tabulate_classes(rows, None)} for name in ("student", "teacher")],
         "comparisons": [
             {"step": "s", "table": "test", "model": "student", "against": "teacher", "metric": "macro_f1", "n": 3,
              "gain": -0.25, "ci95": [-0.5, 0.125]}
         ],
     }  # fmt: skip
-    card = write_model_card(load_recipe(folder / "recipe.yaml"), report, "student", folder)
+    card = write_model_card(load_recipe(folder / "recipe.yaml"), report, "student", folder / "models/student@1")
     assert "| student |  test | macro_f1 | 62.5 % | 25.0 % to 100.0 % |" in card
     assert "student on test, by class:\n\n| class | precision |  recall |     F1 | rows |" in card
     assert "| a   |   1 |   1 |        0 |" in card
