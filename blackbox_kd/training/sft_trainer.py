@@ -49,9 +49,11 @@ class CompletionTrainer(InPasses, SFTTrainer):  # type: ignore[misc]
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """See the class; without weights, off the CPU, TRL's own."""
+        """See the class; without weights, TRL's own off the CPU and for experts, with the loss of their routers."""
         weight, share = inputs.pop("weight", None), inputs.pop("share", 1.0)
-        if return_outputs or (weight is None and not self._on_cpu):
+        if return_outputs or (weight is None and (self.aux_loss_enabled or not self._on_cpu)):
+            if share:  # TRL divides the routers' loss, a mean over a pass, by this number
+                self.current_gradient_accumulation_steps = 1 / share
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch) * bool(share)
         wanted = inputs["labels"][:, 1:] != IGNORED
         losses = self._compute_losses(model, inputs) if self._on_cpu else -self._run_fused_head(model, inputs)

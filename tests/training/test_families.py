@@ -19,8 +19,8 @@ from tests.support.families import FAMILIES, family
 from tests.support.jobs import assistant, said, user
 
 ASKED = ["say a 3", "and what of b, which is longer than the window of those that have one?", "c", "say a 4", "d?"]
-LEAKING = ("qwen3_5", "lfm2", "bloom", "mamba")
-"""Families whose rows would see each other when packed: a state is carried along, or positions are counted through."""
+LEAKING = ("qwen3_5", "lfm2", "bloom", "mamba", "gpt_oss")
+"""Families whose rows would see each other when packed: by a state, by positions, or without a mask of their own."""
 APART = ("mamba", "gpt_oss", "gemma4", "llama")
 """Trained in the quick part, too: each needs something of its own."""
 OTHERS = [pytest.param(name, marks=() if name in APART else pytest.mark.slow) for name in FAMILIES]
