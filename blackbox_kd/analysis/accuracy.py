@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from blackbox_kd.analysis import statistics
+from blackbox_kd.analysis import statistics, voting
 from blackbox_kd.errors import DataError
 from blackbox_kd.json_text import write_text
 from blackbox_kd.schema import ModelRef, Row
@@ -16,8 +16,16 @@ Answered = Mapping[str, Mapping[str, Row]]
 TEACHER = "teacher"
 
 
+def name_reply(row: Row) -> str:
+    """What a reply is to: the question, and which of several replies to it."""
+    return f"{row['question']}.{row['sample']}" if row.get("sample") is not None else str(row["question"])
+
+
 def accuracy(
-    rows: Sequence[Row], by: Sequence[str] = (), more: Callable[[Sequence[Row]], Mapping[str, Any]] = lambda rows: {}
+    rows: Sequence[Row],
+    by: Sequence[str] = (),
+    more: Callable[[Sequence[Row]], Mapping[str, Any]] = lambda rows: {},
+    cluster: str | None = None,
 ) -> dict[str, Any]:
     """How many of a model's answers are right, with the interval, and the same for the values of each column.
 
@@ -25,25 +33,31 @@ def accuracy(
         rows: of N questions; those that nobody reads have neither an answer nor `correct`.
         by: the columns.
         more: what else is told of rows.
+        cluster: column with what rows belong to that are alike.
     """
     is_read = not rows or rows[0]["correct"] is not None
     right = sum(bool(row["correct"]) for row in rows)
+    clusters = list_clusters(rows, cluster)
     found: dict[str, Any] = {
         "n": len(rows),
         "accuracy": right / len(rows) if rows and is_read else None,
-        "ci95": list(statistics.wilson(right, len(rows))) if rows and is_read else None,
+        "ci95": list(statistics.bound_share(_list_right(rows), clusters)) if rows and is_read else None,
         "right": right if is_read else None,
         "read": sum(row["answer"] is not None for row in rows) if is_read else None,
         "truncated": sum(row["finish_reason"] == "length" for row in rows),
         **more(rows),
     }
     for column in by:
-        groups: dict[str, list[Row]] = defaultdict(list)
-        for row in rows:
-            groups[write_text(row[column])].append(row)
-        slices = {value: accuracy(group, more=more) for value, group in sorted(groups.items())}
+        slices = {
+            value: accuracy(part, (), more, cluster) for value, part in sorted(voting.group(rows, column).items())
+        }
         found.setdefault("slices", {})[column] = slices
     return found
+
+
+def list_clusters(rows: Sequence[Row], cluster: str | None) -> list[str] | None:
+    """What each row belongs to; None where each stands for itself."""
+    return None if cluster is None else [write_text(row[cluster]) for row in rows]
 
 
 def find_pairs(answered: Answered, untrained: Collection[str] = ()) -> Iterator[tuple[str, str, list[str]]]:
@@ -68,30 +82,44 @@ def find_pairs(answered: Answered, untrained: Collection[str] = ()) -> Iterator[
             yield model, against, both
 
 
-def gains(answered: Answered, seed: int, untrained: Collection[str] = ()) -> Iterator[dict[str, Any]]:
-    """What each model is better by than those that it is compared with: see `find_pairs`."""
+def gains(
+    answered: Answered, untrained: Collection[str] = (), by: Sequence[str] = (), cluster: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """What each model is better by than those that it is compared with: see `find_pairs`.
+
+    Args:
+        answered: the models and their rows.
+        untrained: models that the recipe never trains.
+        by: columns by whose values the gain is also told.
+        cluster: column with what rows belong to that are alike.
+    """
     for model, against, both in find_pairs(answered, untrained):
         after = [answered[model][key] for key in both]
         before = [answered[against][key] for key in both]
-        gain = statistics.measure_gain(_list_right(before), _list_right(after), seed=seed)
-        yield {
-            "model": model,
-            "against": against,
-            "n": len(both),
-            "gain": gain.gain,
-            "ci95": list(gain.ci95),
-            "p_value": gain.p_value,
-            "gained": gain.gained,
-            "lost": gain.lost,
-            "split": _split(before, after, gain.gain, seed),
-        }
+        found = {"model": model, "against": against, **_compare(before, after, cluster)}
+        for column in by:
+            places = defaultdict(list)
+            for place, row in enumerate(after):
+                places[write_text(row[column])].append(place)
+            slices = {
+                value: _compare([before[n] for n in at], [after[n] for n in at], cluster)
+                for value, at in sorted(places.items())
+            }
+            found.setdefault("slices", {})[column] = slices
+        yield {**found, "split": _split(before, after, found["gain"], cluster)}
+
+
+def _compare(before: Sequence[Row], after: Sequence[Row], cluster: str | None) -> dict[str, Any]:
+    found = statistics.measure_gain(_list_right(before), _list_right(after), list_clusters(after, cluster))
+    told = {"n": found.rows, "gain": found.gain, "ci95": list(found.ci95), "p_value": found.p_value}
+    return {**told, "gained": found.gained, "lost": found.lost}
 
 
 def _list_right(rows: Sequence[Row]) -> list[bool]:
     return [bool(row["correct"]) for row in rows]
 
 
-def _split(before: Sequence[Row], after: Sequence[Row], gain: float, seed: int) -> dict[str, Any]:
+def _split(before: Sequence[Row], after: Sequence[Row], gain: float, cluster: str | None) -> dict[str, Any]:
     """What a gain is made of: answers that can be read, which is form, and answers that are right.
 
     Only rows where both models can be read tell of the second: there the paired difference is one of answers. Where
@@ -101,14 +129,15 @@ def _split(before: Sequence[Row], after: Sequence[Row], gain: float, seed: int) 
         before: answers of the model that is compared with, to N questions.
         after: those of the other model to the same questions, in the same order.
         gain: of the second over the first.
-        seed: seeds the bootstrap.
+        cluster: column with what rows belong to that are alike.
     """
     read = [(one["answer"] is not None, other["answer"] is not None) for one, other in zip(before, after, strict=True)]
-    at = [number for number, each in enumerate(read) if all(each)]
-    alike = [False] * (len(read) - len(at))  # no difference, so that the parts are points of all rows and add up
-    answers = statistics.measure_gain(
-        [*alike, *_list_right([before[n] for n in at])], [*alike, *_list_right([after[n] for n in at])], seed=seed
+    at = {number for number, each in enumerate(read) if all(each)}
+    # Elsewhere there is no difference, so that the parts are points of all rows and add up.
+    first, second = (
+        [bool(row["correct"]) and place in at for place, row in enumerate(rows)] for rows in (before, after)
     )
+    answers = statistics.measure_gain(first, second, list_clusters(after, cluster))
     return {
         "read": sum(other for _, other in read),
         "against_read": sum(one for one, _ in read),

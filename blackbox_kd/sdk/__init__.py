@@ -21,7 +21,7 @@ name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to 
 - A kind of answer of one's own is a class `AnswerKind` under `@answer`, with `read` and `same`.
 - A metric of one's own is a function `run` under `@metric` in a file of its own: of the replies of one model, each a
   `Graded`, it gives a number from 0 to 1. A step that measures names metrics by `MetricName`, says what is `Required`,
-  and may let a judge compare (`JudgingConfig`).
+  and may let a judge compare (`JudgingConfig`), or measures them (`MeasuringConfig`).
 - What it makes (`Outcome`): a `Row`, a `Dropped` row with the reason, or a `Failed` one with the error.
 - What it raises: `DataError` for a row that cannot be worked on, `StepError` and `SetupError` for what ends the run,
   each with what is wrong, `exists=` and `fix=`; in a validator of the config `FieldError`. A call raises `CallError`;
@@ -58,6 +58,7 @@ from blackbox_kd.sdk.fields import (
     TextColumn,
 )
 from blackbox_kd.sdk.judging import JudgingConfig
+from blackbox_kd.sdk.measuring import MeasuringConfig
 from blackbox_kd.sdk.offered_tools import Tools, ToolsConfig
 from blackbox_kd.sdk.reading import Reading, ReplyForm
 from blackbox_kd.sdk.redaction import RedactingConfig
@@ -88,6 +89,7 @@ __all__ = [
     "FromFile",
     "Graded",
     "JudgingConfig",
+    "MeasuringConfig",
     "Message",
     "MetricName",
     "ModelName",

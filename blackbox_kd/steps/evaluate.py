@@ -1,12 +1,13 @@
 """Asks models the same questions with the same prompt and decoding, and says how good the answers are.
 
-Reads    the prompt's variables, {of}, {against}, {by}
-Writes   question, model, round, response, finish_reason, answer, correct
+Reads    the prompt's variables, {of}, {against}, {by}, {cluster}
+Writes   question, model, round, sample, response, finish_reason, answer, correct
 Drops    nothing
-Calls    len(models) per row; with a judge, two more for each model but the one it is compared with; with of, none
-Source   Wilson 1927 (interval), McNemar 1947 (paired test), Efron 1979 (bootstrap); Jiang et al. 2023 (both orders)
+Calls    len(models) x samples per row; with a judge, two more for each reply but those compared with; with of, none
+Source   Wilson 1927, Tango 1998 (intervals), McNemar 1947 (test), Efron 1979 (bootstrap); Jiang 2023 (both orders)
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
@@ -17,26 +18,25 @@ from pydantic_core import PydanticKnownError
 
 from blackbox_kd import answers
 from blackbox_kd.analysis import accuracy, judge_agreement, pairwise
-from blackbox_kd.analysis.metrics import Answers
+from blackbox_kd.analysis.metrics import Answers, How
+from blackbox_kd.errors import CallError
 from blackbox_kd.messages import write_calls
 from blackbox_kd.schema import ModelRef
 from blackbox_kd.sdk import (
-    Answer,
     Ask,
     Column,
     Context,
     Exam,
+    Failed,
     Field,
     FromEarlier,
     FromFile,
     Graded,
-    JudgingConfig,
-    MetricName,
+    MeasuringConfig,
     ModelName,
     Outcome,
     PromptName,
     Reply,
-    Required,
     Row,
     Table,
     Tools,
@@ -47,11 +47,9 @@ from blackbox_kd.sdk import (
 )
 
 _VERDICT = ("score", "against_score", "verdict")
-_EXAM = FromEarlier(("check",), ("evaluate",), unless="judge")
-ACCURACY = "accuracy"
 
 
-class Config(JudgingConfig, ToolsConfig):
+class Config(MeasuringConfig, ToolsConfig):
     """Fields of `evaluate`. Decoding is greedy unless said otherwise."""
 
     of: Column | None = None
@@ -67,17 +65,6 @@ class Config(JudgingConfig, ToolsConfig):
     """Template of the question; that of the nearest `format` if left out."""
     prompts: dict[ModelName, PromptName] = Field(default_factory=dict)
     """Templates of models that are asked otherwise: `{teacher: exam/long}`; `student` means `student@base`, too."""
-    metrics: list[MetricName] = Field(default=[ACCURACY], min_length=1)
-    """What is measured: `accuracy`, and `macro_f1`, `micro_f1`, `field_f1`, `rouge_l` or a plugin's, each with an
-    interval. Accuracy is told wherever answers are read; any F1 comes with a table of its classes or fields."""
-    require: Required | None = None
-    """What each of `models` must reach on at least 20 rows: the run ends here where one does not."""
-    answer: Annotated[Answer | None, _EXAM] = Field(default=None, validate_default=True)
-    """Kind of answer; that of the nearest `check`, else `evaluate`, if left out; not needed where a judge compares."""
-    against: Annotated[Column | None, _EXAM] = None
-    """Column with the right answer; that of the nearest `check`, or else `evaluate`, or `reference`, if left out."""
-    by: list[Column] = Field(default_factory=list)
-    """Columns by whose values the accuracy is also told."""
     temperature: float | None = Field(default=0.0, ge=0, le=2)
     """Sampling temperature; 0 is greedy."""
     max_tokens: int | None = Field(default=512, ge=1)
@@ -90,13 +77,6 @@ class Config(JudgingConfig, ToolsConfig):
             raise PydanticKnownError("missing")
         return models
 
-    @field_validator("answer")
-    @classmethod
-    def _something_to_measure_by(cls, answer: Answer | None, info: ValidationInfo) -> Answer | None:
-        if answer is None and info.data.get("judge") is None and ACCURACY in info.data.get("metrics", ()):
-            raise PydanticKnownError("missing")
-        return answer
-
     @model_validator(mode="after")
     def _what_is_left_out(self) -> Self:
         if self.answer is not None:
@@ -108,10 +88,7 @@ class Config(JudgingConfig, ToolsConfig):
 
     def problems(self) -> list[tuple[str, str, str]]:
         """Models named twice, fields that nothing would read, and nothing to compare."""
-        found = find_named_twice(self.models) + self._find_unread()
-        if not self.measures and self.against is not None:
-            what = f"against: {self.against!r} means nothing without answer:, which says how an answer is read."
-            found.append(("against", what, "add answer: number, or take against: out"))
+        found = find_named_twice(self.models) + self._find_unread() + self.find_unmeasured()
         return found + self.find_unjudged(self.models)
 
     def _find_unread(self) -> list[tuple[str, str, str]]:
@@ -120,25 +97,15 @@ class Config(JudgingConfig, ToolsConfig):
         for model in self.prompts.keys() - names:
             what = f"prompts: {model!r} is not one of the models that answer."
             found.append((f"prompts.{model}", what, f"name one of them: {', '.join(self.models)}"))
-        if self.require is not None and self.require.metric not in self.measures:
-            what = f"require: {self.require.metric!r} is not measured here."
-            found.append(("require.metric", what, f"add it to metrics:, or require one of {', '.join(self.measures)}"))
         if self.of is None:
             return found
         what = f"of: {self.of!r} is measured as it is written, and no model is asked."
         if len(self.models) > 1:
             found.append(("models", what, "name the one model that it is of, or take models: out"))
-        for name in ("judge", "prompts"):
+        for name in ("judge", "prompts", "samples"):
             if name in self.model_fields_set:
                 found.append((name, what, f"take {name}: out, or of:"))
         return found
-
-    @property
-    def measures(self) -> tuple[str, ...]:
-        """The metrics; none where a judge alone compares."""
-        if self.answer is None:
-            return tuple(self.metrics) if "metrics" in self.model_fields_set else ()
-        return tuple(dict.fromkeys([*self.metrics, ACCURACY]))
 
     @property
     def measured(self) -> list[str]:
@@ -168,19 +135,13 @@ class Config(JudgingConfig, ToolsConfig):
         return {self.of} if self.of is not None else set()
 
     def calls_by_model(self) -> Counter[str]:
-        """One of each model; two of the judge for each but the one that it compares with; none of what is written."""
+        """As many of each model as `samples`; two of the judge for each reply but those that it compares with; none of
+        what is written.
+        """
         if self.of is not None:
             return Counter()
-        judged = {} if self.judge is None else {self.judge: 2 * (len(self.models) - 1)}
-        return Counter(self.models) + Counter(judged)
-
-    def answer_kind(self) -> Answer | None:
-        """How answers are read, where they are."""
-        return self.answer
-
-    def answer_columns(self) -> set[str]:
-        """The right answer, where there is one."""
-        return {self.against} if self.against is not None else set()
+        judged = {} if self.judge is None else {self.judge: 2 * (len(self.models) - 1) * self.samples}
+        return Counter(self.models * self.samples) + Counter(judged)
 
     def exam(self) -> Exam:
         """Accuracies where answers are checked, win rates where a judge compares."""
@@ -189,18 +150,14 @@ class Config(JudgingConfig, ToolsConfig):
         is_checked, by = self.answer is not None, tuple(self.by)
         return Exam(tuple(self.models), self.prompt, is_checked, by, against, self.measures, prompts)
 
-    def requires(self) -> Required | None:
-        """See `require`."""
-        return self.require
-
     def outcomes_per_row(self) -> int:
-        """One of each model."""
-        return len(self.measured)
+        """As many of each model as `samples`."""
+        return len(self.measured) * self.samples
 
 
 @table_step(
-    reads=["{of}", "{against}", "{by}"],
-    writes=["question", "model", "round", "response", "finish_reason", "answer", "correct"],
+    reads=["{of}", "{against}", "{by}", "{cluster}"],
+    writes=["question", "model", "round", "sample", "response", "finish_reason", "answer", "correct"],
     aside=True,
     held_out=True,
 )
@@ -211,26 +168,53 @@ async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outco
         is_judged = config.judge is not None and model != config.against_model
         async for outcome in ctx.each(table, lambda row, model=model: _ask_models(row, model, config, ctx)):  # type: ignore[misc]
             if isinstance(outcome, Row):
-                own[str(outcome["question"])] = outcome
+                own[accuracy.name_reply(outcome)] = outcome
             if not (is_judged and isinstance(outcome, Row)):
                 yield outcome
         if is_judged:
             async for outcome in ctx.each(list(own.values()), lambda row: _ask_judge(row, answered, config, ctx)):
                 if isinstance(outcome, Row):
-                    own[str(outcome["question"])] = outcome
+                    own[accuracy.name_reply(outcome)] = outcome
                 yield outcome
     _record(answered, table, config, ctx)
 
 
 async def _ask_models(row: Row, model: str, config: Config, ctx: Context) -> list[Outcome]:
     if config.of is not None:
-        text, finish_reason = "" if row[config.of] is None else write_text(row[config.of]), row.get("finish_reason")
-    else:
-        messages = ctx.render(config.choose_prompt(model), row)
-        ask: Ask[str] = Ask(messages, config.sampling(), row, accept_truncated=True, tools=config.offer(row))
-        reply = await ctx.ask(model, ask)
+        text = "" if row[config.of] is None else write_text(row[config.of])
+        return [_read(row, model, None, text, row.get("finish_reason"), config, ctx)]
+    messages = ctx.render(config.choose_prompt(model), row)
+
+    async def ask(sample: int) -> Outcome:
+        number = sample if config.samples > 1 else None
+        one: Ask[str] = Ask(messages, config.sampling(), row, sample, accept_truncated=True, tools=config.offer(row))
+        try:
+            reply = await ctx.ask(model, one)
+        except CallError as error:
+            if error.kind == "empty":  # who says nothing has not answered rightly
+                return _read(row, model, number, "", "stop", config, ctx)
+            if number is None:
+                raise
+            return Failed(
+                row.child(f"{model}.s{sample}", {"model": model, "sample": sample}),
+                error.kind,
+                str(error),
+                fix=error.fix,
+            )
         text = write_calls(reply.tool_calls) if reply.tool_calls else reply.text
-        finish_reason = reply.finish_reason
+        return _read(row, model, number, text, reply.finish_reason, config, ctx)
+
+    found = await asyncio.gather(*(ask(sample) for sample in range(config.samples)), return_exceptions=True)
+    for each in found:  # only now, as the other replies are paid for, or will be
+        if isinstance(each, BaseException):
+            raise each
+    return [each for each in found if not isinstance(each, BaseException)]
+
+
+def _read(
+    row: Row, model: str, sample: int | None, text: str, finish_reason: str | None, config: Config, ctx: Context
+) -> Row:
+    """The row of a reply."""
     answer, correct = (
         (None, None) if config.answer is None else answers.judge(config.answer, text, row[str(config.against)], row)
     )
@@ -238,18 +222,20 @@ async def _ask_models(row: Row, model: str, config: Config, ctx: Context) -> lis
         "question": row.id,
         "model": model,
         "round": ctx.round,
+        **({"sample": sample} if sample is not None else {}),
         "response": text,
         "finish_reason": finish_reason,
         "answer": answer,
         "correct": correct,
     }
     unjudged = dict.fromkeys(_VERDICT) if config.judge is not None else {}
-    return [row.child(f"{model}.{ctx.round}" if ctx.round else model, columns | unjudged)]
+    number = [str(ctx.round)] * bool(ctx.round) + [f"s{sample}"] * (sample is not None)
+    return row.child(".".join([model, *number]), columns | unjudged)
 
 
 async def _ask_judge(row: Row, answered: accuracy.Answered, config: Config, ctx: Context) -> list[Outcome]:
     """The row with what the judge says; without it if the other model has not answered."""
-    other = answered[str(config.against_model)].get(str(row["question"]))
+    other = answered[str(config.against_model)].get(accuracy.name_reply(row))
     if other is None:
         return [row]
 
@@ -268,10 +254,10 @@ def _record(answered: accuracy.Answered, table: Table, config: Config, ctx: Cont
 
     untrained = [model for model in answered if not ctx.is_trained(model)]
     if config.measures:
-        found = _grade(answered, config, ctx)
+        found = _grade(answered, len(table), config, ctx)
         record("evaluations", (found.evaluate(model, list(rows.values())) for model, rows in answered.items()))
     if config.answer is not None:
-        record("comparisons", accuracy.gains(answered, ctx.seed, untrained))
+        record("comparisons", accuracy.gains(answered, untrained, config.by, config.counted_by))
         record("agreements", accuracy.agreements(answered, answers.kind(config.answer).is_alike))
     if config.measures:
         record("comparisons", found.gains(accuracy.find_pairs(answered, untrained)))
@@ -281,19 +267,24 @@ def _record(answered: accuracy.Answered, table: Table, config: Config, ctx: Cont
         record("win_rates", ({"model": model, **common, **pairwise.summarise(rows)} for model, rows in others))
 
 
-def _grade(answered: accuracy.Answered, config: Config, ctx: Context) -> Answers:
+def _grade(answered: accuracy.Answered, asked: int, config: Config, ctx: Context) -> Answers:
     """The answers as metrics see them; nothing is made of them for accuracy alone, which their rows tell."""
     kind = None if config.answer is None else answers.kind(config.answer)
-    chosen = [] if config.measures == (ACCURACY,) else [ctx.metric(name) for name in config.measures]
+    chosen = [] if config.measures == ("accuracy",) else [ctx.metric(name) for name in config.measures]
 
     def grade(row: Row) -> Graded:
         reference = row.get(config.against or "reference")
         wanted = "" if reference is None else write_text(reference)
-        plain = Graded(str(row["question"]), str(row["response"]), wanted, row["answer"], None, row["correct"])
+        cluster = None if config.counted_by is None else write_text(row[config.counted_by])
+        plain = Graded(
+            str(row["question"]), str(row["response"]), wanted, row["answer"], None, row["correct"], cluster=cluster
+        )
         if kind is None:
             return plain
         fields = kind.match_fields(plain.answer, wanted, row) if kind.has_fields else {}
         return replace(plain, wanted=kind.canonical(wanted, row), fields=fields)
 
     graded = {model: {key: grade(row) for key, row in rows.items() if chosen} for model, rows in answered.items()}
-    return Answers(chosen, graded, None if kind is None else kind.classes(), config.by, ctx.seed)
+    labels, alike = (None, None) if kind is None else (kind.classes(), kind.is_alike)
+    how = How(asked, config.samples, config.by, config.counted_by, labels, alike, ctx.seed)
+    return Answers(chosen, graded, how)

@@ -375,6 +375,10 @@ CASES: dict[str, Case] = {
     "evaluate.by": runs(
         "evaluate", evaluation("slices"), lambda it: it["kind"].keys() == {"a", "b"}, "steps.0.by=[kind]"
     ),
+    "evaluate.cluster": runs(
+        "evaluate", lambda it: it.report["evaluations"][0]["ci95"], anything, "steps.0.cluster=kind"
+    ),
+    "evaluate.samples": runs("evaluate", count, 12, "steps.0.samples=3", before="steps.0.temperature=1"),
     "evaluate.judge": runs(
         "two answer",
         lambda it: len(it.report.get("win_rates", [])),

@@ -7,12 +7,14 @@ import importlib
 import pkgutil
 
 from blackbox_kd.analysis.metrics._classes import tabulate_classes, tabulate_fields
-from blackbox_kd.analysis.metrics._exam import Answers
-from blackbox_kd.analysis.metrics._metric import Graded, Measure, Metric, Tally, compare, measure, metric
+from blackbox_kd.analysis.metrics._exam import Answers, How
+from blackbox_kd.analysis.metrics._measure import Measure, compare, measure
+from blackbox_kd.analysis.metrics._metric import Graded, Metric, Tally, metric
 
 __all__ = [
     "Answers",
     "Graded",
+    "How",
     "Measure",
     "Metric",
     "Tally",

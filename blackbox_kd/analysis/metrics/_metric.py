@@ -1,11 +1,11 @@
-"""What a metric is: a function of the graded replies of one model, its interval, and how two models differ in it."""
+"""What a metric is: a function of the graded replies of one model."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import extract_tb
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from blackbox_kd.errors import BlackboxError, StepMistake
 
@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 
 Need = Literal["answer", "fields", "reference"]
 """What a metric cannot do without: a kind of answer, one that tells fields apart, or the right answer as a text."""
-_DRAWS = 10_000
-_SLOW_DRAWS = 1_000
-"""Draws of a metric that has to be worked out anew for each."""
-_AT_ONCE = 4_000_000
-"""Numbers that are held at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +31,7 @@ class Graded:
         correct: whether the answer is right; None where nobody reads answers.
         fields: of an answer with fields, by the path of each: how many values were found rightly, how many were
             found and are wrong, and how many were missed.
+        cluster: what the question belongs to whose questions are alike; None if each stands for itself.
     """
 
     question: str
@@ -45,6 +41,7 @@ class Graded:
     wanted: str | None = None
     correct: bool | None = None
     fields: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    cluster: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,91 +135,3 @@ def metric(run: Run | None = None, *, needs: Need | None = None) -> Run | Callab
         return function
 
     return decorate if run is None else decorate(run)
-
-
-class Measure(TypedDict):
-    """The value of a metric, and its 95 % interval; None without rows, and where it is not defined."""
-
-    value: float | None
-    ci95: list[float] | None
-
-
-def measure(chosen: Metric, rows: Sequence[Graded], seed: int) -> Measure:
-    """A metric of the replies of one model, with its interval: a bootstrap over the questions, if nothing is better.
-
-    Args:
-        chosen: the metric.
-        rows: of N questions.
-        seed: seeds the bootstrap.
-
-    Source: Efron 1979, Ann. Stat. 7(1), 1-26.
-    """
-    found = chosen.work_out(rows) if rows else None
-    if found is None:
-        return {"value": None, "ci95": None}
-    if not isinstance(found, Tally):
-        return {"value": found, "ci95": _cut([_draw_slowly(chosen, rows, seed)])}
-    value = float(_add_up(found))
-    ci95 = list(found.interval) if found.interval is not None else _cut(v for [v] in _draw([found], seed))
-    return {"value": value, "ci95": ci95}
-
-
-def compare(chosen: Metric, before: Sequence[Graded], after: Sequence[Graded], seed: int) -> dict[str, Any] | None:
-    """By how much a second model is better than a first one, with the interval of a paired bootstrap.
-
-    Args:
-        chosen: the metric.
-        before: replies of the first model to N questions.
-        after: those of the second one to the same questions, in the same order.
-        seed: seeds the bootstrap.
-    """
-    first, second = chosen.work_out(before), chosen.work_out(after)
-    if first is None or second is None:
-        return None
-    if isinstance(first, Tally) and isinstance(second, Tally):
-        gain = float(_add_up(second) - _add_up(first))
-        return {"gain": gain, "ci95": _cut(b - a for a, b in _draw([first, second], seed))}
-    assert not isinstance(first, Tally)
-    assert not isinstance(second, Tally)
-    drawn = [_draw_slowly(chosen, rows, seed) for rows in (before, after)]
-    return {"gain": second - first, "ci95": _cut([drawn[1] - drawn[0]])}
-
-
-def _add_up(tally: Tally) -> "Array":
-    import numpy as np
-
-    return tally.combine(np.bincount(tally.of, minlength=tally.cells.shape[0]) @ tally.cells)
-
-
-def _draw(tallies: Sequence[Tally], seed: int) -> "Iterator[list[Array]]":
-    """The metric of each tally for draws of the rows, the same rows for all of them; a part of the draws at a time.
-
-    Rows that add the same to all sums are drawn together, by one draw from a multinomial distribution: it is exact.
-    """
-    import numpy as np
-
-    kinds, times = np.unique(np.column_stack([tally.of for tally in tallies]), axis=0, return_counts=True)
-    cells = [tally.cells[kinds[:, place]] for place, tally in enumerate(tallies)]
-    rng, rows = np.random.default_rng(seed), int(times.sum())
-    at_once = max(1, _AT_ONCE // max(len(kinds), *(each.shape[1] for each in cells)))
-    for begin in range(0, _DRAWS, at_once):
-        drawn = rng.multinomial(rows, times / rows, size=min(at_once, _DRAWS - begin))
-        yield [tally.combine(drawn @ each) for tally, each in zip(tallies, cells, strict=True)]
-
-
-def _draw_slowly(chosen: Metric, rows: Sequence[Graded], seed: int) -> "Array":
-    """The metric for draws of the rows; the same draws for as many rows with the same seed."""
-    import numpy as np
-
-    drawn = np.random.default_rng(seed).integers(len(rows), size=(_SLOW_DRAWS, len(rows)))
-    values = [chosen.work_out([rows[at] for at in each]) for each in drawn]
-    return np.array([np.nan if value is None else value for value in values], dtype=float)
-
-
-def _cut(parts: "Any") -> list[float] | None:
-    """The 2.5 % and the 97.5 % point of drawn values."""
-    import numpy as np
-
-    values = np.concatenate(list(parts))
-    known = values[~np.isnan(values)]
-    return [float(each) for each in np.percentile(known, [2.5, 97.5])] if len(known) else None

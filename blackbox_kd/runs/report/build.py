@@ -74,7 +74,7 @@ def collect(facts: Facts) -> dict[str, Any]:
         "models": facts.models,
         "spent": facts.spent,
         "evaluations": lists.get("evaluations", []),
-        "comparisons": comparisons.price_gains(lists.get("comparisons", []), facts.spent),
+        "comparisons": comparisons.price_gains(comparisons.correct(lists.get("comparisons", [])), facts.spent),
         "contamination": facts.contamination,
         "judges": judges.collect_judges(account.entry() for account in facts.accounts),
         **{k: v for k, v in lists.items() if k not in ("evaluations", "comparisons")},

@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from blackbox_kd.analysis import statistics
 from blackbox_kd.printable import quote_code
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.report.format import format_interval, format_percent
 
 MEASURED = ("evaluations", "comparisons", "agreements", "win_rates")
 """Lists of the report whose entries are what a step has measured with a prompt."""
+LEVEL = 0.05
+"""How likely at most it may be that any gain of a report that is called real is chance."""
 _ABOUT = ("model", "version", "against", "judge", "table", "round")
 """What an entry is about; `prompt` and `step` say how and where it was measured."""
 
@@ -48,15 +51,38 @@ def name_measured(entry: Mapping[str, Any], evaluations: Sequence[Mapping[str, A
     return f"{entry['model']} ({apart})" if apart else str(entry["model"])
 
 
+def correct(comparisons: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Comparisons with `p_holm`: the p value of each, corrected for how many of them the report makes."""
+    found = statistics.adjust([entry.get("p_value") for entry in comparisons])
+    return [{**entry, **({"p_holm": p} if p is not None else {})} for entry, p in zip(comparisons, found, strict=True)]
+
+
+def find_side(entry: Mapping[str, Any]) -> int:
+    """1 if a gain is real, -1 if a loss is, 0 if it may be chance: the interval and the test have to say so.
+
+    Of metrics for which earlier versions have recorded no test the interval alone tells.
+    """
+    low, high = entry["ci95"] or (0, 0)
+    p_value = find_p_value(entry)
+    if p_value is not None and p_value >= LEVEL:
+        return 0
+    return 1 if low > 0 else -1 if high < 0 else 0
+
+
+def find_p_value(entry: Mapping[str, Any]) -> float | None:
+    """The p value that a comparison is judged by: the corrected one, where it was corrected."""
+    found = entry.get("p_holm", entry.get("p_value"))
+    return None if found is None else float(found)
+
+
 def price_gains(comparisons: Iterable[Mapping[str, Any]], spent: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Comparisons with `usd_per_point`: what the run has paid so far for each point (0.01) that was gained.
 
-    None where the interval of the gain does not lie above 0, nothing was paid, or not all of the cost is known: what
-    may be chance has no price.
+    None where the gain is not real, nothing was paid, or not all of the cost is known: what may be chance has no price.
     """
     usd = None if spent["usd_unknown"] else spent["usd"] or None
     return [
-        {**entry, "usd_per_point": usd / (100 * entry["gain"]) if usd and (entry["ci95"] or [0])[0] > 0 else None}
+        {**entry, "usd_per_point": usd / (100 * entry["gain"]) if usd and find_side(entry) > 0 else None}
         for entry in comparisons
     ]
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from blackbox_kd.printable import escape_markdown, quote_code
 from blackbox_kd.runs.report import classes, comparisons
 from blackbox_kd.runs.report.format import describe_scripted, format_interval, format_percent
 
@@ -35,6 +36,7 @@ def _describe_shares(entry: Mapping[str, Any], who: str) -> str:
         for name, found in entry.get("metrics", {}).items()
         if name != "accuracy"
     ]
+    told += [f"{entry['failed']:,} replies did not come"] if entry.get("failed") else []
     return f"{who} on {entry['table']}: {'; '.join(told)}"
 
 
@@ -46,7 +48,7 @@ def describe_comparison(entry: Mapping[str, Any], evaluations: Sequence[Mapping[
     apart = comparisons.tell_apart(after, evaluations) if after else ""
     rows = f"the same {entry['n']:,} rows of `{entry['table']}`" + (f" ({apart})" if apart else "")
     if (metric := entry.get("metric", "accuracy")) != "accuracy":
-        return _describe_metric(entry, f"On {rows}, {model} is {_count_points(entry)} {against} in {metric}")
+        return _describe_metric(entry, f"On {rows}, {model} is {_count_points(entry)} {against} in {metric}", after)
     if after and before and after["right"] == before["right"] == 0:
         return (
             f"Of {rows}, neither {model} nor {against} has one right: that does not tell which one is better. An "
@@ -57,7 +59,8 @@ def describe_comparison(entry: Mapping[str, Any], evaluations: Sequence[Mapping[
     text = (
         f"On {rows}, {model} is {_count_points(entry)} {against} "
         f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f}; {entry['gained']:,} rows gained, "
-        f"{entry['lost']:,} lost, McNemar p = {entry['p_value']:.2g}). {_write_verdict(entry, split)}"
+        f"{entry['lost']:,} lost, McNemar p = {entry['p_value']:.2g}{_tell_corrected(entry)}). "
+        f"{_write_verdict(entry, split, after)}"
     )
     if after and before:
         text += (
@@ -68,17 +71,38 @@ def describe_comparison(entry: Mapping[str, Any], evaluations: Sequence[Mapping[
     return text + _describe_split(entry, split)
 
 
+def describe_slices(entry: Mapping[str, Any]) -> list[str]:
+    """The gain by the values of each column, in lines."""
+    found = []
+    for column, groups in entry.get("slices", {}).items():
+        told = "; ".join(
+            f"{escape_markdown(value)}: {100 * part['gain']:+.1f} points ({100 * part['ci95'][0]:+.1f} to "
+            f"{100 * part['ci95'][1]:+.1f}, {part['n']:,} rows)"
+            for value, part in groups.items()
+        )
+        found.append(f"`{entry['model']}` against `{entry['against']}` by {quote_code(column)}: {told}.")
+    return found
+
+
 def _count_points(entry: Mapping[str, Any]) -> str:
     gain = entry["gain"]
     return f"{abs(100 * gain):.1f} points {'better' if gain > 0 else 'worse'} than" if gain else "as good as"
 
 
-def _describe_metric(entry: Mapping[str, Any], what: str) -> str:
+def _describe_metric(entry: Mapping[str, Any], what: str, after: Counts) -> str:
     """What is said of any metric but accuracy, of which more is known."""
     if entry["ci95"] is None:
         return f"{what}. There is no interval: draws of these rows do not have the metric."
     low, high = entry["ci95"]
-    return f"{what} (95 % interval {100 * low:+.1f} to {100 * high:+.1f}). {_write_verdict(entry, None)}"
+    test = f", p = {entry['p_value']:.2g}{_tell_corrected(entry)}" if entry.get("p_value") is not None else ""
+    verdict = _write_verdict(entry, None, after)
+    return f"{what} (95 % interval {100 * low:+.1f} to {100 * high:+.1f}{test}). {verdict}"
+
+
+def _tell_corrected(entry: Mapping[str, Any]) -> str:
+    """What the p value comes to by the correction for several comparisons, where that is another one."""
+    p_holm = entry.get("p_holm")
+    return "" if p_holm is None or p_holm == entry["p_value"] else f", {p_holm:.2g} by Holm's correction"
 
 
 def _share_right(entry: Mapping[str, Any]) -> str:
@@ -96,13 +120,25 @@ def _find_split(entry: Mapping[str, Any], after: Counts, before: Counts) -> Mapp
     return split if split is not None and split["read"] != split["against_read"] else None
 
 
-def _write_verdict(entry: Mapping[str, Any], split: Counts) -> str:
+def _write_verdict(entry: Mapping[str, Any], split: Counts, after: Counts) -> str:
+    """Whether a gain is real, and of what.
+
+    Args:
+        entry: the comparison.
+        split: what the gain is made of, if the models differ in how many of their answers could be read.
+        after: the evaluation of the model. One that was trained stands for one training, and not for the method.
+    """
     model, against = f"`{entry['model']}`", f"`{entry['against']}`"
     low, high = entry["ci95"]
     if low <= 0 <= high:
         return "The interval holds 0: these rows do not tell which one is better."
     side, change = ("above 0", "gain") if low > 0 else ("below 0", "loss")
-    what = "the gain is real on rows like these" if low > 0 else f"{model} is the worse one"
+    if not comparisons.find_side(entry):
+        p_value = comparisons.find_p_value(entry)
+        doubt = f"but chance does as much (p = {p_value:.2g})"
+        return f"The interval lies {side}, {doubt}: these rows do not tell which one is better."
+    whom = "for this student on rows like these" if after and after.get("version") else "on rows like these"
+    what = f"the gain is real {whom}" if low > 0 else f"{model} is the worse one"
     plain = f"The interval lies {side}: {what}."
     if split is None:
         return plain

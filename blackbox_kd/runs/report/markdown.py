@@ -88,7 +88,14 @@ def _write_evidence(report: Mapping[str, Any]) -> list[str]:
         ]
         cells += ["-" if entry["read"] is None else f"{entry['read']:,}", f"{entry['truncated']:,}"]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", *classes.describe_metrics(report["evaluations"])]
+    failed = [
+        f"{_describe_measured(entry, report['evaluations'])} on {entry['table']}: {entry['failed']:,} replies did not "
+        f"come and are not among its rows."
+        for entry in report["evaluations"]
+        if entry.get("failed")
+    ]
+    lines += ["", *(line for told in failed for line in (told, ""))]
+    lines += classes.describe_metrics(report["evaluations"])
     for entry in report["evaluations"]:
         lines += classes.describe(entry, report["evaluations"])
     for entry in report["evaluations"]:
@@ -99,6 +106,7 @@ def _write_evidence(report: Mapping[str, Any]) -> list[str]:
             lines += [f"`{entry['model']}` on {where} by {quote_code(column)}: {told}.", ""]
     for entry in report["comparisons"]:
         lines += [gains.describe_comparison(entry, report["evaluations"]) + _tell_price(entry, report["spent"]), ""]
+        lines += [line for told in gains.describe_slices(entry) for line in (told, "")]
     for entry in report["contamination"]:
         lines += [
             f"Of the {entry['rows']:,} rows of the held-out table `{entry['table']}`, {entry['exact']:,} stand among "
@@ -119,7 +127,8 @@ def _describe_measured(entry: Mapping[str, Any], evaluations: Sequence[Mapping[s
 
 def _write_slice(group: Mapping[str, Any]) -> str:
     others = [f"{k} {format_percent(v['value'])}" for k, v in group.get("metrics", {}).items() if k != "accuracy"]
-    return ", ".join([f"{_write_right(group)} of {group['n']:,}", *others])
+    interval = f" (95 % interval {format_interval(group['ci95'])})" if group["ci95"] else ""
+    return ", ".join([f"{_write_right(group)} of {group['n']:,}{interval}", *others])
 
 
 def _write_right(entry: Mapping[str, Any]) -> str:

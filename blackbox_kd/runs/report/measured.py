@@ -76,6 +76,8 @@ class Evaluation(Slice, Recorded):
     model: str
     version: str = ""
     """Which training of the model it was."""
+    failed: int = 0
+    """Replies that did not come: `n` counts the others alone."""
     slices: dict[str, dict[str, Slice]] = Field(default_factory=dict)
     """The same by the values of columns."""
     classes: list[Share] = Field(default_factory=list)
@@ -105,6 +107,18 @@ class GainSplit(Part):
     """McNemar's test, exact, over the rows where both could be read."""
 
 
+class GainSlice(Part):
+    """How much better a model is on some of the rows."""
+
+    n: int
+    gain: float
+    ci95: Interval
+    p_value: float
+    """McNemar's test, exact; no correction for how many slices there are."""
+    gained: int
+    lost: int
+
+
 class Comparison(Recorded):
     """How much better a model is than another one, on the same rows."""
 
@@ -117,14 +131,19 @@ class Comparison(Recorded):
     gain: float
     """Difference of the accuracies, or of another metric."""
     ci95: Interval | None
-    """Of a paired bootstrap over the rows."""
+    """Of accuracies, Tango's score interval; of other metrics, that of a paired bootstrap over the rows."""
     p_value: float | None = None
-    """Of accuracies: McNemar's test, exact."""
+    """Of accuracies: McNemar's test, exact; of other metrics, a permutation test."""
+    p_holm: float | None = None
+    """The same by Holm's correction for all comparisons of the report. A gain is real where the interval lies above 0
+    and this is below 0.05."""
     gained: int | None = None
     """Of accuracies: rows that this model alone has right."""
     lost: int | None = None
     split: GainSplit | None = None
     """None in what earlier versions have recorded."""
+    slices: dict[str, dict[str, GainSlice]] = Field(default_factory=dict)
+    """Of accuracies: the same by the values of columns."""
     usd_per_point: float | None = None
     """What a point (0.01) of the gain has cost; None where the gain may be chance or the bill is not known."""
 

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,7 +118,37 @@ def test_a_difference_of_two_models_is_drawn_in_pairs(name: str, average: str) -
 def test_a_model_that_is_compared_with_its_like_gains_nothing_for_certain() -> None:
     rows = CASES["random"]
     for name in ("macro_f1", "micro_f1", "accuracy", "rouge_l"):
-        assert compare(metrics.find(name), rows, rows, seed=1) == {"gain": 0.0, "ci95": [0.0, 0.0]}
+        assert compare(metrics.find(name), rows, rows, seed=1) == {"gain": 0.0, "ci95": [0.0, 0.0], "p_value": 1.0}
+
+
+@pytest.mark.parametrize("name", ["macro_f1", "accuracy"])
+def test_the_permutation_test_finds_what_is_there_and_seldom_what_is_not(name: str) -> None:
+    rng = np.random.default_rng(5)
+    found = []
+    for _ in range(200):
+        wanted = rng.integers(3, size=40)
+        sides = [np.where(rng.random(40) < 0.6, wanted, rng.integers(3, size=40)) for _ in range(2)]
+        before, after = (
+            [answer_by_number(n, w, a) for n, (w, a) in enumerate(zip(wanted, side, strict=True))] for side in sides
+        )
+        found.append(compare(metrics.find(name), before, after, seed=1)["p_value"])
+    assert 0.01 < np.mean(np.array(found) < 0.05) < 0.1
+    right = [answer_by_number(n, w, w) for n, w in enumerate(wanted)]
+    assert compare(metrics.find(name), before, right, seed=1)["p_value"] < 0.01
+
+
+def answer_by_number(number: int, wanted: int, answer: int) -> Graded:
+    return Graded(f"q{number}", "", str(wanted), str(answer), str(wanted), bool(wanted == answer))
+
+
+@pytest.mark.parametrize("name", ["macro_f1", "micro_f1", "rouge_l"])
+def test_own_copies_of_a_question_in_a_cluster_tell_no_more_than_the_question(name: str) -> None:
+    once = CASES["random"]
+    copied = [replace(row, cluster=row.question) for row in once for _ in range(6)]
+    plain = [replace(row, cluster=None) for row in copied]
+    widths = [np.ptp(measure(name, rows)["ci95"]) for rows in (once, copied, plain)]
+    assert widths[1] == pytest.approx(widths[0], rel=0.1)
+    assert widths[2] < 0.6 * widths[0]
 
 
 def test_accuracy_keeps_the_interval_of_wilson() -> None:
@@ -229,7 +260,7 @@ def test_a_metric_that_gives_a_number_has_an_interval_of_draws_of_the_rows() -> 
     found = measure_by(run.metric, rows, 0)
     assert found["value"] == pytest.approx(2 / 3)
     assert found["ci95"] == pytest.approx(list(wilson(40, 60)), abs=0.03)
-    assert compare(run.metric, rows, rows, seed=0) == {"gain": 0.0, "ci95": [0.0, 0.0]}
+    assert compare(run.metric, rows, rows, seed=0) == {"gain": 0.0, "ci95": [0.0, 0.0], "p_value": 1.0}
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_accuracy_by_a_column_is_told(tmp_path: Path) -> None:
     recipe = values()
     recipe["steps"][3]["by"] = ["kind"]
     text, _ = report_of(tmp_path, recipe)
-    assert "`teacher` on `test` by `kind`: a: 3 (100.0 %) of 3; b: 3 (100.0 %) of 3." in text
+    assert "`teacher` on `test` by `kind`: a: 3 (100.0 %) of 3 (95 % interval 43.9 % to 100.0 %); b: " in text
 
 
 def test_a_cost_that_is_not_known_is_never_told_as_nothing() -> None:
