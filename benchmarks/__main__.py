@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks import gpu
+
 ROUNDS = 5
 """Pairs of runs, in turn; the median of the pairs' ratios counts, because machines drift."""
 
@@ -112,12 +114,24 @@ def start() -> None:
         row(f"blackbox-kd {name}: CPU seconds", f"{spent:.2f}", target)
 
 
+def training() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        gpu.main(["--size", "small", "--out", folder, "--only", "sft,sft_packed,dpo"])
+        parts = json.loads((Path(folder) / "gpu.json").read_text())["parts"]
+    for name, found in parts.items():
+        ours, plain = found["ours"], found["plain"]
+        row(f"{name} against plain TRL: seconds", f"{ours['seconds'] / plain['seconds']:.3f}", "at most 1.02")
+        row("  peak memory", f"{ours['peak_memory_mb'] / plain['peak_memory_mb']:.3f}", "at most 1.00")
+        row("  losses at most apart", f"{found['losses']['most_apart']:.1e}", "at most 1e-4")
+
+
 def row(what: str, value: str, target: str) -> None:
     print(f"{what:<68} {value:>16}   {target}", flush=True)
 
 
 ALL: dict[str, Callable[[], None]] = {
     "start": start,
+    "training": training,
     "throughput": throughput,
     "latency": latency,
     "limited": limited,

@@ -86,7 +86,8 @@ def train(bench: Bench, method: str, name: str, fields: Mapping[str, Any], found
     tokens = count_tokens(bench.student, data, COLUMNS[method])
     found |= {"settings": settings, "tokens": tokens}
     ours = asyncio.run(train_ours(bench, method, bench.folder / f"{name}.json", job))
-    found["trl"] = ours.pop("trl")
+    found["passes"] = ours["passes"]
+    found["trl"] = ours.pop("trl") | choose_passes(ours, bench.size.batch, len(COLUMNS[method]))
     found["ours"] = measure(ours, tokens)
     beside = job | {"output": f"{job['output']}_plain", "trl": found["trl"], "max_length": ours["max_length"]}
     file = bench.folder / f"{name}_plain.json"
@@ -94,6 +95,18 @@ def train(bench: Bench, method: str, name: str, fields: Mapping[str, Any], found
     plain = bench.call("plain_trl", method, file)
     found["plain"] = measure(plain, tokens)
     found["losses"] = compare(ours["losses"], {int(step): loss for step, loss in plain["losses"].items()})
+
+
+def choose_passes(ours: Mapping[str, Any], batch: int, texts: int) -> dict[str, Any]:
+    """What makes plain TRL divide updates as ours were, as far as it can: as many rows in every pass.
+
+    Packing is `padding_free` there: the rows of a pass one behind the other. TRL's own `packing` makes other updates.
+    """
+    if ours["passes"]["packing"]:
+        return {"per_device_train_batch_size": batch, "padding_free": True, "max_length": None}
+    fit = max(1, ours["passes"]["tokens"] // (ours["longest_row_tokens"] * texts))
+    rows = max(size for size in range(1, min(batch, fit) + 1) if batch % size == 0)
+    return {"per_device_train_batch_size": rows, "gradient_accumulation_steps": batch // rows}
 
 
 async def train_ours(bench: Bench, method: str, file: Path, job: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +128,9 @@ async def train_ours(bench: Bench, method: str, file: Path, job: Mapping[str, An
         "losses": {entry["step"]: entry["loss"] for entry in log if "loss" in entry},
         "peak_memory_mb": result.peak_memory_mb,
         "max_length": result.max_length,
+        "longest_row_tokens": result.longest_row_tokens,
         "trl": result.trl,
+        "passes": result.passes,
     }
 
 

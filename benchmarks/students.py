@@ -53,6 +53,7 @@ def shape(
 LENGTHS = (350, 100, 1500)
 SIZES = {
     "toy": Size("qwen2", shape(64, 128, 2, 4, 2, 320, 512), 24, 8, 6, (60, 30, 120), batch=4),
+    "small": Size("qwen2", shape(256, 768, 6, 8, 4, 16_384, 1024), 64, 32, 16, (160, 60, 400), batch=8),
     "135m": Size("llama", shape(576, 1536, 30, 9, 3, 49_152, 4096), 384, 96, 96, LENGTHS),  # as SmolLM2-135M
     "1.5b": Size("qwen2", shape(1536, 8960, 28, 12, 2, 151_936, 4096), 384, 96, 96, LENGTHS),  # as Qwen2.5-1.5B
 }

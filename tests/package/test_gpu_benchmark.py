@@ -21,8 +21,8 @@ def test_all_parts_run_on_a_cpu_with_the_losses_of_plain_trl_and_the_answers_of_
         assert found["losses"]["steps_compared"] == found["ours"]["steps"] == found["plain"]["steps"]
         assert found["losses"]["most_apart"] < 1e-4
         assert min(found[side]["peak_memory_mb"] for side in ("ours", "plain")) > 0
-    assert parts["sft"]["ours"]["steps"] == 6
-    assert parts["sft_packed"]["trl"]["packing"]
+        assert found["ours"]["steps"] == 6 if name != "dpo" else 2
+    assert [parts[name]["passes"]["packing"] for name in ("sft", "sft_packed")] == [False, True]
     assert parts["evaluate"]["adapter"]
     assert parts["evaluate"]["same_answers"] == 1.0
     assert parts["evaluate"]["ours"]["tokens"] == parts["evaluate"]["plain"]["tokens"] > 0
@@ -89,3 +89,12 @@ def test_rows_are_as_long_as_they_are_said_to_be_and_the_same_at_every_call() ->
     assert one == other
     assert one["chosen"] != one["rejected"]
     assert random.getstate() == state
+
+
+def test_plain_trl_divides_updates_as_ours_were() -> None:
+    ours = {"longest_row_tokens": 100, "passes": {"tokens": 450, "packing": False}}
+    four, two = ({"per_device_train_batch_size": n, "gradient_accumulation_steps": 8 // n} for n in (4, 2))
+    assert gpu.choose_passes(ours, 8, 1) == four
+    assert gpu.choose_passes(ours, 8, 2) == two
+    packed = gpu.choose_passes(ours | {"passes": {"tokens": 450, "packing": True}}, 8, 1)
+    assert packed == {"per_device_train_batch_size": 8, "padding_free": True, "max_length": None}
