@@ -19,11 +19,11 @@ from pydantic_core import PydanticKnownError
 from blackbox_kd import answers
 from blackbox_kd.analysis import accuracy, judge_agreement, pairwise
 from blackbox_kd.analysis.metrics import Answers, How
-from blackbox_kd.errors import CallError
 from blackbox_kd.messages import write_calls
 from blackbox_kd.schema import ModelRef
 from blackbox_kd.sdk import (
     Ask,
+    CallError,
     Column,
     Context,
     Exam,

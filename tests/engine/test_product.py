@@ -70,7 +70,7 @@ def recipe(tmp_path: Path, trainings: Sequence[str], exams: Sequence[Any]) -> Re
     for name in ("train", "test"):
         (tmp_path / f"{name}.jsonl").write_text(f'{{"instruction": "{name}?", "response": "1", "reference": "1"}}\n')
     (tmp_path / "tiny").mkdir()
-    (tmp_path / "tiny/config.json").touch()
+    (tmp_path / "tiny/config.json").write_text('{"model_type": "llama"}')
     (tmp_path / "tiny/model.safetensors").touch()
     names = dict.fromkeys([*trainings, *(n.partition("@")[0] for e in exams for n in _models(e)), "teacher"])
     models = {n: {"provider": "transformers", "model": "tiny"} for n in names if n != "teacher"}

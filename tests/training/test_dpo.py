@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from blackbox_kd.errors import UserError
-from blackbox_kd.training import dpo, job, preflight
+from blackbox_kd.training import dpo, job
 from blackbox_kd.training.artefacts import Job
+from blackbox_kd.weights import conversation
 from tests.support import jobs
 from tests.support.jobs import assistant, said, user
 from tests.support.runs import rows_of
@@ -42,7 +43,8 @@ def mean_logps(model: Any, rows: list[dict[str, Any]], side: str) -> float:
     tokenizer = AutoTokenizer.from_pretrained(tiny_model())
     total = 0.0
     for row in rows:
-        prompt, both = preflight.tokenize_row(tokenizer, row, side)
+        prompt = conversation.encode(tokenizer, row["prompt"], None, asks=True)
+        both = conversation.encode(tokenizer, [*row["prompt"], *row[side]], None)
         with torch.no_grad():
             logps = model(torch.tensor([both])).logits[0, :-1].log_softmax(-1)
         total += sum(float(logps[at - 1, both[at]]) for at in range(len(prompt), len(both)))
@@ -90,6 +92,7 @@ def mean_of_tokens(adapter: Path, rows: list[dict[str, Any]]) -> float:
     return mean_logps(tiny(adapter), rows, "chosen") / 13
 
 
+@pytest.mark.slow
 async def test_a_killed_training_goes_on_to_the_same_adapter(tmp_path: Path, fine_tuned: Path) -> None:
     rows = pairs(16)
     how: dict[str, Any] = {"adapter_from": fine_tuned, "max_steps": 30, "learning_rate": 1e-3}

@@ -134,7 +134,7 @@ print(load.load_tokenizer(place).chat_template.split()[0])
 print(load.load_model(place, "float32").config._name_or_path == "some/model")
 from blackbox_kd.training import model
 from types import SimpleNamespace
-job = SimpleNamespace(model=place, adapter_from=None, chat_template=None)
+job = SimpleNamespace(model=place, adapter_from=None, chat_template=None, chat_template_kwargs=None)
 print(model.load_tokenizer(job).chat_template.split()[0])
 """
 
