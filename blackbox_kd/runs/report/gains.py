@@ -137,7 +137,8 @@ def _write_verdict(entry: Mapping[str, Any], split: Counts, after: Counts) -> st
         p_value = comparisons.find_p_value(entry)
         doubt = f"but chance does as much (p = {p_value:.2g})"
         return f"The interval lies {side}, {doubt}: these rows do not tell which one is better."
-    whom = "for this student on rows like these" if after and after.get("version") else "on rows like these"
+    trained = str((after or {}).get("version", "")).partition("@")[2]
+    whom = "for this student on rows like these" if trained not in ("", "base") else "on rows like these"
     what = f"the gain is real {whom}" if low > 0 else f"{model} is the worse one"
     plain = f"The interval lies {side}: {what}."
     if split is None:

@@ -78,3 +78,10 @@ def test_own_a_comparison_of_an_earlier_version_is_split_only_where_its_counts_t
     assert f"An answer could be read in 10 of its 10 replies (`base`: {10 - unread})" in said
     assert ("+100.0 come from answers read" in said) is bool(split)
     assert ("the gain is real" in said) is not bool(split)
+
+
+@pytest.mark.parametrize(("version", "whom"), [("student@1", "for this student "), ("teacher", ""), ("m@base", "")])
+def test_a_gain_of_a_trained_model_is_said_to_be_that_of_this_student(version: str, whom: str) -> None:
+    found = report([WRONG] * 20, [RIGHT] * 20)
+    found["evaluations"][1]["version"] = version
+    assert f"the gain is real {whom}on rows like these." in gains.describe_evidence(found)[-1]
