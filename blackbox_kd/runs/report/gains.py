@@ -6,6 +6,7 @@ from typing import Any
 from blackbox_kd.printable import escape_markdown, quote_code
 from blackbox_kd.runs.report import classes, comparisons
 from blackbox_kd.runs.report.format import describe_scripted, format_interval, format_percent
+from blackbox_kd.schema import BASE, ModelRef
 
 Counts = Mapping[str, Any] | None
 
@@ -137,8 +138,8 @@ def _write_verdict(entry: Mapping[str, Any], split: Counts, after: Counts) -> st
         p_value = comparisons.find_p_value(entry)
         doubt = f"but chance does as much (p = {p_value:.2g})"
         return f"The interval lies {side}, {doubt}: these rows do not tell which one is better."
-    trained = str((after or {}).get("version", "")).partition("@")[2]
-    whom = "for this student on rows like these" if trained not in ("", "base") else "on rows like these"
+    trained = ModelRef.parse((after or {}).get("version", "")).version not in ("", BASE)
+    whom = "for this student on rows like these" if trained else "on rows like these"
     what = f"the gain is real {whom}" if low > 0 else f"{model} is the worse one"
     plain = f"The interval lies {side}: {what}."
     if split is None:
