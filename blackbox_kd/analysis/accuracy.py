@@ -1,6 +1,5 @@
 """What the answers of models to the same questions come to: accuracy, gains, and how far models agree."""
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -98,21 +97,17 @@ def gains(
         before = [answered[against][key] for key in both]
         found = {"model": model, "against": against, **_compare(before, after, cluster)}
         for column in by:
-            places = defaultdict(list)
-            for place, row in enumerate(after):
-                places[write_text(row[column])].append(place)
+            parts = sorted(voting.group(after, column).items())
             slices = {
-                value: _compare([before[n] for n in at], [after[n] for n in at], cluster)
-                for value, at in sorted(places.items())
+                value: _compare([answered[against][name_reply(row)] for row in own], own, cluster)
+                for value, own in parts
             }
             found.setdefault("slices", {})[column] = slices
         yield {**found, "split": _split(before, after, found["gain"], cluster)}
 
 
 def _compare(before: Sequence[Row], after: Sequence[Row], cluster: str | None) -> dict[str, Any]:
-    found = statistics.measure_gain(_list_right(before), _list_right(after), list_clusters(after, cluster))
-    told = {"n": found.rows, "gain": found.gain, "ci95": list(found.ci95), "p_value": found.p_value}
-    return {**told, "gained": found.gained, "lost": found.lost}
+    return statistics.measure_gain(_list_right(before), _list_right(after), list_clusters(after, cluster)).write()
 
 
 def _list_right(rows: Sequence[Row]) -> list[bool]:

@@ -64,9 +64,8 @@ def compare(
         common = [key for key in after[name] if key in before[name]]
         first, second = ([each[name][key] for key in common] for each in (before, after))
         if common and all(value in (0, 1) for value in (*first, *second)):
-            gain = statistics.measure_gain([bool(value) for value in first], [bool(value) for value in second])
-            told = {"n": gain.rows, "gain": gain.gain, "ci95": list(gain.ci95), "p_value": gain.p_value}
-            found[name] = {**told, "gained": gain.gained, "lost": gain.lost}
+            sides = ([bool(value) for value in side] for side in (first, second))
+            found[name] = statistics.measure_gain(*sides).write()
     return dict(sorted(found.items()))
 
 

@@ -35,6 +35,11 @@ class Gain:
     lost: int
     rows: int
 
+    def write(self) -> dict[str, Any]:
+        """The gain as reports hold it."""
+        told = {"n": self.rows, "gain": self.gain, "ci95": list(self.ci95), "p_value": self.p_value}
+        return {**told, "gained": self.gained, "lost": self.lost}
+
 
 @dataclass(frozen=True, slots=True)
 class WinRate:
@@ -65,8 +70,7 @@ def wilson(k: int, n: int) -> tuple[float, float]:
     """
     if not (n > 0 and 0 <= k <= n):
         raise ValueError(f"expected k of n with n > 0 and 0 <= k <= n, got {k!r} of {n!r}")
-    interval = _import_stats().binomtest(k, n).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    return _wilson_of_share(k / n, n)
 
 
 def measure_gain(first: Sequence[bool], second: Sequence[bool], clusters: Sequence[Hashable] | None = None) -> Gain:
@@ -220,7 +224,7 @@ def _sign_test(more: int, less: int) -> float:
 
 
 def _wilson_of_share(share: float, n: float) -> tuple[float, float]:
-    """The Wilson interval of a share that half counts make up; scipy's takes whole counts only."""
+    """The Wilson interval of a share, of counts that need not be whole."""
     square = _Z95**2
     middle = (share + square / (2 * n)) / (1 + square / n)
     half = _Z95 / (1 + square / n) * sqrt(share * (1 - share) / n + square / (4 * n * n))

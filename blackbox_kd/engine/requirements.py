@@ -5,6 +5,7 @@ from typing import Any
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import StepError
 from blackbox_kd.recipe.spec import PlannedStep
+from blackbox_kd.runs.report import comparisons
 from blackbox_kd.runs.report.format import format_interval, format_percent
 from blackbox_kd.schema import ModelRef
 from blackbox_kd.sdk.step_config import FEWEST, Required
@@ -45,7 +46,7 @@ def check(planned: PlannedStep, shared: RunState, *, is_trial: bool) -> None:
 
 
 def _judge(entry: dict[str, Any], required: Required, shared: RunState) -> dict[str, Any]:
-    metric = entry.get("metrics", {}).get(required.metric) or {"value": entry["accuracy"], "ci95": entry["ci95"]}
+    metric = comparisons.list_measures(entry)[required.metric]
     is_measured = entry["n"] >= FEWEST and metric["value"] is not None and not _is_canned(entry["model"], shared)
     trained = {name for planned in shared.recipe.steps for name in planned.list_names("student")}
     teachers = shared.recipe.learnt_from - trained

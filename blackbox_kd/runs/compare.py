@@ -12,6 +12,7 @@ from blackbox_kd.errors import DataError
 from blackbox_kd.recipe import yaml_source
 from blackbox_kd.recipe.yaml_source import format_path
 from blackbox_kd.runs import browse
+from blackbox_kd.runs.report.comparisons import list_measures
 
 COSTS = ("requests", "tokens", "usd")
 LOSSES = ("dropped", "failed")
@@ -182,8 +183,7 @@ def _compare_metrics(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[d
 def _list_metrics(report: Mapping[str, Any]) -> dict[tuple[str, str, str], dict[str, Any]]:
     found = {}
     for entry in report.get("evaluations", []):
-        told = {"accuracy": {"value": entry["accuracy"], "ci95": entry["ci95"]}, **entry.get("metrics", {})}
-        for metric, measured in told.items():
+        for metric, measured in list_measures(entry).items():
             if measured["value"] is not None:
                 place = entry["model"], entry["table"], metric
                 found[place] = {"value": measured["value"], "ci95": measured["ci95"], "n": entry["n"]}

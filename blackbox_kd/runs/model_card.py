@@ -15,7 +15,7 @@ from blackbox_kd.runs import cards
 from blackbox_kd.runs.manifest import read_manifest
 from blackbox_kd.runs.report.classes import describe as describe_classes
 from blackbox_kd.runs.report.classes import describe_metrics
-from blackbox_kd.runs.report.comparisons import name_measured
+from blackbox_kd.runs.report.comparisons import list_measures, name_measured
 from blackbox_kd.runs.report.format import format_bill, format_interval, format_percent
 from blackbox_kd.runs.report.gains import describe_comparison
 from blackbox_kd.schema import ModelRef
@@ -143,11 +143,10 @@ def _write_index(name: str, results: Sequence[Mapping[str, Any]]) -> list[dict[s
     """Results as the Hub's model-index has them, each metric with its interval and its number of rows."""
     found = []
     for entry in results:
-        metrics = {"accuracy": {"value": entry["accuracy"], "ci95": entry["ci95"]}, **entry.get("metrics", {})}
         told = [
             {"type": key, "value": round(one["value"], 4), "name": _name_metric(key, one, entry["n"]), "args": {
                 "n": entry["n"], "ci95": one["ci95"]}}
-            for key, one in metrics.items()
+            for key, one in list_measures(entry).items()
             if one["value"] is not None
         ]  # fmt: skip
         table = {"name": f"held-out table {entry['table']} of the run", "type": "custom"}

@@ -59,9 +59,6 @@ class Answers:
             return {"metrics": found} if found else {}
 
         told = accuracy.accuracy(rows, self.how.by, measure_all, self.how.cluster)
-        for part in (told, *(each for groups in told.get("slices", {}).values() for each in groups.values())):
-            if "accuracy" in part.get("metrics", {}):
-                part["metrics"]["accuracy"]["ci95"] = part["ci95"]
         if self.how.samples > 1 and self.how.alike is not None:
             self.repeated[model] = repeated.score_questions(rows, self.how.samples, self.how.alike)
             told["metrics"] = {**told.get("metrics", {}), **repeated.measure(self.repeated[model])}

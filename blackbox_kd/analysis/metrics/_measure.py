@@ -40,7 +40,7 @@ def measure(chosen: Metric, rows: Sequence[Graded], seed: int) -> Measure:
     if not isinstance(found, Tally):
         return {"value": found, "ci95": _cut([_draw_slowly(chosen, rows, seed)])}
     value = float(_add_up(found))
-    if found.interval is not None and rows[0].cluster is None:
+    if found.interval is not None:
         return {"value": value, "ci95": list(found.interval)}
     return {"value": value, "ci95": _cut(v for [v] in _draw([_gather(found, rows)], seed))}
 

@@ -13,5 +13,6 @@ def run(rows: Sequence[Graded]) -> Tally:
 
     right = np.array([int(bool(row.correct)) for row in rows])
     cells = np.array([[0, 1], [1, 1]])
-    interval = statistics.wilson(int(right.sum()), len(rows))
+    clusters = None if rows[0].cluster is None else [row.cluster for row in rows]
+    interval = statistics.bound_share(right.tolist(), clusters)
     return Tally(cells, right, lambda sums: sums[..., 0] / sums[..., 1], interval)

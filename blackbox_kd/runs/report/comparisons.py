@@ -51,6 +51,11 @@ def name_measured(entry: Mapping[str, Any], evaluations: Sequence[Mapping[str, A
     return f"{entry['model']} ({apart})" if apart else str(entry["model"])
 
 
+def list_measures(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """All that an evaluation has measured, by metric: value and interval."""
+    return {"accuracy": {"value": entry["accuracy"], "ci95": entry["ci95"]}, **entry.get("metrics", {})}
+
+
 def correct(comparisons: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Comparisons with `p_holm`: the p value of each, corrected for how many of them the report makes."""
     found = statistics.adjust([entry.get("p_value") for entry in comparisons])
