@@ -5,6 +5,7 @@ BlackboxError
 │   ├── RecipeError         all problems of one recipe, each with file:line
 │   ├── DataError           rows that cannot be read (also a ValueError)
 │   │   ├── MissingColumn   a row has no such column (also a KeyError)
+│   │   ├── NoRows          there is nothing to train on
 │   │   └── WrongRename     columns cannot be renamed as a recipe says
 │   ├── FieldError          fields of a recipe that are wrong together (also a ValueError)
 │   └── SetupError          a missing key, package or file of weights
@@ -126,6 +127,10 @@ class MissingColumn(DataError, KeyError):
     def __init__(self, column: str) -> None:
         super().__init__(f"column {column!r} is missing")
         self.column = column
+
+
+class NoRows(DataError):
+    """There is nothing to train on: no step before has kept a row."""
 
 
 class WrongRename(DataError):

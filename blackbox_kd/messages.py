@@ -5,11 +5,12 @@ A message has `role` and `content` (text, or parts), and where it came with them
 are JSON text, since as objects they would be given each other's keys by Parquet. Tools are OpenAI's as well.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from blackbox_kd.errors import DataError
 from blackbox_kd.json_text import decode, write_json, write_text
+from blackbox_kd.schema import digest
 
 FIELDS = ("role", "content", "reasoning_content", "tool_calls", "tool_call_id", "name", "weight")
 """Keys of a message, in the order in which they are written."""
@@ -197,3 +198,8 @@ def write_plain(message: Mapping[str, Any]) -> str:
 def join_plain(messages: Sequence[Mapping[str, Any]]) -> str:
     """All that messages say as one text."""
     return "\n".join(map(write_plain, messages))
+
+
+def make_fence(texts: Iterable[Any]) -> str:
+    """A code for the marks around texts: none of them can hold it, so none can end its own mark."""
+    return digest(sorted(map(write_text, texts)), 12)

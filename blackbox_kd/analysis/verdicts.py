@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from blackbox_kd.schema import digest
+from blackbox_kd.messages import make_fence
 
 Scale = tuple[float, float]
 """The worst and the best number."""
@@ -60,8 +60,7 @@ def show(texts: Mapping[str, str], criteria: Mapping[str, str], scale: Scale) ->
     `fence` is a code for the marks around each text: none of them can hold it, so none can end its own mark.
     """
     low, high = scale
-    fence = digest(sorted(texts.values()), 12)
-    return {**texts, "criteria": criteria, "low": low, "high": high, "fence": fence}
+    return {**texts, "criteria": criteria, "low": low, "high": high, "fence": make_fence(texts.values())}
 
 
 def plain(label: str) -> str:

@@ -1,4 +1,5 @@
-"""Runs a loop of a recipe: round after round, until its metric does not rise any more or a table is full.
+"""Runs a loop of a recipe: round after round, until its metric does not rise any more, a table is full, or a round
+leaves nothing to train on.
 
 Nothing about a loop is stored: a resumed run goes through its rounds again, with replies from the ledger and finished
 table steps from the run folder, and comes to the same end.
@@ -11,7 +12,7 @@ from typing import Any
 from blackbox_kd.engine.plan import LoopStages
 from blackbox_kd.engine.stage import StageRunner
 from blackbox_kd.engine.state import RunState
-from blackbox_kd.errors import StepError
+from blackbox_kd.errors import NoRows, StepError
 from blackbox_kd.recipe.spec import WIN_RATE, Loop, UntilMetric, UntilRows
 from blackbox_kd.schema import ModelRef
 
@@ -27,8 +28,13 @@ async def run(rounds: LoopStages, shared: RunState, work: StageRunner) -> None:
     watch = Watch(loop, shared)
     last = loop.config.rounds if rounds.is_whole else 1
     for number in range(1, last + 1):
-        for stage in rounds.stages:
-            await work.run(stage.in_round(number))
+        try:
+            for stage in rounds.stages:
+                await work.run(stage.in_round(number))
+        except NoRows:
+            if not watch.ends_without_rows(number, rounds):
+                raise
+            break
         if rounds.is_whole and watch.ends(number):
             break
     if rounds.is_whole:
@@ -61,6 +67,7 @@ class Watch:
     rows: dict[int, int] = field(default_factory=dict)
     why: str = "all rounds were run"
     _seen: int = 0
+    _ended_in: int = 0
 
     def __post_init__(self) -> None:
         until = self.loop.config.until
@@ -89,6 +96,20 @@ class Watch:
             return is_over
         return False
 
+    def ends_without_rows(self, number: int, rounds: LoopStages) -> bool:
+        """Whether a round that found nothing to train on ends the loop, and not the run: what it would have trained is
+        trained already. The best round's model is restored then.
+        """
+        trained = {name for stage in rounds.stages for planned in stage.steps for name in planned.list_names("student")}
+        known = {version.ref.name for version in self.shared.models.versions}
+        if not trained <= known:
+            return False
+        self.why = f"round {number} had no rows to train on"
+        self._ended_in = number
+        if self.values:
+            self.shared.models.versions.restore(self.versions[self.best])
+        return True
+
     @property
     def best(self) -> int:
         """The first round with the best value."""
@@ -97,7 +118,7 @@ class Watch:
     def entry(self) -> dict[str, Any]:
         """What the report holds of the loop."""
         until = self.loop.config.until
-        rounds = max([*self.values, *self.rows, self._count_rounds()])
+        rounds = max([*self.values, *self.rows, self._ended_in, self._count_rounds()])
         found: dict[str, Any] = {"step": self.loop.label, "rounds": rounds, "most": self.loop.config.rounds}
         found["ended"] = self.why
         if isinstance(until, UntilMetric):

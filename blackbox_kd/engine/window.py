@@ -1,5 +1,6 @@
 """How many rows are in flight at once."""
 
+import math
 from collections.abc import Iterable
 
 from blackbox_kd.engine.model_pool import ModelPool
@@ -20,7 +21,7 @@ def find_window(steps: Iterable[PlannedStep], models: ModelPool) -> int:
     for planned in steps:
         calls = planned.config.calls_by_model()
         for name in planned.list_names("model"):
-            most_calls[name] = max(most_calls.get(name, 1), calls[name])
+            most_calls[name] = max(most_calls.get(name, 1), math.ceil(calls.get(name, 0)))
     configs = {name: models.config(name) for name in most_calls}
     batched = max((config.in_flight // most_calls[name] for name, config in configs.items()), default=0)
     return max(WINDOW, int(AHEAD * sum(config.max_concurrency for config in configs.values())), batched)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd import json_text
-from blackbox_kd.errors import DataError
+from blackbox_kd.errors import DataError, NoRows
 from blackbox_kd.privacy import link_or_copy, open_anew
 from blackbox_kd.runs.manifest import DataConfig
 from blackbox_kd.runs.parquet import join_kinds, write_parquet
@@ -244,7 +244,7 @@ def _recognise(first: list[Row], method: str | None) -> str | None:
 def _explain_nothing(folder: Path) -> DataError:
     reasons = count_left_out(folder)
     if not reasons:
-        return DataError("there are no rows to train on", fix="look at the steps before, they kept none")
+        return NoRows("there are no rows to train on", fix="look at the steps before, they kept none")
     listed = "; ".join(f"{count:,} times: {reason}" for reason, count in reasons.most_common())
     return DataError(
         f"nothing can be learnt from any of the {reasons.total():,} rows",

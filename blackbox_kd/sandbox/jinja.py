@@ -19,6 +19,7 @@ from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 from blackbox_kd.json_text import write_json, write_text
+from blackbox_kd.messages import make_fence
 from blackbox_kd.sandbox.limits import BY_ITEM, COSTS, LONGEST, MOST, MOST_OF_METHODS, count_bits, weigh
 
 GLOBALS = ("range", "namespace", "joiner", "cycler", "dict")
@@ -75,7 +76,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         strict = {"undefined": jinja2.StrictUndefined, "finalize": _show}
         super().__init__(autoescape=False, **(strict | options))
         self.globals = {name: self.globals[name] for name in GLOBALS} | {"namespace": _Namespace}
-        own = {"join": _join_items, "tojson": write_json}
+        own = {"join": _join_items, "tojson": write_json, "fence": make_fence}
         kept = {name: filter for name, filter in (self.filters | own).items() if name not in NO_FILTERS}
         self.filters = {name: self._count_filter(name, filter) for name, filter in kept.items()}
         self.filters |= {_PASSES: self._count_passes, _MADE: self._weigh, _JOINED: self._join}

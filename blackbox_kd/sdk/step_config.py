@@ -224,10 +224,10 @@ class StepConfig(BaseModel):
         """What the run ends without; None if it goes on whatever the step finds."""
         return None
 
-    def calls_by_model(self) -> Counter[str]:
-        """Calls that a row takes of each model, for the estimate: one of each that is named."""
+    def calls_by_model(self) -> Mapping[str, float]:
+        """Calls that a row takes of each model on average, for the estimate: one of each that is named."""
         return Counter(mention.value for mention in references(self) if mention.kind == "model")
 
-    def calls_per_row(self) -> int:
+    def calls_per_row(self) -> float:
         """Calls that a row takes of all models together."""
-        return self.calls_by_model().total()
+        return sum(self.calls_by_model().values())

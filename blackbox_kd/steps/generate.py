@@ -3,14 +3,14 @@
 Reads    the prompt's variables, the expression's columns
 Writes   {into}, {parsed}, model, sample, finish_reason, usage, cost_usd, reasoning, repaired, tool_calls
 Drops    nothing
-Calls    len(models) * samples per row
+Calls    len(models) * samples per row; samples, where one model is drawn
 Source   Kim and Rush 2016, arXiv:1606.07947 (the teacher's text is the target)
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from typing import Any, Self
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
@@ -50,7 +50,9 @@ class Config(FormConfig, ToolsConfig):
     model: ModelName | None = None
     """Model that is asked."""
     models: list[ModelName] = Field(default_factory=list)
-    """Several models that are all asked, in place of `model`."""
+    """Several models that are all asked, in place of `model`; see `choose`."""
+    choose: Literal["all", "one"] = "all"
+    """`one`: a row is asked of one of `models`, drawn by the run's seed; all its samples are of that one."""
     prompt: PromptName
     """Template of the messages."""
     into: NewColumn = Field(default="response", alias="as")
@@ -80,6 +82,8 @@ class Config(FormConfig, ToolsConfig):
     def _one_way_to_name_models(self) -> Self:
         if (self.model is None) == (not self.models):
             raise FieldError(fix="give either model: NAME or models: [NAMES]")
+        if self.choose == "one" and len(self.models) < 2:
+            raise FieldError("choose: one draws from several models", fix="give models: [NAMES]")
         if self.form is not None and self.after is not None:
             what = "after: cuts off what stands before a mark, and a reply of a form is read as a whole"
             raise FieldError(what, fix="take after: out, or schema:, labels: and regex:")
@@ -142,9 +146,10 @@ class Config(FormConfig, ToolsConfig):
         """See `rows`."""
         return self.rows
 
-    def calls_by_model(self) -> Counter[str]:
-        """A reply of each model that is asked, and as often as `samples`."""
-        return Counter(self.names() * self.samples)
+    def calls_by_model(self) -> Mapping[str, float]:
+        """A reply of each model that is asked, and as often as `samples`; on average, where one is drawn."""
+        share = len(self.models) if self.choose == "one" else 1
+        return {name: count / share for name, count in Counter(self.names() * self.samples).items()}
 
     def names(self) -> list[str]:
         """The models that are asked."""
@@ -158,7 +163,8 @@ class Config(FormConfig, ToolsConfig):
     ]
 )
 async def run(row: Row, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
-    calls = [(model, sample) for model in config.names() for sample in range(config.samples)]
+    names = config.names() if config.choose == "all" else [ctx.rng("choose", row.id).choice(config.models)]
+    calls = [(model, sample) for model in names for sample in range(config.samples)]
     if len(calls) == 1:
         yield await _ask(row, *calls[0], config, ctx)
         return

@@ -10,7 +10,7 @@ import pytest
 from blackbox_kd.engine.loop import Watch
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.records import Records
-from blackbox_kd.errors import RecipeError, StepError
+from blackbox_kd.errors import DataError, RecipeError, StepError
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.spec import Loop, LoopConfig, UntilRows
 from tests.support.runs import HELD_OUT, QUESTIONS, execute, rows_of, write_rows
@@ -103,6 +103,46 @@ def test_the_student_of_each_round_is_asked_and_a_second_run_does_nothing_again(
     assert {file.name: file.read_bytes() for file in (tmp_path / "run" / "tables").glob("*.jsonl")} == tables
     for name in ("evaluations", "trainings", "loops", "funnel"):
         assert again.report[name] == job.report[name]
+
+
+FEWER = [
+    {"step": "mix", "tables": {"pool": 0.1}, "output": "pool"},
+    {"step": "format", "completion": "reference"},
+    TRAIN,
+]
+"""6 rows, 1 row, none."""
+
+
+def test_a_round_without_rows_to_train_on_ends_the_loop_and_the_run_goes_on_with_the_student_that_it_has(
+    tmp_path: Path,
+) -> None:
+    values = looped(FEWER, ({**EXAM, "input": "test", "models": ["student"]},), rounds=5)
+    start = {"step": "filter", "input": "train", "keep": "len(reference) > 0", "output": "pool"}
+    values = {**values, "steps": [start, *values["steps"]]}
+    job = run(tmp_path, values)
+    assert job.report["status"] == "complete"
+    (loop,) = job.report["loops"]
+    assert (loop["rounds"], loop["most"], loop["ended"]) == (2, 5, "round 2 had no rows to train on")
+    assert [entry["model"] for entry in job.report["trainings"]] == ["student@1"]
+    assert job.report["evaluations"][0]["version"] == "student@1"
+    again = run(tmp_path, values)
+    assert again.report["loops"] == job.report["loops"]
+
+
+def test_a_loop_that_has_never_had_rows_to_train_on_ends_the_run(tmp_path: Path) -> None:
+    start = {"step": "filter", "input": "train", "keep": "reference == 'none'", "output": "pool"}
+    values = looped(FEWER, rounds=5)
+    with pytest.raises(DataError, match="there are no rows to train on"):
+        run(tmp_path, {**values, "steps": [start, *values["steps"]]})
+
+
+@pytest.mark.parametrize(("values", "restored"), [([0.5, 0.4], "s@1"), ([0.4, 0.5], "s@2")])
+def test_where_a_round_has_no_rows_the_best_round_before_it_is_restored(values: list[float], restored: str) -> None:
+    watch, models, _ = watched([*values], patience=5)
+    [planned] = [SimpleNamespace(list_names=lambda kind: ["s"])]
+    rounds = SimpleNamespace(stages=[SimpleNamespace(steps=[planned])])
+    assert watch.ends_without_rows(3, rounds)  # type: ignore[arg-type]
+    assert (models.exact("s"), watch.entry()["restored"], watch.entry()["rounds"]) == (restored, restored, 3)
 
 
 NO_MODELS: Any = SimpleNamespace(models={})

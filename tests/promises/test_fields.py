@@ -409,6 +409,7 @@ CASES: dict[str, Case] = {
     ),
     "generate.model": runs("two models", lambda it: it.rows[0]["response"], "Said by another.", "steps.0.model=other"),
     "generate.models": runs("two models", count, 5, "steps.1.models=[]", "steps.1.model=other"),
+    "generate.choose": runs("two models", count, 5, "steps.1.choose=one"),
     "generate.prompt": runs("asked", looks.asked, lambda it: it.startswith("In short:"), "steps.0.prompt=short"),
     "generate.as": runs("generate", lambda it: "said" in it.rows[0], True, "steps.0.as=said"),
     "generate.samples": runs("generate", count, 15, "steps.0.samples=3"),

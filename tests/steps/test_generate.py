@@ -1,6 +1,7 @@
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,6 +27,26 @@ async def test_each_sample_of_each_model_is_a_row_of_its_own_with_its_parents_co
     assert sorted(row["response"] for row in found) == ["a says 0", "a says 1", "b says 0", "b says 1"]
     assert len({row.id for row in found}) == 4
     assert {row["reference"] for row in found} == {"1"}
+
+
+async def test_of_several_models_one_may_be_drawn_for_each_row_and_all_its_samples_are_of_that_one() -> None:
+    ctx = FakeContext(lambda model, messages, sample: model)
+    values = {"step": "generate", "models": ["a", "b", "c"], "prompt": "p", "samples": 2, "choose": "one"}
+    config = generate.Config.model_validate(values)
+    drawn = [await ask(config, ctx, row) for row in rows(*({"instruction": str(n)} for n in range(60)))]
+    assert all(len(found) == 2 and found[0]["model"] == found[1]["model"] for found in drawn)
+    counts = Counter(found[0]["model"] for found in drawn)
+    assert set(counts) == {"a", "b", "c"}
+    assert min(counts.values()) >= 10, "none is drawn much more often than another"
+    again = [await ask(config, ctx, row) for row in rows(*({"instruction": str(n)} for n in range(60)))]
+    assert [[row.id for row in found] for found in again] == [[row.id for row in found] for found in drawn]
+    assert config.calls_by_model() == dict.fromkeys("abc", pytest.approx(2 / 3))
+    assert config.calls_per_row() == pytest.approx(2)
+
+
+def test_one_model_is_drawn_from_several_only() -> None:
+    with pytest.raises(ValidationError, match="choose: one draws from several models"):
+        generate.Config(step="generate", model="a", prompt="p", choose="one")
 
 
 async def test_a_reply_brings_its_model_sample_finish_reason_usage_and_cost() -> None:

@@ -120,7 +120,7 @@ class Walk:
         replies: list[Span] = []
         for name in dict.fromkeys([*calls, *(asked.model for asked in found.asked)]):
             own = [asked for asked in found.asked if asked.model == name]
-            per_row = calls[name]
+            per_row = calls.get(name, 0)
             # A row whose first call has no reply yet does not get to its second one.
             unseen = (len(level.known) - found.failed) * per_row - sum(not asked.attempt for asked in own)
             rest = level.rest * per_row + max(0.0, unseen)
