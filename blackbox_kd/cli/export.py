@@ -1,6 +1,8 @@
-"""The command that hands a student over: merged, as GGUF, for ollama."""
+"""The command that hands a student over: merged, as GGUF, for ollama, on the Hub."""
 
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,43 +21,81 @@ from blackbox_kd.paths import find_cache_folder
 @click.option("--merge", is_flag=True, help="The adapter worked into the weights of its base.")
 @click.option("--gguf", "kinds", multiple=True, metavar="KIND", help="A GGUF file: F16, Q8_0, Q4_K_M, ...")
 @click.option("--ollama", is_flag=True, help="A Modelfile beside each GGUF file.")
+@click.option("--push", metavar="OWNER/NAME", help="The Hub's repository for it; GGUF files go to OWNER/NAME-GGUF.")
+@click.option("--push-dataset", metavar="OWNER/NAME", help="The Hub's repository for the data set of RUN.")
+@click.option("--public", is_flag=True, help="Let everybody see what is pushed.")
 @click.option("--no-evaluation", is_flag=True, help="Do not ask what was made the questions of the student's exam.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many questions of the exam.")
 @click.option("--ledger", type=click.Path(path_type=Path), help="The ledger; runs/ledger.sqlite if left out.")
 @click.option("--allow-code", is_flag=True, help="Let the recipe's plugins and functions run.")
 @click.option("--json", "as_json", is_flag=True, help="Print export.json.")
-def export(
-    run_dir: Path,
-    model: str | None,
-    merge: bool,
-    kinds: tuple[str, ...],
-    ollama: bool,
-    no_evaluation: bool,
-    limit: int | None,
-    ledger: Path | None,
-    allow_code: bool,
-    as_json: bool,
-) -> int:
+def export(run_dir: Path, as_json: bool, **given: Any) -> int:
     """Write the student of RUN for others to use, and ask it again what it was asked: is it still as good?"""
+    from blackbox_kd.engine import export as work
+    from blackbox_kd.engine import push
+    from blackbox_kd.recipe.load import load_recipe
+    from blackbox_kd.recipe.push import check_repository
+    from blackbox_kd.runs import hub
+    from blackbox_kd.runs.browse import find_run
+
+    wanted = work.Wanted(given["model"], given["merge"], given["kinds"], given["ollama"])
+    student, rows = (given[name] and check_repository(given[name]) for name in ("push", "push_dataset"))
+    _refuse_nothing(wanted, student or rows, given["public"])
+    run = find_run(run_dir)
+    recipe = load_recipe(run / "recipe.yaml", allow_code=given["allow_code"])
+    if student or rows:
+        hub.refuse_unready()
+        for line in push.describe_terms(recipe):
+            say(line, err=True)
+    folders: list[Path] = []
+    told: dict[str, Any] = {}
+    if wanted.merge or wanted.kinds:
+        made, told = _make(recipe, run, wanted, given)
+        if not as_json:
+            _describe(made, told)
+        folders = made.list_folders()
+    elif student:
+        folders = [work.choose_version(run, wanted.model)[1]]
+    if student:
+        uploads = [
+            push.list_model(folder, work.name_repository(student, folder), public=given["public"]) for folder in folders
+        ]
+    if rows:
+        uploads.append(push.list_dataset(run, rows, public=given["public"]))
+    again = shlex.join(["blackbox-kd", *sys.argv[1:]])
+    push.send([(upload, again) for upload in uploads], lambda text: say(text, err=as_json))
+    if as_json:
+        print_json(told)
+    return 0
+
+
+def _refuse_nothing(wanted: Any, repository: str | None, public: bool) -> None:
+    if not (wanted.merge or wanted.kinds or repository):
+        what = "--ollama serves a GGUF file, and none is asked for" if wanted.ollama else "nothing to export"
+        raise UserError(what, fix="--gguf Q8_0" if wanted.ollama else "--merge, --gguf Q8_0 or --push OWNER/NAME")
+    if public and not repository:
+        raise UserError("--public says who sees what is pushed, and nothing is", fix="--push OWNER/NAME")
+
+
+def _make(recipe: Any, run: Path, wanted: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """What was written of a student, and what export.json holds."""
     from blackbox_kd.engine import export as work
     from blackbox_kd.engine.progress import view_for
     from blackbox_kd.engine.run import RunOptions
-    from blackbox_kd.recipe.load import load_recipe
-    from blackbox_kd.runs.browse import find_run
 
-    if not (merge or kinds):
-        what = "--ollama serves a GGUF file, and none is asked for" if ollama else "nothing to export"
-        raise UserError(what, fix="--gguf Q8_0" if ollama else "--merge, or --gguf Q8_0, or both")
-    run = find_run(run_dir)
-    recipe = load_recipe(run / "recipe.yaml", allow_code=allow_code)
     cache = find_cache_folder()
-    wanted = work.Wanted(model, merge, kinds, ollama)
     made = work.export(recipe, run, wanted, cache, lambda text: say(text, err=True))
     exam = None
-    if not no_evaluation:
+    if not given["no_evaluation"]:
         view = view_for(os.isatty(2), os.environ)
-        place = run / work.FOLDER / "evaluation"
-        options = RunOptions(cache=cache, run_dir=place, ledger=ledger, limit=limit, env=dict(os.environ), view=view)
+        options = RunOptions(
+            cache=cache,
+            run_dir=run / work.FOLDER / "evaluation",
+            ledger=given["ledger"],
+            limit=given["limit"],
+            env=dict(os.environ),
+            view=view,
+        )
         exam = work.evaluate(recipe, run, made, options)
         if exam is None:
             made.notes.append("the recipe asks the student no questions with right answers: what was made is untried")
@@ -63,11 +103,7 @@ def export(
             event_loop.run(stoppable(exam, view.say))
     told = work.summarise(made, exam)
     work.write_results(recipe, run, made, told)
-    if as_json:
-        print_json(told)
-    else:
-        _describe(made, told)
-    return 0
+    return made, told
 
 
 def _describe(made: Any, told: dict[str, Any]) -> None:

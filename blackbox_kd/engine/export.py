@@ -61,6 +61,10 @@ class Exported:
     written: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def list_folders(self) -> list[Path]:
+        """The folders that were written, each for a repository of its own."""
+        return list(dict.fromkeys(path if path.is_dir() else path.parent for path in self.written))
+
 
 def export(recipe: Recipe, run: Path, wanted: Wanted, cache: Path, say: Callable[[str], None]) -> Exported:
     """Writes what is wanted of a student into `export/` of its run.
@@ -77,7 +81,7 @@ def export(recipe: Recipe, run: Path, wanted: Wanted, cache: Path, say: Callable
         SetupError: the weights of the base are missing, or llama.cpp is not installed and is needed.
         StepError: llama.cpp has failed.
     """
-    version, trained = _choose(browse.find_models(run), wanted.model)
+    version, trained = choose_version(run, wanted.model)
     made, root, name = Exported(version, trained), run / FOLDER, ModelRef.parse(version).name
     root.mkdir(mode=0o700, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix="merging-") as work:
@@ -119,8 +123,13 @@ def _write_gguf(model: Path, folder: Path, kind: str, name: str, made: Exported,
         made.written.append(modelfile)
 
 
-def _choose(trained: Mapping[str, Path], model: str | None) -> tuple[str, Path]:
-    """The version to export, and its folder: the last one of a model."""
+def choose_version(run: Path, model: str | None) -> tuple[str, Path]:
+    """The version to export, and its folder: the last one of a model, or the one that a loop has restored.
+
+    Raises:
+        UserError: there is no such model, or it is not said which one.
+    """
+    trained = browse.find_models(run)
     names = list(dict.fromkeys(ModelRef.parse(version).name for version in trained))
     if not trained:
         raise UserError("the run has trained no model", fix="run a recipe with a step train")
@@ -130,7 +139,16 @@ def _choose(trained: Mapping[str, Path], model: str | None) -> tuple[str, Path]:
     if not found:
         guess = did_you_mean(str(model), [*names, *trained])
         raise UserError(f"the run has trained no {model!r}", exists=f"models: {', '.join(trained)}", fix=guess)
-    return found[-1], trained[found[-1]].resolve()
+    version = found[-1]
+    for loop in [] if version == model else browse.read_report(run).get("loops", []):
+        rounds = [entry["version"] for entry in loop.get("values", [])]
+        version = loop["restored"] if version in rounds and loop["restored"] in trained else version
+    return version, trained[version].resolve()
+
+
+def name_repository(repository: str, folder: Path) -> str:
+    """The repository that a folder goes to: GGUF files have one of their own, as is the custom."""
+    return f"{repository.removesuffix(GGUF)}{GGUF}" if folder.name.endswith(GGUF) else repository
 
 
 def find_exam(recipe: Recipe, model: str) -> PlannedStep | None:
@@ -218,7 +236,7 @@ def write_results(recipe: Recipe, run: Path, made: Exported, told: Mapping[str, 
     root, name = run / FOLDER, ModelRef.parse(made.version).name
     write_whole(root / "export.json", json.dumps(told, indent=1) + "\n")
     report = browse.read_report(run)
-    for folder in dict.fromkeys(path if path.is_dir() else path.parent for path in made.written):
+    for folder in made.list_folders():
         own = [key for key, place in made.places.items() if folder in (place, place.parent)]
         results = [entry for entry in told.get("evaluations", []) if entry["model"] in own]
         compared = [e for e in told.get("comparisons", []) if e["model"] in own and e["against"] == name]

@@ -15,7 +15,7 @@ from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.calls.transport import DirectTransport
 from blackbox_kd.concurrency import collect_seldom
-from blackbox_kd.engine import data, loop, packages, pricing, product
+from blackbox_kd.engine import data, loop, packages, pricing, product, push
 from blackbox_kd.engine.extension import extend_run
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.plan import LoopStages, Stage, plan, plan_until
@@ -29,7 +29,7 @@ from blackbox_kd.errors import BlackboxError, BudgetReached, LedgerError, Stoppe
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.recipe.kept import keep
 from blackbox_kd.recipe.spec import Recipe
-from blackbox_kd.runs import carried
+from blackbox_kd.runs import carried, hub
 from blackbox_kd.runs.accounts import Account, refuse_failures
 from blackbox_kd.runs.delivery import Delivery
 from blackbox_kd.runs.folder import RunFolder, identity
@@ -92,6 +92,8 @@ class Run:
             self._led = plan_shards(self.recipe, self._program)
             self._program = [*self._led.stages]
         self.path = self._place.path
+        is_part = self.recipe.scripted or any(value is not None for value in parts.values())
+        self._push = None if is_part else self.recipe.head.push
         self._budget: Budget | None = None
         self._contamination: list[dict[str, Any]] = []
 
@@ -139,6 +141,9 @@ class Run:
                 fault for end in (batches.close, models.close, report, ledger.close) for fault in await try_end(end)
             ]
         self._raise_first(stopped, faults)
+        if self._push is not None:
+            trained = self._shared.models.versions.list_chosen(self._push.models)
+            push.send(push.list_uploads(self._push, self.path, trained), self.options.view.say)
 
     def _raise_first(self, stopped: BaseException | None, faults: list[Exception]) -> None:
         """Raises why the run has ended; what went wrong after it must not hide that.
@@ -225,6 +230,8 @@ class Run:
         """Runs all stages; returns how the run has ended."""
         done = [stage for part in self._program for stage in (part.stages if isinstance(part, LoopStages) else [part])]
         packages.refuse_missing(self.recipe, [planned for stage in done for planned in stage.steps])
+        if self._push is not None:
+            hub.refuse_unready()
         pricing.refuse_unpriced(self.recipe, self._shared.models, [p for stage in done for p in stage.steps])
         tables = self._shared.tables
         filled = data.load(self.recipe, self._steps, tables, self._shared.folder, self.options.limit)

@@ -10,6 +10,7 @@ from blackbox_kd.errors import FieldError
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.models.http.aliases import Alias
 from blackbox_kd.recipe.budget import BudgetConfig
+from blackbox_kd.recipe.push import PushConfig
 from blackbox_kd.recipe.yaml_source import Source
 from blackbox_kd.sandbox.prompt import Prompt
 from blackbox_kd.sdk.fields import Kind, Reference, resolve
@@ -52,6 +53,9 @@ class RecipeFile(BaseModel):
     dataset: str | dict[str, str] | None = Field(default=None, examples=["TABLE"])
     """What the data set holds: a table, or several by the names of the configs that they become. Left out, the table
     that trained the model which the last `evaluate` is about; without training, what `format` wrote last."""
+    push: PushConfig | None = None
+    """Repositories of the Hub that a whole run sends what it has made to: models and the data set, with their cards. A
+    run with `--limit`, `--until`, `--shard` or `--scripted` sends nothing."""
     steps: list[Any] = Field(
         min_length=1, examples=[[{"step": "generate", "model": "teacher", "prompt": "rationale/cot"}]]
     )

@@ -130,8 +130,8 @@ def _describe_tables(made: Made) -> list[str]:
     if made.inputs:
         names = ", ".join(f"`{name}`" for name in made.inputs)
         lines += [
-            f"`{INPUTS}/` has the rows that the recipe starts from ({names}), those of exams included. They are no "
-            "part of the data set: take the folder out before you publish what is not yours to publish.",
+            f"`{INPUTS}/` of its run has the rows that the recipe starts from ({names}), those of exams included. They "
+            "are no part of the data set, and `push:` leaves them out.",
             "",
         ]
     return lines

@@ -159,6 +159,8 @@ class _Copy:
     def make(self) -> None:
         """Fills `values`, `notes` and `files`."""
         self.values = deepcopy(self.recipe.source.values)
+        if self.is_public:  # whoever runs it again has repositories of their own
+            self.values.pop("push", None)
         self._place_prompts()
         for name in self.recipe.data:
             self._place_table(name)

@@ -188,7 +188,7 @@ def _describe_data(recipe: Recipe, report: Mapping[str, Any], path: Path) -> lis
 
 def _describe_use(base: Origin, path: Path, is_adapter: bool, made: Exported | None) -> list[str]:
     """How it is loaded and served; FOLDER is wherever this card lies."""
-    lines = ["## Load and serve", "", "`FOLDER` is where this file lies.", ""]
+    lines = ["## Load and serve", "", "`FOLDER` is where this file lies; `hf download` says where it has put it.", ""]
     if made is not None and made.relation == "quantized":
         files = sorted(file.name for file in made.folder.glob("*.gguf"))
         return [*lines, "```sh", *(f"llama-server --jinja -m FOLDER/{file}" for file in files), "```", ""]

@@ -208,6 +208,11 @@ def checked(values: Mapping[str, Any], part: str, becomes: bool, *sets: str) -> 
     return look, lambda: look(*sets), becomes
 
 
+def pushes(without: dict[str, Any], given: dict[str, Any], becomes: Any) -> Case:
+    """What a finished run would send to the Hub by one entry, and by another."""
+    return looks.sent_to_the_hub(without), looks.sent_to_the_hub(given), becomes
+
+
 def opens(
     provider: str, look: looks.ModelLook, becomes: Any, without: Mapping[str, Any] | None = None, **fields: Any
 ) -> Case:
@@ -302,6 +307,20 @@ CASES: dict[str, Case] = {
     "recipe.budget.tokens": runs("generate", error("of budget.tokens = 500"), True, "budget.tokens=500"),
     "recipe.budget.hours": runs("asked", error("budget.hours = 1e-09 are over"), True, "budget.hours=0.000000001"),
     "recipe.terms": checked(BASES["asked"], "terms: open, and 'm' is learnt from", True, "terms=open"),
+    "recipe.push": pushes({"dataset": "me/rows"}, {"models": {"student": "me/it"}}, [("model", "me/it", False)]),
+    "recipe.push.models": pushes(
+        {"dataset": "me/rows"},
+        {"dataset": "me/rows", "models": {"student": "me/it"}},
+        [("model", "me/it", False), ("dataset", "me/rows", False)],
+    ),
+    "recipe.push.dataset": pushes(
+        {"models": {"student": "me/it"}},
+        {"models": {"student": "me/it"}, "dataset": "me/rows"},
+        [("model", "me/it", False), ("dataset", "me/rows", False)],
+    ),
+    "recipe.push.public": pushes(
+        {"dataset": "me/rows"}, {"dataset": "me/rows", "public": True}, [("dataset", "me/rows", True)]
+    ),
     "recipe.max_failed_share": runs("cut off", error("5 of 5 rows failed"), False, "max_failed_share=1.0"),
     "recipe.plugins": runs("shout", error("unknown step 'shout'"), False, "plugins=[shout.py]"),
     "recipe.steps": runs("filter", count, 5, "steps=[{step: format}]"),

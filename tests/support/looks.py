@@ -15,16 +15,19 @@ from blackbox_kd.calls import prices, tariff
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
 from blackbox_kd.calls.transport import DirectTransport
+from blackbox_kd.engine import push
 from blackbox_kd.engine.context import RunContext
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.engine.state import RunState
+from blackbox_kd.engine.versions import Version
 from blackbox_kd.errors import BlackboxError, CallError
 from blackbox_kd.models import Model, ModelConfig, Setup, scripted
 from blackbox_kd.recipe.load import load_recipe
+from blackbox_kd.recipe.push import PushConfig
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.folder import RunFolder
-from blackbox_kd.schema import Ask, Request, Row, Sampling, Usage
+from blackbox_kd.schema import Ask, ModelRef, Request, Row, Sampling, Usage
 from blackbox_kd.steps import train
 from blackbox_kd.training import dpo, launch, model, packing, sft
 from blackbox_kd.training.artefacts import Settings
@@ -565,3 +568,18 @@ def adapter_from(start: str) -> str | None:
 
     found: str | None = asyncio.run(main())
     return found
+
+
+# What a run would publish.
+
+
+def sent_to_the_hub(entry: dict[str, Any]) -> Callable[[], list[tuple[str, str, bool]]]:
+    """Kinds and names of repositories that a finished run sends to by `push:`, and whether they are public."""
+
+    def look() -> list[tuple[str, str, bool]]:
+        run = trained().path
+        version = Version(ModelRef("student", "1"), run / "models/student@1")
+        uploads = push.list_uploads(PushConfig(**entry), run, {"student": version})
+        return [(upload.kind, upload.repository, upload.public) for upload, _ in uploads]
+
+    return look

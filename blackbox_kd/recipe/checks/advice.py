@@ -92,7 +92,7 @@ def _note_terms(flow: Flow, name: str, host: str, found: list[terms.Terms], note
         flow.add(("models", name, "model"), f"models.{name}", what, "", fix)
         return
     fix = "" if is_open else f"read them before you train or publish ({terms.NO_ADVICE})"
-    _add(flow, notes, "note", name, told, fix)
+    _add(flow, notes, "warning" if flow.recipe.head.push and not is_open else "note", name, told, fix)
 
 
 def _list_open() -> list[str]:
