@@ -131,7 +131,7 @@ class Try:
             caller = Caller(self._dry or direct, may_all_fail=True)
             pool = ModelPool(recipe, options.cache, options.env)
             if options.dry:
-                pool = RehearsalModels(recipe, options.env)
+                pool = RehearsalModels(recipe, empty / "cache", options.env)
             folder = stack.enter_context(RunFolder(empty / "run"))
             self._shared = RunState(recipe, folder, pool, caller, mistakes=Mistakes(patience=None))
             yield self._shared

@@ -24,7 +24,8 @@ from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.sandbox.expressions import evaluate
 from blackbox_kd.sandbox.prompt import Prompt, make_environment
 from blackbox_kd.sdk.fields import references
-from tests.support.runs import KEYS, rows_of, write_rows
+from tests.support.hub_rows import replace_hub
+from tests.support.runs import KEYS, rows_of
 from tests.support.tiny import tiny_model
 
 RECIPES = sorted(find_bundled("recipes").glob("*.yaml"))
@@ -49,22 +50,6 @@ SCRIPTS = {
 OFF = {"type": "function", "function": {"name": "off", "parameters": {"type": "object", "properties": {}}}}
 """A tool that is short enough for a tiny model."""
 TRACED = {"": "<think>\nWhat is asked, and what is given.\n</think>\n\n" + SCRIPT}
-HUB = {
-    "openai/gsm8k": lambda n: {
-        "question": f"Ann has {n} apples and buys {n} more. How many has she?",
-        "answer": f"She has {n} + {n} = <<{n}+{n}={2 * n}>>{2 * n} apples.\n#### {2 * n}",
-    },
-    "allenai/ai2_arc": lambda n: {
-        "question": f"Which of these numbers is {n}?",
-        "choices": {"text": [str(n), str(n + 1)], "label": ["A", "B"]},
-        "answerKey": "A",
-    },
-    "tatsu-lab/alpaca": lambda n: {"instruction": f"Write {n} words on tea.", "input": "", "output": "Tea, " * n},
-    "HuggingFaceH4/instruction-dataset": lambda n: {"prompt": f"Name {n} trees of the north.", "completion": "Oak."},
-}
-"""A row of each data set of the Hub that a recipe reads, with the columns that it has there."""
-
-
 MADE_UP = {
     "chat_last_turn",
     "classify",
@@ -208,13 +193,7 @@ def replacements(recipe: Recipe, folder: Path) -> list[str]:
         replies = TRACED if recipe.name == "reasoning_traces" else SCRIPTS
         script = {"stands_in": name} if recipe.name in MADE_UP else {"replies": replies}
         found[f"models.{name}"] = student if name in students else {"provider": "scripted", **script}
-    start = 0
-    for name, source in recipe.data.items():
-        if source.hub is not None:
-            write_rows(folder / f"{name}.jsonl", [HUB[source.hub](start + n) for n in range(1, 5)])
-            start += 100
-            kept = source.model_dump(include={"rename", "held_out"})
-            found[f"data.{name}"] = {"path": str(folder / f"{name}.jsonl"), **kept}
+    found |= replace_hub(recipe, folder, rows=4)
     for planned in recipe.steps:
         at = ".".join(map(str, planned.at))
         if planned.step.name == "train":

@@ -18,6 +18,8 @@ KEPT = Span(0.3, 0.6, 1.0)
 """Share of the rows that a step which can drop some lets pass."""
 REPLY_SHARE = Span(0.15, 0.4, 1.0)
 """Length of a reply, as a share of `max_tokens`."""
+REASONING_SHARE = Span(0.02, 0.1, 1.0)
+"""Hidden reasoning, as a share of the room that is left for it: short tasks take a few hundred tokens of thousands."""
 UNLIMITED_REPLY = Span(150, 500, MOST_TOKENS)
 """Tokens of a reply without `max_tokens`."""
 BYTES_PER_TOKEN = Span(5, 4, 3)
@@ -204,9 +206,9 @@ def _count_until_usable(share: Span, tries: int) -> Span:
 
 def _estimate_reply(shown: list[DryCall], paid: list[DryCall]) -> Span:
     """Completion tokens of one call: the mean of those that are known, and what it can be missed by."""
-    limits = [asked.max_tokens for asked in shown]
-    bounds = [limit for limit in limits if limit is not None]
-    assumed = REPLY_SHARE * fmean(bounds) if len(bounds) == len(limits) else _assume_unlimited(shown)
+    room = REASONING_SHARE * fmean(asked.room for asked in shown)
+    texts = [max(1, asked.max_tokens - asked.room) for asked in shown if asked.max_tokens is not None]
+    assumed = (REPLY_SHARE * fmean(texts) if len(texts) == len(shown) else UNLIMITED_REPLY) + room
     lengths = [asked.usage.completion_tokens for asked in paid if asked.usage and asked.usage.completion_tokens]
     if not lengths:
         return assumed
@@ -215,12 +217,6 @@ def _estimate_reply(shown: list[DryCall], paid: list[DryCall]) -> Span:
         return Span(min(mean, assumed.low), mean, max(mean, assumed.high))
     error = 2 * stdev(lengths) / math.sqrt(len(lengths))
     return Span(max(1.0, mean - error), mean, max(mean, min(mean + error, assumed.high)))
-
-
-def _assume_unlimited(shown: list[DryCall]) -> Span:
-    """Completion tokens of a call without a limit, those of hidden reasoning among them."""
-    room = fmean(asked.room for asked in shown)
-    return UNLIMITED_REPLY.each(max, UNLIMITED_REPLY + REPLY_SHARE * room) if room else UNLIMITED_REPLY
 
 
 def _estimate_seconds(config: ModelConfig, calls: Span, tokens: Span, reply: Span, paid: list[DryCall]) -> Span:

@@ -61,8 +61,8 @@ def has_weights(config: ModelConfig) -> bool:
 class RehearsalModels(ModelPool):
     """Models by the names that steps use; those with weights, and versions that training has yet to make, unopened."""
 
-    def __init__(self, recipe: Recipe, env: Env) -> None:
-        super().__init__(recipe, Path(), env)
+    def __init__(self, recipe: Recipe, cache: Path, env: Env) -> None:
+        super().__init__(recipe, cache, env)
         self._configs = recipe.models
         self.to_be_trained: set[str] = set()
 
@@ -74,13 +74,13 @@ class RehearsalModels(ModelPool):
         """The config of the model that all versions begin from."""
         return self._configs[ModelRef.parse(name).name]
 
-    def get(self, name: str) -> Model:
-        """The model, open where that costs nothing."""
+    def find(self, name: str) -> tuple[str, Model]:
+        """The name as it is, as no version has been trained, and the model, open where that costs nothing."""
         config = self.config(name)
         ref = ModelRef.parse(name)
         if has_weights(config) or (ref.name in self.to_be_trained and ref != ref.base):
-            return Unopened(config, name)
-        return super().get(ref.name)
+            return name, Unopened(config, name)
+        return name, super().find(ref.name)[1]
 
 
 @dataclass(slots=True)
@@ -156,7 +156,7 @@ class Rehearsal:
         self._budget = Budget(**recipe.head.budget.model_dump(), spent=self.count_spent())
         self._transport = DryTransport(DirectTransport(ledger, self._budget, patience_s=PATIENCE_S))
         self.caller = Caller(self._transport, may_all_fail=True)
-        self.models = RehearsalModels(recipe, env)
+        self.models = RehearsalModels(recipe, folder.path / "cache", env)
         lenient = Mistakes(patience=None)  # a guess in a row is no reason to blame the step
         self._shared = RunState(recipe, folder, self.models, self.caller, mistakes=lenient)
 
@@ -237,13 +237,11 @@ async def collect_outcomes(planned: PlannedStep, row: Row, context: RunContext, 
 
 
 @contextmanager
-def open_dry_run(
-    recipe: Recipe, ledger: Path, run: str, env: Env, *, probing: bool
-) -> Iterator[tuple[Rehearsal, bool]]:
-    """A rehearsal, and whether its ledger can hold replies: one that is not there is made for probes alone."""
+def open_dry_run(recipe: Recipe, ledger: Path, run: str, env: Env, *, probing: bool) -> Iterator[Rehearsal]:
+    """A rehearsal; a ledger that is not there is made for probes alone."""
     with ExitStack() as stack:
         empty = Path(stack.enter_context(TemporaryDirectory(prefix="blackbox-kd-")))
         is_there = ledger.exists() or probing
         file = stack.enter_context(Ledger.open(ledger if is_there else empty / "ledger.sqlite", run=run))
         folder = stack.enter_context(RunFolder(empty / "run"))
-        yield Rehearsal(recipe, file, env, folder), is_there
+        yield Rehearsal(recipe, file, env, folder)

@@ -36,7 +36,7 @@ class DryCall:
         attempt: how many replies to the same question could not be used before.
         tries: the most replies that are asked for until one can be used.
         is_unusable: whether the reply cannot be used.
-        room: tokens that hidden reasoning may take of a reply without `max_tokens`.
+        room: tokens that hidden reasoning may take besides the text, where a recipe sets no limit.
         beginnings: what its messages begin with, a hash for each BLOCK of characters: equal ones can be had of a cache.
     """
 
@@ -169,6 +169,7 @@ class DryTransport:
 
 def _dry_call(noted: _Noted) -> DryCall:
     ask, call = noted.call.ask, noted.call
+    is_open = ask.sampling.max_tokens is None or "max_tokens" in ask.sampling.defaults
     return DryCall(
         call.state.counts.name,
         sum(len(write_plain(message).encode(errors="replace")) for message in ask.messages) + call.described,
@@ -180,7 +181,7 @@ def _dry_call(noted: _Noted) -> DryCall:
         attempt=call.request.attempt,
         tries=ask.tries,
         is_unusable=call.fault is not None,
-        room=call.state.parameters.find_room({**call.state.own_fields, **ask.sampling.extra}),
+        room=call.state.parameters.find_room({**call.state.own_fields, **ask.sampling.extra}) if is_open else 0,
         beginnings=_hash_beginnings(call),
     )
 

@@ -77,7 +77,7 @@ async def estimate(
     recipe, extended = extend_run(recipe, options.run_dir, None, {"--limit": options.limit}, options.env)
     steps, notes = plan_until(recipe, options.until), notes or Notes()
     run = identity(options.run_dir)
-    with open_dry_run(recipe, options.ledger, run, options.env, probing=options.probe > 0) as (rehearsal, has_replies):
+    with open_dry_run(recipe, options.ledger, run, options.env, probing=options.probe > 0) as rehearsal:
         begun(rehearsal)
         try:
             unpriced = pricing.find_unpriced(recipe, rehearsal.models, steps)
@@ -85,7 +85,7 @@ async def estimate(
                 pricing.refuse_unpriced(recipe, rehearsal.models, steps)
                 asked = {name for planned in steps for name in planned.list_models()}
                 await listed.look(recipe, rehearsal.models, asked, notes)
-            walk = Walk(recipe, options, rehearsal, has_replies)
+            walk = Walk(recipe, options, rehearsal)
             unrolled = list(in_rounds(recipe, steps))
             for planned, is_certain in unrolled:
                 await walk.step(planned, is_certain)

@@ -114,17 +114,15 @@ class Levels:
     Args:
         recipe: the recipe.
         options: how it would be run.
-        wants_rows: whether rows are looked up in the ledger; otherwise they are only counted.
 
     Attributes:
         notes: what was assumed.
     """
 
-    def __init__(self, recipe: Recipe, options: EstimateOptions, *, wants_rows: bool) -> None:
+    def __init__(self, recipe: Recipe, options: EstimateOptions) -> None:
         self.notes: list[str] = []
         self._recipe = recipe
         self._options = options
-        self._wants_rows = wants_rows
         self._hub_is_away = False
         self._tables: dict[str, Level] = {}
 
@@ -172,9 +170,7 @@ class Levels:
                 raise DataError(f"data.{name}: {error.what}", exists=error.exists, fix=fix) from error
             self._hub_is_away = True  # each try takes most of a minute
             return self._assume_level(name, min(limits))
-        if self._wants_rows:
-            return Level(first, Span.of(more), sample_evenly(first))
-        return Level([], Span.of(len(first) + more), sample_evenly(first))
+        return Level(first, Span.of(more), sample_evenly(first))
 
     def _assume_level(self, name: str, rows: int) -> Level:
         """A table out of reach, with rows like another one's if there is one at hand."""

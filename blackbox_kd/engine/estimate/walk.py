@@ -7,7 +7,7 @@ from inspect import isasyncgenfunction
 from statistics import fmean
 
 from blackbox_kd.engine import pricing
-from blackbox_kd.engine.estimate.assumptions import KEPT, REPLY_SHARE, Asking, Line, measure_share
+from blackbox_kd.engine.estimate.assumptions import KEPT, REASONING_SHARE, REPLY_SHARE, Asking, Line, measure_share
 from blackbox_kd.engine.estimate.costs import CACHE_HITS
 from blackbox_kd.engine.estimate.dry_run import Rehearsal, Rehearsed
 from blackbox_kd.engine.estimate.dry_transport import DryCall, Probed
@@ -53,11 +53,11 @@ class Walk:
         notes: what was assumed, and what was measured.
     """
 
-    def __init__(self, recipe: Recipe, options: EstimateOptions, rehearsal: Rehearsal, has_replies: bool) -> None:
+    def __init__(self, recipe: Recipe, options: EstimateOptions, rehearsal: Rehearsal) -> None:
         self.lines: list[Line] = []
         self._options = options
         self._rehearsal = rehearsal
-        self._levels = Levels(recipe, options, wants_rows=has_replies or options.probe > 0)
+        self._levels = Levels(recipe, options)
         self.notes = self._levels.notes
         self._last = next((name for name, source in recipe.data.items() if not source.held_out), None)
         self._finished: dict[str, list[Row]] = {}
@@ -149,8 +149,10 @@ class Walk:
             return
         measured = f"as long as the {line.measured:,} in the ledger"
         how = measured if line.measured else f"of {REPLY_SHARE.percent()} of max_tokens"
+        is_open = not line.measured and any(call.room for call in [*asking.found, *asking.like])
+        thought = f", hidden reasoning {REASONING_SHARE.percent()} of its room" if is_open else ""
         guessed = level.assumed if level.rest.high else ()
-        self.notes += [*guessed, f"{planned.label}, {name}: replies {how}"]
+        self.notes += [*guessed, f"{planned.label}, {name}: replies {how}{thought}"]
         if len(met) > 1:
             self.notes.append(f"{name}: its price changes within two days; the high estimate has the dearest")
         caching = asking.estimate_caching(met)

@@ -112,7 +112,7 @@ class TestCounting:
         values = recipe_values(models={"teacher": {"provider": "openai", "model": "gpt-5.1", **fields}})
         values["steps"][0] = {"step": "generate", "model": "teacher", "prompt": "student/plain"}
         found = await estimate(tmp_path, values, until="generate")
-        assert found["total"]["completion_tokens"]["likely"] == round(len(ROWS) * 0.4 * (1024 + room))
+        assert found["total"]["completion_tokens"]["likely"] == round(len(ROWS) * (0.4 * 1024 + 0.1 * room))
 
     async def test_a_step_behind_a_filter_is_asked_by_a_share_of_the_rows(self, tmp_path: Path) -> None:
         values = recipe_values()
@@ -615,7 +615,7 @@ class TestCosts:
 
     def test_a_reply_without_a_limit_has_room_for_reasoning(self) -> None:
         line = TestNumbers.line([DryCall("m", 400, 0, None, False, room=8192)])
-        assert line.completion.likely == pytest.approx(500 + 0.4 * 8192)
+        assert line.completion.likely == pytest.approx(500 + 0.1 * 8192)
         assert TestNumbers.line([DryCall("m", 400, 0, None, False)]).completion.likely == 500
 
     async def test_an_estimate_tells_of_what_its_rows_share(self, tmp_path: Path) -> None:
