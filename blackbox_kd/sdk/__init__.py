@@ -65,10 +65,11 @@ from blackbox_kd.sdk.redaction import RedactingConfig
 from blackbox_kd.sdk.registry import row_step, table_step
 from blackbox_kd.sdk.reply_form import FormConfig
 from blackbox_kd.sdk.sampling import SamplingConfig, find_named_twice
-from blackbox_kd.sdk.step_config import Exam, Required, StepConfig
+from blackbox_kd.sdk.step_config import Adapter, Exam, Required, StepConfig
 from blackbox_kd.sdk.values import Computed, Value, compute_value, find_read
 
 __all__ = [
+    "Adapter",
     "Answer",
     "AnswerKind",
     "Ask",

@@ -49,6 +49,21 @@ class Required(BaseModel):
     """The lowest value that will do, such as 0.8."""
 
 
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """The adapter that a training leaves.
+
+    Args:
+        shape: what an adapter cannot change while it is trained on, by the step's names.
+        given: those of them that the recipe has said: the others are as in the adapter that training goes on from.
+        from_base: whether it goes on from the model as the recipe has it, whatever was trained before.
+    """
+
+    shape: Mapping[str, Any]
+    given: frozenset[str]
+    from_base: bool
+
+
 class StepConfig(BaseModel):
     """Fields that every step has."""
 
@@ -214,6 +229,14 @@ class StepConfig(BaseModel):
 
     def learns_by(self) -> str | None:
         """The method by which the step trains its model on its rows, `sft` or `dpo`, whose shape is checked then."""
+        return None
+
+    def passes_on(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Fields whose values go on to a library: its dataclass, `trl.trainer.sft_config:SFTConfig`, and the values."""
+        return {}
+
+    def new_adapter(self) -> Adapter | None:
+        """The adapter that a training leaves; None if it leaves whole weights, or trains nothing."""
         return None
 
     def exam(self) -> Exam | None:

@@ -10,7 +10,18 @@ Source   Hu et al. 2021, arXiv:2106.09685 (LoRA); Rafailov et al. 2023, arXiv:23
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
-from blackbox_kd.sdk import Context, Field, Outcome, StepConfig, StudentName, Table, table_step
+from pydantic import BaseModel, ConfigDict
+
+from blackbox_kd.sdk import Adapter, Context, Field, Outcome, StepConfig, StudentName, Table, table_step
+
+
+class Load(BaseModel):
+    """How weights are held that are not trained themselves."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    bits: Literal[4, 8]
+    """Bits of a weight: 4 (NF4, quantised twice) or 8."""
 
 
 class Config(StepConfig):
@@ -72,13 +83,56 @@ class Config(StepConfig):
     accelerate: str | None = None
     """A config of `accelerate launch`, as `accelerate config` writes it, relative to the recipe: for FSDP2, DeepSpeed
     or several machines."""
+    continues: Literal["adapter", "merge"] = Field(default="adapter", alias="continue")
+    """How a training of LoRA goes on from an adapter that is there already: it trains that one on, or merges it into
+    the weights and puts a new one on them; what is left then is whole weights."""
+    load: Load | None = None
+    """Holds the weights under LoRA in fewer bits (QLoRA): `{bits: 4}`."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Type of the weights as they are loaded; if left out, bfloat16 for LoRA on a GPU and float32 elsewhere."""
+    attn: Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] | None = None
+    """How attention is computed; if left out, what transformers takes for the model."""
+    trl: dict[str, Any] = Field(default_factory=dict)
+    """Any other field of TRL's SFTConfig or DPOConfig, passed on as it is: `{optim: adafactor}`."""
+    lora: dict[str, Any] = Field(default_factory=dict)
+    """Any other field of PEFT's LoraConfig, passed on as it is: `{use_dora: true}`."""
 
     def problems(self) -> list[tuple[str, str, str]]:
-        """Fields of the other method."""
+        """Fields of the other method, and fields that do not go together."""
         other = "sft" if self.method == "dpo" else "dpo"
         given = self.model_dump(include=set(ONLY[other]), exclude_defaults=True)
         what = f"has no effect with method: {self.method}, only with method: {other}."
-        return [(name, f"{name}: {value} {what}", f"take it out, or method: {other}") for name, value in given.items()]
+        found = [(name, f"{name}: {value} {what}", f"take it out, or method: {other}") for name, value in given.items()]
+        if self.adapter == "full":
+            whole = "has no effect with adapter: full, which trains all weights."
+            given = self.model_dump(include={"lora", "continues"}, exclude_defaults=True, by_alias=True)
+            found += [(name, f"{name}: {whole}", "take it out, or adapter: lora") for name in given]
+            if self.load is not None:
+                found.append(("load", "weights of few bits cannot be trained themselves.", "adapter: lora"))
+        elif self.load is not None and self.continues == "merge":
+            what = "an adapter cannot be merged into weights of few bits without loss."
+            found.append(("continue", what, "take load: out, or continue: adapter"))
+        if self.layers is not None and "layers_to_transform" in self.lora:
+            found.append(
+                ("layers", "layers: and lora.layers_to_transform: both choose layers.", "take one of them out")
+            )
+        if self.sft_weight is not None and {"loss_type", "loss_weights"} & self.trl.keys():
+            what = "sft_weight: is a part of the loss, which trl: {loss_type, loss_weights} writes as a whole."
+            found.append(("sft_weight", what, "take one of them out"))
+        return found
+
+    def passes_on(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Fields of TRL and of PEFT."""
+        config = {"sft": "trl.trainer.sft_config:SFTConfig", "dpo": "trl.trainer.dpo_config:DPOConfig"}[self.method]
+        return {"trl": (config, self.trl), "lora": ("peft.tuners.lora.config:LoraConfig", self.lora)}
+
+    def new_adapter(self) -> Adapter | None:
+        """What PEFT would make, where LoRA is not merged."""
+        if self.adapter == "full" or self.continues == "merge":
+            return None
+        shape = {"r": self.r, "alpha": self.alpha or 2 * self.r, "dropout": self.dropout, "layers": self.layers}
+        given = frozenset({*self.model_fields_set, *self.lora}) & {*shape, *self.lora}
+        return Adapter(shape | self.lora, given, self.start == "base")
 
     def files(self) -> dict[str, str]:
         """See `accelerate`."""
@@ -94,21 +148,26 @@ class Config(StepConfig):
 
     def needs(self) -> dict[str, str]:
         """What the training process imports."""
-        return dict.fromkeys(PACKAGES, "train")
+        return dict.fromkeys(PACKAGES, "train") | ({"bitsandbytes": "quantised"} if self.load is not None else {})
 
     def settings(self) -> dict[str, Any]:
         """How the method trains, with its numbers in place of what was left out."""
         chosen = self.model_dump(exclude=PLAN)
         defaults = {"learning_rate": RATES[self.method, self.adapter], **DEFAULTS[self.method]}
-        if self.turns == "last":  # a job of an earlier version says nothing of turns, and is the same job
-            del chosen["turns"]
         chosen = {name: value for name, value in chosen.items() if value is not None or name not in RUNS_ON}
+        # A job of an earlier version says nothing of these, and is the same job.
+        given = self.model_dump(include=ADDED, exclude_defaults=True)
+        chosen = {name: value for name, value in chosen.items() if name not in ADDED - given.keys()}
+        adapter = self.new_adapter()
+        chosen |= {"given": sorted(adapter.given)} if adapter is not None and adapter.given else {}
         return chosen | {name: value for name, value in defaults.items() if chosen[name] is None}
 
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 RUNS_ON = {"gpus", "accelerate"}
 """Fields that say what training runs on; it learns the same anywhere."""
+ADDED = {"turns", "continues", "load", "dtype", "attn", "trl", "lora"}
+"""Fields that came later: a job holds them only where they are not as they would be if left out."""
 PLAN = {"step", "input", "output", "model", "method"}
 """Fields that say what is trained, not how."""
 ONLY = {"sft": ("dropout", "packing", "turns"), "dpo": ("beta", "sft_weight")}

@@ -36,6 +36,14 @@ class Settings(BaseModel):
     sft_weight: float | None
     seed: int
     turns: Literal["last", "all"] = "last"
+    continues: Literal["adapter", "merge"] = "adapter"
+    load: dict[str, int] | None = None
+    dtype: str | None = None
+    attn: str | None = None
+    trl: dict[str, Any] = Field(default_factory=dict)
+    lora: dict[str, Any] = Field(default_factory=dict)
+    given: list[str] = Field(default_factory=list)
+    """Those that an adapter which is trained on must have, as the recipe says them."""
 
 
 class Job(BaseModel):
@@ -106,10 +114,14 @@ class Result(BaseModel):
     """Of the GPU, or of the process."""
     device: str
     trl: dict[str, Any] = Field(default_factory=dict)
-    """What the machine and the rows decided, by TRL's names: precision, and steps between checkpoints."""
+    """What TRL was given, by its names, where it is not its default; and what the machine and the rows decided."""
     passes: dict[str, Any] = Field(default_factory=dict)
     """How updates were divided: most tokens of a pass, packing, checkpointing, processes, and why. Nothing of it
     changes what is learnt."""
+    lora: dict[str, Any] = Field(default_factory=dict)
+    """The adapter as PEFT holds it, by its names; nothing where all weights were trained."""
+    loaded: dict[str, Any] = Field(default_factory=dict)
+    """How the weights were held: `dtype`, `attn`, and `bits` where these are few."""
     versions: dict[str, str]
     """Of the packages that decide what is trained."""
     settings: Settings

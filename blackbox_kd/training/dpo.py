@@ -14,14 +14,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from blackbox_kd.training import describe, preflight
 from blackbox_kd.training import job as jobs
-from blackbox_kd.training import preflight
 from blackbox_kd.training.artefacts import Job, Result, Settings
 from blackbox_kd.training.machine import CPU_TOKENS, GPU_TOKENS, Machine, Machines, plan_passes, use_plan
-from blackbox_kd.training.model import find_ends, load_model, load_tokenizer, make_lora
+from blackbox_kd.training.model import find_ends, load_model, load_tokenizer, make_lora, merges
 from blackbox_kd.weights.load import find_context_length
 
 SIDES = ("chosen", "rejected")
+WHOLE_LOSS = {"loss_type", "loss_weights"}
+"""Fields of TRL that, passed on, write the loss as a whole."""
 UNTRAINED = (
     "the model was not fine-tuned before: preferences between texts that it would not write itself teach it little; "
     "put a train step with method: sft before"
@@ -59,7 +61,7 @@ def train(job: Job, name: str, machines: Machines, tell: jobs.Tell) -> Result:
         save_one_adapter(trainer.model)
     plan = plan_passes(trainer, machines.read, halved=machines.halved)
     use_plan(trainer, plan)
-    jobs.carry_out(trainer, output, checkpoints, tokenizer, tell)
+    jobs.carry_out(trainer, output, checkpoints, tokenizer, tell, merges=merges(job))
     return Result(
         job=name,
         rows=len(parts["train"]),
@@ -69,7 +71,7 @@ def train(job: Job, name: str, machines: Machines, tell: jobs.Tell) -> Result:
         max_length=limit,
         fine_tuned_before=is_fine_tuned(job),
         warnings=warnings,
-        **jobs.describe(trainer, began, there, plan),
+        **describe.describe_training(trainer, began, there, plan),
         preferences=read_preferences(trainer.state.log_history),
         settings=settings,
     )
@@ -120,16 +122,14 @@ def make_arguments(settings: Settings, checkpoints: Path, parts: Any, limit: int
     """TRL's arguments; those it does not know in this version are an error of ours, not of the user."""
     from trl import DPOConfig
 
-    shared = jobs.make_arguments(settings, checkpoints, parts, limit, there)
+    shared = jobs.make_arguments(settings, checkpoints, parts, limit, there) | {
+        "beta": settings.beta,
+        "precompute_ref_log_probs": settings.adapter == "full",
+        "precompute_ref_batch_size": max(1, (GPU_TOKENS if there.on_gpu else CPU_TOKENS) // (limit * len(SIDES))),
+    }
     losses = {"sigmoid": 1.0} | ({"sft": settings.sft_weight} if settings.sft_weight else {})
-    return DPOConfig(
-        **shared,
-        beta=settings.beta,
-        loss_type=list(losses),
-        loss_weights=list(losses.values()),
-        precompute_ref_log_probs=settings.adapter == "full",
-        precompute_ref_batch_size=max(1, (GPU_TOKENS if there.on_gpu else CPU_TOKENS) // (limit * len(SIDES))),
-    )
+    ours = {} if WHOLE_LOSS & settings.trl.keys() else {"loss_type": [*losses], "loss_weights": [*losses.values()]}
+    return jobs.build_arguments(DPOConfig, shared | ours, settings.trl)
 
 
 def read_preferences(log: list[dict[str, Any]]) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def read_preferences(log: list[dict[str, Any]]) -> dict[str, Any]:
         "evaluation_margin": "eval_rewards/margins",
         "evaluation_accuracy": "eval_rewards/accuracies",
     }
-    found = {name: jobs.take_ends(log, key) for name, key in names.items()}
+    found = {name: describe.take_ends(log, key) for name, key in names.items()}
     return {name: {"first": first, "last": last} for name, (first, last) in found.items() if first is not None}
 
 

@@ -7,12 +7,9 @@ import hashlib
 import json
 import math
 import os
-import resource
 import shutil
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +18,13 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from blackbox_kd.errors import BlackboxError, DataError
+from blackbox_kd.errors import BlackboxError, DataError, quote_cause
 from blackbox_kd.messages import read_tools
 from blackbox_kd.privacy import UMASK
 from blackbox_kd.training import masks
 from blackbox_kd.training.artefacts import Job, Result, Settings
 from blackbox_kd.training.launch import ENDED
-from blackbox_kd.training.machine import Machine, Machines, Plan, name_checkpointing
+from blackbox_kd.training.machine import Machine, Machines, name_checkpointing
 from blackbox_kd.weights import reasoning
 from blackbox_kd.weights.control_tokens import find_pattern, neutralise, neutralise_value
 from blackbox_kd.weights.load import mark_end_of_turn
@@ -35,9 +32,8 @@ from blackbox_kd.weights.precision import allow_quicker_float32
 
 FIRST_PROCESS = os.environ.get("RANK", "0") == "0"
 """On several GPUs each has a process; one of them speaks and writes."""
-PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
-USED = ("bf16", "fp16", "save_steps")
-"""Arguments of TRL that the machine or the number of rows decides; training.json holds what they were."""
+BESIDE = ("given",)
+"""Settings that change nothing about what is trained: a job is the same one without them."""
 
 Tell = Callable[[Mapping[str, Any]], None]
 Train = Callable[[Job, str, Machines, Tell], Result]
@@ -88,6 +84,7 @@ def hash_job(method: str, job: Job) -> str:
     """Names a job by all that decides its result: a checkpoint of another job is never gone on with."""
     data = hashlib.sha256(Path(job.data).read_bytes()).hexdigest()
     parts = {key: value for key, value in job.write().items() if key not in ("data", "output")}
+    parts["settings"] = {key: value for key, value in parts["settings"].items() if key not in BESIDE}
     # What a later version starts from stands under the same path after it was trained anew.
     before = [find_maker(Path(place)) for place in (job.model, job.adapter_from) if place]
     return hashlib.sha256(json.dumps([method, parts, before, data], sort_keys=True).encode()).hexdigest()
@@ -197,6 +194,20 @@ def make_arguments(
     }
 
 
+def build_arguments(kind: Any, ours: Mapping[str, Any], passed_on: Mapping[str, Any]) -> Any:
+    """TRL's arguments, with what the recipe passes on.
+
+    Raises:
+        DataError: TRL does not take it; arguments of ours that it does not know are a mistake of ours.
+    """
+    try:
+        return kind(**{**ours, **passed_on})
+    except (TypeError, ValueError) as error:
+        if not passed_on:
+            raise
+        raise DataError(f"trl: {quote_cause(error)}", fix="change or take out what trl: passes on") from error
+
+
 def prepare_folder(output: Path, name: str, on_gpu: bool) -> Path:
     """The folder of checkpoints; those of another job are thrown away first, before any process looks for one."""
     from accelerate import PartialState
@@ -231,15 +242,30 @@ def follow(trainer: Any, tell: Tell) -> None:
     trainer.add_callback(Events())
 
 
-def carry_out(trainer: Any, output: Path, checkpoints: Path, tokenizer: Any, tell: Tell) -> None:
-    """Trains, or goes on from the last checkpoint, and leaves what was trained in `output`."""
+def carry_out(
+    trainer: Any, output: Path, checkpoints: Path, tokenizer: Any, tell: Tell, *, merges: bool = False
+) -> None:
+    """Trains, or goes on from the last checkpoint, and leaves what was trained in `output`.
+
+    Args:
+        trainer: TRL's.
+        output: the folder of what is left.
+        checkpoints: where they are written.
+        tokenizer: saved with it.
+        tell: is told of each step.
+        merges: whether the adapter is put into the weights, which are left then: it was trained on others than those
+            that the student came with.
+    """
     from transformers import GenerationConfig
     from transformers.trainer_utils import get_last_checkpoint
 
     follow(trainer, tell)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)))
     mark_end_of_turn(tokenizer, trainer.model)
-    trainer.save_model(str(output))
+    if merges:
+        trainer.model.merge_and_unload(safe_merge=True).save_pretrained(str(output))
+    else:
+        trainer.save_model(str(output))
     if not FIRST_PROCESS:
         return
     tokenizer.save_pretrained(str(output))
@@ -250,37 +276,3 @@ def carry_out(trainer: Any, output: Path, checkpoints: Path, tokenizer: Any, tel
     for left in ("training_args.bin", "README.md"):
         (output / left).unlink(missing_ok=True)
     shutil.rmtree(checkpoints)
-
-
-def take_ends(log: list[dict[str, Any]], key: str) -> tuple[float | None, float | None]:
-    """The first and the last value of a number that was logged under way."""
-    values = [entry[key] for entry in log if key in entry]
-    return (values[0], values[-1]) if values else (None, None)
-
-
-def describe(trainer: Any, began: float, there: Machine, plan: Plan) -> dict[str, Any]:
-    """How training went since `began`, by the monotonic clock, and on what."""
-    first, last = take_ends(trainer.state.log_history, "loss")
-    used = trainer.args.to_dict()
-    return {
-        "seconds": round(time.monotonic() - began, 1),
-        "steps": trainer.state.global_step,
-        "first_loss": first,
-        "last_loss": last,
-        "best_evaluation_loss": trainer.state.best_metric,
-        "peak_memory_mb": measure_memory_mb(there.on_gpu),
-        "device": there.device,
-        "trl": {name: used[name] for name in (*USED, name_checkpointing()) if name in used},
-        "passes": plan.write() | {"processes": trainer.accelerator.num_processes},
-        "versions": {package: metadata.version(package) for package in PACKAGES},
-    }
-
-
-def measure_memory_mb(on_gpu: bool) -> int:
-    """The most memory that was used: of the GPU, or of the process."""
-    import torch
-
-    if on_gpu:
-        return int(torch.cuda.max_memory_allocated() / 2**20)
-    unit = 2**20 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)

@@ -3,10 +3,14 @@
 import re
 from typing import Any
 
+from blackbox_kd.errors import DataError, quote_cause
 from blackbox_kd.training.artefacts import Job, Settings
 from blackbox_kd.training.machine import Precision
 from blackbox_kd.weights import load
 from blackbox_kd.weights.template_values import set_values
+
+GIVEN = {"alpha": "lora_alpha", "dropout": "lora_dropout", "layers": "layers_to_transform"}
+"""What PEFT calls settings of ours."""
 
 
 def load_tokenizer(job: Job) -> Any:
@@ -38,23 +42,72 @@ WIDTHS = {"bf16": "bfloat16", "fp16": "float16", "float32": "float32"}
 
 
 def load_model(job: Job, precision: Precision) -> Any:
-    """The model to train: under LoRA in the machine's precision, else float32 master weights."""
+    """The model to train: under LoRA in the machine's precision, else float32 master weights, unless the job says.
+
+    Raises:
+        DataError: an adapter is to be trained on that is not as the job wants it, or the weights cannot be held so.
+    """
     from peft import PeftModel
 
-    adapter = job.settings.adapter
-    dtype = WIDTHS[precision] if adapter == "lora" else "float32"
-    model = load.load_model(job.model, dtype)
+    settings = job.settings
+    model = load.load_model(job.model, choose_dtype(settings, precision), **choose_form(settings, precision))
     if job.adapter_from is None:
         return model
-    if adapter == "full":
+    if settings.adapter == "full" or merges(job):
         merged = PeftModel.from_pretrained(model, job.adapter_from).merge_and_unload(safe_merge=True)
         return merged.requires_grad_(True)  # peft had frozen the weights under the adapter
-    return PeftModel.from_pretrained(model, job.adapter_from, is_trainable=True)
+    wanted = make_lora_config(settings, model)
+    continued = PeftModel.from_pretrained(model, job.adapter_from, is_trainable=True)
+    refuse_other_shape(settings, wanted, continued.peft_config["default"])
+    return continued
+
+
+def merges(job: Job) -> bool:
+    """Whether an adapter that is there already goes into the weights, under a new one."""
+    return job.adapter_from is not None and job.settings.adapter == "lora" and job.settings.continues == "merge"
+
+
+def choose_dtype(settings: Settings, precision: Precision) -> str:
+    """The type in which weights are loaded."""
+    return settings.dtype or (WIDTHS[precision] if settings.adapter == "lora" else "float32")
+
+
+def choose_form(settings: Settings, precision: Precision) -> dict[str, Any]:
+    """How transformers is to hold the weights and compute attention, where that is not as it would.
+
+    Source: Dettmers et al. 2023, arXiv:2305.14314 (QLoRA: NF4, quantised twice).
+    """
+    how: dict[str, Any] = {"attn_implementation": settings.attn} if settings.attn else {}
+    if settings.load is not None:
+        import torch
+        from transformers import BitsAndBytesConfig
+
+        four = {
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_use_double_quant": True,
+            "bnb_4bit_compute_dtype": getattr(torch, choose_dtype(settings, precision)),
+        }
+        bits = settings.load["bits"]
+        how["quantization_config"] = BitsAndBytesConfig(**{f"load_in_{bits}bit": True}, **(four if bits == 4 else {}))
+    return how
+
+
+def refuse_other_shape(settings: Settings, wanted: Any, found: Any) -> None:
+    """Refuses to train an adapter on whose shape is not what the recipe says."""
+    given = {GIVEN.get(name, name): name for name in settings.given}
+    for name, ours in given.items():
+        here, there = getattr(wanted, name), getattr(found, name)
+        if here != there and isinstance(here, str | list | set) == isinstance(there, str | list | set):
+            raise DataError(
+                f"{ours}: the adapter that training goes on from has {name} {there}, and the recipe wants {here}",
+                fix=f"take {ours}: out, or continue: merge, or start: base",
+            )
 
 
 def make_lora(job: Job, model: Any) -> Any:
     """LoRA as the settings say; None where all weights are trained, or an adapter that is there already."""
-    return make_lora_config(job.settings, model) if job.settings.adapter == "lora" and not job.adapter_from else None
+    goes_on = job.adapter_from and not merges(job)
+    return make_lora_config(job.settings, model) if job.settings.adapter == "lora" and not goes_on else None
 
 
 STATE_SPACES = {"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"}
@@ -62,23 +115,31 @@ STATE_SPACES = {"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"}
 
 
 def make_lora_config(settings: Settings, model: Any) -> Any:
-    """LoRA on all linear layers of the part that writes text, or on those of its upper layers."""
+    """LoRA on all linear layers of the part that writes text, or on those of its upper layers.
+
+    Raises:
+        DataError: PEFT does not take a field that was passed on.
+    """
     from peft import LoraConfig
 
     text = model.config.get_text_config()
     total = text.num_hidden_layers
     upper = None if settings.layers is None else range(total - max(1, round(settings.layers * total)), total)
     linear = sorted({name.rsplit(".", 1)[-1] for name, module in model.named_modules() if is_linear(name, module)})
-    return LoraConfig(
-        r=settings.r,
-        lora_alpha=settings.alpha or 2 * settings.r,
-        lora_dropout=settings.dropout,
+    chosen = {
+        "r": settings.r,
+        "lora_alpha": settings.alpha or 2 * settings.r,
+        "lora_dropout": settings.dropout,
         # peft takes "all-linear" only without a choice of layers.
-        target_modules="all-linear" if upper is None else linear,
-        exclude_modules=find_excluded(model),
-        layers_to_transform=None if upper is None else list(upper),
-        task_type="CAUSAL_LM",
-    )
+        "target_modules": "all-linear" if upper is None and "layers_to_transform" not in settings.lora else linear,
+        "exclude_modules": find_excluded(model),
+        "layers_to_transform": None if upper is None else list(upper),
+        "task_type": "CAUSAL_LM",
+    }
+    try:
+        return LoraConfig(**chosen | settings.lora)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"lora: {quote_cause(error)}", fix="change or take out what lora: passes on") from error
 
 
 def find_excluded(model: Any) -> str | None:

@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from blackbox_kd.training import describe, masks, packing, preflight
 from blackbox_kd.training import job as jobs
-from blackbox_kd.training import masks, packing, preflight
 from blackbox_kd.training.artefacts import Job, Result, Settings
 from blackbox_kd.training.machine import Machine, Machines, plan_passes, use_plan
 from blackbox_kd.training.masks import Tokens
-from blackbox_kd.training.model import find_ends, load_model, load_tokenizer, make_lora
+from blackbox_kd.training.model import find_ends, load_model, load_tokenizer, make_lora, merges
 from blackbox_kd.weights.load import find_context_length
 
 NO_TASK = "(none)"
@@ -55,7 +55,7 @@ def train(job: Job, name: str, machines: Machines, tell: jobs.Tell) -> Result:
     packed, why = packing.choose_packing(trainer, settings.packing, there)
     plan = plan_passes(trainer, machines.read, packed=packed, halved=machines.halved, why=why)
     use_plan(trainer, plan)
-    jobs.carry_out(trainer, output, checkpoints, tokenizer, tell)
+    jobs.carry_out(trainer, output, checkpoints, tokenizer, tell, merges=merges(job))
     used = [lengths.tokens[number] for number in fit]
     return Result(
         job=name,
@@ -67,7 +67,7 @@ def train(job: Job, name: str, machines: Machines, tell: jobs.Tell) -> Result:
         max_length=limit,
         **({"tasks": tasks} if tasks else {}),
         **turns,
-        **jobs.describe(trainer, began, there, plan),
+        **describe.describe_training(trainer, began, there, plan),
         settings=settings,
     )
 
@@ -132,7 +132,8 @@ def make_arguments(settings: Settings, checkpoints: Path, parts: Any, limit: int
     """TRL's arguments; those it does not know in this version are an error of ours, not of the user."""
     from trl import SFTConfig
 
-    return SFTConfig(**jobs.make_arguments(settings, checkpoints, parts, limit, there))
+    ours = jobs.make_arguments(settings, checkpoints, parts, limit, there)
+    return jobs.build_arguments(SFTConfig, ours, settings.trl)
 
 
 if __name__ == "__main__":

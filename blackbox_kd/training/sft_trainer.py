@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from blackbox_kd.errors import DataError
 from blackbox_kd.training.masks import IGNORED
 from blackbox_kd.training.passes import InPasses
 
@@ -25,9 +26,14 @@ class CompletionTrainer(InPasses, SFTTrainer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, mean_over: Literal["tokens", "rows"] = "tokens", **kwargs: Any) -> None:
         if "weight" in kwargs["train_dataset"].column_names:
+            if kwargs["args"].loss_type != "nll" or kwargs["args"].label_smoothing_factor:
+                what = "rows that differ in `weight` or `task` are learnt by the plain loss alone"
+                raise DataError(what, fix="take loss_type and label_smoothing_factor out of trl:")
             kwargs["data_collator"] = WeightedRows(kwargs["processing_class"].pad_token_id)
         super().__init__(*args, **kwargs)
         self._mean_over = mean_over
+        used = self.args
+        self._is_plain = used.loss_type == "nll" and not used.label_smoothing_factor and not self.aux_loss_enabled
         self._on_cpu = self.accelerator.device.type == "cpu"
         if self._on_cpu:
             # A slice along the tokens is strided, and a linear layer would copy its weights once a row to take it.
@@ -51,7 +57,7 @@ class CompletionTrainer(InPasses, SFTTrainer):  # type: ignore[misc]
     ) -> Any:
         """See the class; without weights, TRL's own off the CPU and for experts, with the loss of their routers."""
         weight, share = inputs.pop("weight", None), inputs.pop("share", 1.0)
-        if return_outputs or (weight is None and (self.aux_loss_enabled or not self._on_cpu)):
+        if return_outputs or (weight is None and not (self._on_cpu and self._is_plain)):
             if share:  # TRL divides the routers' loss, a mean over a pass, by this number
                 self.current_gradient_accumulation_steps = 1 / share
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch) * bool(share)

@@ -148,8 +148,8 @@ def explain_refusal(error: Exception, messages: Sequence[Mapping[str, Any]]) -> 
     return f"the chat template cannot write these messages, {what}: {reason}", fix
 
 
-def load_model(place: str, dtype: str) -> Any:
-    """The weights of a causal language model; `place` as above.
+def load_model(place: str, dtype: str, **how: Any) -> Any:
+    """The weights of a causal language model; `place` and `how` as above.
 
     Raises:
         OSError, ValueError: it cannot be loaded.
@@ -158,7 +158,7 @@ def load_model(place: str, dtype: str) -> Any:
     from transformers import AutoModelForCausalLM
 
     name, revision = _split_commit(place)
-    return AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype=dtype, use_safetensors=True)
+    return AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype=dtype, use_safetensors=True, **how)
 
 
 def find_context_length(model: Any) -> int | None:

@@ -21,8 +21,8 @@ from blackbox_kd.schema import Row
 from blackbox_kd.sdk.registry import Registry
 from blackbox_kd.steps import filter as filter_step
 from blackbox_kd.tables.sources import TableSource
-from blackbox_kd.training import sft
-from blackbox_kd.training.artefacts import Settings
+from blackbox_kd.training import model, sft
+from blackbox_kd.training.artefacts import Job, Settings
 from tests.support import looks
 from tests.support.fakes import FakeContext, FakeTable
 from tests.support.looks import HUB, SERVER, Seen, body, card, column, count, error, evaluation, report, rows_in, said
@@ -255,6 +255,22 @@ def prefers(name: str, becomes: Any, **fields: Any) -> Case:
         return getattr(looks.preference_arguments(settings), name)
 
     return lambda: look(looks.settings(method="dpo")), lambda: look(looks.settings(method="dpo", **fields)), becomes
+
+
+def held(name: str) -> Callable[[dict[str, Any]], Any]:
+    """How weights are to be held in few bits."""
+
+    def look(settings: dict[str, Any]) -> Any:
+        how = model.choose_form(Settings.model_validate(settings), "float32").get("quantization_config")
+        return how is not None and getattr(how, name)
+
+    return look
+
+
+def merges_under(**fields: Any) -> bool:
+    """Whether a training merges the adapter that is there already."""
+    values = {"model": "m", "adapter_from": "a", "data": "d", "output": "o", "settings": looks.settings(**fields)}
+    return model.merges(Job.model_validate(values))
 
 
 def turns_learnt(settings: dict[str, Any]) -> int:
@@ -634,6 +650,19 @@ CASES: dict[str, Case] = {
         BASES["train"], "accelerate: 'fsdp2.yaml' does not exist", True, "steps.0.accelerate=fsdp2.yaml"
     ),
     "train.seed": trains(argument("seed"), 99, seed=99),
+    "train.trl": trains(argument("adam_beta2"), 0.95, trl={"adam_beta2": 0.95}),
+    "train.lora": trains(lora("use_rslora"), True, lora={"use_rslora": True}),
+    "train.continue": (lambda: merges_under(), lambda: merges_under(**{"continue": "merge"}), True),
+    "train.load": trains(held("load_in_4bit"), True, load={"bits": 4}),
+    "train.load.bits": trains(held("load_in_8bit"), True, load={"bits": 8}),
+    "train.dtype": trains(
+        lambda settings: model.choose_dtype(Settings.model_validate(settings), "float32"), "bfloat16", dtype="bfloat16"
+    ),
+    "train.attn": trains(
+        lambda settings: model.choose_form(Settings.model_validate(settings), "float32").get("attn_implementation"),
+        "eager",
+        attn="eager",
+    ),
     "openai.max_tokens_field": opens(
         "openai", looks.sent_body("max_completion_tokens"), 9, max_tokens_field="max_completion_tokens"
     ),

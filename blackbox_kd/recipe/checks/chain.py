@@ -12,6 +12,7 @@ from pathlib import Path
 
 from blackbox_kd import models
 from blackbox_kd.errors import Problem, UserError, WrongRename, did_you_mean
+from blackbox_kd.recipe.checks import adapters as recipe_adapters
 from blackbox_kd.recipe.checks import advice as recipe_advice
 from blackbox_kd.recipe.checks import answers as recipe_answers
 from blackbox_kd.recipe.checks import columns as recipe_columns
@@ -21,6 +22,7 @@ from blackbox_kd.recipe.checks import learning as recipe_learning
 from blackbox_kd.recipe.checks import loops as recipe_loops
 from blackbox_kd.recipe.checks import metrics as recipe_metrics
 from blackbox_kd.recipe.checks import models as recipe_models
+from blackbox_kd.recipe.checks import passed_on as recipe_passed_on
 from blackbox_kd.recipe.checks import prompts as recipe_prompts
 from blackbox_kd.recipe.checks import push as recipe_push
 from blackbox_kd.recipe.checks import redaction as recipe_redaction
@@ -142,6 +144,7 @@ def _check_names(flow: Flow, planned: PlannedStep) -> None:
 def _check_step(flow: Flow, planned: PlannedStep) -> None:
     for at, message, fix in [*planned.config.problems(), *recipe_prompts.find_missing_files(flow, planned)]:
         flow.report(planned, at, message, "", fix)
+    recipe_passed_on.check(flow, planned)
     _check_names(flow, planned)
     source = _find_source(flow, planned)
     if source is None and not planned.step.merges:
@@ -160,6 +163,7 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
     recipe_models.check_rows(flow, planned, columns if source not in flow.held_out else None)
     recipe_learning.check_shown(flow, planned, source, columns)
     if planned.trains:
+        recipe_adapters.check(flow, planned)
         recipe_learning.check_answers(flow, planned, source, columns)
     recipe_reports.check(flow, planned)
     recipe_metrics.check(flow, planned, source, columns)

@@ -1,6 +1,6 @@
 """What a recipe's tables would hold at each point of its chain: columns in place of rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +62,8 @@ class Flow:
         redacted: tables without personal data, as a step has taken it out.
         sources_redacted: tables whose rows a later table holds without personal data, and the step that takes it out.
         raw_shown: steps that show rows of others to a model: the step, the model, the columns, the tables of the rows.
+        adapters: of each trained model, the step or the entry that its adapter is from and the adapter's shape; None
+            where training has left whole weights.
         examples: a few rows of each table, as they could be; columns of which nothing is known are left out.
     """
 
@@ -92,6 +94,7 @@ class Flow:
     redacted: set[str] = field(default_factory=set)
     sources_redacted: dict[str, str] = field(default_factory=dict)
     raw_shown: list[tuple[PlannedStep, str, list[str], set[str]]] = field(default_factory=list)
+    adapters: dict[str, tuple[str, Mapping[str, Any]] | None] = field(default_factory=dict)
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def names(self) -> str:
