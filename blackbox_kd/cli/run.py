@@ -59,6 +59,11 @@ def _list_notes(notes: Any) -> list[dict[str, Any]]:
     return [asdict(note) for note in notes.list_all()]
 
 
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="A training takes the place of a finished one of other settings or rows."
+)
+
+
 @click.command()
 @click.argument("recipe")
 @recipe_options
@@ -68,6 +73,7 @@ def _list_notes(notes: Any) -> list[dict[str, Any]]:
 @click.option("--until", metavar="STEP", help="Stop after this step (its name, or its position from 0).")
 @click.option("--shard", metavar="I/N", help="Work on one of N parts of the rows; `merge` joins them. I starts at 1.")
 @click.option("--extend", type=click.IntRange(min=0), metavar="N", help="N more rows; what is there stays. 0: no more.")
+@overwrite_option
 @click.option("--retry-failed", is_flag=True, help="Ask anew for the rows that failed; all others are as before.")
 def run(
     recipe: str,
@@ -104,12 +110,15 @@ def run(
 @click.option("--long-rows", type=click.Choice(["error", "drop"]), help="What happens to longer rows.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Any other field: steps.train.r=16.")
 @run_options
-def train(data: str, student: str, method: str, name: str, overrides: tuple[str, ...], **given: Any) -> int:
+@overwrite_option
+def train(
+    data: str, student: str, method: str, name: str, overrides: tuple[str, ...], overwrite: bool, **given: Any
+) -> int:
     """Fine-tune a model on rows that exist already, whoever made them."""
     from blackbox_kd.recipe import adhoc
 
     how, settings = _split_options(given)
-    return _execute(adhoc.train(data, student, method, name, settings, overrides), **how)
+    return _execute(adhoc.train(data, student, method, name, settings, overrides), overwrite=overwrite, **how)
 
 
 @click.command()
@@ -157,6 +166,7 @@ def _execute(
     shard: str | None = None,
     extend: int | None = None,
     retry_failed: bool = False,
+    overwrite: bool = False,
     trust: tuple[str, ...] = (),
 ) -> int:
     """Runs a checked recipe and says how it ended."""
@@ -175,6 +185,7 @@ def _execute(
         shard=Shard.parse(shard) if shard else None,
         extend=extend,
         retry_failed=retry_failed,
+        overwrite=overwrite,
         env=dict(os.environ),
         view=view,
     )

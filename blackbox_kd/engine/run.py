@@ -52,6 +52,7 @@ class RunOptions:
         shard: the part of the rows that is worked on; all if left out.
         extend: rows that are taken beyond those of the run, see `extension`.
         retry_failed: ask anew for the rows that failed, also where that means to buy another reply.
+        overwrite: a training takes the place of a finished one of other settings; else it is kept beside it.
         cache: the user's cache folder.
         env: where keys are looked up.
         view: shows how the run goes on.
@@ -65,6 +66,7 @@ class RunOptions:
     shard: Shard | None = None
     extend: int | None = None
     retry_failed: bool = False
+    overwrite: bool = False
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     view: View = field(default_factory=View)
 
@@ -187,6 +189,7 @@ class Run:
             mistakes=Mistakes(on_mistake=self.stop),
             on_event=options.view.training,
             refuse_late=budget.refuse_late,
+            overwrite=options.overwrite,
         )
         part = None if options.shard is None else (options.shard, self._led)
         again = options.retry_failed

@@ -23,6 +23,7 @@ class RunState:
         mistakes: tells errors of rows from mistakes of steps.
         on_event: is told how training goes on.
         refuse_late: raises where the run is to end, and nothing long may begin.
+        overwrite: whether a training may take the place of a finished one of other settings.
 
     Attributes:
         tables: tables by name.
@@ -40,6 +41,7 @@ class RunState:
         mistakes: Mistakes | None = None,
         on_event: Callable[[Mapping[str, Any]], None] = lambda event: None,
         refuse_late: Callable[[], None] = lambda: None,
+        overwrite: bool = False,
     ) -> None:
         self.recipe = recipe
         self.folder = folder
@@ -48,6 +50,7 @@ class RunState:
         self.mistakes = mistakes or Mistakes()
         self.on_event = on_event
         self.refuse_late = refuse_late
+        self.overwrite = overwrite
         self.tables = RunTables(recipe, folder)
         self.records = Records()
         self.asking = 0

@@ -1,7 +1,9 @@
 """Trains the next version of a model: its rows, its weights, the job, the process, and the version that it leaves."""
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from blackbox_kd.analysis import contamination
@@ -12,7 +14,7 @@ from blackbox_kd.runs.dataset import count_left_out, write_dataset
 from blackbox_kd.schema import BASE, Memory, ModelRef, Row
 from blackbox_kd.tables.stored import StoredTable
 from blackbox_kd.training import launch
-from blackbox_kd.training.artefacts import Job
+from blackbox_kd.training.artefacts import MARK, Job, find_maker, hash_job
 from blackbox_kd.weights import load, locate, origin
 
 RUNS_ON = ("gpus", "accelerate")
@@ -50,7 +52,7 @@ async def train(
     written = shared.recipe.written.get(rows.name if isinstance(rows, StoredTable) else "", frozenset[str]())
     rows, notes = list(rows), list[str]()
     version = str(shared.models.versions.name_next(model))
-    work, output = shared.folder.path / "work", shared.folder.path / "models" / version
+    work = shared.folder.path / "work"
     dataset = work / f"train_{version}" / "dataset"
     try:
         _refuse_held_out(shared, rows)
@@ -59,7 +61,9 @@ async def train(
         raise error.within(step) from error
     for text in notes:
         shared.on_event({"event": "warning", "warning": text})
-    job = _make_job(shared, model, settings, data=str(data), output=str(output))
+    job = _make_job(shared, model, settings, data=str(data), output=str(shared.folder.path / "models" / version))
+    job = job.model_copy(update={"output": str(_choose_folder(shared, Path(job.output), hash_job(method, job)))})
+    output = Path(job.output)
     job_file = work / f"train_{version}.json"
     write_whole(job_file, json.dumps(job.write(), indent=1))
     await shared.models.release_local()
@@ -68,6 +72,28 @@ async def train(
     shared.models.versions.add(model, output, source)
     told = {"left_out": dict(count_left_out(dataset)), "notes": notes}
     return {"model": version, "method": method, **result.write(), **told}
+
+
+def _choose_folder(shared: RunState, first: Path, name: str) -> Path:
+    """The folder of a training: that of the same job, or one where no other has finished; see `--overwrite`."""
+    most = len(list(first.parent.glob("*"))) + 3
+    tried = [first, *(first.with_name(f"{first.name}-{number}") for number in range(2, most))]
+    same = [place for place in tried if name in (find_maker(place), _read_mark(place))]
+    if same:
+        return same[0]
+    if shared.overwrite and find_maker(first) is not None:
+        shutil.rmtree(first)
+    chosen = next(place for place in tried if find_maker(place) is None)
+    if chosen != first:
+        what = f"models/{first.name} holds a finished training with other settings or rows and stays; "
+        what += f"this one is kept in models/{chosen.name} (--overwrite would take its place)"
+        shared.on_event({"event": "warning", "warning": what})
+    return chosen
+
+
+def _read_mark(place: Path) -> str | None:
+    mark = place / MARK
+    return mark.read_text() if mark.exists() else None
 
 
 def _make_job(shared: RunState, model: str, settings: Mapping[str, Any], *, data: str, output: str) -> Job:

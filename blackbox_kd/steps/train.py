@@ -92,6 +92,8 @@ class Config(StepConfig):
     """Type of the weights as they are loaded; if left out, bfloat16 for LoRA on a GPU and float32 elsewhere."""
     attn: Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] | None = None
     """How attention is computed; if left out, what transformers takes for the model."""
+    checkpoint_minutes: float = Field(default=10, gt=0)
+    """Minutes after which a checkpoint is written, besides those by steps: that much is lost at most by a kill."""
     trl: dict[str, Any] = Field(default_factory=dict)
     """Any other field of TRL's SFTConfig or DPOConfig, passed on as it is: `{optim: adafactor}`."""
     lora: dict[str, Any] = Field(default_factory=dict)
@@ -166,7 +168,7 @@ class Config(StepConfig):
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 RUNS_ON = {"gpus", "accelerate"}
 """Fields that say what training runs on; it learns the same anywhere."""
-ADDED = {"turns", "continues", "load", "dtype", "attn", "trl", "lora"}
+ADDED = {"turns", "continues", "load", "dtype", "attn", "trl", "lora", "checkpoint_minutes"}
 """Fields that came later: a job holds them only where they are not as they would be if left out."""
 PLAN = {"step", "input", "output", "model", "method"}
 """Fields that say what is trained, not how."""

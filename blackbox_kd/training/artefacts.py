@@ -4,11 +4,18 @@ What an earlier version wrote loads, and what a later one has added is kept: nei
 for it. Fields that were not set are not written, so that a job keeps the hash that names it.
 """
 
+import hashlib
+import json
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 ARTEFACT = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+BESIDE = ("given", "checkpoint_minutes")
+"""Settings that change nothing about what is trained: a job is the same one without them."""
+MARK = "job.sha256"
+"""File of a training's folder with the name of the job that has begun there."""
 
 
 class Settings(BaseModel):
@@ -42,6 +49,7 @@ class Settings(BaseModel):
     attn: str | None = None
     trl: dict[str, Any] = Field(default_factory=dict)
     lora: dict[str, Any] = Field(default_factory=dict)
+    checkpoint_minutes: float = 10
     given: list[str] = Field(default_factory=list)
     """Those that an adapter which is trained on must have, as the recipe says them."""
 
@@ -147,3 +155,19 @@ class Result(BaseModel):
     def write(self) -> dict[str, Any]:
         """The result as training.json holds it."""
         return self.model_dump(exclude_unset=True)
+
+
+def hash_job(method: str, job: Job) -> str:
+    """Names a job by all that decides its result: a checkpoint of another job is never gone on with."""
+    data = hashlib.sha256(Path(job.data).read_bytes()).hexdigest()
+    parts = {key: value for key, value in job.write().items() if key not in ("data", "output")}
+    parts["settings"] = {key: value for key, value in parts["settings"].items() if key not in BESIDE}
+    # What a later version starts from stands under the same path after it was trained anew.
+    before = [find_maker(Path(place)) for place in (job.model, job.adapter_from) if place]
+    return hashlib.sha256(json.dumps([method, parts, before, data], sort_keys=True).encode()).hexdigest()
+
+
+def find_maker(folder: Path) -> str | None:
+    """Name of the job that has made a folder; None if no training of ours has."""
+    done = folder / "training.json"
+    return str(json.loads(done.read_text()).get("job")) if done.exists() else None

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.training import describe, preflight
+from blackbox_kd.training import checkpoints, describe, preflight
 from blackbox_kd.training import job as jobs
-from blackbox_kd.training.artefacts import Job, Result, Settings
+from blackbox_kd.training.artefacts import Job, Result, Settings, find_maker
 from blackbox_kd.training.machine import CPU_TOKENS, GPU_TOKENS, Machine, Machines, plan_passes, use_plan
 from blackbox_kd.training.model import find_ends, load_model, load_tokenizer, make_lora, merges
 from blackbox_kd.weights.load import find_context_length
@@ -48,10 +48,10 @@ def train(job: Job, name: str, machines: Machines, tell: jobs.Tell) -> Result:
     limit = preflight.choose_length(lengths, settings.max_length, find_context_length(model))
     fit = preflight.select_rows(lengths, limit, drop=settings.long_rows == "drop")
     parts = jobs.split_rows([take_tokens(lengths, n) for n in fit], settings)
-    checkpoints = jobs.prepare_folder(output, name, there.on_gpu)
+    folder = checkpoints.prepare_folder(output, name, is_first=jobs.FIRST_PROCESS, on_gpu=there.on_gpu)
     trainer = TokensTrainer(
         model=model,
-        args=make_arguments(settings, checkpoints, parts, limit, there),
+        args=make_arguments(settings, folder, parts, limit, there),
         train_dataset=parts["train"],
         eval_dataset=parts.get("test"),
         processing_class=tokenizer,
@@ -61,7 +61,7 @@ def train(job: Job, name: str, machines: Machines, tell: jobs.Tell) -> Result:
         save_one_adapter(trainer.model)
     plan = plan_passes(trainer, machines.read, halved=machines.halved)
     use_plan(trainer, plan)
-    jobs.carry_out(trainer, output, checkpoints, tokenizer, tell, merges=merges(job))
+    jobs.carry_out(trainer, output, settings, tokenizer, tell, merges=merges(job))
     return Result(
         job=name,
         rows=len(parts["train"]),
@@ -100,7 +100,7 @@ def measure_lengths(lengths: preflight.Lengths, fit: list[int]) -> dict[str, Any
 
 def is_fine_tuned(job: Job) -> bool:
     """Whether the model that preferences are taught to comes from a training of ours, or has an adapter."""
-    return job.adapter_from is not None or jobs.find_maker(Path(job.model)) is not None
+    return job.adapter_from is not None or find_maker(Path(job.model)) is not None
 
 
 def find_warnings(job: Job, rows: list[dict[str, Any]]) -> list[str]:
@@ -118,11 +118,11 @@ def save_one_adapter(model: Any) -> None:
     model.save_pretrained = functools.partial(model.save_pretrained, selected_adapters=["default"])
 
 
-def make_arguments(settings: Settings, checkpoints: Path, parts: Any, limit: int, there: Machine) -> Any:
+def make_arguments(settings: Settings, folder: Path, parts: Any, limit: int, there: Machine) -> Any:
     """TRL's arguments; those it does not know in this version are an error of ours, not of the user."""
     from trl import DPOConfig
 
-    shared = jobs.make_arguments(settings, checkpoints, parts, limit, there) | {
+    shared = jobs.make_arguments(settings, folder, parts, limit, there) | {
         "beta": settings.beta,
         "precompute_ref_log_probs": settings.adapter == "full",
         "precompute_ref_batch_size": max(1, (GPU_TOKENS if there.on_gpu else CPU_TOKENS) // (limit * len(SIDES))),

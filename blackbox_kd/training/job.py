@@ -3,7 +3,6 @@
 `artefacts.py` says what a job and its result are. Events go to stdout as JSON lines, everything else to stderr.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -20,9 +19,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from blackbox_kd.errors import BlackboxError, DataError, quote_cause
 from blackbox_kd.messages import read_tools
-from blackbox_kd.privacy import UMASK
-from blackbox_kd.training import masks
-from blackbox_kd.training.artefacts import Job, Result, Settings
+from blackbox_kd.privacy import UMASK, write_whole
+from blackbox_kd.training import checkpoints, masks
+from blackbox_kd.training.artefacts import MARK, Job, Result, Settings, find_maker, hash_job
 from blackbox_kd.training.launch import ENDED
 from blackbox_kd.training.machine import Machine, Machines, name_checkpointing
 from blackbox_kd.weights import reasoning
@@ -32,8 +31,6 @@ from blackbox_kd.weights.precision import allow_quicker_float32
 
 FIRST_PROCESS = os.environ.get("RANK", "0") == "0"
 """On several GPUs each has a process; one of them speaks and writes."""
-BESIDE = ("given",)
-"""Settings that change nothing about what is trained: a job is the same one without them."""
 
 Tell = Callable[[Mapping[str, Any]], None]
 Train = Callable[[Job, str, Machines, Tell], Result]
@@ -61,8 +58,12 @@ def _work(method: str, job_file: Path, train: Train, machines: Machines, tell: T
     """Trains what a job says; a job that is finished already is left as it is."""
     job = Job.model_validate_json(job_file.read_text())
     output, name = Path(job.output), hash_job(method, job)
+    kept, mark = output / checkpoints.FOLDER, output / MARK
     if find_maker(output) == name:
+        if FIRST_PROCESS:
+            shutil.rmtree(kept, ignore_errors=True)
         return
+    earlier = checkpoints.read_seconds(output) if mark.exists() and mark.read_text() == name else 0.0
     try:
         result = train(job, name, machines, tell)
     except RuntimeError as error:
@@ -72,28 +73,15 @@ def _work(method: str, job_file: Path, train: Train, machines: Machines, tell: T
             _say_why(job_file, out_of_memory=True)
         raise
     if FIRST_PROCESS:
-        (output / "training.json").write_text(json.dumps(result.write(), indent=1))
+        result = result.model_copy(update={"seconds": round(earlier + result.seconds, 1)})
+        # Only now is nothing lost any more if the process is killed.
+        write_whole(output / "training.json", json.dumps(result.write(), indent=1))
+        shutil.rmtree(kept)
 
 
 def _say_why(job_file: Path, **why: Any) -> None:
     """Tells whoever started the stage why it ends: between them may be a launcher with a status of its own."""
     job_file.with_suffix(ENDED).write_text(json.dumps(why))
-
-
-def hash_job(method: str, job: Job) -> str:
-    """Names a job by all that decides its result: a checkpoint of another job is never gone on with."""
-    data = hashlib.sha256(Path(job.data).read_bytes()).hexdigest()
-    parts = {key: value for key, value in job.write().items() if key not in ("data", "output")}
-    parts["settings"] = {key: value for key, value in parts["settings"].items() if key not in BESIDE}
-    # What a later version starts from stands under the same path after it was trained anew.
-    before = [find_maker(Path(place)) for place in (job.model, job.adapter_from) if place]
-    return hashlib.sha256(json.dumps([method, parts, before, data], sort_keys=True).encode()).hexdigest()
-
-
-def find_maker(folder: Path) -> str | None:
-    """Name of the job that has made a folder; None if no training of ours has."""
-    done = folder / "training.json"
-    return str(json.loads(done.read_text()).get("job")) if done.exists() else None
 
 
 def prepare_process(seed: int) -> None:
@@ -146,13 +134,13 @@ def split_rows(rows: list[dict[str, Any]], settings: Settings) -> dict[str, Any]
 
 
 def make_arguments(
-    settings: Settings, checkpoints: Path, parts: Mapping[str, Any], limit: int, there: Machine
+    settings: Settings, folder: Path, parts: Mapping[str, Any], limit: int, there: Machine
 ) -> dict[str, Any]:
     """The arguments that TRL's trainers share.
 
     Args:
         settings: fields of the step `train`.
-        checkpoints: where they are written.
+        folder: where checkpoints are written.
         parts: rows to train on, and perhaps rows for the evaluation loss.
         limit: most tokens of a text.
         there: what training runs on; it decides the precision alone.
@@ -162,7 +150,7 @@ def make_arguments(
     steps = settings.max_steps or math.ceil(an_epoch * settings.epochs)
     every = max(10, steps // 10)
     return {
-        "output_dir": str(checkpoints),
+        "output_dir": str(folder),
         "num_train_epochs": settings.epochs,
         "max_steps": settings.max_steps or -1,
         "learning_rate": settings.learning_rate,
@@ -208,21 +196,6 @@ def build_arguments(kind: Any, ours: Mapping[str, Any], passed_on: Mapping[str, 
         raise DataError(f"trl: {quote_cause(error)}", fix="change or take out what trl: passes on") from error
 
 
-def prepare_folder(output: Path, name: str, on_gpu: bool) -> Path:
-    """The folder of checkpoints; those of another job are thrown away first, before any process looks for one."""
-    from accelerate import PartialState
-
-    checkpoints = output / "checkpoints"
-    mark = output / "job.sha256"
-    with PartialState(cpu=not on_gpu).main_process_first():
-        if FIRST_PROCESS and output.exists() and (not mark.exists() or mark.read_text() != name):
-            sys.stderr.write(f"{output}: made by another job; training starts anew\n")
-            shutil.rmtree(output)
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        mark.write_text(name)
-    return checkpoints
-
-
 def follow(trainer: Any, tell: Tell) -> None:
     """Tells of each step and each log, and ends the process when its parent has died."""
     from transformers import PrinterCallback, TrainerCallback
@@ -243,14 +216,14 @@ def follow(trainer: Any, tell: Tell) -> None:
 
 
 def carry_out(
-    trainer: Any, output: Path, checkpoints: Path, tokenizer: Any, tell: Tell, *, merges: bool = False
+    trainer: Any, output: Path, settings: Settings, tokenizer: Any, tell: Tell, *, merges: bool = False
 ) -> None:
     """Trains, or goes on from the last checkpoint, and leaves what was trained in `output`.
 
     Args:
         trainer: TRL's.
         output: the folder of what is left.
-        checkpoints: where they are written.
+        settings: fields of the step `train`.
         tokenizer: saved with it.
         tell: is told of each step.
         merges: whether the adapter is put into the weights, which are left then: it was trained on others than those
@@ -260,7 +233,8 @@ def carry_out(
     from transformers.trainer_utils import get_last_checkpoint
 
     follow(trainer, tell)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)))
+    trainer.add_callback(checkpoints.Keeper(output, settings.checkpoint_minutes, is_first=FIRST_PROCESS))
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(trainer.args.output_dir))
     mark_end_of_turn(tokenizer, trainer.model)
     if merges:
         trainer.model.merge_and_unload(safe_merge=True).save_pretrained(str(output))
@@ -275,4 +249,3 @@ def carry_out(
     (output / "training_log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
     for left in ("training_args.bin", "README.md"):
         (output / left).unlink(missing_ok=True)
-    shutil.rmtree(checkpoints)

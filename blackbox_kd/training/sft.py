@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.training import describe, masks, packing, preflight
+from blackbox_kd.training import checkpoints, describe, masks, packing, preflight
 from blackbox_kd.training import job as jobs
 from blackbox_kd.training.artefacts import Job, Result, Settings
 from blackbox_kd.training.machine import Machine, Machines, plan_passes, use_plan
@@ -42,10 +42,10 @@ def train(job: Job, name: str, machines: Machines, tell: jobs.Tell) -> Result:
     turns = count_turns([rows[n] for n in fit], settings)
     if left_out := turns.get("turns_left_out"):
         tell({"event": "warning", "warning": f"turns of the assistant that are read and not learnt: {left_out:,}"})
-    checkpoints = jobs.prepare_folder(output, name, there.on_gpu)
+    folder = checkpoints.prepare_folder(output, name, is_first=jobs.FIRST_PROCESS, on_gpu=there.on_gpu)
     trainer = CompletionTrainer(
         model=model,
-        args=make_arguments(settings, checkpoints, parts, limit, there),
+        args=make_arguments(settings, folder, parts, limit, there),
         train_dataset=parts["train"],
         eval_dataset=parts.get("test"),
         processing_class=tokenizer,
@@ -55,7 +55,7 @@ def train(job: Job, name: str, machines: Machines, tell: jobs.Tell) -> Result:
     packed, why = packing.choose_packing(trainer, settings.packing, there)
     plan = plan_passes(trainer, machines.read, packed=packed, halved=machines.halved, why=why)
     use_plan(trainer, plan)
-    jobs.carry_out(trainer, output, checkpoints, tokenizer, tell, merges=merges(job))
+    jobs.carry_out(trainer, output, settings, tokenizer, tell, merges=merges(job))
     used = [lengths.tokens[number] for number in fit]
     return Result(
         job=name,
@@ -128,11 +128,11 @@ def number_tasks(parts: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return scaled, tasks
 
 
-def make_arguments(settings: Settings, checkpoints: Path, parts: Any, limit: int, there: Machine) -> Any:
+def make_arguments(settings: Settings, folder: Path, parts: Any, limit: int, there: Machine) -> Any:
     """TRL's arguments; those it does not know in this version are an error of ours, not of the user."""
     from trl import SFTConfig
 
-    ours = jobs.make_arguments(settings, checkpoints, parts, limit, there)
+    ours = jobs.make_arguments(settings, folder, parts, limit, there)
     return jobs.build_arguments(SFTConfig, ours, settings.trl)
 
 

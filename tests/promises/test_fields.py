@@ -650,6 +650,7 @@ CASES: dict[str, Case] = {
         BASES["train"], "accelerate: 'fsdp2.yaml' does not exist", True, "steps.0.accelerate=fsdp2.yaml"
     ),
     "train.seed": trains(argument("seed"), 99, seed=99),
+    "train.checkpoint_minutes": trains(lambda settings: settings.get("checkpoint_minutes"), 1.0, checkpoint_minutes=1),
     "train.trl": trains(argument("adam_beta2"), 0.95, trl={"adam_beta2": 0.95}),
     "train.lora": trains(lora("use_rslora"), True, lora={"use_rslora": True}),
     "train.continue": (lambda: merges_under(), lambda: merges_under(**{"continue": "merge"}), True),

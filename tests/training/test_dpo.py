@@ -10,7 +10,7 @@ import pytest
 
 from blackbox_kd.errors import UserError
 from blackbox_kd.training import dpo, job
-from blackbox_kd.training.artefacts import Job
+from blackbox_kd.training.artefacts import Job, hash_job
 from blackbox_kd.weights import conversation
 from tests.support import jobs
 from tests.support.jobs import assistant, said, user
@@ -166,8 +166,8 @@ def test_control_tokens_in_any_text_of_a_pair_are_made_harmless(tmp_path: Path) 
 def test_a_job_has_another_name_once_what_it_starts_from_was_trained_anew(tmp_path: Path) -> None:
     path = jobs.write_job(tmp_path, "dpo", pairs(1), adapter_from=tmp_path)
     values = Job.model_validate_json(path.read_text())
-    names = [job.hash_job("dpo", values), job.hash_job("sft", values)]
+    names = [hash_job("dpo", values), hash_job("sft", values)]
     for made in ("first", "second"):
         (tmp_path / "training.json").write_text(json.dumps({"job": made}))
-        names.append(job.hash_job("dpo", values))
+        names.append(hash_job("dpo", values))
     assert len(set(names)) == 4

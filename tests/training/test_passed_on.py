@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from blackbox_kd.errors import DataError, UserError
-from blackbox_kd.training.artefacts import Job
-from blackbox_kd.training.job import build_arguments, hash_job
+from blackbox_kd.training.artefacts import Job, hash_job
+from blackbox_kd.training.job import build_arguments
 from tests.support import jobs, looks
 from tests.support.jobs import assistant, said, user
 

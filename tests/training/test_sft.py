@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -52,15 +53,15 @@ async def test_lora_training_lowers_the_loss_and_the_adapter_changes_what_the_mo
     assert await said(tmp_path, out) != await said(tmp_path, None)
 
 
-async def test_a_finished_job_is_not_trained_again_and_another_job_replaces_it(tmp_path: Path) -> None:
+async def test_a_finished_job_is_not_trained_again_and_no_other_job_takes_its_place(tmp_path: Path) -> None:
     path = job(tmp_path, rows(16), max_steps=2)
     first, _ = await run(path)
     again, events = await run(path)
     assert again == first
     assert events == []
-    other, events = await run(job(tmp_path, rows(16), max_steps=3))
-    assert other["steps"] == 3
-    assert events
+    with pytest.raises(UserError, match="another training has finished here"):
+        await run(job(tmp_path, rows(16), max_steps=3))
+    assert json.loads((tmp_path / "out" / "training.json").read_text()) == first
 
 
 async def test_full_fine_tuning_writes_weights_that_load_by_themselves(tmp_path: Path) -> None:
@@ -157,15 +158,22 @@ async def test_a_crash_of_the_process_is_an_error_with_its_last_words(tmp_path: 
         await run(path)
 
 
-async def test_a_killed_training_goes_on_from_its_last_checkpoint_to_the_same_adapter(tmp_path: Path) -> None:
+async def test_a_killed_training_goes_on_from_its_last_whole_checkpoint_to_the_same_adapter(tmp_path: Path) -> None:
     quiet, _ = await run(job(tmp_path, rows(64), "quiet", max_steps=60))
     path = job(tmp_path, rows(64), "killed", max_steps=60)
     await asyncio.to_thread(jobs.kill_at, 25, "sft", path)
+    checkpoints = tmp_path / "killed" / "checkpoints"
+    half = checkpoints / "checkpoint-22"
+    shutil.copytree(checkpoints / "checkpoint-20", half)
+    (half / "trainer_state.json").unlink()  # the last file that is written
+    (half / "optimizer.pt").write_bytes(b"PK")
+    (checkpoints / "seconds").write_text("1000")
     result, events = await run(path)
-    assert min(event["step"] for event in events) > 10
-    assert result["steps"] == quiet["steps"]
+    assert min(event["step"] for event in events) > 20
+    assert (result["steps"], result["seconds"] > 1000) == (quiet["steps"], True)
     adapters = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("quiet", "killed")]
     assert adapters[0] == adapters[1]
+    assert not checkpoints.exists()
 
 
 async def test_cancelling_the_run_ends_the_process(tmp_path: Path) -> None:
