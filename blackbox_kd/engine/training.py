@@ -52,20 +52,17 @@ async def train(
     written = shared.recipe.written.get(rows.name if isinstance(rows, StoredTable) else "", frozenset[str]())
     rows, notes = list(rows), list[str]()
     version = str(shared.models.versions.name_next(model))
-    work = shared.folder.path / "work"
-    dataset = work / f"train_{version}" / "dataset"
+    dataset = (work := shared.folder.path / "work") / f"train_{version}" / "dataset"
     try:
         _refuse_held_out(shared, rows)
         data = write_dataset(dataset, rows, method, written=written, say=notes.append, parquet=False)
     except DataError as error:
         raise error.within(step) from error
-    for text in notes:
-        shared.on_event({"event": "warning", "warning": text})
+    _warn(shared, notes)
     job = _make_job(shared, model, settings, data=str(data), output=str(shared.folder.path / "models" / version))
-    job = job.model_copy(update={"output": str(_choose_folder(shared, Path(job.output), hash_job(method, job)))})
-    output = Path(job.output)
-    job_file = work / f"train_{version}.json"
-    write_whole(job_file, json.dumps(job.write(), indent=1))
+    output = _choose_folder(shared, Path(job.output), hash_job(method, job))
+    job = job.model_copy(update={"output": str(output)})
+    write_whole(job_file := work / f"train_{version}.json", json.dumps(job.write(), indent=1))
     await shared.models.release_local()
     result = await launch.run_training(method, job_file, shared.on_event, _make_spread(shared, model, settings))
     origin.name_base(output, origin.find_origin(shared.recipe.models[model].model, shared.recipe.folder))
@@ -87,8 +84,13 @@ def _choose_folder(shared: RunState, first: Path, name: str) -> Path:
     if chosen != first:
         what = f"models/{first.name} holds a finished training with other settings or rows and stays; "
         what += f"this one is kept in models/{chosen.name} (--overwrite would take its place)"
-        shared.on_event({"event": "warning", "warning": what})
+        _warn(shared, [what])
     return chosen
+
+
+def _warn(shared: RunState, texts: Iterable[str]) -> None:
+    for text in texts:
+        shared.on_event({"event": "warning", "warning": text})
 
 
 def _read_mark(place: Path) -> str | None:
