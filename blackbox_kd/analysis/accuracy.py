@@ -6,13 +6,15 @@ from typing import Any
 from blackbox_kd.analysis import statistics, voting
 from blackbox_kd.errors import DataError
 from blackbox_kd.json_text import write_text
-from blackbox_kd.schema import ModelRef, Row
+from blackbox_kd.schema import BASE, ModelRef, Row
 
 Same = Callable[[str, str, Row], bool]
 """Says of an answer, a reference and a row whether the answer is right."""
 Answered = Mapping[str, Mapping[str, Row]]
 """By model, in the recipe's order, and by question: the row with its `answer`, `correct` and `finish_reason`."""
 TEACHER = "teacher"
+MAIN = "main"
+"""What the chain as it stands is called beside the arms of a recipe."""
 
 
 def name_reply(row: Row) -> str:
@@ -79,6 +81,23 @@ def find_pairs(answered: Answered, untrained: Collection[str] = ()) -> Iterator[
         if model != against and both and frozenset((model, against)) not in seen:
             seen.add(frozenset((model, against)))
             yield model, against, both
+
+
+def list_compared(
+    answered: Answered, main: Sequence[Row], is_trained: Callable[[str], bool]
+) -> Iterator[tuple[str, Answered]]:
+    """What is compared with what, by lists of the report: the models of an exam, and each of an arm with its like.
+
+    Args:
+        answered: the models and their rows.
+        main: in an arm, the rows of the same exam of the chain as it stands.
+        is_trained: whether the recipe trains a model.
+    """
+    yield "comparisons", answered
+    for model, rows in answered.items():
+        own = {name_reply(row): row for row in main if row["model"] == model}
+        if own and is_trained(model) and ModelRef.parse(model).version != BASE:
+            yield "arm_gains", {MAIN: own, model: rows}
 
 
 def gains(

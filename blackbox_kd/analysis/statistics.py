@@ -220,7 +220,7 @@ def _flip_signs(sums: Sequence[float]) -> float:
 
 def _sign_test(more: int, less: int) -> float:
     """The two-sided exact binomial test of more against less, as if each were as likely."""
-    return float(_import_stats().binomtest(more, more + less).pvalue) if more + less else 1.0
+    return float(import_stats().binomtest(more, more + less).pvalue) if more + less else 1.0
 
 
 def _wilson_of_share(share: float, n: float) -> tuple[float, float]:
@@ -231,7 +231,7 @@ def _wilson_of_share(share: float, n: float) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _import_stats() -> Any:
+def import_stats() -> Any:
     """scipy.stats, imported only where evidence is computed: it takes a second."""
     from scipy import stats
 

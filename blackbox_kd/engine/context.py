@@ -94,8 +94,15 @@ class RunContext:
 
     async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:
         """See `sdk.context.Context.train`."""
-        entry = await training.train(self._shared, self.step, self._source, model, method, settings, rows)
+        seed = self._shared.recipe.training_seed
+        settings = settings if seed is None else {**settings, "seed": seed}
+        entry = await training.train(self._shared, self._planned, self._source, model, method, settings, rows)
         self.record("trainings", [entry])
+
+    def list_main_rows(self) -> list[Row]:
+        """See `sdk.context.Context.list_main_rows`."""
+        found = self._shared.find_main_table(self._planned)
+        return [] if found is None else list(found)
 
     def metric(self, name: str) -> Metric:
         """See `sdk.context.Context.metric`."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from blackbox_kd import answers
+from blackbox_kd.engine import equal
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.schema import digest
@@ -75,6 +76,7 @@ def _describe_inputs(planned: PlannedStep, table: StoredTable | None, shared: Ru
     own = {name: code for name in planned.list_names("metric") if (code := registry.find_metric(name).code)}
     return {
         **({"metrics": own} if own else {}),
+        **equal.describe(shared, planned),
         "seed": shared.recipe.head.seed,
         "table": table and table.sha256,
         "tables": {name: shared.tables[name].sha256 for name in planned.list_names("table")},

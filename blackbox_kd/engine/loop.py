@@ -13,7 +13,8 @@ from blackbox_kd.engine.plan import LoopStages
 from blackbox_kd.engine.stage import StageRunner
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import NoRows, StepError
-from blackbox_kd.recipe.spec import WIN_RATE, Loop, UntilMetric, UntilRows
+from blackbox_kd.recipe.loop_config import WIN_RATE, UntilMetric, UntilRows
+from blackbox_kd.recipe.spec import Loop
 from blackbox_kd.schema import ModelRef
 
 

@@ -23,11 +23,18 @@ class ModelPool:
 
     def __init__(self, recipe: Recipe, cache: Path, env: Mapping[str, str]) -> None:
         self._recipe = recipe
+        self._lead: ModelPool | None = None
         self._cache = cache
         self._env = env
         self._open: dict[str, Model] = {}
         self.versions = Versions()
         self._most = count_connections(sum(not config.local for config in recipe.models.values()))
+
+    def branch(self, variant: Recipe) -> "ModelPool":
+        """The models of a variant of the recipe: those that are the same are opened once."""
+        other = ModelPool(variant, self._cache, self._env)
+        other._lead = self
+        return other
 
     def describe_narrowed(self) -> str:
         """What is said of models that are asked less at once than they may, for want of connections; or nothing."""
@@ -84,10 +91,21 @@ class ModelPool:
             SetupError: a key, a package or the weights are missing.
         """
         exact = self.versions.complete(name)
+        if self._lead is not None and self._lead.has(exact, self.config(exact)):
+            ref = ModelRef.parse(exact)
+            return self._lead.find(str(ref if ref.version else ref.base))
         if exact not in self._open:
             config = self.config(exact)
             self._open[exact] = models.provider(config.provider).open_model(config, self.setup(exact))
-        return exact, self._open[exact]
+        return exact + self._recipe.suffix, self._open[exact]
+
+    def has(self, exact: str, config: ModelConfig) -> bool:
+        """Whether a name with its version means the model of a config here, too."""
+        ref = ModelRef.parse(exact)
+        try:
+            return self.config(str(ref if ref.version else ref.base)) == config
+        except StepError:
+            return False
 
     def identity(self, name: str) -> str:
         """What names a version in fingerprints: the hash of its weights, or how its endpoint is reached."""
@@ -97,6 +115,8 @@ class ModelPool:
         """Closes the models that hold weights in this process: training is about to need the memory."""
         for name in [name for name, model in self._open.items() if model.config.local]:
             await self._open.pop(name).close()
+        if self._lead is not None:
+            await self._lead.release_local()
 
     async def close(self) -> None:
         """Closes all models."""

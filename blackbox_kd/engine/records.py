@@ -13,6 +13,7 @@ class Records:
 
     def __init__(self) -> None:
         self._lists: dict[str, list[tuple[Place, Entry]]] = {}
+        self._taken: set[Place] = set()
 
     def add(self, key: str, place: Place, entries: Sequence[Entry]) -> None:
         """Appends entries of a step to a list."""
@@ -21,6 +22,16 @@ class Records:
     def find(self, key: str, place: Place | None = None) -> list[Entry]:
         """The entries of a list, oldest first; those of a step alone if its place is given."""
         return [entry for at, entry in self._lists.get(key, []) if place is None or at == place]
+
+    def take(self, others: "Records", place: Place) -> None:
+        """Takes in what a step has recorded that another variant of the recipe has run for this one, too."""
+        self._taken.add(place)
+        for key in others._lists:
+            self.add(key, place, others.find(key, place))
+
+    def find_own(self) -> dict[str, list[Entry]]:
+        """All lists by their keys, without what was taken in."""
+        return {key: [entry for at, entry in kept if at not in self._taken] for key, kept in self._lists.items()}
 
     def find_all(self) -> dict[str, list[Entry]]:
         """All lists by their keys."""

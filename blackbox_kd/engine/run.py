@@ -25,15 +25,16 @@ from blackbox_kd.engine.sharding.finish import ShardResult, finish_shard
 from blackbox_kd.engine.sharding.shard import Shard, ShardPlan, plan_shards, sum_spent
 from blackbox_kd.engine.stage import StageRunner
 from blackbox_kd.engine.state import RunState
+from blackbox_kd.engine.variants import Variants
 from blackbox_kd.errors import BlackboxError, BudgetReached, LedgerError, Stopped
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.recipe.kept import keep
 from blackbox_kd.recipe.spec import Recipe
-from blackbox_kd.runs import carried, hub
+from blackbox_kd.runs import carried, hub, model_card
 from blackbox_kd.runs.accounts import Account, refuse_failures
 from blackbox_kd.runs.delivery import Delivery
 from blackbox_kd.runs.folder import RunFolder, identity
-from blackbox_kd.runs.report import build, losses
+from blackbox_kd.runs.report import arms, build, losses
 from blackbox_kd.runs.report.ending import Ending, try_end
 from blackbox_kd.runs.stage_files import gather_losses, list_losses
 from blackbox_kd.runs.workplace import Reach, Workplace, find_ledger, find_run, find_workplace, read_aliases
@@ -177,6 +178,7 @@ class Run:
     def _prepare(self, folder: RunFolder, caller: Caller, budget: Budget) -> ModelPool:
         """Makes what the steps of the run share, and what runs them."""
         options = self.options
+        again, trial = options.retry_failed, options.limit is not None
         models = ModelPool(self.recipe, options.cache, options.env)
         if narrowed := models.describe_narrowed():
             options.view.say(narrowed)
@@ -192,11 +194,10 @@ class Run:
             overwrite=options.overwrite,
         )
         part = None if options.shard is None else (options.shard, self._led)
-        again = options.retry_failed
-        trial = options.limit is not None
         self._work = StageRunner(
             self._shared, options.view, shard=part, retry_failed=again, is_trial=trial, on_stage=self._note_reach
         )
+        self._variants = Variants(self._shared, self._work, options.until)
         return models
 
     def _note_reach(self, stage: Stage) -> None:
@@ -237,7 +238,8 @@ class Run:
             hub.refuse_unready()
         pricing.refuse_unpriced(self.recipe, self._shared.models, [p for stage in done for p in stage.steps])
         tables = self._shared.tables
-        filled = data.load(self.recipe, self._steps, tables, self._shared.folder, self.options.limit)
+        others = [planned for variant in self.recipe.variants for planned in variant.steps]
+        filled = data.load(self.recipe, [*self._steps, *others], tables, self._shared.folder, self.options.limit)
         self._delivery.write_recipe()
         self._shared.folder.note_aliases({alias.key: alias.model for alias in self.recipe.aliases.values()})
         data.check(self.recipe, tables, filled, self.options.env)
@@ -248,12 +250,15 @@ class Run:
                     await loop.run(part, self._shared, self._work)
                 else:
                     await self._work.run(part)
+            if self.options.shard is None:
+                await self._variants.run()
         if self.options.shard is not None:
             return Ending()
         self._reach.set(self._shared.folder)
         seeds = data.find_flowing(self.recipe)
         rows, most = 0 if seeds is None else len(tables[seeds]), self.recipe.head.max_failed_share
-        ending = product.find_ending(self._choose_tables(), self.accounts, most, rows, self.path)
+        own = [account for account in self.accounts if account.marks == self.recipe.marks]
+        ending = product.find_ending(self._choose_tables(), own, most, rows, self.path)
         if not ending.is_complete:
             return ending
         self._deliver(is_complete=True)
@@ -288,6 +293,7 @@ class Run:
             self._delivery.summary(),
             losses.find(self.accounts, self.recipe, list_losses(folder.path, self._work.names, "dropped")),
             shared.tables.bad_lines,
+            self._variants.list_recorded(),
         )
         self.report = build.collect(facts)
         for line in losses.describe(self.report) if ending.is_complete else ():
@@ -296,3 +302,5 @@ class Run:
         gather_losses(folder.path, self._work.names)
         build.write(folder.path, self.report, [table for table in shared.tables.list_results() if len(table)])
         self._delivery.write_cards(self.report, [(v.ref.name, v.folder) for v in shared.models.versions])
+        for variant, trained in self._variants.list_trained():
+            model_card.write_models(variant, arms.select(self.report, variant), trained)

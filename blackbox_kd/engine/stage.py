@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 from blackbox_kd.engine import requirements
 from blackbox_kd.engine.context import RunContext
@@ -12,7 +13,7 @@ from blackbox_kd.engine.progress import View
 from blackbox_kd.engine.row_errors import explain
 from blackbox_kd.engine.segment import Segment
 from blackbox_kd.engine.sharding.shard import Shard, ShardPlan, ShardTable
-from blackbox_kd.engine.state import RunState
+from blackbox_kd.engine.state import Done, RunState
 from blackbox_kd.engine.window import find_window
 from blackbox_kd.errors import BlackboxError, MissingColumn, Stopped, UserError
 from blackbox_kd.recipe.spec import PlannedStep
@@ -67,20 +68,42 @@ class StageRunner:
             TooManyFailed: too large a share of the rows of an earlier step, or of a row step of this stage, failed.
         """
         refuse_failures(self.accounts, self._limit, self._shared.folder.path)
+        stage = replace(stage, name=stage.name + self._shared.recipe.suffix)
         self.names.append(stage.name)
+        trained = len(self._shared.models.versions)
         try:
             if stage.kind == "row":
-                await self._run_segment(stage)
+                tables = await self._run_segment(stage)
             else:
-                await self._run_table_step(stage)
+                tables = await self._run_table_step(stage)
         except Stopped:
             # Rows that waited for a call when a step's mistake stopped them may be heard of before it.
             if self._shared.mistakes.found is not None:
                 raise self._shared.mistakes.found from None
             raise
+        done = Done(stage, tables, self._shared.models.versions.list_since(trained))
+        self._shared.done[stage.first.place] = done
         self._on_stage(stage)
         self._shared.folder.save()
-        requirements.check(stage.first, self._shared, is_trial=self._is_trial)
+        if self._shared.lead is None:  # what an arm is there to show must not end the run
+            requirements.check(stage.first, self._shared, is_trial=self._is_trial)
+
+    def branch(self, shared: RunState) -> Self:
+        """What runs the stages of a variant of the recipe, with the same books."""
+        other = type(self)(shared, self._view, retry_failed=self._retry_failed, is_trial=self._is_trial)
+        other.accounts, other.names = self.accounts, self.names
+        return other
+
+    def take(self, done: Done) -> None:
+        """Takes over a stage that was run for another variant of the recipe, and would be the same here."""
+        shared = self._shared
+        assert shared.lead is not None
+        for version in done.trained:
+            shared.models.versions.add(version.ref.name, version.folder, version.source)
+        for planned in done.stage.steps:
+            shared.records.take(shared.lead.records, planned.place)
+        shared.done[done.stage.first.place] = done
+        self._publish(done.stage, done.tables)
 
     def _find_input(self, planned: PlannedStep) -> StoredTable | None:
         table = self._shared.tables.find_input(planned)
@@ -88,7 +111,7 @@ class StageRunner:
             return ShardTable(table, self._shard[0])
         return table
 
-    async def _run_segment(self, stage: Stage) -> None:
+    async def _run_segment(self, stage: Stage) -> Sequence[StoredTable]:
         table: Table | None = self._find_input(stage.steps[0])
         assert table is not None
         first, last = stage.steps[0], stage.steps[-1]
@@ -96,24 +119,26 @@ class StageRunner:
             if not len(table):
                 self._view.say(f"{first.label}: table {table.name!r} has no rows, so none can be drawn from it")
             table = Drawn(table, rows, RunContext(self._shared, first).rng("rows"))
-        books = [Account(planned.label, round=planned.round) for planned in stage.steps]
+        books = [self._open_account(planned) for planned in stage.steps]
         self.accounts += books
         self._view.begin(books, len(table))
         with StageFiles(self._shared.folder, stage.name, [last.config.output or last.unnamed]) as outputs:
             window = find_window(stage.steps, self._shared.models)
             await Segment(stage.steps, books, self._shared, outputs.take, window, self._limit).run(table)
         self._close(books)
-        self._publish(stage, outputs.finish(_describe_steps(stage)))
+        return self._publish(stage, outputs.finish(_describe_steps(stage)))
 
-    async def _run_table_step(self, stage: Stage) -> None:
+    def _open_account(self, planned: PlannedStep) -> Account:
+        return Account(planned.label, round=planned.round, marks=self._shared.recipe.marks)
+
+    async def _run_table_step(self, stage: Stage) -> Sequence[StoredTable]:
         planned, table = stage.first, self._find_input(stage.first)
         fingerprint, *earlier = compute_fingerprints(planned, table, self._shared)
         done = self._shared.folder.find_finished(stage.name, [fingerprint, *earlier])
         if done is not None and _can_take(done) and not (self._retry_failed and done.entry.account.failed):
             done.entry.fingerprint = fingerprint
-            await self._skip(stage, done, table)
-            return
-        book = Account(planned.label, round=planned.round)
+            return await self._skip(stage, done, table)
+        book = self._open_account(planned)
         self.accounts.append(book)
         book.rows_in = len(table) if table is not None else self._count_merged(planned)
         self._view.begin([book], book.rows_in * planned.config.outcomes_per_row())
@@ -132,6 +157,7 @@ class StageRunner:
         tables = outputs.finish(planned.label)
         self._publish(stage, tables)
         self._note(stage, fingerprint, tables, book, reported, trained)
+        return tables
 
     def _note(
         self,
@@ -174,7 +200,7 @@ class StageRunner:
     def _count_merged(self, planned: PlannedStep) -> int:
         return sum(len(self._shared.tables[name]) for name in planned.merged)
 
-    async def _skip(self, stage: Stage, done: Finished, source: StoredTable | None) -> None:
+    async def _skip(self, stage: Stage, done: Finished, source: StoredTable | None) -> Sequence[StoredTable]:
         """Takes over what an earlier run of the same step wrote.
 
         Raises:
@@ -184,18 +210,19 @@ class StageRunner:
         for table in tables:
             if await asyncio.to_thread(table.has_changed):
                 raise _explain_change(stage.first, table)
-        self.accounts.append(Account.of(entry.account.write()))
+        self.accounts.append(replace(Account.of(entry.account.write()), marks=shared.recipe.marks))
         for key, entries in entry.report.items():
             shared.records.add(key, stage.first.place, entries)
         for model, path in entry.trained:
             shared.models.versions.add(model, done.folder / path, source)
-        self._publish(stage, tables)
         self._view.say(f"{stage.first.label}: unchanged since the last run, taken from there")
+        return self._publish(stage, tables)
 
-    def _publish(self, stage: Stage, tables: Sequence[StoredTable]) -> None:
+    def _publish(self, stage: Stage, tables: Sequence[StoredTable]) -> Sequence[StoredTable]:
         sources = self._shared.models.versions.list_sources()
         taught = {ModelRef.parse(version).name: table for version, table in sources.items()}
         self._shared.tables.publish(stage, tables, taught)
+        return tables
 
     def _close(self, books: list[Account]) -> None:
         for book in books:

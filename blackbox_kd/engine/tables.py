@@ -17,6 +17,7 @@ class RunTables(Mapping[str, StoredTable]):
     Args:
         recipe: what is run.
         folder: its manifest says which file holds a name.
+        lead: the tables of the recipe that this one is a variant of: names are kept of those alone.
 
     Attributes:
         lineage: what is behind each table.
@@ -24,9 +25,10 @@ class RunTables(Mapping[str, StoredTable]):
         bad_lines: lines of files to start from that were left out: how many, by table and file.
     """
 
-    def __init__(self, recipe: Recipe, folder: RunFolder) -> None:
+    def __init__(self, recipe: Recipe, folder: RunFolder, lead: "RunTables | None" = None) -> None:
         self.lineage = Lineage(recipe)
-        self.files: list[str] = []
+        self.files: list[str] = [] if lead is None else lead.files
+        self._is_lead = lead is None
         self.bad_lines: list[dict[str, Any]] = []
         self._folder = folder
         self._named: dict[str, StoredTable] = {}
@@ -72,8 +74,10 @@ class RunTables(Mapping[str, StoredTable]):
 
     def _take(self, table: StoredTable) -> None:
         self._named[table.name] = table
-        self._folder.note_names([table])
-        self.files.append(table.path.stem)
+        if self._is_lead:
+            self._folder.note_names([table])
+        if self._is_lead or table.path.stem not in self.files:
+            self.files.append(table.path.stem)
 
     def find_input(self, planned: PlannedStep) -> StoredTable | None:
         """The table that a step reads; None if it puts several together.

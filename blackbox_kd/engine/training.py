@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.analysis import contamination
+from blackbox_kd.engine import equal
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import DataError
 from blackbox_kd.privacy import write_whole
+from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.runs.dataset import count_left_out, write_dataset
 from blackbox_kd.schema import BASE, Memory, ModelRef, Row
 from blackbox_kd.tables.stored import StoredTable
@@ -23,7 +25,7 @@ RUNS_ON = ("gpus", "accelerate")
 
 async def train(
     shared: RunState,
-    step: str,
+    planned: PlannedStep,
     source: StoredTable | None,
     model: str,
     method: str,
@@ -34,7 +36,7 @@ async def train(
 
     Args:
         shared: is given the new version.
-        step: how messages name the step.
+        planned: the step.
         source: the table that the step reads.
         model: name of the model in the recipe.
         method: a module of `training`.
@@ -52,23 +54,26 @@ async def train(
     written = shared.recipe.written.get(rows.name if isinstance(rows, StoredTable) else "", frozenset[str]())
     rows, notes = list(rows), list[str]()
     version = str(shared.models.versions.name_next(model))
-    dataset = (work := shared.folder.path / "work") / f"train_{version}" / "dataset"
+    variant, called = shared.recipe.suffix, f"train_{version}{shared.recipe.suffix}"
+    work, first = shared.folder.path / "work", shared.folder.path / f"models{variant}" / version
+    dataset = work / called / "dataset"
     try:
         _refuse_held_out(shared, rows)
         data = write_dataset(dataset, rows, method, written=written, say=notes.append, parquet=False)
     except DataError as error:
-        raise error.within(step) from error
-    _warn(shared, notes)
-    job = _make_job(shared, model, settings, data=str(data), output=str(shared.folder.path / "models" / version))
-    output = _choose_folder(shared, Path(job.output), hash_job(method, job))
+        raise error.within(planned.label) from error
+    settings, told = equal.match(shared, planned, data, settings)
+    _warn(shared, [*notes, *told])
+    job = _make_job(shared, model, settings, data=str(data), output=str(first))
+    output = _choose_folder(shared, first, hash_job(method, job))
     job = job.model_copy(update={"output": str(output)})
-    write_whole(job_file := work / f"train_{version}.json", json.dumps(job.write(), indent=1))
+    write_whole(job_file := work / f"{called}.json", json.dumps(job.write(), indent=1))
     await shared.models.release_local()
     result = await launch.run_training(method, job_file, shared.on_event, _make_spread(shared, model, settings))
     origin.name_base(output, origin.find_origin(shared.recipe.models[model].model, shared.recipe.folder))
     shared.models.versions.add(model, output, source)
-    told = {"left_out": dict(count_left_out(dataset)), "notes": notes}
-    return {"model": version, "method": method, **result.write(), **told}
+    lost = dict(count_left_out(dataset))
+    return {"model": version, "method": method, **result.write(), "left_out": lost, "notes": [*notes, *told]}
 
 
 def _choose_folder(shared: RunState, first: Path, name: str) -> Path:

@@ -13,7 +13,8 @@ from blackbox_kd.recipe import misplaced
 from blackbox_kd.recipe.answer_kinds import AnswerKinds
 from blackbox_kd.recipe.beside import take_in
 from blackbox_kd.recipe.forms import StepEntry, choose_form
-from blackbox_kd.recipe.spec import NAME, Loop, LoopConfig, PlannedStep, Recipe
+from blackbox_kd.recipe.loop_config import LoopConfig
+from blackbox_kd.recipe.spec import NAME, Loop, PlannedStep, Recipe
 from blackbox_kd.recipe.validation import validate
 from blackbox_kd.recipe.yaml_source import Path, format_path, quote
 from blackbox_kd.sdk.fields import find_answers, find_earlier, find_from_file, find_names, read_field, references

@@ -3,7 +3,8 @@
 from typing import Any
 
 from blackbox_kd import answers, models
-from blackbox_kd.recipe.spec import LoopConfig, RecipeFile
+from blackbox_kd.recipe.loop_config import LoopConfig
+from blackbox_kd.recipe.spec import RecipeFile
 from blackbox_kd.sdk.fields import find_answers, find_earlier
 from blackbox_kd.sdk.registry import Registry
 from blackbox_kd.sdk.step_config import StepConfig

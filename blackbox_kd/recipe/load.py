@@ -12,7 +12,7 @@ from typing import Any
 from blackbox_kd.errors import Problem, RecipeError, UserError, did_you_mean
 from blackbox_kd.paths import find_bundled
 from blackbox_kd.privacy import write_whole
-from blackbox_kd.recipe import aliases, swaps, yaml_source
+from blackbox_kd.recipe import aliases, arms, swaps, yaml_source
 from blackbox_kd.recipe import entries as recipe_entries
 from blackbox_kd.recipe.checks import chain as recipe_check
 from blackbox_kd.recipe.notes import Notes
@@ -132,7 +132,9 @@ def build_recipe(
     recipe = Recipe(file, folder, source, head or _salvage(source.values), Registry(), allow_code)
     recipe.aliases, recipe.scripted = named, scripted
     recipe_entries.load(recipe, problems)
+    arms.spread(recipe, problems)
     recipe_check.check(recipe, problems, env, notes=notes)
+    arms.check(recipe, problems, env)
     if problems:
         raise RecipeError(file, problems)
     return recipe

@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from blackbox_kd import models
 from blackbox_kd.recipe import field_types
 from blackbox_kd.recipe.budget import BudgetConfig
-from blackbox_kd.recipe.spec import LoopConfig, RecipeFile
+from blackbox_kd.recipe.loop_config import LoopConfig
+from blackbox_kd.recipe.spec import RecipeFile
 from blackbox_kd.sdk.registry import Registry
 from blackbox_kd.tables.sources import TableSource
 

@@ -6,7 +6,7 @@ import yaml
 
 from blackbox_kd.errors import UserError
 from blackbox_kd.recipe import yaml_source
-from blackbox_kd.recipe.yaml_source import Source
+from blackbox_kd.recipe.yaml_source import Path, Source
 
 
 def take(values: Any) -> Any:
@@ -42,21 +42,31 @@ def override(source: Source, assignment: str | tuple[str, Any]) -> None:
     else:
         text, parsed = assignment[0], Source(values=take(assignment[1]))
         assignment = f"{text}="
-    try:
-        path = yaml_source.parse_path(text.strip(), source.values)
-    except ValueError as error:
-        raise _explain_refusal(assignment, f"{error}") from None
     if parsed.problems:
         why = parsed.problems[0].message.rstrip(".")
         raise _explain_refusal(assignment, f"the value cannot be read: {why}")
+    try:
+        put(source, text, parsed.values, f"--set {text.strip()}")
+    except ValueError as error:
+        raise _explain_refusal(assignment, f"{error}") from None
+
+
+def put(source: Source, text: str, value: Any, given_by: str) -> Path:
+    """Puts a value where a path leads, and returns the path; `given_by` is what messages say of where it is from.
+
+    Raises:
+        ValueError: the path leads nowhere.
+    """
+    path = yaml_source.parse_path(text.strip(), source.values)
     here = source.values
     for part in path[:-1]:
         if isinstance(here, dict) and here.get(str(part)) is None:
             here[str(part)] = {}
         here = here[part]
-    here[path[-1]] = parsed.values
+    here[path[-1]] = value
     source.lines = {place: line for place, line in source.lines.items() if place[: len(path)] != path or place == path}
-    source.overrides[path] = f"--set {text.strip()}"
+    source.overrides[path] = given_by
+    return path
 
 
 def _explain_refusal(assignment: str, reason: str) -> UserError:

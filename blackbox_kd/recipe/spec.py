@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.models.http.aliases import Alias
+from blackbox_kd.recipe.arm_config import ArmConfig
 from blackbox_kd.recipe.budget import BudgetConfig
+from blackbox_kd.recipe.loop_config import LoopConfig
 from blackbox_kd.recipe.push import PushConfig
 from blackbox_kd.recipe.yaml_source import Source
 from blackbox_kd.sandbox.prompt import Prompt
@@ -37,6 +39,13 @@ class RecipeFile(BaseModel):
     """License of the data set that the recipe makes, as the Hub names it, such as `apache-2.0`."""
     seed: int = Field(default=0, ge=0)
     """Seed of everything that is drawn."""
+    seeds: list[int] | None = Field(default=None, min_length=2, examples=[[0, 1, 2]])
+    """Seeds of training: training and what depends on it is repeated with each, and teachers are asked once."""
+    arms: dict[str, ArmConfig] = Field(
+        default_factory=dict, examples=[{"unfiltered": {"set": {"steps.4.input": "all"}}}]
+    )
+    """Other ways through the same chain, by their names, for comparison with it: each is trained on as many rows and
+    with as many updates, in the same run and within the same budget."""
     data: dict[str, Any] = Field(min_length=1, examples=[{"train": {"path": "train.jsonl"}}])
     """Tables to start from, by name."""
     models: dict[str, Any] = Field(default_factory=dict)
@@ -78,70 +87,6 @@ class RecipeFile(BaseModel):
     def product(self) -> dict[str, str]:
         """The tables of `dataset:` by the names of their configs."""
         return {self.dataset: self.dataset} if isinstance(self.dataset, str) else self.dataset or {}
-
-
-WIN_RATE = "win_rate"
-"""What a judge measures, and no metric of answers."""
-
-
-class UntilMetric(BaseModel):
-    """A loop ends when a metric does not rise any more; the best round's model is restored."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    metric: str = "accuracy"
-    """What an `evaluate` of the loop measures: one of its `metrics`, or with a judge `win_rate`."""
-    model: str
-    """Model that the loop trains."""
-    on: str
-    """Table that the `evaluate` reads. The evidence has to be of another one."""
-    patience: int = Field(default=1, ge=1)
-    """Rounds without a better value after which the loop ends."""
-
-
-class UntilRows(BaseModel):
-    """A loop ends when a table has enough rows."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    table: str
-    """Table that a step of the loop writes."""
-    rows: int = Field(ge=1)
-    """Rows that are enough."""
-
-
-def _choose_kind(value: Any) -> str:
-    """Which of the two is meant, so that mistakes are told of that one alone."""
-    if isinstance(value, dict):
-        is_rows = value.keys() & UntilRows.model_fields.keys() and not value.keys() & UntilMetric.model_fields.keys()
-        return "UntilRows" if is_rows else "UntilMetric"
-    return type(value).__name__ if isinstance(value, UntilRows) else "UntilMetric"
-
-
-class LoopConfig(BaseModel):
-    """Steps that are run again, each round with the tables and models that the round before it left."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    rounds: int = Field(default=3, ge=1, le=100)
-    """The most rounds."""
-    until: (
-        Annotated[
-            Annotated[UntilMetric, Tag("UntilMetric")] | Annotated[UntilRows, Tag("UntilRows")],
-            Discriminator(_choose_kind),
-        ]
-        | None
-    ) = None
-    """When the loop ends before that."""
-    steps: list[Any] = Field(min_length=1)
-    """The steps of a round; the first one names its table with `input:`."""
-
-    @property
-    def fewest(self) -> int:
-        """How many rounds are run for certain, of as many as there may be."""
-        if self.until is None:
-            return self.rounds
-        return min(self.rounds, self.until.patience) if isinstance(self.until, UntilMetric) else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +210,10 @@ class Recipe:
         terms: of each model, what terms and licences say of training on its outputs; none where nothing is known.
         aliases: models that are named by what they are good for, by their names in the recipe.
         scripted: whether it is tried out with replies that are made up.
+        arm: which of `arms:` it is, `main` for the chain as it stands; None where there are none.
+        training_seed: which of `seeds:` it trains with; None where there are none.
+        suffix: what the names of its own files end in; empty for the chain as it stands with the first seed.
+        variants: the other arms and seeds, in the order in which they are run.
     """
 
     file: str
@@ -282,11 +231,20 @@ class Recipe:
     terms: dict[str, list[str]] = field(default_factory=dict)
     aliases: dict[str, Alias] = field(default_factory=dict)
     scripted: bool = False
+    arm: str | None = None
+    training_seed: int | None = None
+    suffix: str = ""
+    variants: list["Recipe"] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         """Name of the recipe."""
         return self.head.name
+
+    @property
+    def marks(self) -> dict[str, Any]:
+        """What the report's entries say of the arm and the seed that they are of."""
+        return {k: v for k, v in (("arm", self.arm), ("seed", self.training_seed)) if v is not None}
 
     @property
     def learnt_from(self) -> set[str]:

@@ -58,6 +58,7 @@ class Account:
         failed: rows that it could not work on, by class of error.
         counts: what the step itself counted.
         round: round of the loop that it was in, from 1; 0 outside of a loop.
+        marks: arm and seed of the step, where the recipe has some.
         errors: of `failed`, in this process.
         examples: of `dropped`, by reason, in this process.
     """
@@ -70,6 +71,7 @@ class Account:
     failed: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     round: int = 0
+    marks: dict[str, Any] = field(default_factory=dict, compare=False)
     errors: Errors = field(default_factory=Errors, compare=False)
     examples: dict[str, Row] = field(default_factory=dict, compare=False)
 
@@ -149,6 +151,7 @@ class Account:
             "failed": dict(sorted(self.failed.items())),
             **({"counts": dict(sorted(self.counts.items()))} if self.counts else {}),
             **({"round": self.round} if self.round else {}),
+            **self.marks,
         }
 
     @staticmethod

@@ -54,6 +54,10 @@ class Context(Protocol):
         """
         ...
 
+    def list_main_rows(self) -> list[Row]:
+        """In an arm of the recipe, the rows that this step has written for the chain as it stands; else none."""
+        ...
+
     def metric(self, name: str) -> Metric:
         """A metric by its name, of the package or of a plugin."""
         ...

@@ -239,6 +239,14 @@ class StepConfig(BaseModel):
         """The adapter that a training leaves; None if it leaves whole weights, or trains nothing."""
         return None
 
+    def amounts(self) -> dict[str, Any]:
+        """How much is learnt in a training, by field: the same in all arms of a recipe."""
+        return {}
+
+    def training_seed(self) -> int | None:
+        """The seed of a training, where the recipe gives it one of its own."""
+        return None
+
     def exam(self) -> Exam | None:
         """What the step measures of models and reports."""
         return None

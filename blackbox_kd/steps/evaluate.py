@@ -256,11 +256,13 @@ def _record(answered: accuracy.Answered, table: Table, config: Config, ctx: Cont
     if config.measures:
         found = _grade(answered, len(table), config, ctx)
         record("evaluations", (found.evaluate(model, list(rows.values())) for model, rows in answered.items()))
+        for key, both in accuracy.list_compared(answered, ctx.list_main_rows(), ctx.is_trained):
+            if config.answer is not None:
+                record(key, accuracy.gains(both, untrained, config.by, config.counted_by))
+            graded = found if both is answered else _grade(both, len(table), config, ctx)
+            record(key, graded.gains(accuracy.find_pairs(both, untrained)))
     if config.answer is not None:
-        record("comparisons", accuracy.gains(answered, untrained, config.by, config.counted_by))
         record("agreements", accuracy.agreements(answered, answers.kind(config.answer).is_alike))
-    if config.measures:
-        record("comparisons", found.gains(accuracy.find_pairs(answered, untrained)))
     if config.judge is not None:
         common = {"against": config.against_model, "judge": config.judge}
         others = [(model, rows.values()) for model, rows in answered.items() if model != config.against_model]

@@ -144,6 +144,14 @@ class Config(StepConfig):
         """See `gpus` and `accelerate`."""
         return RUNS_ON
 
+    def amounts(self) -> dict[str, Any]:
+        """Passes, updates, and rows of an update."""
+        return self.model_dump(include={"epochs", "max_steps", "batch_size"})
+
+    def training_seed(self) -> int | None:
+        """See `seed`."""
+        return self.seed
+
     def learns_by(self) -> str:
         """See `method`."""
         return self.method

@@ -12,7 +12,8 @@ from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.records import Records
 from blackbox_kd.errors import DataError, RecipeError, StepError
 from blackbox_kd.recipe.load import load_recipe
-from blackbox_kd.recipe.spec import Loop, LoopConfig, UntilRows
+from blackbox_kd.recipe.loop_config import LoopConfig, UntilRows
+from blackbox_kd.recipe.spec import Loop
 from tests.support.runs import HELD_OUT, QUESTIONS, execute, rows_of, write_rows
 from tests.support.tiny import tiny_model
 

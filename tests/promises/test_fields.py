@@ -312,6 +312,13 @@ CASES: dict[str, Case] = {
     "recipe.paper": runs("filter", report("paper"), "arXiv:1", "paper=arXiv:1"),
     "recipe.license": runs("filter", card("license: mit\n"), True, "license=mit"),
     "recipe.seed": runs("drawn", column("score"), anything, "seed=1"),
+    "recipe.seeds": checked(BASES["filter"], "seeds: no step trains a model", True, "seeds=[0, 1]"),
+    "recipe.arms": checked(
+        BASES["filter"], "arms.other: no training differs", True, "arms={other: {set: {steps.0.keep: score > 1}}}"
+    ),
+    "recipe.arms.set": checked(
+        BASES["filter"], "an arm changes what stands below", True, "arms={other: {set: {seed: 3}}}"
+    ),
     "recipe.data": runs("filter", rows_in, 2, "data={train: {path: other.jsonl}}"),
     "recipe.dataset": checked(BASES["filter"], "dataset: unknown table 'nobody'", True, "dataset=nobody"),
     "recipe.models": runs(

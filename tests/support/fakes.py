@@ -45,6 +45,7 @@ class FakeContext:
         self.trained: list[tuple[str, str, Mapping[str, Any], list[Row]]] = []
         self.recorded: dict[str, list[dict[str, Any]]] = {}
         self.trains: set[str] = set()
+        self.main_rows: list[Row] = []
         self._answer = answer
         self._tables = {name: FakeTable(name, content) for name, content in (tables or {}).items()}
 
@@ -84,6 +85,9 @@ class FakeContext:
 
     async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:
         self.trained.append((model, method, settings, list(rows)))
+
+    def list_main_rows(self) -> list[Row]:
+        return self.main_rows
 
     def metric(self, name: str) -> Metric:
         return Registry().find_metric(name)

@@ -12,6 +12,7 @@ from blackbox_kd.analysis.metrics._measure import Measure, compare, measure
 from blackbox_kd.analysis.metrics._metric import Graded, Metric, Tally, metric
 
 __all__ = [
+    "ACCURACY",
     "Answers",
     "Graded",
     "How",

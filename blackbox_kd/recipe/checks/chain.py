@@ -287,8 +287,11 @@ def _is_carried(flow: Flow, name: str) -> bool:
 
 
 def _check_unused(flow: Flow) -> None:
-    if not flow.recipe.head.steps:
+    if not flow.recipe.head.steps or flow.recipe.suffix:
         return
+    for variant in flow.recipe.variants:  # what an arm alone names is used, and so is what an arm does without
+        flow.used_models |= {name for planned in variant.steps for name in planned.list_models()}
+        flow.used_tables |= {name for planned in variant.steps for name in planned.list_names("table")}
     for name in flow.recipe.head.models if "model" not in flow.unknown else ():
         if name not in flow.used_models | flow.broken:
             what = f"model {name!r} is used by no step."

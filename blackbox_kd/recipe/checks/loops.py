@@ -7,7 +7,8 @@ from blackbox_kd.errors import Problem, did_you_mean, list_names
 from blackbox_kd.recipe.checks import models as recipe_models
 from blackbox_kd.recipe.checks import prompts as recipe_prompts
 from blackbox_kd.recipe.checks.flow import Body, Flow
-from blackbox_kd.recipe.spec import WIN_RATE, Loop, PlannedStep, UntilMetric, UntilRows
+from blackbox_kd.recipe.loop_config import WIN_RATE, UntilMetric, UntilRows
+from blackbox_kd.recipe.spec import Loop, PlannedStep
 from blackbox_kd.recipe.yaml_source import Path, quote
 
 

@@ -5,7 +5,8 @@ from blackbox_kd.errors import DataError, did_you_mean, list_names
 from blackbox_kd.models import ModelConfig
 from blackbox_kd.models.http.parameters import CAPS, EFFORT, NEUTRAL, THINKING_BUDGET
 from blackbox_kd.recipe.checks.flow import Columns, Flow
-from blackbox_kd.recipe.spec import Loop, PlannedStep, UntilMetric
+from blackbox_kd.recipe.loop_config import UntilMetric
+from blackbox_kd.recipe.spec import Loop, PlannedStep
 from blackbox_kd.recipe.yaml_source import quote
 from blackbox_kd.schema import ModelRef
 from blackbox_kd.sdk.fields import Reference

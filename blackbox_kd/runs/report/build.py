@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -12,7 +12,7 @@ from typing import Any
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.accounts import Account
-from blackbox_kd.runs.report import comparisons, judges
+from blackbox_kd.runs.report import arms, comparisons, judges
 from blackbox_kd.runs.report.ending import Ending
 from blackbox_kd.runs.report.markdown import write_markdown
 from blackbox_kd.runs.report.schema import SCHEMA_VERSION, Report
@@ -39,6 +39,7 @@ class Facts:
             is an earlier run's.
         losses: steps that dropped most of their rows for one reason.
         bad_lines: lines of files to start from that were left out.
+        variants: the other arms and seeds of the recipe, and what their steps recorded.
     """
 
     recipe: Recipe
@@ -52,16 +53,19 @@ class Facts:
     dataset: dict[str, Any] | None = None
     losses: list[dict[str, Any]] = field(default_factory=list)
     bad_lines: list[dict[str, Any]] = field(default_factory=list)
+    variants: Sequence[tuple[Recipe, Mapping[str, list[dict[str, Any]]]]] = ()
 
 
 def collect(facts: Facts) -> dict[str, Any]:
     """What `report.json` holds: a `schema.Report`, as JSON has it."""
-    lists = comparisons.name_prompts(facts.lists, facts.recipe)
+    lists = arms.join([(facts.recipe, facts.lists), *facts.variants])
+    run = [facts.recipe, *facts.recipe.variants]
     found = {
         "schema_version": SCHEMA_VERSION,
         "recipe": facts.recipe.name,
         "paper": facts.recipe.head.paper,
         "seed": facts.recipe.head.seed,
+        **({"variants": [each.marks for each in run], "arms": arms.tabulate(lists)} if run[1:] else {}),
         "scripted": [name for name, model in facts.recipe.models.items() if model.makes_up],
         "status": facts.ending.why,
         "ended": facts.ending.status.value,

@@ -4,20 +4,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blackbox_kd.printable import escape_markdown, quote_code
-from blackbox_kd.runs.report import classes, comparisons
+from blackbox_kd.runs.report import arms, classes, comparisons
 from blackbox_kd.runs.report.format import describe_scripted, format_interval, format_percent
 from blackbox_kd.schema import BASE, ModelRef
 
 Counts = Mapping[str, Any] | None
 
 
-def describe_evidence(report: Mapping[str, Any]) -> list[str]:
+def describe_evidence(whole: Mapping[str, Any]) -> list[str]:
     """The evidence of a report in lines for a screen: how good each model is, and each comparison."""
+    report = arms.select(whole)
     evaluations = report.get("evaluations", [])
     found = [
         *(_describe_shares(entry, comparisons.name_measured(entry, evaluations)) for entry in evaluations),
         *classes.describe_latest(evaluations),
         *(describe_comparison(entry, evaluations) for entry in report.get("comparisons", [])),
+        *arms.tell(whole),
         *map(classes.describe_requirement, report.get("requirements", [])),
     ]
     return [*filter(None, [describe_scripted(report)]), *found] if found else []

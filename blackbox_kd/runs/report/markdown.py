@@ -6,7 +6,7 @@ from typing import Any
 from blackbox_kd.printable import escape_markdown, quote_code
 from blackbox_kd.runs import dataset
 from blackbox_kd.runs.accounts import Account
-from blackbox_kd.runs.report import classes, comparisons, gains, judges, loops, losses, samples
+from blackbox_kd.runs.report import arms, classes, comparisons, gains, judges, loops, losses, samples
 from blackbox_kd.runs.report.classes import describe_requirement
 from blackbox_kd.runs.report.ending import Status
 from blackbox_kd.runs.report.format import (
@@ -24,8 +24,9 @@ def write_markdown(report: Mapping[str, Any], tables: list[StoredTable]) -> str:
     """The report as a person would tell it, in Markdown."""
     scripted = describe_scripted(report)
     parts = [f"# {report['recipe']}", "", _write_status(report), "", *([f"**{scripted}**", ""] if scripted else [])]
-    parts += _write_evidence(report) + comparisons.describe(report)
-    parts += loops.describe(report) + _write_training(report)
+    lead = arms.select(report)
+    parts += _write_evidence(lead) + arms.describe(report) + comparisons.describe(lead)
+    parts += loops.describe(lead) + _write_training(report)
     parts += judges.describe(report.get("judges", [])) + _write_rows(report)
     parts += _write_costs(report) + samples.describe(tables)
     return "\n".join(parts).rstrip() + "\n"
@@ -47,7 +48,7 @@ def _write_rows(report: Mapping[str, Any]) -> list[str]:
     for entry in report["funnel"]:
         lost = sum(sum(entry[kind].values()) for kind in ("dropped", "failed"))
         added = max(0, entry["added"])
-        cells = [entry["step"], f"{entry['in']:,}", f"{added:,}", f"{entry['out']:,}"]
+        cells = [entry["step"] + arms.describe_marks(entry), f"{entry['in']:,}", f"{added:,}", f"{entry['out']:,}"]
         cells += [count_up(entry[kind], "<br>") or "0" for kind in ("dropped", "failed")]
         lines.append(f"| {' | '.join(cells)} |")
         if (left := entry["in"] + added - entry["out"] - lost) > 0:
@@ -147,7 +148,8 @@ def _tell_price(entry: Mapping[str, Any], spent: Mapping[str, Any]) -> str:
 def _write_training(report: Mapping[str, Any]) -> list[str]:
     lines = []
     for entry in report.get("trainings", []):
-        text = f"- `{entry['model']}` ({entry['method']}): {entry['rows']:,} rows, {entry['seconds']:,.0f} s on "
+        who = f"`{entry['model']}`{arms.describe_marks(entry)}"
+        text = f"- {who} ({entry['method']}): {entry['rows']:,} rows, {entry['seconds']:,.0f} s on "
         text += f"{entry['device']}, optimizer steps: {entry['steps']:,}"
         if entry.get("first_loss") is not None:
             text += f"; loss {entry['first_loss']:.3f} at the start, {entry['last_loss']:.3f} at the end"

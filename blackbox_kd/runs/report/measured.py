@@ -23,6 +23,10 @@ class Recorded(Part):
 
     step: str
     round: int = 0
+    arm: str | None = None
+    """Which arm of the recipe it is of, where it has some."""
+    seed: int | None = None
+    """Which of `seeds:` it is of."""
 
 
 class Measure(Part):
@@ -146,6 +150,29 @@ class Comparison(Recorded):
     """Of accuracies: the same by the values of columns."""
     usd_per_point: float | None = None
     """What a point (0.01) of the gain has cost; None where the gain may be chance or the bill is not known."""
+
+
+class ArmGain(Part):
+    """What a comparison of an arm comes to over all seeds."""
+
+    arm: str | None = None
+    step: str
+    table: str
+    model: str
+    against: str
+    """The model that it is compared with; `main`: the same model of the chain as it stands."""
+    metric: str
+    n: int
+    """Rows; of several seeds, the fewest."""
+    seeds: list[int] = Field(default_factory=list)
+    """Empty where the recipe names none."""
+    gains: list[float]
+    """Of each seed."""
+    gain: float
+    """Their mean."""
+    ci95: Interval | None
+    """For other rows like these and other seeds; None as soon as one seed has none."""
+    p_value: float | None
 
 
 class Agreement(Recorded):

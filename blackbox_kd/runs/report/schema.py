@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from blackbox_kd.runs.report.measured import (
     Agreement,
+    ArmGain,
     Comparison,
     Evaluation,
     Part,
@@ -41,6 +42,8 @@ class Balance(Part):
     too similar to a row that differs in numbers alone; `redacted email` and others, personal data that was replaced."""
     round: int = 0
     """Round of its loop, from 1; 0 outside of one."""
+    arm: str | None = None
+    seed: int | None = None
 
 
 class ModelUse(Part):
@@ -165,6 +168,13 @@ class Judging(Part):
     orders: list[dict[str, Any]] = Field(default_factory=list)
 
 
+class Variant(Part):
+    """One of the arms of a recipe, with one of its seeds."""
+
+    arm: str | None = None
+    seed: int | None = None
+
+
 class Report(Part):
     """The report of a run."""
 
@@ -172,6 +182,8 @@ class Report(Part):
     recipe: str
     paper: str | None
     seed: int
+    variants: list[Variant] = Field(default_factory=list)
+    """Arms and seeds of the recipe in the order in which they are run; the first one is the chain as it stands."""
     scripted: list[str] = Field(default_factory=list)
     """Models whose replies were made up, so that nothing of the run is evidence."""
     status: str
@@ -199,11 +211,25 @@ class Report(Part):
     trainings: list[Training] = Field(default_factory=list)
     loops: list[LoopEnd] = Field(default_factory=list)
     mixtures: list[Mixture] = Field(default_factory=list)
+    arm_gains: list[Comparison] = Field(default_factory=list)
+    """By how much each arm's model is better than that of the arm `main` with the same seed, on the same rows."""
+    arms: list[ArmGain] = Field(default_factory=list)
+    """The same of all seeds together, and of each arm what `comparisons` says of it."""
     environment: dict[str, str]
     """Versions of Python and of packages."""
 
 
-RECORDED = ("evaluations", "comparisons", "agreements", "win_rates", "requirements", "trainings", "loops", "mixtures")
+RECORDED = (
+    "evaluations",
+    "comparisons",
+    "arm_gains",
+    "agreements",
+    "win_rates",
+    "requirements",
+    "trainings",
+    "loops",
+    "mixtures",
+)
 """Lists that steps append to; a step of somebody's own may have others."""
 _ENTRIES: dict[str, TypeAdapter[Any]] = {
     key: TypeAdapter(annotation) for key in RECORDED if (annotation := Report.model_fields[key].annotation) is not None
