@@ -12,7 +12,6 @@ from pathlib import Path
 
 from blackbox_kd import models
 from blackbox_kd.errors import Problem, UserError, WrongRename, did_you_mean
-from blackbox_kd.recipe.checks import adapters as recipe_adapters
 from blackbox_kd.recipe.checks import advice as recipe_advice
 from blackbox_kd.recipe.checks import answers as recipe_answers
 from blackbox_kd.recipe.checks import columns as recipe_columns
@@ -163,7 +162,6 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
     recipe_models.check_rows(flow, planned, columns if source not in flow.held_out else None)
     recipe_learning.check_shown(flow, planned, source, columns)
     if planned.trains:
-        recipe_adapters.check(flow, planned)
         recipe_learning.check_answers(flow, planned, source, columns)
     recipe_reports.check(flow, planned)
     recipe_metrics.check(flow, planned, source, columns)

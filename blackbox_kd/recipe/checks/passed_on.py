@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import did_you_mean
+from blackbox_kd.recipe.checks import adapters
 from blackbox_kd.recipe.checks.flow import Flow
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.recipe.yaml_source import quote
@@ -70,12 +71,14 @@ KINDS: Mapping[str, tuple[type, ...]] = {
 
 
 def check(flow: Flow, planned: PlannedStep) -> None:
-    """Reports values that a library would not take, or that the step has a field of its own for."""
+    """Reports values that a library would not take, those that the step has a field for, and an adapter's new shape."""
     for field, (kind, values) in planned.config.passes_on().items():
         known = read_fields(kind) if values else {}
         for name, value in values.items():
             for what, expected, fix in _find_wrong(field, kind, name, value, known):
                 flow.report(planned, f"{field}.{name}", what, expected, fix)
+    if planned.trains:
+        adapters.check(flow, planned)
 
 
 def _find_wrong(
