@@ -53,10 +53,9 @@ async def train(
     shared.refuse_late()
     written = shared.recipe.written.get(rows.name if isinstance(rows, StoredTable) else "", frozenset[str]())
     rows, notes = list(rows), list[str]()
-    version = str(shared.models.versions.name_next(model))
-    variant, called = shared.recipe.suffix, f"train_{version}{shared.recipe.suffix}"
+    version, variant = str(shared.models.versions.name_next(model)), shared.recipe.suffix
     work, first = shared.folder.path / "work", shared.folder.path / f"models{variant}" / version
-    dataset = work / called / "dataset"
+    dataset = work / (called := f"train_{version}{variant}") / "dataset"
     try:
         _refuse_held_out(shared, rows)
         data = write_dataset(dataset, rows, method, written=written, say=notes.append, parquet=False)
@@ -66,14 +65,16 @@ async def train(
     _warn(shared, [*notes, *told])
     job = _make_job(shared, model, settings, data=str(data), output=str(first))
     output = _choose_folder(shared, first, hash_job(method, job))
-    job = job.model_copy(update={"output": str(output)})
-    write_whole(job_file := work / f"{called}.json", json.dumps(job.write(), indent=1))
+    write_whole(
+        job_file := work / f"{called}.json",
+        json.dumps(job.model_copy(update={"output": str(output)}).write(), indent=1),
+    )
     await shared.models.release_local()
     result = await launch.run_training(method, job_file, shared.on_event, _make_spread(shared, model, settings))
     origin.name_base(output, origin.find_origin(shared.recipe.models[model].model, shared.recipe.folder))
     shared.models.versions.add(model, output, source)
-    lost = dict(count_left_out(dataset))
-    return {"model": version, "method": method, **result.write(), "left_out": lost, "notes": [*notes, *told]}
+    trained = {"model": version, "method": method, **result.write()}
+    return {**trained, "left_out": dict(count_left_out(dataset)), "notes": [*notes, *told]}
 
 
 def _choose_folder(shared: RunState, first: Path, name: str) -> Path:

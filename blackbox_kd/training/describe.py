@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from importlib import metadata
 from typing import Any
 
@@ -53,8 +53,8 @@ def describe_training(trainer: Any, began: float, there: Machine, plan: Plan) ->
 def list_used(arguments: Any) -> dict[str, Any]:
     """What TRL was given and what it made of it, where that is not the default; and what is of interest anyway."""
     used, always = arguments.to_dict(), (*USED, name_checkpointing())
-    usual = {field.name: field.default for field in fields(arguments) if field.name not in always}
-    return {name: used[name] for name in used if name not in LOCAL and used[name] != usual.get(name, MISSING)}
+    usual = {name: value for name, value in type(arguments)(output_dir="").to_dict().items() if name not in always}
+    return {name: value for name, value in used.items() if name not in LOCAL and (name, value) not in usual.items()}
 
 
 def list_lora(model: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 
 from blackbox_kd.engine.packages import is_installed
 from blackbox_kd.steps import train
-from blackbox_kd.training.job import PACKAGES
+from blackbox_kd.training.describe import PACKAGES
 from tests.support.runs import HELD_OUT, QUESTIONS, write_rows
 
 ROOT = Path(__file__).parents[2]
