@@ -51,30 +51,35 @@ async def train(
         BudgetReached: the hours of the run are over; a training that has begun by then is let end.
     """
     shared.refuse_late()
-    written = shared.recipe.written.get(rows.name if isinstance(rows, StoredTable) else "", frozenset[str]())
-    rows, notes = list(rows), list[str]()
     version, variant = str(shared.models.versions.name_next(model)), shared.recipe.suffix
     work, first = shared.folder.path / "work", shared.folder.path / f"models{variant}" / version
     dataset = work / (called := f"train_{version}{variant}") / "dataset"
-    try:
-        _refuse_held_out(shared, rows)
-        data = write_dataset(dataset, rows, method, written=written, say=notes.append, parquet=False)
-    except DataError as error:
-        raise error.within(planned.label) from error
+    data, notes = _write_rows(shared, planned, dataset, method, rows)
     settings, told = equal.match(shared, planned, data, settings)
     _warn(shared, [*notes, *told])
     job = _make_job(shared, model, settings, data=str(data), output=str(first))
     output = _choose_folder(shared, first, hash_job(method, job))
-    write_whole(
-        job_file := work / f"{called}.json",
-        json.dumps(job.model_copy(update={"output": str(output)}).write(), indent=1),
-    )
+    job_file = work / f"{called}.json"
+    write_whole(job_file, json.dumps(job.model_copy(update={"output": str(output)}).write(), indent=1))
     await shared.models.release_local()
     result = await launch.run_training(method, job_file, shared.on_event, _make_spread(shared, model, settings))
     origin.name_base(output, origin.find_origin(shared.recipe.models[model].model, shared.recipe.folder))
     shared.models.versions.add(model, output, source)
     trained = {"model": version, "method": method, **result.write()}
     return {**trained, "left_out": dict(count_left_out(dataset)), "notes": [*notes, *told]}
+
+
+def _write_rows(
+    shared: RunState, planned: PlannedStep, dataset: Path, method: str, rows: Iterable[Row]
+) -> tuple[Path, list[str]]:
+    """Writes what a training reads; returns its file and what there is to say of it."""
+    written = shared.recipe.written.get(rows.name if isinstance(rows, StoredTable) else "", frozenset[str]())
+    rows, notes = list(rows), list[str]()
+    try:
+        _refuse_held_out(shared, rows)
+        return write_dataset(dataset, rows, method, written=written, say=notes.append, parquet=False), notes
+    except DataError as error:
+        raise error.within(planned.label) from error
 
 
 def _choose_folder(shared: RunState, first: Path, name: str) -> Path:
