@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from importlib import metadata
 from typing import Any
 
@@ -19,7 +19,8 @@ SHAPE = ("r", "lora_alpha", "lora_dropout")
 PEFTS = ("base_model_name_or_path", "peft_type", "task_type", "peft_version", "inference_mode")
 """Fields that every adapter of ours has alike, and the place of its base."""
 LOCAL = (
-    *("output_dir", "logging_dir", "run_name", "hub_token", "disable_tqdm"),
+    *("output_dir", "logging_dir", "run_name", "hub_token", "disable_tqdm", "use_cpu", "dataloader_pin_memory"),
+    *("accelerator_config", "eos_token", "pad_token"),
     *("per_device_train_batch_size", "per_device_eval_batch_size"),
 )
 """Arguments of TRL that say nothing of a training, name a place of the machine, or are divided into `passes`."""
@@ -53,8 +54,9 @@ def describe_training(trainer: Any, began: float, there: Machine, plan: Plan) ->
 def list_used(arguments: Any) -> dict[str, Any]:
     """What TRL was given and what it made of it, where that is not the default; and what is of interest anyway."""
     used, always = arguments.to_dict(), (*USED, name_checkpointing())
-    usual = {name: value for name, value in type(arguments)(output_dir="").to_dict().items() if name not in always}
-    return {name: value for name, value in used.items() if name not in LOCAL and (name, value) not in usual.items()}
+    usual = {field.name: field.default for field in fields(arguments) if field.name not in always}
+    told = {name: value for name, value in used.items() if name not in LOCAL and value not in (None, [], "")}
+    return {name: value for name, value in told.items() if value != usual.get(name, MISSING)}
 
 
 def list_lora(model: Any) -> dict[str, Any]:
