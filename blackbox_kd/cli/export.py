@@ -56,12 +56,10 @@ def export(run_dir: Path, as_json: bool, **given: Any) -> int:
         folders = made.list_folders()
     elif student:
         folders = [work.choose_version(run, wanted.model)[1]]
-    if student:
-        uploads = [
-            push.list_model(folder, work.name_repository(student, folder), public=given["public"]) for folder in folders
-        ]
+    public = given["public"]
+    uploads = [push.list_model(f, work.name_repository(student, f), public=public) for f in folders if student]
     if rows:
-        uploads.append(push.list_dataset(run, rows, public=given["public"]))
+        uploads.append(push.list_dataset(run, rows, public=public))
     again = shlex.join(["blackbox-kd", *sys.argv[1:]])
     push.send([(upload, again) for upload in uploads], lambda text: say(text, err=as_json))
     if as_json:

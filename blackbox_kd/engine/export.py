@@ -18,7 +18,7 @@ from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.recipe.yaml_source import Source
 from blackbox_kd.runs import browse, model_card
 from blackbox_kd.schema import ModelRef
-from blackbox_kd.weights import gguf_file, locate, merged
+from blackbox_kd.weights import gguf_file, locate, merged, quantize
 
 FOLDER = "export"
 GGUF = "-GGUF"
@@ -77,12 +77,15 @@ def export(recipe: Recipe, run: Path, wanted: Wanted, cache: Path, say: Callable
         say: is told what is being done.
 
     Raises:
-        UserError: there is no such model.
+        UserError: there is no such model, or no such kind.
         SetupError: the weights of the base are missing, or llama.cpp is not installed and is needed.
         StepError: llama.cpp has failed.
     """
     version, trained = choose_version(run, wanted.model)
     made, root, name = Exported(version, trained), run / FOLDER, ModelRef.parse(version).name
+    kinds = list(dict.fromkeys(kind.upper() for kind in wanted.kinds))
+    for kind in kinds:
+        quantize.refuse_kind(kind)
     root.mkdir(mode=0o700, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix="merging-") as work:
         whole = trained
@@ -92,7 +95,7 @@ def export(recipe: Recipe, run: Path, wanted: Wanted, cache: Path, say: Callable
             assert isinstance(config, WeightsConfig), "it has been trained"
             whole = Path(work) / version
             merged.merge_adapter(locate.resolve(config.model, cache, recipe.folder), trained, whole)
-        for kind in dict.fromkeys(kind.upper() for kind in wanted.kinds):
+        for kind in kinds:
             say(f"{version}: writing {kind}")
             _write_gguf(whole, root / f"{version}{GGUF}", kind, name, made, ollama=wanted.ollama)
         if wanted.merge:

@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import SetupError, StepError
+from blackbox_kd.weights import quantize
 
 FAMILIES = {"LlamaForCausalLM": "llama", "Qwen2ForCausalLM": "qwen2", "Qwen3ForCausalLM": "qwen3"}
 """Architectures that are written here, by llama.cpp's names for them."""
-PLAIN = ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
-"""What gguf writes itself; all other kinds are llama.cpp's to make."""
 CONVERTERS = ("convert_hf_to_gguf.py", "convert-hf-to-gguf")
-QUANTIZER = "llama-quantize"
-INSTALL = "install llama.cpp (brew install llama.cpp; or github.com/ggml-org/llama.cpp), so that {} is on the PATH"
+INSTALL = "install llama.cpp (github.com/ggml-org/llama.cpp), so that convert_hf_to_gguf.py is on the PATH"
 DIGITS = re.compile(r"\(\?i:'s\|.*\|\\p\{N\}(\{1,3\})?\|")
 """How Llama 3 (up to three digits) and Qwen (one digit) part a text into words."""
 
@@ -34,35 +32,32 @@ def write_gguf(model: Path, target: Path, kind: str) -> str:
         kind: how numbers are stored, such as F16, Q8_0 or Q4_K_M.
 
     Raises:
-        SetupError: the model, or the kind, is for llama.cpp to write, and it is not installed.
+        UserError, SetupError: see `quantize.refuse_kind`.
+        SetupError: the model is for llama.cpp to write, too, and it is not installed.
         StepError: llama.cpp has failed.
     """
-    kind = kind.upper()
+    quantize.refuse_kind(kind)
     own = _explain_foreign(model)
-    if own is None and kind in PLAIN:
+    if own is None and kind in quantize.PLAIN:
         _write(model, target, kind)
         return "blackbox-kd"
-    if kind not in PLAIN and shutil.which(QUANTIZER) is None:
-        raise SetupError(
-            f"{kind} is made by llama.cpp alone",
-            exists=f"without it: {', '.join(PLAIN)}",
-            fix=INSTALL.format(QUANTIZER),
-        )
-    whole = target if kind in PLAIN else target.with_name(f"{target.name}.part")
+    whole = target if kind in quantize.PLAIN else target.with_name(f"{target.name}.part")
     if own is None:
         _write(model, whole, "F16")
     else:
         _convert(model, whole, kind if kind in ("F32", "F16", "BF16", "Q8_0") else "F16", own)
     if whole != target:
-        _run([QUANTIZER, str(whole), str(target), kind])
-        whole.unlink()
+        try:
+            _run([*(quantize.find_quantizer() or []), str(whole), str(target), kind])
+        finally:
+            whole.unlink()
     return "llama.cpp"
 
 
 def _convert(model: Path, target: Path, kind: str, why: str) -> None:
     converter = next((found for name in CONVERTERS if (found := shutil.which(name))), None)
     if converter is None:
-        raise SetupError(f"this model cannot be written as GGUF here: {why}", fix=INSTALL.format(CONVERTERS[0]))
+        raise SetupError(f"this model cannot be written as GGUF here: {why}", fix=INSTALL)
     _run([converter, "--outtype", kind.lower(), "--outfile", str(target), str(model)])
 
 
@@ -83,7 +78,9 @@ def _explain_foreign(model: Path) -> str | None:
     if rope.get("rope_type", "default") != "default":
         return f"its positions are scaled ({rope['rope_type']})"
     tokenizer = _read(model / "tokenizer.json")
-    return None if name_splitter(tokenizer) else "its tokenizer is not one of those that are known here"
+    if not name_splitter(tokenizer):
+        return "its tokenizer is not one of those that are known here"
+    return None if tokenizer["model"]["merges"] else "its tokenizer has no merges, and llama.cpp reads none without"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -206,9 +203,7 @@ def _add_tokenizer(writer: Any, model: Path, size: int) -> None:
     writer.add_tokenizer_pre(name_splitter(raw))
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
-    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in raw["model"]["merges"]]
-    if merges:
-        writer.add_token_merges(merges)
+    writer.add_token_merges([each if isinstance(each, str) else " ".join(each) for each in raw["model"]["merges"]])
     for role in ("bos", "eos", "unk", "pad"):
         if (number := getattr(tokenizer, f"{role}_token_id")) is not None:
             getattr(writer, f"add_{role}_token_id")(number)

@@ -78,7 +78,7 @@ def command(folder: Path, *arguments: object, **env: str) -> subprocess.Complete
 @functools.cache
 def trained() -> Run:
     """A finished run with a scripted teacher and a tiny student, trained for one step; its folder stays."""
-    student = {"provider": "transformers", "model": str(tiny_model())}
+    student = {"provider": "transformers", "model": str(tiny_model(merges=True))}
     # Replies that are written are cut off at `max_tokens`, as those of an endpoint are.
     teacher = {"provider": "scripted", "replies": {"": scripted.DEFAULT}, "price": {"input": 1, "output": 2}}
     values = {

@@ -14,13 +14,24 @@ TEMPLATE = (
 )
 
 
-def byte_tokenizer(longest: int) -> Any:
-    """A tokenizer whose tokens are bytes, with a chat template; `longest`: the most tokens of a text."""
+MERGES = [("t", "h"), ("th", "e"), ("i", "n"), ("\u0120", "the")]
+"""Of a byte-level tokenizer, the last one with a space in it."""
+
+
+def byte_tokenizer(longest: int, merges: bool = False) -> Any:
+    """A tokenizer whose tokens are bytes, with a chat template.
+
+    Args:
+        longest: the most tokens of a text.
+        merges: whether a few bytes that stand together often are one token.
+    """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     alphabet = {symbol: number for number, symbol in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    raw = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
+    joined = MERGES if merges else []
+    vocabulary = alphabet | {"".join(pair): len(alphabet) + number for number, pair in enumerate(joined)}
+    raw = Tokenizer(models.BPE(vocab=vocabulary, merges=joined))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
     raw.add_special_tokens([AddedToken(name, special=True) for name in ("<|im_start|>", "<|im_end|>")])
@@ -35,17 +46,18 @@ def byte_tokenizer(longest: int) -> Any:
 
 
 @functools.cache
-def tiny_model(longest: int = 512) -> Path:
+def tiny_model(longest: int = 512, *, merges: bool = False) -> Path:
     """The folder of the model: a Llama of 2 layers and 64 dimensions over bytes; the same weights at every call.
 
     Args:
-        longest: bytes that it can read.
+        longest: tokens that it can read.
+        merges: of its tokenizer; files of llama.cpp have no others.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     folder = Path(tempfile.mkdtemp(prefix="tiny-chat-model-"))
-    tokenizer = byte_tokenizer(longest)
+    tokenizer = byte_tokenizer(longest, merges)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

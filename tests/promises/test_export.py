@@ -1,0 +1,94 @@
+"""A student that is handed over answers as the one that was trained, and its folders say nothing of this machine."""
+
+import getpass
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.runs import command, rows_of, trained
+from tests.support.tiny import tiny_model
+
+MADE = ["student-F16", "student-merged"]
+
+
+def learn_by_heart(adapter: Path) -> None:
+    """Puts weights into an adapter that change what its base says: a training of one step changes next to nothing."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    file = adapter / "adapter_model.safetensors"
+    torch.manual_seed(1)
+    save_file({name: torch.randn(value.shape) * 0.3 for name, value in load_file(file).items()}, file)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("exported")
+    shutil.copytree(trained().path, folder / "run", symlinks=True)
+    learn_by_heart(folder / "run/models/student@1")
+    how = ("--merge", "--gguf", "f16", "--ollama")
+    done = command(folder, "export", "run", *how, XDG_CACHE_HOME=str(folder / "cache"))
+    assert done.returncode == 0, done.stderr
+    return folder / "run", done
+
+
+def test_what_was_made_of_a_student_gives_the_very_replies_of_the_student(exported: Any) -> None:
+    run, done = exported
+    told = json.loads((run / "export/export.json").read_text())
+    assert told["same_replies"] == {name: {"same": 6, "of": 6} for name in MADE}
+    for name in MADE:
+        assert f"{name}: the same reply as the student to 6 of 6 questions" in done.stdout
+    [table] = (run / "export/evaluation/tables").glob("01_*.jsonl")
+    said = {(row["model"], row["question"]): row["response"] for row in rows_of(table)}
+    base = {row["response"] for row in rows_of(run / "tables/07_evaluate.jsonl") if row["model"] == "student@base"}
+    assert {said["student", question] for _, question in said}.isdisjoint(base), "or a merge that does nothing would do"
+    assert [entry["model"] for entry in told["evaluations"]] == ["student", *MADE]
+
+
+def test_each_folder_has_what_a_stranger_needs(exported: Any) -> None:
+    from huggingface_hub import ModelCard
+
+    run, done = exported
+    merged, gguf = run / "export/student@1", run / "export/student@1-GGUF"
+    assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja", "README.md"} <= names(merged)
+    assert names(gguf) == {"README.md", "student-F16.gguf", "student-F16.Modelfile"}
+    assert names(run / "export") == {"student@1", "student@1-GGUF", "evaluation", "export.json"}, "no half of one"
+    modelfile = (gguf / "student-F16.Modelfile").read_text()
+    assert modelfile.startswith("FROM ./student-F16.gguf\n")
+    assert 'PARAMETER stop "<|im_end|>"' in modelfile
+    assert 'TEMPLATE """{{- range' in modelfile
+    card = ModelCard.load(gguf / "README.md")
+    assert card.data.library_name == "gguf"
+    assert {result.metric_value for result in card.data.eval_results or []} == {0.0}
+    assert "llama-server --jinja -m FOLDER/student-F16.gguf" in card.text
+    assert "| student-F16 | test | 6 | 0.0 % | 0.0 % to 39.0 % |" in card.text
+    assert "serve it: ollama create student-f16 -f " in done.stdout
+    told = json.loads((run / "export/export.json").read_text())["files"]
+    assert told["student-F16.gguf"]["bytes"] == (gguf / "student-F16.gguf").stat().st_size
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_nothing_that_is_published_says_where_or_by_whom_it_was_made(exported: Any) -> None:
+    run, _ = exported
+    places = [run / "models", run / "export/student@1", run / "export/student@1-GGUF", run / "dataset"]
+    base = tiny_model(merges=True)
+    folders = (run, trained().path, trained().path.parent, base, base.parent, Path.home(), Path.cwd(), sys.prefix)
+    told = [str(folder).encode() for folder in folders]
+    whose = re.compile(rf"\b({re.escape(socket.gethostname())}|{re.escape(getpass.getuser())})\b")
+    files = [path for place in places for path in place.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    for path in files:
+        content = path.read_bytes()
+        assert not [place for place in told if place in content], path
+        if path.suffix not in (".gguf", ".safetensors", ".parquet"):
+            assert not whose.search(content.decode()), path
