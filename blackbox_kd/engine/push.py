@@ -2,9 +2,11 @@
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from blackbox_kd.engine.versions import Version
+from blackbox_kd.engine.versions import Versions
 from blackbox_kd.errors import BlackboxError, UserError
 from blackbox_kd.models.http.terms import NO_ADVICE
 from blackbox_kd.recipe.push import PushConfig
@@ -13,6 +15,7 @@ from blackbox_kd.runs import carried, hub
 from blackbox_kd.runs.delivery import FOLDER
 from blackbox_kd.runs.hub import Upload
 from blackbox_kd.runs.manifest import read_manifest
+from blackbox_kd.schema import ModelRef
 
 
 def describe_terms(recipe: Recipe) -> list[str]:
@@ -40,22 +43,57 @@ def list_dataset(run: Path, repository: str, *, public: bool) -> Upload:
     return Upload(repository, "dataset", {name: run / FOLDER / name for name in names}, public)
 
 
-def list_uploads(push: PushConfig, run: Path, models: Mapping[str, Version]) -> list[tuple[Upload, str]]:
-    """What a recipe says is to be sent, each with the command that sends it.
+@dataclass(frozen=True, slots=True)
+class Pushing:
+    """What a run sends once it has come to its end.
 
     Args:
-        push: the recipe's.
-        run: the run's folder.
-        models: the version of each model that is sent.
+        config: the recipe's; None if the run sends nothing.
     """
-    found = []
-    for name, repository in push.models.items():
-        upload = list_model(models[name].folder, repository, public=push.public)
-        found.append((upload, ["--model", str(models[name].ref), "--push", repository]))
-    if push.dataset:
-        found.append((list_dataset(run, push.dataset, public=push.public), ["--push-dataset", push.dataset]))
-    flags = ["--public"] if push.public else []
-    return [(upload, shlex.join(["blackbox-kd", "export", str(run), *options, *flags])) for upload, options in found]
+
+    config: PushConfig | None
+
+    @classmethod
+    def of(cls, recipe: Recipe, parts: Mapping[str, object]) -> Self:
+        """That of a recipe; nothing of a run on replies that are made up, or of a part of it: `{"--limit": 3}`."""
+        is_part = recipe.scripted or any(value is not None for value in parts.values())
+        return cls(None if is_part else recipe.head.push)
+
+    def refuse_unready(self) -> None:
+        """Refuses a run that could not send what it makes.
+
+        Raises:
+            SetupError: the hub's client or a token is missing.
+        """
+        if self.config is not None:
+            hub.refuse_unready()
+
+    def list_uploads(self, run: Path, versions: Versions) -> list[tuple[Upload, str]]:
+        """What is sent of a run's folder, each with the command that sends it.
+
+        Raises:
+            UserError: the run has no data set.
+            StepError: it has not trained such a model.
+        """
+        if self.config is None:
+            return []
+        found, public = [], self.config.public
+        for name, repository in self.config.models.items():
+            version = versions.find(versions.name_exactly(ModelRef(name)))
+            upload = list_model(version.folder, repository, public=public)
+            found.append((upload, ["--model", str(version.ref), "--push", repository]))
+        if self.config.dataset:
+            found.append(
+                (list_dataset(run, self.config.dataset, public=public), ["--push-dataset", self.config.dataset])
+            )
+        flags = ["--public"] if public else []
+        return [
+            (upload, shlex.join(["blackbox-kd", "export", str(run), *options, *flags])) for upload, options in found
+        ]
+
+    def send(self, run: Path, versions: Versions, say: Callable[[str], None]) -> None:
+        """Sends it, see `send`."""
+        send(self.list_uploads(run, versions), say)
 
 
 def send(uploads: Sequence[tuple[Upload, str]], say: Callable[[str], None]) -> None:

@@ -26,16 +26,16 @@ from blackbox_kd.engine.sharding.shard import Shard, ShardPlan, plan_shards, sum
 from blackbox_kd.engine.stage import StageRunner
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.engine.variants import Variants
-from blackbox_kd.errors import BlackboxError, BudgetReached, LedgerError, Stopped
+from blackbox_kd.errors import BlackboxError, BudgetReached, Stopped
 from blackbox_kd.ledger.ledger import Ledger, Spent
 from blackbox_kd.recipe.kept import keep
 from blackbox_kd.recipe.spec import Recipe
-from blackbox_kd.runs import carried, hub, model_card
+from blackbox_kd.runs import carried, model_card
 from blackbox_kd.runs.accounts import Account, refuse_failures
 from blackbox_kd.runs.delivery import Delivery
 from blackbox_kd.runs.folder import RunFolder, identity
 from blackbox_kd.runs.report import arms, build, losses
-from blackbox_kd.runs.report.ending import Ending, try_end
+from blackbox_kd.runs.report.ending import Ending, raise_first, try_end
 from blackbox_kd.runs.stage_files import gather_losses, list_losses
 from blackbox_kd.runs.workplace import Reach, Workplace, find_ledger, find_run, find_workplace, read_aliases
 from blackbox_kd.tables.stored import StoredTable
@@ -95,8 +95,7 @@ class Run:
             self._led = plan_shards(self.recipe, self._program)
             self._program = [*self._led.stages]
         self.path = self._place.path
-        is_part = self.recipe.scripted or any(value is not None for value in parts.values())
-        self._push = None if is_part else self.recipe.head.push
+        self._push = push.Pushing.of(self.recipe, parts)
         self._budget: Budget | None = None
         self._contamination: list[dict[str, Any]] = []
 
@@ -143,22 +142,8 @@ class Run:
             faults = [
                 fault for end in (batches.close, models.close, report, ledger.close) for fault in await try_end(end)
             ]
-        self._raise_first(stopped, faults)
-        if self._push is not None:
-            trained = self._shared.models.versions.list_chosen(self._push.models)
-            push.send(push.list_uploads(self._push, self.path, trained), self.options.view.say)
-
-    def _raise_first(self, stopped: BaseException | None, faults: list[Exception]) -> None:
-        """Raises why the run has ended; what went wrong after it must not hide that.
-
-        Raises:
-            BaseException: what has stopped the run, or else the first fault.
-        """
-        for fault in faults[stopped is None :]:
-            if not (isinstance(fault, LedgerError) and isinstance(stopped, LedgerError)):  # it is said once
-                self.options.view.say(f"warning: {fault}")
-        if stopped is not None or faults:
-            raise stopped or faults[0]
+        raise_first(stopped, faults, self.options.view.say)
+        self._push.send(self.path, self._shared.models.versions, self.options.view.say)
 
     def _open_folder(self) -> RunFolder:
         place = self._place
@@ -234,8 +219,7 @@ class Run:
         """Runs all stages; returns how the run has ended."""
         done = [stage for part in self._program for stage in (part.stages if isinstance(part, LoopStages) else [part])]
         packages.refuse_missing(self.recipe, [planned for stage in done for planned in stage.steps])
-        if self._push is not None:
-            hub.refuse_unready()
+        self._push.refuse_unready()
         pricing.refuse_unpriced(self.recipe, self._shared.models, [p for stage in done for p in stage.steps])
         tables = self._shared.tables
         others = [planned for variant in self.recipe.variants for planned in variant.steps]

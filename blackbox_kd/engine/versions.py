@@ -1,6 +1,6 @@
 """The versions of models that training makes, and which of them a bare name means."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -83,14 +83,6 @@ class Versions:
         if found is None:
             raise StepError(f"model {str(ref)!r}: only {self._count(ref.name)} versions have been trained so far")
         return found
-
-    def list_chosen(self, names: Iterable[str]) -> dict[str, Version]:
-        """The versions that names of models mean now.
-
-        Raises:
-            StepError: no training has made one.
-        """
-        return {name: self.find(self.name_exactly(ModelRef(name))) for name in names}
 
     def list_sources(self) -> dict[str, StoredTable]:
         """The table that each version was trained on, by the version."""

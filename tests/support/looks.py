@@ -20,14 +20,14 @@ from blackbox_kd.engine.context import RunContext
 from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.engine.state import RunState
-from blackbox_kd.engine.versions import Version
+from blackbox_kd.engine.versions import Versions
 from blackbox_kd.errors import BlackboxError, CallError
 from blackbox_kd.models import Model, ModelConfig, Setup, scripted
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.recipe.push import PushConfig
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.folder import RunFolder
-from blackbox_kd.schema import Ask, ModelRef, Request, Row, Sampling, Usage
+from blackbox_kd.schema import Ask, Request, Row, Sampling, Usage
 from blackbox_kd.steps import train
 from blackbox_kd.training import dpo, launch, model, packing, sft
 from blackbox_kd.training.artefacts import Settings
@@ -578,8 +578,9 @@ def sent_to_the_hub(entry: dict[str, Any]) -> Callable[[], list[tuple[str, str, 
 
     def look() -> list[tuple[str, str, bool]]:
         run = trained().path
-        version = Version(ModelRef("student", "1"), run / "models/student@1")
-        uploads = push.list_uploads(PushConfig(**entry), run, {"student": version})
+        versions = Versions()
+        versions.add("student", run / "models/student@1")
+        uploads = push.Pushing(PushConfig(**entry)).list_uploads(run, versions)
         return [(upload.kind, upload.repository, upload.public) for upload, _ in uploads]
 
     return look

@@ -23,7 +23,6 @@ from blackbox_kd.recipe.checks import metrics as recipe_metrics
 from blackbox_kd.recipe.checks import models as recipe_models
 from blackbox_kd.recipe.checks import passed_on as recipe_passed_on
 from blackbox_kd.recipe.checks import prompts as recipe_prompts
-from blackbox_kd.recipe.checks import push as recipe_push
 from blackbox_kd.recipe.checks import redaction as recipe_redaction
 from blackbox_kd.recipe.checks import reply_forms as recipe_reply_forms
 from blackbox_kd.recipe.checks import reports as recipe_reports
@@ -78,7 +77,6 @@ def check(
             flow.skip(index, values)
     recipe_learning.check_end(flow)
     recipe_dataset.check(flow)
-    recipe_push.check(flow)
     notes = Notes() if notes is None else notes
     recipe_advice.check(flow, env, notes)
     recipe_redaction.check(flow, notes)

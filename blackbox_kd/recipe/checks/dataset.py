@@ -1,4 +1,4 @@
-"""What a recipe says its data set is: tables that exist, and whose rows may be learnt from."""
+"""What a recipe says its data set is: tables that exist, and whose rows may be learnt from; and what it publishes."""
 
 from blackbox_kd.errors import did_you_mean
 from blackbox_kd.recipe.checks.flow import Flow
@@ -7,7 +7,10 @@ from blackbox_kd.recipe.yaml_source import Path, quote
 
 
 def check(flow: Flow) -> None:
-    """Reports tables of `dataset:` that no step writes, or whose rows are there for an exam."""
+    """Reports tables of `dataset:` that no step writes, or whose rows are there for an exam, and models of `push:` that
+    no step trains.
+    """
+    _check_push(flow)
     given = flow.recipe.head.dataset
     if given is None:
         return
@@ -37,3 +40,13 @@ def _check_table(flow: Flow, at: Path, table: str, exams: set[str]) -> None:
     elif exam := exams & flow.origins([table]):
         what = f"table {table!r} holds answers that evaluate wrote into {min(exam)!r}, not rows to learn from."
         flow.add(at, "dataset", what, "", "name a table that no evaluate is behind")
+
+
+def _check_push(flow: Flow) -> None:
+    push = flow.recipe.head.push
+    for name in () if push is None else push.models:
+        if name not in flow.students and name not in flow.broken:
+            trained = sorted(flow.students)
+            fix = did_you_mean(name, trained) or "name a model that a step train trains, or take it out"
+            told = f"models that are trained: {', '.join(trained) or 'none'}"
+            flow.add(("push", "models", name), "push", f"no step trains {quote(name)}.", told, fix)

@@ -1,12 +1,12 @@
 """How a run has ended."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from blackbox_kd.errors import BudgetReached, StepError, Stopped, quote_cause
+from blackbox_kd.errors import BudgetReached, LedgerError, StepError, Stopped, quote_cause
 
 
 class Status(StrEnum):
@@ -59,3 +59,16 @@ async def try_end(end: Callable[[], Awaitable[None] | None]) -> list[Exception]:
     except Exception as error:
         return [error]
     return []
+
+
+def raise_first(stopped: BaseException | None, faults: Sequence[Exception], say: Callable[[str], None]) -> None:
+    """Raises why a run has ended; what went wrong after it must not hide that, and is said.
+
+    Raises:
+        BaseException: what has stopped the run, or else the first fault.
+    """
+    for fault in faults[stopped is None :]:
+        if not (isinstance(fault, LedgerError) and isinstance(stopped, LedgerError)):  # it is said once
+            say(f"warning: {fault}")
+    if stopped is not None or faults:
+        raise stopped or faults[0]
