@@ -63,15 +63,14 @@ class View:
 
     def time_left(self) -> str:
         """Time left of the running stage, guessed from its pace; empty when nothing is known."""
-        spent = time.monotonic() - self._began
         if self._training.get("steps"):
-            done, total = self._training.get("step", 0), self._training["steps"]
+            left = self._training.get("seconds_left", 0.0)
         else:
             added = self._current[0].added if self._current else 0
             done, total = (self._current[0].ended if self._current else 0), self._rows + added
-        if not done or done >= total:
+            left = (time.monotonic() - self._began) / done * (total - done) if done else 0.0
+        if left <= 0:
             return ""
-        left = spent / done * (total - done)
         return f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} min"
 
     def money(self) -> str:
@@ -90,9 +89,9 @@ class View:
     def now(self) -> str:
         """The running stage in one line."""
         if self._training.get("steps"):
-            loss = self._training.get("loss")
             text = f"training: step {self._training.get('step')} of {self._training['steps']}"
-            text += f", loss {loss:.3f}" if isinstance(loss, float) else ""
+            for key, name in (("loss", "loss"), ("eval_loss", "evaluation loss")):
+                text += f", {name} {loss:.3f}" if isinstance(loss := self._training.get(key), float) else ""
         elif self._current:
             text = write_account(self._current[0])
             if len(self._current) > 1:

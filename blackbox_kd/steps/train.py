@@ -65,6 +65,8 @@ class Config(StepConfig):
     """Several rows in one sequence, for `method: sft`; if left out, on a GPU with enough rows."""
     eval_share: float = Field(default=0.0, ge=0, lt=0.5)
     """Share of the rows that is kept from training for the evaluation loss; the best checkpoint by it is kept."""
+    patience: int | None = Field(default=None, ge=1)
+    """Evaluations in a row without a better evaluation loss, after which training ends; with `eval_share`."""
     warmup: float = Field(default=0.03, ge=0, lt=1)
     """Share of the steps in which the learning rate rises."""
     weight_decay: float = Field(default=0.0, ge=0)
@@ -118,6 +120,12 @@ class Config(StepConfig):
             found.append(
                 ("layers", "layers: and lora.layers_to_transform: both choose layers.", "take one of them out")
             )
+        if self.patience is not None and not self.eval_share:
+            what = "patience: has no effect without eval_share: there is no evaluation loss to get better."
+            found.append(("patience", what, "eval_share: 0.1, or take patience: out"))
+        if self.patience is not None and (choosing := sorted(BEST & self.trl.keys())):
+            what = f"patience: goes by the best checkpoint, which trl: {{{', '.join(choosing)}}} chooses otherwise."
+            found.append(("patience", what, "take one of them out"))
         if self.sft_weight is not None and {"loss_type", "loss_weights"} & self.trl.keys():
             what = "sft_weight: is a part of the loss, which trl: {loss_type, loss_weights} writes as a whole."
             found.append(("sft_weight", what, "take one of them out"))
@@ -176,8 +184,10 @@ class Config(StepConfig):
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 RUNS_ON = {"gpus", "accelerate"}
 """Fields that say what training runs on; it learns the same anywhere."""
-ADDED = {"turns", "continues", "load", "dtype", "attn", "trl", "lora", "checkpoint_minutes"}
+ADDED = {"turns", "continues", "load", "dtype", "attn", "trl", "lora", "checkpoint_minutes", "patience"}
 """Fields that came later: a job holds them only where they are not as they would be if left out."""
+BEST = {"load_best_model_at_end", "metric_for_best_model", "greater_is_better", "eval_strategy", "save_strategy"}
+"""Fields of TRL that say whether there is a best checkpoint, and which one it is."""
 PLAN = {"step", "input", "output", "model", "method"}
 """Fields that say what is trained, not how."""
 ONLY = {"sft": ("dropout", "packing", "turns"), "dpo": ("beta", "sft_weight")}

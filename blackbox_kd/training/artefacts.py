@@ -50,6 +50,7 @@ class Settings(BaseModel):
     trl: dict[str, Any] = Field(default_factory=dict)
     lora: dict[str, Any] = Field(default_factory=dict)
     checkpoint_minutes: float = 10
+    patience: int | None = None
     given: list[str] = Field(default_factory=list)
     """Those that an adapter which is trained on must have, as the recipe says them."""
 
@@ -115,6 +116,10 @@ class Result(BaseModel):
     seconds: float
     steps: int
     """Optimizer steps."""
+    planned_steps: int | None = None
+    """Optimizer steps that there would have been, where `patience` has ended training before."""
+    best_step: int | None = None
+    """The step whose weights are kept, by the evaluation loss."""
     first_loss: float | None
     last_loss: float | None
     best_evaluation_loss: float | None

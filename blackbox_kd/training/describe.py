@@ -34,13 +34,18 @@ def take_ends(log: list[dict[str, Any]], key: str) -> tuple[float | None, float 
 
 def describe_training(trainer: Any, began: float, there: Machine, plan: Plan) -> dict[str, Any]:
     """How training went since `began`, by the monotonic clock, and on what."""
-    first, last = take_ends(trainer.state.log_history, "loss")
+    state = trainer.state
+    first, last = take_ends(state.log_history, "loss")
+    ends = {"planned_steps": state.max_steps} if state.global_step < state.max_steps else {}
+    if state.best_global_step and trainer.args.load_best_model_at_end:
+        ends["best_step"] = state.best_global_step
     return {
         "seconds": round(time.monotonic() - began, 1),
-        "steps": trainer.state.global_step,
+        "steps": state.global_step,
+        **ends,
         "first_loss": first,
         "last_loss": last,
-        "best_evaluation_loss": trainer.state.best_metric,
+        "best_evaluation_loss": state.best_metric,
         "peak_memory_mb": measure_memory_mb(there.on_gpu),
         "device": there.device,
         "trl": list_used(trainer.args),

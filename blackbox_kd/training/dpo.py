@@ -19,6 +19,7 @@ from blackbox_kd.training import job as jobs
 from blackbox_kd.training.artefacts import Job, Result, Settings, find_maker
 from blackbox_kd.training.machine import CPU_TOKENS, GPU_TOKENS, Machine, Machines, plan_passes, use_plan
 from blackbox_kd.training.model import find_ends, load_model, load_tokenizer, make_lora, merges
+from blackbox_kd.training.progress import Tell
 from blackbox_kd.weights.load import find_context_length
 
 SIDES = ("chosen", "rejected")
@@ -31,7 +32,7 @@ UNTRAINED = (
 UNWEIGHTED = "column 'weight' is not looked at: every pair counts the same in method dpo"
 
 
-def train(job: Job, name: str, machines: Machines, tell: jobs.Tell) -> Result:
+def train(job: Job, name: str, machines: Machines, tell: Tell) -> Result:
     """Loads, checks, trains and saves; returns what training.json holds."""
     from blackbox_kd.training.dpo_trainer import TokensTrainer
 

@@ -20,10 +20,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from blackbox_kd.errors import BlackboxError, DataError, quote_cause
 from blackbox_kd.messages import read_tools
 from blackbox_kd.privacy import UMASK, write_whole
-from blackbox_kd.training import checkpoints, masks
+from blackbox_kd.training import checkpoints, masks, progress
 from blackbox_kd.training.artefacts import MARK, Job, Result, Settings, find_maker, hash_job
 from blackbox_kd.training.launch import ENDED
 from blackbox_kd.training.machine import Machine, Machines, name_checkpointing
+from blackbox_kd.training.progress import Tell
 from blackbox_kd.weights import reasoning
 from blackbox_kd.weights.control_tokens import find_pattern, neutralise, neutralise_value
 from blackbox_kd.weights.load import mark_end_of_turn
@@ -32,7 +33,6 @@ from blackbox_kd.weights.precision import allow_quicker_float32
 FIRST_PROCESS = os.environ.get("RANK", "0") == "0"
 """On several GPUs each has a process; one of them speaks and writes."""
 
-Tell = Callable[[Mapping[str, Any]], None]
 Train = Callable[[Job, str, Machines, Tell], Result]
 """Trains a job, under its name; returns what training.json holds."""
 
@@ -170,6 +170,8 @@ def make_arguments(
         "save_total_limit": 2,
         "load_best_model_at_end": evaluates,
         "metric_for_best_model": "eval_loss" if evaluates else None,
+        # How long the evaluation loss has not got better is counted over all processes of a training.
+        "restore_callback_states_from_checkpoint": settings.patience is not None,
         "logging_steps": max(1, steps // 50),
         "seed": settings.seed,
         "bf16": there.precision == "bf16",
@@ -196,25 +198,6 @@ def build_arguments(kind: Any, ours: Mapping[str, Any], passed_on: Mapping[str, 
         raise DataError(f"trl: {quote_cause(error)}", fix="change or take out what trl: passes on") from error
 
 
-def follow(trainer: Any, tell: Tell) -> None:
-    """Tells of each step and each log, and ends the process when its parent has died."""
-    from transformers import PrinterCallback, TrainerCallback
-
-    parent = os.getppid()
-
-    class Events(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if os.getppid() != parent:
-                os._exit(1)
-            tell({"event": "step", "step": state.global_step, "steps": state.max_steps})
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            tell({"event": "log", "step": state.global_step, "steps": state.max_steps, **(logs or {})})
-
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Events())
-
-
 def carry_out(
     trainer: Any, output: Path, settings: Settings, tokenizer: Any, tell: Tell, *, merges: bool = False
 ) -> None:
@@ -229,12 +212,13 @@ def carry_out(
         merges: whether the adapter is put into the weights, which are left then: it was trained on others than those
             that the student came with.
     """
-    from transformers import GenerationConfig
-    from transformers.trainer_utils import get_last_checkpoint
+    from transformers import EarlyStoppingCallback, GenerationConfig
 
-    follow(trainer, tell)
+    trainer.add_callback(progress.Progress(tell, output / progress.LOG if FIRST_PROCESS else None))
     trainer.add_callback(checkpoints.Keeper(output, settings.checkpoint_minutes, is_first=FIRST_PROCESS))
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(trainer.args.output_dir))
+    if settings.patience is not None:
+        trainer.add_callback(EarlyStoppingCallback(settings.patience))
+    progress.train(trainer)
     mark_end_of_turn(tokenizer, trainer.model)
     if merges:
         trainer.model.merge_and_unload(safe_merge=True).save_pretrained(str(output))
@@ -245,7 +229,5 @@ def carry_out(
     tokenizer.save_pretrained(str(output))
     if not (output / "generation_config.json").exists():  # an adapter brings none of its own
         GenerationConfig(eos_token_id=trainer.model.generation_config.eos_token_id).save_pretrained(str(output))
-    log = trainer.state.log_history
-    (output / "training_log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
     for left in ("training_args.bin", "README.md"):
         (output / left).unlink(missing_ok=True)

@@ -16,13 +16,14 @@ from blackbox_kd.training.artefacts import Job, Result, Settings
 from blackbox_kd.training.machine import Machine, Machines, plan_passes, use_plan
 from blackbox_kd.training.masks import Tokens
 from blackbox_kd.training.model import find_ends, load_model, load_tokenizer, make_lora, merges
+from blackbox_kd.training.progress import Tell
 from blackbox_kd.weights.load import find_context_length
 
 NO_TASK = "(none)"
 """What the rows without a task are called beside rows of tasks."""
 
 
-def train(job: Job, name: str, machines: Machines, tell: jobs.Tell) -> Result:
+def train(job: Job, name: str, machines: Machines, tell: Tell) -> Result:
     """Loads, checks, trains and saves; returns what training.json holds."""
     from blackbox_kd.training.sft_trainer import CompletionTrainer
 

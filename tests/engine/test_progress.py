@@ -136,6 +136,10 @@ def test_training_shows_its_steps_and_its_last_loss() -> None:
         view.training({"event": "log", "step": 2, "steps": 30, "loss": 1.23456})
         view.training({"event": "step", "step": 3, "steps": 30})
         assert "training: step 3 of 30, loss 1.235; 12 calls" in drawn(view)
+        assert "left" not in drawn(view)
+        view.training({"event": "log", "step": 20, "steps": 30, "eval_loss": 1.5, "seconds_left": 180.0})
+        assert drawn(view).splitlines()[-1].startswith("training: step 20 of 30, loss 1.235, evaluation loss 1.500; ")
+        assert view.time_left() == "3 min"
         view.begin([Account("steps[6] (evaluate)", 10)], 10)
         assert "training" not in drawn(view)
 

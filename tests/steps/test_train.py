@@ -52,3 +52,27 @@ def test_a_field_of_the_other_method_is_refused(method: str, field: str, value: 
     other = {"sft": "dpo", "dpo": "sft"}[method]
     assert (at, fix) == (field, f"take it out, or method: {other}")
     assert message == f"{field}: {value} has no effect with method: {method}, only with method: {other}."
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "patience: has no effect without eval_share: there is no evaluation loss to get better."),
+        (
+            {"eval_share": 0.1, "trl": {"save_strategy": "no", "eval_strategy": "no"}},
+            "patience: goes by the best checkpoint, which trl: {eval_strategy, save_strategy} chooses otherwise.",
+        ),
+        ({"eval_share": 0.1, "trl": {"eval_steps": 20}}, None),
+    ],
+)
+def test_patience_is_refused_where_there_is_no_evaluation_loss_to_go_by(
+    fields: dict[str, Any], message: str | None
+) -> None:
+    config = train.Config.model_validate({"step": "train", "model": "student", "patience": 2, **fields})
+    assert [(at, what) for at, what, _ in config.problems()] == ([] if message is None else [("patience", message)])
+
+
+def test_a_job_that_is_without_patience_says_nothing_of_it() -> None:
+    plain = train.Config(step="train", model="student", eval_share=0.1)
+    assert "patience" not in plain.settings()
+    assert train.Config(step="train", model="student", eval_share=0.1, patience=2).settings()["patience"] == 2

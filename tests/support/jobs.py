@@ -63,13 +63,14 @@ async def run(method: str, path: Path) -> tuple[dict[str, Any], list[dict[str, A
     return result.write(), events
 
 
-def kill_at(step: int, method: str, path: Path) -> None:
-    """Runs a job until it tells of a step, and kills it there."""
+def kill_at(step: int, method: str, path: Path, says: str = "step") -> None:
+    """Runs a job until it tells of a step, and kills it there; or where it says something else at that step."""
     command = [sys.executable, "-m", f"blackbox_kd.training.{method}", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         for line in child.stdout:
-            if json.loads(line).get("step", 0) >= step:
+            event = json.loads(line)
+            if says in event and event.get("step", 0) >= step:
                 os.kill(child.pid, signal.SIGKILL)
                 break
 

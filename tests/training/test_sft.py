@@ -176,6 +176,33 @@ async def test_a_killed_training_goes_on_from_its_last_whole_checkpoint_to_the_s
     assert not checkpoints.exists()
 
 
+async def test_patience_ends_a_training_keeps_the_best_weights_and_counts_over_kills(tmp_path: Path) -> None:
+    noise = [(f"say a {n}", "".join(random.Random(n).choices("abcdef", k=8))) for n in range(24)]
+    fields: dict[str, Any] = {"eval_share": 0.25, "patience": 2, "max_steps": 60, "learning_rate": 3e-2}
+    fields["trl"] = {"eval_steps": 2, "save_steps": 2, "logging_steps": 1}
+    quiet, events = await run(job(tmp_path, noise, "quiet", **fields))
+    assert quiet["steps"] < quiet["planned_steps"] == 60
+    assert quiet["steps"] - quiet["best_step"] == 4
+    log = [json.loads(line) for line in (tmp_path / "quiet" / "training_log.jsonl").open()]
+    evaluated = {entry["step"]: entry["eval_loss"] for entry in log if "eval_loss" in entry}
+    assert min(evaluated, key=evaluated.__getitem__) == quiet["best_step"]
+    assert evaluated[quiet["best_step"]] == quiet["best_evaluation_loss"]
+    assert [event["eval_loss"] for event in events if "eval_loss" in event] == [*evaluated.values()]
+    assert all(entry["seconds_left"] > 0 for entry in log)
+    path = job(tmp_path, noise, "killed", **fields)
+    await asyncio.to_thread(jobs.kill_at, quiet["steps"] - 1, "sft", path)
+    await asyncio.to_thread(jobs.kill_at, quiet["steps"], "sft", path, "train_runtime")
+    result, events = await run(path)
+    assert [event for event in events if event["event"] == "step"] == []
+    told = ("steps", "planned_steps", "best_step", "best_evaluation_loss", "last_loss", "trl")
+    assert {name: result[name] for name in told} == {name: quiet[name] for name in told}
+    adapters = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("quiet", "killed")]
+    assert adapters[0] == adapters[1]
+    again = [json.loads(line) for line in (tmp_path / "killed" / "training_log.jsonl").open()]
+    losses = [[(e["step"], e["loss"]) for e in each if "loss" in e] for each in (log, again)]
+    assert losses[0] == losses[1]
+
+
 async def test_cancelling_the_run_ends_the_process(tmp_path: Path) -> None:
     path = job(tmp_path, rows(64), epochs=500)
     begun = asyncio.Event()

@@ -151,8 +151,14 @@ def _write_training(report: Mapping[str, Any]) -> list[str]:
         who = f"`{entry['model']}`{arms.describe_marks(entry)}"
         text = f"- {who} ({entry['method']}): {entry['rows']:,} rows, {entry['seconds']:,.0f} s on "
         text += f"{entry['device']}, optimizer steps: {entry['steps']:,}"
+        if entry.get("planned_steps"):
+            text += f" of {entry['planned_steps']:,}: ended early, as the evaluation loss got no better in "
+            text += f"{entry['settings']['patience']:,} evaluations"
         if entry.get("first_loss") is not None:
             text += f"; loss {entry['first_loss']:.3f} at the start, {entry['last_loss']:.3f} at the end"
+        if entry.get("best_step"):
+            text += f"; best evaluation loss {entry['best_evaluation_loss']:.3f} after step {entry['best_step']:,}, "
+            text += "whose weights are kept"
         if entry.get("rows_left_out"):
             text += f"; {entry['rows_left_out']:,} rows left out as longer than {entry['max_length']:,} tokens"
         if entry.get("turns"):
