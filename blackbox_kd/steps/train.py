@@ -64,7 +64,8 @@ class Config(StepConfig):
     packing: bool | None = None
     """Several rows in one sequence, for `method: sft`; if left out, on a GPU with enough rows."""
     eval_share: float = Field(default=0.0, ge=0, lt=0.5)
-    """Share of the rows that is kept from training for the evaluation loss; the best checkpoint by it is kept."""
+    """Share of the rows that is kept from training for the evaluation loss; the best checkpoint by it is kept. Rows of
+    one prompt, and the turns of one conversation, are never on both sides."""
     patience: int | None = Field(default=None, ge=1)
     """Evaluations in a row without a better evaluation loss, after which training ends; with `eval_share`."""
     warmup: float = Field(default=0.03, ge=0, lt=1)

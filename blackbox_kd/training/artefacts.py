@@ -153,7 +153,7 @@ class Result(BaseModel):
     fine_tuned_before: bool | None = None
     """Whether the model came from a training; of `dpo`."""
     warnings: list[str] = Field(default_factory=list)
-    """What was odd, but no reason to refuse the job; of `dpo`."""
+    """What was odd, but no reason to refuse the job."""
     preferences: dict[str, Course] = Field(default_factory=dict)
     """How they were learnt; rewards in units of beta times nats; of `dpo`."""
 
@@ -167,6 +167,8 @@ def hash_job(method: str, job: Job) -> str:
     data = hashlib.sha256(Path(job.data).read_bytes()).hexdigest()
     parts = {key: value for key, value in job.write().items() if key not in ("data", "output")}
     parts["settings"] = {key: value for key, value in parts["settings"].items() if key not in BESIDE}
+    if job.settings.eval_share:  # a checkpoint by another split has learnt rows that are kept back by this one
+        parts["split"] = "by prompt"
     # What a later version starts from stands under the same path after it was trained anew.
     before = [find_maker(Path(place)) for place in (job.model, job.adapter_from) if place]
     return hashlib.sha256(json.dumps([method, parts, before, data], sort_keys=True).encode()).hexdigest()

@@ -20,6 +20,7 @@ from blackbox_kd.training.artefacts import Job, Result, Settings, find_maker
 from blackbox_kd.training.machine import CPU_TOKENS, GPU_TOKENS, Machine, Machines, plan_passes, use_plan
 from blackbox_kd.training.model import find_ends, load_model, load_tokenizer, make_lora, merges
 from blackbox_kd.training.progress import Tell
+from blackbox_kd.training.split import split_rows
 from blackbox_kd.weights.load import find_context_length
 
 SIDES = ("chosen", "rejected")
@@ -41,14 +42,14 @@ def train(job: Job, name: str, machines: Machines, tell: Tell) -> Result:
     tokenizer = load_tokenizer(job)
     rows = jobs.read_rows(Path(job.data), tokenizer, ["prompt", *SIDES])
     lengths = preflight.check_template(tokenizer, rows, SIDES, ends=find_ends(job))
-    warnings = find_warnings(job, rows)
-    for warning in warnings:
-        tell({"event": "warning", "warning": warning})
     there = machines.read()
     model = load_model(job, there.precision)
     limit = preflight.choose_length(lengths, settings.max_length, find_context_length(model))
     fit = preflight.select_rows(lengths, limit, drop=settings.long_rows == "drop")
-    parts = jobs.split_rows([take_tokens(lengths, n) for n in fit], settings)
+    parts, odd = split_rows([take_tokens(lengths, n) for n in fit], [rows[n] for n in fit], settings)
+    warnings = [*find_warnings(job, rows), *odd]
+    for warning in warnings:
+        tell({"event": "warning", "warning": warning})
     folder = checkpoints.prepare_folder(output, name, is_first=jobs.FIRST_PROCESS, on_gpu=there.on_gpu)
     trainer = TokensTrainer(
         model=model,

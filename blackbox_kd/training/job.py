@@ -124,15 +124,6 @@ def read_rows(data: Path, tokenizer: Any, columns: Sequence[str]) -> list[dict[s
     return rows
 
 
-def split_rows(rows: list[dict[str, Any]], settings: Settings) -> dict[str, Any]:
-    """The rows to train on, under `train`, and those that are kept back for the evaluation loss, under `test`."""
-    from datasets import Dataset
-
-    dataset = Dataset.from_list(rows)
-    held = round(settings.eval_share * len(rows))
-    return dict(dataset.train_test_split(held, seed=settings.seed)) if held else {"train": dataset}
-
-
 def make_arguments(
     settings: Settings, folder: Path, parts: Mapping[str, Any], limit: int, there: Machine
 ) -> dict[str, Any]:

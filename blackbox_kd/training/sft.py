@@ -17,6 +17,7 @@ from blackbox_kd.training.machine import Machine, Machines, plan_passes, use_pla
 from blackbox_kd.training.masks import Tokens
 from blackbox_kd.training.model import find_ends, load_model, load_tokenizer, make_lora, merges
 from blackbox_kd.training.progress import Tell
+from blackbox_kd.training.split import split_rows
 from blackbox_kd.weights.load import find_context_length
 
 NO_TASK = "(none)"
@@ -38,11 +39,12 @@ def train(job: Job, name: str, machines: Machines, tell: Tell) -> Result:
     model = load_model(job, there.precision)
     limit = preflight.choose_length(lengths, settings.max_length, find_context_length(model))
     fit = preflight.select_rows(lengths, limit, drop=settings.long_rows == "drop")
-    columns = weigh_rows([rows[n] for n in fit], [lengths.texts["completion"][n] for n in fit])
-    parts, tasks = number_tasks(jobs.split_rows(columns, settings))
-    turns = count_turns([rows[n] for n in fit], settings)
-    if left_out := turns.get("turns_left_out"):
-        tell({"event": "warning", "warning": f"turns of the assistant that are read and not learnt: {left_out:,}"})
+    learnt, turns = [rows[n] for n in fit], count_turns([rows[n] for n in fit], settings)
+    columns = weigh_rows(learnt, [lengths.texts["completion"][n] for n in fit])
+    split, warnings = split_rows(columns, learnt, settings)
+    parts, tasks = number_tasks(split)
+    for warning in [*describe_left_out(turns), *warnings]:
+        tell({"event": "warning", "warning": warning})
     folder = checkpoints.prepare_folder(output, name, is_first=jobs.FIRST_PROCESS, on_gpu=there.on_gpu)
     trainer = CompletionTrainer(
         model=model,
@@ -66,7 +68,7 @@ def train(job: Job, name: str, machines: Machines, tell: Tell) -> Result:
         tokens=sum(used),
         longest_row_tokens=max(used),
         max_length=limit,
-        **({"tasks": tasks} if tasks else {}),
+        **{name: found for name, found in (("tasks", tasks), ("warnings", warnings)) if found},
         **turns,
         **describe.describe_training(trainer, began, there, plan),
         settings=settings,
@@ -79,6 +81,12 @@ def count_turns(rows: list[dict[str, Any]], settings: Settings) -> dict[str, int
     total = sum(masks.count_turns([*row["prompt"], *row["completion"]]) for row in rows)
     learnt = sum(len(masks.find_learnt(row["prompt"], row["completion"], earlier=earlier)) for row in rows)
     return {} if total == learnt == len(rows) else {"turns": learnt, "turns_left_out": total - learnt}
+
+
+def describe_left_out(turns: dict[str, int]) -> list[str]:
+    """What `count_turns` has found that the screen tells."""
+    left_out = turns.get("turns_left_out")
+    return [f"turns of the assistant that are read and not learnt: {left_out:,}"] if left_out else []
 
 
 def weigh_rows(rows: list[dict[str, Any]], texts: list[Tokens]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from blackbox_kd.training.artefacts import Settings
 from blackbox_kd.training.machine import Machine
 from blackbox_kd.training.masks import IGNORED
 from blackbox_kd.training.sft_trainer import CompletionTrainer
+from blackbox_kd.training.split import split_rows
 from blackbox_kd.weights import load
 from tests.support.jobs import settings as job_settings
 from tests.support.tiny import byte_tokenizer, tiny_model
@@ -71,7 +72,7 @@ def prepare(tokenizer: Any, rows: Iterable[dict[str, Any]], **settings: Any) -> 
         read = job.read_rows(data, tokenizer, ["prompt", "completion"])
         lengths = preflight.check_template(tokenizer, read, ["completion"], earlier=how.turns == "all")
         columns = sft.weigh_rows(read, lengths.texts["completion"])
-        parts, _ = sft.number_tasks(job.split_rows(columns, how))
+        parts, _ = sft.number_tasks(split_rows(columns, read, how)[0])
         trainer = CompletionTrainer(
             model=AutoModelForCausalLM.from_pretrained(tiny_model()),
             args=sft.make_arguments(how, Path(folder), parts, max(lengths.tokens), Machine("cpu", "float32", 0)),
