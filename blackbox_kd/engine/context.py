@@ -1,13 +1,13 @@
 """What a step is given by the runner: see `sdk.context.Context`."""
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from blackbox_kd.analysis.metrics import Metric
 from blackbox_kd.concurrency import in_order
-from blackbox_kd.engine import training
+from blackbox_kd.engine import benchmark, training
 from blackbox_kd.engine.state import RunState
 from blackbox_kd.engine.window import find_window
 from blackbox_kd.errors import EndpointRefused, QuotaSpent, SetupError, StepError
@@ -15,6 +15,7 @@ from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.runs.report.schema import find_fault
 from blackbox_kd.schema import Ask, Message, ModelRef, Outcome, Reply, Row, T, Table, digest
+from blackbox_kd.sdk.context import Benchmarked
 from blackbox_kd.tables.stored import StoredTable
 
 
@@ -103,6 +104,10 @@ class RunContext:
         """See `sdk.context.Context.list_main_rows`."""
         found = self._shared.find_main_table(self._planned)
         return [] if found is None else list(found)
+
+    async def benchmark(self, models: Sequence[str], asked: Mapping[str, Any]) -> Benchmarked:
+        """See `sdk.context.Context.benchmark`."""
+        return *await benchmark.ask(self._shared, models, asked), benchmark.name_harness()
 
     def metric(self, name: str) -> Metric:
         """See `sdk.context.Context.metric`."""

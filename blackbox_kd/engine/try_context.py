@@ -1,6 +1,6 @@
 """What a step is given that is tried."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import CallError, StepError
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.schema import Ask, Reply, Row, T, Table
+from blackbox_kd.sdk.context import Benchmarked
 
 
 @dataclass(slots=True)
@@ -79,3 +80,11 @@ class TryContext(RunContext):
             StepError: always.
         """
         raise StepError(f"{self.step}: nothing is trained for a try", fix="try a step that asks a model")
+
+    async def benchmark(self, models: Sequence[str], asked: Mapping[str, Any]) -> Benchmarked:
+        """See `sdk.context.Context.benchmark`.
+
+        Raises:
+            StepError: always.
+        """
+        raise StepError(f"{self.step}: no benchmark is asked for a try", fix="try a step that asks a model")

@@ -1,11 +1,16 @@
 """What a step is given besides its row and its config."""
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from blackbox_kd.analysis.benchmarks import TaskResult
 from blackbox_kd.analysis.metrics import Metric
 from blackbox_kd.schema import Ask, Message, Outcome, Reply, Row, T, Table
+
+Benchmarked = tuple[dict[str, list[TaskResult]], list[dict[str, Any] | None], str]
+"""Results by model and in the order of the tasks; how many questions of each task stand among the rows that were
+learnt, None if nobody knows these; and who has asked."""
 
 
 class Context(Protocol):
@@ -56,6 +61,19 @@ class Context(Protocol):
 
     def list_main_rows(self) -> list[Row]:
         """In an arm of the recipe, the rows that this step has written for the chain as it stands; else none."""
+        ...
+
+    async def benchmark(self, models: Sequence[str], asked: Mapping[str, Any]) -> Benchmarked:
+        """Ask models the questions of standard benchmarks, each model in a process of its own.
+
+        Args:
+            models: their names.
+            asked: which tasks, and how.
+
+        Raises:
+            UserError: there is no such task, or its questions cannot be had.
+            StepError: the process ended with an error, or a model has no weights at hand.
+        """
         ...
 
     def metric(self, name: str) -> Metric:

@@ -167,6 +167,10 @@ class StepConfig(BaseModel):
         """Files that fields name, relative to the recipe, by the fields."""
         return {}
 
+    def runs_code(self) -> set[str]:
+        """Fields whose `files` can run code, which a recipe may not do by itself."""
+        return set()
+
     def runs_on(self) -> set[str]:
         """Fields that say what the step runs on: what it writes does not depend on them."""
         return set()

@@ -130,8 +130,35 @@ async def run_training(
     return Result.model_validate_json((output / "training.json").read_text())
 
 
+async def run_benchmark(job: Path, folder: Path, on_event: Callable[[Mapping[str, Any]], None]) -> None:
+    """Lets a model be asked what a job of `training.benchmark` says; what comes of it lies in the job's `output`.
+
+    Args:
+        job: the job's JSON file.
+        folder: working directory: what tasks name is relative to it.
+        on_event: is told what the process tells.
+
+    Raises:
+        UserError: the tasks cannot be had, or the model cannot be loaded; the message says why.
+        StepError: the process failed.
+    """
+    command = [sys.executable, "-m", "blackbox_kd.training.benchmark", str(job.resolve())]
+    status, messages = await _run_process(command, os.environ | NO_CODE_FROM_HERE, on_event, folder)
+    ended = job.with_suffix(ENDED)
+    why = json.loads(ended.read_text()) if status and ended.exists() else {}
+    ended.unlink(missing_ok=True)
+    if why:
+        raise UserError(why["refused"])
+    if status:
+        what = f"the process that asks benchmarks ended with status {status}; its job is {job}"
+        raise StepError(what, exists="\n  ".join(["last messages:", *messages]))
+
+
 async def _run_process(
-    command: list[str], environment: Mapping[str, str], on_event: Callable[[Mapping[str, Any]], None]
+    command: list[str],
+    environment: Mapping[str, str],
+    on_event: Callable[[Mapping[str, Any]], None],
+    folder: Path | None = None,
 ) -> tuple[int, deque[str]]:
     """The status of a process that has ended, and its last messages."""
     process = await asyncio.create_subprocess_exec(
@@ -139,6 +166,7 @@ async def _run_process(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=environment,
+        cwd=folder,
         limit=2**20,
         start_new_session=True,  # so that its whole group can be ended
     )

@@ -19,12 +19,13 @@ from blackbox_kd.models.http.parameters import CAPS
 from blackbox_kd.recipe.spec import RecipeFile
 from blackbox_kd.schema import Row
 from blackbox_kd.sdk.registry import Registry
+from blackbox_kd.steps import benchmark
 from blackbox_kd.steps import filter as filter_step
 from blackbox_kd.tables.sources import TableSource
 from blackbox_kd.training import model, sft
 from blackbox_kd.training.artefacts import Job, Settings
 from tests.support import looks
-from tests.support.fakes import FakeContext, FakeTable
+from tests.support.fakes import FakeContext, FakeTable, outcomes
 from tests.support.looks import HUB, SERVER, Seen, body, card, column, count, error, evaluation, report, rows_in, said
 from tests.support.steps import config_of
 from tests.support.teachers.gemini import FakeGemini
@@ -81,6 +82,7 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 ASK: dict[str, Any] = {"step": "generate", "model": "teacher", "prompt": "student/plain", "temperature": 1.0}
 STEPS: dict[str, dict[str, Any]] = {
+    "benchmark": {"step": "benchmark", "models": ["student"], "tasks": ["arc_easy"]},
     "check": {"step": "check", "answer": "number"},
     "evaluate": {"step": "evaluate", "models": ["right"], "answer": "number"},
     "filter": {"step": "filter", "keep": "score >= 1"},
@@ -238,6 +240,17 @@ def trains(look: Callable[[dict[str, Any]], Any], becomes: Any, **fields: Any) -
 def told(name: str, becomes: Any) -> Case:
     """What a training says at its end."""
     return lambda: looks.training(False)[name], lambda: looks.training(True)[name], becomes
+
+
+def benchmarked(name: str, value: Any) -> Case:
+    """What the harness is told to do."""
+
+    def look(**fields: Any) -> Any:
+        ctx, config = FakeContext(), benchmark.Config.model_validate({**STEPS["benchmark"], **fields})
+        asyncio.run(outcomes(benchmark, [], config, ctx))
+        return ctx.benchmarked[0][1][name]
+
+    return look, lambda: look(**{name: value}), value
 
 
 def argument(name: str) -> Callable[[dict[str, Any]], Any]:
@@ -623,6 +636,13 @@ CASES: dict[str, Case] = {
     ),
     "split.balance": runs("split", low, 3, "steps.0.balance=upsample"),
     "split.output": checked(BASES["split"], "output: named would stay empty", True, "steps.0.output=named"),
+    "benchmark.models": checked(BASES["benchmark"], "is named twice", True, "steps.0.models=[student, student]"),
+    "benchmark.tasks": checked(BASES["benchmark"], "'ours.yaml' does not exist", True, "steps.0.tasks=[ours.yaml]"),
+    "benchmark.few_shot": benchmarked("few_shot", 5),
+    "benchmark.limit": benchmarked("limit", 100),
+    "benchmark.chat": benchmarked("chat", True),
+    "benchmark.input": checked(BASES["benchmark"], "unknown table 'none'", True, "steps.0.input=none"),
+    "benchmark.output": checked(BASES["benchmark"], "table 'train' exists already", True, "steps.0.output=train"),
     "train.model": checked(
         BASES["train"],
         "model 'other' cannot be trained",

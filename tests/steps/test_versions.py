@@ -13,8 +13,9 @@ from typing import Any
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.schema import digest
 from blackbox_kd.sdk.registry import Registry
-from blackbox_kd.steps import train
+from blackbox_kd.steps import benchmark, train
 from tests.support.fakes import FakeContext, outcomes, rows
+from tests.support.reached import reach
 from tests.support.runs import execute, rows_of, write_rows
 
 KEPT = Path(__file__).with_name("versions.json")
@@ -120,14 +121,26 @@ async def digest_of_train() -> str:
     return shorten(found)
 
 
+async def digest_of_benchmark() -> str:
+    """The digest of what is asked for and recorded; the harness and its models are others'."""
+    ctx = FakeContext()
+    ctx.reached = ({"one": [reach([1, 0, 1, 1])], "two": [reach([1, 0, 0, 0.5])]}, [None], "lm_eval 0")
+    config = benchmark.Config.model_validate({"step": "benchmark", "models": ["one", "two"], "tasks": ["rivers"]})
+    written = await outcomes(benchmark, rows(*ROWS), config, ctx)
+    return shorten([written, ctx.benchmarked, ctx.recorded])
+
+
 def test_rows_of_a_step_change_only_with_its_version(tmp_path: Path) -> None:
-    made = run_all(tmp_path) | {"train": asyncio.run(digest_of_train())}
+    made = run_all(tmp_path)
+    made |= {"train": asyncio.run(digest_of_train()), "benchmark": asyncio.run(digest_of_benchmark())}
     registry = Registry()
     assert sorted(made) == registry.names()
     now = {name: {"version": registry.get(name).version, "rows": made[name]} for name in registry.names()}
     kept = json.loads(KEPT.read_text())
     changed = [
-        name for name in [*dict.fromkeys(step["step"] for step in STEPS), "train"] if now[name] != kept.get(name)
+        name
+        for name in [*dict.fromkeys(step["step"] for step in STEPS), "train", "benchmark"]
+        if now[name] != kept.get(name)
     ]
     assert not changed, (
         f"the rows of `{changed[0]}` are not what they were, and with them perhaps those of later steps: {changed}\n"

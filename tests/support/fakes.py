@@ -2,12 +2,13 @@
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from blackbox_kd.analysis.metrics import Metric
 from blackbox_kd.errors import UnusableText
 from blackbox_kd.schema import Ask, Message, Outcome, Reply, Row, Sampling, T, Usage, digest
+from blackbox_kd.sdk.context import Benchmarked
 from blackbox_kd.sdk.registry import Registry
 
 
@@ -43,6 +44,8 @@ class FakeContext:
         self.counted: Counter[str] = Counter()
         self.asked: list[tuple[str, list[Message], Sampling, int]] = []
         self.trained: list[tuple[str, str, Mapping[str, Any], list[Row]]] = []
+        self.benchmarked: list[tuple[list[str], Mapping[str, Any]]] = []
+        self.reached: Benchmarked = ({}, [], "lm_eval 0")
         self.recorded: dict[str, list[dict[str, Any]]] = {}
         self.trains: set[str] = set()
         self.main_rows: list[Row] = []
@@ -88,6 +91,10 @@ class FakeContext:
 
     def list_main_rows(self) -> list[Row]:
         return self.main_rows
+
+    async def benchmark(self, models: Sequence[str], asked: Mapping[str, Any]) -> Benchmarked:
+        self.benchmarked.append((list(models), asked))
+        return self.reached
 
     def metric(self, name: str) -> Metric:
         return Registry().find_metric(name)

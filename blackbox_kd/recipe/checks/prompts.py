@@ -57,7 +57,7 @@ def _report_missing(flow: Flow, planned: PlannedStep, mention: Reference, places
 
 
 def find_missing_files(flow: Flow, planned: PlannedStep) -> Iterator[tuple[str, str, str]]:
-    """Files that a step names and that are not there: triples as of `StepConfig.problems`."""
+    """Files that a step names and that are not there, or may not be run: triples as of `StepConfig.problems`."""
     for at, name in planned.config.files().items():
         if not (flow.recipe.folder / name).is_file():
             yield (
@@ -65,6 +65,9 @@ def find_missing_files(flow: Flow, planned: PlannedStep) -> Iterator[tuple[str, 
                 f"{at}: {name!r} does not exist in {show_path(flow.recipe.folder)}.",
                 "write its path, relative to the recipe",
             )
+        elif at in planned.config.runs_code() and not flow.recipe.allow_code:
+            what = f"{at}: {name!r} can run code, which a recipe may not do by itself."
+            yield at, what, "read the file, then add --allow-code"
 
 
 def find_secrets(flow: Flow) -> None:

@@ -12,6 +12,7 @@ from blackbox_kd.schema import BASE, ModelRef
 
 OF_VARIANTS = (
     "evaluations", "comparisons", "agreements", "win_rates", "requirements", "trainings", "loops", "mixtures",
+    "benchmarks",
 )  # fmt: skip
 """Lists of the report whose entries are each of one arm and one seed, where the recipe has some."""
 

@@ -84,10 +84,15 @@ def price_gains(comparisons: Iterable[Mapping[str, Any]], spent: Mapping[str, An
     """Comparisons with `usd_per_point`: what the run has paid so far for each point (0.01) that was gained.
 
     None where the gain is not real, nothing was paid, or not all of the cost is known: what may be chance has no price.
+    A benchmark is not what was paid for.
     """
+
+    def is_bought(entry: Mapping[str, Any]) -> bool:
+        return find_side(entry) > 0 and not entry.get("is_benchmark")
+
     usd = None if spent["usd_unknown"] else spent["usd"] or None
     return [
-        {**entry, "usd_per_point": usd / (100 * entry["gain"]) if usd and find_side(entry) > 0 else None}
+        {**entry, "usd_per_point": usd / (100 * entry["gain"]) if usd and is_bought(entry) else None}
         for entry in comparisons
     ]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blackbox_kd.printable import escape_markdown, quote_code
-from blackbox_kd.runs.report import arms, classes, comparisons
+from blackbox_kd.runs.report import arms, benchmarks, classes, comparisons
 from blackbox_kd.runs.report.format import describe_scripted, format_interval, format_percent
 from blackbox_kd.schema import BASE, ModelRef
 
@@ -18,6 +18,7 @@ def describe_evidence(whole: Mapping[str, Any]) -> list[str]:
     found = [
         *(_describe_shares(entry, comparisons.name_measured(entry, evaluations)) for entry in evaluations),
         *classes.describe_latest(evaluations),
+        *benchmarks.tell(report),
         *(describe_comparison(entry, evaluations) for entry in report.get("comparisons", [])),
         *arms.tell(whole),
         *map(classes.describe_requirement, report.get("requirements", [])),
@@ -140,7 +141,7 @@ def _write_verdict(entry: Mapping[str, Any], split: Counts, after: Counts) -> st
         p_value = comparisons.find_p_value(entry)
         doubt = f"but chance does as much (p = {p_value:.2g})"
         return f"The interval lies {side}, {doubt}: these rows do not tell which one is better."
-    trained = ModelRef.parse((after or {}).get("version", "")).version not in ("", BASE)
+    trained = ModelRef.parse((after or entry).get("version", "")).version not in ("", BASE)
     whom = "for this student on rows like these" if trained else "on rows like these"
     what = f"the gain is real {whom}" if low > 0 else f"{model} is the worse one"
     plain = f"The interval lies {side}: {what}."

@@ -6,7 +6,7 @@ from typing import Any
 from blackbox_kd.printable import escape_markdown, quote_code
 from blackbox_kd.runs import dataset
 from blackbox_kd.runs.accounts import Account
-from blackbox_kd.runs.report import arms, classes, comparisons, gains, judges, loops, losses, samples
+from blackbox_kd.runs.report import arms, benchmarks, classes, comparisons, gains, judges, loops, losses, samples
 from blackbox_kd.runs.report.classes import describe_requirement
 from blackbox_kd.runs.report.ending import Status
 from blackbox_kd.runs.report.format import (
@@ -25,7 +25,7 @@ def write_markdown(report: Mapping[str, Any], tables: list[StoredTable]) -> str:
     scripted = describe_scripted(report)
     parts = [f"# {report['recipe']}", "", _write_status(report), "", *([f"**{scripted}**", ""] if scripted else [])]
     lead = arms.select(report)
-    parts += _write_evidence(lead) + arms.describe(report) + comparisons.describe(lead)
+    parts += _write_evidence(lead) + arms.describe(report) + _write_benchmarks(lead) + comparisons.describe(lead)
     parts += loops.describe(lead) + _write_training(report)
     parts += judges.describe(report.get("judges", [])) + _write_rows(report)
     parts += _write_costs(report) + samples.describe(tables)
@@ -106,6 +106,8 @@ def _write_evidence(report: Mapping[str, Any]) -> list[str]:
             where = f"`{entry['table']}`" + (f", {apart}," if apart else "")
             lines += [f"`{entry['model']}` on {where} by {quote_code(column)}: {told}.", ""]
     for entry in report["comparisons"]:
+        if entry.get("is_benchmark"):
+            continue
         lines += [gains.describe_comparison(entry, report["evaluations"]) + _tell_price(entry, report["spent"]), ""]
         lines += [line for told in gains.describe_slices(entry) for line in (told, "")]
     for entry in report["contamination"]:
@@ -115,6 +117,11 @@ def _write_evidence(report: Mapping[str, Any]) -> list[str]:
             "",
         ]
     return lines
+
+
+def _write_benchmarks(report: Mapping[str, Any]) -> list[str]:
+    compared = [entry for entry in report["comparisons"] if entry.get("is_benchmark")]
+    return benchmarks.describe(report, [gains.describe_comparison(entry, report["evaluations"]) for entry in compared])
 
 
 def _describe_measured(entry: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> str:

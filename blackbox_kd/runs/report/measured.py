@@ -148,6 +148,8 @@ class Comparison(Recorded):
     """None in what earlier versions have recorded."""
     slices: dict[str, dict[str, GainSlice]] = Field(default_factory=dict)
     """Of accuracies: the same by the values of columns."""
+    is_benchmark: bool = False
+    """Whether it is about a standard benchmark, which `table` names then, and no evidence on the recipe's task."""
     usd_per_point: float | None = None
     """What a point (0.01) of the gain has cost; None where the gain may be chance or the bill is not known."""
 
@@ -173,6 +175,48 @@ class ArmGain(Part):
     ci95: Interval | None
     """For other rows like these and other seeds; None as soon as one seed has none."""
     p_value: float | None
+
+
+class BenchmarkValue(Part):
+    """What lm_eval tells of a metric."""
+
+    value: float
+    stderr: float | None
+    """The standard error; None where it knows none."""
+    ci95: Interval | None
+    """None of what is no mean of shares over the questions."""
+    higher_is_better: bool | None = None
+
+
+class QuestionsLearnt(Part):
+    """Questions of a benchmark that stand among the rows that a model was trained on."""
+
+    rows: int
+    exact: int
+    near: int
+
+
+class Benchmark(Recorded):
+    """What a model reaches in a standard benchmark; how models differ in it stands among the comparisons."""
+
+    model: str
+    version: str = ""
+    """Which training of the model it was."""
+    task: str
+    n: int
+    """Questions."""
+    few_shot: int
+    """Examples before each question."""
+    chat: bool
+    """Whether it was asked through the chat template."""
+    harness: str
+    """What has asked, such as `lm_eval 0.4.13`."""
+    versions: list[str]
+    """Of the task, or of those of a group."""
+    metrics: dict[str, BenchmarkValue]
+    """By name; how answers were filtered stands behind it in parentheses."""
+    overlap: QuestionsLearnt | None
+    """None where it is not known what the models have learnt."""
 
 
 class Agreement(Recorded):

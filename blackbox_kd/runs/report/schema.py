@@ -11,6 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from blackbox_kd.runs.report.measured import (
     Agreement,
     ArmGain,
+    Benchmark,
     Comparison,
     Evaluation,
     Part,
@@ -215,6 +216,7 @@ class Report(Part):
     """By how much each arm's model is better than that of the arm `main` with the same seed, on the same rows."""
     arms: list[ArmGain] = Field(default_factory=list)
     """The same of all seeds together, and of each arm what `comparisons` says of it."""
+    benchmarks: list[Benchmark] = Field(default_factory=list)
     environment: dict[str, str]
     """Versions of Python and of packages."""
 
@@ -229,6 +231,7 @@ RECORDED = (
     "trainings",
     "loops",
     "mixtures",
+    "benchmarks",
 )
 """Lists that steps append to; a step of somebody's own may have others."""
 _ENTRIES: dict[str, TypeAdapter[Any]] = {
