@@ -4,8 +4,11 @@ import heapq
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from blackbox_kd.analysis.similarity import split_tokens
+from blackbox_kd.json_text import write_text
+from blackbox_kd.schema import Row
 
 K1 = 1.2
 """How soon more of the same word stops to count; Lucene's default."""
@@ -64,3 +67,14 @@ def find_similar(texts: Sequence[str], queries: Iterable[str], count: int, *, ow
         numbers = index.nearest(query, count if own else count + same[query])
         near = [number for number in numbers if words[number] & asked and (own or texts[number] != query)]
         yield near[:count]
+
+
+def find_rows(
+    index: Sequence[Row], rows: Sequence[Row], column: str, count: int, *, own: bool
+) -> Iterator[list[dict[str, Any]]]:
+    """The rows of `index` whose text in a column is most like that of each of `rows`; see `find_similar`."""
+    texts, queries = (
+        ["" if row[column] is None else write_text(row[column]) for row in table] for table in (index, rows)
+    )
+    for numbers in find_similar(texts, queries, count, own=own):
+        yield [dict(index[number]) for number in numbers]

@@ -1,12 +1,13 @@
 """Rows as points: texts by their character n-grams, and the greedy k-center that picks points far from each other."""
 
 import math
+import random
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from blackbox_kd.json_text import write_text
+from blackbox_kd.json_text import quote_value, write_text
 from blackbox_kd.schema import Row
 
 NGRAMS = (3, 4, 5)
@@ -55,6 +56,41 @@ def count_votes(votes: Sequence[Counter[str]]) -> Any:
     return found
 
 
+Rank = Callable[[list[Row], int], list[Row]]
+"""The best N of some rows."""
+
+
+def rank_by_distance(
+    rows: Sequence[Row],
+    labelled: Sequence[Row],
+    column: str | None,
+    per: str | None,
+    votes: str | None,
+    rng: Callable[[str], random.Random],
+) -> Rank:
+    """Ranks rows by how far they are from those picked before them, and from all that are labelled.
+
+    Args:
+        rows: those of which some will be ranked.
+        labelled: rows that are taken for picked already.
+        column: with the text or the numbers; None where `votes` are compared.
+        per: names a row's group, for the votes.
+        votes: column whose values are counted in each group.
+        rng: by the id of the first row, says where is begun.
+    """
+    points = make_points([*rows, *labelled], column, per, votes)
+    place = {row.id: number for number, row in enumerate(rows)}
+
+    def rank(within: list[Row], most: int) -> list[Row]:
+        if votes is not None and len({write_text(row[str(per)]) for row in within}) == 1:
+            return within[:most]
+        numbers = [*(place[row.id] for row in within), *range(len(rows), len(rows) + len(labelled))]
+        start, centers = rng(within[0].id).randrange(len(within)), range(len(within), len(numbers))
+        return [within[at] for at in choose_farthest(points[numbers], most, start=start, centers=centers)]
+
+    return rank
+
+
 def make_points(rows: Sequence[Row], column: str | None, per: str | None, votes: str | None) -> Any:
     """The rows as points, [N, D]: their groups' shares of votes, their numbers, or the n-grams of their texts.
 
@@ -100,6 +136,20 @@ def is_point(value: Any, size: int) -> bool:
 def is_empty(value: Any) -> bool:
     """Whether a value holds no text."""
     return value is None or not write_text(value).strip()
+
+
+def explain_misfit(value: Any, size: int | None) -> str | None:
+    """Why a value is no point among others, after "it is"; None if it is one.
+
+    Args:
+        value: of the column.
+        size: how many numbers the others are; None where they are texts.
+    """
+    if size is not None:
+        return None if is_point(value, size) else f"{quote_value(value)}, not a list of {size} numbers"
+    if is_empty(value):
+        return "empty"
+    return f"{quote_value(value)}, not a text as in other rows" if isinstance(value, list) else None
 
 
 def choose_farthest(points: Any, count: int, *, start: int, centers: Sequence[int] = ()) -> list[int]:

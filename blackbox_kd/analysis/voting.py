@@ -1,7 +1,7 @@
 """What most of several answers to a question say."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from blackbox_kd.errors import DataError
@@ -49,6 +49,16 @@ def find_majority(rows: Sequence[Row], column: str, same: Callable[[str, str, Ro
     if not ranked or (len(ranked) > 1 and len(ranked[0]) == len(ranked[1])):
         return None
     return Majority(ranked[0][0], len(ranked[0]) / len(rows))
+
+
+def vote(
+    rows: Sequence[Row], per: str, column: str, same: Callable[[str, str, Row], bool] | None, *, min_share: float
+) -> Iterator[tuple[Row, Majority | None]]:
+    """Each row with the commonest answer of its group; None where there is none, or fewer have it than `min_share`."""
+    found = {key: find_majority(each, column, same) for key, each in group(rows, per).items()}
+    for row in rows:
+        most = found[write_text(row[per])]
+        yield row, most if most is not None and most.share >= min_share else None
 
 
 def _read(row: Row, column: str, same: Callable[[str, str, Row], bool] | None) -> str | None:

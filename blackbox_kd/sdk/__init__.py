@@ -16,8 +16,9 @@ name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to 
 - What `run` gets: a `Row` or a `Table`, the config, and a `Context`, which asks models, renders prompts, reads tables
   and draws by the run's seed. An `Ask` is what a model is asked: each `Message` of the chat, the `Sampling`, and a
   function that reads what the step wants, such as a `Reading`; a `Reply` is what comes of it, and `all_of` waits for
-  several. `expressions` evaluates what an `Expression` says; `write_text` makes a text of any value of a row, and
-  `quote_value` the beginning of one for messages.
+  several. `list_usable` finds the rows of another table that have what the step needs; `expressions` evaluates what
+  an `Expression` says; `write_text` makes a text of any value of a row, and `quote_value` the beginning of one for
+  messages.
 - A kind of answer of one's own is a class `AnswerKind` under `@answer`, with `read` and `same`.
 - A metric of one's own is a function `run` under `@metric` in a file of its own: of the replies of one model, each a
   `Graded`, it gives a number from 0 to 1. A step that measures names metrics by `MetricName`, says what is `Required`,
@@ -60,6 +61,7 @@ from blackbox_kd.sdk.fields import (
 from blackbox_kd.sdk.judging import JudgingConfig
 from blackbox_kd.sdk.measuring import MeasuringConfig
 from blackbox_kd.sdk.offered_tools import Tools, ToolsConfig
+from blackbox_kd.sdk.other_tables import list_usable
 from blackbox_kd.sdk.reading import Reading, ReplyForm
 from blackbox_kd.sdk.redaction import RedactingConfig
 from blackbox_kd.sdk.registry import row_step, table_step
@@ -129,6 +131,7 @@ __all__ = [
     "find_context",
     "find_named_twice",
     "find_read",
+    "list_usable",
     "metric",
     "quote_value",
     "row_step",

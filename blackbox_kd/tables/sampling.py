@@ -36,6 +36,15 @@ class Drawn:
         return self._rows
 
 
+def shuffle(count: int, rng: random.Random) -> Iterator[int]:
+    """The numbers below `count` in random order, each worked out when it is asked for: a few of many cost little."""
+    moved: dict[int, int] = {}
+    for last in range(count - 1, -1, -1):
+        at = rng.randint(0, last)
+        yield moved.get(at, at)
+        moved[at] = moved.get(last, last)
+
+
 def share_out(weights: Mapping[str, float], total: int) -> dict[str, int]:
     """Whole numbers in proportion to weights that add up to `total`: the largest remainders are rounded up.
 

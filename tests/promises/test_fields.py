@@ -624,6 +624,7 @@ CASES: dict[str, Case] = {
     "select.per": runs("groups", column("score"), [0, 3], "steps.0.per=half"),
     "select.best": runs("groups", column("score"), [0, 1, 2, 3], "steps.0.best=2"),
     "select.rows": runs("select", column("score"), [0], "steps.0.rows=1"),
+    "select.share": runs("top", column("score"), [4], "steps.0={step: select, share: 0.2, by: top, column: score}"),
     "select.by": runs("select", column("score"), [1, 2, 3, 4], "steps.0.by=shortest"),
     "select.column": runs("top", column("score"), [0, 1], "steps.0.column=rank"),
     "split.outputs": runs("split", low, 4, "steps.0.outputs.low=score < 4"),
@@ -940,6 +941,7 @@ BASES |= {
         data={"train": {"rows": [{"kind": "a", "said": said} for said in ("1/2", "0.5", "7")]}},
     ),
     "near": recipe({"step": "select", "by": "retrieve", "index": "extra"}, data=TWO),
+    "beside": recipe({"step": "select", "by": "draw", "index": "extra"}, data=TWO),
     "near itself": recipe({"step": "select", "by": "retrieve", "index": "train"}),
 }
 SHOWN = recipe(TOLD, STEPS["format"])
@@ -1015,6 +1017,9 @@ CASES |= {
     "select.labelled": runs("far", column("instruction"), anything, SAME, "steps.0.labelled=same"),
     "select.index": runs("near", nearest, anything, MORE, "steps.0.index=more"),
     "select.count": runs("near", lambda it: len(nearest(it)), 1, "steps.0.count=1"),
+    "select.where": runs(
+        "beside", lambda it: len(it.rows[0].get("drawn", [])), 0, "steps.0.where='score == other[\"score\"] + 99'"
+    ),
     "select.own": runs("near itself", nearest, lambda it: it[0] == "What is 0 + 1?", "steps.0.own=true"),
     "select.min_share": runs("majority", count, 0, "steps.0.min_share=0.9"),
     "select.answer": runs("majority of numbers", count, 1, "steps.0.answer=number"),

@@ -217,10 +217,59 @@ async def test_rows_that_share_no_word_are_not_retrieved_and_an_empty_table_give
         await retrieved("How long?", notes=[Row(id="n", note="x")])
 
 
+PAIRS = rows(
+    {"relation": "xWant", "head": "a", "tail": "1"},
+    {"relation": "xWant", "head": "b", "tail": "2"},
+    {"relation": "xWant", "head": "c", "tail": "3"},
+    {"relation": "xNeed", "head": "d", "tail": "4"},
+)
+
+
+async def drawn(table: list[Row], **fields: Any) -> list[list[str]]:
+    found = await outcomes(
+        select, table, config(by="draw", index="pairs", **fields), FakeContext(tables={"pairs": PAIRS})
+    )
+    return [[each["tail"] for each in row["drawn"]] for row in found if isinstance(row, Row)]
+
+
+async def test_rows_of_another_table_are_drawn_none_twice_and_the_same_in_every_run() -> None:
+    many = rows(*({"head": str(number)} for number in range(40)))
+    found = await drawn(many, count=2)
+    assert found == await drawn(many, count=2)
+    assert all(len(set(each)) == 2 for each in found)
+    assert {tail for each in found for tail in each} == {"1", "2", "3", "4"}
+    assert {tuple(sorted(each)) for each in await drawn(many, count=9)} == {("1", "2", "3", "4")}
+
+
+async def test_only_rows_that_fit_the_row_are_drawn_however_few_they_are() -> None:
+    where = "relation == other['relation'] and head != other['head']"
+    [first, *_, last] = await drawn(PAIRS, count=5, where=where)
+    assert (sorted(first), last) == (["2", "3"], [])
+
+
+async def test_a_row_that_cannot_be_compared_with_others_fails_by_itself() -> None:
+    chosen = config(by="draw", index="pairs", where="head != other['head']")
+    ctx = FakeContext(tables={"pairs": PAIRS})
+    [bad, good] = await outcomes(select, rows({"x": 1}, {"head": "z"}), chosen, ctx)
+    assert isinstance(bad, Failed)
+    assert "column 'head'" in bad.error
+    assert len(good["drawn"]) == 3
+
+
+@pytest.mark.parametrize(("share", "ids"), [(0.75, ["r1", "r2", "r3"]), (0.5, ["r1", "r2"]), (0.01, ["r1"]), (1, None)])
+async def test_a_share_of_the_rows_stays_and_never_none(share: float, ids: list[str] | None) -> None:
+    found = await kept(config(share=share, by="top", column="score"))
+    assert found == (ids or [row.id for row in TABLE])
+
+
+async def test_a_share_is_of_what_the_best_of_each_group_have_left() -> None:
+    assert await kept(config(per="instruction", best=1, share=0.5, by="top", column="score")) == ["r1"]
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "a field is missing.; give best: N (with per:), rows: N, or both"),
+        ({}, "a field is missing.; give best: N (with per:), rows: N or share: N, or two of them"),
         ({"best": 1}, "best: needs per:.; add per: COLUMN"),
         ({"per": "a", "rows": 1}, "per: needs best:.; add best: N"),
         ({"rows": 1, "by": "top"}, "field 'column' is missing.; add column: NAME"),
@@ -239,7 +288,10 @@ async def test_rows_that_share_no_word_are_not_retrieved_and_an_empty_table_give
             {"rows": 1, "labelled": "t"},
             "labelled: means nothing with by: first.; take labelled: out, or write by: kcenter",
         ),
-        ({"rows": 1, "as": "x"}, "as: means nothing with by: first.; take as: out, or write by: majority or retrieve"),
+        (
+            {"rows": 1, "as": "x"},
+            "as: means nothing with by: first.; take as: out, or write by: majority or retrieve or draw",
+        ),
         ({"by": "retrieve"}, "field 'index' is missing.; add index: NAME"),
         ({"by": "retrieve", "index": "t", "rows": 3}, "rows: means nothing with by: retrieve.; take rows: out"),
         (
@@ -247,8 +299,11 @@ async def test_rows_that_share_no_word_are_not_retrieved_and_an_empty_table_give
             "best: means nothing with by: majority.; take best: out, or write by: first or random or shortest or "
             "longest or top or bottom or kcenter",
         ),
+        ({"rows": 1, "share": 0.5}, "rows: and share: both say how many are kept.; take one of them out"),
+        ({"by": "draw"}, "field 'index' is missing.; add index: NAME"),
+        ({"by": "draw", "index": "t", "own": True}, "own: means nothing with by: draw.; take own: out"),
         ({"by": "majority"}, "field 'per' is missing.; add per: NAME"),
-        ({"rows": 1, "by": "shortst"}, "'majority' or 'retrieve', not 'shortst'.; did you mean 'shortest'?"),
+        ({"rows": 1, "by": "shortst"}, "'majority', 'retrieve' or 'draw', not 'shortst'.; did you mean 'shortest'?"),
     ],
 )
 def test_fields_that_do_not_fit_together_are_refused(fields: dict[str, Any], message: str) -> None:
