@@ -80,8 +80,12 @@ class Watch:
         until = self.loop.config.until
         if isinstance(until, UntilRows):
             self.rows[number] = len(self.shared.tables[until.table])
-            if self.rows[number] >= until.rows:
+            added = self.rows[number] - self.rows.get(number - 1, 0)
+            if until.rows is not None and self.rows[number] >= until.rows:
                 self.why = f"{until.table} has {self.rows[number]:,} rows"
+                return True
+            if until.added_below is not None and added < until.added_below:
+                self.why = f"round {number} added {max(0, added):,} rows to {until.table}"
                 return True
         if isinstance(until, UntilMetric):
             self._note(number, until)

@@ -1,8 +1,10 @@
 """What a recipe says of a loop."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from blackbox_kd.errors import FieldError
 
 WIN_RATE = "win_rate"
 """What a judge measures, and no metric of answers."""
@@ -24,14 +26,25 @@ class UntilMetric(BaseModel):
 
 
 class UntilRows(BaseModel):
-    """A loop ends when a table has enough rows."""
+    """A loop ends when a table has enough rows, or gets hardly any new ones."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     table: str
     """Table that a step of the loop writes."""
-    rows: int = Field(ge=1)
+    rows: int | None = Field(default=None, ge=1)
     """Rows that are enough."""
+    added_below: int | None = Field(default=None, ge=1)
+    """Rows of which a round has to add as many: the loop ends with one that adds fewer."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.rows is None) == (self.added_below is None):
+            raise FieldError(
+                "a loop by a table ends at a number of rows, or when few are added",
+                fix="give rows: N, or added_below: N",
+            )
+        return self
 
 
 def _choose_kind(value: Any) -> str:

@@ -1,8 +1,8 @@
 """Puts several tables together, by weights, by a gap between two models, or with a share of earlier rows.
 
-Reads    nothing but the tables
+Reads    {by}
 Writes   nothing
-Drops    not drawn, domain not evaluated
+Drops    not drawn, domain not evaluated, another table has it
 Calls    none of its own
 Source   Agarwal et al. 2024, arXiv:2306.13649 (a share); Liu et al. 2024, arXiv:2407.16154 (DDK: weights from a gap)
 
@@ -11,12 +11,13 @@ its place:
 
     - {step: mix, tables: {new: 1}, output: train_pool}             # replace: the next round sees the new rows only
     - {step: mix, tables: {cache: 1, new: 1}, output: cache}        # append: it sees the old and the new ones
+    - {step: mix, tables: {cache: 1, new: 1}, by: instruction, output: cache}   # update: new ones for old ones
 """
 
 import math
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
@@ -39,7 +40,7 @@ from blackbox_kd.sdk import (
     table_step,
     write_text,
 )
-from blackbox_kd.tables.sampling import Ids, share_out
+from blackbox_kd.tables.sampling import Ids, share_out, weigh
 
 
 class Replay(BaseModel):
@@ -86,6 +87,11 @@ class Config(StepConfig):
     """Earlier rows that are mixed in: `{table: NAME, share: 0.2}`."""
     gap: Gap | None = None
     """Weights of domains, in place of those of tables, by how far the student is behind."""
+    by: Column | None = None
+    """Rows with the same value of this column are of one thing, and only those of one table stay: later tables mend
+    earlier ones."""
+    take: Literal["last", "first"] = "last"
+    """Whose rows stay where `by` finds the same in several tables: those of the last of them, or the first."""
     shuffle: bool = True
     """Whether the rows are shuffled by the run's seed; otherwise the tables follow each other, each in its order."""
 
@@ -102,6 +108,10 @@ class Config(StepConfig):
             raise FieldError("gap: needs rows:, the number that is drawn", fix="add rows: N")
         if self.gap is not None and set(self.tables.values()) != {1}:
             raise FieldError("tables: have weights, but gap: draws by domain", fix="give each table the weight 1")
+        if self.by is None and "take" in self.model_fields_set:
+            raise FieldError("take: needs by:", fix="add by: COLUMN, which says what is the same")
+        if self.by is not None and len(self.tables) < 2:
+            raise FieldError("by: is for rows of several tables", fix="name them in tables:, or take by: out")
         return self
 
     def problems(self) -> list[tuple[str, str, str]]:
@@ -132,9 +142,19 @@ Pools = Mapping[str, list[PlacedRow]]
 """The rows of each table in random order: the first ones are drawn."""
 
 
-@table_step(merges="tables", drops=["not drawn", "domain not evaluated"], passes_over=["not drawn"])
+NOT_DRAWN, ELSEWHERE = "not drawn", "another table has it"
+
+
+@table_step(
+    reads=["{by}"],
+    merges="tables",
+    drops=[NOT_DRAWN, "domain not evaluated", ELSEWHERE],
+    passes_over=[NOT_DRAWN, ELSEWHERE],
+)
 async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
     pools = {name: _shuffle(name, number, ctx) for number, name in enumerate(config.tables)}
+    for outcome in _leave_to_one(pools, config.by, config.take) if config.by is not None else ():
+        yield outcome
     earlier = _draw_earlier(_count_wanted(pools, config.rows, config), config, ctx)
     left = None if config.rows is None else config.rows - len(earlier)
     drawn: list[PlacedRow] = []
@@ -157,6 +177,21 @@ async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outco
 def _shuffle(name: str, number: int, ctx: Context) -> list[PlacedRow]:
     rows = [PlacedRow(row, name, (number, position)) for position, row in enumerate(ctx.table(name))]
     return sorted(rows, key=lambda placed: ctx.rng("mix", placed.row.id).random())
+
+
+def _leave_to_one(
+    pools: dict[str, list[PlacedRow]], by: str, take: Literal["last", "first"]
+) -> Iterator[Dropped | Failed]:
+    """Takes rows out of the pools of which another table has the value, and tells of them."""
+    names = list(pools) if take == "last" else list(reversed(pools))  # a later one overwrites
+    owners = {write_text(each.row[by]): name for name in names for each in pools[name] if by in each.row}
+    for name, pool in pools.items():
+        pools[name] = [each for each in pool if by in each.row and owners[write_text(each.row[by])] == name]
+        for row in (each.row for each in pool):
+            if by not in row:
+                yield Failed(row, "data", f"column {by!r} is missing, which says what is the same")
+            elif owners[write_text(row[by])] != name:
+                yield Dropped(row, ELSEWHERE)
 
 
 def _count_wanted(pools: Pools, rows: int | None, config: Config) -> dict[str, int]:
@@ -194,7 +229,10 @@ def _take(pool: list[PlacedRow], wanted: int) -> Iterator[PlacedRow | Dropped]:
 def _take_by_gap(pools: Pools, rows: int | None, config: Gap, ctx: Context) -> Iterator[PlacedRow | Dropped | Failed]:
     """So many rows of each domain as the student's gap there says."""
     gaps = _find_gaps(config, ctx)
-    weights = _weigh_domains(gaps, _find_weights_before(config, ctx), config)
+    if not gaps:
+        raise DataError(f"mix: the two evaluations on {config.on!r} have no value of {config.by!r} in common")
+    before = _find_weights_before(config, ctx)
+    weights = weigh(gaps, before, temperature=config.temperature, smooth=config.smooth, floor=config.floor)
     domains: dict[str, list[PlacedRow]] = defaultdict(list)
     for placed in (placed for pool in pools.values() for placed in pool):
         row = placed.row
@@ -241,32 +279,3 @@ def _find_accuracies(model: str, config: Gap, ctx: Context) -> dict[str, float]:
         )
     slices = entries[-1]["slices"][config.by]
     return {domain: entry["accuracy"] for domain, entry in slices.items() if entry["accuracy"] is not None}
-
-
-def _weigh_domains(gaps: Mapping[str, float], before: Mapping[str, float], config: Gap) -> dict[str, float]:
-    """The softmax of the gaps, smoothed with the weights before and none below the floor; they add up to 1.
-
-    Raises:
-        DataError: there are no domains.
-    """
-    if not gaps:
-        raise DataError(f"mix: the two evaluations on {config.on!r} have no value of {config.by!r} in common")
-    top = max(gaps.values())
-    powers = {domain: math.exp((gap - top) / config.temperature) for domain, gap in gaps.items()}
-    now = {domain: power / sum(powers.values()) for domain, power in powers.items()}
-    if before:
-        now = {d: config.smooth * before.get(d, 0.0) + (1 - config.smooth) * weight for d, weight in now.items()}
-    return _raise_to_floor(now, config.floor / len(now))
-
-
-def _raise_to_floor(weights: Mapping[str, float], floor: float) -> dict[str, float]:
-    """Weights that add up to 1, those below the floor raised to it and the others scaled down for it."""
-    low: set[str] = set()
-    while True:
-        rest = sum(weight for domain, weight in weights.items() if domain not in low)
-        scale = (1 - floor * len(low)) / rest if rest else 0.0
-        found = {domain: floor if domain in low else weight * scale for domain, weight in weights.items()}
-        below = {domain for domain, weight in found.items() if weight < floor - 1e-12} - low
-        if not below:
-            return found
-        low |= below

@@ -1,5 +1,6 @@
 """Rows drawn from tables: with replacement, or by shares that add up, under ids that stay apart."""
 
+import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -74,3 +75,36 @@ class Ids:
             number += 1
         self._taken.add(found.id)
         return found
+
+
+def weigh(
+    gaps: Mapping[str, float], before: Mapping[str, float], *, temperature: float, smooth: float, floor: float
+) -> dict[str, float]:
+    """The softmax of gaps, smoothed with the weights before; they add up to 1.
+
+    Args:
+        gaps: a number for each of at least one name.
+        before: weights that are mixed in; none in the beginning.
+        temperature: the gaps are divided by it.
+        smooth: part of the weights before in the new ones.
+        floor: no weight is below this part of an even share.
+    """
+    top = max(gaps.values())
+    powers = {name: math.exp((gap - top) / temperature) for name, gap in gaps.items()}
+    now = {name: power / sum(powers.values()) for name, power in powers.items()}
+    if before:
+        now = {name: smooth * before.get(name, 0.0) + (1 - smooth) * weight for name, weight in now.items()}
+    return _raise_to_floor(now, floor / len(now))
+
+
+def _raise_to_floor(weights: Mapping[str, float], floor: float) -> dict[str, float]:
+    """Weights that add up to 1, those below the floor raised to it and the others scaled down for it."""
+    low: set[str] = set()
+    while True:
+        rest = sum(weight for name, weight in weights.items() if name not in low)
+        scale = (1 - floor * len(low)) / rest if rest else 0.0
+        found = {name: floor if name in low else weight * scale for name, weight in weights.items()}
+        below = {name for name, weight in found.items() if weight < floor - 1e-12} - low
+        if not below:
+            return found
+        low |= below

@@ -81,6 +81,18 @@ def test_a_loop_ends_when_its_table_has_enough_rows(tmp_path: Path) -> None:
     assert loop["ended"] == f"pool has {2 * n} rows"
 
 
+def test_a_loop_ends_when_a_round_adds_fewer_rows_than_it_has_to(tmp_path: Path) -> None:
+    n = len(QUESTIONS)
+    grown = run(tmp_path, looped(COLLECT, rounds=3, until={"table": "pool", "added_below": n}))
+    (loop,) = grown.report["loops"]
+    assert (loop["rounds"], loop["ended"]) == (3, "all rounds were run")
+    other = tmp_path / "more"
+    other.mkdir()
+    job = run(other, looped(COLLECT, rounds=3, until={"table": "pool", "added_below": n + 1}))
+    (loop,) = job.report["loops"]
+    assert (loop["rounds"], loop["rows"], loop["ended"]) == (1, [n], f"round 1 added {n} rows to pool")
+
+
 EXAM = {"step": "evaluate", "input": "dev", "models": ["student"], "answer": "number", "max_tokens": 4}
 LEARN = [*COLLECT[:1], {"step": "format"}, TRAIN, EXAM]
 
@@ -256,6 +268,13 @@ def judged(*models: str, by: str) -> list[dict[str, Any]]:
     [
         ([{**COLLECT[0], "input": None}, *COLLECT[1:]], (), {}, "the first step of a loop must name the table"),
         (COLLECT, (), {"until": {"table": "pol", "rows": 9}}, "'pol' is written by no step of the loop"),
+        (
+            COLLECT,
+            (),
+            {"until": {"table": "pool", "rows": 9, "added_below": 2}},
+            "ends at a number of rows, or when few",
+        ),
+        (COLLECT, (), {"until": {"table": "pool"}}, "ends at a number of rows, or when few are added"),
         (LEARN[:3], (), {"until": UNTIL}, "no evaluate of the loop asks 'student' about 'dev'"),
         (LEARN[:2], (), {"until": UNTIL}, "'student' is trained by no step of the loop"),
         (
@@ -403,7 +422,10 @@ def test_what_decides_is_no_table_that_the_model_learns_from_even_through_others
         ({"metric": "accuracy", "on": "dev"}, ["field 'until.model' is missing."]),
         ({**UNTIL, "patence": 1}, ["unknown field 'until.patence'."]),
         ({"table": "new", "rows": 0}, ["field 'until.rows' must be a whole number of at least 1, not 0."]),
-        ({"table": "new"}, ["field 'until.rows' is missing."]),
+        (
+            {"table": "new"},
+            ["field 'until' is {table: 'new'}: a loop by a table ends at a number of rows, or when few are added."],
+        ),
     ],
 )
 def test_a_mistake_in_until_is_told_once_and_of_the_form_that_is_meant(

@@ -128,6 +128,10 @@ BASES: dict[str, dict[str, Any]] = {
         {**STEPS["evaluate"], "input": "test", "models": ["served"], "metrics": ["rouge_l", "accuracy"]},
         data={"test": {"path": "many.jsonl", "held_out": True}},
     ),
+    "mended": recipe(
+        {"step": "mix", "tables": {"train": 1, "mended": 1}, "by": "instruction"},
+        data={**TRAIN, "mended": {"rows": [{"instruction": "What is 0 + 1?", "score": 77}]}},
+    ),
     "two tables": recipe({"step": "mix", "tables": {"train": 1, "extra": 1}}, data=TWO),
     "drawn": recipe({"step": "select", "rows": 2, "by": "random"}),
     "top": recipe({"step": "select", "rows": 2, "by": "top", "column": "score"}),
@@ -570,6 +574,8 @@ CASES: dict[str, Case] = {
     "judge.score_b": runs("pair judged", column("theirs"), [5] * 5, "steps.0.score_b=theirs"),
     "judge.gap": runs("pair judged", column("lead"), [0] * 5, "steps.0.gap=lead"),
     "mix.tables": runs("two tables", count, 11, "steps.0.tables={train: 1, extra: 3}"),
+    "mix.by": runs("mended", count, 6, "steps.0.by=null"),
+    "mix.take": runs("mended", lambda it: 77 in column("score")(it), False, "steps.0.take=first"),
     "mix.rows": runs("two tables", count, 4, "steps.0.rows=4"),
     "mix.shuffle": runs(
         "two tables",

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from blackbox_kd.errors import DataError, StepError
 from blackbox_kd.schema import Dropped, Failed, Row
 from blackbox_kd.steps import mix
+from blackbox_kd.tables.sampling import weigh
 from tests.support.fakes import FakeContext, outcomes, rows
 from tests.support.runs import execute, write_rows
 
@@ -290,9 +291,8 @@ async def test_no_domain_falls_below_its_floor_and_the_weights_still_add_up_to_o
 def test_weights_are_a_distribution_above_the_floor(
     gaps: list[float], temperature: float, floor: float, smooth: float
 ) -> None:
-    config = mix.Gap.model_validate({**GAP, "temperature": temperature, "floor": floor, "smooth": smooth})
     domains = {f"d{number}": gap for number, gap in enumerate(gaps)}
-    found = mix._weigh_domains(domains, {"d0": 1.0}, config)
+    found = weigh(domains, {"d0": 1.0}, temperature=temperature, floor=floor, smooth=smooth)
     assert sum(found.values()) == pytest.approx(1)
     assert min(found.values()) >= floor / len(gaps) - 1e-9
     ranked = sorted(domains.keys() - {"d0"}, key=lambda domain: domains[domain])
@@ -343,3 +343,51 @@ def test_a_table_replayed_beside_itself_is_a_problem_and_no_call_is_made_for_a_g
     config = mix.Config.model_validate({"step": "mix", "tables": {"a": 1}, "rows": 4, "gap": GAP})
     assert config.problems() == []
     assert config.calls_per_row() == 0
+
+
+def answers_of(name: str, **answers: str) -> list[Row]:
+    return [Row({"id": f"{name}.{q}", "instruction": q, "answer": answer}) for q, answer in answers.items()]
+
+
+EARLIER, LATER = answers_of("earlier", a="old", b="old"), answers_of("later", b="new", c="new")
+
+
+async def updated(**fields: Any) -> tuple[dict[str, str], Counter[str]]:
+    ctx = FakeContext(tables={"earlier": EARLIER, "later": LATER, "none": []})
+    found = await mixed(ctx, tables={"earlier": 1, "none": 1, "later": 1}, **fields)
+    reasons = Counter(item.reason for item in found if isinstance(item, Dropped))
+    return {row["instruction"]: row["answer"] for row in taken(found)}, reasons
+
+
+async def test_a_later_table_updates_an_earlier_one_by_a_column_and_the_rest_stays() -> None:
+    once = {"another table has it": 1}
+    assert await updated(by="instruction") == ({"a": "old", "b": "new", "c": "new"}, once)
+    assert await updated(by="instruction", take="first") == ({"a": "old", "b": "old", "c": "new"}, once)
+
+
+async def test_several_rows_of_one_table_with_the_same_value_all_stay() -> None:
+    ctx = FakeContext(tables={"earlier": [*EARLIER, *answers_of("more", a="again")], "later": LATER})
+    found = await mixed(ctx, tables={"earlier": 1, "later": 1}, by="instruction", shuffle=False)
+    assert [row["answer"] for row in taken(found)] == ["old", "again", "new", "new"]
+
+
+async def test_a_row_that_does_not_say_what_it_is_of_fails() -> None:
+    ctx = FakeContext(tables={"earlier": [*EARLIER, Row({"id": "x", "answer": "?"})], "later": LATER})
+    [failed] = [
+        item
+        for item in await mixed(ctx, tables={"earlier": 1, "later": 1}, by="instruction")
+        if isinstance(item, Failed)
+    ]
+    assert (failed.row.id, failed.error) == ("x", "column 'instruction' is missing, which says what is the same")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"tables": {"a": 1, "b": 1}, "take": "first"}, "take: needs by:"),
+        ({"tables": {"a": 1}, "by": "instruction"}, "by: is for rows of several tables"),
+    ],
+)
+def test_an_update_of_nothing_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        mix.Config.model_validate({"step": "mix", **fields})
