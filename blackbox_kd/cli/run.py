@@ -111,14 +111,36 @@ def run(
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Any other field: steps.train.r=16.")
 @run_options
 @overwrite_option
+@click.option("--preflight", "is_look", is_flag=True, help="Tell what would be trained, and train nothing.")
 def train(
-    data: str, student: str, method: str, name: str, overrides: tuple[str, ...], overwrite: bool, **given: Any
+    data: str,
+    student: str,
+    method: str,
+    name: str,
+    overrides: tuple[str, ...],
+    overwrite: bool,
+    is_look: bool,
+    **given: Any,
 ) -> int:
     """Fine-tune a model on rows that exist already, whoever made them."""
     from blackbox_kd.recipe import adhoc
 
     how, settings = _split_options(given)
-    return _execute(adhoc.train(data, student, method, name, settings, overrides), overwrite=overwrite, **how)
+    recipe = adhoc.train(data, student, method, name, settings, overrides)
+    return _look(recipe, **how) if is_look else _execute(recipe, overwrite=overwrite, **how)
+
+
+def _look(recipe: Any, *, run_dir: Path | None, ledger: Path | None, limit: int | None, as_json: bool) -> int:
+    """Tells what a recipe of one training would train; no file is written."""
+    from blackbox_kd.cli import preflight
+    from blackbox_kd.engine.trying import Try, TryOptions
+    from blackbox_kd.runs.workplace import find_ledger, find_run
+
+    run = find_run(recipe, run_dir)
+    file = find_ledger(run, ledger, is_scripted=False)
+    job = Try(recipe, "train", TryOptions(run, file, find_cache_folder(), dict(os.environ), rows=limit, dry=True))
+    event_loop.run(stoppable(job, lambda text: say(text, err=True)))
+    return preflight.tell(job.told, as_json=as_json)
 
 
 @click.command()

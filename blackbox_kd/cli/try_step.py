@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from blackbox_kd.cli import preflight
 from blackbox_kd.cli.options import (
     load_named,
     recipe_options,
@@ -34,7 +35,7 @@ MOST_BESIDE = 3
 @click.argument("recipe")
 @click.argument("step", required=False)
 @recipe_options
-@click.option("--rows", type=click.IntRange(min=1), default=3, show_default=True, help="How many rows.")
+@click.option("--rows", type=click.IntRange(min=1), help="How many rows; 3, and for a training all that are there.")
 @click.option("--row", "only", multiple=True, metavar="ID", help="This row, or what is made of it; may be repeated.")
 @click.option("--dry", is_flag=True, help="Send nothing: the messages and what they would cost.")
 @click.option("--against", metavar="PROMPT", help="Another prompt for the step, beside the recipe's.")
@@ -46,7 +47,7 @@ MOST_BESIDE = 3
 def try_step(
     recipe: str,
     step: str | None,
-    rows: int,
+    rows: int | None,
     only: tuple[str, ...],
     dry: bool,
     against: str | None,
@@ -58,7 +59,8 @@ def try_step(
 ) -> int:
     """Try a STEP of RECIPE on a few rows: what it asks, what comes, and what that costs; the run gets the replies free.
 
-    Without STEP it is the first one that asks a model. Nothing is written into the run's folder.
+    Without STEP it is the first one that asks a model. Of a training it is told what would be trained, as by `train
+    --preflight`. Nothing is written into the run's folder.
     """
     from blackbox_kd.engine.estimate.tables import AnyKey
     from blackbox_kd.engine.trying import Try, TryOptions
@@ -76,6 +78,8 @@ def try_step(
     other = _load_other(found, step, against, recipe, env, changes) if against else None
     job = Try(found, step, options, other)
     event_loop.run(stoppable(job, _tell))
+    if job.tried.trains:
+        return preflight.tell(job.told, as_json=as_json)
     if as_json:
         print_json(job.told)
     else:

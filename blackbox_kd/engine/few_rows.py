@@ -1,5 +1,7 @@
 """The few rows that reach one step of a recipe: from the tables of its run where those are there, else worked out."""
 
+import hashlib
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -83,8 +85,20 @@ class Kept:
 
 def _describe(recipe: Recipe, planned: PlannedStep) -> object:
     """What a step is, with the models and the prompts that it names."""
-    models = [recipe.models[name] for name in planned.list_models()]
+    configs = [recipe.models[name].model_dump(mode="json") for name in planned.list_models()]
+    models = [{key: _find_content(recipe.folder, value) for key, value in config.items()} for config in configs]
     return describe_step(planned), models, [recipe.prompts[name].source for name in planned.list_names("prompt")]
+
+
+def _find_content(folder: Path, value: object) -> object:
+    """What stands for a field of a model: for a file its content, which a run keeps under a name of its own."""
+    if not isinstance(value, str):
+        return value
+    try:
+        with (folder / value).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return value
 
 
 def _read_rows(recipe: Recipe, name: str) -> Iterator[Row]:
@@ -157,6 +171,13 @@ class Chain:
             raise self._explain_missing(tried.label, rows)
         await self._prepare(tried)
         return found
+
+    async def find_table(self, *, whole: bool) -> Table:
+        """The same as a table with its name; if it is there already and wanted whole, all of its rows."""
+        names = self._inputs[self._stages[-1].name]
+        if whole and all(name in self._recipe.data or self._find_file(name) is not None for name in names):
+            self._count = sys.maxsize
+        return Memory(names[0] if names else "table", await self.find_rows())
 
     def find_shown(self, name: str) -> Table:
         """A table that a step looks at beside its own."""

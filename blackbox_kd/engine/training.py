@@ -12,11 +12,11 @@ from blackbox_kd.engine.state import RunState
 from blackbox_kd.errors import DataError
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import PlannedStep
-from blackbox_kd.runs.dataset import count_left_out, write_dataset
+from blackbox_kd.runs.dataset import count_left_out, list_left_out, write_dataset
 from blackbox_kd.schema import BASE, Memory, ModelRef, Row
 from blackbox_kd.tables.stored import StoredTable
 from blackbox_kd.training import launch
-from blackbox_kd.training.artefacts import MARK, Job, find_maker, hash_job
+from blackbox_kd.training.artefacts import MARK, Job, find_maker, hash_job, read_preflight
 from blackbox_kd.weights import load, locate, origin
 
 RUNS_ON = ("gpus", "accelerate")
@@ -65,15 +65,38 @@ async def train(
     result = await launch.run_training(method, job_file, shared.on_event, _make_spread(shared, model, settings))
     origin.name_base(output, origin.find_origin(shared.recipe.models[model].model, shared.recipe.folder))
     shared.models.versions.add(model, output, source)
-    trained = {"model": version, "method": method, **result.write()}
+    trained = {"model": version, "method": method, **result.write(), **read_preflight(job)}
     return {**trained, "left_out": dict(count_left_out(dataset)), "notes": [*notes, *told]}
+
+
+async def look(
+    shared: RunState, planned: PlannedStep, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]
+) -> dict[str, Any]:
+    """What a training would see of rows, without it; arguments and errors as of `train`.
+
+    The rows are written to the folder of the run, which is one for this alone.
+    """
+    dataset = shared.folder.path / "work" / "dataset"
+    try:
+        data, notes = _write_rows(shared, planned, dataset, method, rows)
+    except DataError as error:
+        if not count_left_out(dataset):
+            raise
+        fix = "name other columns in a step format, or mend the rows"  # they are gone with the folder
+        raise DataError(error.what, exists=error.exists, fix=fix) from error
+    job = _make_job(shared, model, settings, data=str(data), output=str(shared.folder.path / "models"))
+    write_whole(job_file := shared.folder.path / "work" / "look.json", json.dumps(job.write()))
+    await launch.run_look(method, job_file)
+    told = {"model": model, "method": method, "settings": job.settings.model_dump(), **read_preflight(job)}
+    lost = [{"id": name, "reason": reason} for name, reason in list_left_out(dataset)]
+    return {**told, "left_out": lost, "notes": notes}
 
 
 def _write_rows(
     shared: RunState, planned: PlannedStep, dataset: Path, method: str, rows: Iterable[Row]
 ) -> tuple[Path, list[str]]:
     """Writes what a training reads; returns its file and what there is to say of it."""
-    written = shared.recipe.written.get(rows.name if isinstance(rows, StoredTable) else "", frozenset[str]())
+    written = shared.recipe.written.get(rows.name if isinstance(rows, StoredTable | Memory) else "", frozenset[str]())
     rows, notes = list(rows), list[str]()
     try:
         _refuse_held_out(shared, rows)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from blackbox_kd.engine import training
 from blackbox_kd.engine.context import RunContext
 from blackbox_kd.engine.estimate.dry_run import Tables
 from blackbox_kd.engine.state import RunState
@@ -50,11 +51,17 @@ class Asked:
 
 
 class TryContext(RunContext):
-    """The context of a step that is tried: it notes what is asked, and trains nothing."""
+    """The context of a step that is tried: it notes what is asked, and looks at what a training would see.
+
+    Attributes:
+        asked: what was asked.
+        seen: of trainings, see `training.look`.
+    """
 
     def __init__(self, shared: RunState, planned: PlannedStep, tables: Tables) -> None:
         super().__init__(shared, planned)
         self.asked: list[Asked] = []
+        self.seen: list[dict[str, Any]] = []
         self._tables = tables
 
     async def ask(self, model: str, ask: Ask[T]) -> Reply[T]:
@@ -74,12 +81,8 @@ class TryContext(RunContext):
         return self._tables(name)
 
     async def train(self, model: str, method: str, settings: Mapping[str, Any], rows: Iterable[Row]) -> None:
-        """See `sdk.context.Context.train`.
-
-        Raises:
-            StepError: always.
-        """
-        raise StepError(f"{self.step}: nothing is trained for a try", fix="try a step that asks a model")
+        """See `sdk.context.Context.train`; nothing is trained."""
+        self.seen.append(await training.look(self._shared, self._planned, model, method, settings, rows))
 
     async def benchmark(self, models: Sequence[str], asked: Mapping[str, Any]) -> Benchmarked:
         """See `sdk.context.Context.benchmark`.

@@ -37,6 +37,9 @@ from blackbox_kd.runs.workplace import read_aliases
 from blackbox_kd.schema import Dropped, Memory, Outcome, Row, Table
 from blackbox_kd.tables.sampling import Drawn
 
+FEW = 3
+"""Rows that a step is tried on."""
+
 
 @dataclass(slots=True)
 class TryOptions:
@@ -47,7 +50,7 @@ class TryOptions:
         ledger: the ledger's file.
         cache: the user's cache folder.
         env: where keys are looked up.
-        rows: how many rows.
+        rows: how many rows; None for a few, and of a training for all that are there.
         only: ids of the rows; the first ones if empty.
         dry: whether nothing is sent: messages and an estimate alone.
         say: is told what happens on the way to the step.
@@ -57,7 +60,7 @@ class TryOptions:
     ledger: Path
     cache: Path
     env: Mapping[str, str] = field(repr=False)
-    rows: int = 3
+    rows: int | None = None
     only: tuple[str, ...] = ()
     dry: bool = False
     say: Callable[[str], None] = lambda text: None
@@ -130,7 +133,7 @@ class Try:
             self._dry = DryTransport(direct) if options.dry else None
             caller = Caller(self._dry or direct, may_all_fail=True)
             pool = ModelPool(recipe, options.cache, options.env)
-            if options.dry:
+            if options.dry and not self.tried.trains:
                 pool = RehearsalModels(recipe, empty / "cache", options.env)
             folder = stack.enter_context(RunFolder(empty / "run"))
             self._shared = RunState(recipe, folder, pool, caller, mistakes=Mistakes(patience=None))
@@ -151,8 +154,12 @@ class Try:
             pricing.refuse_unpriced(self._recipe, shared.models, [tried])
         chain = Chain(
             self._recipe, self._stages, kept, self._work,
-            count=options.rows, only=options.only, draw=self._draw, say=options.say,
+            count=options.rows or FEW, only=options.only, draw=self._draw, say=options.say,
         )  # fmt: skip
+        if tried.trains:
+            table = await chain.find_table(whole=options.rows is None)
+            self.told = await self._look(shared, tried, table, chain.find_shown)
+            return
         rows = await chain.find_rows()
         tries = [await self._try_on(shared, tried, rows, chain.find_shown)]
         if self._against is not None:
@@ -169,6 +176,14 @@ class Try:
             "spent": totals,
             "estimate": self._estimate(shared, tried) if options.dry else None,
         }
+
+    async def _look(self, shared: RunState, planned: PlannedStep, table: Table, tables: Tables) -> dict[str, Any]:
+        """What a training would see, which nobody asks anything for."""
+        context = TryContext(shared, planned, tables)
+        async for _ in planned.step.run(table, planned.config, context):
+            pass
+        told = {"recipe": self._recipe.name, "step": planned.label, "rows": len(table)}
+        return {**told, "trainings": context.seen, "spent": shared.caller.totals()}
 
     async def _work(self, planned: PlannedStep, rows: list[Row], tables: Tables) -> Made:
         """See `few_rows.Work`."""
@@ -209,7 +224,7 @@ def find_tried(recipe: Recipe, step: str | None) -> PlannedStep:
     """The step that is tried.
 
     Raises:
-        UserError: there is no such step, or it asks no model.
+        UserError: there is no such step, or it neither asks a model nor trains one.
     """
     asking = [planned for planned in recipe.steps if planned.config.calls_per_row() > 0]
     if step is None and asking:
@@ -218,8 +233,8 @@ def find_tried(recipe: Recipe, step: str | None) -> PlannedStep:
     if step is None:
         raise UserError(f"{recipe.file}: no step asks a model, so there is nothing to try")
     found = plan_until(recipe, step, f"step {step!r}")[-1]
-    if found not in asking:
-        what = f"{found.label} asks no model, so there is nothing to try"
+    if found not in asking and not found.trains:
+        what = f"{found.label} asks no model and trains none, so there is nothing to try"
         raise UserError(what, exists=f"steps that ask: {names}", fix="name one of them")
     return found
 

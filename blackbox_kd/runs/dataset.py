@@ -4,12 +4,13 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from blackbox_kd import json_text
+from blackbox_kd.calls import ends
 from blackbox_kd.errors import DataError, NoRows
 from blackbox_kd.privacy import link_or_copy, open_anew
 from blackbox_kd.runs.manifest import DataConfig
@@ -25,6 +26,8 @@ LEFT_OUT = "left_out.jsonl"
 TRL_COLUMNS = ("prompt", "completion", "chosen", "rejected", "messages")
 HELD_BACK = {"input_ids", "labels", "seq_lengths", "image", "images", "tools", "chat_template_kwargs", "text"}
 """Names that TRL gives a meaning of its own (trl 1.16, SFTTrainer): columns called so do not stand beside its own."""
+ENDED = ("finish_reason", "finish_reasons", "finishReason", "stop_reason", "done_reason")
+"""Columns in which makers of data sets say why a reply ended."""
 USAGE = "usage"
 """The column with the tokens of a reply, of which a data set has the cost alone."""
 ONLY = "train"
@@ -179,6 +182,7 @@ class _Seen:
         used = {name for name in formats.list_used(shape) if not _is_plain(row.get(name))}
         not_beside = {*HELD_BACK, *TRL_COLUMNS, *made, *used, USAGE}
         self._find_swapped(made)
+        self._find_cut(row)
         # A step writes the weight beside the prompt: files of the data set keep it where the step's rows have it.
         weight = {"weight": made.pop("weight")} if "weight" in made and "prompt" in self._written else {}
         beside = {name: value for name, value in row.items() if name in weight or name not in not_beside} | weight
@@ -192,6 +196,16 @@ class _Seen:
         if hash((prompt, worse, better)) in self._pairs:
             self._notes["the same pair stands in an earlier row with its sides swapped"] += 1
         self._pairs.add(hash((prompt, better, worse)))
+
+    def _find_cut(self, row: Row) -> None:
+        """Notes an answer that its maker says was cut off: of rows of our own steps a recipe has decided that."""
+        for name in ENDED:
+            said = row.get(name)
+            word = ends.read_word({"finish_reason": said[-1] if isinstance(said, list) and said else said})
+            if name not in self._written and ends.classify(word) is ends.End.CUT:
+                self._notes[
+                    f"{name} says that the answer was cut off ({word}): the student would learn to stop there"
+                ] += 1
 
     def describe(self, lost: Counter[str], kept: int) -> list[str]:
         """What a user should know of the rows, once they are written."""
@@ -212,11 +226,15 @@ def _name_left_out(folder: Path, name: str) -> Path:
 
 def count_left_out(folder: Path, name: str = ONLY) -> Counter[str]:
     """How many rows a data set lacks because nothing can be learnt from them, by reason."""
+    return Counter(reason for _, reason in list_left_out(folder, name))
+
+
+def list_left_out(folder: Path, name: str = ONLY) -> Iterator[tuple[str, str]]:
+    """The id of each of these rows, the one that it came with if it did, and the reason."""
     path = _name_left_out(folder, name)
-    if not path.exists():
-        return Counter()
-    with path.open(encoding="utf-8") as file:
-        return Counter(json.loads(line)["reason"] for line in file)
+    if path.exists():
+        with path.open(encoding="utf-8") as file:
+            yield from ((row["row"].get("source_id") or row["id"], row["reason"]) for row in map(json.loads, file))
 
 
 def count_rows(folder: Path, name: str = ONLY) -> int:

@@ -113,6 +113,8 @@ def _describe_training(report: Mapping[str, Any], version: str) -> list[str]:
             nested = [entry.get(key, {}) for key in ("settings", "trl", "versions")]
             settings = {key: value for part in [plain, *nested] for key, value in part.items()}
             kept = {key: value for key, value in settings.items() if value is not None and key not in NOT_TOLD}
+            if values := entry.get("chat_template_kwargs"):
+                kept |= {"chat_template_kwargs, now defaults of the chat template": json.dumps(values)}
             lines += ["## Training", "", "| setting | value |", "|---|---|"]
             lines += [f"| {escape_markdown(key)} | {escape_markdown(str(value))} |" for key, value in kept.items()]
             lines.append("")

@@ -79,6 +79,103 @@ class Job(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
+class Refused(BaseModel):
+    """A row that no model can be trained on as it is."""
+
+    model_config = ARTEFACT
+
+    number: int
+    """Of the row, from 0."""
+    where: str
+    """The row as messages name it."""
+    reason: str
+    exists: str = ""
+    fix: str
+
+
+class Bar(BaseModel):
+    """Rows of about the same length."""
+
+    model_config = ARTEFACT
+
+    above: int
+    up_to: int
+    """Tokens of them: more than `above`."""
+    rows: int
+
+
+class Stretch(BaseModel):
+    """A part of a row, as its tokens say it."""
+
+    model_config = ARTEFACT
+
+    trained: bool
+    """Whether the loss is on it."""
+    text: str
+
+
+class Memory(BaseModel):
+    """What a training will take, in MiB: an estimate from the model's config and the lengths of rows alone."""
+
+    model_config = ARTEFACT
+
+    parameters: int
+    trained_parameters: int
+    weights_mb: float
+    optimizer_mb: float
+    """Gradients, and the two means of AdamW."""
+    activations_mb: float
+    """Of the longest row, as it would be computed."""
+    total_mb: float
+    device: str
+    free_mb: float
+    """Free now, with nothing loaded."""
+    tokens_a_pass: int
+    """That would be computed at once."""
+    checkpointing: bool
+    """Whether activations would be computed twice, and few of them kept."""
+
+
+class Preflight(BaseModel):
+    """What was seen of the rows before a training."""
+
+    model_config = ARTEFACT
+
+    rows: int
+    """That can be learnt from, those above `max_length` included."""
+    refused: list[Refused] = Field(default_factory=list)
+    """Rows that a training would stop at; the other counts are without them."""
+    tokens: int = 0
+    """Of all rows, prompts included."""
+    trained_tokens: int = 0
+    """That the loss is on."""
+    lengths: list[Bar] = Field(default_factory=list)
+    """Tokens of rows, of the longer text where a row has two."""
+    longest: int = 0
+    median: int = 0
+    max_length: int = 0
+    too_long: int = 0
+    """Rows above `max_length`."""
+    evaluation_rows: int = 0
+    """That are kept back for the evaluation loss."""
+    turns: int = 0
+    """Turns of the assistant that are learnt."""
+    turns_left_out: int = 0
+    """Turns of the assistant that are read and not learnt."""
+    duplicates: int = 0
+    """Rows that stand there once more, token by token."""
+    control_tokens: dict[str, int] = Field(default_factory=dict)
+    """Control tokens in the text of rows, which were made harmless, and how often they stood there."""
+    ends: dict[str, int] = Field(default_factory=dict)
+    """The tokens by which the student learns to end its turn, and in how many answers."""
+    example: dict[str, list[Stretch]] = Field(default_factory=dict)
+    """The first row as it is trained on, by what is learnt of it."""
+    memory: Memory | None = None
+    """Where no training follows; after one, `peak_memory_mb` says what it took."""
+    warnings: list[str] = Field(default_factory=list)
+    """What is odd about the rows that are kept back."""
+
+
 class Task(BaseModel):
     """Rows of one task among several."""
 
@@ -144,6 +241,8 @@ class Result(BaseModel):
     """Turns of the assistant that were learnt, where that is not one a row; of `sft`."""
     turns_left_out: int | None = None
     """Turns of the assistant that were read and not learnt; of `sft`."""
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Values for the chat template, which the one beside the weights has as its defaults."""
     tasks: dict[str, Task] = Field(default_factory=dict)
     """Where rows have tasks, by their names; of `sft`."""
     completion_tokens: dict[str, int] = Field(default_factory=dict)
@@ -172,6 +271,18 @@ def hash_job(method: str, job: Job) -> str:
     # What a later version starts from stands under the same path after it was trained anew.
     before = [find_maker(Path(place)) for place in (job.model, job.adapter_from) if place]
     return hashlib.sha256(json.dumps([method, parts, before, data], sort_keys=True).encode()).hexdigest()
+
+
+def read_preflight(job: Job) -> dict[str, Any]:
+    """What was seen of the rows of a job, as reports hold it; nothing if it was not kept."""
+    place = name_preflight(job)
+    found = Preflight.model_validate_json(place.read_text()) if place.exists() else None
+    return {} if found is None else {"preflight": found.model_dump(exclude_unset=True)}
+
+
+def name_preflight(job: Job) -> Path:
+    """The file of a job in which stands what was seen of its rows: a `Preflight`."""
+    return Path(job.data).with_suffix(".preflight.json")
 
 
 def find_maker(folder: Path) -> str | None:

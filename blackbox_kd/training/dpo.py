@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.training import checkpoints, describe, preflight
+from blackbox_kd.training import checkpoints, describe, overview, preflight
 from blackbox_kd.training import job as jobs
 from blackbox_kd.training.artefacts import Job, Result, Settings, find_maker
 from blackbox_kd.training.machine import CPU_TOKENS, GPU_TOKENS, Machine, Machines, plan_passes, use_plan
-from blackbox_kd.training.model import find_ends, load_model, load_tokenizer, make_lora, merges
+from blackbox_kd.training.model import load_model, make_lora, merges
 from blackbox_kd.training.progress import Tell
 from blackbox_kd.training.split import split_rows
 from blackbox_kd.weights.load import find_context_length
@@ -39,16 +39,16 @@ def train(job: Job, name: str, machines: Machines, tell: Tell) -> Result:
 
     began, settings, output = time.monotonic(), job.settings, Path(job.output)
     jobs.prepare_process(settings.seed)
-    tokenizer = load_tokenizer(job)
-    rows = jobs.read_rows(Path(job.data), tokenizer, ["prompt", *SIDES])
-    lengths = preflight.check_template(tokenizer, rows, SIDES, ends=find_ends(job))
+    looked = overview.look("dpo", job)
+    tokenizer, rows, lengths = looked.tokenizer, looked.rows, looked.lengths
     there = machines.read()
     model = load_model(job, there.precision)
-    limit = preflight.choose_length(lengths, settings.max_length, find_context_length(model))
+    limit = preflight.choose_length(lengths, settings.max_length, find_context_length(model.config))
     fit = preflight.select_rows(lengths, limit, drop=settings.long_rows == "drop")
     parts, odd = split_rows([take_tokens(lengths, n) for n in fit], [rows[n] for n in fit], settings)
+    overview.keep(job, seen := overview.describe_rows(looked, settings, limit, len(parts.get("test", [])), odd))
     warnings = [*find_warnings(job, rows), *odd]
-    for warning in warnings:
+    for warning in dict.fromkeys([*warnings, *overview.list_warnings(seen)]):
         tell({"event": "warning", "warning": warning})
     folder = checkpoints.prepare_folder(output, name, is_first=jobs.FIRST_PROCESS, on_gpu=there.on_gpu)
     trainer = TokensTrainer(

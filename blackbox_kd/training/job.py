@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,12 @@ Train = Callable[[Job, str, Machines, Tell], Result]
 
 def main(method: str, train: Train) -> None:
     """Runs the job whose file the command line names; an error of the user's ends in its message."""
+    machines = Machines(halved=int((sys.argv[2:] or ["0"])[0]))
+    run_process(method, lambda job_file, tell: _work(method, job_file, train, machines, tell))
+
+
+def run_process(method: str, work: Callable[[Path, Tell], None]) -> None:
+    """Lets a process work on the job whose file the command line names first; an error as above."""
     os.umask(UMASK)
     events = os.fdopen(os.dup(1) if FIRST_PROCESS else os.open(os.devnull, os.O_WRONLY), "w", buffering=1)
     os.dup2(2, 1)  # libraries print; stdout is for events alone
@@ -47,7 +54,7 @@ def main(method: str, train: Train) -> None:
         events.write(json.dumps(event) + "\n")
 
     try:
-        _work(method, Path(sys.argv[1]), train, Machines(halved=int((sys.argv[2:] or ["0"])[0])), tell)
+        work(Path(sys.argv[1]), tell)
     except BlackboxError as error:
         _say_why(Path(sys.argv[1]), refused=f"train ({method}): {error}")
         sys.stderr.write(f"train ({method}): {error}\n")
@@ -73,7 +80,8 @@ def _work(method: str, job_file: Path, train: Train, machines: Machines, tell: T
             _say_why(job_file, out_of_memory=True)
         raise
     if FIRST_PROCESS:
-        result = result.model_copy(update={"seconds": round(earlier + result.seconds, 1)})
+        values = {"chat_template_kwargs": found} if (found := job.chat_template_kwargs) else {}
+        result = result.model_copy(update={"seconds": round(earlier + result.seconds, 1), **values})
         # Only now is nothing lost any more if the process is killed.
         write_whole(output / "training.json", json.dumps(result.write(), indent=1))
         shutil.rmtree(kept)
@@ -96,13 +104,16 @@ def prepare_process(seed: int) -> None:
     set_seed(seed)
 
 
-def read_rows(data: Path, tokenizer: Any, columns: Sequence[str]) -> list[dict[str, Any]]:
+def read_rows(
+    data: Path, tokenizer: Any, columns: Sequence[str], found: Counter[str] | None = None
+) -> list[dict[str, Any]]:
     """The rows of the job as the student's chat template takes them, with its control tokens made harmless in them.
 
     Args:
         data: JSON lines.
         tokenizer: the student's.
         columns: those of messages; what is learnt stands in all but the first one.
+        found: is added to: how often each control token was there.
     """
     with data.open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
@@ -118,9 +129,9 @@ def read_rows(data: Path, tokenizer: Any, columns: Sequence[str]) -> list[dict[s
         )
     for row in rows:
         row |= {name: reasoning.fold(row[name]) for name in folded}
-        row |= {name: neutralise(row[name], control) for name in columns}
+        row |= {name: neutralise(row[name], control, found) for name in columns}
         if row.get("tools"):
-            row["tools"] = neutralise_value(read_tools(row["tools"]), control)
+            row["tools"] = neutralise_value(read_tools(row["tools"]), control, found)
     return rows
 
 

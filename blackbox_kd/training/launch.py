@@ -154,6 +154,22 @@ async def run_benchmark(job: Path, folder: Path, on_event: Callable[[Mapping[str
         raise StepError(what, exists="\n  ".join(["last messages:", *messages]))
 
 
+async def run_look(method: str, job: Path) -> None:
+    """Looks at a job without doing it, see `artefacts.read_preflight`; nothing is loaded but tokenizer and configs.
+
+    Raises:
+        UserError: the rows or the settings are refused as a whole; the message says why.
+        StepError: the process failed.
+    """
+    command = [sys.executable, "-m", "blackbox_kd.training.look", str(job), method]
+    status, messages = await _run_process(command, make_environment(ALL), lambda event: None)
+    if (ended := job.with_suffix(ENDED)).exists():
+        raise UserError(json.loads(ended.read_text())["refused"])
+    if status != 0:
+        told = "\n  ".join(["last messages:", *messages])
+        raise StepError(f"train ({method}): the process that looks at the rows ended with status {status}", exists=told)
+
+
 async def _run_process(
     command: list[str],
     environment: Mapping[str, str],

@@ -136,13 +136,13 @@ def measure_activations(run: Callable[[], Any], model: Any) -> int:
     """Bytes that a forward pass keeps for its backward pass, beyond the weights."""
     import torch
 
-    weights = {weight.untyped_storage().data_ptr() for weight in (*model.parameters(), *model.buffers())}
+    weights = {weight.untyped_storage()._cdata for weight in (*model.parameters(), *model.buffers())}
     kept: dict[int, int] = {}
 
     def note(tensor: Any) -> Any:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = max(storage.nbytes(), kept.get(storage.data_ptr(), 0))
+        if storage._cdata not in weights:  # no address of its bytes: on a device without memory all have the same
+            kept[storage._cdata] = max(storage.nbytes(), kept.get(storage._cdata, 0))
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):

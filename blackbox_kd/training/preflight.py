@@ -7,15 +7,17 @@ prompt and completion, an end of turn outside the loss, a doubled think block, r
 import copy
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, groupby
 from typing import Any
 
-from blackbox_kd.errors import DataError
+from blackbox_kd.errors import FOLD_SYSTEM, DataError
 from blackbox_kd.training import masks
+from blackbox_kd.training.artefacts import Refused
 from blackbox_kd.training.masks import IGNORED, Tokens
 from blackbox_kd.weights import conversation
 from blackbox_kd.weights.load import explain_refusal, find_end_of_turn
@@ -32,10 +34,12 @@ class Lengths:
     Args:
         tokens: how many, of prompt and completion together; of the longer one where a row has two completions.
         texts: prompt and completion of each row, by the completions' columns.
+        ends: the tokens that completions end in, and how many do.
     """
 
     tokens: list[int]
     texts: dict[str, list[Tokens]]
+    ends: Counter[int] = field(default_factory=Counter)
 
     @property
     def completions(self) -> dict[str, list[int]]:
@@ -55,6 +59,7 @@ def check_template(
     *,
     earlier: bool = False,
     ends: Iterable[int] = (),
+    refused: list[Refused] | None = None,
 ) -> Lengths:
     """Holds the completions in `columns` of every row against the chat template; returns what they are as tokens.
 
@@ -64,9 +69,10 @@ def check_template(
         columns: of the completions.
         earlier: whether the assistant's turns in the prompt are learnt, too.
         ends: tokens by which the model ends its turns, beside that of the tokenizer and of the template.
+        refused: is given the rows that are refused, which the result then lacks; None to raise for the first one.
 
     Raises:
-        DataError: the template is missing, or training on it would not be what serving with it is.
+        DataError: the template is missing, or training on a row would not be what serving with it is.
     """
     if not tokenizer.chat_template:
         raise DataError(
@@ -74,23 +80,27 @@ def check_template(
             fix="use the instruct version of the model, or chat_template: plain beside its name",
         )
     look = _Look(tokenizer, {*ends, tokenizer.eos_token_id, find_end_of_turn(tokenizer)}, earlier=earlier)
-    tokens = []
-    texts: dict[str, list[Tokens]] = {column: [] for column in columns}
+    found = Lengths([], {column: [] for column in columns}, look.ends)
+    switch: str | None = None
     for number, row in enumerate(rows):
-        for column in columns:
-            try:
-                texts[column].append(look.mask(row, column))
-            except DataError as error:
-                named = f", id {row['id']!r}" if row.get("id") is not None else ""
-                switched = _name_switch(tokenizer, [row, *rows], columns, earlier=earlier, ends=ends)
-                raise _add_fix(error.within(f"row {number} ({column}){named}"), switched) from error
-        tokens.append(max(len(texts[column][-1].ids) for column in columns))
-    return Lengths(tokens, texts)
-
-
-def _add_fix(error: DataError, first: str) -> DataError:
-    fix = ", or ".join(filter(None, (first, error.fix)))
-    return DataError(error.what, exists=error.exists, fix=fix)
+        masked: dict[str, Tokens] = {}
+        try:
+            for column in columns:
+                masked[column] = look.mask(row, column)
+        except DataError as error:
+            if switch is None:
+                switch = _name_switch(tokenizer, [row, *rows], columns, earlier=earlier, ends=ends)
+            name = next((row[key] for key in ("source_id", "id") if row.get(key) is not None), None)
+            named = f", id {name!r}" if name is not None else ""
+            where, fix = f"row {number} ({column}){named}", ", or ".join(filter(None, (switch, error.fix)))
+            if refused is None:
+                raise DataError(f"{where}: {error.what}", exists=error.exists, fix=fix) from error
+            refused.append(Refused(number=number, where=where, reason=error.what, exists=error.exists, fix=fix))
+            continue
+        found.tokens.append(max(len(text.ids) for text in masked.values()))
+        for column, text in masked.items():
+            found.texts[column].append(text)
+    return found
 
 
 def _name_switch(tokenizer: Any, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], **how: Any) -> str:
@@ -121,6 +131,9 @@ class _Look:
         self._ends = ends
         self._earlier = earlier
         self._has_tools = conversation.takes_tools(tokenizer)
+        self.ends: Counter[int] = Counter()
+        self._read: set[str] = set()
+        """Texts of system messages that the template is known to write."""
 
     @cached_property
     def _marked(self) -> str | None:
@@ -146,25 +159,33 @@ class _Look:
                 continue
             try:
                 found = masks.mask(self._tokenizer, messages, tools, learnt, self._marked if marked else None)
-                self._check(found, [_trim(messages[turn], turn < len(row["prompt"])) for turn in learnt])
+                end = self._check(found, [_trim(messages[turn], turn < len(row["prompt"])) for turn in learnt])
+                self._check_system(found, row["prompt"])
             except DataError as error:
                 first = first or error
             except Exception as error:  # a template is code of its own and can raise anything
                 what, fix = explain_refusal(error, row["prompt"])
                 first = first or DataError(what, fix=fix)
             else:
+                self.ends[end] += 1
                 return found
         assert first is not None
         raise first
 
-    def _check(self, text: Tokens, said: Sequence[Mapping[str, Any]]) -> None:
+    def _check(self, text: Tokens, said: Sequence[Mapping[str, Any]]) -> int:
+        """The token that the answer ends in."""
         pairs = groupby(zip(text.ids, text.labels, strict=True), lambda pair: pair[1] != IGNORED)
         parts = [(is_learnt, [token for token, _ in part]) for is_learnt, part in pairs]
         turns = [part for is_learnt, part in parts if is_learnt]
-        if not turns or self._find_last(turns[-1]) not in self._ends:
+        end = self._find_last(turns[-1]) if turns else None
+        if end is None or end not in self._ends:
+            names = sorted(repr(self._tokenizer.decode([known])) for known in self._ends if known is not None)
+            last = self._tokenizer.decode(turns[-1][-_CUE:] if turns else [])
             raise DataError(
                 "no end of turn at the end of the completion, so the student would never stop",
-                fix="use a chat template that closes the assistant's turn",
+                exists=f"it ends in {last!r}, and ends of turn are {', '.join(names)}",
+                fix="use a chat template that closes the assistant's turn (chat_template: FILE.jinja at the model), or "
+                "name the token that it closes it with as eos_token_id in the model's generation_config.json",
             )
         begun = self._tokenizer.decode(parts[0][1][-_CUE:]) if not parts[0][0] else ""
         opened = 1 if begun.rstrip().endswith("<think>") else 0
@@ -180,27 +201,33 @@ class _Look:
                 "learn it",
                 fix="a chat template that writes it (chat_template: FILE.jinja at the model), or rows without it",
             )
+        return end
+
+    def _check_system(self, text: Tokens, prompt: Sequence[Mapping[str, Any]]) -> None:
+        for said in {message["content"] for message in prompt if message["role"] == "system"} - self._read:
+            if not self._holds(self._tokenizer.decode(text.ids), said):
+                raise DataError(
+                    f"the chat template leaves the system text out: {said[:60]!r}, so the student would not read it, "
+                    "in training or when it is asked",
+                    fix=FOLD_SYSTEM,
+                )
+            self._read.add(said)
 
     def _find_last(self, turn: Sequence[int]) -> int | None:
         """The last token of a turn that is no white space."""
         return next((token for token in reversed(turn) if self._tokenizer.decode([token]).strip()), None)
 
     def _holds(self, whole: str, part: str) -> bool:
-        """Whether a text is in what is learnt, be it escaped, or spelt as the tokenizer spells it."""
+        """Whether a text is in another but for white space around it, be it escaped, or as the tokenizer spells it."""
         escaped = (json.dumps(part, ensure_ascii=ascii_only)[1:-1] for ascii_only in (False, True))
-        wanted = _squeeze(whole)
-        if any(_squeeze(form) in wanted for form in (part, *escaped, part.replace("'", "\\'"))):
+        if any(form.strip() in whole for form in (part, part.strip(), *escaped, part.replace("'", "\\'"))):
             return True
         ids = self._tokenizer(part, add_special_tokens=False)["input_ids"]
-        return _squeeze(self._tokenizer.decode(ids)) in wanted
+        return self._tokenizer.decode(ids).strip() in whole
 
 
 _CUE = 8
 """Tokens at the end of a prompt in which the beginning of a think block is looked for."""
-
-
-def _squeeze(text: str) -> str:
-    return "".join(text.split())
 
 
 def _trim(message: Mapping[str, Any], is_earlier: bool) -> Mapping[str, Any]:
@@ -231,7 +258,7 @@ def choose_length(lengths: Lengths, wanted: int | None, model_limit: int | None)
     """Most tokens of a row: what was asked for, or the longest row's, within what the model and memory allow."""
     if wanted is not None:
         return wanted
-    longest = -(-max(lengths.tokens) // 8) * 8
+    longest = -(-max(lengths.tokens, default=0) // 8) * 8
     return min(longest, LONGEST, model_limit or LONGEST)
 
 

@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.training import checkpoints, describe, masks, packing, preflight
+from blackbox_kd.training import checkpoints, describe, overview, packing, preflight
 from blackbox_kd.training import job as jobs
 from blackbox_kd.training.artefacts import Job, Result, Settings
 from blackbox_kd.training.machine import Machine, Machines, plan_passes, use_plan
 from blackbox_kd.training.masks import Tokens
-from blackbox_kd.training.model import find_ends, load_model, load_tokenizer, make_lora, merges
+from blackbox_kd.training.model import load_model, make_lora, merges
 from blackbox_kd.training.progress import Tell
 from blackbox_kd.training.split import split_rows
 from blackbox_kd.weights.load import find_context_length
@@ -30,20 +30,18 @@ def train(job: Job, name: str, machines: Machines, tell: Tell) -> Result:
 
     began, settings, output = time.monotonic(), job.settings, Path(job.output)
     jobs.prepare_process(settings.seed)
-    tokenizer = load_tokenizer(job)
-    rows = jobs.read_rows(Path(job.data), tokenizer, ["prompt", "completion"])
-    lengths = preflight.check_template(
-        tokenizer, rows, ["completion"], earlier=settings.turns == "all", ends=find_ends(job)
-    )
+    looked = overview.look("sft", job)
+    tokenizer, rows, lengths = looked.tokenizer, looked.rows, looked.lengths
     there = machines.read()
     model = load_model(job, there.precision)
-    limit = preflight.choose_length(lengths, settings.max_length, find_context_length(model))
+    limit = preflight.choose_length(lengths, settings.max_length, find_context_length(model.config))
     fit = preflight.select_rows(lengths, limit, drop=settings.long_rows == "drop")
-    learnt, turns = [rows[n] for n in fit], count_turns([rows[n] for n in fit], settings)
+    learnt = [rows[n] for n in fit]
     columns = weigh_rows(learnt, [lengths.texts["completion"][n] for n in fit])
-    split, warnings = split_rows(columns, learnt, settings)
+    split, odd = split_rows(columns, learnt, settings)
     parts, tasks = number_tasks(split)
-    for warning in [*describe_left_out(turns), *warnings]:
+    overview.keep(job, seen := overview.describe_rows(looked, settings, limit, len(parts.get("test", [])), odd))
+    for warning in overview.list_warnings(seen):
         tell({"event": "warning", "warning": warning})
     folder = checkpoints.prepare_folder(output, name, is_first=jobs.FIRST_PROCESS, on_gpu=there.on_gpu)
     trainer = CompletionTrainer(
@@ -68,8 +66,8 @@ def train(job: Job, name: str, machines: Machines, tell: Tell) -> Result:
         tokens=sum(used),
         longest_row_tokens=max(used),
         max_length=limit,
-        **{name: found for name, found in (("tasks", tasks), ("warnings", warnings)) if found},
-        **turns,
+        **{name: found for name, found in (("tasks", tasks), ("warnings", odd)) if found},
+        **count_turns(learnt, settings),
         **describe.describe_training(trainer, began, there, plan),
         settings=settings,
     )
@@ -77,16 +75,8 @@ def train(job: Job, name: str, machines: Machines, tell: Tell) -> Result:
 
 def count_turns(rows: list[dict[str, Any]], settings: Settings) -> dict[str, int]:
     """How many turns of the assistant are learnt, and how many are not; nothing where each row has one, which is."""
-    earlier = settings.turns == "all"
-    total = sum(masks.count_turns([*row["prompt"], *row["completion"]]) for row in rows)
-    learnt = sum(len(masks.find_learnt(row["prompt"], row["completion"], earlier=earlier)) for row in rows)
-    return {} if total == learnt == len(rows) else {"turns": learnt, "turns_left_out": total - learnt}
-
-
-def describe_left_out(turns: dict[str, int]) -> list[str]:
-    """What `count_turns` has found that the screen tells."""
-    left_out = turns.get("turns_left_out")
-    return [f"turns of the assistant that are read and not learnt: {left_out:,}"] if left_out else []
+    learnt, left_out = overview.count_turns(rows, settings)
+    return {} if learnt == len(rows) and not left_out else {"turns": learnt, "turns_left_out": left_out}
 
 
 def weigh_rows(rows: list[dict[str, Any]], texts: list[Tokens]) -> list[dict[str, Any]]:

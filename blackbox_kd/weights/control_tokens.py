@@ -6,6 +6,7 @@ taking it for the token.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,18 +23,27 @@ def find_pattern(tokenizer: Any) -> re.Pattern[str] | None:
     return re.compile("|".join(map(re.escape, tokens))) if tokens else None
 
 
-def neutralise(messages: Iterable[Message], control: re.Pattern[str] | None) -> list[Message]:
+def neutralise(
+    messages: Iterable[Message], control: re.Pattern[str] | None, found: Counter[str] | None = None
+) -> list[Message]:
     """Messages as a chat template takes them, with every control token in any text of theirs made harmless.
 
     Arguments of calls are opened first: JSON text can hide a token behind an escape.
+
+    Args:
+        messages: the conversation.
+        control: what matches a control token.
+        found: is added to: how often each token was there.
     """
-    return [neutralise_value(open_arguments(message), control) for message in messages]
+    return [neutralise_value(open_arguments(message), control, found) for message in messages]
 
 
-def neutralise_value(value: Any, control: re.Pattern[str] | None) -> Any:
+def neutralise_value(value: Any, control: re.Pattern[str] | None, found: Counter[str] | None = None) -> Any:
     """The same for a part of a message, or for tools."""
-    return value if control is None else map_texts(value, lambda text: control.sub(_space_out, text))
 
+    def space_out(match: re.Match[str]) -> str:
+        if found is not None:
+            found[match[0]] += 1
+        return f"{match[0][0]} {match[0][1:]}"
 
-def _space_out(match: re.Match[str]) -> str:
-    return f"{match[0][0]} {match[0][1:]}"
+    return value if control is None else map_texts(value, lambda text: control.sub(space_out, text))

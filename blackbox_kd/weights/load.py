@@ -148,6 +148,14 @@ def explain_refusal(error: Exception, messages: Sequence[Mapping[str, Any]]) -> 
     return f"the chat template cannot write these messages, {what}: {reason}", fix
 
 
+def load_config(place: str) -> Any:
+    """The config of a model, without its weights; `place` as above."""
+    from transformers import AutoConfig
+
+    name, revision = _split_commit(place)
+    return AutoConfig.from_pretrained(name, revision=revision)
+
+
 def load_model(place: str, dtype: str, **how: Any) -> Any:
     """The weights of a causal language model; `place` and `how` as above.
 
@@ -161,12 +169,12 @@ def load_model(place: str, dtype: str, **how: Any) -> Any:
     return AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype=dtype, use_safetensors=True, **how)
 
 
-def find_context_length(model: Any) -> int | None:
-    """The most tokens that a model can attend to; None if its config sets no limit.
+def find_context_length(config: Any) -> int | None:
+    """The most tokens that a model of a config can attend to; None if the config sets no limit.
 
     A model that sees pictures, too, says it in the part of its config that is about text.
     """
-    length: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    length: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
     return length
 
 

@@ -202,7 +202,10 @@ def test_a_row_is_named_by_its_id_or_by_that_of_a_row_made_of_it(folder: Path, b
     [
         (["sort"], "step 'sort': the recipe has no such step\n  steps: 0 (generate), 1 (check), 2 (judge)"),
         (["9"], "step '9': the recipe has no such step"),
-        (["check"], "steps[1] (check) asks no model, so there is nothing to try\n  steps that ask: 0 (generate), 2 "),
+        (
+            ["check"],
+            "steps[1] (check) asks no model and trains none, so there is nothing to try\n  steps that ask: 0 ",
+        ),
         (["--row", "nobody"], "--row nobody: no such row comes to steps[0] (generate)\n  rows begin with "),
         (["judge", "--row", "nobody"], "--row nobody: "),
         (["--rows", "0"], "0 is not in the range"),

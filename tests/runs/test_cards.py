@@ -118,6 +118,16 @@ def test_the_model_card_tells_how_it_was_trained_and_what_came_of_it(folder: Pat
     assert "neither `student` nor `student@base` has one right: that does not tell which one is better." in text
 
 
+def test_a_model_card_tells_with_which_values_of_its_template_it_was_trained(folder: Path) -> None:
+    report = json.loads((folder / "report.json").read_text())
+    recipe = load_recipe(folder / "recipe.yaml")
+    plain = write_model_card(recipe, report, "student", folder / "models/student@1")
+    report["trainings"][0]["chat_template_kwargs"] = {"enable_thinking": False}
+    card = write_model_card(recipe, report, "student", folder / "models/student@1")
+    told = '| chat_template_kwargs, now defaults of the chat template | {"enable_thinking": false} |'
+    assert set(card.splitlines()) - set(plain.splitlines()) == {told}
+
+
 async def test_the_cards_tell_what_terms_say_of_the_models_that_were_learnt_from(tmp_path: Path) -> None:
     ask = {"step": "generate", "prompt": "student/plain", "temperature": 1.0}
     async with FakeServer() as server:

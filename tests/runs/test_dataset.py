@@ -231,3 +231,30 @@ def test_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
     row = {"instruction": "a", "response": "b", "topic": "sums", "reasoning": "c", "empty": None}
     dataset.write_dataset(tmp_path, rows(row), "sft", say=said.append)
     assert said == ["columns that are not used: topic, reasoning"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("finish_reason", "length", "length"),
+        ("stop_reason", "max_tokens", "max_tokens"),
+        ("finishReason", "MAX_TOKENS", "max_tokens"),
+        ("done_reason", "length", "length"),
+        ("finish_reasons", ["stop", "length"], "length"),
+        ("finish_reason", "stop", None),
+        ("finish_reason", None, None),
+        ("stop_reason", "end_turn", None),
+        ("finish_reasons", [], None),
+    ],
+)
+def test_an_answer_that_its_maker_says_was_cut_off_is_told(
+    tmp_path: Path, column: str, value: Any, told: str | None
+) -> None:
+    said: list[str] = []
+    cut = {"prompt": "q", "completion": "a", column: value}
+    dataset.write_dataset(tmp_path, rows(cut, {"prompt": "q", "completion": "b"}), say=said.append)
+    reason = f"{column} says that the answer was cut off ({told}): the student would learn to stop there"
+    assert [line for line in said if "cut off" in line] == ([f"1 of 2 rows: {reason}"] if told else [])
+    own: list[str] = []
+    dataset.write_dataset(tmp_path, rows(cut), written={column}, say=own.append)
+    assert not [line for line in own if "cut off" in line], "a recipe has decided what becomes of it"

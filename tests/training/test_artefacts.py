@@ -48,6 +48,9 @@ def test_a_job_is_named_by_what_its_file_says_and_not_by_fields_that_a_release_a
     parts["settings"] = {key: value for key, value in values["settings"].items() if key != "given"}
     by_hand = hashlib.sha256(json.dumps(["sft", parts, [None], data], sort_keys=True).encode()).hexdigest()
     assert hash_job("sft", Job.model_validate(values)) == by_hand
+    thinking, silent = (values | {"chat_template_kwargs": {"enable_thinking": thinks}} for thinks in (True, False))
+    names = {hash_job("sft", Job.model_validate(each)) for each in (values, thinking, silent)}
+    assert len(names) == 3, "a job of another prompt is another job"
     later = values | {"settings": values["settings"] | {"schedule": "linear"}}
     assert hash_job("sft", Job.model_validate(later)) != by_hand
 

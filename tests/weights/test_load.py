@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,7 +40,7 @@ def test_the_context_of_a_model_is_that_of_its_text_part_whatever_the_family_cal
 ) -> None:
     import transformers as library
 
-    assert load.find_context_length(SimpleNamespace(config=getattr(library, family)(**fields))) == length
+    assert load.find_context_length(getattr(library, family)(**fields)) == length
 
 
 CHAT = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

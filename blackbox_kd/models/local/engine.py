@@ -120,7 +120,7 @@ class Engine:
         self._template_values = template_values
         self._control = find_pattern(self._tokenizer)
         self._ends = set(load.find_ends(self._tokenizer, self._model, template_values))
-        self._limit = load.find_context_length(self._model) or sys.maxsize
+        self._limit = load.find_context_length(self._model.config) or sys.maxsize
         self._jobs: dict[Any, LocalRequest] = {}
         self._unscored: list[LocalRequest] = []
         self._writer = self._choose_writer(rows or ROWS["cpu" if self.device == "cpu" else "cuda"])

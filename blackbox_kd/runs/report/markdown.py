@@ -6,7 +6,18 @@ from typing import Any
 from blackbox_kd.printable import escape_markdown, quote_code
 from blackbox_kd.runs import dataset
 from blackbox_kd.runs.accounts import Account
-from blackbox_kd.runs.report import arms, benchmarks, classes, comparisons, gains, judges, loops, losses, samples
+from blackbox_kd.runs.report import (
+    arms,
+    benchmarks,
+    classes,
+    comparisons,
+    gains,
+    judges,
+    loops,
+    losses,
+    preflight,
+    samples,
+)
 from blackbox_kd.runs.report.classes import describe_requirement
 from blackbox_kd.runs.report.ending import Status
 from blackbox_kd.runs.report.format import (
@@ -177,6 +188,9 @@ def _write_training(report: Mapping[str, Any]) -> list[str]:
             text += f"{entry['length_ratio']:.2f} times as long as rejected ones"
         lines += [text, *(f"  - warning: {escape_markdown(warning)}" for warning in entry.get("warnings", []))]
         lines += [f"  - {escape_markdown(note)}" for note in entry.get("notes", [])]
+        lines += (
+            preflight.write_section(entry["preflight"], entry.get("warnings", [])) if entry.get("preflight") else []
+        )
     return ["## Training", "", *lines, ""] if lines else []
 
 

@@ -19,7 +19,7 @@ from blackbox_kd.runs.report.measured import (
     Requirement,
     WinRate,
 )
-from blackbox_kd.training.artefacts import Result
+from blackbox_kd.training.artefacts import Preflight, Result
 
 SCHEMA_VERSION = 1
 
@@ -134,6 +134,8 @@ class Training(Result, Recorded):
     method: str
     left_out: dict[str, int] = Field(default_factory=dict)
     """Rows from which nothing can be learnt, by reason."""
+    preflight: Preflight | None = None
+    """What was seen of the rows before."""
 
 
 class LoopEnd(Recorded):

@@ -215,6 +215,18 @@ class TestOfARunThatTrains:
             r"- `student@1` \(sft\): 6 rows, \d+ s on cpu, optimizer steps: 1; loss \d\.\d{3} at the start", told
         )
 
+    def test_what_was_seen_of_its_rows_is_told_with_one_as_it_was_trained_on(self) -> None:
+        told = section((trained().path / "report.md").read_text(), "Training").splitlines()
+        assert "  - end of turn that is trained: <|im_end|> (6 answers)" in [line.replace("\\", "") for line in told]
+        at = told.index("  - a row as it was trained on; x marks what is trained; the rest is read, and not learnt:")
+        shown = [line.removeprefix("        ") for line in told[at + 2 : told.index("", at + 2)]]
+        assert shown[0] == "  | <|im_start|>user⏎"
+        assert "".join(line[4:] for line in shown if line.startswith("x")).endswith("The answer is 1.<|im_end|>⏎")
+        [entry] = trained().report["trainings"]
+        assert (entry["preflight"]["rows"], "memory" in entry["preflight"]) == (6, False)
+        left = json.loads((trained().path / "models" / "student@1" / "training.json").read_text())
+        assert "preflight" not in left, "rows are not published with a model"
+
     def test_rows_of_both_models_are_shown_beside_those_that_were_trained_on(self) -> None:
         text = (trained().path / "report.md").read_text()
         assert section(text, "5 of 6 rows (`06_train.jsonl`)").count("- response of `teacher` (right: read as") == 5
