@@ -1,4 +1,5 @@
-"""How far judges agree: with each other, with checked answers, and with themselves when two answers change places.
+"""How far judges agree: with each other, with checked answers, and with themselves when two answers change places; and
+how often the longer of two texts wins.
 
 A row step sees one row at a time and may run in shards, so all that it can leave are counters, which add up. What a
 counter counts stands in its name, from the general to the particular: `agree|a|b|above 3|both` are the rows of which
@@ -66,6 +67,25 @@ def count_orders(gaps: Mapping[str, tuple[float, float]]) -> Counter[str]:
     return found
 
 
+def count_pairs(gaps: Mapping[str, tuple[float, float]], a: str, b: str) -> Counter[str]:
+    """What one compared pair adds of both kinds."""
+    return count_orders(gaps) + count_lengths(gaps, a, b)
+
+
+def count_lengths(gaps: Mapping[str, tuple[float, float]], a: str, b: str) -> Counter[str]:
+    """What one compared pair adds where a judge names a winner over both orders: whether that is the longer text.
+
+    Args:
+        gaps: as for `count_orders`.
+        a: a text.
+        b: another one; of texts of one length neither is longer.
+    """
+    longer = _sign(len(a) - len(b))
+    sides = {judge: _sign(sum(pair)) for judge, pair in gaps.items()}
+    won = {judge: "longer" if side == longer else "shorter" for judge, side in sides.items() if side and longer}
+    return Counter(_join_parts("length", judge, kind) for judge, kind in won.items())
+
+
 def _sign(value: float) -> int:
     return (value > 0) - (value < 0)
 
@@ -117,6 +137,7 @@ def summarise(counts: Counts) -> dict[str, list[dict[str, Any]]]:
         "agreement": list(_summarise_agreement(counts)),
         "checked": list(_summarise_checks(counts)),
         "orders": list(_summarise_orders(counts)),
+        "lengths": list(_summarise_lengths(counts)),
     }
     return {name: entries for name, entries in found.items() if entries}
 
@@ -185,6 +206,12 @@ def _summarise_orders(counts: Counts) -> Iterator[dict[str, Any]]:
             "second_won_twice": amounts.get("second", 0),
             "tie_in_one_order": amounts.get("tie", 0),
         }
+
+
+def _summarise_lengths(counts: Counts) -> Iterator[dict[str, Any]]:
+    for (judge,), amounts in _group_counts(counts, "length"):
+        rows, longer = sum(amounts.values()), amounts.get("longer", 0)
+        yield {"judge": judge, "rows": rows, "longer_won": longer, "ci95": list(statistics.wilson(longer, rows))}
 
 
 def _find_interval(k: int, n: int) -> Sequence[float] | None:

@@ -44,6 +44,24 @@ def find_amount(shared: RunState, planned: PlannedStep) -> Amount | None:
     return Amount(rows, found[-1]["steps"])
 
 
+def fill_updates(shared: RunState, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of a training with a number of updates, where they name a model that has had as many.
+
+    Raises:
+        StepError: it has had none.
+    """
+    if not isinstance(named := settings["max_steps"], Mapping):
+        return settings
+    made = {entry["model"]: entry for entry in shared.records.find("trainings")}
+    updates, version = 0, shared.models.exact(named["of"])
+    while version in made:
+        updates, version = updates + made[version]["steps"], made[version].get("begun_from", "")
+    if not updates:
+        what = f"max_steps: {named['of']!r} is here as it came, so that there is no number of updates to take over"
+        raise StepError(what, fix="write a number, or let it be trained before")
+    return {**settings, "max_steps": updates}
+
+
 def describe(shared: RunState, planned: PlannedStep) -> dict[str, Any]:
     """What arms and seeds decide of a step, for its fingerprint; nothing where a recipe has none."""
     if not planned.trains:

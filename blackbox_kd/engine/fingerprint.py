@@ -80,7 +80,9 @@ def _describe_inputs(planned: PlannedStep, table: StoredTable | None, shared: Ru
         "seed": shared.recipe.head.seed,
         "table": table and table.sha256,
         "tables": {name: shared.tables[name].sha256 for name in planned.list_names("table")},
-        "models": {name: shared.models.identity(name) for name in planned.list_names("model", "student")},
+        "models": {
+            name: shared.models.identity(name) for name in planned.list_names("model", "student", "trained model")
+        },
         "prompts": {name: shared.recipe.prompts[name].source for name in planned.list_names("prompt")},
         "reports": {
             key: [entry for entry in kept if entry.get("table") in shown]

@@ -55,7 +55,8 @@ async def train(
     work, first = shared.folder.path / "work", shared.folder.path / f"models{variant}" / version
     dataset = work / (called := f"train_{version}{variant}") / "dataset"
     data, notes = _write_rows(shared, planned, dataset, method, rows)
-    settings, told = equal.match(shared, planned, data, settings)
+    begun = str(ModelRef(model, BASE)) if settings["start"] == "base" else shared.models.exact(model)
+    settings, told = equal.match(shared, planned, data, equal.fill_updates(shared, settings))
     _warn(shared, [*notes, *told])
     job = _make_job(shared, model, settings, data=str(data), output=str(first))
     output = _choose_folder(shared, first, hash_job(method, job))
@@ -65,7 +66,7 @@ async def train(
     result = await launch.run_training(method, job_file, shared.on_event, _make_spread(shared, model, settings))
     origin.name_base(output, origin.find_origin(shared.recipe.models[model].model, shared.recipe.folder))
     shared.models.versions.add(model, output, source)
-    trained = {"model": version, "method": method, **result.write(), **read_preflight(job)}
+    trained = {"model": version, "begun_from": begun, "method": method, **result.write(), **read_preflight(job)}
     return {**trained, "left_out": dict(count_left_out(dataset)), "notes": [*notes, *told]}
 
 

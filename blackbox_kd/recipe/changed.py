@@ -57,7 +57,7 @@ class _Walk:
 
     def _pass(self, planned: PlannedStep, before: PlannedStep | None) -> None:
         read = {planned.config.input or self.last, *planned.merged, *planned.list_names("table")}
-        named = {ModelRef.parse(name).name for name in planned.list_names("model", "student")}
+        named = {ModelRef.parse(name).name for name in planned.list_names("model", "student", "trained model")}
         if (
             before is None
             or planned.at in self.changed

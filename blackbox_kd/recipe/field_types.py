@@ -16,6 +16,7 @@ PLAIN = {str: "text", int: "a whole number", float: "a number", bool: "true or f
 NAMED = {
     "model": "the name of a model",
     "student": "the name of a model",
+    "trained model": "the name of a model",
     "table": "the name of a table",
     "reported table": "the name of a table",
     "new table": "a name for a table",

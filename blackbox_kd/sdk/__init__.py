@@ -6,13 +6,13 @@ name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to 
 - The config: `StepConfig`, or `SamplingConfig` for a step that asks models, or `FormConfig` for one that can want a
   `ReplyForm` of what they say, and `ToolsConfig` for one that offers `Tools`, or `RedactingConfig` for one that can
   take personal data out; `Field` for limits and defaults, and on the fields what their text names, so that `check`
-  finds what is wrong with it: `ModelName`, `ScoringModel`, `StudentName`, `TableName`, `ReportedTable`, `NewTable`,
-  `PromptName`, `Column`, `NewColumn`, `Expression`, `Template`, `TextColumn`, `Answer`. `FromEarlier` takes the value
-  of an earlier step, `FromFile` what a file beside the recipe holds; a `Value` is what a recipe gives to a column,
-  such as a `Computed` one, which `compute_value` works out and of which `find_read` tells the columns; `Examples` and
-  `Shown` say what a prompt shows besides its row, and `choose_examples` and `find_context` find it. The methods of
-  `StepConfig` tell the check and the engine what no field says: `problems()`, for which there is `find_named_twice`,
-  `exam()`, which gives an `Exam`, and others.
+  finds what is wrong with it: `ModelName`, `ScoringModel`, `StudentName`, `TrainedName`, `TableName`, `ReportedTable`,
+  `NewTable`, `PromptName`, `Column`, `NewColumn`, `Expression`, `Template`, `TextColumn`, `Answer`. `FromEarlier` takes
+  the value of an earlier step, `FromFile` what a file beside the recipe holds; a `Value` is what a recipe gives to a
+  column, such as a `Computed` one, which `compute_value` works out and of which `find_read` tells the columns;
+  `Examples` and `Shown` say what a prompt shows besides its row, and `choose_examples` and `find_context` find it. The
+  methods of `StepConfig` tell the check and the engine what no field says: `problems()`, for which there is
+  `find_named_twice`, `exam()`, which gives an `Exam`, and others.
 - What `run` gets: a `Row` or a `Table`, the config, and a `Context`, which asks models, renders prompts, reads tables
   and draws by the run's seed. An `Ask` is what a model is asked: each `Message` of the chat, the `Sampling`, and a
   function that reads what the step wants, such as a `Reading`; a `Reply` is what comes of it, and `all_of` waits for
@@ -57,6 +57,7 @@ from blackbox_kd.sdk.fields import (
     TableName,
     Template,
     TextColumn,
+    TrainedName,
 )
 from blackbox_kd.sdk.judging import JudgingConfig
 from blackbox_kd.sdk.measuring import MeasuringConfig
@@ -122,6 +123,7 @@ __all__ = [
     "TextColumn",
     "Tools",
     "ToolsConfig",
+    "TrainedName",
     "Value",
     "all_of",
     "answer",

@@ -14,6 +14,7 @@ from blackbox_kd.schema import ModelRef
 Kind = Literal[
     "model",
     "student",
+    "trained model",
     "table",
     "reported table",
     "new table",
@@ -67,6 +68,8 @@ class FromFile:
 
 StudentName = Annotated[str, Refers("student")]
 ModelName = Annotated[str, Refers("model")]
+TrainedName = Annotated[str, Refers("trained model")]
+"""A model that a step before has trained, of which only how it was trained is read."""
 ScoringModel = Annotated[str, Refers("model", scores=True)]
 """A model whose provider offers log-probabilities of given text."""
 TableName = Annotated[str, Refers("table")]

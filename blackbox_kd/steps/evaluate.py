@@ -243,8 +243,9 @@ async def _ask_judge(row: Row, answered: accuracy.Answered, config: Config, ctx:
         messages = ctx.render(str(config.judge_prompt), values)
         return await ctx.ask(str(config.judge), Ask(messages, config.judging(), row, read=read))
 
-    found = await pairwise.judge(row, str(row["response"]), str(other["response"]), ask)
-    ctx.count(**judge_agreement.count_orders({str(config.judge): found.gaps}))
+    texts = str(row["response"]), str(other["response"])
+    found = await pairwise.judge(row, *texts, ask)
+    ctx.count(**judge_agreement.count_pairs({str(config.judge): found.gaps}, *texts))
     return [row | dict(zip(_VERDICT, (*found.means, found.verdict), strict=True))]
 
 

@@ -250,7 +250,7 @@ async def _compare(row: Row, config: Pairwise, ctx: Context) -> Row:
         return await pairwise.judge(shown, a, b, ask, scale=config.ends, criteria=config.criteria)
 
     said = dict(zip(config.models, await all_of(*map(compare, config.models)), strict=True))
-    ctx.count(**judge_agreement.count_orders({model: found.gaps for model, found in said.items()}))
+    ctx.count(**judge_agreement.count_pairs({model: found.gaps for model, found in said.items()}, a, b))
     return row | {
         "scores": {model: {"a": list(found.a), "b": list(found.b)} for model, found in said.items()},
         "verdicts": {model: list(found.replies) for model, found in said.items()},

@@ -8,11 +8,21 @@ Source   Hu et al. 2021, arXiv:2106.09685 (LoRA); Rafailov et al. 2023, arXiv:23
 """
 
 from collections.abc import AsyncIterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from blackbox_kd.sdk import Adapter, Context, Field, Outcome, StepConfig, StudentName, Table, table_step
+from blackbox_kd.sdk import (
+    Adapter,
+    Context,
+    Field,
+    Outcome,
+    StepConfig,
+    StudentName,
+    Table,
+    TrainedName,
+    table_step,
+)
 
 
 class Load(BaseModel):
@@ -22,6 +32,15 @@ class Load(BaseModel):
 
     bits: Literal[4, 8]
     """Bits of a weight: 4 (NF4, quantised twice) or 8."""
+
+
+class SameUpdates(BaseModel):
+    """As many updates as another model has had, for a control arm."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    of: TrainedName = Field(alias="as")
+    """The other model."""
 
 
 class Config(StepConfig):
@@ -49,8 +68,9 @@ class Config(StepConfig):
     `method: dpo` 5e-6 for LoRA and 5e-7 for all weights."""
     epochs: float | None = Field(default=None, gt=0, le=1000)
     """Passes over the rows; if left out, 2 for `method: sft` and 1 for `method: dpo`."""
-    max_steps: int | None = Field(default=None, ge=1)
-    """Optimizer steps, in place of `epochs`."""
+    max_steps: Annotated[int, Field(ge=1)] | SameUpdates | None = None
+    """Optimizer steps, in place of `epochs`; `{as: student}` are as many as that model has learnt in, over all its
+    trainings up to the version that its name means."""
     batch_size: int = Field(default=16, ge=1)
     """Rows per optimizer step, over all devices."""
     max_length: int | None = Field(default=None, ge=8)

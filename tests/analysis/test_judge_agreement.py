@@ -91,3 +91,15 @@ def test_a_round_of_a_loop_is_named() -> None:
 def test_other_counters_of_a_step_are_no_judges() -> None:
     assert judges.collect_judges([{"step": "steps[0] (x)", "counts": {"seen": 3}}]) == []
     assert judges.describe([]) == []
+
+
+def test_how_often_the_longer_text_wins_is_told_of_comparisons_with_a_winner_and_two_lengths() -> None:
+    counts: Counter[str] = Counter()
+    for gaps, a, b in [((2, 2), "long text", "short"), ((3, -1), "tiny", "a long one"), ((1, 1), "same", "size")]:
+        counts.update(judge_agreement.count_lengths({"j": gaps}, a, b))
+    counts.update(judge_agreement.count_lengths({"j": (1, -1)}, "no winner here", "no"))
+    [entry] = judge_agreement.summarise(counts)["lengths"]
+    assert (entry["judge"], entry["rows"], entry["longer_won"]) == ("j", 2, 1)
+    assert entry["ci95"] == pytest.approx([0.0945, 0.9055], abs=1e-4)
+    said = "\n".join(judges.describe([{"step": "judge", "lengths": [entry]}]))
+    assert "Of 2 comparisons in which `j` names a winner, the longer text wins 1 (50.0 %)" in said

@@ -7,15 +7,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
-from blackbox_kd.errors import RecipeError
+from blackbox_kd.engine import equal
+from blackbox_kd.engine.records import Records
+from blackbox_kd.engine.versions import Versions
+from blackbox_kd.errors import RecipeError, StepError
 from blackbox_kd.recipe.changed import find_changed
 from blackbox_kd.recipe.load import load_recipe
-from tests.support.runs import rows_of, write_rows
+from tests.support.runs import execute, rows_of, write_rows
 from tests.support.tiny import tiny_model
 
 ROWS = 8
@@ -168,3 +172,37 @@ def test_seeds_that_would_pay_a_teacher_once_more_or_repeat_nothing_are_refused(
     ]
     said = problems(tmp_path, steps=asks, models={**only_student(), "teacher": paid})
     assert "asks 'teacher' about what a trained model decides, which each of seeds: would pay for" in said
+
+
+def test_a_model_may_have_as_many_updates_as_another_had_up_to_the_version_that_its_name_means() -> None:
+    versions = Versions()
+    shared = SimpleNamespace(records=Records(), models=SimpleNamespace(exact=versions.complete))
+    made = [("s@1", "s@base", 5), ("s@2", "s@1", 3), ("c@1", "c@base", 9), ("s@3", "s@2", 4)]
+    for number, (version, begun, steps) in enumerate(made):
+        versions.add(version[0], Path(version))
+        entry = {"model": version, "begun_from": begun, "steps": steps}
+        shared.records.add("trainings", (number,), [entry])
+    asked = {"max_steps": {"of": "s"}, "epochs": 2.0}
+    assert equal.fill_updates(shared, asked) == {"max_steps": 12, "epochs": 2.0}  # type: ignore[arg-type]
+    versions.restore("s@2")
+    assert equal.fill_updates(shared, asked)["max_steps"] == 8  # type: ignore[arg-type]
+    assert equal.fill_updates(shared, {"max_steps": 7}) == {"max_steps": 7}  # type: ignore[arg-type]
+    versions.restore("s@base")
+    with pytest.raises(StepError, match="'s' is here as it came, so that there is no number of updates to take over"):
+        equal.fill_updates(shared, asked)  # type: ignore[arg-type]
+
+
+def test_a_control_is_trained_with_the_updates_of_the_student_before_it(tmp_path: Path) -> None:
+    own = yaml.safe_load(make(tmp_path).read_text())["steps"]
+    student, control = {**own[4], "epochs": 2}, {**own[4], "model": "control", "max_steps": {"as": "student"}}
+    control.pop("epochs")
+    models = {**yaml.safe_load((tmp_path / "recipe.yaml").read_text())["models"]}
+    models["control"] = {**models["student"]}
+    steps = [*own[:4], student, {**own[3], "input": "train", "completion": "reference"}, control]
+    options = {"arms": None, "seeds": None, "models": models, "data": {"train": {"path": "train.jsonl"}}}
+    assert "'student' is trained by no step before this one" in problems(tmp_path, steps=[*own[:4], control], **options)
+    job = execute(tmp_path, yaml.safe_load(make(tmp_path, steps=steps, **options).read_text()))
+    assert [(entry["model"], entry["steps"]) for entry in job.report["trainings"]] == [
+        ("student@1", 4),
+        ("control@1", 4),
+    ]

@@ -668,6 +668,12 @@ CASES: dict[str, Case] = {
     "train.learning_rate": trains(argument("learning_rate"), 1e-3, learning_rate=1e-3),
     "train.epochs": trains(argument("num_train_epochs"), 7, epochs=7),
     "train.max_steps": trains(argument("max_steps"), 9, max_steps=9),
+    "train.max_steps.as": checked(
+        recipe(STEPS["train"]),
+        "'student' is trained by no step before this one",
+        True,
+        "steps.0.max_steps={as: student}",
+    ),
     "train.batch_size": trains(rows_of_a_step, 6, batch_size=6),
     "train.max_length": told("max_length", 64),
     "train.long_rows": told("rows_left_out", 1),

@@ -130,7 +130,7 @@ def _check_models(flow: Flow, env: Mapping[str, str]) -> None:
 
 def _check_names(flow: Flow, planned: PlannedStep) -> None:
     for mention in planned.references:
-        if mention.kind in ("model", "student"):
+        if mention.kind in ("model", "student", "trained model"):
             recipe_models.check_name(flow, planned, mention)
         elif mention.kind in ("table", "reported table"):
             _check_table_name(flow, planned, mention)

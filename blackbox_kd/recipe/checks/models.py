@@ -33,6 +33,9 @@ def check_name(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
     if mention.kind == "student":
         _check_student(flow, planned, mention)
         flow.trained[name] = flow.trained.get(name, 0) + 1
+    elif mention.kind == "trained model" and not _is_trained_before(flow, planned, name):
+        message = f"{quote(name)} is trained by no step before this one."
+        flow.report(planned, mention.field, message, "", "train it before this step, or name a model that is")
     elif name != mention.value and name not in flow.broken:
         _check_version(flow, planned, mention, ref)
     config = flow.recipe.models.get(name)
@@ -44,6 +47,11 @@ def check_name(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
         message = f"provider {config.provider!r} of model {name!r} offers no log-probabilities of given text."
         able = [other for other in models.providers() if models.provider(other).Config.scores]
         flow.report(planned, mention.field, message, "", f"a model of another provider: {', '.join(able)}")
+
+
+def _is_trained_before(flow: Flow, planned: PlannedStep, name: str) -> bool:
+    own = planned.list_names("student").count(name)
+    return flow.trained.get(name, 0) > own or name in flow.unsure
 
 
 def _check_tools(flow: Flow, planned: PlannedStep, mention: Reference, config: ModelConfig) -> None:

@@ -32,6 +32,7 @@ def describe(judges: Iterable[Mapping[str, Any]]) -> list[str]:
         lines += _describe_agreement(entry.get("agreement", []))
         lines += [f"- {_describe_checks(each)}" for each in entry.get("checked", [])]
         lines += [f"- {_describe_orders(each)}" for each in entry.get("orders", [])]
+        lines += [f"- {_describe_lengths(each)}" for each in entry.get("lengths", [])]
         lines += [""] if lines[-1] else []
     return ["## Judges", "", *lines] if lines else []
 
@@ -70,6 +71,13 @@ def _describe_orders(entry: Mapping[str, Any]) -> str:
         f"`{entry['judge']}` names another winner when the two texts change places in "
         f"{changed} of {entry['rows']:,} comparisons ({interval}): the text shown first wins both times in {first:,}, "
         f"the second in {second:,}, and one order is a tie in {entry['tie_in_one_order']:,}. It favours {place}."
+    )
+
+
+def _describe_lengths(entry: Mapping[str, Any]) -> str:
+    return (
+        f"Of {entry['rows']:,} comparisons in which `{entry['judge']}` names a winner, the longer text wins "
+        f"{_write_share(entry['longer_won'], entry['rows'])} ({_write_interval(entry['ci95'])})."
     )
 
 

@@ -131,6 +131,8 @@ class Training(Result, Recorded):
 
     model: str
     """The version that it has made, such as `student@1`."""
+    begun_from: str = ""
+    """The version that it went on from, such as `student@base`."""
     method: str
     left_out: dict[str, int] = Field(default_factory=dict)
     """Rows from which nothing can be learnt, by reason."""
@@ -162,13 +164,14 @@ class Mixture(Recorded):
 
 
 class Judging(Part):
-    """How far the judges of a step agree: with each other, with checked answers, and when two texts change places."""
+    """How far judges agree: with each other, with checked answers, when two texts change places; and with length."""
 
     step: str
     round: int = 0
     agreement: list[dict[str, Any]] = Field(default_factory=list)
     checked: list[dict[str, Any]] = Field(default_factory=list)
     orders: list[dict[str, Any]] = Field(default_factory=list)
+    lengths: list[dict[str, Any]] = Field(default_factory=list)
 
 
 class Variant(Part):
