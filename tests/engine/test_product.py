@@ -30,13 +30,13 @@ def chosen(recipe: Recipe, trainings: Sequence[str], restored: str | None = None
 
 
 BUNDLED = {
-    "adversarial_loop": (["student"] * 3, None, "student@3"),
+    "adversarial_loop": (["student"] * 4, None, "student@4"),
     "chat_last_turn": (["student", "all_turns", "control"], None, "student@1"),
     "classify": (["student", "control"], None, "student@1"),
     "cot_rationales": (["student"], None, "student@1"),
     "documents_qa": (["student", "closed", "control"], None, "student@1"),
     "extract_json": (["student", "control"], None, "student@1"),
-    "iterative_refinement": (["student", "student", "student", "control"], "student@2", "student@2"),
+    "iterative_refinement": (["student", "student", "student", "control", "gold"], "student@2", "student@2"),
     "many_teachers": (["student"], None, "student@1"),
     "mentor": (["mentor", "student", "control"], None, "student@1"),
     "mistake_feedback": (["student"], None, "student@1"),

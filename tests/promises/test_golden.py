@@ -58,7 +58,7 @@ def test_a_recorded_run_is_replayed_without_a_call_and_ends_in_the_same_rows(rec
     job = replay.run(recording, replay.load(recording, None, replay.NOTHING), tmp_path)
     assert job.report["status"] == "complete"
     assert called(job)["calls"] == 0
-    assert called(job)["replayed"] == told.replies
+    assert called(job)["replayed"] == (told.replayed or told.replies)
     assert job.report["spent"]["requests"] == job.report["spent"]["doubtful"] == 0
     assert replay.tables(tmp_path / "run") == told.tables
     assert rows_of(tmp_path / "run/dataset/train.jsonl") == rows_of(recording / "dataset.jsonl")

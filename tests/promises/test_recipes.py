@@ -43,6 +43,7 @@ SCRIPTS = {
     "your score in square brackets": "Every step follows.\n[5]",
     "Answer 2: NUMBER": "The first is longer.\nAnswer 1: 8\nAnswer 2: 3",
     "New task": "{{ id }} {{ id }} {{ id }} sorted",
+    "The weaknesses": "- It counts wrongly.",
     '"Rationale:"': "Gap: A sum went wrong.\nRationale: " + SCRIPT,
     "": SCRIPT,
 }
@@ -62,7 +63,7 @@ MADE_UP = {
 }
 """Recipes whose replies have forms that nobody has written a script for."""
 WRITERS = {
-    "adversarial_loop": {"teacher", "student"},
+    "adversarial_loop": {"teacher", "referee", "student"},
     "chat_last_turn": {"teacher"},
     "classify": {"teacher"},
     "cot_rationales": {"teacher"},
@@ -116,7 +117,7 @@ def test_bundled_recipes_name_models_of_two_vendors_and_one_with_open_weights() 
     found = [load_recipe(path, env=ENV).aliases.values() for path in RECIPES]
     assert {alias.vendor for aliases in found for alias in aliases} == {"openai", "mistral", "openrouter"}
     only = [aliases for aliases in found if {alias.vendor for alias in aliases} <= {"openai"}]
-    assert len(only) == len(RECIPES) - 4, "with a key of OpenAI most of them can be run"
+    assert len(only) == len(RECIPES) - 5, "with a key of OpenAI most of them can be run"
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", *(f"recipes/{path.name}" for path in RECIPES)])
@@ -193,7 +194,7 @@ def replacements(recipe: Recipe, folder: Path) -> list[str]:
         replies = TRACED if recipe.name == "reasoning_traces" else SCRIPTS
         script = {"stands_in": name} if recipe.name in MADE_UP else {"replies": replies}
         found[f"models.{name}"] = student if name in students else {"provider": "scripted", **script}
-    found |= replace_hub(recipe, folder, rows=4)
+    found |= replace_hub(recipe, folder, rows=20)
     for planned in recipe.steps:
         at = ".".join(map(str, planned.at))
         if planned.step.name == "train":
@@ -227,8 +228,20 @@ def test_what_a_recipes_header_offers_to_set_passes_the_check(path: Path, change
     assert loaded.source.values != plain.source.values
 
 
-LONG = {"chat_last_turn", "documents_qa", "extract_json", "mentor", "preference_pairs", "self_taught", "topics"}
-"""Recipes that take a fifth of a minute or more, and are made of the same steps as those that the quick tests run."""
+LONG = {
+    "adversarial_loop",
+    "chat_last_turn",
+    "documents_qa",
+    "extract_json",
+    "iterative_refinement",
+    "mentor",
+    "mistake_feedback",
+    "preference_pairs",
+    "self_taught",
+    "topics",
+}
+"""Recipes that take a fifth of a minute or more, and are made of the same steps as those that the quick tests run; or
+whose chains are looked at by tests of their own."""
 
 
 @pytest.mark.parametrize(
@@ -263,18 +276,6 @@ def test_three_rows_of_a_recipe_run_to_the_end(path: Path, tmp_path: Path) -> No
     assert bool(job.report["comparisons"]) == ("evaluate" in steps and recipe.name != "adversarial_loop")
     assert [loop["most"] for loop in job.report.get("loops", [])] == [2] * len(recipe.loops)
     assert_data_set_is_what_the_card_says(recipe, job.path)
-    if recipe.name == "adversarial_loop":
-        assert_what_is_compared_is_what_was_taught(job.path / "tables")
-
-
-def assert_what_is_compared_is_what_was_taught(tables: Path) -> None:
-    """The teacher answers an instruction once, and a pool of all rounds has those answers."""
-    taught, pools = (
-        [rows_of(path) for path in sorted(tables.glob(f"*_{name}.jsonl"))] for name in ("taught", "cache_pool")
-    )
-    pool = [(row["id"], row["response"]) for row in pools[-1]]
-    assert len([rows for rows in taught if rows]) == 2, "before the first round there is none"
-    assert pool == [(row["id"], row["response"]) for rows in taught for row in rows]
 
 
 def assert_data_set_is_what_the_card_says(recipe: Recipe, run: Path) -> None:
@@ -282,7 +283,8 @@ def assert_data_set_is_what_the_card_says(recipe: Recipe, run: Path) -> None:
     [config] = json.loads((run / "manifest.json").read_text())["dataset"]["configs"]
     pairs = list(pairwise(recipe.steps))
     learnt = [p for p, after in pairs if after.step.name == "train" and getattr(after.config, "model", "") == "student"]
-    assert config["table"] in {p.config.output or p.unnamed for p in learnt or recipe.steps[-1:]}
+    trained = {p.config.input for p in recipe.steps if p.step.name == "train" and p.config.model == "student"}  # type: ignore[attr-defined]
+    assert config["table"] in trained | {p.config.output or p.unnamed for p in learnt or recipe.steps[-1:]}
     rows = rows_of(run / "dataset/train.jsonl")
     if recipe.name != "self_taught":  # what its tiny student writes is never right, and was let pass
         assert all(row["correct"] for row in rows if "correct" in row)

@@ -103,13 +103,16 @@ async def run_once(recipe: Recipe, told: How, recording: Path, earlier: Earlier)
         replies.sort(key=lambda reply: (reply["row_id"], reply["key"]))
         write_rows(recording / "replies.jsonl", replies)
         shutil.copyfile(folder / "run/dataset/train.jsonl", recording / "dataset.jsonl")
-        write(recording, replace(told, replies=len(replies), tables=replay.tables(folder / "run")))
+        taken = sum(entry["calls"] + entry["replayed"] for entry in job.report["models"])
+        found = replace(told, replies=len(replies), tables=replay.tables(folder / "run"))
+        write(recording, replace(found, replayed=taken) if taken > len(replies) else found)
         return False
 
 
 def write(recording: Path, told: How) -> None:
     recording.mkdir(exist_ok=True)
-    (recording / "run.json").write_text(json.dumps(asdict(told), indent=1, ensure_ascii=False) + "\n")
+    found = {name: value for name, value in asdict(told).items() if value is not None}
+    (recording / "run.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
 
 
 def stand_ins(recipe: Recipe, until: str, url: str) -> list[str]:

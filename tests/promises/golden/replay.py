@@ -45,6 +45,7 @@ class How:
         sets: `--set` assignments.
         replies: how many replies the run takes.
         tables: SHA-256 of each table that it writes, by the name of the file.
+        replayed: how often it takes one, where that is more: for a control that asks the same, or an arm.
     """
 
     limit: int
@@ -52,6 +53,7 @@ class How:
     sets: list[str]
     replies: int
     tables: dict[str, str]
+    replayed: int | None = None
 
 
 def how(recording: Path) -> How:
