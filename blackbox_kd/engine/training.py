@@ -85,6 +85,8 @@ async def look(
             raise
         fix = "name other columns in a step format, or mend the rows"  # they are gone with the folder
         raise DataError(error.what, exists=error.exists, fix=fix) from error
+    if isinstance(settings["max_steps"], Mapping):  # as many as another model has had, which is not trained here
+        settings = {**settings, "max_steps": None}
     job = _make_job(shared, model, settings, data=str(data), output=str(shared.folder.path / "models"))
     write_whole(job_file := shared.folder.path / "work" / "look.json", json.dumps(job.write()))
     await launch.run_look(method, job_file)
