@@ -218,7 +218,7 @@ def carry_out(
 
     trainer.add_callback(progress.Progress(tell, output / progress.LOG if FIRST_PROCESS else None))
     trainer.add_callback(checkpoints.Keeper(output, settings.checkpoint_minutes, is_first=FIRST_PROCESS))
-    if settings.patience is not None:
+    if settings.patience is not None and trainer.eval_dataset is not None:
         trainer.add_callback(EarlyStoppingCallback(settings.patience))
     progress.train(trainer)
     mark_end_of_turn(tokenizer, trainer.model)

@@ -203,6 +203,17 @@ async def test_patience_ends_a_training_keeps_the_best_weights_and_counts_over_k
     assert losses[0] == losses[1]
 
 
+async def test_rows_of_one_prompt_are_all_learnt_and_it_is_told_that_nothing_is_left_for_an_evaluation_loss(
+    tmp_path: Path,
+) -> None:
+    told = "all 8 rows have one prompt, so none is kept back by eval_share: there is no evaluation loss"
+    same = [("say it", f"yes {n}") for n in range(8)]
+    result, events = await run(job(tmp_path, same, eval_share=0.25, patience=2, max_steps=2))
+    assert (result["rows"], result["rows_for_evaluation_loss"], result["steps"]) == (8, 0, 2)
+    assert (result["warnings"], result["best_evaluation_loss"]) == ([told], None)
+    assert told in [event.get("warning") for event in events]
+
+
 async def test_cancelling_the_run_ends_the_process(tmp_path: Path) -> None:
     path = job(tmp_path, rows(64), epochs=500)
     begun = asyncio.Event()
