@@ -17,6 +17,7 @@ from blackbox_kd.recipe.load import build_recipe
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
 from blackbox_kd.recipe.yaml_source import Source
 from blackbox_kd.runs import browse, model_card
+from blackbox_kd.runs.report import arms, comparisons
 from blackbox_kd.schema import ModelRef
 from blackbox_kd.weights import gguf_file, locate, merged, quantize
 
@@ -143,7 +144,7 @@ def choose_version(run: Path, model: str | None) -> tuple[str, Path]:
         guess = did_you_mean(str(model), [*names, *trained])
         raise UserError(f"the run has trained no {model!r}", exists=f"models: {', '.join(trained)}", fix=guess)
     version = found[-1]
-    for loop in [] if version == model else browse.read_report(run).get("loops", []):
+    for loop in [] if version == model else arms.select(browse.read_report(run)).get("loops", []):
         rounds = [entry["version"] for entry in loop.get("values", [])]
         version = loop["restored"] if version in rounds and loop["restored"] in trained else version
     return version, trained[version].resolve()
@@ -210,13 +211,16 @@ def summarise(made: Exported, run: Run | None) -> dict[str, Any]:
     if run is None:
         return told
     replies = _read_replies(run)
-    student = replies.get(ModelRef.parse(made.version).name, {})
+    student = ModelRef.parse(made.version).name
+    asked = replies.get(student, {})
     same = {
-        name: {"same": sum(own[key] == student.get(key) for key in own), "of": len(own)}
+        name: {"same": sum(own[key] == asked.get(key) for key in own), "of": len(own)}
         for name, own in replies.items()
         if name in made.places
     }
-    return told | {"same_replies": same} | {key: run.report[key] for key in ("evaluations", "comparisons")}
+    against = [entry for entry in run.report["comparisons"] if entry["against"] == student]
+    measured = {"evaluations": run.report["evaluations"], "comparisons": comparisons.correct(against)}
+    return told | {"same_replies": same} | measured
 
 
 def _hash(path: Path) -> str:
@@ -238,11 +242,11 @@ def write_results(recipe: Recipe, run: Path, made: Exported, told: Mapping[str, 
     """Writes export.json, and the card of each folder with the evidence on what lies in it."""
     root, name = run / FOLDER, ModelRef.parse(made.version).name
     write_whole(root / "export.json", json.dumps(told, indent=1) + "\n")
-    report = browse.read_report(run)
+    report = arms.select(browse.read_report(run))
     for folder in made.list_folders():
         own = [key for key, place in made.places.items() if folder in (place, place.parent)]
         results = [entry for entry in told.get("evaluations", []) if entry["model"] in own]
-        compared = [e for e in told.get("comparisons", []) if e["model"] in own and e["against"] == name]
+        compared = [entry for entry in told.get("comparisons", []) if entry["model"] in own]
         known = {
             **report,
             "evaluations": [*report["evaluations"], *results],

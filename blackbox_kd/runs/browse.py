@@ -1,6 +1,7 @@
 """What `show` tells of a run."""
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 from blackbox_kd.errors import UserError, did_you_mean
 from blackbox_kd.runs.dataset import count_rows
 from blackbox_kd.runs.manifest import NAME, read_manifest
+
+VERSION = re.compile(r"(@\d+)-\d+$")
 
 
 def find_run(named: Path) -> Path:
@@ -56,10 +59,23 @@ def list_dataset_files(run: Path) -> dict[str, Path]:
 
 
 def find_models(run: Path) -> dict[str, Path]:
-    """The folders of what a run has trained, by versions such as `student@1`; those of a longer run included."""
+    """The folders of what a run has trained, by versions such as `student@1`; those of a longer run included.
+
+    Of the chain as it stands: arms and other seeds have folders of their own beside `models/`.
+    """
     trained = [str(entry["model"]) for entry in read_report(run).get("trainings", [])]
-    places = {name: [run / "models" / name, run.parent / "models" / name] for name in trained}
-    return {name: place for name, tried in places.items() for place in tried[::-1] if place.is_dir()}
+    found: dict[str, Path] = {}
+    for place in (run.parent, run):
+        made = [Path(folder) for stage in read_manifest(place).stages.values() for _, folder in stage.trained]
+        folders = {name: Path("models") / name for name in trained}
+        folders |= {name_version(folder): folder for folder in made if folder.parent.name == "models"}
+        found |= {name: place / folders[name] for name in trained if (place / folders[name]).is_dir()}
+    return found
+
+
+def name_version(folder: Path) -> str:
+    """The version of a model that a folder holds: `student@1` may lie in `student@1-2`, beside an earlier training."""
+    return VERSION.sub(r"\1", folder.name)
 
 
 def list_tables(run: Path) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from blackbox_kd.runs.examples import describe_example, read_lost
 from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.runs.lineage import Behind, Lineage
 from blackbox_kd.runs.manifest import WrittenDataSet
+from blackbox_kd.runs.report import arms
 from blackbox_kd.tables.stored import StoredTable
 
 FOLDER = "dataset"
@@ -114,7 +115,8 @@ class Delivery:
             trained: models and the folders of their versions.
         """
         folder, recipe = self._folder, self._recipe
-        model_card.write_models(recipe, report, ((model, path) for model, path in trained if folder.owns(path)))
+        own = arms.select(report)
+        model_card.write_models(recipe, own, ((model, path) for model, path in trained if folder.owns(path)))
         if self.made is None:
             return
         place = folder.path / FOLDER

@@ -12,6 +12,7 @@ from blackbox_kd.printable import escape_markdown, quote_code
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs import cards
+from blackbox_kd.runs.browse import name_version
 from blackbox_kd.runs.manifest import read_manifest
 from blackbox_kd.runs.report.classes import describe as describe_classes
 from blackbox_kd.runs.report.classes import describe_metrics
@@ -83,7 +84,7 @@ def write_model_card(
         "model-index": _write_index(name, own),
     }
     lines = [f"# {name}", "", *cards.warn(report), *_describe_base(recipe, base), *_describe_teachers(recipe, report)]
-    lines += _describe_training(report, path.name)
+    lines += _describe_training(report, name_version(path))
     lines += _describe_evidence(report, results, measured)
     lines += _describe_data(recipe, report, path)
     lines += _describe_use(base, path, is_adapter, made)
@@ -99,9 +100,8 @@ def _describe_base(recipe: Recipe, base: Origin) -> list[str]:
 
 def _describe_teachers(recipe: Recipe, report: Mapping[str, Any]) -> list[str]:
     lines = ["## Teachers", "", *cards.describe_models(recipe, report, recipe.learnt_from), ""]
-    return lines + (
-        cards.describe_terms(recipe, recipe.learnt_from) or [f"No terms are known for them; {NO_ADVICE}.", ""]
-    )
+    unknown = [f"No terms are known for them; {NO_ADVICE}.", ""] if recipe.learnt_from else []
+    return lines + (cards.describe_terms(recipe, recipe.learnt_from) or unknown)
 
 
 def _describe_training(report: Mapping[str, Any], version: str) -> list[str]:
@@ -116,9 +116,13 @@ def _describe_training(report: Mapping[str, Any], version: str) -> list[str]:
             if values := entry.get("chat_template_kwargs"):
                 kept |= {"chat_template_kwargs, now defaults of the chat template": json.dumps(values)}
             lines += ["## Training", "", "| setting | value |", "|---|---|"]
-            lines += [f"| {escape_markdown(key)} | {escape_markdown(str(value))} |" for key, value in kept.items()]
+            lines += [f"| {escape_markdown(key)} | {escape_markdown(_write(value))} |" for key, value in kept.items()]
             lines.append("")
     return lines
+
+
+def _write(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _describe_evidence(
@@ -146,7 +150,7 @@ def _write_index(name: str, results: Sequence[Mapping[str, Any]]) -> list[dict[s
     found = []
     for entry in results:
         told = [
-            {"type": key, "value": round(one["value"], 4), "name": _name_metric(key, one, entry["n"]), "args": {
+            {"type": key, "value": round(one["value"], 4), "name": _name_metric(key, one, entry), "args": {
                 "n": entry["n"], "ci95": one["ci95"]}}
             for key, one in list_measures(entry).items()
             if one["value"] is not None
@@ -157,9 +161,9 @@ def _write_index(name: str, results: Sequence[Mapping[str, Any]]) -> list[dict[s
     return [{"name": name, "results": found}] if found else None
 
 
-def _name_metric(key: str, found: Mapping[str, Any], rows: int) -> str:
+def _name_metric(key: str, found: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     interval = f"95 % interval {format_interval(found['ci95'])}, " if found["ci95"] else ""
-    return f"{key} ({interval}{rows:,} rows)"
+    return f"{key} of {entry['model']} ({interval}{entry['n']:,} rows)"
 
 
 def _describe_data(recipe: Recipe, report: Mapping[str, Any], path: Path) -> list[str]:
@@ -192,8 +196,10 @@ def _describe_use(base: Origin, path: Path, is_adapter: bool, made: Exported | N
     """How it is loaded and served; FOLDER is wherever this card lies."""
     lines = ["## Load and serve", "", "`FOLDER` is where this file lies; `hf download` says where it has put it.", ""]
     if made is not None and made.relation == "quantized":
-        files = sorted(file.name for file in made.folder.glob("*.gguf"))
-        return [*lines, "```sh", *(f"llama-server --jinja -m FOLDER/{file}" for file in files), "```", ""]
+        files, modelfiles = (sorted(made.folder.glob(end)) for end in ("*.gguf", "*.Modelfile"))
+        commands = [f"llama-server --jinja -m FOLDER/{file.name}" for file in files]
+        commands += [f"ollama create {file.stem.lower()} -f FOLDER/{file.name}" for file in modelfiles]
+        return [*lines, "```sh", *commands, "```", ""]
     python = [
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         'tokenizer = AutoTokenizer.from_pretrained("FOLDER")',

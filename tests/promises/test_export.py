@@ -1,5 +1,6 @@
 """A student that is handed over answers as the one that was trained, and its folders say nothing of this machine."""
 
+import asyncio
 import getpass
 import json
 import re
@@ -8,10 +9,10 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support.fake_hub import FakeHub
 from tests.support.runs import command, rows_of, trained
 from tests.support.tiny import tiny_model
 
@@ -28,19 +29,28 @@ def learn_by_heart(adapter: Path) -> None:
     save_file({name: torch.randn(value.shape) * 0.3 for name, value in load_file(file).items()}, file)
 
 
+Exported = tuple[Path, subprocess.CompletedProcess[str], FakeHub]
+
+
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("exported")
     shutil.copytree(trained().path, folder / "run", symlinks=True)
     learn_by_heart(folder / "run/models/student@1")
-    how = ("--merge", "--gguf", "f16", "--ollama")
-    done = command(folder, "export", "run", *how, XDG_CACHE_HOME=str(folder / "cache"))
+    how = ("--merge", "--gguf", "f16", "--ollama", "--push", "me/it")
+
+    async def run() -> tuple[subprocess.CompletedProcess[str], FakeHub]:
+        async with FakeHub() as hub:
+            env = hub.env(folder) | {"XDG_CACHE_HOME": str(folder / "cache")}
+            return await asyncio.to_thread(command, folder, "export", "run", *how, **env), hub
+
+    done, hub = asyncio.run(run())
     assert done.returncode == 0, done.stderr
-    return folder / "run", done
+    return folder / "run", done, hub
 
 
-def test_what_was_made_of_a_student_gives_the_very_replies_of_the_student(exported: Any) -> None:
-    run, done = exported
+def test_what_was_made_of_a_student_gives_the_very_replies_of_the_student(exported: Exported) -> None:
+    run, done, _ = exported
     told = json.loads((run / "export/export.json").read_text())
     assert told["same_replies"] == {name: {"same": 6, "of": 6} for name in MADE}
     for name in MADE:
@@ -50,12 +60,13 @@ def test_what_was_made_of_a_student_gives_the_very_replies_of_the_student(export
     base = {row["response"] for row in rows_of(run / "tables/07_evaluate.jsonl") if row["model"] == "student@base"}
     assert {said["student", question] for _, question in said}.isdisjoint(base), "or a merge that does nothing would do"
     assert [entry["model"] for entry in told["evaluations"]] == ["student", *MADE]
+    assert {entry["against"] for entry in told["comparisons"]} == {"student"}
 
 
-def test_each_folder_has_what_a_stranger_needs(exported: Any) -> None:
+def test_each_folder_has_what_a_stranger_needs(exported: Exported) -> None:
     from huggingface_hub import ModelCard
 
-    run, done = exported
+    run, done, _ = exported
     merged, gguf = run / "export/student@1", run / "export/student@1-GGUF"
     assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja", "README.md"} <= names(merged)
     assert names(gguf) == {"README.md", "student-F16.gguf", "student-F16.Modelfile"}
@@ -70,16 +81,26 @@ def test_each_folder_has_what_a_stranger_needs(exported: Any) -> None:
     assert "llama-server --jinja -m FOLDER/student-F16.gguf" in card.text
     assert "| student-F16 | test | 6 | 0.0 % | 0.0 % to 39.0 % |" in card.text
     assert "serve it: ollama create student-f16 -f " in done.stdout
+    assert "ollama create student-f16 -f FOLDER/student-F16.Modelfile" in card.text
     told = json.loads((run / "export/export.json").read_text())["files"]
     assert told["student-F16.gguf"]["bytes"] == (gguf / "student-F16.gguf").stat().st_size
+
+
+def test_the_merged_model_and_its_gguf_files_go_to_repositories_of_their_own(exported: Exported) -> None:
+    run, _, hub = exported
+    sent = {name: repository for (_, name), repository in hub.repositories.items()}
+    assert sent.keys() == {"me/it", "me/it-GGUF"}
+    for name, folder in (("me/it", run / "export/student@1"), ("me/it-GGUF", run / "export/student@1-GGUF")):
+        assert sent[name].files == {path.name: path.read_bytes() for path in folder.iterdir()}
+        assert sent[name].private
 
 
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_nothing_that_is_published_says_where_or_by_whom_it_was_made(exported: Any) -> None:
-    run, _ = exported
+def test_nothing_that_is_published_says_where_or_by_whom_it_was_made(exported: Exported) -> None:
+    run, _, _ = exported
     places = [run / "models", run / "export/student@1", run / "export/student@1-GGUF", run / "dataset"]
     base = tiny_model(merges=True)
     folders = (run, trained().path, trained().path.parent, base, base.parent, Path.home(), Path.cwd(), sys.prefix)

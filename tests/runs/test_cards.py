@@ -83,7 +83,7 @@ def test_a_model_card_has_its_results_as_the_hub_reads_them_with_intervals(folde
     [result] = ModelCard.load(folder / "models/student/README.md").data.eval_results or []
     assert (result.task_type, result.metric_type, result.metric_value) == ("text-generation", "accuracy", 0.0)
     assert result.dataset_name == "held-out table test of the run"
-    assert result.metric_name == "accuracy (95 % interval 0.0 % to 39.0 %, 6 rows)"
+    assert result.metric_name == "accuracy of student (95 % interval 0.0 % to 39.0 %, 6 rows)"
     assert result.metric_args == {"n": 6, "ci95": pytest.approx([0.0, 0.39], abs=0.001)}
 
 
@@ -152,6 +152,16 @@ async def test_the_cards_tell_what_terms_say_of_the_models_that_were_learnt_from
     assert "outputs may not be used to develop models that compete with OpenAI" in lines[1]
     assert "the licence of gpt-oss: Apache-2.0, which sets no limit on outputs" in lines[2]
     assert lines[3] == "- `other`: nothing is known of its terms"
+
+
+def test_a_card_of_a_student_that_nobody_taught_speaks_of_no_terms(folder: Path) -> None:
+    recipe = load_recipe(folder / "recipe.yaml")
+    recipe.steps = [planned for planned in recipe.steps if planned.step.name != "generate"]
+    report = json.loads((folder / "report.json").read_text())
+    report["trainings"][0]["last_loss"] = 0.41690772771835327
+    card = write_model_card(recipe, report, "student", folder / "models/student@1")
+    assert "## Teachers\n\n- none: the rows were there before\n\n## Training" in card
+    assert "| last_loss | 0.4169 |" in card
 
 
 def test_a_model_card_has_the_terms_too(folder: Path) -> None:
