@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from blackbox_kd.engine.push import describe_terms
+from blackbox_kd.recipe.load import load_recipe
 from tests.support.fake_hub import TOKEN, FakeHub
 from tests.support.runs import command, trained, write_rows
 
@@ -166,3 +168,6 @@ def test_the_terms_of_a_teacher_are_a_warning_before_anything_is_published(tmp_p
     assert "warning: models.teacher: OpenAI's terms: outputs may not be used to develop models" in done.stdout
     rows_alone(tmp_path, models={"teacher": teacher})
     assert "note: models.teacher: OpenAI's terms" in command(tmp_path, "check", "recipe.yaml", KEY="sk-0").stdout
+    told = describe_terms(load_recipe(tmp_path / "recipe.yaml", env={"KEY": "sk-0"}))
+    assert told[0].startswith("teacher: OpenAI's terms: outputs may not be used to develop models that compete")
+    assert told[-1] == "read them before you publish (this is no legal advice)"
