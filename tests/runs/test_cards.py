@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -17,6 +18,8 @@ from blackbox_kd.analysis.metrics import Graded, tabulate_classes
 from blackbox_kd.models import openai, transformers
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.runs.cards import publish_name
+from blackbox_kd.runs.delivery import Delivery
+from blackbox_kd.runs.folder import RunFolder
 from blackbox_kd.runs.model_card import write_model_card
 from blackbox_kd.weights.origin import Origin
 from tests.support.fake_server import FakeServer
@@ -152,6 +155,20 @@ async def test_the_cards_tell_what_terms_say_of_the_models_that_were_learnt_from
     assert "outputs may not be used to develop models that compete with OpenAI" in lines[1]
     assert "the licence of gpt-oss: Apache-2.0, which sets no limit on outputs" in lines[2]
     assert lines[3] == "- `other`: nothing is known of its terms"
+
+
+def test_a_card_is_about_one_arm_alone(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(folder, run, symlinks=True)
+    report = json.loads((run / "report.json").read_text())
+    for key in ("evaluations", "comparisons", "trainings"):
+        main, other = ([{**entry, "arm": arm} for entry in report[key]] for arm in ("main", "random"))
+        report[key] = [*main, *({**entry, "accuracy": 0.5} for entry in other)]
+    report["variants"] = [{"arm": "main"}, {"arm": "random"}]
+    with RunFolder(run) as opened:
+        Delivery(opened, load_recipe(run / "recipe.yaml")).write_cards(report, [("student", run / "models/student@1")])
+    card = (run / "models/student@1/README.md").read_text().replace("| arm | main |\n", "")
+    assert card == (folder / "models/student@1/README.md").read_text()
 
 
 def test_a_card_of_a_student_that_nobody_taught_speaks_of_no_terms(folder: Path) -> None:
