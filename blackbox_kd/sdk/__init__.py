@@ -12,7 +12,7 @@ name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to 
   column, such as a `Computed` one, which `compute_value` works out and of which `find_read` tells the columns;
   `Examples` and `Shown` say what a prompt shows besides its row, and `choose_examples` and `find_context` find it. The
   methods of `StepConfig` tell the check and the engine what no field says: `problems()`, for which there is
-  `find_named_twice`, `exam()`, which gives an `Exam`, and others.
+  `find_named_twice`, `exam()`, which gives an `Exam`, `new_adapter()`, which gives an `Adapter`, and others.
 - What `run` gets: a `Row` or a `Table`, the config, and a `Context`, which asks models, renders prompts, reads tables
   and draws by the run's seed. An `Ask` is what a model is asked: each `Message` of the chat, the `Sampling`, and a
   function that reads what the step wants, such as a `Reading`; a `Reply` is what comes of it, and `all_of` waits for
