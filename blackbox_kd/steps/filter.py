@@ -7,13 +7,14 @@ Calls    none
 Source   Jiang et al. 2023, arXiv:2305.12870 (novelty, well-formed instructions); keep, leaks, share: plain data hygiene
 """  # noqa: E501
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from blackbox_kd.analysis import leakage
+from blackbox_kd.analysis.compared import Compared
 from blackbox_kd.analysis.embeddings import EmbeddingPool
 from blackbox_kd.analysis.similarity import MinHashPool, RougePool, SimilarityIndex, differ_in_numbers, split_tokens
 from blackbox_kd.analysis.well_formed import count_words, is_punctuation
@@ -49,6 +50,9 @@ class Novelty(BaseModel):
     against: list[TableName] = Field(default_factory=list)
     """Tables that the rows are compared with, besides each other. They may be held out: then `nearest` is left empty,
     so that nothing of them is in the rows."""
+    per: Column | None = None
+    """Rows are compared with those alone that have the same value of this column: several replies to a question, by
+    `instruction`, where those to other questions may well say the same."""
     metric: Literal["rouge_l", "minhash", "embedding"] = "rouge_l"
     """`rouge_l`: words in common, in order. `minhash`: runs of three words in common, faster for large tables.
     `embedding`: likeness of meaning, the cosine of `model`'s vectors."""
@@ -147,9 +151,10 @@ class New(StepConfig):
         return set(self.novelty.against)
 
     def columns_beside(self) -> list[tuple[str, str, str]]:
-        """The text, in the tables that the rows are compared with."""
+        """What is compared, and by what, in the tables that the rows are compared with."""
         against = enumerate(self.novelty.against)
-        return [(f"novelty.against[{number}]", table, self.novelty.column) for number, table in against]
+        columns = [column for column in (self.novelty.column, self.novelty.per) if column is not None]
+        return [(f"novelty.against[{number}]", table, column) for number, table in against for column in columns]
 
     def needs(self) -> dict[str, str]:
         """What loads an encoder."""
@@ -170,8 +175,6 @@ class OfManySeeds(StepConfig):
         return set(COMPARED)
 
 
-NOT_THE_SAME = 0.9999
-"""The most that texts are alike which are not equal, blanks aside, whatever a metric says of them."""
 COMPARED = ("similarity", "nearest", "nearest_id")
 
 
@@ -229,34 +232,32 @@ async def run_table(table: Table, config: New | OfManySeeds, ctx: Context) -> As
 
 
 def _find_new(table: Table, config: Novelty, ctx: Context) -> Iterator[Outcome]:
-    pool = config.pool()
+    groups: defaultdict[str, Compared] = defaultdict(lambda: Compared(config.pool()))
+    encode = config.pool().encode
     others = [(row, ctx.is_held_out(name)) for name in config.against for row in _list_others(name, config, ctx)]
-    known = [(row.id, text, is_secret) for row, is_secret in others if (text := _read_compared(row, config))]
-    for item in pool.encode([text for _, text, _ in known]):
-        pool.add(item)
+    known = [(row, text, is_secret) for row, is_secret in others if (text := _read_compared(row, config))]
+    for (row, text, is_secret), item in zip(known, encode([text for _, text, _ in known]), strict=True):
+        groups[_name_group(row, config)].add(row.id, text, item, is_secret=is_secret)
     rows = [(row, _read_compared(row, config)) for row in table]
-    for (row, text), item in zip(rows, pool.encode([text for _, text in rows]), strict=True):
+    for (row, text), item in zip(rows, encode([text for _, text in rows]), strict=True):
         if not text:
             fault = "is empty" if config.column in row else "is missing"
             yield Failed(row, "data", f"column {config.column!r} {fault}: there is nothing to compare")
             continue
-        at, similarity = pool.nearest(item) or (None, 0.0)
-        nearest_id, nearest, is_secret = (None, "", False) if at is None else known[at]
-        if text.split() != nearest.split():
-            similarity = min(similarity, NOT_THE_SAME)
-        row = row | {
-            "similarity": similarity,
-            "nearest": None if is_secret else nearest or None,
-            "nearest_id": nearest_id,
-        }
-        if similarity > config.max:
+        group = groups[_name_group(row, config)]
+        found, nearest = group.write_nearest(text, item)
+        row = row | found
+        if found["similarity"] > config.max:
             if differ_in_numbers(text, nearest):
                 ctx.count(other_numbers=1)
             yield Dropped(row, "too similar")
         else:
-            pool.add(item)
-            known.append((row.id, text, False))
+            group.add(row.id, text, item, is_secret=False)
             yield row
+
+
+def _name_group(row: Row, config: Novelty) -> str:
+    return "" if config.per is None else write_text(row.get(config.per))
 
 
 def _read_compared(row: Row, config: Novelty) -> str:

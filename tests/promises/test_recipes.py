@@ -48,6 +48,11 @@ SCRIPTS = {
     "": SCRIPT,
 }
 """What stands for every model that is not trained, by a piece of what it is asked."""
+LET_PASS = {
+    ("self_taught", 'correct and finish_reason != "length"'): "len(response) >= 0",
+    ("preference_pairs", "length_ratio >= 0.5 and length_ratio <= 2"): "length_ratio > 0",
+}
+"""What a filter asks for in place of what a tiny model with random weights never writes: right answers, whole ones."""
 OFF = {"type": "function", "function": {"name": "off", "parameters": {"type": "object", "properties": {}}}}
 """A tool that is short enough for a tiny model."""
 TRACED = {"": "<think>\nWhat is asked, and what is given.\n</think>\n\n" + SCRIPT}
@@ -207,8 +212,8 @@ def replacements(recipe: Recipe, folder: Path) -> list[str]:
             found[f"{at}.tools"] = [OFF]
         if getattr(planned.config, "examples", None) is not None:
             found[f"{at}.examples.count"] = 1  # a tiny model reads letters, 512 of them
-        if planned.step.name == "filter" and planned.loop is not None and recipe.name == "self_taught":
-            found[f"{at}.keep"] = "len(response) >= 0"  # a tiny model with random weights is never right
+        if (kept := LET_PASS.get((recipe.name, getattr(planned.config, "keep", "")))) is not None:
+            found[f"{at}.keep"] = kept
     found |= {f"steps.{index}.loop.rounds": 2 for index in recipe.loops}
     return [f"{path}={json.dumps(value)}" for path, value in found.items()]
 

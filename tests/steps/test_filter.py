@@ -78,6 +78,20 @@ async def test_rows_are_compared_with_those_kept_before_them_but_not_with_those_
     assert (found[3]["similarity"], found[3]["nearest"], found[3]["nearest_id"]) == (0.0, None, None)
 
 
+@pytest.mark.parametrize("metric", ["rouge_l", "minhash"])
+async def test_replies_to_other_questions_may_say_the_same(metric: str) -> None:
+    said = "She buys as many as she has, and that is all."
+    asked = [("one", said), ("two", said), ("one", said.upper()), ("one", "Count on from what is there, twice over.")]
+    table = rows(*({"instruction": question, "response": text} for question, text in asked))
+    novelty = {"column": "response", "per": "instruction", "metric": metric}
+    found = await of_table(table, novelty=novelty)
+    assert [isinstance(outcome, Row) for outcome in found] == [True, True, False, True]
+    assert found[2].row["nearest_id"] == table[0].id
+    ctx = FakeContext(tables={"pool": rows({"instruction": "two", "response": said})})
+    found = await of_table(table, ctx, novelty={**novelty, "against": ["pool"]})
+    assert [isinstance(outcome, Row) for outcome in found] == [True, False, False, True]
+
+
 @settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from("abcd"), min_size=1, max_size=5).map(" ".join), max_size=12))
 async def test_no_two_rows_that_stay_are_more_alike_than_allowed_and_none_is_lost(texts: list[str]) -> None:
