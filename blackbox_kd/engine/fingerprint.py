@@ -74,8 +74,10 @@ def _describe_inputs(planned: PlannedStep, table: StoredTable | None, shared: Ru
     shown = planned.list_names("reported table")
     registry = shared.recipe.registry
     own = {name: code for name in planned.list_names("metric") if (code := registry.find_metric(name).code)}
+    files = [name for at, name in planned.config.files().items() if at in planned.config.runs_code()]
     return {
         **({"metrics": own} if own else {}),
+        **({"files": [(shared.recipe.folder / name).read_text(encoding="utf-8") for name in files]} if files else {}),
         **equal.describe(shared, planned),
         "seed": shared.recipe.head.seed,
         "table": table and table.sha256,

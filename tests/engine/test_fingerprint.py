@@ -162,3 +162,20 @@ def test_a_training_is_the_same_whatever_it_runs_on(tmp_path: Path) -> None:
     assert described[0] == described[1] != described[2]
     settings = [Config.model_validate(step).settings() for step in (plain, spread)]
     assert settings[1] == settings[0] | {"gpus": 2, "accelerate": "fsdp2.yaml"}
+
+
+def test_a_benchmark_is_another_one_once_a_file_of_its_tasks_is(tmp_path: Path) -> None:
+    models = {"student": {"provider": "transformers", "model": str(tiny_model())}}
+    step = {"step": "benchmark", "models": ["student"], "tasks": ["ours.yaml"]}
+    identities = SimpleNamespace(identity=lambda name: "the same")
+
+    def name() -> str:
+        planned, recipe = load(tmp_path, step, models=models)
+        shared: Any = SimpleNamespace(recipe=recipe, tables={}, models=identities, records=Records())
+        return compute_fingerprints(planned, TABLE, shared)[0]
+
+    (tmp_path / "ours.yaml").write_text("task: ours")
+    before = name()
+    assert name() == before
+    (tmp_path / "ours.yaml").write_text("task: ours\nnum_fewshot: 2")
+    assert name() != before
