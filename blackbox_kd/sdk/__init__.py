@@ -10,9 +10,10 @@ name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to 
   `NewTable`, `PromptName`, `Column`, `NewColumn`, `Expression`, `Template`, `TextColumn`, `Answer`. `FromEarlier` takes
   the value of an earlier step, `FromFile` what a file beside the recipe holds; a `Value` is what a recipe gives to a
   column, such as a `Computed` one, which `compute_value` works out and of which `find_read` tells the columns;
-  `Examples` and `Shown` say what a prompt shows besides its row, and `choose_examples` and `find_context` find it. The
-  methods of `StepConfig` tell the check and the engine what no field says: `problems()`, for which there is
-  `find_named_twice`, `exam()`, which gives an `Exam`, `new_adapter()`, which gives an `Adapter`, and others.
+  `Examples` and `ShownBeside`, one thing `Shown` or several, say what a prompt shows besides its row, and
+  `choose_examples` and `find_context` find it. The methods of `StepConfig` tell the check and the engine what no field
+  says: `problems()`, for which there is `find_named_twice`, `exam()`, which gives an `Exam`, `new_adapter()`, which
+  gives an `Adapter`, and others.
 - What `run` gets: a `Row` or a `Table`, the config, and a `Context`, which asks models, renders prompts, reads tables
   and draws by the run's seed. An `Ask` is what a model is asked: each `Message` of the chat, the `Sampling`, and a
   function that reads what the step wants, such as a `Reading`; a `Reply` is what comes of it, and `all_of` waits for
@@ -39,7 +40,7 @@ from blackbox_kd.json_text import quote_value, write_text
 from blackbox_kd.sandbox import expressions
 from blackbox_kd.schema import Ask, Dropped, Failed, Message, Outcome, Reply, Row, Sampling, Table
 from blackbox_kd.sdk.context import Context
-from blackbox_kd.sdk.few_shot import Examples, Shown, choose_examples, find_context
+from blackbox_kd.sdk.few_shot import Examples, Shown, ShownBeside, choose_examples, find_context
 from blackbox_kd.sdk.fields import (
     Answer,
     Column,
@@ -114,6 +115,7 @@ __all__ = [
     "ScoringModel",
     "SetupError",
     "Shown",
+    "ShownBeside",
     "StepConfig",
     "StepError",
     "StudentName",

@@ -2,11 +2,11 @@
 
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, Self
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
 from weakref import WeakKeyDictionary
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from blackbox_kd.analysis.bm25 import Bm25
 from blackbox_kd.errors import DataError, FieldError
@@ -38,7 +38,10 @@ class Shown(BaseModel):
     table: TableName | None = None
     """Table whose rows are shown, as a list."""
     rows: int = Field(default=20, ge=1, le=1000)
-    """The most rows of `table`; the last ones, which in a table that grows are the latest."""
+    """The most rows of `table`."""
+    choose: Literal["last", "random"] = "last"
+    """`last`: its last rows, which in a table that grows are the latest. `random`: drawn anew for each row and sample,
+    from the run's seed."""
     evaluation: ReportedTable | None = None
     """Table on which `evaluate` asked `model`; its latest entry in the report is shown (`accuracy`, `slices`). Empty
     as long as there is none."""
@@ -51,6 +54,20 @@ class Shown(BaseModel):
         if by_rows == by_entry or by_entry != (self.model is not None):
             raise FieldError(fix="give either table: NAME, or evaluation: TABLE and model: NAME")
         return self
+
+
+def _choose_kind(value: Any) -> str:
+    """Whether one thing is shown or several are, so that mistakes are told of what is meant alone."""
+    is_named = (
+        isinstance(value, dict) and bool(value) and all(isinstance(each, dict | Shown) for each in value.values())
+    )
+    return "several" if is_named else "one"
+
+
+ShownBeside = Annotated[
+    Annotated[Shown, Tag("one")] | Annotated[dict[str, Shown], Tag("several")], Discriminator(_choose_kind)
+]
+"""One thing that a prompt shows, or several, each under a name of its own: `context.right`."""
 
 
 class ExamplePool:
@@ -105,14 +122,18 @@ def choose_examples(wanted: Examples, row: Row, sample: int, ctx: Context) -> li
     return pool.choose(row, wanted, lambda: ctx.rng("examples", row.id, sample))
 
 
-def find_context(wanted: Shown, ctx: Context) -> list[Row] | Mapping[str, Any]:
-    """What a prompt shows in `context`."""
-    if wanted.table is not None:
-        name, most = wanted.table, wanted.rows
-        rows: list[Row] = _read_once(ctx, ("last", name, most), lambda: list(deque(ctx.table(name), maxlen=most)))
-        return rows
-    found = ctx.reported("evaluations")
-    return next((e for e in reversed(found) if (e["table"], e["model"]) == (wanted.evaluation, wanted.model)), {})
+def find_context(wanted: ShownBeside, row: Row, sample: int, ctx: Context) -> Any:
+    """What a prompt shows in `context` for a sample of a row: rows, an evaluation's entry, or a mapping of such."""
+    if not isinstance(wanted, Shown):
+        return {name: find_context(each, row, sample, ctx) for name, each in wanted.items()}
+    if wanted.table is None:
+        found = ctx.reported("evaluations")
+        return next((e for e in reversed(found) if (e["table"], e["model"]) == (wanted.evaluation, wanted.model)), {})
+    name, most = wanted.table, wanted.rows
+    if wanted.choose == "last":
+        return _read_once(ctx, ("last", name, most), lambda: list(deque(ctx.table(name), maxlen=most)))
+    rows: list[Row] = _read_once(ctx, ("all", name), lambda: list(ctx.table(name)))
+    return ctx.rng("context", name, row.id, sample).sample(rows, min(most, len(rows)))
 
 
 def _name_question(row: Row) -> str:

@@ -32,7 +32,7 @@ from blackbox_kd.sdk import (
     Reading,
     Reply,
     Row,
-    Shown,
+    ShownBeside,
     ToolsConfig,
     choose_examples,
     find_context,
@@ -63,8 +63,9 @@ class Config(FormConfig, ToolsConfig):
     """So many rows are drawn from the input, with replacement, and asked about; all rows once if left out."""
     examples: Examples | None = None
     """Worked examples for a few-shot prompt."""
-    context: Shown | None = None
-    """A small table, or the report of an evaluation, for the prompt's variable `context`."""
+    context: ShownBeside | None = None
+    """A small table, or the report of an evaluation, for the prompt's variable `context`; or several of them, each
+    under a name: `{wrong: {table: wrong}, report: {evaluation: dev, model: student}}` are `context.wrong` and so on."""
     after: str | None = Field(default=None, min_length=1)
     """Mark after whose last occurrence the text begins that is kept (`Rationale:`); a reply without it is not used."""
     retry_until: Expression | None = None
@@ -187,7 +188,7 @@ async def _ask(row: Row, model: str, sample: int, config: Config, ctx: Context) 
     if config.examples is not None:
         values["examples"] = choose_examples(config.examples, row, sample, ctx)
     if config.context is not None:
-        values["context"] = find_context(config.context, ctx)
+        values["context"] = find_context(config.context, row, sample, ctx)
     messages, form, tools = ctx.render(config.prompt, values), config.form, config.offer(row)
     ask = Ask(
         messages,

@@ -531,6 +531,13 @@ CASES: dict[str, Case] = {
         "steps.0.context={table: train, rows: 1}",
         before="steps.0.context={table: train}",
     ),
+    "generate.context.choose": runs(
+        "untold",
+        looks.asked,
+        lambda it: "What is 0 + 1?" in it,
+        "steps.0.context={table: train, rows: 2, choose: random}",
+        before="steps.0.context={table: train, rows: 2}",
+    ),
     "generate.context.evaluation": runs(
         "told", looks.asked, lambda it: '"table": "shots"' in it, "steps.2.context.evaluation=shots"
     ),

@@ -235,6 +235,25 @@ async def test_a_context_shows_the_latest_evaluation_of_the_model_on_the_table()
     assert given(ctx, "context") == [{"table": "dev", "model": "student", "accuracy": 0.4}]
 
 
+async def test_several_contexts_are_shown_each_under_its_name() -> None:
+    ctx = ShowingContext(tables={"right": rows({"answer": 1}), "wrong": rows(*({"answer": n} for n in range(9)))})
+    ctx.record("evaluations", [{"table": "dev", "model": "student", "accuracy": 0.4}])
+    context = {
+        "right": {"table": "right"},
+        "wrong": {"table": "wrong", "rows": 2, "choose": "random"},
+        "report": {"evaluation": "dev", "model": "student"},
+    }
+    config = generate.Config(step="generate", model="a", prompt="p", context=context, samples=6, temperature=1)
+    for name in ("x", "y"):
+        await ask(config, ctx, Row({"id": name}))
+    shown = given(ctx, "context")
+    assert all([row["answer"] for row in each["right"]] == [1] for each in shown)
+    assert all(each["report"]["accuracy"] == 0.4 for each in shown)
+    drawn = [tuple(row["answer"] for row in each["wrong"]) for each in shown]
+    assert all(len(set(each)) == 2 for each in drawn)
+    assert len(set(drawn)) > 2, "another draw for each row and sample"
+
+
 async def test_a_context_of_an_evaluation_is_empty_before_the_first_one() -> None:
     ctx = ShowingContext()
     config = generate.Config(step="generate", model="a", prompt="p", context={"evaluation": "dev", "model": "student"})
