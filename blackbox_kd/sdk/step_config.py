@@ -143,6 +143,10 @@ class StepConfig(BaseModel):
         """Columns that the step reads besides those that its decorator and its fields name."""
         return set()
 
+    def begins_rows(self) -> bool:
+        """Whether what it writes begins a row of its own: the right answers that were in view are those of others."""
+        return False
+
     def columns_beside(self) -> list[tuple[str, str, str]]:
         """Columns that the step reads of tables beside its own: triples of a field, the table and the column."""
         return []

@@ -126,6 +126,10 @@ class Config(FormConfig, ToolsConfig):
         """All columns, or those that `keep` names."""
         return columns if self.keep is None else {"id", *self.keep, *_LINEAGE}
 
+    def begins_rows(self) -> bool:
+        """Where `keep` leaves nothing of the row, no question that the right answer is of."""
+        return self.keep == []
+
     def unwritten(self) -> set[str]:
         """A reply that is called `reasoning` stands where the model's own would."""
         written = {"repaired": self.repair, "tool_calls": self.tools is not None, "reasoning": self.into != "reasoning"}

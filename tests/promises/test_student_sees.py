@@ -149,3 +149,58 @@ def test_whatever_is_said_with_the_answer_in_view_is_as_secret_as_the_answer(
     (tmp_path / "recipe.yaml").write_text(json.dumps(values))
     with pytest.raises(RecipeError, match=f"prompt 'own' shows the student '{shown}', which holds the right answer"):
         load_recipe(tmp_path / "recipe.yaml")
+
+
+MADE = {**TOLD, "rows": 2, "as": "instruction", "keep": []}
+
+
+@pytest.mark.parametrize(("steps", "is_refused"), [
+    ([{**MADE, "keep": []}], False),
+    ([{**MADE, "keep": ["noted"], "as": "told"}, {"step": "map", "set": {"instruction": "{{ told }}"}}], True),
+    ([{**MADE, "keep": None, "as": "told"}, {"step": "map", "set": {"instruction": "{{ told }}"}}], True),
+])  # fmt: skip
+def test_a_question_of_its_own_may_be_written_with_the_answer_to_another_in_view(
+    tmp_path: Path, steps: list[dict[str, Any]], is_refused: bool
+) -> None:
+    write_rows(tmp_path / "train.jsonl", [{"instruction": "1 + 1?", "reference": "2", "noted": "x"}])
+    (tmp_path / "told.jinja").write_text("{{ instruction }} It is {{ reference }}.")
+    values = {
+        "name": "seen",
+        "data": {"train": {"path": "train.jsonl"}},
+        "models": {"teacher": {"provider": "scripted"}},
+        "steps": [
+            *steps,
+            {"step": "generate", "model": "teacher", "prompt": "student/plain"},
+            {"step": "format"},
+        ],
+    }
+    (tmp_path / "recipe.yaml").write_text(json.dumps(values))
+    if not is_refused:
+        load_recipe(tmp_path / "recipe.yaml")
+        return
+    with pytest.raises(RecipeError, match="shows the student 'instruction', which holds the right answer"):
+        load_recipe(tmp_path / "recipe.yaml")
+
+
+def test_a_teacher_who_is_shown_how_the_student_did_may_see_the_right_answer(tmp_path: Path) -> None:
+    write_rows(tmp_path / "train.jsonl", [{"instruction": "1 + 1?", "reference": "2"}])
+    write_rows(tmp_path / "test.jsonl", [{"instruction": "2 + 1?", "reference": "3"}])
+    (tmp_path / "told.jinja").write_text("{{ context.accuracy }} {{ instruction }} It is {{ reference }}.")
+    student = {"provider": "transformers", "model": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+    exam = {"step": "evaluate", "input": "test", "models": ["student"], "answer": "number"}
+    values = {
+        "name": "seen",
+        "data": {"train": {"path": "train.jsonl"}, "test": {"path": "test.jsonl", "held_out": True}},
+        "models": {"teacher": {"provider": "scripted"}, "student": student},
+        "steps": [
+            exam,
+            {**TOLD, "input": "train", "context": {"evaluation": "test", "model": "student"}, "as": "response"},
+            {"step": "format"},
+            {"step": "train", "model": "student"},
+        ],
+    }
+    (tmp_path / "recipe.yaml").write_text(json.dumps(values))
+    load_recipe(tmp_path / "recipe.yaml")
+    (tmp_path / "recipe.yaml").write_text(json.dumps(values).replace('"model": "teacher"', '"model": "student"'))
+    with pytest.raises(RecipeError, match="prompt 'told' shows the student 'reference'"):
+        load_recipe(tmp_path / "recipe.yaml")

@@ -9,6 +9,7 @@ from blackbox_kd.recipe.checks.flow import Columns, Flow
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.recipe.yaml_source import quote
 from blackbox_kd.sandbox.prompt import Prompt, find, show_path
+from blackbox_kd.schema import ModelRef
 from blackbox_kd.sdk.fields import Reference
 from blackbox_kd.sdk.values import Computed, find_read
 
@@ -141,7 +142,7 @@ def spread_secrets(flow: Flow, planned: PlannedStep) -> None:
         if held := sorted(of & flow.secrets.keys()):
             flow.secrets.setdefault(made, f"{planned.label} makes it of {held[0]!r}")
     shown = [name for names in shown_there.values() for name in names]
-    if shown:
+    if shown and not planned.config.begins_rows():
         why = f"{planned.label} writes it with {shown[0]!r} in view"
         beside = SAID_BESIDE.intersection(planned.step.writes) - planned.config.unwritten()
         flow.secrets = dict.fromkeys([*planned.list_names("new column"), *sorted(beside)], why) | flow.secrets
@@ -149,7 +150,8 @@ def spread_secrets(flow: Flow, planned: PlannedStep) -> None:
 
 def _find_shown_to_students(flow: Flow, planned: PlannedStep) -> list[tuple[str, str, bool]]:
     """What the step shows the models that it asks, if the recipe trains one of them."""
-    return planned.config.shown_to_asked() if flow.students.intersection(planned.list_models()) else []
+    asked = {ModelRef.parse(name).name for name in planned.config.calls_by_model()}
+    return planned.config.shown_to_asked() if flow.students & asked else []
 
 
 def _find_secrets_of(flow: Flow, name: str) -> list[str]:
