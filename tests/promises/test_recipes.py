@@ -212,7 +212,7 @@ def replacements(recipe: Recipe, folder: Path) -> list[str]:
             found[f"{at}.tools"] = [OFF]
         if getattr(planned.config, "examples", None) is not None:
             found[f"{at}.examples.count"] = 1  # a tiny model reads letters, 512 of them
-        if (kept := LET_PASS.get((recipe.name, getattr(planned.config, "keep", "")))) is not None:
+        if (kept := LET_PASS.get((recipe.name, str(getattr(planned.config, "keep", ""))))) is not None:
             found[f"{at}.keep"] = kept
     found |= {f"steps.{index}.loop.rounds": 2 for index in recipe.loops}
     return [f"{path}={json.dumps(value)}" for path, value in found.items()]
