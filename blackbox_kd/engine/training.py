@@ -16,7 +16,7 @@ from blackbox_kd.runs.dataset import count_left_out, list_left_out, write_datase
 from blackbox_kd.schema import BASE, Memory, ModelRef, Row
 from blackbox_kd.tables.stored import StoredTable
 from blackbox_kd.training import launch
-from blackbox_kd.training.artefacts import MARK, Job, find_maker, hash_job, read_preflight
+from blackbox_kd.training.artefacts import MARK, Job, find_answers, find_maker, hash_job, read_preflight
 from blackbox_kd.weights import load, locate, origin
 
 RUNS_ON = ("gpus", "accelerate")
@@ -66,7 +66,8 @@ async def train(
     result = await launch.run_training(method, job_file, shared.on_event, _make_spread(shared, model, settings))
     origin.name_base(output, origin.find_origin(shared.recipe.models[model].model, shared.recipe.folder))
     shared.models.versions.add(model, output, source)
-    trained = {"model": version, "begun_from": begun, "method": method, **result.write(), **read_preflight(job)}
+    seen = {**read_preflight(job), "answers": _read_answers(data)}
+    trained = {"model": version, "begun_from": begun, "method": method, **result.write(), **seen}
     return {**trained, "left_out": dict(count_left_out(dataset)), "notes": [*notes, *told]}
 
 
@@ -106,6 +107,12 @@ def _write_rows(
         return write_dataset(dataset, rows, method, written=written, say=notes.append, parquet=False), notes
     except DataError as error:
         raise error.within(planned.label) from error
+
+
+def _read_answers(data: Path) -> list[dict[str, Any]]:
+    """What the student has answered under way."""
+    file = find_answers(data)
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def _choose_folder(shared: RunState, first: Path, name: str) -> Path:

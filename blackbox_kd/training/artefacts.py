@@ -220,6 +220,9 @@ class Result(BaseModel):
     first_loss: float | None
     last_loss: float | None
     best_evaluation_loss: float | None
+    losses: list[tuple[int, float]] = Field(default_factory=list)
+    """Each with its step."""
+    evaluation_losses: list[tuple[int, float]] = Field(default_factory=list)
     peak_memory_mb: int
     """Of the GPU, or of the process."""
     device: str
@@ -283,6 +286,11 @@ def read_preflight(job: Job) -> dict[str, Any]:
 def name_preflight(job: Job) -> Path:
     """The file of a job in which stands what was seen of its rows: a `Preflight`."""
     return Path(job.data).with_suffix(".preflight.json")
+
+
+def find_answers(data: str | Path) -> Path:
+    """The file of what the student has answered under way; beside the rows, as it quotes them: models are published."""
+    return Path(data).with_suffix(".answers.jsonl")
 
 
 def find_maker(folder: Path) -> str | None:

@@ -15,6 +15,8 @@ USED = (
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "num_train_epochs", "max_steps", "optim", "loss_type"),
 )
 """Arguments of TRL that training.json holds whatever they are: the machine, the rows or the recipe decide them."""
+MOST_POINTS = 100
+"""Of a curve: as many as a plot can show."""
 SHAPE = ("r", "lora_alpha", "lora_dropout")
 PEFTS = ("base_model_name_or_path", "peft_type", "task_type", "peft_version", "inference_mode")
 """Fields that every adapter of ours has alike, and the place of its base."""
@@ -32,6 +34,12 @@ def take_ends(log: list[dict[str, Any]], key: str) -> tuple[float | None, float 
     return (values[0], values[-1]) if values else (None, None)
 
 
+def take_curve(log: list[dict[str, Any]], key: str) -> list[tuple[int, float]]:
+    """What a number was under way, each with its step: at most `MOST_POINTS`, evenly, with the last one."""
+    points = [(entry["step"], entry[key]) for entry in log if key in entry]
+    return points[::-1][:: -(-len(points) // MOST_POINTS) or 1][::-1]
+
+
 def describe_training(trainer: Any, began: float, there: Machine, plan: Plan) -> dict[str, Any]:
     """How training went since `began`, by the monotonic clock, and on what."""
     state = trainer.state
@@ -46,6 +54,8 @@ def describe_training(trainer: Any, began: float, there: Machine, plan: Plan) ->
         "first_loss": first,
         "last_loss": last,
         "best_evaluation_loss": state.best_metric,
+        "losses": take_curve(state.log_history, "loss"),
+        "evaluation_losses": take_curve(state.log_history, "eval_loss"),
         "peak_memory_mb": measure_memory_mb(there.on_gpu),
         "device": there.device,
         "trl": list_used(trainer.args),

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.training import checkpoints, describe, overview, preflight
+from blackbox_kd.training import answers, checkpoints, describe, overview, preflight
 from blackbox_kd.training import job as jobs
-from blackbox_kd.training.artefacts import Job, Result, Settings, find_maker
+from blackbox_kd.training.artefacts import Job, Result, Settings, find_answers, find_maker
 from blackbox_kd.training.machine import CPU_TOKENS, GPU_TOKENS, Machine, Machines, plan_passes, use_plan
 from blackbox_kd.training.model import load_model, make_lora, merges
 from blackbox_kd.training.progress import Tell
@@ -63,7 +63,9 @@ def train(job: Job, name: str, machines: Machines, tell: Tell) -> Result:
         save_one_adapter(trainer.model)
     plan = plan_passes(trainer, machines.read, halved=machines.halved)
     use_plan(trainer, plan)
-    jobs.carry_out(trainer, output, settings, tokenizer, tell, merges=merges(job))
+    shown = answers.choose(trainer, [rows[n] for n in fit], [lengths.texts["chosen"][n].ids for n in fit])
+    asker = answers.Asker(trainer, tokenizer, shown, "chosen", find_answers(job.data))
+    jobs.carry_out(trainer, output, settings, tokenizer, tell, asker, merges=merges(job))
     return Result(
         job=name,
         rows=len(parts["train"]),

@@ -201,7 +201,7 @@ def build_arguments(kind: Any, ours: Mapping[str, Any], passed_on: Mapping[str, 
 
 
 def carry_out(
-    trainer: Any, output: Path, settings: Settings, tokenizer: Any, tell: Tell, *, merges: bool = False
+    trainer: Any, output: Path, settings: Settings, tokenizer: Any, tell: Tell, asker: Any, *, merges: bool = False
 ) -> None:
     """Trains, or goes on from the last checkpoint, and leaves what was trained in `output`.
 
@@ -211,6 +211,7 @@ def carry_out(
         settings: fields of the step `train`.
         tokenizer: saved with it.
         tell: is told of each step.
+        asker: asks the student under way; see `answers`.
         merges: whether the adapter is put into the weights, which are left then: it was trained on others than those
             that the student came with.
     """
@@ -218,6 +219,8 @@ def carry_out(
 
     trainer.add_callback(progress.Progress(tell, output / progress.LOG if FIRST_PROCESS else None))
     trainer.add_callback(checkpoints.Keeper(output, settings.checkpoint_minutes, is_first=FIRST_PROCESS))
+    if FIRST_PROCESS:
+        trainer.add_callback(asker)
     if settings.patience is not None and trainer.eval_dataset is not None:
         trainer.add_callback(EarlyStoppingCallback(settings.patience))
     progress.train(trainer)

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.training import checkpoints, describe, overview, packing, preflight
+from blackbox_kd.training import answers, checkpoints, describe, overview, packing, preflight
 from blackbox_kd.training import job as jobs
-from blackbox_kd.training.artefacts import Job, Result, Settings
+from blackbox_kd.training.artefacts import Job, Result, Settings, find_answers
 from blackbox_kd.training.machine import Machine, Machines, plan_passes, use_plan
 from blackbox_kd.training.masks import Tokens
 from blackbox_kd.training.model import load_model, make_lora, merges
@@ -56,7 +56,9 @@ def train(job: Job, name: str, machines: Machines, tell: Tell) -> Result:
     packed, why = packing.choose_packing(trainer, settings.packing, there)
     plan = plan_passes(trainer, machines.read, packed=packed, halved=machines.halved, why=why)
     use_plan(trainer, plan)
-    jobs.carry_out(trainer, output, settings, tokenizer, tell, merges=merges(job))
+    shown = answers.choose(trainer, learnt, [lengths.texts["completion"][n].ids for n in fit])
+    asker = answers.Asker(trainer, tokenizer, shown, "completion", find_answers(job.data))
+    jobs.carry_out(trainer, output, settings, tokenizer, tell, asker, merges=merges(job))
     used = [lengths.tokens[number] for number in fit]
     return Result(
         job=name,

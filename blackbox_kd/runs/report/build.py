@@ -12,7 +12,7 @@ from typing import Any
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs.accounts import Account
-from blackbox_kd.runs.report import arms, comparisons, judges
+from blackbox_kd.runs.report import arms, comparisons, judges, under_way
 from blackbox_kd.runs.report.ending import Ending
 from blackbox_kd.runs.report.markdown import write_markdown
 from blackbox_kd.runs.report.schema import SCHEMA_VERSION, Report
@@ -88,12 +88,13 @@ def collect(facts: Facts) -> dict[str, Any]:
 
 
 def write(folder: Path, report: Mapping[str, Any], samples: list[StoredTable]) -> None:
-    """Writes both reports: `report.json`, and in words `report.md`, with rows of the tables of `samples`.
+    """Writes both reports: `report.json`, and in words `report.md`, with its plots and rows of the tables of `samples`.
 
     Raises:
         OSError: one of them cannot be written.
     """
     write_whole(folder / "report.json", json.dumps(report, indent=1, ensure_ascii=False, default=str) + "\n")
+    under_way.write_plots(folder, report)
     write_whole(folder / "report.md", write_markdown(report, samples))
 
 

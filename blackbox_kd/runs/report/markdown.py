@@ -17,6 +17,7 @@ from blackbox_kd.runs.report import (
     losses,
     preflight,
     samples,
+    under_way,
 )
 from blackbox_kd.runs.report.classes import describe_requirement
 from blackbox_kd.runs.report.ending import Status
@@ -191,7 +192,7 @@ def _write_training(report: Mapping[str, Any]) -> list[str]:
         lines += (
             preflight.write_section(entry["preflight"], entry.get("warnings", [])) if entry.get("preflight") else []
         )
-    return ["## Training", "", *lines, ""] if lines else []
+    return ["## Training", "", *lines, "", *under_way.describe(report)] if lines else []
 
 
 def _write_costs(report: Mapping[str, Any]) -> list[str]:

@@ -36,7 +36,7 @@ def _write_section(table: StoredTable) -> Iterator[str]:
         name = str(rows[0]["question"]) if _is_answer(rows[0]) else rows[0].id
         yield from (f"**{number}.** {quote_code(name)}", "")
         items = [*_take_question(rows[0]).items(), *(item for row in rows for item in _take_reply(row).items())]
-        yield from (line for name, value in items for line in _write_item(name, value))
+        yield from (line for name, value in items for line in write_item(name, value))
         yield ""
 
 
@@ -85,7 +85,7 @@ def _write_verdict(row: Row) -> str:
     return f" ({'right' if row['correct'] else 'wrong'}: read as {escape_markdown(str(row['answer']))})"
 
 
-def _write_item(name: str, value: Any) -> Iterator[str]:
+def write_item(name: str, value: Any) -> Iterator[str]:
     """A short text beside its name, any other as a block below it, line by line and without markup."""
     text = escape_text(_write_value(value))
     if "\n" in text or "<" in text or len(text) > 200:

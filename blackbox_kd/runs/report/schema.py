@@ -126,6 +126,17 @@ class Overlap(Part):
     near: int
 
 
+class Answer(Part):
+    """What a student answered to a question under way; greedily, with at most 64 tokens."""
+
+    step: int
+    """Optimizer steps that were taken before."""
+    prompt: list[dict[str, Any]]
+    reference: list[dict[str, Any]]
+    answer: str
+    cut_off: bool = False
+
+
 class Training(Result, Recorded):
     """A training."""
 
@@ -138,6 +149,8 @@ class Training(Result, Recorded):
     """Rows from which nothing can be learnt, by reason."""
     preflight: Preflight | None = None
     """What was seen of the rows before."""
+    answers: list[Answer] = Field(default_factory=list)
+    """To the first rows that were kept back, or if none were, to the first ones that were learnt."""
 
 
 class LoopEnd(Recorded):
