@@ -117,6 +117,9 @@ class Config(StepConfig):
     """How attention is computed; if left out, what transformers takes for the model."""
     checkpoint_minutes: float = Field(default=10, gt=0)
     """Minutes after which a checkpoint is written, besides those by steps: that much is lost at most by a kill."""
+    report_to: list[Literal["trackio", "tensorboard", "wandb"]] = Field(default_factory=list)
+    """Where losses and settings are shown as well. Nothing is sent anywhere if left out; `wandb` sends them to its
+    account, `trackio` and `tensorboard` keep them on this machine, unless their own settings say otherwise."""
     trl: dict[str, Any] = Field(default_factory=dict)
     """Any other field of TRL's SFTConfig or DPOConfig, passed on as it is: `{optim: adafactor}`."""
     lora: dict[str, Any] = Field(default_factory=dict)
@@ -187,7 +190,8 @@ class Config(StepConfig):
 
     def needs(self) -> dict[str, str]:
         """What the training process imports."""
-        return dict.fromkeys(PACKAGES, "train") | ({"bitsandbytes": "quantised"} if self.load is not None else {})
+        quantises = {"bitsandbytes": "quantised"} if self.load is not None else {}
+        return dict.fromkeys(PACKAGES, "train") | quantises | {name: name for name in self.report_to}
 
     def settings(self) -> dict[str, Any]:
         """How the method trains, with its numbers in place of what was left out."""
@@ -205,7 +209,7 @@ class Config(StepConfig):
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 RUNS_ON = {"gpus", "accelerate"}
 """Fields that say what training runs on; it learns the same anywhere."""
-ADDED = {"turns", "continues", "load", "dtype", "attn", "trl", "lora", "checkpoint_minutes", "patience"}
+ADDED = {"turns", "continues", "load", "dtype", "attn", "trl", "lora", "checkpoint_minutes", "patience", "report_to"}
 """Fields that came later: a job holds them only where they are not as they would be if left out."""
 BEST = {"load_best_model_at_end", "metric_for_best_model", "greater_is_better", "eval_strategy", "save_strategy"}
 """Fields of TRL that say whether there is a best checkpoint, and which one it is."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 ARTEFACT = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
-BESIDE = ("given", "checkpoint_minutes")
+BESIDE = ("given", "checkpoint_minutes", "report_to")
 """Settings that change nothing about what is trained: a job is the same one without them."""
 MARK = "job.sha256"
 """File of a training's folder with the name of the job that has begun there."""
@@ -51,6 +51,7 @@ class Settings(BaseModel):
     lora: dict[str, Any] = Field(default_factory=dict)
     checkpoint_minutes: float = 10
     patience: int | None = None
+    report_to: list[str] = Field(default_factory=list)
     given: list[str] = Field(default_factory=list)
     """Those that an adapter which is trained on must have, as the recipe says them."""
 
@@ -196,7 +197,7 @@ class Course(BaseModel):
 
 
 class Result(BaseModel):
-    """What a finished training has left in training.json. Losses are means over tokens, in nats."""
+    """What a finished training has left in training.json. Losses: nats a token; in lists after their step."""
 
     model_config = ARTEFACT
 
@@ -221,7 +222,6 @@ class Result(BaseModel):
     last_loss: float | None
     best_evaluation_loss: float | None
     losses: list[tuple[int, float]] = Field(default_factory=list)
-    """Each with its step."""
     evaluation_losses: list[tuple[int, float]] = Field(default_factory=list)
     peak_memory_mb: int
     """Of the GPU, or of the process."""

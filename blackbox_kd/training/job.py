@@ -70,6 +70,8 @@ def _work(method: str, job_file: Path, train: Train, machines: Machines, tell: T
         if FIRST_PROCESS:
             shutil.rmtree(kept, ignore_errors=True)
         return
+    # By itself it would write among the checkpoints, which are gone in the end.
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(Path(job.data).with_suffix(".tensorboard")))
     earlier = checkpoints.read_seconds(output) if mark.exists() and mark.read_text() == name else 0.0
     try:
         result = train(job, name, machines, tell)
@@ -179,7 +181,7 @@ def make_arguments(
         "bf16": there.precision == "bf16",
         "fp16": there.precision == "fp16",
         "use_cpu": not there.on_gpu,
-        "report_to": "none",
+        "report_to": settings.report_to or "none",
         "disable_tqdm": True,
         "dataloader_pin_memory": there.on_gpu,
         name_checkpointing(): False,

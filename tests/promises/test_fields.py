@@ -699,6 +699,7 @@ CASES: dict[str, Case] = {
     "train.seed": trains(argument("seed"), 99, seed=99),
     "train.checkpoint_minutes": trains(lambda settings: settings.get("checkpoint_minutes"), 1.0, checkpoint_minutes=1),
     "train.patience": trains(argument("restore_callback_states_from_checkpoint"), True, patience=3),
+    "train.report_to": trains(argument("report_to"), ["tensorboard"], report_to=["tensorboard"]),
     "train.trl": trains(argument("adam_beta2"), 0.95, trl={"adam_beta2": 0.95}),
     "train.lora": trains(lora("use_rslora"), True, lora={"use_rslora": True}),
     "train.continue": (lambda: merges_under(), lambda: merges_under(**{"continue": "merge"}), True),

@@ -1,8 +1,10 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from blackbox_kd.steps import train
+from blackbox_kd.training.artefacts import Job, hash_job
 from tests.support.fakes import FakeContext, outcomes, rows
 
 
@@ -76,3 +78,17 @@ def test_a_job_that_is_without_patience_says_nothing_of_it() -> None:
     plain = train.Config(step="train", model="student", eval_share=0.1)
     assert "patience" not in plain.settings()
     assert train.Config(step="train", model="student", eval_share=0.1, patience=2).settings()["patience"] == 2
+
+
+def test_where_losses_are_shown_as_well_is_no_other_training_and_needs_its_package(tmp_path: Path) -> None:
+    plain = train.Config(step="train", model="student")
+    shown = train.Config(step="train", model="student", report_to=["wandb", "trackio"])
+    assert "report_to" not in plain.settings()
+    assert {name: extra for name, extra in shown.needs().items() if name not in plain.needs()} == {
+        "wandb": "wandb",
+        "trackio": "trackio",
+    }
+    (tmp_path / "rows.jsonl").write_text("{}")
+    values = {"model": "m", "data": str(tmp_path / "rows.jsonl"), "output": str(tmp_path / "out")}
+    jobs = [Job.model_validate({**values, "settings": {**each.settings(), "seed": 1}}) for each in (plain, shown)]
+    assert hash_job("sft", jobs[0]) == hash_job("sft", jobs[1])

@@ -51,14 +51,16 @@ async def test_the_student_is_asked_at_each_evaluation_and_learns_the_same_as_if
     assert weights[0] == weights[1]
 
 
-async def test_the_last_answer_is_what_the_student_says_when_it_is_served(tmp_path: Path) -> None:
-    rows = [{"prompt": [user("say a 3")], "completion": [assistant("yes yes yes")]}] * 8
+async def test_without_evaluations_it_is_asked_at_checkpoints_and_says_what_it_says_when_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "LEARNT", 1e6)
+    rows = [{"prompt": [user(f"say a {n}")], "completion": [assistant("yes yes yes")]} for n in range(3, 11)]
     (tmp_path / "out.answers.jsonl").write_text('{"step": 1, "answer": "of another training"}\n')
-    fields = {"max_steps": 40, "trl": {"save_steps": 40, "load_best_model_at_end": False}, "learning_rate": 3e-2}
-    told = train(tmp_path, "sft", rows, "out", eval_share=0.25, **fields)
-    last = [one for one in told if one["step"] == 40]
-    assert {one["answer"][:14] for one in last} == {(await said(tmp_path, tmp_path / "out"))[:14]}
-    assert all("answer" in one and one["step"] > 1 for one in told)
+    told = train(tmp_path, "sft", rows, "out", max_steps=40, trl={"save_steps": 40}, learning_rate=3e-2)
+    assert [one["step"] for one in told] == [40, 40, 40]
+    assert [one["prompt"] for one in told] == [row["prompt"] for row in rows[:3]]
+    assert told[0]["answer"][:14] == (await said(tmp_path, tmp_path / "out"))[:14]
 
 
 def test_preferences_are_asked_for_with_the_chosen_text_beside_them(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ _STUDENT = "the student decides it"
 OURS: Mapping[str, Mapping[str, str]] = {
     "trl": {
         **{name: name for name in ("learning_rate", "max_steps", "max_length", "packing", "weight_decay")},
-        **{name: name for name in ("max_grad_norm", "beta", "seed")},
+        **{name: name for name in ("max_grad_norm", "beta", "seed", "report_to")},
         "num_train_epochs": "epochs",
         "per_device_train_batch_size": "batch_size",
         "gradient_accumulation_steps": "batch_size",
