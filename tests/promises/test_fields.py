@@ -988,7 +988,7 @@ CASES |= {
     "filter.novelty": runs("filter", count, 1, "steps.0={step: filter, novelty: {}}"),
     "filter.novelty.column": runs("new", count, 5, "steps.0.novelty.column=reference"),
     "filter.novelty.against": runs("new", count, 0, SAME, "steps.0.novelty.against=[same]"),
-    "filter.novelty.per": runs("new", count, 6, "steps.0.novelty.per=reference"),
+    "filter.novelty.per": runs("new", count, 5, "steps.0.novelty.per=reference"),
     "filter.novelty.metric": runs("new", count, 5, "steps.0.novelty.metric=minhash"),
     "filter.novelty.max": runs("new", count, 5, "steps.0.novelty.max=0.8"),
     "filter.novelty.model": (
