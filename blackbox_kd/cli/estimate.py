@@ -1,7 +1,7 @@
 """The command `estimate`: what a run will cost."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from blackbox_kd.cli.options import (
 from blackbox_kd.cli.output import format_columns, format_count, format_usd, print_json, say
 from blackbox_kd.engine import event_loop
 from blackbox_kd.engine.signals import stoppable
+from blackbox_kd.runs.report.arms import describe_marks
 
+CASES = ("low", "likely", "high")
 LEDGER = Path("runs") / "ledger.sqlite"
 VERDICTS = {
     "fits": "the high estimate fits",
@@ -89,11 +91,12 @@ def _write_words(told: Mapping[str, Any]) -> Iterator[str]:
     yield f"{told['recipe']}: what is left to ask" + (f"; {paid:,} replies are in the ledger" if paid else "")
     yield ""
     lines = [["", "", "calls", "tokens", "USD", "time"]]
-    lines += [[entry["step"], entry["model"], *_write_cells(entry)] for entry in told["steps"]]
+    lines += [[entry["step"] + describe_marks(entry), entry["model"], *_write_cells(entry)] for entry in told["steps"]]
     lines.append(["all", "", *_write_cells(told["total"])])
     yield from format_columns(lines, left=2)
     yield ""
     yield "each: low / likely / high"
+    yield from _write_variants(told["variants"])
     for budget in told["budget"]:
         spent = f", {budget['spent']:,.6g} spent" if budget["spent"] else ""
         yield f"budget.{budget['limit']} = {budget['most']:,}{spent}: {VERDICTS[budget['verdict']]}"
@@ -102,6 +105,19 @@ def _write_words(told: Mapping[str, Any]) -> Iterator[str]:
         yield f"probe: {told['probe']['calls']:,} calls made {cost}; the run will not buy them again"
     for line in told["assumptions"]:
         yield f"assumed: {line}"
+
+
+def _write_variants(variants: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """How much is trained and measured for each arm and seed; no lines where there are none."""
+    if not variants:
+        return
+    yield ""
+    lines = [["trained and measured", "trainings", "exams"]]
+    for one in variants:
+        name = describe_marks(one).removeprefix(", ")
+        lines.append([name, *(_write_span(one[key], format_count) for key in ("trainings", "exams"))])
+    for_all = [{case: sum(one[key][case] for one in variants) for case in CASES} for key in ("trainings", "exams")]
+    yield from format_columns([*lines, ["all", *(_write_span(span, format_count) for span in for_all)]], left=1)
 
 
 def _write_cells(sums: Mapping[str, Any]) -> list[str]:
@@ -120,7 +136,7 @@ def _write_cells(sums: Mapping[str, Any]) -> list[str]:
 
 
 def _write_span(span: Mapping[str, float], show: Any) -> str:
-    shown = [show(span[name]) for name in ("low", "likely", "high")]
+    shown = [show(span[name]) for name in CASES]
     return shown[0] if len(set(shown)) == 1 else " / ".join(shown)
 
 

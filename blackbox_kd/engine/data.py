@@ -68,7 +68,10 @@ def check(recipe: Recipe, tables: RunTables, filled: Mapping[str, set[str]], env
     loaded = {name: tables[name] for name in hub if name in tables}
     problems: list[Problem] = []
     if any(map(len, loaded.values())) or any(map(formats.MEANINGFUL.intersection, filled.values())):
-        chain.check(recipe, problems, env, loaded, filled)
+        for each in [recipe, *(other for other in recipe.variants if other.training_seed == recipe.training_seed)]:
+            found: list[Problem] = []
+            chain.check(each, found, env, loaded, filled)
+            problems += [problem for problem in found if problem not in problems]
     if problems:
         raise RecipeError(recipe.file, problems)
 

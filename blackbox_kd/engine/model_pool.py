@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 from blackbox_kd import models
 from blackbox_kd.engine.descriptors import count_connections
@@ -27,13 +28,15 @@ class ModelPool:
         self._cache = cache
         self._env = env
         self._open: dict[str, Model] = {}
+        self._branches: list[Self] = []
         self.versions = Versions()
         self._most = count_connections(sum(not config.local for config in recipe.models.values()))
 
-    def branch(self, variant: Recipe) -> "ModelPool":
+    def branch(self, variant: Recipe) -> Self:
         """The models of a variant of the recipe: those that are the same are opened once."""
-        other = ModelPool(variant, self._cache, self._env)
+        other = type(self)(variant, self._cache, self._env)
         other._lead = self
+        self._branches.append(other)
         return other
 
     def describe_narrowed(self) -> str:
@@ -119,6 +122,8 @@ class ModelPool:
             await self._lead.release_local()
 
     async def close(self) -> None:
-        """Closes all models."""
+        """Closes all models, those of variants too."""
+        for other in self._branches:
+            await other.close()
         for name in list(self._open):
             await self._open.pop(name).close()

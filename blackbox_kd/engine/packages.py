@@ -12,15 +12,17 @@ def refuse_missing(recipe: Recipe, steps: Iterable[PlannedStep]) -> None:
 
     Args:
         recipe: the recipe.
-        steps: those that are to be run; what all others need may be missing.
+        steps: those that are to be run, in all arms; what all others need may be missing.
 
     Raises:
         RecipeError: with every such step.
     """
+    own = {planned.at: planned for planned in steps}
+    others = [(variant, planned) for variant in recipe.variants for planned in variant.steps if planned.at in own]
     lacking = [
         (planned, who, needs, absent)
-        for planned in steps
-        for who, needs in _list_needs(recipe, planned)
+        for each, planned in [*((recipe, planned) for planned in own.values()), *others]
+        for who, needs in _list_needs(each, planned)
         if (absent := [package for package in needs if not is_installed(package)])
     ]
     if not lacking:
@@ -32,7 +34,8 @@ def refuse_missing(recipe: Recipe, steps: Iterable[PlannedStep]) -> None:
     for planned, who, needs, absent in lacking:
         what = f"{who} needs packages that are not installed: {', '.join(absent)}."
         extras = ",".join(dict.fromkeys(needs[package] for package in absent))
-        problems.append(Problem(planned.line, planned.label, what, "", f"pip install 'blackbox-kd[{extras}]'{rest}"))
+        problem = Problem(planned.line, planned.label, what, "", f"pip install 'blackbox-kd[{extras}]'{rest}")
+        problems += [problem] if problem not in problems else []
     raise RecipeError(recipe.file, problems)
 
 

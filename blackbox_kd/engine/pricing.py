@@ -18,12 +18,12 @@ def find_tariff(models: ModelPool, name: str) -> Tariff | None:
 
 
 def find_unpriced(recipe: Recipe, models: ModelPool, steps: list[PlannedStep]) -> list[Problem]:
-    """The models that a step asks and no price is known for, when the budget is in dollars."""
+    """The models that a step asks and no price is known for, in any of the arms, when the budget is in dollars."""
     usd = recipe.head.budget.usd
     if usd is None:
         return []
     named = {name for planned in steps for name in planned.list_models()}
-    return [
+    problems = [
         Problem(
             recipe.source.line(("models", name)),
             f"models.{name}",
@@ -34,6 +34,12 @@ def find_unpriced(recipe: Recipe, models: ModelPool, steps: list[PlannedStep]) -
         for name, config in recipe.models.items()
         if name in named and find_tariff(models, name) is None
     ]
+    places = {planned.at for planned in steps}
+    for variant in recipe.variants:
+        own = [planned for planned in variant.steps if planned.at in places]
+        found = find_unpriced(variant, models.branch(variant), own)
+        problems += [problem for problem in found if problem not in problems]
+    return problems
 
 
 async def check(recipe: Recipe, cache: Path, env: Mapping[str, str]) -> None:

@@ -1,7 +1,7 @@
 """What is assumed in an estimate, and how calls become tokens, USD and time."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 from typing import Any
@@ -56,6 +56,7 @@ class Line:
         usd: what they will cost; None when no price is known.
         saved: USD that the endpoint's cache will save on them.
         seconds: how long they will take.
+        marks: the arm and the seed that they are of, where a recipe has some.
     """
 
     step: str
@@ -68,6 +69,7 @@ class Line:
     usd: Span | None
     saved: Span
     seconds: Span
+    marks: Mapping[str, Any] = field(default_factory=dict)
 
     def at_most(self) -> "Line":
         """The line of a step that may not be run at all."""
@@ -87,6 +89,7 @@ class Line:
             "paid": self.paid,
             "measured": self.measured,
             **sum_lines([self]),
+            **self.marks,
         }
 
 
@@ -126,17 +129,17 @@ class Asking:
     @property
     def paid(self) -> list[DryCall]:
         """Calls whose reply is in the ledger."""
-        return [asked for asked in self.found if asked.usage is not None]
+        return [asked for asked in self.found if asked.usage is not None and not asked.is_shared]
 
     @property
     def missing(self) -> list[DryCall]:
-        """Calls of rows that are there, still to be made."""
-        return [asked for asked in self.found if asked.usage is None]
+        """Calls of rows that are there, still to be made; what another arm makes is not made again."""
+        return [asked for asked in self.found if asked.usage is None and not asked.is_shared]
 
     @property
     def seen(self) -> list[DryCall]:
         """Calls that show what replies are like."""
-        return self.paid or self.before
+        return [asked for asked in self.found if asked.usage is not None] or self.before
 
     def line(self, step: str, model: str, config: ModelConfig, met: Sequence[Price]) -> Line:
         """The calls in numbers; `met` are the prices that they may have, the present one first; none: not known."""
@@ -168,7 +171,7 @@ class Asking:
         return Span(low, faults / len(seen), high)
 
     def _choose_seen(self, like: list[DryCall]) -> list[DryCall]:
-        return [*self.missing, *like] or self.paid
+        return [*self.missing, *like] or self.found
 
     def _count_calls(self) -> Span:
         """Calls to be made, those for replies in the place of unusable ones among them."""
@@ -232,6 +235,17 @@ def _estimate_seconds(config: ModelConfig, calls: Span, tokens: Span, reply: Spa
     for a_minute, amount in zip(config.rate_limits, (calls, tokens), strict=True):
         found = found.each(max, amount * 60 / a_minute) if a_minute else found
     return found
+
+
+def count_besides(calls: Span, before: Span) -> Span:
+    """Calls of an arm besides those that the chain as it stands makes, where the rows of both are not known yet.
+
+    An arm with more rows is taken to have those of the chain among them, one with as many or fewer to have others. In
+    the high case none of its calls are the same.
+    """
+    more = calls.likely - before.likely
+    likely = more if more > 0 else calls.likely
+    return Span(min(likely, max(0.0, calls.low - before.low)), likely, calls.high)
 
 
 def measure_share(kept: int, dropped: int) -> Span:

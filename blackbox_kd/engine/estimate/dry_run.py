@@ -5,12 +5,13 @@ calls of each step through; a run finds their replies in the ledger.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from copy import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from blackbox_kd.calls.budget import Budget
 from blackbox_kd.calls.caller import Caller
@@ -59,12 +60,18 @@ def has_weights(config: ModelConfig) -> bool:
 
 
 class RehearsalModels(ModelPool):
-    """Models by the names that steps use; those with weights, and versions that training has yet to make, unopened."""
+    """Models by the names that steps use; those with weights, and versions that training has yet to make, unopened.
+
+    Attributes:
+        to_be_trained: models of which training has yet to make versions.
+        shared: of them, those of the recipe that this one is a variant of.
+    """
 
     def __init__(self, recipe: Recipe, cache: Path, env: Env) -> None:
         super().__init__(recipe, cache, env)
-        self._configs = recipe.models
+        self._configs, self._suffix = recipe.models, recipe.suffix
         self.to_be_trained: set[str] = set()
+        self.shared: set[str] = set()
 
     def exact(self, name: str) -> str:
         """The name itself: no version has been trained."""
@@ -76,11 +83,15 @@ class RehearsalModels(ModelPool):
 
     def find(self, name: str) -> tuple[str, Model]:
         """The name as it is, as no version has been trained, and the model, open where that costs nothing."""
-        config = self.config(name)
-        ref = ModelRef.parse(name)
-        if has_weights(config) or (ref.name in self.to_be_trained and ref != ref.base):
-            return name, Unopened(config, name)
-        return name, super().find(ref.name)[1]
+        config, ref = self.config(name), ModelRef.parse(name)
+        is_trained = ref.name in self.to_be_trained and ref != ref.base
+        is_shared = not is_trained or ref.name in self.shared
+        if self._lead is not None and is_shared and self._lead.has(name, config):
+            return self._lead.find(name)
+        own = f"{name}#{self._suffix}" if self._suffix else name
+        if has_weights(config) or is_trained:
+            return own, Unopened(config, own)
+        return own, super().find(ref.name)[1]
 
 
 @dataclass(slots=True)
@@ -151,14 +162,28 @@ class Rehearsal:
         folder: an empty folder.
     """
 
+    models: RehearsalModels
+
     def __init__(self, recipe: Recipe, ledger: Ledger, env: Env, folder: RunFolder) -> None:
         self.ledger = ledger
         self._budget = Budget(**recipe.head.budget.model_dump(), spent=self.count_spent())
         self._transport = DryTransport(DirectTransport(ledger, self._budget, patience_s=PATIENCE_S))
         self.caller = Caller(self._transport, may_all_fail=True)
         self.models = RehearsalModels(recipe, folder.path / "cache", env)
-        lenient = Mistakes(patience=None)  # a guess in a row is no reason to blame the step
-        self._shared = RunState(recipe, folder, self.models, self.caller, mistakes=lenient)
+        self._lenient = Mistakes(patience=None)  # a guess in a row is no reason to blame the step
+        self._shared = RunState(recipe, folder, self.models, self.caller, mistakes=self._lenient)
+
+    @asynccontextmanager
+    async def branch(self, variant: Recipe) -> AsyncIterator[Self]:
+        """The rehearsal of a variant of the recipe: a call that was noted before is counted where it was."""
+        other = copy(self)
+        other.models = self.models.branch(variant)
+        other._shared = RunState(variant, self._shared.folder, other.models, self.caller, mistakes=self._lenient)
+        self._transport.begin_variant()
+        try:
+            yield other
+        finally:
+            await other.models.close()
 
     def count_spent(self) -> Spent:
         """What is gone of the budget."""
@@ -207,8 +232,14 @@ class Rehearsal:
                 for outcome in sorted(outcomes, key=_place):
                     found.count(outcome)
             found.is_whole = not found.waiting
-        found.asked, found.probed = self._transport.asked, self._transport.probed
+        found.asked = [replace(asked, model=_as_named(asked.model)) for asked in self._transport.asked]
+        found.probed = [replace(probed, model=_as_named(probed.model)) for probed in self._transport.probed]
         return found
+
+
+def _as_named(name: str) -> str:
+    """A model as steps name it, without the arm that has it for its own."""
+    return name.partition("#")[0]
 
 
 def _place(outcome: Outcome) -> bytes:

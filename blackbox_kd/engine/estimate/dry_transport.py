@@ -38,6 +38,7 @@ class DryCall:
         is_unusable: whether the reply cannot be used.
         room: tokens that hidden reasoning may take besides the text, where a recipe sets no limit.
         beginnings: what its messages begin with, a hash for each BLOCK of characters: equal ones can be had of a cache.
+        is_shared: whether the chain as it stands or an earlier arm makes the same call, which counts it.
     """
 
     model: str
@@ -52,6 +53,7 @@ class DryCall:
     is_unusable: bool = False
     room: int = 0
     beginnings: tuple[int, ...] = ()
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class _Noted:
         seconds: how long the reply took; None unless it was bought just now.
         is_probe: whether it was sent as a probe.
         error: why a probe brought no reply.
+        is_shared: whether it is counted elsewhere.
     """
 
     call: Call
@@ -79,6 +82,7 @@ class _Noted:
     seconds: float | None = None
     is_probe: bool = False
     error: CallError | None = None
+    is_shared: bool = False
 
 
 class DryTransport:
@@ -94,7 +98,14 @@ class DryTransport:
 
     def __init__(self, direct: DirectTransport) -> None:
         self._direct = direct
+        self._counted: set[str] = set()
+        self._own: set[str] = set()
         self.begin(probes=0, looks_up=True)
+
+    def begin_variant(self) -> None:
+        """Begins with another arm or seed: calls that were noted until now are made once for all of them."""
+        self._counted |= self._own
+        self._own.clear()
 
     def begin(self, *, probes: int, looks_up: bool) -> None:
         """Begins with a step.
@@ -132,9 +143,14 @@ class DryTransport:
     async def find(self, call: Call) -> Came | None:
         """See `Transport.find`."""
         found = await self._direct.find(call) if self._looks_up else None
+        if self._looks_up:
+            self._own.add(call.key)
         if found is not None:
-            self._noted.append(_Noted(call, found.completion.usage or Usage()))
+            self._noted.append(_Noted(call, found.completion.usage or Usage(), is_shared=self._is_shared(call)))
         return found
+
+    def _is_shared(self, call: Call) -> bool:
+        return self._looks_up and call.key in self._counted
 
     async def buy(self, call: Call) -> Came:
         """The reply to a probe.
@@ -142,8 +158,9 @@ class DryTransport:
         Raises:
             CallError: of kind `not bought`; the call is among those `asked`.
         """
-        is_probe = self._looks_up and self._probes > 0 and not call.state.model.config.local
-        noted = _Noted(call, is_probe=is_probe)
+        is_shared = self._is_shared(call)
+        is_probe = self._looks_up and self._probes > 0 and not call.state.model.config.local and not is_shared
+        noted = _Noted(call, is_probe=is_probe, is_shared=is_shared)
         if not is_probe:
             self._noted.append(noted)
             raise CallError("the reply is not in the ledger", kind=NOT_BOUGHT)
@@ -183,6 +200,7 @@ def _dry_call(noted: _Noted) -> DryCall:
         is_unusable=call.fault is not None,
         room=call.state.parameters.find_room({**call.state.own_fields, **ask.sampling.extra}) if is_open else 0,
         beginnings=_hash_beginnings(call),
+        is_shared=noted.is_shared,
     )
 
 

@@ -17,7 +17,7 @@ from blackbox_kd.engine.estimate.assumptions import Line, sum_lines
 from blackbox_kd.engine.estimate.dry_run import Rehearsal, open_dry_run
 from blackbox_kd.engine.estimate.spans import NOTHING, Span, add_up
 from blackbox_kd.engine.estimate.tables import EstimateOptions
-from blackbox_kd.engine.estimate.walk import Walk, in_rounds
+from blackbox_kd.engine.estimate.variants import count_trainings, list_notes, walk_along, walk_variants
 from blackbox_kd.engine.extension import extend_run
 from blackbox_kd.engine.plan import group_steps, plan_until
 from blackbox_kd.errors import Problem
@@ -85,23 +85,24 @@ async def estimate(
                 pricing.refuse_unpriced(recipe, rehearsal.models, steps)
                 asked = {name for planned in steps for name in planned.list_models()}
                 await listed.look(recipe, rehearsal.models, asked, notes)
-            walk = Walk(recipe, options, rehearsal)
-            unrolled = list(in_rounds(recipe, steps))
-            for planned, is_certain in unrolled:
-                await walk.step(planned, is_certain)
+            walks = [await walk_along(recipe, options, rehearsal)]
+            await walk_variants(walks, options)
         finally:
             await rehearsal.models.close()
         spent, probed = rehearsal.count_spent(), rehearsal.caller.totals()
-    total = sum_lines(walk.lines) | {"seconds": _sum_seconds([planned for planned, _ in unrolled], walk.lines).entry(1)}
+    lines = [line for walk in walks for line in walk.lines]
+    seconds = add_up(_sum_seconds([planned for planned, _ in walk.gone], walk.lines) for walk in walks)
+    total = sum_lines(lines) | {"seconds": seconds.entry(1)}
     return {
         "recipe": recipe.name,
         "total": total,
-        "steps": [line.entry() for line in walk.lines],
-        "models": list(_sum_by_model(walk.lines)),
+        "steps": [line.entry() for line in lines],
+        "models": list(_sum_by_model(lines)),
+        "variants": [count_trainings(walk) for walk in walks] if recipe.variants else [],
         "spent": asdict(spent),
         "probe": {"calls": probed["calls"], "usd": probed["cost_usd"]} if options.probe else None,
         "budget": list(_judge(recipe, spent, total, unpriced)),
-        "assumptions": list(dict.fromkeys([*kept_models, *extended.told, *walk.notes])),
+        "assumptions": list(dict.fromkeys([*kept_models, *extended.told, *list_notes(walks)])),
         "notes": [asdict(note) for note in notes.list_all()],
     }
 

@@ -114,17 +114,19 @@ class Levels:
     Args:
         recipe: the recipe.
         options: how it would be run.
+        before: those of the recipe that this one is a variant of: both start from the same data.
 
     Attributes:
         notes: what was assumed.
     """
 
-    def __init__(self, recipe: Recipe, options: EstimateOptions) -> None:
+    def __init__(self, recipe: Recipe, options: EstimateOptions, before: "Levels | None" = None) -> None:
         self.notes: list[str] = []
         self._recipe = recipe
         self._options = options
-        self._hub_is_away = False
-        self._tables: dict[str, Level] = {}
+        self._hub_is_away: bool = before is not None and before._hub_is_away
+        there = {} if before is None else before._tables
+        self._tables: dict[str, Level] = {name: level for name, level in there.items() if name in recipe.data}
 
     def write(self, name: str, level: Level) -> None:
         """Notes what a step will write."""

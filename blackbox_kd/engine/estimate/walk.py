@@ -1,13 +1,20 @@
 """The walk of an estimate: along the steps of a recipe with what is known of its tables."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from inspect import isasyncgenfunction
 from statistics import fmean
 
 from blackbox_kd.engine import pricing
-from blackbox_kd.engine.estimate.assumptions import KEPT, REASONING_SHARE, REPLY_SHARE, Asking, Line, measure_share
+from blackbox_kd.engine.estimate.assumptions import (
+    KEPT,
+    REASONING_SHARE,
+    REPLY_SHARE,
+    Asking,
+    Line,
+    count_besides,
+    measure_share,
+)
 from blackbox_kd.engine.estimate.costs import CACHE_HITS
 from blackbox_kd.engine.estimate.dry_run import Rehearsal, Rehearsed
 from blackbox_kd.engine.estimate.dry_transport import DryCall, Probed
@@ -21,9 +28,10 @@ from blackbox_kd.engine.estimate.tables import (
     tell_rows,
     write_guesses,
 )
-from blackbox_kd.engine.plan import Stage, plan
+from blackbox_kd.engine.records import Place
 from blackbox_kd.recipe.spec import PlannedStep, Recipe
-from blackbox_kd.schema import Memory, Row
+from blackbox_kd.recipe.yaml_source import Path
+from blackbox_kd.schema import Memory, ModelRef, Row
 from blackbox_kd.sdk.fields import resolve
 from blackbox_kd.sdk.reading import shorten
 from blackbox_kd.tables.sampling import Drawn
@@ -32,32 +40,33 @@ SHOWN_CHARS = 200
 """Of what is wrong with a probe."""
 
 
-def in_rounds(recipe: Recipe, steps: list[PlannedStep]) -> Iterator[tuple[PlannedStep, bool]]:
-    """The steps of a run, those of a loop once for each round, and whether it is certain that they are run."""
-    for part in plan(recipe, steps):
-        if isinstance(part, Stage):
-            yield from ((planned, True) for planned in part.steps)
-            continue
-        most = part.loop.config.rounds if part.is_whole else 1
-        fewest = min(most, part.loop.config.fewest)
-        for number in range(1, most + 1):
-            for stage in part.stages:
-                yield from ((planned, number <= fewest) for planned in stage.in_round(number).steps)
-
-
 class Walk:
     """Goes along the steps of a recipe with what is known of its tables.
 
+    Args:
+        recipe: the recipe.
+        options: how it would be run.
+        rehearsal: of it.
+        before: the walk of the recipe that this one is a variant of, if it is one.
+
     Attributes:
+        gone: the steps that were gone past and not taken over, each with whether it is certain.
+        apart: where steps stand that are not the same in all variants.
         lines: the calls of each step to each model.
         notes: what was assumed, and what was measured.
     """
 
-    def __init__(self, recipe: Recipe, options: EstimateOptions, rehearsal: Rehearsal) -> None:
+    def __init__(
+        self, recipe: Recipe, options: EstimateOptions, rehearsal: Rehearsal, before: "Walk | None" = None
+    ) -> None:
         self.lines: list[Line] = []
+        self.recipe, self.rehearsal, self._before = recipe, rehearsal, before
+        self.gone: list[tuple[PlannedStep, bool]] = []
+        self.apart: set[Path] = set()
+        self._passed: dict[Place, tuple[PlannedStep, dict[str, Level]]] = {}
+        self._rests: dict[tuple[Place, str], Span] = {}
         self._options = options
-        self._rehearsal = rehearsal
-        self._levels = Levels(recipe, options)
+        self._levels: Levels = Levels(recipe, options, None if before is None else before._levels)
         self.notes = self._levels.notes
         self._last = next((name for name, source in recipe.data.items() if not source.held_out), None)
         self._finished: dict[str, list[Row]] = {}
@@ -66,14 +75,28 @@ class Walk:
     async def step(self, planned: PlannedStep, is_certain: bool = True) -> None:
         """Goes past a step; one that is not certain is in a round that may not come."""
         before = len(self.lines)
+        self.gone.append((planned, is_certain))
         await self._step(planned, self._options.probe if is_certain and planned.round <= 1 else 0)
         if not is_certain:
             self.lines[before:] = [line.at_most() for line in self.lines[before:]]
             self.notes.append(f"steps[{planned.index}] (loop): all rounds are run; the low estimate has the fewest")
+        self._passed[planned.place] = planned, {name: self._levels.level(name) for name in planned.outputs}
+
+    def take(self, planned: PlannedStep) -> None:
+        """Goes past a step that is the same in the recipe that this one is a variant of, and counted there."""
+        assert self._before is not None
+        self._passed[planned.place] = _, levels = self._before._passed[planned.place]
+        for name, level in levels.items():
+            self._levels.write(name, level)
+        models = self.rehearsal.models
+        models.to_be_trained |= set(planned.list_names("student"))
+        models.shared |= set(planned.list_names("student"))
+        self._last = self._last if planned.step.aside else planned.outputs[0]
 
     async def _step(self, planned: PlannedStep, probes: int) -> None:
         students = set(planned.list_names("student"))
-        self._rehearsal.models.to_be_trained |= students
+        self.rehearsal.models.to_be_trained |= students
+        self.rehearsal.models.shared -= students
         self.notes += [f"{planned.label}: the time that training takes is not counted"] if students else []
         level = self._find_input(planned)
         if (rows := planned.config.rows_to_draw()) is not None:
@@ -84,7 +107,7 @@ class Walk:
         found, reply = Rehearsed(), None
         if level.known and (asks or planned.step.kind == "row" or (level.is_whole and is_exact and _can_run(planned))):
             tables, probes = self._levels.find_shown("likely"), probes if is_exact else 0
-            found = await self._rehearsal.rehearse(planned, level.known, tables, probes=probes, looks_up=is_exact)
+            found = await self.rehearsal.rehearse(planned, level.known, tables, probes=probes, looks_up=is_exact)
         if asks:
             like = await self._rehearse_like(planned, level, others, is_exact)
             reply = self._add_lines(planned, level, found, like, is_exact)
@@ -104,7 +127,7 @@ class Walk:
         # that show them; where no such text is shown, one rehearsal stands for all cases.
         for case in CASES[:1] if is_same else CASES:
             shown = tell_rows(rows, case), self._levels.find_shown(case)
-            found.append((await self._rehearsal.rehearse(planned, *shown, looks_up=False)).asked)
+            found.append((await self.rehearsal.rehearse(planned, *shown, looks_up=False)).asked)
         return found[0], found[len(found) // 2], found[-1]
 
     def _add_lines(
@@ -127,8 +150,12 @@ class Walk:
             if not is_exact:  # these calls are like others, too: their prompts are not known yet
                 own, rest = [], rest + len(own)
             low, likely, high = ([asked for asked in case if asked.model == name] for case in like)
-            place = planned.key, name
-            asking = Asking(own, rest, likely, (low, high), self._paid.get(place, []))
+            self._rests[planned.place, name] = rest
+            place, other = (planned.key, name), self._find_same(planned, name)
+            if other is not None:
+                rest = count_besides(rest, other._rests.get((planned.place, name), NOTHING))
+            before = self._paid.get(place) or (other._paid.get(place, []) if other is not None else [])
+            asking = Asking(own, rest, likely, (low, high), before)
             self._paid[place] = asking.seen
             self._add_line(planned, level, name, asking)
             self._note_probes(planned, name, [probed for probed in found.probed if probed.model == name])
@@ -140,10 +167,13 @@ class Walk:
         return Span(shortest, fmean(reply.likely for reply in replies), longest)
 
     def _add_line(self, planned: PlannedStep, level: Level, name: str, asking: Asking) -> None:
-        models = self._rehearsal.models
+        models = self.rehearsal.models
         tariff = pricing.find_tariff(models, name)
         met = tariff.met if tariff else []
         line = asking.line(planned.label, name, models.config(name), met)
+        line.marks = self.recipe.marks if planned.at in self.apart else {}
+        if self._before is not None and not (line.calls.high or line.paid):
+            return  # all of it is counted where it was met first
         self.lines.append(line)
         if not line.calls.high:
             return
@@ -165,6 +195,16 @@ class Walk:
         if (unusable := asking.measure_unusable()) is not None:
             seen = f"as of {len(asking.seen):,} in the ledger"
             self.notes.append(f"{planned.label}, {name}: {unusable.percent()} of the replies cannot be used, {seen}")
+
+    def _find_same(self, planned: PlannedStep, name: str) -> "Walk | None":
+        """The walk of the recipe that this one is a variant of, if its step asks the same model in the same way."""
+        before = self._before
+        found = None if before is None else before._passed.get(planned.place)
+        if before is None or found is None or found[0].config != planned.config:
+            return None
+        name = ModelRef.parse(name).name
+        is_trained = name in self.rehearsal.models.to_be_trained - self.rehearsal.models.shared
+        return before if before.recipe.models[name] == self.recipe.models[name] and not is_trained else None
 
     def _note_probes(self, planned: PlannedStep, name: str, probed: list[Probed]) -> None:
         """Says what was wrong with probes."""
@@ -239,7 +279,7 @@ class Walk:
     def _draw(self, planned: PlannedStep, level: Level, rows: int) -> Level:
         """The rows that a step has drawn from its table; known ones are drawn as a run will draw them."""
         if level.known and level.is_whole:
-            rng = self._rehearsal.context(planned, self._levels.find_shown("likely")).rng("rows")
+            rng = self.rehearsal.context(planned, self._levels.find_shown("likely")).rng("rows")
             return replace(level, known=list(Drawn(Memory("drawn", level.known), rows, rng)))
         return Level([], Span.of(rows) if level.total().high else NOTHING, level.like, assumed=level.assumed)
 
