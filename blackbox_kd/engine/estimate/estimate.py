@@ -17,7 +17,7 @@ from blackbox_kd.engine.estimate.assumptions import Line, sum_lines
 from blackbox_kd.engine.estimate.dry_run import Rehearsal, open_dry_run
 from blackbox_kd.engine.estimate.spans import NOTHING, Span, add_up
 from blackbox_kd.engine.estimate.tables import EstimateOptions
-from blackbox_kd.engine.estimate.variants import count_trainings, list_notes, walk_along, walk_variants
+from blackbox_kd.engine.estimate.variants import count_trainings, list_notes, walk_all
 from blackbox_kd.engine.extension import extend_run
 from blackbox_kd.engine.plan import group_steps, plan_until
 from blackbox_kd.errors import Problem
@@ -85,8 +85,7 @@ async def estimate(
                 pricing.refuse_unpriced(recipe, rehearsal.models, steps)
                 asked = {name for planned in steps for name in planned.list_models()}
                 await listed.look(recipe, rehearsal.models, asked, notes)
-            walks = [await walk_along(recipe, options, rehearsal)]
-            await walk_variants(walks, options)
+            walks = await walk_all(recipe, options, rehearsal)
         finally:
             await rehearsal.models.close()
         spent, probed = rehearsal.count_spent(), rehearsal.caller.totals()

@@ -25,7 +25,7 @@ def _in_rounds(recipe: Recipe, steps: list[PlannedStep]) -> Iterator[tuple[Plann
                 yield from ((planned, number <= fewest) for planned in stage.in_round(number).steps)
 
 
-async def walk_along(
+async def _walk_along(
     recipe: Recipe, options: EstimateOptions, rehearsal: Rehearsal, before: Walk | None = None
 ) -> Walk:
     """The walk along all steps of a recipe, or along those of a variant that differ from the walk `before`."""
@@ -40,16 +40,17 @@ async def walk_along(
     return walk
 
 
-async def walk_variants(walks: list[Walk], options: EstimateOptions) -> None:
-    """Appends the walks of all variants to that of the chain as it stands.
+async def walk_all(recipe: Recipe, options: EstimateOptions, rehearsal: Rehearsal) -> list[Walk]:
+    """The walks along the chain as it stands, and then those of its variants.
 
     Another seed is held against its own arm, which has asked all that does not depend on the seed.
     """
-    lead = walks[0].recipe
-    for variant in lead.variants:
+    walks = [await _walk_along(recipe, options, rehearsal)]
+    for variant in recipe.variants:
         before = next((walk for walk in walks if walk.recipe.arm == variant.arm), walks[0])
-        async with before.rehearsal.branch(variant) as rehearsal:
-            walks.append(await walk_along(variant, options, rehearsal, before))
+        async with before.rehearsal.branch(variant) as branch:
+            walks.append(await _walk_along(variant, options, branch, before))
+    return walks
 
 
 def count_trainings(walk: Walk) -> dict[str, Any]:

@@ -200,10 +200,12 @@ class Walk:
         """The walk of the recipe that this one is a variant of, if its step asks the same model in the same way."""
         before = self._before
         found = None if before is None else before._passed.get(planned.place)
-        if before is None or found is None or found[0].config != planned.config:
+        own = {"input", "output"}
+        if found is None or found[0].config.model_dump(exclude=own) != planned.config.model_dump(exclude=own):
             return None
         name = ModelRef.parse(name).name
         is_trained = name in self.rehearsal.models.to_be_trained - self.rehearsal.models.shared
+        assert before is not None
         return before if before.recipe.models[name] == self.recipe.models[name] and not is_trained else None
 
     def _note_probes(self, planned: PlannedStep, name: str, probed: list[Probed]) -> None:
