@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -156,24 +155,6 @@ async def test_a_crash_of_the_process_is_an_error_with_its_last_words(tmp_path: 
     path.write_text(json.dumps(values | {"model": str(tmp_path / "nothing-here")}))
     with pytest.raises(StepError, match=r"train \(sft\): the training process ended with status 1"):
         await run(path)
-
-
-async def test_a_killed_training_goes_on_from_its_last_whole_checkpoint_to_the_same_adapter(tmp_path: Path) -> None:
-    quiet, _ = await run(job(tmp_path, rows(64), "quiet", max_steps=60))
-    path = job(tmp_path, rows(64), "killed", max_steps=60)
-    await asyncio.to_thread(jobs.kill_at, 25, "sft", path)
-    checkpoints = tmp_path / "killed" / "checkpoints"
-    half = checkpoints / "checkpoint-22"
-    shutil.copytree(checkpoints / "checkpoint-20", half)
-    (half / "trainer_state.json").unlink()  # the last file that is written
-    (half / "optimizer.pt").write_bytes(b"PK")
-    (checkpoints / "seconds").write_text("1000")
-    result, events = await run(path)
-    assert min(event["step"] for event in events) > 20
-    assert (result["steps"], result["seconds"] > 1000) == (quiet["steps"], True)
-    adapters = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("quiet", "killed")]
-    assert adapters[0] == adapters[1]
-    assert not checkpoints.exists()
 
 
 async def test_patience_ends_a_training_keeps_the_best_weights_and_counts_over_kills(tmp_path: Path) -> None:

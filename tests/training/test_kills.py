@@ -1,0 +1,120 @@
+"""SIGKILL at random moments of a training, and inside the writing of its files; then the same command until it ends."""
+
+import json
+import random
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import jobs
+from tests.support.jobs import assistant, user
+from tests.support.killing import Moment, Trainings, open_trainings, read_events
+
+WEIGHTS = "adapter_model.safetensors"
+OF_A_CHECKPOINT = (
+    *("adapter_config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
+    *("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"),
+)
+AT_THE_END = (
+    *("adapter_config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "generation_config.json"),
+    *("training_log.jsonl", "training.json.part"),
+)
+EVERY, STEPS = 2, 24
+
+
+def job(folder: Path, output: str, *, evaluates: bool = False) -> Path:
+    """A training whose dropout draws from the generators, so that they must go on from where they were."""
+    lines = [{"prompt": [user(f"say {n}")], "completion": [assistant("yes " * (1 + n % 5))]} for n in range(21)]
+    fields: dict[str, Any] = {"eval_share": 0.2} if evaluates else {}
+    passed_on = {"save_steps": EVERY, **({"eval_steps": EVERY} if evaluates else {})}
+    fields |= {"learning_rate": 1e-2, "max_steps": STEPS, "dropout": 0.1, "trl": passed_on}
+    return jobs.write_job(folder, "sft", lines, output, **fields)
+
+
+def read_weights(path: Path) -> bytes:
+    return (path.with_suffix("") / WEIGHTS).read_bytes()
+
+
+def name_next_checkpoint(output: Path) -> str:
+    """The first checkpoint whose number is not there yet; the last one may be half there."""
+    numbers = [int(place.name.rpartition("-")[2]) for place in output.glob("checkpoints/checkpoint-*")]
+    return f"checkpoints/checkpoint-{max([0, *numbers]) + EVERY}"
+
+
+def test_a_training_killed_while_it_writes_a_checkpoint_and_then_its_weights_ends_with_the_same_ones(
+    tmp_path: Path,
+) -> None:
+    quiet, killed = job(tmp_path, "quiet"), job(tmp_path, "killed")
+    output = tmp_path / "killed"
+    with open_trainings() as trainings:
+        assert trainings.run(quiet)
+        assert not trainings.run(killed, Moment(file="checkpoints/checkpoint-6/trainer_state.json", share=0.5))
+        (output / "checkpoints" / "seconds").write_text("1000")
+        assert not trainings.run(killed, Moment(file=WEIGHTS, share=0.5))
+        assert "checkpoint-6: was being written" in killed.with_suffix(".messages").read_text()
+        assert [event["step"] for event in read_events(killed) if event["event"] == "step"] == list(range(5, 25))
+        assert not (output / "training.json").exists()
+        assert len(read_weights(killed)) < len(read_weights(quiet))
+        assert trainings.run(killed)
+    assert [event for event in read_events(killed) if event["event"] == "step"] == []
+    assert read_weights(killed) == read_weights(quiet)
+    result = json.loads((output / "training.json").read_text())
+    assert (result["steps"], result["seconds"] > 1000) == (STEPS, True)
+    assert not (output / "checkpoints").exists()
+
+
+def draw_moments(drawn: random.Random, longest_s: float) -> list[Moment]:
+    """50 moments: 20 in the writing of a checkpoint, whose folder is named later, 10 in that of what is left at the
+    end, and 20 at any time."""
+    names = [*OF_A_CHECKPOINT, *OF_A_CHECKPOINT]
+    inside = [Moment(file=f"*/{name}", share=drawn.choice([0, drawn.random(), 1])) for name in names]
+    last = [*AT_THE_END, WEIGHTS]
+    ends = [Moment(file=name, share=drawn.choice([0, drawn.random(), 1])) for name in last]
+    ends.append(Moment(file="training.json"))  # it is put in place whole: no kill can cut it
+    found = [*inside, *ends, *(Moment(seconds=drawn.uniform(0, longest_s)) for _ in range(20))]
+    drawn.shuffle(found)
+    return found
+
+
+def kill(trainings: Trainings, path: Path, moment: Moment, quiet: bytes) -> bool:
+    """Kills a training at a moment; false if it ended before. Only one that is whole counts as finished."""
+    output = path.with_suffix("")
+    if moment.file and moment.file.startswith("*/"):
+        moment = moment._replace(file=moment.file.replace("*", name_next_checkpoint(output)))
+    has_ended = trainings.run(path, moment)
+    if (output / "training.json").exists():
+        assert read_weights(path) == quiet
+    return not has_ended
+
+
+@pytest.mark.slow
+def test_fifty_kills_of_which_twenty_are_in_the_writing_of_a_checkpoint_change_no_bit_of_the_weights(
+    tmp_path: Path,
+) -> None:
+    killed, finished = list[Moment](), 0
+    with open_trainings() as trainings:
+        ways = [job(tmp_path, f"quiet{way}", evaluates=bool(way)) for way in range(2)]
+        began = time.monotonic()
+        assert all(trainings.run(path) for path in ways)
+        longest_s = (time.monotonic() - began) / 2
+        quiet = [read_weights(path) for path in ways]
+        assert quiet[0] != quiet[1]
+        for moment in [*draw_moments(random.Random(15), longest_s), Moment()]:
+            while True:
+                way = finished % 2
+                path = job(tmp_path, f"killed{way}", evaluates=bool(way))
+                if kill(trainings, path, moment, quiet[way]):
+                    killed.append(moment)
+                    break
+                assert read_weights(path) == quiet[way]
+                assert json.loads((path.with_suffix("") / "training.json").read_text())["steps"] == STEPS
+                shutil.rmtree(path.with_suffix(""))
+                finished += 1
+                if moment == Moment():
+                    break
+    assert len(killed) == 50
+    assert sum(moment.file is not None and moment.file.startswith("*/") for moment in killed) == 20
+    assert finished > 1
