@@ -143,10 +143,7 @@ def choose_version(run: Path, model: str | None) -> tuple[str, Path]:
     if not found:
         guess = did_you_mean(str(model), [*names, *trained])
         raise UserError(f"the run has trained no {model!r}", exists=f"models: {', '.join(trained)}", fix=guess)
-    version = found[-1]
-    for loop in [] if version == model else arms.select(browse.read_report(run)).get("loops", []):
-        rounds = [entry["version"] for entry in loop.get("values", [])]
-        version = loop["restored"] if version in rounds and loop["restored"] in trained else version
+    version = browse.choose_version(arms.select(browse.read_report(run)), found)
     return version, trained[version].resolve()
 
 

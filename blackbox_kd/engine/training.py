@@ -67,6 +67,7 @@ async def train(
     origin.name_base(output, origin.find_origin(shared.recipe.models[model].model, shared.recipe.folder))
     shared.models.versions.add(model, output, source)
     seen = {**read_preflight(job), "answers": _read_answers(data)}
+    seen |= {} if output == first else {"folder": output.name}
     trained = {"model": version, "begun_from": begun, "method": method, **result.write(), **seen}
     return {**trained, "left_out": dict(count_left_out(dataset)), "notes": [*notes, *told]}
 

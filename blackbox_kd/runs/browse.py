@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,18 @@ def find_models(run: Path) -> dict[str, Path]:
 def name_version(folder: Path) -> str:
     """The version of a model that a folder holds: `student@1` may lie in `student@1-2`, beside an earlier training."""
     return VERSION.sub(r"\1", folder.name)
+
+
+def choose_version(report: Mapping[str, Any], versions: Sequence[str]) -> str:
+    """The one of a model's versions, in their order, that its bare name means when a run has ended.
+
+    It is the last one, or the one that a loop has restored; where that is the model as it came, the last one again.
+    """
+    chosen = versions[-1]
+    for loop in report.get("loops", []):
+        rounds = [entry["version"] for entry in loop.get("values", [])]
+        chosen = loop["restored"] if chosen in rounds and loop["restored"] in versions else chosen
+    return chosen
 
 
 def list_tables(run: Path) -> list[dict[str, Any]]:

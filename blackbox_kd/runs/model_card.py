@@ -12,7 +12,7 @@ from blackbox_kd.printable import escape_markdown, quote_code
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.recipe.spec import Recipe
 from blackbox_kd.runs import cards
-from blackbox_kd.runs.browse import name_version
+from blackbox_kd.runs.browse import choose_version, name_version
 from blackbox_kd.runs.manifest import read_manifest
 from blackbox_kd.runs.report.classes import describe as describe_classes
 from blackbox_kd.runs.report.classes import describe_metrics
@@ -44,14 +44,16 @@ class Exported:
 
 
 def write_models(recipe: Recipe, report: Mapping[str, Any], trained: Iterable[tuple[str, Path]]) -> None:
-    """Writes a README for each trained model, and a link to its latest version."""
+    """Writes a README for each trained model, and a link to the version that its bare name means."""
+    links: dict[Path, dict[str, str]] = {}
     for model, path in trained:
         if path.is_dir():
             write_whole(path / "README.md", write_model_card(recipe, report, model, path))
-            link = path.parent / model
-            if link.is_symlink() or not link.exists():
-                link.unlink(missing_ok=True)
-                link.symlink_to(path.name, target_is_directory=True)
+            links.setdefault(path.parent / model, {})[name_version(path)] = path.name
+    for link, folders in links.items():
+        if link.is_symlink() or not link.exists():
+            link.unlink(missing_ok=True)
+            link.symlink_to(folders[choose_version(report, list(folders))], target_is_directory=True)
 
 
 def write_model_card(

@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,16 +77,19 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
         output: the folder of the training.
         minutes: after which a checkpoint is written, beside those by steps.
         is_first: whether this process writes.
+        clock: seconds, of which the process began at `BEGAN`.
     """
 
-    def __init__(self, output: Path, minutes: float, *, is_first: bool) -> None:
-        self._file = output / FOLDER / SECONDS
+    def __init__(
+        self, output: Path, minutes: float, *, is_first: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._file, self._clock = output / FOLDER / SECONDS, clock
         self._earlier, self._is_first = read_seconds(output), is_first
-        self._saved, self._kept, self._limit = time.monotonic(), 0.0, 60 * minutes
+        self._saved, self._kept, self._limit = clock(), 0.0, 60 * minutes
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """A step has ended; all processes save, or none does."""
-        now = time.monotonic()
+        now = self._clock()
         if self._is_first and now - self._kept > 1:
             part = self._file.with_suffix(".part")
             part.write_text(str(self._earlier + now - BEGAN))
@@ -101,4 +105,4 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """A checkpoint is written, for whichever reason."""
-        self._saved = time.monotonic()
+        self._saved = self._clock()

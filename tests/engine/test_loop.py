@@ -108,6 +108,7 @@ def test_the_student_of_each_round_is_asked_and_a_second_run_does_nothing_again(
     assert loop["values"][0]["round"] == 1
     restored = loop["restored"]
     assert measured[-1] == ("test", "student", restored, None)
+    assert (tmp_path / "run" / "models" / "student").resolve().name == restored == "student@1"
     calls = sum(entry["calls"] for entry in job.report["models"])
     tables = {file.name: file.read_bytes() for file in (tmp_path / "run" / "tables").glob("*.jsonl")}
     again = run(tmp_path, values)

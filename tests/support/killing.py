@@ -32,13 +32,16 @@ class Moment(NamedTuple):
     share: float = 1.0
 
 
+TO_ITS_END = Moment()
+
+
 class Trainings:
     """Starts trainings by `sft`, one after the other, in forks of a process that has the libraries."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def run(self, job: Path, moment: Moment = Moment()) -> bool:
+    def run(self, job: Path, moment: Moment = TO_ITS_END) -> bool:
         """Whether a training has ended by itself; events and messages are in files beside the job."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
@@ -128,7 +131,7 @@ def _set_trap(file: Path, share: float) -> None:
 
 def _look(file: Path) -> tuple[int, int] | None:
     try:
-        found = os.stat(file)
+        found = file.stat()
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size

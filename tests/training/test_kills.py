@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import jobs
 from tests.support.jobs import assistant, user
-from tests.support.killing import Moment, Trainings, open_trainings, read_events
+from tests.support.killing import TO_ITS_END, Moment, Trainings, open_trainings, read_events
 
 WEIGHTS = "adapter_model.safetensors"
 OF_A_CHECKPOINT = (
@@ -25,13 +25,19 @@ AT_THE_END = (
 EVERY, STEPS = 2, 24
 
 
-def job(folder: Path, output: str, *, evaluates: bool = False) -> Path:
+def job(folder: Path, output: str, **fields: Any) -> Path:
     """A training whose dropout draws from the generators, so that they must go on from where they were."""
     lines = [{"prompt": [user(f"say {n}")], "completion": [assistant("yes " * (1 + n % 5))]} for n in range(21)]
-    fields: dict[str, Any] = {"eval_share": 0.2} if evaluates else {}
-    passed_on = {"save_steps": EVERY, **({"eval_steps": EVERY} if evaluates else {})}
-    fields |= {"learning_rate": 1e-2, "max_steps": STEPS, "dropout": 0.1, "trl": passed_on}
+    fields = {"learning_rate": 1e-2, "max_steps": STEPS, "dropout": 0.1, **fields}
     return jobs.write_job(folder, "sft", lines, output, **fields)
+
+
+def way(folder: Path, output: str, number: int) -> Path:
+    """One of two trainings with a checkpoint every few steps: one ends with its last weights, one with its best."""
+    trl = {"save_steps": EVERY}
+    return (
+        job(folder, output, trl=trl) if number else job(folder, output, trl=trl | {"eval_steps": EVERY}, eval_share=0.2)
+    )
 
 
 def read_weights(path: Path) -> bytes:
@@ -47,7 +53,8 @@ def name_next_checkpoint(output: Path) -> str:
 def test_a_training_killed_while_it_writes_a_checkpoint_and_then_its_weights_ends_with_the_same_ones(
     tmp_path: Path,
 ) -> None:
-    quiet, killed = job(tmp_path, "quiet"), job(tmp_path, "killed")
+    """The checkpoints of the killed one are due by time, after each step: they change nothing of what is learnt."""
+    quiet, killed = job(tmp_path, "quiet", max_steps=9), job(tmp_path, "killed", max_steps=9, checkpoint_minutes=1e-9)
     output = tmp_path / "killed"
     with open_trainings() as trainings:
         assert trainings.run(quiet)
@@ -55,14 +62,14 @@ def test_a_training_killed_while_it_writes_a_checkpoint_and_then_its_weights_end
         (output / "checkpoints" / "seconds").write_text("1000")
         assert not trainings.run(killed, Moment(file=WEIGHTS, share=0.5))
         assert "checkpoint-6: was being written" in killed.with_suffix(".messages").read_text()
-        assert [event["step"] for event in read_events(killed) if event["event"] == "step"] == list(range(5, 25))
+        assert [event["step"] for event in read_events(killed) if event["event"] == "step"] == [6, 7, 8, 9]
         assert not (output / "training.json").exists()
         assert len(read_weights(killed)) < len(read_weights(quiet))
         assert trainings.run(killed)
     assert [event for event in read_events(killed) if event["event"] == "step"] == []
     assert read_weights(killed) == read_weights(quiet)
     result = json.loads((output / "training.json").read_text())
-    assert (result["steps"], result["seconds"] > 1000) == (STEPS, True)
+    assert (result["steps"], result["seconds"] > 1000) == (9, True)
     assert not (output / "checkpoints").exists()
 
 
@@ -96,24 +103,24 @@ def test_fifty_kills_of_which_twenty_are_in_the_writing_of_a_checkpoint_change_n
 ) -> None:
     killed, finished = list[Moment](), 0
     with open_trainings() as trainings:
-        ways = [job(tmp_path, f"quiet{way}", evaluates=bool(way)) for way in range(2)]
+        ways = [way(tmp_path, f"quiet{number}", number) for number in range(2)]
         began = time.monotonic()
         assert all(trainings.run(path) for path in ways)
         longest_s = (time.monotonic() - began) / 2
         quiet = [read_weights(path) for path in ways]
         assert quiet[0] != quiet[1]
-        for moment in [*draw_moments(random.Random(15), longest_s), Moment()]:
+        for moment in [*draw_moments(random.Random(15), longest_s), TO_ITS_END]:
             while True:
-                way = finished % 2
-                path = job(tmp_path, f"killed{way}", evaluates=bool(way))
-                if kill(trainings, path, moment, quiet[way]):
+                number = finished % 2
+                path = way(tmp_path, f"killed{number}", number)
+                if kill(trainings, path, moment, quiet[number]):
                     killed.append(moment)
                     break
-                assert read_weights(path) == quiet[way]
+                assert read_weights(path) == quiet[number]
                 assert json.loads((path.with_suffix("") / "training.json").read_text())["steps"] == STEPS
                 shutil.rmtree(path.with_suffix(""))
                 finished += 1
-                if moment == Moment():
+                if moment == TO_ITS_END:
                     break
     assert len(killed) == 50
     assert sum(moment.file is not None and moment.file.startswith("*/") for moment in killed) == 20

@@ -168,6 +168,7 @@ def _write_training(report: Mapping[str, Any]) -> list[str]:
     lines = []
     for entry in report.get("trainings", []):
         who = f"`{entry['model']}`{arms.describe_marks(entry)}"
+        who += f" in `models/{entry['folder']}`" if entry.get("folder") else ""
         text = f"- {who} ({entry['method']}): {entry['rows']:,} rows, {entry['seconds']:,.0f} s on "
         text += f"{entry['device']}, optimizer steps: {entry['steps']:,}"
         if entry.get("planned_steps"):

@@ -144,6 +144,8 @@ class Training(Result, Recorded):
     """The version that it has made, such as `student@1`."""
     begun_from: str = ""
     """The version that it went on from, such as `student@base`."""
+    folder: str | None = None
+    """Its folder in `models/` where a finished training with other settings has the one of that name."""
     method: str
     left_out: dict[str, int] = Field(default_factory=dict)
     """Rows from which nothing can be learnt, by reason."""
