@@ -227,6 +227,9 @@ def carry_out(
         trainer.add_callback(EarlyStoppingCallback(settings.patience))
     progress.train(trainer)
     mark_end_of_turn(tokenizer, trainer.model)
+    ends = output / "generation_config.json"
+    if FIRST_PROCESS:
+        ends.unlink(missing_ok=True)  # an earlier process may have been killed while it wrote it
     if merges:
         trainer.model.merge_and_unload(safe_merge=True).save_pretrained(str(output))
     else:
@@ -234,7 +237,7 @@ def carry_out(
     if not FIRST_PROCESS:
         return
     tokenizer.save_pretrained(str(output))
-    if not (output / "generation_config.json").exists():  # an adapter brings none of its own
+    if not ends.exists():  # an adapter brings none of its own
         GenerationConfig(eos_token_id=trainer.model.generation_config.eos_token_id).save_pretrained(str(output))
     for left in ("training_args.bin", "README.md"):
         (output / left).unlink(missing_ok=True)

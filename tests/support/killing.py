@@ -57,7 +57,8 @@ class Trainings:
 def open_trainings() -> Iterator[Trainings]:
     """The process that has the libraries, until its trainings are done."""
     command = [sys.executable, "-m", "tests.support.killing"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads that wait for each other take longer than tiny sums
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=one_thread) as process:
         try:
             yield Trainings(process)
         finally:

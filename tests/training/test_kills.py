@@ -40,8 +40,10 @@ def way(folder: Path, output: str, number: int) -> Path:
     )
 
 
-def read_weights(path: Path) -> bytes:
-    return (path.with_suffix("") / WEIGHTS).read_bytes()
+def read_left(path: Path) -> dict[str, bytes]:
+    """All that a training has left, but when it was and how long it took."""
+    files = [file for file in path.with_suffix("").iterdir() if file.is_file()]
+    return {file.name: file.read_bytes() for file in files if file.name not in ("training.json", "training_log.jsonl")}
 
 
 def name_next_checkpoint(output: Path) -> str:
@@ -64,10 +66,11 @@ def test_a_training_killed_while_it_writes_a_checkpoint_and_then_its_weights_end
         assert "checkpoint-6: was being written" in killed.with_suffix(".messages").read_text()
         assert [event["step"] for event in read_events(killed) if event["event"] == "step"] == [6, 7, 8, 9]
         assert not (output / "training.json").exists()
-        assert len(read_weights(killed)) < len(read_weights(quiet))
+        assert len(read_left(killed)[WEIGHTS]) < len(read_left(quiet)[WEIGHTS])
+        assert not trainings.run(killed, Moment(file="generation_config.json", share=0.5))
         assert trainings.run(killed)
     assert [event for event in read_events(killed) if event["event"] == "step"] == []
-    assert read_weights(killed) == read_weights(quiet)
+    assert read_left(killed) == read_left(quiet)
     result = json.loads((output / "training.json").read_text())
     assert (result["steps"], result["seconds"] > 1000) == (9, True)
     assert not (output / "checkpoints").exists()
@@ -86,14 +89,14 @@ def draw_moments(drawn: random.Random, longest_s: float) -> list[Moment]:
     return found
 
 
-def kill(trainings: Trainings, path: Path, moment: Moment, quiet: bytes) -> bool:
+def kill(trainings: Trainings, path: Path, moment: Moment, quiet: dict[str, bytes]) -> bool:
     """Kills a training at a moment; false if it ended before. Only one that is whole counts as finished."""
     output = path.with_suffix("")
     if moment.file and moment.file.startswith("*/"):
         moment = moment._replace(file=moment.file.replace("*", name_next_checkpoint(output)))
     has_ended = trainings.run(path, moment)
     if (output / "training.json").exists():
-        assert read_weights(path) == quiet
+        assert read_left(path) == quiet
     return not has_ended
 
 
@@ -107,7 +110,7 @@ def test_fifty_kills_of_which_twenty_are_in_the_writing_of_a_checkpoint_change_n
         began = time.monotonic()
         assert all(trainings.run(path) for path in ways)
         longest_s = (time.monotonic() - began) / 2
-        quiet = [read_weights(path) for path in ways]
+        quiet = [read_left(path) for path in ways]
         assert quiet[0] != quiet[1]
         for moment in [*draw_moments(random.Random(15), longest_s), TO_ITS_END]:
             while True:
@@ -116,7 +119,7 @@ def test_fifty_kills_of_which_twenty_are_in_the_writing_of_a_checkpoint_change_n
                 if kill(trainings, path, moment, quiet[number]):
                     killed.append(moment)
                     break
-                assert read_weights(path) == quiet[number]
+                assert read_left(path) == quiet[number]
                 assert json.loads((path.with_suffix("") / "training.json").read_text())["steps"] == STEPS
                 shutil.rmtree(path.with_suffix(""))
                 finished += 1
