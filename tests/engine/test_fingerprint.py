@@ -171,7 +171,8 @@ def test_a_benchmark_is_another_one_once_a_file_of_its_tasks_is(tmp_path: Path) 
 
     def name() -> str:
         planned, recipe = load(tmp_path, step, models=models)
-        shared: Any = SimpleNamespace(recipe=recipe, tables={}, models=identities, records=Records())
+        known: dict[str, Any] = {"tables": {}, "records": Records(), "find_main_table": lambda planned: None}
+        shared: Any = SimpleNamespace(recipe=recipe, models=identities, **known)
         return compute_fingerprints(planned, TABLE, shared)[0]
 
     (tmp_path / "ours.yaml").write_text("task: ours")
