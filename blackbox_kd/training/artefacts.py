@@ -221,8 +221,8 @@ class Result(BaseModel):
     first_loss: float | None
     last_loss: float | None
     best_evaluation_loss: float | None
-    losses: list[tuple[int, float]] = Field(default_factory=list)
-    evaluation_losses: list[tuple[int, float]] = Field(default_factory=list)
+    losses: list[list[int | float]] = Field(default_factory=list)
+    evaluation_losses: list[list[int | float]] = Field(default_factory=list)
     peak_memory_mb: int
     """Of the GPU, or of the process."""
     device: str

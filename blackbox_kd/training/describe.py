@@ -34,9 +34,9 @@ def take_ends(log: list[dict[str, Any]], key: str) -> tuple[float | None, float 
     return (values[0], values[-1]) if values else (None, None)
 
 
-def take_curve(log: list[dict[str, Any]], key: str) -> list[tuple[int, float]]:
+def take_curve(log: list[dict[str, Any]], key: str) -> list[list[int | float]]:
     """What a number was under way, each with its step: at most `MOST_POINTS`, evenly, with the last one."""
-    points = [(entry["step"], entry[key]) for entry in log if key in entry]
+    points = [[entry["step"], entry[key]] for entry in log if key in entry]
     return points[::-1][:: -(-len(points) // MOST_POINTS) or 1][::-1]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from blackbox_kd.training.describe import take_curve
 from blackbox_kd.training.progress import Progress
 
 
@@ -33,3 +34,10 @@ def test_what_was_logged_behind_the_checkpoint_is_not_told_twice(tmp_path: Path)
     progress = Progress(lambda event: None, log)
     progress.on_train_begin(None, SimpleNamespace(global_step=90, log_history=[{"loss": 2.0, "step": 80}]), None)
     assert [json.loads(line)["step"] for line in log.open()] == [80]
+
+
+def test_a_curve_keeps_its_last_point_however_many_there_are() -> None:
+    log = [{"step": step, "loss": step / 2} for step in range(1, 251)] + [{"step": 5, "eval_loss": 1.0}]
+    curve = take_curve(log, "loss")
+    assert (len(curve), curve[:2], curve[-1]) == (84, [[1, 0.5], [4, 2.0]], [250, 125.0])
+    assert (take_curve(log, "eval_loss"), take_curve([], "loss")) == ([[5, 1.0]], [])
