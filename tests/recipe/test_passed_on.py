@@ -54,6 +54,7 @@ def told(folder: Path, *trainings: dict[str, Any], adapter: dict[str, Any] | Non
         ({"trl": {"learning_rate": 1e-4}}, "a field of its own", "write learning_rate: at the step"),
         ({"trl": {"num_train_epochs": 3}}, "a field of its own", "write epochs: at the step"),
         ({"trl": {"warmup_ratio": 0.1}}, "a field of its own", "write warmup: at the step"),
+        ({"trl": {"report_to": "wandb"}}, "a field of its own", "write report_to: at the step, beside trl:"),
         ({"trl": {"output_dir": "x"}}, "cannot be passed on: where a training is kept", "take it out"),
         ({"trl": {"push_to_hub": True}}, "a training uploads nothing", "take it out"),
         ({"trl": {"adam_beta2": "high"}}, "'high'} is not what SFTConfig takes: float", "change it"),
