@@ -229,8 +229,8 @@ class Result(BaseModel):
     trl: dict[str, Any] = Field(default_factory=dict)
     """What TRL was given, by its names, where it is not its default; and what the machine and the rows decided."""
     passes: dict[str, Any] = Field(default_factory=dict)
-    """How updates were divided: most tokens of a pass, packing, checkpointing, processes, and why. Nothing of it
-    changes what is learnt."""
+    """What the machine and the rows decided, and why: most tokens of a pass, packing, checkpointing, processes, most
+    tokens of a row, precision, attention. The updates are the same whatever it is."""
     lora: dict[str, Any] = Field(default_factory=dict)
     """The adapter as PEFT holds it, by its names; nothing where all weights were trained."""
     loaded: dict[str, Any] = Field(default_factory=dict)

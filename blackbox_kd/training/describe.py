@@ -7,6 +7,7 @@ from dataclasses import MISSING, fields
 from importlib import metadata
 from typing import Any
 
+from blackbox_kd.training.artefacts import Settings
 from blackbox_kd.training.machine import Machine, Plan, name_checkpointing
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
@@ -40,7 +41,7 @@ def take_curve(log: list[dict[str, Any]], key: str) -> list[list[int | float]]:
     return points[::-1][:: -(-len(points) // MOST_POINTS) or 1][::-1]
 
 
-def describe_training(trainer: Any, began: float, there: Machine, plan: Plan) -> dict[str, Any]:
+def describe_training(trainer: Any, began: float, there: Machine, plan: Plan, settings: Settings) -> dict[str, Any]:
     """How training went since `began`, by the monotonic clock, and on what."""
     state = trainer.state
     first, last = take_ends(state.log_history, "loss")
@@ -61,9 +62,26 @@ def describe_training(trainer: Any, began: float, there: Machine, plan: Plan) ->
         "trl": list_used(trainer.args),
         "lora": list_lora(trainer.model),
         "loaded": list_loaded(trainer.model),
-        "passes": plan.write() | {"processes": trainer.accelerator.num_processes},
+        "passes": describe_passes(trainer, there, plan, settings),
         "versions": {package: metadata.version(package) for package in PACKAGES},
     }
+
+
+def describe_passes(trainer: Any, there: Machine, plan: Plan, settings: Settings) -> dict[str, Any]:
+    """What the machine and the lengths of rows have decided, and why."""
+    said, device = "the recipe says so", "a CPU" if not there.on_gpu else there.device
+    why = {
+        "max_length": said if settings.max_length else "the longest row, rounded up to a multiple of 8",
+        "precision": f"what {device} computes training in",
+        "attention": said if settings.attn else "what transformers takes for the model here",
+    }
+    chosen = {
+        "processes": trainer.accelerator.num_processes,
+        "max_length": trainer.args.max_length,
+        "precision": there.precision,
+        "attention": trainer.model.config._attn_implementation,
+    }
+    return plan.write() | chosen | {"why": plan.why | why}
 
 
 def list_used(arguments: Any) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def train(job: Job, name: str, machines: Machines, tell: Tell) -> Result:
         max_length=limit,
         fine_tuned_before=is_fine_tuned(job),
         warnings=warnings,
-        **describe.describe_training(trainer, began, there, plan),
+        **describe.describe_training(trainer, began, there, plan, settings),
         preferences=read_preferences(trainer.state.log_history),
         settings=settings,
     )

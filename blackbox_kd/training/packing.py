@@ -9,11 +9,14 @@ from typing import Any
 from blackbox_kd.errors import DataError
 from blackbox_kd.training.machine import Machine
 from blackbox_kd.training.masks import IGNORED
+from blackbox_kd.training.model import STATE_SPACES
 
 SEEN = 32
 """Tokens of the rows that are looked at."""
 NOISE = {"float32": 1e-3, "fp16": 0.02, "bf16": 0.05}
 """How far logits may be apart, in their standard deviations, when the same row is computed in another place."""
+ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
+"""Kinds of layers without a state, as transformers' configs name them."""
 UNPACK = "packing: false, or leave packing out"
 
 
@@ -51,11 +54,17 @@ def _find_problem(trainer: Any, there: Machine) -> str | None:
     except TypeError as error:
         return f"the model takes no packed rows: {error}"
     if leak > NOISE[there.precision]:
-        return (
-            f"a row that is packed behind another one sees it: its logits move by {leak:.2g} standard deviations. "
-            "Layers that carry a state along forget it between rows by kernels that are not installed here"
-        )
+        moved = f"a row that is packed behind another one sees it: its logits move by {leak:.2g} standard deviations. "
+        return moved + explain_leak(trainer.model.config)
     return None
+
+
+def explain_leak(config: Any) -> str:
+    """What lets a row see the one before it, by what a model's layers are."""
+    kinds = set(getattr(config.get_text_config(), "layer_types", None) or ())
+    if kinds - ATTENTION or config.model_type in STATE_SPACES:
+        return "Layers that carry a state along forget it between rows by kernels that are not installed here"
+    return f"Attention as it is computed here ({config._attn_implementation}) does not part the rows of this model"
 
 
 def measure_leak(trainer: Any) -> float:

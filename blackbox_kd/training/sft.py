@@ -70,7 +70,7 @@ def train(job: Job, name: str, machines: Machines, tell: Tell) -> Result:
         max_length=limit,
         **{name: found for name, found in (("tasks", tasks), ("warnings", odd)) if found},
         **count_turns(learnt, settings),
-        **describe.describe_training(trainer, began, there, plan),
+        **describe.describe_training(trainer, began, there, plan, settings),
         settings=settings,
     )
 

@@ -72,6 +72,13 @@ def test_two_settings_under_one_name_are_both_kept_and_report_card_link_and_expo
     assert (models / "student@1" / "adapter_model.safetensors").read_bytes() == adapter
     assert json.loads((models / "student@1" / "training.json").read_text())["settings"]["r"] == 2
     assert "in `models/student@1-2`" in (tmp_path / "run" / "report.md").read_text()
+    passes = training["passes"]
+    assert set(passes["why"]) == {"tokens", "packing", "checkpointing", "max_length", "precision", "attention"}
+    assert (passes["precision"], passes["attention"], passes["max_length"] % 8) == ("float32", "sdpa", 0)
+    told = "max_length 64 (the longest row, rounded up to a multiple of 8); precision float32 (what a CPU computes"
+    assert told.replace("64", str(passes["max_length"])) in (tmp_path / "run" / "report.md").read_text().replace(
+        "\\", ""
+    )
     folder = models / "student@1-2"
     card = (folder / "README.md").read_text()
     assert "| r | 4 |" in card

@@ -125,6 +125,8 @@ def test_fifty_kills_of_which_twenty_are_in_the_writing_of_a_checkpoint_change_n
                 finished += 1
                 if moment == TO_ITS_END:
                     break
+                if moment.seconds is not None:  # it was quicker than the undisturbed one
+                    moment = moment._replace(seconds=0.7 * moment.seconds)
     assert len(killed) == 50
     assert sum(moment.file is not None and moment.file.startswith("*/") for moment in killed) == 20
     assert finished > 1

@@ -1,5 +1,6 @@
 """However the rows of an update are divided in passes, and whatever machine divides them, the same is learnt."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,17 @@ def test_a_model_that_leaks_between_packed_rows_is_found_by_looking(tmp_path: Pa
     with pytest.raises(DataError, match="a row that is packed behind another one sees it") as caught:
         packing.choose_packing(trainer, True, CPU)
     assert caught.value.fix == "packing: false, or leave packing out"
+    assert caught.value.args[0].count("Attention as it is computed here (sdpa) does not part the rows") == 1
+
+
+def test_what_lets_a_row_see_another_is_told_by_the_layers_of_a_model() -> None:
+    from transformers import BloomConfig, GptOssConfig, Lfm2Config, MambaConfig, Qwen3NextConfig
+
+    told = {kind: packing.explain_leak(kind()) for kind in (BloomConfig, GptOssConfig)}
+    assert all(text.startswith("Attention as it is computed here (") for text in told.values()), told
+    lfm2 = functools.partial(Lfm2Config, num_hidden_layers=2, layer_types=["conv", "full_attention"])
+    told = {kind: packing.explain_leak(kind()) for kind in (lfm2, MambaConfig, Qwen3NextConfig)}
+    assert all(text.startswith("Layers that carry a state along forget it") for text in told.values()), told
 
 
 def test_rows_that_weigh_differently_are_not_packed(tmp_path: Path) -> None:

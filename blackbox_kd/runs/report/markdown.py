@@ -190,6 +190,9 @@ def _write_training(report: Mapping[str, Any]) -> list[str]:
             text += f"{entry['length_ratio']:.2f} times as long as rejected ones"
         lines += [text, *(f"  - warning: {escape_markdown(warning)}" for warning in entry.get("warnings", []))]
         lines += [f"  - {escape_markdown(note)}" for note in entry.get("notes", [])]
+        if why := entry.get("passes", {}).get("why"):
+            told = [f"{name} {entry['passes'].get(name)} ({reason})" for name, reason in why.items()]
+            lines.append(f"  - decided by the machine and the rows: {escape_markdown('; '.join(told))}")
         lines += (
             preflight.write_section(entry["preflight"], entry.get("warnings", [])) if entry.get("preflight") else []
         )
