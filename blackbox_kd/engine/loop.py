@@ -29,6 +29,8 @@ async def run(rounds: LoopStages, shared: RunState, work: StageRunner) -> None:
     watch = Watch(loop, shared)
     last = loop.config.rounds if rounds.is_whole else 1
     for number in range(1, last + 1):
+        if watch.ends_with_main(number, rounds):
+            break
         try:
             for stage in rounds.stages:
                 await work.run(stage.in_round(number))
@@ -113,6 +115,18 @@ class Watch:
         self._ended_in = number
         if self.values:
             self.shared.models.versions.restore(self.versions[self.best])
+        return True
+
+    def ends_with_main(self, number: int, rounds: LoopStages) -> bool:
+        """Whether another arm has come to the end of its loop, as the chain as it stands has trained no more."""
+        lead = self.shared.lead
+        if lead is None or self.shared.recipe.arm == lead.recipe.arm:
+            return False
+        steps = [planned for stage in rounds.stages for planned in stage.in_round(number).steps]
+        if all(lead.records.find("trainings", planned.place) for planned in steps if planned.trains):
+            return False
+        self.why = f"the chain as it stands has trained nothing in round {number:,}"
+        self._ended_in = number - 1
         return True
 
     @property

@@ -14,9 +14,13 @@ import pytest
 import yaml
 
 from blackbox_kd.engine import equal
+from blackbox_kd.engine.model_pool import ModelPool
 from blackbox_kd.engine.records import Records
+from blackbox_kd.engine.run import Run
+from blackbox_kd.engine.sharding.merge import merge
+from blackbox_kd.engine.sharding.shard import Shard
 from blackbox_kd.engine.versions import Versions
-from blackbox_kd.errors import RecipeError, StepError
+from blackbox_kd.errors import BudgetReached, RecipeError, StepError
 from blackbox_kd.recipe.changed import find_changed
 from blackbox_kd.recipe.load import load_recipe
 from tests.support.runs import execute, rows_of, write_rows
@@ -77,6 +81,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_arms_with_two_seeds_are_one_run_that_a_kill_does_not_change(tmp_path: Path) -> None:
     quiet, killed = tmp_path / "quiet", tmp_path / "killed"
@@ -114,6 +119,49 @@ def test_two_arms_with_two_seeds_are_one_run_that_a_kill_does_not_change(tmp_pat
     done = subprocess.run(command(killed), cwd=killed, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert outcome(killed) == outcome(quiet)
+
+
+FEW = {"step": "filter", "keep": "number(reference) <= 3"}
+ALL_ROWS = {"all_rows": {"set": {"steps.0.keep": "number(reference) <= 99"}}}
+SHORT = {"step": "train", "model": "student", "max_steps": 1, "batch_size": 4, "r": 4}
+
+
+def chain(folder: Path, **changes: Any) -> dict[str, Any]:
+    asked = {"step": "generate", "model": "teacher", "prompt": "student/plain"}
+    steps = [FEW, asked, {"step": "format"}, SHORT, {**EXAM, "against": "reference", "max_tokens": 1}]
+    values = yaml.safe_load(make(folder, seeds=None, arms=ALL_ROWS, steps=steps).read_text())
+    values["models"]["teacher"]["price"] = {"input": 1, "output": 1}
+    return {**values, **changes}
+
+
+def count_calls(job: Run) -> tuple[int, int, int]:
+    """Calls to the teacher that were made now, those that the ledger had, and those that were paid for twice."""
+    [teacher] = [each for each in job.report["models"] if each["name"] == "teacher"]
+    return teacher["calls"], teacher["replayed"], job.report["spent"]["repeated"]
+
+
+def test_an_arm_asks_what_the_chain_has_not_asked_in_shards_too_and_goes_on_where_it_was_stopped(
+    tmp_path: Path,
+) -> None:
+    values = chain(tmp_path)
+    for number in (1, 2):
+        shard = Shard(number, 2)
+        execute(tmp_path, values, run_dir=f"run/shards/{number}-of-2", shard=shard)
+    found = load_recipe(tmp_path / "recipe.yaml")
+    merge(
+        found, tmp_path / "run", tmp_path / "ledger.sqlite", ModelPool(found, tmp_path / "cache", {}), lambda text: None
+    )
+    # The shards have asked of five of the eight rows; the budget ends within the three that the arm has besides.
+    with pytest.raises(BudgetReached):
+        execute(tmp_path, {**values, "budget": {"requests": 6}})
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "run" / "models").glob("**/adapter_model.*")}
+    job = execute(tmp_path, values)
+    made, replayed, repeated = count_calls(job)
+    assert made in (1, 2, 3)
+    assert (made + replayed, repeated) == (5 + ROWS, 0)
+    assert {file: file.stat().st_mtime_ns for file in before} == before != {}, "main is not trained again"
+    assert [(t["arm"], t["rows"], t["steps"]) for t in job.report["trainings"]] == [("main", 5, 1), ("all_rows", 5, 1)]
+    assert job.report["trainings"][1]["notes"] == ["5 of its 8 rows are drawn, as many as the chain as it stands has"]
 
 
 def test_what_does_not_differ_is_shared_and_a_recipe_without_seeds_stays_what_it_was(tmp_path: Path) -> None:
@@ -206,3 +254,22 @@ def test_a_control_is_trained_with_the_updates_of_the_student_before_it(tmp_path
         ("student@1", 4),
         ("control@1", 4),
     ]
+
+
+def test_an_arm_that_changes_a_step_in_a_loop_ends_it_where_the_chain_did(tmp_path: Path) -> None:
+    inner = [
+        {"step": "mix", "tables": {"pool": 0.1}, "output": "pool"},
+        {"step": "format", "completion": "reference"},
+        SHORT,
+    ]
+    start = {"step": "filter", "input": "train", "keep": "len(reference) > 0", "output": "pool"}
+    arms = {"all_rows": {"set": {"steps.1.loop.steps.0.tables": {"pool": 1.0}}}}
+    steps = [start, {"loop": {"rounds": 5, "steps": inner}}, {**EXAM, "max_tokens": 1}]
+    made = make(tmp_path, seeds=None, arms=arms, models=only_student(), steps=steps)
+    job = execute(tmp_path, yaml.safe_load(made.read_text()))
+    told = [(loop["arm"], loop["rounds"], loop["ended"]) for loop in job.report["loops"]]
+    assert told == [
+        ("main", 2, "round 2 had no rows to train on"),
+        ("all_rows", 1, "the chain as it stands has trained nothing in round 2"),
+    ]
+    assert [(t["arm"], t["rows"], t["steps"]) for t in job.report["trainings"]] == [("main", 1, 1), ("all_rows", 1, 1)]
