@@ -90,6 +90,8 @@ def describe(report: Mapping[str, Any]) -> list[str]:
     several = any(len(entry["gains"]) > 1 for entry in entries)
     told = "Arms are trained on as many rows and with as many updates as `main`. " if any(map(_arm_of, entries)) else ""
     told += "Intervals are for other rows like these" + (" and other seeds of training." if several else ".")
+    if any(len(entry["gains"]) == 2 for entry in entries):
+        told += " Two seeds tell little of how much seeds matter: such an interval is too narrow for 95 %; take three."
     return [*lines, "", told, ""]
 
 
@@ -111,7 +113,8 @@ def _count_seeds(entry: Mapping[str, Any]) -> str:
 def _write_interval(entry: Mapping[str, Any]) -> str:
     if entry["ci95"] is None:
         return "no interval"
-    return "95 % interval {:+.1f} to {:+.1f}".format(*(100 * end for end in entry["ci95"]))
+    level = "about 90 %" if len(entry["gains"]) == 2 else "95 %"
+    return level + " interval {:+.1f} to {:+.1f}".format(*(100 * end for end in entry["ci95"]))
 
 
 def _arm_of(entry: Mapping[str, Any]) -> bool:
