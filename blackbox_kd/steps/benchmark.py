@@ -1,4 +1,4 @@
-"""Asks a student and what it was before the questions of standard benchmarks: what has it forgotten?
+"""Asks a student, and what it was before, the questions of standard benchmarks, to see what it has forgotten.
 
 Reads    nothing by name
 Writes   nothing

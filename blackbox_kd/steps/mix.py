@@ -142,14 +142,11 @@ Pools = Mapping[str, list[PlacedRow]]
 """The rows of each table in random order: the first ones are drawn."""
 
 
-NOT_DRAWN, ELSEWHERE = "not drawn", "another table has it"
-
-
 @table_step(
     reads=["{by}"],
     merges="tables",
-    drops=[NOT_DRAWN, "domain not evaluated", ELSEWHERE],
-    passes_over=[NOT_DRAWN, ELSEWHERE],
+    drops=["not drawn", "domain not evaluated", "another table has it"],
+    passes_over=["not drawn", "another table has it"],
 )
 async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
     pools = {name: _shuffle(name, number, ctx) for number, name in enumerate(config.tables)}
@@ -191,7 +188,7 @@ def _leave_to_one(
             if by not in row:
                 yield Failed(row, "data", f"column {by!r} is missing, which says what is the same")
             elif owners[write_text(row[by])] != name:
-                yield Dropped(row, ELSEWHERE)
+                yield Dropped(row, "another table has it")
 
 
 def _count_wanted(pools: Pools, rows: int | None, config: Config) -> dict[str, int]:

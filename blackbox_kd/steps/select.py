@@ -1,6 +1,6 @@
 """Takes the best rows of each group, or one with its commonest answer, or a subset; or puts rows of another beside each.
 
-Reads    {per}, {column}, {votes}
+Reads    {per}, {column}, {votes}, the expression's columns
 Writes   {into}
 Drops    not the best, beyond the budget, no majority
 Calls    none
