@@ -30,18 +30,19 @@ def test_no_gains_and_other_numbers_of_intervals_are_refused() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("rows", "spread"), [(50, 0.0), (50, 0.1), (200, 0.05)])
-def test_the_interval_covers_the_true_gain_in_about_95_of_100_draws(rows: int, spread: float) -> None:
+@pytest.mark.parametrize(("seeds", "lowest"), [(2, 0.86), (3, 0.92)])
+@pytest.mark.parametrize(("rows", "spread"), [(50, 0.0), (50, 0.1), (200, 0.05), (500, 0.1)])
+def test_how_often_the_interval_covers_the_true_gain(rows: int, spread: float, seeds: int, lowest: float) -> None:
     rng = np.random.default_rng(1)
-    covered, draws = 0, 400
+    covered, draws = 0, 2_000
     for _ in range(draws):
         gains, intervals = [], []
         base, skill = rng.random(rows) < 0.4, rng.random(rows)
-        for _seed in range(3):
+        for _seed in range(seeds):
             right = skill < 0.6 + rng.normal(0, spread)
-            gain = measure_gain([bool(b) for b in base], [bool(r) for r in right], seed=0)
+            gain = measure_gain([bool(b) for b in base], [bool(r) for r in right])
             gains.append(gain.gain)
             intervals.append(gain.ci95)
         low, high = combine(gains, intervals).ci95
         covered += low <= 0.2 <= high
-    assert 0.92 <= covered / draws <= 0.995
+    assert lowest <= covered / draws <= 0.995
