@@ -81,7 +81,7 @@ def draw_moments(drawn: random.Random, longest_s: float) -> list[Moment]:
     end, and 20 at any time."""
     names = [*OF_A_CHECKPOINT, *OF_A_CHECKPOINT]
     inside = [Moment(file=f"*/{name}", share=drawn.choice([0, drawn.random(), 1])) for name in names]
-    last = [*AT_THE_END, WEIGHTS]
+    last = [*AT_THE_END, WEIGHTS, "adapter_config.json"]
     ends = [Moment(file=name, share=drawn.choice([0, drawn.random(), 1])) for name in last]
     ends.append(Moment(file="training.json"))  # it is put in place whole: no kill can cut it
     found = [*inside, *ends, *(Moment(seconds=drawn.uniform(0, longest_s)) for _ in range(20))]
