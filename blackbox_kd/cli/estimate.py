@@ -18,7 +18,6 @@ from blackbox_kd.cli.options import (
 from blackbox_kd.cli.output import format_columns, format_count, format_usd, print_json, say
 from blackbox_kd.engine import event_loop
 from blackbox_kd.engine.signals import stoppable
-from blackbox_kd.runs.report.arms import describe_marks
 
 CASES = ("low", "likely", "high")
 LEDGER = Path("runs") / "ledger.sqlite"
@@ -87,6 +86,8 @@ def estimate(
 
 
 def _write_words(told: Mapping[str, Any]) -> Iterator[str]:
+    from blackbox_kd.runs.report.arms import describe_marks
+
     paid = sum(step["paid"] for step in told["steps"])
     yield f"{told['recipe']}: what is left to ask" + (f"; {paid:,} replies are in the ledger" if paid else "")
     yield ""
@@ -111,6 +112,8 @@ def _write_variants(variants: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """How much is trained and measured for each arm and seed; no lines where there are none."""
     if not variants:
         return
+    from blackbox_kd.runs.report.arms import describe_marks
+
     yield ""
     lines = [["trained and measured", "trainings", "exams"]]
     for one in variants:

@@ -265,15 +265,19 @@ def _read_parquet(path: Path) -> Iterator[Record | BadLine]:
         _refuse(path.name, f"not Parquet: {quote_cause(error)}", "write the file anew")
 
 
+UNREADABLE = (OverflowError, ValueError, LookupError)
+"""What comes of values that Python does not know; a time zone that nobody has is looked up, and not found."""
+
+
 def _list_rows(batch: Any, path: Path) -> list[dict[str, Any]]:
     """The rows of an Arrow batch; it may hold values that Python does not know, such as dates after the year 9999."""
     try:
         rows: list[dict[str, Any]] = batch.to_pylist()
-    except (OverflowError, ValueError) as error:
+    except UNREADABLE as error:
         for name in batch.schema.names:
             try:
                 batch.column(name).to_pylist()
-            except (OverflowError, ValueError):
+            except UNREADABLE:
                 kind = batch.schema.field(name).type
                 what = f"column {name!r} of type {kind} holds what cannot be read: {quote_cause(error)}"
                 _refuse(path.name, what, "write the column as text")

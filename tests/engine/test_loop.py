@@ -438,5 +438,5 @@ def test_a_mistake_in_until_is_told_once_and_of_the_form_that_is_meant(
 def test_the_fields_that_a_message_lists_are_those_of_the_form_that_is_meant(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as caught:
         run(tmp_path, looped(COLLECT, until={"table": "new", "rows": 3, "row": 4}))
-    assert [problem.expected for problem in caught.value.problems] == ["fields here: rows, table"]
+    assert [problem.expected for problem in caught.value.problems] == ["fields here: added_below, rows, table"]
     assert LoopConfig(until={"table": "new", "rows": 3}, steps=[{}]).until == UntilRows(table="new", rows=3)

@@ -199,7 +199,10 @@ def test_a_card_says_which_rows_stand_beside_the_data_set(tmp_path: Path, server
     project(tmp_path, server)
     run(tmp_path, "recipes/mine.yaml")
     text = (tmp_path / "runs/demo/dataset/README.md").read_text()
-    assert "`inputs/` has the rows that the recipe starts from (`train`, `test`), those of exams included." in text
+    assert (
+        "`inputs/` of its run has the rows that the recipe starts from (`train`, `test`), those of exams included."
+        in text
+    )
 
 
 def test_the_two_prompts_of_one_name_keep_their_own_parts(tmp_path: Path, server: str) -> None:

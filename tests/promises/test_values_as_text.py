@@ -16,7 +16,20 @@ from blackbox_kd.sandbox import expressions
 from blackbox_kd.sandbox.prompt import Prompt
 from blackbox_kd.schema import Dropped, Message, Row
 from blackbox_kd.sdk import few_shot
-from blackbox_kd.steps import check, evaluate, filter, generate, judge, mix, pair, score, select, split, train
+from blackbox_kd.steps import (
+    benchmark,
+    check,
+    evaluate,
+    filter,
+    generate,
+    judge,
+    mix,
+    pair,
+    score,
+    select,
+    split,
+    train,
+)
 from blackbox_kd.steps import format as format_step
 from blackbox_kd.steps import map as map_step
 from blackbox_kd.tables.sources import TableSource, read
@@ -36,6 +49,7 @@ VALUES = [
     pytest.param({"deep": {"none": [None]}}, '{"deep": {"none": [null]}}', id="own_null_deep_inside"),
 ]
 valued = pytest.mark.parametrize(("value", "text"), VALUES)
+BENCHMARK = benchmark.Config(step="benchmark", models=["student"], tasks=["arc_easy"])
 SENT: set[str] = set()
 """Steps that a value of each kind is sent through below."""
 
@@ -234,6 +248,12 @@ async def test_train_hands_over_the_row_and_the_student_is_taught_it(tmp_path: P
     assert as_parquet[0]["beside"] == first["beside"]
 
 
+@through("benchmark")
+async def test_benchmark_passes_it_on(value: Any, text: str) -> None:
+    table = rows({"instruction": value})
+    assert await outcomes(benchmark, table, BENCHMARK, FakeContext()) == table
+
+
 @valued
 def test_prompts_write_it(tmp_path: Path, value: Any, text: str) -> None:
     def said(template: str) -> str:
@@ -358,7 +378,12 @@ async def null_in_train() -> Any:
         return found, dict(count_left_out(Path(folder)))
 
 
+async def null_in_benchmark() -> Any:
+    return await outcomes(benchmark, rows({"instruction": None}), BENCHMARK, FakeContext())
+
+
 NULLS: dict[str, tuple[Callable[[], Awaitable[Any]], Any]] = {
+    "benchmark": (null_in_benchmark, rows({"instruction": None})),
     "check": (null_in_check, (None, False)),
     "evaluate": (null_in_evaluate, ("null", True, ["null"])),
     "filter": (null_in_filter, (True, "data")),

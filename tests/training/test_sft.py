@@ -123,7 +123,7 @@ async def test_rows_that_would_be_cut_are_refused_with_numbers_and_a_fix_that_wo
     assert "fix: max_length: 184, or long_rows: drop" in message
     dropped, _ = await run(job(tmp_path, long, max_length=64, long_rows="drop", max_steps=1))
     assert (dropped["rows"], dropped["rows_left_out"]) == (9, 1)
-    whole, _ = await run(job(tmp_path, long, max_length=184, max_steps=1))
+    whole, _ = await run(job(tmp_path, long, "whole", max_length=184, max_steps=1))
     assert (whole["rows"], whole["rows_left_out"]) == (10, 0)
 
 
