@@ -101,9 +101,13 @@ def choose_passes(ours: Mapping[str, Any], batch: int, texts: int) -> dict[str, 
     """What makes plain TRL divide updates as ours were, as far as it can: as many rows in every pass.
 
     Packing is `padding_free` there: the rows of a pass one behind the other. TRL's own `packing` makes other updates.
+    On a CPU an update is one pass, as most would write it: divided, TRL takes the mean over the tokens of each pass by
+    itself, which is another loss.
     """
     if ours["passes"]["packing"]:
         return {"per_device_train_batch_size": batch, "padding_free": True, "max_length": None}
+    if ours["device"] == "cpu":
+        return {"per_device_train_batch_size": batch, "gradient_accumulation_steps": 1}
     fit = max(1, ours["passes"]["tokens"] // (ours["longest_row_tokens"] * texts))
     rows = max(size for size in range(1, min(batch, fit) + 1) if batch % size == 0)
     return {"per_device_train_batch_size": rows, "gradient_accumulation_steps": batch // rows}
@@ -131,6 +135,7 @@ async def train_ours(bench: Bench, method: str, file: Path, job: Mapping[str, An
         "longest_row_tokens": result.longest_row_tokens,
         "trl": result.trl,
         "passes": result.passes,
+        "device": result.device,
     }
 
 

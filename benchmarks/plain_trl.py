@@ -65,7 +65,7 @@ def train(method: str, job: dict[str, Any]) -> dict[str, Any]:
         trainer = SFTTrainer(args=SFTConfig(**arguments), **parts)
     else:
         losses = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, settings["sft_weight"]]}
-        trainer = DPOTrainer(args=DPOConfig(**arguments, beta=settings["beta"], **losses), **parts)
+        trainer = DPOTrainer(args=DPOConfig(**{"beta": settings["beta"], **losses, **arguments}), **parts)
     clock = Clock()
     trainer.add_callback(clock)
     seconds = trainer.train().metrics["train_runtime"]

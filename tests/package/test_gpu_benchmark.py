@@ -92,9 +92,11 @@ def test_rows_are_as_long_as_they_are_said_to_be_and_the_same_at_every_call() ->
 
 
 def test_plain_trl_divides_updates_as_ours_were() -> None:
-    ours = {"longest_row_tokens": 100, "passes": {"tokens": 450, "packing": False}}
+    ours = {"device": "H200", "longest_row_tokens": 100, "passes": {"tokens": 450, "packing": False}}
     four, two = ({"per_device_train_batch_size": n, "gradient_accumulation_steps": 8 // n} for n in (4, 2))
     assert gpu.choose_passes(ours, 8, 1) == four
     assert gpu.choose_passes(ours, 8, 2) == two
     packed = gpu.choose_passes(ours | {"passes": {"tokens": 450, "packing": True}}, 8, 1)
     assert packed == {"per_device_train_batch_size": 8, "padding_free": True, "max_length": None}
+    whole = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
+    assert gpu.choose_passes(ours | {"device": "cpu"}, 8, 1) == whole
