@@ -14,6 +14,8 @@ from tests.support.tiny import SMOLLM2
 # Read by OpenMP when torch is loaded: threads that spin while they wait take the cores from the other tests. The
 # command line sets it, too.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Models of tests are too small for two threads to be worth their while, and tests run side by side.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -236,9 +236,11 @@ def test_what_a_recipes_header_offers_to_set_passes_the_check(path: Path, change
 LONG = {
     "adversarial_loop",
     "chat_last_turn",
+    "cot_rationales",
     "documents_qa",
     "extract_json",
     "iterative_refinement",
+    "many_teachers",
     "mentor",
     "mistake_feedback",
     "preference_pairs",
