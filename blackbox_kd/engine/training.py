@@ -19,9 +19,6 @@ from blackbox_kd.training import launch
 from blackbox_kd.training.artefacts import MARK, Job, find_answers, find_maker, hash_job, read_preflight
 from blackbox_kd.weights import load, locate, origin
 
-RUNS_ON = ("gpus", "accelerate")
-"""Settings that say what a training runs on: they stand in no job, so that it is the same on another machine."""
-
 
 async def train(
     shared: RunState,
@@ -58,7 +55,7 @@ async def train(
     begun = str(ModelRef(model, BASE)) if settings["start"] == "base" else shared.models.exact(model)
     settings, told = equal.match(shared, planned, data, equal.fill_updates(shared, settings))
     _warn(shared, [*notes, *told])
-    job = _make_job(shared, model, settings, data=str(data), output=str(first))
+    job = _make_job(shared, planned, model, settings, data=str(data), output=str(first))
     output = _choose_folder(shared, first, hash_job(method, job))
     job_file = work / f"{called}.json"
     write_whole(job_file, json.dumps(job.model_copy(update={"output": str(output)}).write(), indent=1))
@@ -89,7 +86,7 @@ async def look(
         raise DataError(error.what, exists=error.exists, fix=fix) from error
     if isinstance(settings["max_steps"], Mapping):  # as many as another model has had, which is not trained here
         settings = {**settings, "max_steps": None}
-    job = _make_job(shared, model, settings, data=str(data), output=str(shared.folder.path / "models"))
+    job = _make_job(shared, planned, model, settings, data=str(data), output=str(shared.folder.path / "models"))
     write_whole(job_file := shared.folder.path / "work" / "look.json", json.dumps(job.write()))
     await launch.run_look(method, job_file)
     told = {"model": model, "method": method, "settings": job.settings.model_dump(), **read_preflight(job)}
@@ -143,8 +140,11 @@ def _read_mark(place: Path) -> str | None:
     return mark.read_text() if mark.exists() else None
 
 
-def _make_job(shared: RunState, model: str, settings: Mapping[str, Any], *, data: str, output: str) -> Job:
-    own = {name: value for name, value in settings.items() if name not in ("start", *RUNS_ON)}
+def _make_job(
+    shared: RunState, planned: PlannedStep, model: str, settings: Mapping[str, Any], *, data: str, output: str
+) -> Job:
+    # What a training runs on stands in no job, so that it is the same on another machine.
+    own = {name: value for name, value in settings.items() if name not in {"start", *planned.config.runs_on()}}
     config = shared.models.weights(str(ModelRef(model, BASE)) if settings["start"] == "base" else model)
     setup = shared.models.setup(model)
     values = {"chat_template_kwargs": found} if (found := config.chat_template_kwargs) else {}
