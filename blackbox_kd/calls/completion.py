@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from blackbox_kd.analysis.logprobs import Scored, read_prompt
 from blackbox_kd.calls import billing, ends, markup, prices, tool_calls
 from blackbox_kd.calls.ends import End
 from blackbox_kd.calls.refusals import explain_refusal
 from blackbox_kd.errors import Refusal, ReplyFault
-from blackbox_kd.logprobs import Scored, read_prompt
 from blackbox_kd.messages import write_plain
 from blackbox_kd.models import Price
 from blackbox_kd.models.http import error_body

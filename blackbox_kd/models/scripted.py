@@ -21,8 +21,8 @@ from typing import Any, ClassVar
 import jinja2
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from blackbox_kd.analysis.logprobs import LOGPROBS, TOKENS, TOKENS_TOLD
 from blackbox_kd.errors import FieldError, RequestRejected, SetupError, quote_cause
-from blackbox_kd.logprobs import LOGPROBS, TOKENS, TOKENS_TOLD
 from blackbox_kd.messages import write_plain
 from blackbox_kd.models import InProcess, Model, ModelConfig, Price, Setup
 from blackbox_kd.sandbox.examples import make_calls, say

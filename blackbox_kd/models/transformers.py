@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from blackbox_kd.analysis.logprobs import BEFORE_TEXT, LOGPROBS, TOKENS, TOKENS_TOLD, WITH_TEXT
 from blackbox_kd.errors import CallError, RequestRejected
-from blackbox_kd.logprobs import BEFORE_TEXT, LOGPROBS, TOKENS, TOKENS_TOLD, WITH_TEXT
 from blackbox_kd.models import InProcess, Model, ModelConfig, Setup, WeightsConfig
 from blackbox_kd.models.local.calls import read_calls
 from blackbox_kd.models.local.engine import Engine, LocalRequest, Written, make_seed

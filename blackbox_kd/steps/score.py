@@ -12,7 +12,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from blackbox_kd import logprobs
+from blackbox_kd.analysis import logprobs
 from blackbox_kd.sdk import (
     Ask,
     Column,

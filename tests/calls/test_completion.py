@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from blackbox_kd.analysis.logprobs import Scored
 from blackbox_kd.calls.completion import Completion, parse
 from blackbox_kd.errors import Refusal, ReplyFault
-from blackbox_kd.logprobs import Scored
 from blackbox_kd.models import Price
 from blackbox_kd.schema import Usage
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd import logprobs
+from blackbox_kd.analysis import logprobs
 from blackbox_kd.calls.completion import parse
 from blackbox_kd.errors import RequestRejected, SetupError
 from blackbox_kd.models import Setup, transformers

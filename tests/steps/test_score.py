@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from blackbox_kd import logprobs
+from blackbox_kd.analysis import logprobs
 from blackbox_kd.errors import SetupError
 from blackbox_kd.schema import Failed, Message, Reply, Row, Usage
 from blackbox_kd.steps import score
