@@ -22,7 +22,6 @@ from blackbox_kd.messages import is_conversation
 from blackbox_kd.sdk import (
     Column,
     Context,
-    DataError,
     Dropped,
     Expression,
     Failed,
@@ -34,6 +33,7 @@ from blackbox_kd.sdk import (
     Table,
     TableName,
     expressions,
+    list_usable,
     row_step,
     table_step,
     write_text,
@@ -266,16 +266,10 @@ def _read_compared(row: Row, config: Novelty) -> str:
 
 
 def _list_others(name: str, config: Novelty, ctx: Context) -> list[Row]:
-    """The rows of a table of `against`.
-
-    Raises:
-        DataError: there are rows, and none has the column.
-    """
-    rows = list(ctx.table(name))
-    if rows and all(config.column not in row for row in rows):
-        what = f"filter: no row of table {name!r} has the column {config.column!r}, by which novelty compares"
-        raise DataError(what, fix=f"take {name} out of against:, or rename its column")
-    return rows
+    """The rows of a table of `against` that can be compared; see `list_usable` for its error."""
+    what = f"the column {config.column!r}, by which novelty compares"
+    fix = f"take {name} out of against:, or rename its column"
+    return list_usable(ctx, name, lambda row: config.column in row, what, fix=fix)
 
 
 def _limit_share(table: Table, config: Share) -> Iterator[Outcome]:
