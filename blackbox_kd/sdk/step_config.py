@@ -103,6 +103,10 @@ class StepConfig(BaseModel):
         """Variables that the step itself gives to its prompts, besides the row's columns."""
         return set()
 
+    def variables_made_of(self) -> dict[str, set[str]]:
+        """Of `prompt_variables`, those that the step makes of columns of the row, and of which."""
+        return {}
+
     def expression_columns(self) -> set[str]:
         """Columns of the step's own making that its expressions see, besides the row's."""
         return set()
@@ -266,6 +270,10 @@ class StepConfig(BaseModel):
     def calls_by_model(self) -> Mapping[str, float]:
         """Calls that a row takes of each model on average, for the estimate: one of each that is named."""
         return Counter(mention.value for mention in references(self) if mention.kind == "model")
+
+    def rows_per_row(self) -> float:
+        """Rows that a step which asks makes of one: one for each call."""
+        return self.calls_per_row()
 
     def calls_per_row(self) -> float:
         """Calls that a row takes of all models together."""

@@ -3,22 +3,26 @@
 Reads    the prompt's variables, the expression's columns
 Writes   {into}, {parsed}, model, sample, finish_reason, usage, cost_usd, reasoning, repaired, tool_calls
 Drops    nothing
-Calls    len(models) * samples per row; samples, where one model is drawn
+Calls    len(models) * samples per row; samples, where one model is drawn; with turns, as many for each item
 Source   Kim and Rush 2016, arXiv:1606.07947 (the teacher's text is the target)
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from blackbox_kd.sandbox import parts
+from blackbox_kd.schema import Usage
 from blackbox_kd.sdk import (
     Ask,
     CallError,
     Column,
+    Computed,
     Context,
+    DataError,
     Examples,
     Expression,
     Failed,
@@ -35,13 +39,21 @@ from blackbox_kd.sdk import (
     ShownBeside,
     ToolsConfig,
     choose_examples,
+    expressions,
     find_context,
     find_named_twice,
+    find_read,
+    quote_value,
     row_step,
 )
 
 _OF_A_REPLY = {"model", "sample", "finish_reason", "usage", "cost_usd"}
 _LINEAGE = {"parent", "seed_id"}
+_OF_A_TURN = ("turn", "earlier")
+GUESSED_TURNS = 4
+"""Items of a list that are not there yet, for the estimate."""
+MOST_TURNS = 1000
+"""Items of a list: a model that writes on and on shall not be asked about all of it."""
 
 
 class Config(FormConfig, ToolsConfig):
@@ -66,6 +78,9 @@ class Config(FormConfig, ToolsConfig):
     context: ShownBeside | None = None
     """A small table, or the report of an evaluation, for the prompt's variable `context`; or several of them, each
     under a name: `{wrong: {table: wrong}, report: {evaluation: dev, model: student}}` are `context.wrong` and so on."""
+    turns: Expression | None = None
+    """A list whose items are asked one after the other: the prompt's `turn` is the item, and `earlier` a list of what
+    was asked before it and replied, each `{question, answer}`. The column of the reply holds the list of replies."""
     after: str | None = Field(default=None, min_length=1)
     """Mark after whose last occurrence the text begins that is kept (`Rationale:`); a reply without it is not used."""
     retry_until: Expression | None = None
@@ -88,6 +103,9 @@ class Config(FormConfig, ToolsConfig):
         if self.form is not None and self.after is not None:
             what = "after: cuts off what stands before a mark, and a reply of a form is read as a whole"
             raise FieldError(what, fix="take after: out, or schema:, labels: and regex:")
+        if self.turns is not None and self.tools is not None:
+            what = "turns: asks item after item, and a reply that calls tools waits for what they bring"
+            raise FieldError(what, fix="take one of turns: and tools: out")
         return self
 
     def problems(self) -> list[tuple[str, str, str]]:
@@ -112,15 +130,28 @@ class Config(FormConfig, ToolsConfig):
 
     def prompt_variables(self) -> set[str]:
         """`examples` and `context`, empty where the step gives none, so that one prompt serves with and without; and
-        what there is to show of the form.
+        what there is to show of the form and of turns.
         """
-        return {"examples", "context", *self.form_variables()}
+        return {"examples", "context", *self.form_variables(), *self.variables_made_of()}
+
+    def variables_made_of(self) -> dict[str, set[str]]:
+        """What is asked in turn is made of the list's columns."""
+        return dict.fromkeys(_OF_A_TURN, find_read(Computed(expr=self.turns))) if self.turns is not None else {}
+
+    def lists(self) -> set[str]:
+        """What is asked item by item."""
+        return {"turns"}
+
+    def columns_for(self, field: str) -> set[str]:
+        """Nothing that a reply brings, for the list that is asked about."""
+        return set() if field == "turns" else super().columns_for(field)
 
     def expression_columns(self) -> set[str]:
         """Columns that `retry_until` sees besides those of the row."""
         of_form = {self.parsed} if self.parsed is not None else set()
         of_tools = {"tool_calls"} if self.tools is not None else set()
-        return {self.into, "model", "sample", *of_form, *of_tools, *({"repaired"} if self.repair else ())}
+        told = {"repaired"} if self.repair else set()
+        return {self.into, "model", "sample", *of_form, *of_tools, *told, *self.variables_made_of()}
 
     def columns_after(self, columns: set[str]) -> set[str]:
         """All columns, or those that `keep` names."""
@@ -153,8 +184,12 @@ class Config(FormConfig, ToolsConfig):
 
     def calls_by_model(self) -> Mapping[str, float]:
         """A reply of each model that is asked, and as often as `samples`; on average, where one is drawn."""
-        share = len(self.models) if self.choose == "one" else 1
-        return {name: count / share for name, count in Counter(self.names() * self.samples).items()}
+        factor = (GUESSED_TURNS if self.turns is not None else 1) / (len(self.models) if self.choose == "one" else 1)
+        return {name: count * factor for name, count in Counter(self.names() * self.samples).items()}
+
+    def rows_per_row(self) -> float:
+        """One for each reply, or for each list of them."""
+        return self.samples if self.choose == "one" else len(self.names()) * self.samples
 
     def names(self) -> list[str]:
         """The models that are asked."""
@@ -193,24 +228,56 @@ async def _ask(row: Row, model: str, sample: int, config: Config, ctx: Context) 
         values["examples"] = choose_examples(config.examples, row, sample, ctx)
     if config.context is not None:
         values["context"] = find_context(config.context, row, sample, ctx)
-    messages, form, tools = ctx.render(config.prompt, values), config.form, config.offer(row)
-    ask = Ask(
-        messages,
-        config.sampling(),
-        row,
-        sample,
-        read=Reading(config.into, row | asked, after=config.after, until=config.retry_until, form=form),
-        accept_truncated=config.accept_truncated,
-        tries=config.tries,
-        form=form.request if form else {},
-        tools=tools,
-    )
+
+    async def ask(shown: Mapping[str, Any]) -> Reply[dict[str, Any]]:
+        messages, form, tools = ctx.render(config.prompt, {**values, **shown}), config.form, config.offer(row)
+        read = Reading(config.into, row | asked | shown, after=config.after, until=config.retry_until, form=form)
+        one = Ask(
+            messages,
+            config.sampling(),
+            row,
+            sample,
+            read=read,
+            accept_truncated=config.accept_truncated,
+            tries=config.tries,
+            form=form.request if form else {},
+            tools=tools,
+        )
+        return await ctx.ask(model, one)
+
     try:
-        reply = await ctx.ask(model, ask)
+        found = _list_columns(await ask({})) if config.turns is None else await _ask_in_turn(row, config, ask)
     except CallError as error:
         return Failed(row.child(tag, asked), error.kind, str(error), fix=error.fix)
     none_called: dict[str, Any] = {"tool_calls": []} if config.tools is not None else {}
-    return _begin(row, config).child(tag, asked | none_called | _list_columns(reply))
+    return _begin(row, config).child(tag, asked | none_called | found)
+
+
+async def _ask_in_turn(
+    row: Row, config: Config, ask: Callable[[Mapping[str, Any]], Awaitable[Reply[dict[str, Any]]]]
+) -> dict[str, Any]:
+    """The columns of a list of replies; of no item there is none."""
+    items = expressions.parse(str(config.turns))(row)
+    if not isinstance(items, list):
+        raise DataError(f"turns: {config.turns!r} gives {quote_value(items)}, which is no list", fix=parts.HOW_TO_LIST)
+    if len(items) > MOST_TURNS:
+        raise DataError(f"turns: {len(items):,} items are more than {MOST_TURNS:,}")
+    replies: list[Reply[dict[str, Any]]] = []
+    for item in items:
+        pairs = zip(items, replies, strict=False)
+        earlier = [{"question": before, "answer": reply.value[config.into]} for before, reply in pairs]
+        replies.append(await ask({"turn": item, "earlier": earlier}))
+    costs = [reply.cost_usd for reply in replies]
+    reasoning = [reply.reasoning for reply in replies if reply.reasoning]
+    lists = [name for name in (config.into, config.parsed) if name is not None]
+    return {
+        "finish_reason": next((reply.finish_reason for reply in replies if reply.finish_reason != "stop"), "stop"),
+        "usage": sum((reply.usage for reply in replies), Usage()).entry(),
+        "cost_usd": None if None in costs else sum(cost for cost in costs if cost is not None),
+        **({"reasoning": "\n\n".join(reasoning)} if reasoning else {}),
+        **{name: [reply.value[name] for reply in replies] for name in lists},
+        **({"repaired": any(reply.value["repaired"] for reply in replies)} if config.repair else {}),
+    }
 
 
 def _list_columns(reply: Reply[dict[str, Any]]) -> dict[str, Any]:

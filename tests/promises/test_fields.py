@@ -486,6 +486,12 @@ CASES: dict[str, Case] = {
         "shown", looks.shown, {"What is 60 + 1? What is 61 + 1? "}, "steps.0.examples.count=2"
     ),
     "generate.rows": runs("generate", count, 3, "steps.0.rows=3"),
+    "generate.turns": runs(
+        "generate",
+        column("response"),
+        lambda it: all(len(each) == 5 for each in it),
+        "steps.0.turns=split(instruction, ' ')",
+    ),
     "generate.after": runs("generate", lambda it: it.rows[0]["response"], "1.0.", "steps.0.after=The answer is"),
     "generate.retry_until": runs(
         "generate", report("funnel"), lambda it: it[0]["failed"] == {"retry_until": 5}, "steps.0.retry_until=sample > 1"

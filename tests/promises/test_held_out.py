@@ -175,6 +175,10 @@ def test_what_was_written_for_held_out_rows_is_measured_and_asked_for_once(folde
         ([{**ASK, "context": {"table": "test"}}, MEASURE], "table 'test' is held out"),
         ([{**LOOK_UP, "input": "test", "index": "test"}], "table 'test' is held out"),
         (
+            [{**ASK, "prompt": "in_turn", "turns": "lines(reference)"}, MEASURE],
+            "prompt 'in_turn' shows 'reference', and the rows of 'test' are held out",
+        ),
+        (
             [{**ASK, "prompt": "told", "tools": [LOOK]}, {**MEASURE, "of": "tool_calls"}],
             "column 'tool_calls' is no reply that could be measured: steps[0] (generate) writes it with",
         ),
@@ -184,6 +188,7 @@ def test_no_right_answer_comes_into_what_is_measured_and_nothing_learns_from_it(
     folder: Path, steps: list[dict[str, Any]], what: str
 ) -> None:
     (folder / "told.jinja").write_text("{{ instruction }} It is {{ reference }}.")
+    (folder / "in_turn.jinja").write_text("{{ instruction }} {{ turn }}")
     with pytest.raises(RecipeError) as caught:
         execute(folder, recipe(*steps, {**EXAM, "input": "test", "prompt": "student/plain"}), allow_code=True)
     assert what in str(caught.value)

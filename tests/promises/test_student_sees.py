@@ -122,6 +122,36 @@ def test_a_student_is_asked_with_the_answer_before_it_only_where_that_is_declare
         load_recipe(tmp_path / "recipe.yaml")
 
 
+@pytest.mark.parametrize(("turns", "prompt", "secret"), [
+    ("lines(reference)", "{{ turn }}", "reference"),
+    ("lines(made)", "{% for each in earlier %}{{ each.question }}{% endfor %}{{ instruction }}", "made"),
+    ("lines(instruction)", "{{ turn }} {{ earlier }}", ""),
+    ("lines(reference)", "{{ instruction }}", ""),
+])  # fmt: skip
+def test_what_a_student_is_asked_in_turn_is_as_secret_as_what_the_list_is_made_of(
+    tmp_path: Path, turns: str, prompt: str, secret: str
+) -> None:
+    write_rows(tmp_path / "train.jsonl", [{"instruction": "1 + 1?", "reference": "2"}])
+    (tmp_path / "own.jinja").write_text(prompt)
+    values = {
+        "name": "seen",
+        "data": {"train": {"path": "train.jsonl"}},
+        "models": {"student": {"provider": "transformers", "model": "org/any"}},
+        "steps": [
+            {"step": "map", "set": {"made": "So: {{ reference }}", "turn": "{{ reference }}"}},
+            {"step": "generate", "model": "student", "prompt": "own", "turns": turns},
+            {"step": "format"},
+            {"step": "train", "model": "student"},
+        ],
+    }
+    (tmp_path / "recipe.yaml").write_text(json.dumps(values))
+    if secret:
+        with pytest.raises(RecipeError, match=f"shows the student '{secret}', which holds the right answer"):
+            load_recipe(tmp_path / "recipe.yaml")
+    else:
+        load_recipe(tmp_path / "recipe.yaml")
+
+
 CALLED = {"type": "function", "function": {"name": "look_up"}}
 TOLD = {"step": "generate", "model": "teacher", "prompt": "told"}
 JUDGED = {"step": "judge", "mode": "scale", "models": ["teacher"], "hint": "reference"}

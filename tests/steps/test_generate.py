@@ -14,6 +14,7 @@ from blackbox_kd.sdk import few_shot
 from blackbox_kd.steps import generate
 from blackbox_kd.tables.sampling import Drawn
 from tests.support.fakes import FakeContext, FakeTable, rows
+from tests.support.steps import config_of, messages_of
 
 
 async def ask(config: generate.Config, ctx: FakeContext, row: Row) -> list[Row | Failed]:
@@ -419,3 +420,89 @@ def test_the_models_that_are_asked_make_the_calls_and_not_the_one_in_the_context
     context = {"evaluation": "dev", "model": "student"}
     config = generate.Config(step="generate", models=["a", "b"], prompt="p", samples=3, context=context)
     assert config.calls_per_row() == 6
+
+
+async def ask_in_turn(
+    answer: Any, row: dict[str, Any], **fields: Any
+) -> tuple[list[Row | Failed], list[Mapping[str, Any]], FakeContext]:
+    """What becomes of a row whose column `todo` is asked line by line, what prompts were shown, and who was asked."""
+    seen: list[Mapping[str, Any]] = []
+
+    class Rendering(FakeContext):
+        def render(self, prompt: str, row: Mapping[str, Any]) -> list[Message]:
+            seen.append(row)
+            return [{"role": "user", "content": f"{row['turn']} {len(row['earlier'])}"}]
+
+    ctx = Rendering(answer)
+    config = config_of("generate", {"model": "a", "prompt": "p", "turns": "lines(todo)", "as": "said", **fields})
+    return await ask(config, ctx, rows(row)[0]), seen, ctx
+
+
+async def test_items_of_a_list_are_asked_in_turn_each_with_the_replies_before_it_in_view() -> None:
+    found, seen, _ = await ask_in_turn(
+        lambda _, messages, __: f"to {messages[0]['content']}", {"todo": "one\ntwo\nsix"}
+    )
+    [row] = found
+    assert row["said"] == ["to one 0", "to two 1", "to six 2"]
+    assert [shown["turn"] for shown in seen] == ["one", "two", "six"]
+    assert [shown["earlier"] for shown in seen][2] == [
+        {"question": "one", "answer": "to one 0"},
+        {"question": "two", "answer": "to two 1"},
+    ]
+    assert (row["usage"]["prompt_tokens"], row["usage"]["completion_tokens"], row["finish_reason"]) == (9, 6, "stop")
+    assert row["cost_usd"] == pytest.approx(0.03)
+    assert not {"turn", "earlier"} & row.keys(), "they are the prompt's alone"
+
+
+async def test_each_sample_has_a_conversation_of_its_own_and_a_list_of_nothing_brings_no_reply() -> None:
+    found, seen, _ = await ask_in_turn(lambda _, __, sample: f"said {sample}", {"todo": "one\ntwo"}, samples=2)
+    assert sorted(row["said"] for row in found if isinstance(row, Row)) == [["said 0"] * 2, ["said 1"] * 2]
+    assert all({pair["answer"] for pair in shown["earlier"]} <= {"said 0", "said 1"} for shown in seen)
+    [row], _, ctx = await ask_in_turn(lambda *_: "never", {"todo": " \n"})
+    assert (row["said"], row["finish_reason"], ctx.asked) == ([], "stop", [])  # type: ignore[index]
+
+
+async def test_a_turn_that_brings_nothing_fails_the_row_and_later_ones_are_not_asked() -> None:
+    def answer(model: str, messages: list[Message], sample: int) -> str:
+        if "two" in messages[0]["content"]:
+            raise ReplyFault("cut off at 5 tokens", kind="truncated")
+        return "fine"
+
+    [failed], _, ctx = await ask_in_turn(answer, {"todo": "one\ntwo\nsix"})
+    assert isinstance(failed, Failed)
+    assert (failed.kind, len(ctx.asked)) == ("truncated", 2)
+
+
+async def test_each_reply_in_turn_has_the_form_and_holds_what_it_is_asked_to_hold() -> None:
+    form = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    replies = iter(['{"n": 1}', '{"n": 2}', "no JSON", '{"n": 3}'])
+    found, _, ctx = await ask_in_turn(
+        lambda *_: next(replies),
+        {"todo": "one\ntwo"},
+        schema=form,
+        parsed="told",
+        retry_until="turn == 'one' or told['n'] > 2",
+    )
+    [row] = found
+    assert isinstance(row, Row)
+    assert (row["told"], len(ctx.asked)) == ([{"n": 1}, {"n": 3}], 4)
+
+
+async def test_what_is_no_list_cannot_be_asked_in_turn_nor_what_never_ends() -> None:
+    with pytest.raises(DataError, match=r"gives 'one'.*no list"):
+        await ask_in_turn(lambda *_: "x", {"todo": "one"}, turns="strip(todo)")
+    with pytest.raises(DataError, match="1,001 items are more than 1,000"):
+        await ask_in_turn(lambda *_: "x", {"todo": "go\n" * 1001})
+
+
+def test_turns_are_counted_as_a_few_calls_each_and_as_one_row() -> None:
+    config = config_of("generate", {"models": ["a", "b"], "prompt": "p", "turns": "lines(todo)", "samples": 2})
+    assert config.calls_by_model() == {"a": 2 * generate.GUESSED_TURNS, "b": 2 * generate.GUESSED_TURNS}
+    assert config.rows_per_row() == 4
+    assert config_of("generate", {"models": ["a", "b"], "prompt": "p", "choose": "one"}).rows_per_row() == 1
+
+
+def test_tools_are_not_called_between_turns() -> None:
+    tool = {"type": "function", "function": {"name": "look_up"}}
+    values = {"model": "a", "prompt": "p", "turns": "lines(todo)", "tools": [tool]}
+    assert "take one of turns: and tools: out" in messages_of("generate", values)[0]

@@ -250,12 +250,12 @@ class Walk:
         if step.kind == "row":
             # A step that yields makes a row of each reply. Rows that got through it, with replies from the ledger, stay
             # known: the replies to what later steps ask about them may be in the ledger, too.
-            fan_out = max(1, config.calls_per_row()) if isasyncgenfunction(step.run) else 1
+            fan_out = max(1, config.rows_per_row()) if isasyncgenfunction(step.run) else 1
             known, rest = found.rows, (level.rest * fan_out + len(found.waiting)) * kept
         else:
             # Of the rows of a table step that was not run to its end, none is certain: with all rows there, it could
             # have chosen others. One that stands aside writes a row for each model that it has asked.
-            fan_out = max(1, config.calls_per_row()) if step.aside else 1
+            fan_out = max(1, config.rows_per_row()) if step.aside else 1
             known, rest = [], level.total() * kept * fan_out
             most = config.most_rows()
             rest = rest if most is None else rest.each(min, most)

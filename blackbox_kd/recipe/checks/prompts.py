@@ -86,7 +86,7 @@ def check_leaks(flow: Flow, planned: PlannedStep, source: str | None) -> None:
 
     What a model wrote with the answer before it can hold the answer, too.
     """
-    shown_there = {name: _find_secrets_of(flow, name) for name in planned.list_names("prompt")}
+    shown_there = {name: _find_secrets_of(flow, planned, name) for name in planned.list_names("prompt")}
     for at, name, is_declared in [*planned.config.shown_to_student(), *_find_shown_to_students(flow, planned)]:
         if shown_there.get(name) and not is_declared:
             secret = shown_there[name][0]
@@ -136,7 +136,7 @@ def _check_choice(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
 
 def spread_secrets(flow: Flow, planned: PlannedStep) -> None:
     """Notes what a step makes of the right answer, or has models write with it in view."""
-    shown_there = {name: _find_secrets_of(flow, name) for name in planned.list_names("prompt")}
+    shown_there = {name: _find_secrets_of(flow, planned, name) for name in planned.list_names("prompt")}
     for made, of in planned.config.list_derived().items():
         flow.derived[made] = of.union(*(flow.derived.get(each, ()) for each in of))
         if held := sorted(of & flow.secrets.keys()):
@@ -154,6 +154,10 @@ def _find_shown_to_students(flow: Flow, planned: PlannedStep) -> list[tuple[str,
     return planned.config.shown_to_asked() if flow.students & asked else []
 
 
-def _find_secrets_of(flow: Flow, name: str) -> list[str]:
+def _find_secrets_of(flow: Flow, planned: PlannedStep, name: str) -> list[str]:
+    """The right answers that a prompt shows, in its row's columns and in what the step makes of them."""
     prompt = flow.recipe.prompts.get(name)
-    return sorted(prompt.names() & flow.secrets.keys()) if prompt is not None else []
+    if prompt is None:
+        return []
+    names, made = prompt.names(), planned.config.variables_made_of()
+    return sorted((names - made.keys()).union(*(made[each] for each in names & made.keys())) & flow.secrets.keys())
