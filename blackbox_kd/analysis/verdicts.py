@@ -52,6 +52,14 @@ _GROUP = re.compile(r"\[([^\[\]]*)\]")
 _BULLET = re.compile(r"^\s*(?:[-+•–]|\d+[.)])\s+")
 _MARKUP = str.maketrans({"*": None, "`": None, "#": None, ">": None, "_": " ", "：": ":", "＝": "=", "=": ":"})
 SHOWN_CHARS = 80
+QUALITY = {"quality": "how well the answer does what the task asks for"}
+"""What counts where nobody says what does."""
+
+
+def are_told_apart(criteria: Iterable[str]) -> bool:
+    """Whether a verdict on them has a label of its own for each."""
+    labels = [plain(name) for name in criteria]
+    return len(set(labels)) == len(labels) and all(labels)
 
 
 def show(texts: Mapping[str, str], criteria: Mapping[str, str], scale: Scale) -> dict[str, Any]:
@@ -66,6 +74,11 @@ def show(texts: Mapping[str, str], criteria: Mapping[str, str], scale: Scale) ->
 def plain(label: str) -> str:
     """A label as it is compared: without case, markup, double blanks, and what stands in parentheses."""
     return " ".join(re.sub(r"\([^()]*\)", " ", label.translate(_MARKUP)).casefold().split())
+
+
+def place(number: float, scale: Scale) -> float:
+    """Where a number lies on a scale, from 0 (the worst) to 1."""
+    return (number - scale[0]) / (scale[1] - scale[0])
 
 
 @dataclass(frozen=True, slots=True)

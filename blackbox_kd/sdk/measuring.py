@@ -9,7 +9,7 @@ from blackbox_kd.sdk.fields import Answer, Column, FromEarlier, MetricName
 from blackbox_kd.sdk.judging import JudgingConfig
 from blackbox_kd.sdk.step_config import Required
 
-ACCURACY = "accuracy"
+ACCURACY, SCORE = "accuracy", "score"
 _EXAM = FromEarlier(("check",), ("evaluate",), unless="judge")
 
 
@@ -18,7 +18,8 @@ class MeasuringConfig(JudgingConfig):
 
     metrics: list[MetricName] = Field(default=[ACCURACY], min_length=1)
     """What is measured: `accuracy`, and `macro_f1`, `micro_f1`, `field_f1`, `rouge_l` or a plugin's, each with an
-    interval. Accuracy is told wherever answers are read; any F1 comes with a table of its classes or fields."""
+    interval. Accuracy is told wherever answers are read, `score` where a judge grades them; any F1 comes with a table
+    of its classes or fields."""
     require: Required | None = None
     """What each of `models` must reach on at least 20 rows: the run ends here where one does not."""
     answer: Annotated[Answer | None, _EXAM] = Field(default=None, validate_default=True)
@@ -44,9 +45,9 @@ class MeasuringConfig(JudgingConfig):
     @property
     def measures(self) -> tuple[str, ...]:
         """The metrics; none where a judge alone compares."""
-        if self.answer is None:
-            return tuple(self.metrics) if "metrics" in self.model_fields_set else ()
-        return tuple(dict.fromkeys([*self.metrics, ACCURACY]))
+        given = self.metrics if self.answer is not None or "metrics" in self.model_fields_set else []
+        always = [ACCURACY] * (self.answer is not None) + [SCORE] * self.is_graded
+        return tuple(dict.fromkeys([*given, *always]))
 
     @property
     def counted_by(self) -> str | None:

@@ -23,6 +23,7 @@ class Exam:
         against: the model that a judge compares the others with: they have a win rate; None without a judge.
         metrics: what is measured of each model, beside a win rate.
         prompts: templates of models that are asked otherwise, by the model as the step names it.
+        is_graded: whether a judge gives answers numbers: there is a score.
     """
 
     models: tuple[str, ...]
@@ -32,6 +33,7 @@ class Exam:
     against: str | None = None
     metrics: tuple[str, ...] = ()
     prompts: Mapping[str, str] = field(default_factory=dict)
+    is_graded: bool = False
 
 
 FEWEST = 20

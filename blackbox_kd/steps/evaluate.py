@@ -1,9 +1,9 @@
 """Asks models the same questions with the same prompt and decoding, and says how good the answers are.
 
-Reads    the prompt's variables, {of}, {against}, {by}, {cluster}
+Reads    the prompt's variables, {of}, {against}, {by}, {cluster}, {hint}
 Writes   question, model, round, sample, response, finish_reason, answer, correct
 Drops    nothing
-Calls    len(models) x samples per row; with a judge, two more for each reply but those compared with; with of, none
+Calls    len(models) x samples per row, with of none; of a judge two for each reply that it compares, one to grade it
 Source   Wilson 1927, Tango 1998 (intervals), McNemar 1947 (test), Efron 1979 (bootstrap); Jiang 2023 (both orders)
 """
 
@@ -11,16 +11,17 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
+from statistics import fmean
 from typing import Annotated, Any, Self
 
 from pydantic import ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticKnownError
 
 from blackbox_kd import answers
-from blackbox_kd.analysis import accuracy, judge_agreement, pairwise
+from blackbox_kd.analysis import accuracy, judge_agreement, pairwise, verdicts
 from blackbox_kd.analysis.metrics import Answers, How
 from blackbox_kd.messages import write_calls
-from blackbox_kd.schema import ModelRef
+from blackbox_kd.schema import ModelRef, T
 from blackbox_kd.sdk import (
     Ask,
     CallError,
@@ -45,8 +46,6 @@ from blackbox_kd.sdk import (
     table_step,
     write_text,
 )
-
-_VERDICT = ("score", "against_score", "verdict")
 
 
 class Config(MeasuringConfig, ToolsConfig):
@@ -81,8 +80,7 @@ class Config(MeasuringConfig, ToolsConfig):
     def _what_is_left_out(self) -> Self:
         if self.answer is not None:
             self.against = self.against or "reference"
-        if self.judge is not None:
-            self.judge_prompt = self.judge_prompt or "judge/pairwise"
+        if self.judge is not None and not self.is_graded:
             self.against_model = self.against_model or next(iter(self.models), None)
         return self
 
@@ -102,7 +100,7 @@ class Config(MeasuringConfig, ToolsConfig):
         what = f"of: {self.of!r} is measured as it is written, and no model is asked."
         if len(self.models) > 1:
             found.append(("models", what, "name the one model that it is of, or take models: out"))
-        for name in ("judge", "prompts", "samples"):
+        for name in ("prompts", "samples", *(["judge"] if not self.is_graded else [])):
             if name in self.model_fields_set:
                 found.append((name, what, f"take {name}: out, or of:"))
         return found
@@ -118,11 +116,15 @@ class Config(MeasuringConfig, ToolsConfig):
 
     def prompt_variables(self) -> set[str]:
         """What the judge is shown."""
-        return pairwise.SHOWN if self.judge_prompt is not None else set()
+        return self.judge_variables()
+
+    def list_derived(self) -> dict[str, set[str]]:
+        """The words of a judge who is shown the right answer can hold it."""
+        return {"verdict": {self.hint}} if self.hint is not None and self.is_graded else {}
 
     def columns_after(self, columns: set[str]) -> set[str]:
         """All columns, and those of the judge."""
-        return columns | set(_VERDICT if self.judge is not None else ())
+        return columns | set(self.written_by_judge)
 
     def shown_to_student(self) -> list[tuple[str, str, bool]]:
         """The question: it never shows the answer."""
@@ -135,20 +137,19 @@ class Config(MeasuringConfig, ToolsConfig):
         return {self.of} if self.of is not None else set()
 
     def calls_by_model(self) -> Counter[str]:
-        """As many of each model as `samples`; two of the judge for each reply but those that it compares with; none of
-        what is written.
+        """As many of each model as `samples`, none of what is written; two of a judge for each reply but those that it
+        compares with, or one for each that it grades.
         """
-        if self.of is not None:
-            return Counter()
-        judged = {} if self.judge is None else {self.judge: 2 * (len(self.models) - 1) * self.samples}
-        return Counter(self.models * self.samples) + Counter(judged)
+        asked = Counter[str]() if self.of is not None else Counter(self.models * self.samples)
+        times = len(self.measured) if self.is_graded else 2 * (len(self.models) - 1)
+        return asked if self.judge is None else asked + Counter({self.judge: times * self.samples})
 
     def exam(self) -> Exam:
         """Accuracies where answers are checked, win rates where a judge compares."""
-        against = self.against_model if self.judge is not None else None
+        against = self.against_model if self.judge is not None and not self.is_graded else None
         prompts = {model: self.choose_prompt(model) for model in self.models} if self.prompts else {}
         is_checked, by = self.answer is not None, tuple(self.by)
-        return Exam(tuple(self.models), self.prompt, is_checked, by, against, self.measures, prompts)
+        return Exam(tuple(self.models), self.prompt, is_checked, by, against, self.measures, prompts, self.is_graded)
 
     def outcomes_per_row(self) -> int:
         """As many of each model as `samples`."""
@@ -156,7 +157,7 @@ class Config(MeasuringConfig, ToolsConfig):
 
 
 @table_step(
-    reads=["{of}", "{against}", "{by}", "{cluster}"],
+    reads=["{of}", "{against}", "{by}", "{cluster}", "{hint}"],
     writes=["question", "model", "round", "sample", "response", "finish_reason", "answer", "correct"],
     aside=True,
     held_out=True,
@@ -165,7 +166,7 @@ async def run(table: Table, config: Config, ctx: Context) -> AsyncIterator[Outco
     answered: dict[str, dict[str, Row]] = {model: {} for model in config.measured}
     for model in sorted(config.measured, key=lambda name: name != config.against_model):
         own = answered[model]
-        is_judged = config.judge is not None and model != config.against_model
+        is_judged = config.judge is not None and (config.is_graded or model != config.against_model)
         async for outcome in ctx.each(table, lambda row, model=model: _ask_models(row, model, config, ctx)):  # type: ignore[misc]
             if isinstance(outcome, Row):
                 own[accuracy.name_reply(outcome)] = outcome
@@ -195,12 +196,8 @@ async def _ask_models(row: Row, model: str, config: Config, ctx: Context) -> lis
                 return _read(row, model, number, "", "stop", config, ctx)
             if number is None:
                 raise
-            return Failed(
-                row.child(f"{model}.s{sample}", {"model": model, "sample": sample}),
-                error.kind,
-                str(error),
-                fix=error.fix,
-            )
+            asked = row.child(f"{model}.s{sample}", {"model": model, "sample": sample})
+            return Failed(asked, error.kind, str(error), fix=error.fix)
         text = write_calls(reply.tool_calls) if reply.tool_calls else reply.text
         return _read(row, model, number, text, reply.finish_reason, config, ctx)
 
@@ -228,25 +225,30 @@ def _read(
         "answer": answer,
         "correct": correct,
     }
-    unjudged = dict.fromkeys(_VERDICT) if config.judge is not None else {}
     number = [str(ctx.round)] * bool(ctx.round) + [f"s{sample}"] * (sample is not None)
-    return row.child(".".join([model, *number]), columns | unjudged)
+    return row.child(".".join([model, *number]), columns | dict.fromkeys(config.written_by_judge))
 
 
 async def _ask_judge(row: Row, answered: accuracy.Answered, config: Config, ctx: Context) -> list[Outcome]:
     """The row with what the judge says; without it if the other model has not answered."""
+
+    async def ask(values: Row, read: Callable[[str], T]) -> Reply[T]:
+        messages = ctx.render(str(config.judge_prompt), values)
+        return await ctx.ask(str(config.judge), Ask(messages, config.judging(), row, read=read))
+
+    shown = config.add_hint(row)
+    if config.is_graded:
+        values = shown | verdicts.show({"candidate": str(row["response"])}, config.criteria, pairwise.SCALE)
+        said = await ask(values, verdicts.Labelled(list(config.criteria), pairwise.SCALE))
+        return [row | {"score": fmean(said.value.values()), "scores": said.value, "verdict": said.text}]
     other = answered[str(config.against_model)].get(accuracy.name_reply(row))
     if other is None:
         return [row]
 
-    async def ask(values: Row, read: Callable[[str], pairwise.Pair]) -> Reply[pairwise.Pair]:
-        messages = ctx.render(str(config.judge_prompt), values)
-        return await ctx.ask(str(config.judge), Ask(messages, config.judging(), row, read=read))
-
     texts = str(row["response"]), str(other["response"])
-    found = await pairwise.judge(row, *texts, ask)
+    found = await pairwise.judge(shown, *texts, ask, criteria=config.criteria)
     ctx.count(**judge_agreement.count_pairs({str(config.judge): found.gaps}, *texts))
-    return [row | dict(zip(_VERDICT, (*found.means, found.verdict), strict=True))]
+    return [row | dict(zip(config.written_by_judge, (*found.means, found.verdict), strict=True))]
 
 
 def _record(answered: accuracy.Answered, table: Table, config: Config, ctx: Context) -> None:
@@ -264,7 +266,7 @@ def _record(answered: accuracy.Answered, table: Table, config: Config, ctx: Cont
             record(key, graded.gains(accuracy.find_pairs(both, untrained)))
     if config.answer is not None:
         record("agreements", accuracy.agreements(answered, answers.kind(config.answer).is_alike))
-    if config.judge is not None:
+    if config.judge is not None and not config.is_graded:
         common = {"against": config.against_model, "judge": config.judge}
         others = [(model, rows.values()) for model, rows in answered.items() if model != config.against_model]
         record("win_rates", ({"model": model, **common, **pairwise.summarise(rows)} for model, rows in others))
@@ -279,9 +281,10 @@ def _grade(answered: accuracy.Answered, asked: int, config: Config, ctx: Context
         reference = row.get(config.against or "reference")
         wanted = "" if reference is None else write_text(reference)
         cluster = None if config.counted_by is None else write_text(row[config.counted_by])
-        plain = Graded(
-            str(row["question"]), str(row["response"]), wanted, row["answer"], None, row["correct"], cluster=cluster
-        )
+        said = row.get("score") if config.is_graded else None
+        score = None if said is None else verdicts.place(said, pairwise.SCALE)
+        texts = str(row["question"]), str(row["response"]), wanted
+        plain = Graded(*texts, row["answer"], None, row["correct"], cluster=cluster, score=score)
         if kind is None:
             return plain
         fields = kind.match_fields(plain.answer, wanted, row) if kind.has_fields else {}

@@ -35,8 +35,6 @@ from blackbox_kd.sdk import (
     write_text,
 )
 
-QUALITY = {"quality": "how well the answer does what the task asks for"}
-
 
 class Judging(SamplingConfig):
     """Fields of `judge` in every mode. A verdict that cannot be read is asked for anew, then fails the row."""
@@ -65,8 +63,7 @@ class Judging(SamplingConfig):
             found.append(("scale", f"scale: {self.scale} is not two numbers.", "write the worst and the best: [1, 10]"))
         elif not self.ends[0] < self.ends[1]:
             found.append(("scale", f"scale: {self.scale} does not go up.", "write the worst number first: [1, 10]"))
-        labels = [verdicts.plain(name) for name in self.criteria]
-        if len(set(labels)) < len(labels) or not all(labels):
+        if not verdicts.are_told_apart(self.criteria):
             what = f"criteria: {', '.join(map(repr, self.criteria))} cannot be told apart in a verdict."
             found.append(("criteria", what, "give each a name of its own, of letters and digits"))
         return found
@@ -120,7 +117,7 @@ class Scale(OfOneText):
     """`scale`: numbers by criteria."""
     prompt: PromptName = "judge/scale"
     """Template of the messages."""
-    criteria: dict[str, str] = Field(default=QUALITY, min_length=1)
+    criteria: dict[str, str] = Field(default=verdicts.QUALITY, min_length=1)
     """What counts: meanings by name. Each gets a number."""
     scale: list[int] = Field(default=[1, 10])
     """The worst and the best number."""

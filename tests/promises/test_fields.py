@@ -162,6 +162,11 @@ _TWO_MODELS = {name: MODELS[name] for name in ("right", "other")}
 BASES |= {
     "two answer": recipe({**_ASKED_BOTH, "input": "test"}, data=HELD_OUT),
     "judged": recipe(_JUDGED, data=HELD_OUT, models={**_TWO_MODELS, "referee": REFEREE}),
+    "graded by a server": recipe(
+        {**STEPS["evaluate"], "input": "test", "judge": "referee", "mode": "scale"},
+        data=HELD_OUT,
+        models={"right": MODELS["right"], "referee": MODELS["served"]},
+    ),
     "judged by a server": recipe(_JUDGED, data=HELD_OUT, models={**_TWO_MODELS, "referee": MODELS["served"]}),
     "untold": recipe(_TOLD),
     "told": recipe(
@@ -444,6 +449,19 @@ CASES: dict[str, Case] = {
         1,
         f"models.referee={REFEREE}",
         "steps.0.judge=referee",
+    ),
+    "evaluate.mode": runs(
+        "judged",
+        lambda it: sorted(it.report["evaluations"][0].get("metrics", {})),
+        ["accuracy", "score"],
+        f"models.referee={MODELS['grader']}",
+        "steps.0.mode=scale",
+    ),
+    "evaluate.criteria": runs(
+        "graded by a server", looks.asked, lambda it: "- tone: how polite" in it, "steps.0.criteria={tone: how polite}"
+    ),
+    "evaluate.hint": runs(
+        "graded by a server", looks.asked, lambda it: "\n99\n[END right answer" in it, "steps.0.hint=gold"
     ),
     "evaluate.judge_prompt": runs(
         "judged by a server", looks.asked, "In short: What is 40 + 1?", "steps.0.judge_prompt=short"

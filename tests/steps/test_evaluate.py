@@ -299,6 +299,11 @@ async def test_the_judge_has_its_own_sampling() -> None:
         ({"models": ["a"], "judge": "j"}, "judge"),
         ({"models": ["a", "b", "a"], "answer": "number"}, "models"),
         ({"models": ["a", "b"], "judge": "j", "against_model": "c"}, "against_model"),
+        ({"models": ["a", "b"], "judge": "j", "mode": "scale", "against_model": "a"}, "against_model"),
+        ({"models": ["a"], "judge": "j", "mode": "scale", "criteria": {"a b": "x", "A_b": "y"}}, "criteria"),
+        ({"models": ["a"], "answer": "number", "mode": "scale"}, "mode"),
+        ({"models": ["a"], "answer": "number", "criteria": {"a": "b"}}, "criteria"),
+        ({"models": ["a"], "answer": "number", "hint": "rule"}, "hint"),
     ],
 )
 def test_fields_that_do_not_go_together_are_problems(fields: dict[str, Any], at: str) -> None:
@@ -315,6 +320,78 @@ def test_a_judge_makes_two_more_calls_for_each_model_but_one() -> None:
     config = evaluate.Config.model_validate({"step": "evaluate", "models": ["a", "b", "c"], "judge": "j"})
     assert config.calls_per_row() == 3 + 2 * 2
     assert config.columns_after({"id"}) == {"id", "score", "against_score", "verdict"}
+
+
+class Grading(Guarding):
+    """A judge who is shown the candidate and the hint alone; what it gives is told by the model that answered."""
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        def reply(model: str, messages: list[Message], sample: int) -> str:
+            said = messages[0]["content"]
+            return given[said.split(" on ")[0]] if model == "referee" else f"{model} on q{said.rsplit('q', 1)[1]}"
+
+        super().__init__(reply)
+
+    def render(self, prompt: str, row: Mapping[str, Any]) -> list[Message]:
+        if "candidate" not in row:
+            return super().render(prompt, row)
+        assert (prompt, row["low"], row["high"]) == ("judge/scale", 1, 10)
+        return [{"role": "user", "content": f"{row['candidate']} [{row.get('hint')}]"}]
+
+
+RULE = {"instruction": "q1", "reference": "student on q1", "rule": "Never say no."}
+GRADED = {"models": ["base", "student"], "judge": "referee", "mode": "scale", "criteria": {"tone": "t", "rule": "r"}}
+
+
+async def graded(ctx: FakeContext, **fields: object) -> list[Row | Failed]:
+    config = evaluate.Config.model_validate({"step": "evaluate", **GRADED, **fields})
+    return await outcomes(evaluate, rows(RULE, RULE | {"instruction": "q2"}), config, ctx)
+
+
+async def test_a_judge_grades_each_answer_of_every_model_by_criteria_and_their_mean_is_a_metric() -> None:
+    ctx = Grading({"base": "So.\ntone: 4\nrule: 1", "student": "So.\ntone: 10\nrule: 7"})
+    found = [row for row in await graded(ctx, hint="rule") if isinstance(row, Row)]
+    assert {(row["model"], row["score"]) for row in found} == {("base", 2.5), ("student", 8.5)}
+    assert found[-1]["scores"] == {"tone": 10, "rule": 7}
+    assert found[-1]["verdict"].startswith("So.")
+    assert [call[1][0]["content"] for call in ctx.asked if call[0] == "referee"][-1] == "student on q2 [Never say no.]"
+    base, student = (entry["metrics"]["score"]["value"] for entry in ctx.recorded["evaluations"])
+    assert (base, student) == (pytest.approx(1.5 / 9), pytest.approx(7.5 / 9))
+    [gain] = ctx.recorded["comparisons"]
+    assert (gain["metric"], gain["model"], gain["gain"]) == ("score", "student", pytest.approx(6 / 9))
+    assert "win_rates" not in ctx.recorded
+    assert find_fault("evaluations", [{**entry, "step": "s"} for entry in ctx.recorded["evaluations"]]) is None
+
+
+async def test_an_answer_without_a_verdict_has_no_score_and_is_right_or_wrong_all_the_same() -> None:
+    ctx = Grading({"base": "tone: 4\nrule: 1", "student": "I cannot tell."})
+    found = await graded(ctx, answer="exact")
+    assert [(row.kind, row.row["model"]) for row in found if isinstance(row, Failed)] == [("unreadable", "student")] * 2
+    base, student = ctx.recorded["evaluations"]
+    assert (base["n"], student["n"], student["right"]) == (2, 2, 1)
+    assert student["metrics"]["score"] == {"value": None, "ci95": None}
+    assert [entry.get("metric", "accuracy") for entry in ctx.recorded["comparisons"]] == ["accuracy"]
+
+
+async def test_a_column_that_is_written_is_graded_without_asking_for_answers() -> None:
+    ctx = Grading({"written": "tone: 7\nrule: 7"})
+    config = evaluate.Config.model_validate({"step": "evaluate", **GRADED, "of": "said", "models": []})
+    assert config.calls_by_model() == {"referee": 1}
+    await outcomes(evaluate, rows(RULE | {"said": "written on q1"}), config, ctx)
+    assert [call[0] for call in ctx.asked] == ["referee"]
+    assert ctx.recorded["evaluations"][0]["metrics"]["score"]["value"] == pytest.approx(6 / 9)
+
+
+def test_a_judge_who_grades_is_asked_once_for_each_reply_and_writes_other_columns() -> None:
+    config = evaluate.Config.model_validate(
+        {"step": "evaluate", **GRADED, "models": ["a"], "samples": 3, "temperature": 1, "hint": "rule"}
+    )
+    assert config.problems() == []
+    assert config.calls_by_model() == {"a": 3, "referee": 3}
+    assert config.columns_after({"id"}) == {"id", "score", "scores", "verdict"}
+    assert config.list_derived() == {"verdict": {"rule"}}, "for its words can quote the hint"
+    exam = config.exam()
+    assert (exam.metrics, exam.against, exam.is_graded, exam.is_checked) == (("score",), None, True, False)
 
 
 COLOURS = rows(

@@ -55,7 +55,7 @@ class Answers:
 
         def measure_all(part: Sequence[Row]) -> dict[str, Any]:
             graded = [self.graded[model][accuracy.name_reply(row)] for row in part] if self.metrics else []
-            found = {each.name: measure(each, graded, self.how.seed) for each in self.metrics}
+            found = {e.name: measure(e, list(filter(e.tells_of, graded)), self.how.seed) for e in self.metrics}
             return {"metrics": found} if found else {}
 
         told = accuracy.accuracy(rows, self.how.by, measure_all, self.how.cluster)
@@ -72,18 +72,21 @@ class Answers:
         found = tabulate_classes(rows, self.how.labels) if names & {"macro_f1", "micro_f1"} else {}
         return found | ({"fields": tabulate_fields(rows)} if "field_f1" in names else {})
 
-    def gains(self, pairs: Iterable[tuple[str, str, Sequence[str]]]) -> Iterator[dict[str, Any]]:
+    def gains(self, compared: Iterable[tuple[str, str, Sequence[str]]]) -> Iterator[dict[str, Any]]:
         """What each model of pairs is better by in each metric but accuracy, of which more is told elsewhere.
 
         Args:
-            pairs: a model, the one that it is compared with, and the questions that both have answered.
+            compared: a model, the one that it is compared with, and the questions that both have answered.
         """
-        for model, against, both in pairs if self.metrics or self.repeated else ():
-            before, after = ([self.graded[name][key] for key in both if self.metrics] for name in (against, model))
+        for model, against, both in compared if self.metrics or self.repeated else ():
+            pairs = [(self.graded[against][key], self.graded[model][key]) for key in both if self.metrics]
             for each in self.metrics:
-                found = None if each.name == "accuracy" else compare(each, before, after, self.how.seed)
+                told = [pair for pair in pairs if all(map(each.tells_of, pair))]
+                if each.name == "accuracy" or not told:
+                    continue
+                found = compare(each, [one for one, _ in told], [other for _, other in told], self.how.seed)
                 if found is not None:
-                    yield {"model": model, "against": against, "metric": each.name, "n": len(both), **found}
+                    yield {"model": model, "against": against, "metric": each.name, "n": len(told), **found}
             if self.repeated:
                 several = repeated.compare(self.repeated[against], self.repeated[model])
                 for name, found in several.items():

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-Need = Literal["answer", "fields", "reference"]
-"""What a metric cannot do without: a kind of answer, one that tells fields apart, or the right answer as a text."""
+Need = Literal["answer", "fields", "reference", "score"]
+"""What a metric cannot do without: a kind of answer, one that tells fields apart, the right answer as a text, or a
+judge's score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Graded:
         fields: of an answer with fields, by the path of each: how many values were found rightly, how many were
             found and are wrong, and how many were missed.
         cluster: what the question belongs to whose questions are alike; None if each stands for itself.
+        score: what a judge said of it by criteria, from 0 (worst) to 1; None if nobody did.
     """
 
     question: str
@@ -42,6 +44,7 @@ class Graded:
     correct: bool | None = None
     fields: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     cluster: str | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,14 @@ class Tally:
     of: "Array"
     combine: "Callable[[Array], Array]"
     interval: tuple[float, float] | None = None
+
+
+def average(values: Sequence[float]) -> Tally:
+    """The tally of a metric that is a mean over the rows."""
+    import numpy as np
+
+    kinds, of = np.unique(np.array(values), return_inverse=True)
+    return Tally(np.column_stack([kinds, np.ones(len(kinds))]), of, lambda sums: sums[..., 0] / sums[..., 1])
 
 
 Run = Callable[[Sequence[Graded]], "Tally | float | None"]
@@ -85,6 +96,10 @@ class Metric:
         """What a metric of somebody's own is written in; empty for those of the package."""
         is_ours = self.file.parent == Path(__file__).parent
         return "" if is_ours else self.file.read_text(encoding="utf-8")
+
+    def tells_of(self, row: Graded) -> bool:
+        """Whether a reply can be measured: not where a judge's verdict is needed that could not be read."""
+        return self.needs != "score" or row.score is not None
 
     def work_out(self, rows: Sequence[Graded]) -> "Tally | float | None":
         """What `run` gives.

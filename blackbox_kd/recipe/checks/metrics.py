@@ -42,6 +42,9 @@ def _check_needs(flow: Flow, planned: PlannedStep, mention: Reference, metric: M
     if metric.needs in ("answer", "fields") and kind is None:
         message = f"{what} answer:, which says how an answer is read."
         flow.report(planned, mention.field, message, "", "add answer: KIND, or name another metric")
+    elif metric.needs == "score" and not exam.is_graded:
+        message = f"{what} a judge that grades answers by themselves."
+        flow.report(planned, mention.field, message, "", "add judge: MODEL and mode: scale, or name another metric")
     elif metric.needs == "fields" and kind is not None and not _has_fields(kind):
         message = f"{what} a kind of answer with fields, and `answer: {answers.split(kind)[0]}` has none."
         flow.report(planned, mention.field, message, "", "write answer: json, or name another metric")
