@@ -32,7 +32,7 @@ def app(debug: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Printable("%(message)s"))
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
-    for noisy in ("asyncio", "urllib3", "filelock", "httpx", "httpx2", "httpcore", "httpcore2", "openai"):
+    for noisy in ("asyncio", "urllib3", "filelock", "httpx", "httpx2", "httpcore", "httpcore2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -9,7 +9,7 @@ from pydantic import field_validator
 
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Setup
-from blackbox_kd.models.http import client, keys
+from blackbox_kd.models.http import access, client, keys
 from blackbox_kd.models.http.anthropic_batches import BATCH_LINES, AnthropicBatches
 from blackbox_kd.models.http.cache_marks import CacheMarks
 from blackbox_kd.models.http.chat import ChatModel
@@ -101,12 +101,12 @@ def open_model(config: Config, setup: Setup) -> Model:
         max_tokens_field="max_tokens",
         extra=config.own_fields,
         wire_format=wire_format,
-        batch_api=AnthropicBatches(http, base_url, key, wire_format.translate),
+        batch_api=AnthropicBatches(address, wire_format.translate),
     )
 
 
 def _check_url(url: str) -> str:
-    return client.check_url(url).removesuffix("/messages").removesuffix("/v1")
+    return access.check_url(url).removesuffix("/messages").removesuffix("/v1")
 
 
 def _find_base_url(config: Config, setup: Setup) -> str:

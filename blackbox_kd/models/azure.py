@@ -13,8 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Sending, Setup
-from blackbox_kd.models.http import client, keys
-from blackbox_kd.models.http.access import find_obstacles
+from blackbox_kd.models.http import access, keys
 from blackbox_kd.models.http.content_filter import AzureCompletions
 from blackbox_kd.models.http.openai_config import OpenAIConfig, open_endpoint
 from blackbox_kd.schema import digest
@@ -87,7 +86,7 @@ class Config(OpenAIConfig):
             return [("provider", what, f"write base_url: {example}, or export {ENDPOINT}={example}")]
         other = "key" if self.auth == "token" else "token"
         fix = f"export {self.variable}=..., or auth: {other} with {KEYS[other]}, or key_env: NAME"
-        found = find_obstacles([base_url], self.variable, setup.env, kind=self.auth, fix=fix)
+        found = access.find_obstacles([base_url], self.variable, setup.env, kind=self.auth, fix=fix)
         return found or self.find_unset(setup)
 
     def sends_to(self, setup: Setup) -> tuple[str, str | None]:
@@ -132,9 +131,9 @@ def _check_resource(url: str) -> str:
     """The URL of a resource, however much of the path behind it was copied along.
 
     Raises:
-        FieldError: see `client.check_url`.
+        FieldError: see `access.check_url`.
     """
-    parts = urlsplit(client.check_url(url))
+    parts = urlsplit(access.check_url(url))
     return f"{parts.scheme}://{parts.netloc}{parts.path.partition('/openai')[0]}"
 
 

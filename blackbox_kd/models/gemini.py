@@ -10,7 +10,7 @@ from pydantic import field_validator
 
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Setup
-from blackbox_kd.models.http import client, keys
+from blackbox_kd.models.http import access, client, keys
 from blackbox_kd.models.http.chat import ChatModel
 from blackbox_kd.models.http.config import VendorConfig
 from blackbox_kd.models.http.gemini_batches import BATCH_LINES, VERSION, GeminiBatches
@@ -43,7 +43,7 @@ class Config(VendorConfig):
     @field_validator("base_url")
     @classmethod
     def _url(cls, value: str) -> str:
-        url = _FULL.sub("", client.check_url(value))
+        url = _FULL.sub("", access.check_url(value))
         if url.endswith("/openai"):
             what = f"base_url: {url} speaks chat completions"
             raise FieldError(what, fix=f"write provider: openai, or base_url: {GOOGLE}")
@@ -92,7 +92,7 @@ def open_model(config: Config, setup: Setup) -> Model:
         max_tokens_field="max_tokens",
         extra=config.own_fields,
         wire_format=wire_format,
-        batch_api=GeminiBatches(http, config.base_url, config.model, key, wire_format.translate),
+        batch_api=GeminiBatches(address, config.model, wire_format.translate),
     )
 
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import field_validator
 
 from blackbox_kd.models import Model, Setup
-from blackbox_kd.models.http import client, keys
+from blackbox_kd.models.http import access, client, keys
 from blackbox_kd.models.http.chat import ChatModel
 from blackbox_kd.models.http.config import VendorConfig
 from blackbox_kd.models.http.dialects import MISTRAL
@@ -32,7 +32,7 @@ class Config(VendorConfig):
     @field_validator("base_url")
     @classmethod
     def _url(cls, value: str) -> str:
-        url = client.check_url(value)
+        url = access.check_url(value)
         return url if urlsplit(url).path else f"{url}/v1"
 
     @property

@@ -8,8 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Sending, Setup
-from blackbox_kd.models.http import client, connection, keys
-from blackbox_kd.models.http.access import find_obstacles
+from blackbox_kd.models.http import access, connection, keys
 from blackbox_kd.models.http.dialects import find_dialect
 from blackbox_kd.models.http.openai_config import OpenAIConfig, open_endpoint
 from blackbox_kd.models.http.servers import check_servers
@@ -46,7 +45,7 @@ class Config(OpenAIConfig):
     @field_validator("base_url")
     @classmethod
     def _url(cls, value: str | None) -> str | None:
-        return None if value is None else client.check_url(value)
+        return None if value is None else access.check_url(value)
 
     @model_validator(mode="after")
     def _one_endpoint(self) -> Self:
@@ -88,7 +87,7 @@ class Config(OpenAIConfig):
         if self.distillable_only and not _tells_distillable(base_url):
             what = f"distillable_only: {base_url} does not tell which models others may be trained on."
             return [("distillable_only", what, f"take it out, or base_url: https://{OPENROUTER}/api/v1")]
-        obstacles = find_obstacles(self.servers or [base_url], _find_variable(self), setup.env)
+        obstacles = access.find_obstacles(self.servers or [base_url], _find_variable(self), setup.env)
         return obstacles or self.find_unset(setup)
 
     def sends_to(self, setup: Setup) -> tuple[str, str | None]:
@@ -130,7 +129,7 @@ def open_model(config: Config, setup: Setup) -> Model:
 
 
 def _find_base_url(config: Config, setup: Setup) -> str:
-    return config.base_url or client.check_url(setup.env.get("OPENAI_BASE_URL") or OPENAI)
+    return config.base_url or access.check_url(setup.env.get("OPENAI_BASE_URL") or OPENAI)
 
 
 def _find_variable(config: Config) -> str | None:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Price, Sending, Setup
-from blackbox_kd.models.http import client, keys
+from blackbox_kd.models.http import access, client, keys
 from blackbox_kd.models.http.chat import ChatModel
 from blackbox_kd.models.http.config import EndpointConfig
 from blackbox_kd.models.http.parameters import EFFORT, THINKING_BUDGET, Parameters
@@ -49,7 +49,7 @@ class Config(EndpointConfig):
     @field_validator("base_url")
     @classmethod
     def _url(cls, value: str) -> str:
-        return client.check_url(value)
+        return access.check_url(value)
 
     @property
     def names_freely(self) -> bool:

@@ -13,7 +13,6 @@ BY_NAME = {
     "recipe.field_types": "limits are attributes of pydantic's marks",
     "recipe.yaml_errors": "pyyaml's errors have marks or have none",
     "models.scripted": "a function of a user's module",
-    "models.http.openai_batches": "attributes of openai's objects that an endpoint may leave out",
     "calls.tariff": "tiers of genai-prices' objects",
     "engine.signals": "signals that Windows does not have",
 }

@@ -20,7 +20,7 @@ FILES = {
 }
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
 HEAVY = {
-    "accelerate", "aiohttp", "datasets", "gguf", "lm_eval", "math_verify", "openai", "pandas", "peft", "pyarrow",
+    "accelerate", "aiohttp", "datasets", "gguf", "lm_eval", "math_verify", "pandas", "peft", "pyarrow",
     "rapidfuzz", "reasoning_gym", "scipy", "torch", "transformers", "trl", "vllm",
 }  # fmt: skip
 

@@ -7,11 +7,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from blackbox_kd import __version__, json_text
-from blackbox_kd.errors import CallError, FieldError, ServerFault
+from blackbox_kd.errors import CallError, ServerFault
 from blackbox_kd.models.http import connection
 from blackbox_kd.models.http.deadlines import Deadlines
 from blackbox_kd.models.http.keys import hide_secret
@@ -25,7 +24,6 @@ CONNECT_S = 15.0
 KEEP_IDLE_S = 4.0
 """Servers built on uvicorn, vLLM among them, close connections idle for 5 s: not to send into one that closes."""
 MAX_BODY_BYTES = 32 * 2**20
-_EXPECTED = "expected something like https://api.openai.com/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,51 +64,6 @@ class Address:
     def sent_headers(self) -> Mapping[str, str]:
         """What says who asks."""
         return {"Authorization": f"Bearer {self.key or 'EMPTY'}"} if self.headers is None else self.headers
-
-
-def check_url(base_url: str) -> str:
-    """A base URL without its trailing slash.
-
-    Raises:
-        FieldError: it is no URL of an endpoint, or has a password or key in it, which would be stored.
-    """
-    parts = _split(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise FieldError(f"base_url: {base_url!r} is not a URL", exists=_EXPECTED)
-    place = f"base_url: {parts.scheme}://{parts.hostname}{'/...' if parts.path else ''}"
-    if parts.username or parts.password:
-        what = "has a user or a password in it, which would be stored"
-        raise FieldError(f"{place} {what}", fix="keep it in an environment variable and write key_env: VARIABLE")
-    if parts.query or parts.fragment:
-        raise _refuse_query(place, parts)
-    return base_url.rstrip("/").removesuffix("/chat/completions").removesuffix("/responses")
-
-
-def _refuse_query(place: str, parts: SplitResult) -> FieldError:
-    """What is wrong with a URL that goes on after its path; only names are shown, as values may be secrets."""
-    if "api-version" in parse_qs(parts.query):
-        what = f"{place}?api-version=... names a version of Azure's API, which is not sent"
-        url = f"{parts.scheme}://{parts.hostname}"
-        fix = f"write provider: azure, base_url: {url}, the deployment in model: and its version in api_version:"
-        return FieldError(what, fix=fix)
-    names = ", ".join(parse_qs(parts.query, keep_blank_values=True)) or "#"
-    what = f"{place} goes on after its path ({names}), which is not sent"
-    return FieldError(what, fix="end it in /v1; a key stands in the variable that key_env: names")
-
-
-def _split(base_url: str) -> SplitResult:
-    """The parts of a URL that something can be sent to."""
-    if unsuited := next((char for char in base_url if char.isspace() or not char.isprintable() or char == "\\"), None):
-        what = "a blank" if unsuited.isspace() else f"the character {unsuited!r}"
-        raise FieldError(f"base_url: {base_url!r} has {what} in it, which no URL has", exists=_EXPECTED)
-    try:
-        parts = urlsplit(base_url)
-        if parts.port == 0:
-            raise ValueError("port 0 is none that anything listens on")
-        (parts.hostname or "").encode("idna")
-    except ValueError as error:  # UnicodeError, of a host's name, is one
-        raise FieldError(f"base_url: {base_url!r} is not a URL: {error}", exists=_EXPECTED) from error
-    return parts
 
 
 class HttpClient:
@@ -170,6 +123,16 @@ class HttpClient:
 
         await self._exchange("GET", url, read=write)
 
+    async def upload(self, url: str, file: BinaryIO, name: str, fields: Mapping[str, str]) -> str:
+        """Sends a file of a name, and other fields, as a form, however long that takes; the answer. See `post`."""
+        import aiohttp
+
+        form = aiohttp.FormData(fields)
+        form.add_field("file", file, filename=name)
+        body = form()
+        text, _ = await self._exchange("POST", url, body, {"Content-Type": body.content_type}, read=self._read)
+        return text
+
     async def _exchange(
         self,
         method: str,
@@ -182,7 +145,7 @@ class HttpClient:
     ) -> tuple[str, Mapping[str, str]]:
         """What is read of a response that is no error, and its headers; what goes wrong is one of our errors.
 
-        `read` takes a body that is no text which has to come in the time of a call.
+        `read` takes the body where the whole may last longer than a call, as long as the endpoint is not silent.
         """
         import aiohttp
 
@@ -190,7 +153,13 @@ class HttpClient:
         task = None if read else self._deadlines.begin()
         try:
             async with session.request(
-                method, url, params=self._endpoint.query, data=data, headers=headers, allow_redirects=False
+                method,
+                url,
+                params=self._endpoint.query,
+                data=data,
+                headers=headers,
+                allow_redirects=False,
+                timeout=self._make_timeout(self._endpoint.timeout_s) if read else session.timeout,
             ) as response:
                 is_good = 200 <= response.status < 300
                 text = await (read if read and is_good else self._read)(response)
@@ -203,12 +172,12 @@ class HttpClient:
                     raise connection.refuse_by_proxy(response.status, self._proxy).as_error(url)
                 raise make_fault(url, response.status, response.headers, text, self._endpoint.secret)
         except (aiohttp.ClientError, OSError) as error:
-            raise self._explain(error) from tell_cause(error, self._endpoint.secret)
+            raise self._explain(url, error) from tell_cause(error, self._endpoint.secret)
         except asyncio.CancelledError:
             if task is None or not self._deadlines.is_over(task):
                 raise
             late = f"no whole reply within {self._endpoint.timeout_s:g} s"
-            raise self._make_fault("timeout", late, "raise timeout_s: of the model") from None
+            raise _make_fault(url, "timeout", late, "raise timeout_s: of the model") from None
         finally:
             if task is not None:
                 self._deadlines.end(task)
@@ -231,7 +200,7 @@ class HttpClient:
                 keepalive_timeout=KEEP_IDLE_S,
                 ssl=connection.find_context(self.url) or True,
             ),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+            timeout=self._make_timeout(None),
             headers={
                 "Content-Type": "application/json",
                 "User-Agent": f"blackbox-kd/{__version__}",
@@ -242,6 +211,11 @@ class HttpClient:
             proxy=self._proxy and self._proxy.url,
         )
         return self._session
+
+    def _make_timeout(self, silence_s: float | None) -> "aiohttp.ClientTimeout":
+        import aiohttp
+
+        return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
 
     async def _read(self, response: "aiohttp.ClientResponse") -> str:
         """The decoded body, as long as it comes steadily and is not absurdly large."""
@@ -255,7 +229,8 @@ class HttpClient:
             size += len(part)
             if size > MAX_BODY_BYTES:
                 response.close()
-                raise self._make_fault("too_large", f"a reply of more than {MAX_BODY_BYTES // 2**20} MB was not read")
+                what = f"a reply of more than {MAX_BODY_BYTES // 2**20} MB was not read"
+                raise _make_fault(str(response.url.with_query(None)), "too_large", what)
         return b"".join(parts).decode(errors="replace")
 
     async def _read_part(self, response: "aiohttp.ClientResponse") -> bytes:
@@ -263,23 +238,27 @@ class HttpClient:
             async with asyncio.timeout(self._endpoint.gap_s):
                 return await response.content.readany()
         except TimeoutError:
-            raise self._make_fault("timeout", f"the reply stopped for {self._endpoint.gap_s:g} s") from None
+            what = f"the reply stopped for {self._endpoint.gap_s:g} s"
+            raise _make_fault(str(response.url.with_query(None)), "timeout", what) from None
 
-    def _make_fault(self, kind: str, what: str, fix: str = "") -> CallError:
-        return ServerFault(f"{self.url}: {quote(what)}", kind=kind, fix=fix)
-
-    def _explain(self, error: Exception) -> CallError:
+    def _explain(self, url: str, error: Exception) -> CallError:
         """What a connection that could not be made, or that broke, means."""
         import aiohttp
 
         is_open = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
         if isinstance(error, aiohttp.ClientHttpProxyError):  # it is asked for a tunnel, and its URL may hold a password
             assert self._proxy is not None
-            return connection.refuse_by_proxy(error.status, self._proxy).as_error(self.url)
+            return connection.refuse_by_proxy(error.status, self._proxy).as_error(url)
         proxy = self._proxy if isinstance(error, aiohttp.ClientProxyConnectionError) else None
         if (failure := connection.explain(error, proxy, is_open=is_open)) is not None:
-            return failure.as_error(self.url, is_open=is_open)
+            return failure.as_error(url, is_open=is_open)
+        if isinstance(error, aiohttp.SocketTimeoutError):
+            return _make_fault(url, "timeout", f"no answer within {self._endpoint.timeout_s:g} s")
         quoted = quote_error(error, self._endpoint.secret)
         if is_open:
-            return self._make_fault("connection", f"the connection broke: {quoted}")
-        return self._make_fault("unreachable", f"cannot be reached: {quoted}")
+            return _make_fault(url, "connection", f"the connection broke: {quoted}")
+        return _make_fault(url, "unreachable", f"cannot be reached: {quoted}")
+
+
+def _make_fault(url: str, kind: str, what: str, fix: str = "") -> CallError:
+    return ServerFault(f"{url}: {quote(what)}", kind=kind, fix=fix)

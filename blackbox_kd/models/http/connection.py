@@ -192,11 +192,6 @@ def refuse_by_proxy(status: int, proxy: Proxy) -> Failure:
     return Failure(f"{proxy} says {status} and does not connect to it", fix, is_final=400 <= status < 500)
 
 
-def refuse_tunnel(proxy: Proxy, said: str) -> Failure:
-    """What it means that a proxy makes no tunnel to the endpoint, and says why."""
-    return Failure(f"{proxy} does not connect to it: {said}", _advise(proxy), is_final=True)
-
-
 def is_of_proxy(status: int, body: str) -> bool:
     """Whether a response without a tunnel is the proxy's own: no endpoint says 407, nor forbids anything by a page."""
     is_page = status == HTTPStatus.FORBIDDEN and not body.lstrip("\ufeff \r\n\t").startswith(("{", "["))

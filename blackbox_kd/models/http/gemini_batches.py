@@ -6,18 +6,16 @@ Source   google-genai 3.6 (`files.py`, `batches.py`, `_api_client.py`); https://
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlencode, urlsplit
 
 from blackbox_kd import json_text
-from blackbox_kd.errors import CallError, EndpointRefused, QuotaSpent, RequestRejected, ServerFault
+from blackbox_kd.errors import CallError, ServerFault
 from blackbox_kd.models.http import error_body
-from blackbox_kd.models.http.batches import Batch
-from blackbox_kd.models.http.client import HttpClient
-from blackbox_kd.models.http.keys import hide_secret
+from blackbox_kd.models.http.batches import Batch, BatchApi, explain_not_begun, list_objects
+from blackbox_kd.models.http.client import Address
 from blackbox_kd.models.http.status import find_fault, make_fault, quote
 
 VERSION = "v1beta"
@@ -40,33 +38,20 @@ _RPC = (
 """Names of the codes of google.rpc.Code, which stand in results instead of a status."""
 
 
-class GeminiBatches:
-    """Files and batches of one model, see `batches.BatchApi`. For one event loop.
+class GeminiBatches(BatchApi):
+    """Files and batches of one model, see `batches.BatchApi`.
 
     Args:
-        http: the connections, which whoever opened them closes.
-        base_url: up to `/v1beta`.
+        address: of the endpoint, up to `/v1beta`.
         model: as the endpoint calls it.
-        key: never shown.
         translate: makes Gemini's request of a body of chat completions.
     """
 
     most_lines, most_bytes = BATCH_LINES, BATCH_BYTES
 
-    def __init__(
-        self,
-        http: HttpClient,
-        base_url: str,
-        model: str,
-        key: str | None,
-        translate: Callable[[dict[str, Any]], dict[str, Any]],
-    ) -> None:
-        self.base_url = base_url
-        self._http = http
-        self._url = f"{base_url}/{VERSION}"
-        self._create_url = f"{self._url}/models/{model}:batchGenerateContent"
-        self._key = key
-        self._translate = translate
+    def __init__(self, address: Address, model: str, translate: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self._root = f"{address.base_url}/{VERSION}"
+        super().__init__(address, f"{self._root}/models/{model}:batchGenerateContent", translate)
 
     async def upload(self, path: Path) -> str:
         """Uploads a file of requests; returns its name. A file that is not used goes after two days."""
@@ -84,7 +69,8 @@ class GeminiBatches:
                 },
             )
             text = await self._send_file(file, size, headers.get("x-goog-upload-url", ""))
-        return self._read_name(_read_object(self._decode(text).get("file")))
+        file_url = f"{self.base_url}/upload"
+        return self._read_text(_find_object(self._read_object(file_url, text), "file"), "name")
 
     async def _send_file(self, file: IO[bytes], size: int, url: str) -> str:
         """Sends a file in parts to where its upload was begun, whatever host that is said to be; the last answer."""
@@ -105,8 +91,7 @@ class GeminiBatches:
     async def create(self, file_id: str, mark: str) -> str:
         """Hands an uploaded file in as a batch that is called `mark`; returns the batch's name."""
         batch = {"displayName": mark, "inputConfig": {"fileName": file_id}}
-        text, _ = await self._http.request("POST", self._create_url, json_text.encode({"batch": batch}))
-        return self._read_name(self._decode(text))
+        return self._read_text(await self._ask("POST", self._url, json_text.encode({"batch": batch})), "name")
 
     async def find(self, file_id: str, mark: str, since: float) -> str | None:
         """The name of the batch that is called `mark`, or was made of the file, or None: in which order they are
@@ -115,12 +100,11 @@ class GeminiBatches:
         page = ""
         while True:
             query = urlencode({"pageSize": PAGE} | ({"pageToken": page} if page else {}))
-            listed = await self._get(f"batches?{query}")
-            for batch in _list_objects(listed.get("operations")):
-                about = _read_object(batch.get("metadata"))
-                is_ours = about.get("displayName") == mark
-                if is_ours or _read_object(about.get("inputConfig")).get("fileName") == file_id:
-                    return self._read_name(batch)
+            listed = await self._ask("GET", f"{self._root}/batches?{query}")
+            for batch in list_objects(listed.get("operations")):
+                about = _find_object(batch, "metadata")
+                if about.get("displayName") == mark or _find_object(about, "inputConfig").get("fileName") == file_id:
+                    return self._read_text(batch, "name")
             page = str(listed.get("nextPageToken") or "")
             if not page:
                 return None
@@ -128,7 +112,7 @@ class GeminiBatches:
     async def look(self, batch_id: str) -> Batch:
         """How a batch stands."""
         found = await self._get_operation(batch_id)
-        about, error = _read_object(found.get("metadata")), found.get("error")
+        about, error = _find_object(found, "metadata"), found.get("error")
         state = str(about.get("state") or "")
         for prefix in _PREFIXES:
             state = state.removeprefix(prefix)
@@ -137,7 +121,7 @@ class GeminiBatches:
         output = _find_output(found)
         file = output.get("responsesFile")
         inlined = (batch_id,) if output.get("inlinedResponses") else ()
-        done = str(_read_object(about.get("batchStats")).get("successfulRequestCount"))
+        done = str(_find_object(about, "batchStats").get("successfulRequestCount"))
         return Batch(
             id=batch_id,
             status=_STATUS.get(state, state.lower()),
@@ -151,50 +135,33 @@ class GeminiBatches:
         out.
         """
         if file_id.startswith("batches/"):
-            inlined = _read_object(_find_output(await self._get_operation(file_id)).get("inlinedResponses"))
-            for line in _list_objects(inlined.get("inlinedResponses")):
-                yield {"custom_id": _read_object(line.get("metadata")).get("key"), **line}
+            inlined = _find_object(_find_output(await self._get_operation(file_id)), "inlinedResponses")
+            for line in list_objects(inlined.get("inlinedResponses")):
+                yield {"custom_id": _find_object(line, "metadata").get("key"), **line}
             return
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "results.jsonl"
-            await self._http.download(f"{self._url}/{file_id}:download?alt=media", path)
-            with path.open("rb") as file:
-                for line in _read_lines(file):
-                    yield {"custom_id": line.get("key"), **line}
+        async for line in super().lines(file_id):
+            yield {"custom_id": line.get("key"), **line}
 
-    async def close(self) -> None:
-        """Does nothing: the connections are those of the model."""
+    def _find_results(self, file_id: str) -> str:
+        return f"{self._root}/{file_id}:download?alt=media"
 
     def outcome(self, line: Mapping[str, Any]) -> str | CallError:
         """What a line of results says: the raw body of a reply, or the error of its request."""
         reply, error = line.get("response"), line.get("error") or line.get("status")
         if isinstance(reply, dict):
-            text = json.dumps(reply, ensure_ascii=False)
-            fault = find_fault(self._create_url, {}, text, self._key)
-            return hide_secret(text, self._key) if fault is None else fault
+            return self._read_reply(reply)
         if isinstance(error, dict):
             return self._explain(error)
-        return ServerFault(f"{self._create_url}: {quote(json_text.write_json(line))}", kind="unreadable")
+        return ServerFault(f"{self._url}: {quote(json_text.write_json(line))}", kind="unreadable")
 
     def explain_unanswered(self, batch: Batch) -> CallError:
         """Why requests of a batch that has ended have no line among its results."""
-        url = self._create_url
         if batch.status != "failed":
-            kind = "left_out" if batch.status == "completed" else f"batch_{batch.status}"
-            return ServerFault(f"{url}: {batch.id} {batch.status} without an answer", kind=kind)
+            return super().explain_unanswered(batch)
         if not batch.errors:
-            return ServerFault(f"{url}: {batch.id} failed, and does not say why", kind="batch_failed")
-        error = self._explain({**batch.errors[0], "message": f"{batch.id} failed: {batch.errors[0].get('message')}"})
-        if isinstance(error, (EndpointRefused, QuotaSpent)) or error.field:
-            return error
-        if isinstance(error, ServerFault):
-            return ServerFault(error.what, kind="batch_failed")
-        fix = "mend what it says, then run the same command; or take out batch: true"
-        return RequestRejected(error.what, fix=fix, kind="batch_rejected")
-
-    def explain_line(self, batch: Batch, number: int) -> CallError | None:
-        """Nothing: the vendor names no lines."""
-        return None
+            return ServerFault(f"{self._url}: {batch.id} failed, and does not say why", kind="batch_failed")
+        error = {**batch.errors[0], "message": f"{batch.id} failed: {batch.errors[0].get('message')}"}
+        return explain_not_begun(self._explain(error))
 
     def _explain(self, error: Mapping[str, Any]) -> CallError:
         """What an error in a result would be as the body of a response."""
@@ -202,7 +169,7 @@ class GeminiBatches:
         name = _RPC[code] if isinstance(code, int) and 0 <= code < len(_RPC) else ""
         said = {**error, "status": error.get("status") or name}
         status = error_body.read(said).status or 500
-        return make_fault(self._create_url, status, {}, json.dumps({"error": said}), self._key)
+        return make_fault(self._url, status, {}, json.dumps({"error": said}), self._address.secret)
 
     def _write_requests(self, path: Path, file: IO[bytes]) -> int:
         """Writes the requests of a file as Gemini takes them into another one; returns its size."""
@@ -214,54 +181,27 @@ class GeminiBatches:
         file.seek(0)
         return size
 
-    async def _get(self, path: str) -> dict[str, Any]:
-        text, _ = await self._http.request("GET", f"{self._url}/{path}")
-        return self._decode(text)
-
     async def _get_operation(self, name: str) -> dict[str, Any]:
         """A batch, which may have an error that is none of this request."""
-        url = f"{self._url}/{name}"
-        text, _ = await self._http.request("GET", url, tells_errors=True)
-        found = self._decode(text)
+        url = f"{self._root}/{name}"
+        found = await self._ask("GET", url, tells_errors=True)
         if "metadata" not in found:
-            fault = find_fault(url, {}, text, self._key)
+            text = json_text.write_json(found)
+            fault = find_fault(url, {}, text, self._address.secret)
             raise fault or ServerFault(f"{url}: what came is no batch: {quote(text)}", kind="unreadable")
         return found
 
-    def _decode(self, text: str) -> dict[str, Any]:
-        with suppress(ValueError, RecursionError):
-            value = json_text.decode(text)
-            if isinstance(value, dict):
-                return value
-        raise ServerFault(f"{self._url}: what came is no JSON object: {quote(text)}", kind="unreadable")
 
-    def _read_name(self, found: Mapping[str, Any]) -> str:
-        if not isinstance(found.get("name"), str):
-            raise ServerFault(f"{self._url}: what came has no name", kind="unreadable")
-        return str(found["name"])
-
-
-def _read_object(value: Any) -> Mapping[str, Any]:
+def _find_object(within: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = within.get(name)
     return value if isinstance(value, dict) else {}
-
-
-def _list_objects(value: Any) -> list[dict[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _find_output(operation: Mapping[str, Any]) -> Mapping[str, Any]:
     """Where the results are: in the response, in its output, or in the output of the batch that the metadata is."""
-    response = _read_object(operation.get("response"))
-    found = [response, response.get("output"), _read_object(operation.get("metadata")).get("output")]
+    response = _find_object(operation, "response")
+    found = [response, response.get("output"), _find_object(operation, "metadata").get("output")]
     return next((each for each in found if isinstance(each, dict) and not each.keys().isdisjoint(_OUTPUTS)), {})
 
 
 _OUTPUTS = ("responsesFile", "inlinedResponses")
-
-
-def _read_lines(file: IO[bytes]) -> Iterator[dict[str, Any]]:
-    for line in file:
-        with suppress(ValueError, RecursionError):
-            value = json.loads(line)
-            if isinstance(value, dict):
-                yield value

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from blackbox_kd.errors import FieldError, ServerFault
+from blackbox_kd.models.http.access import check_url
 from blackbox_kd.models.http.chat import Connections
-from blackbox_kd.models.http.client import Address, HttpClient, check_url
+from blackbox_kd.models.http.client import Address, HttpClient
 
 PASSED_OVER_S = 10.0
 """How long a server that fails is asked only if all others do, too."""

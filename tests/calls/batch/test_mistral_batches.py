@@ -156,6 +156,6 @@ async def test_a_page_in_place_of_an_answer_is_a_fault_that_leaves_the_job_noted
         d = MistralDesk(server, tmp_path, patience_s=0.1)  # type: ignore[arg-type]
         [error] = await d.ask_many(1)
         assert isinstance(error, StepError)
-        assert "what came has no 'status'" in error.what
+        assert "what came is no JSON object" in error.what
         assert len(d.records()) == 1
         await d.close()
