@@ -256,6 +256,7 @@ class Reply(Generic[T]):
         replayed: whether the reply came from the ledger, at no cost now.
         value: what `Ask.read` made of the text; the text itself if there was no `read`.
         tool_calls: what the reply calls of the tools that were offered, as OpenAI writes it.
+        written: what the endpoint tells of the tokens of the reply, see `analysis.logprobs.read_written`.
     """
 
     text: str
@@ -267,6 +268,7 @@ class Reply(Generic[T]):
     replayed: bool = False
     value: T = field(kw_only=True)
     tool_calls: list[dict[str, Any]] = field(default_factory=list, kw_only=True)
+    written: Any = field(default=None, kw_only=True)
 
 
 class Table(Protocol):

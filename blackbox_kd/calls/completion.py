@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from blackbox_kd.analysis.logprobs import Scored, read_prompt
+from blackbox_kd.analysis.logprobs import Scored, read_prompt, read_written
 from blackbox_kd.calls import billing, ends, markup, prices, tool_calls
 from blackbox_kd.calls.ends import End
 from blackbox_kd.calls.refusals import explain_refusal
@@ -83,6 +83,7 @@ class Completion:
             replayed=replayed,
             value=read(parts.text, calls) if tools else read(parts.text),
             tool_calls=calls,
+            written=read_written(choice),
         )
         return reply if prompt is None else Scored.of(reply, *prompt)
 

@@ -77,6 +77,8 @@ class ModelConfig(BaseModel):
     """Whether it offers log-probabilities of given text."""
     trainable: ClassVar[bool] = False
     """Whether there are weights to train: see `WeightsConfig`."""
+    lacks: ClassVar[Mapping[str, str]] = {}
+    """Fields of a request that the provider has nothing like, and what to do."""
 
     provider: str
     """Name of a module of `models/`."""

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
+from blackbox_kd.analysis.logprobs import TOP
 from blackbox_kd.models import Model, Setup
 from blackbox_kd.models.http import access, client, keys
 from blackbox_kd.models.http.chat import ChatModel
@@ -15,7 +16,7 @@ from blackbox_kd.models.http.parameters import THINKING_BUDGET, Parameters
 
 OWN = "https://api.mistral.ai/v1"
 DEFAULT_KEY = "MISTRAL_API_KEY"
-ABSENT = frozenset({THINKING_BUDGET})
+ABSENT = frozenset({THINKING_BUDGET, "logprobs", TOP})
 
 
 class Config(VendorConfig):
@@ -37,7 +38,7 @@ class Config(VendorConfig):
 
     @property
     def parameters(self) -> Parameters:
-        """What the model takes; of reasoning there are levels alone."""
+        """What the model takes; of reasoning there are levels alone, and no log-probabilities."""
         return super().parameters.without(ABSENT)
 
     def sends_to(self, setup: Setup) -> tuple[str, str | None]:

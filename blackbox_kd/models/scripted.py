@@ -6,8 +6,8 @@
         replies: ["The answer is {{ reference }}.", "I think it is {{ reference }}."]
 
 A reply is a Jinja template over the row's columns, `sample` and `attempt`. It may also be a mapping with `text`
-and what the endpoint would say beside it (`finish_reason`, `usage`). Log-probabilities are a script too: a word of
-n letters has -n.
+and what the endpoint would say beside it (`finish_reason`, `usage`). Log-probabilities are a script too: words are
+tokens, and one of n letters has -n and is the n-th likeliest.
 """
 
 import importlib.util
@@ -21,10 +21,11 @@ from typing import Any, ClassVar
 import jinja2
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from blackbox_kd.analysis.logprobs import LOGPROBS, TOKENS, TOKENS_TOLD
+from blackbox_kd.analysis.logprobs import CONTINUE, LOGPROBS, TOP
 from blackbox_kd.errors import FieldError, RequestRejected, SetupError, quote_cause
 from blackbox_kd.messages import write_plain
 from blackbox_kd.models import InProcess, Model, ModelConfig, Price, Setup
+from blackbox_kd.models.local import scripted_words
 from blackbox_kd.sandbox.examples import make_calls, say
 from blackbox_kd.sandbox.jinja import Sandbox
 from blackbox_kd.schema import Request, digest
@@ -239,14 +240,18 @@ def _make_completion(model: str, entry: Entry, request: Request, is_stand_in: bo
     if limit is not None and len(text.split()) > limit and entry.finish_reason is None and not is_stand_in:
         text, finish_reason = " ".join(text.split()[:limit]), "length"
     asked = [word for message in request.messages for word in write_plain(message).split()]
+    extra = request.sampling.extra
+    told = {"logprobs": {"content": scripted_words.tell_reply(text, extra[TOP])}} if extra.get(TOP) else {}
+    if extra.get(CONTINUE) and LOGPROBS not in extra:
+        text = request.messages[-1]["content"] + text
     completed = min(len(text.split()), limit or len(text.split()))
     words = {"prompt_tokens": len(asked), "completion_tokens": completed, "total_tokens": len(asked) + completed}
     return {
-        **_describe_prompt(asked, request),
+        **scripted_words.tell_prompt(asked, request.sampling.extra),
         "id": f"scripted-{digest([request.row.id, request.sample, request.attempt, text], 16)}",
         "object": "chat.completion",
         "model": model,
-        "choices": [{"index": 0, "message": _make_message(text, calls), "finish_reason": finish_reason}],
+        "choices": [{"index": 0, "message": _make_message(text, calls), "finish_reason": finish_reason, **told}],
         "usage": entry.usage or words,
     }
 
@@ -258,18 +263,6 @@ def _make_message(text: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
     functions = [{"name": call["name"], "arguments": json.dumps(call.get("arguments", {}))} for call in calls]
     told = [{"id": f"call_{number}", "type": "function", "function": each} for number, each in enumerate(functions)]
     return {"role": "assistant", "content": text or None, "tool_calls": told}
-
-
-def _describe_prompt(words: list[str], request: Request) -> dict[str, Any]:
-    """Tokens and log-probabilities of the prompt, where the request asks for them."""
-    told: dict[str, Any] = {}
-    tokens = [int(digest(word, 8), 16) for word in words]
-    if request.sampling.extra.get(TOKENS):
-        told[TOKENS_TOLD] = tokens
-    if LOGPROBS in request.sampling.extra:
-        rest = [{str(token): {"logprob": -len(word)}} for token, word in zip(tokens[1:], words[1:], strict=True)]
-        told[LOGPROBS] = [None, *rest]
-    return told
 
 
 def _find_file(config: Config, setup: Setup) -> Path:

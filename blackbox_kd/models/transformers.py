@@ -5,14 +5,24 @@ Requests are answered side by side: a reply that is done makes room for the next
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from blackbox_kd.analysis.logprobs import BEFORE_TEXT, LOGPROBS, TOKENS, TOKENS_TOLD, WITH_TEXT
+from blackbox_kd.analysis.logprobs import (
+    BY_ID,
+    CONTINUE,
+    DRAWN,
+    DRAWS,
+    LOGPROBS,
+    OPEN,
+    TOKENS,
+    TOKENS_TOLD,
+    TOP,
+)
 from blackbox_kd.errors import CallError, RequestRejected
 from blackbox_kd.models import InProcess, Model, ModelConfig, Setup, WeightsConfig
 from blackbox_kd.models.local.calls import read_calls
@@ -20,6 +30,12 @@ from blackbox_kd.models.local.engine import Engine, LocalRequest, Written, make_
 from blackbox_kd.schema import Request, digest
 from blackbox_kd.weights import load, locate
 
+if TYPE_CHECKING:
+    from blackbox_kd.models.local.scoring import Found
+
+_SCORED = {LOGPROBS, TOKENS, *OPEN}
+KNOWN: tuple[set[str], ...] = ({TOKENS}, _SCORED, {*_SCORED, DRAWS}, {"logprobs", TOP}, {"echo", *OPEN})
+"""Fields of a request beside those of every model, which mean something together alone."""
 GATHER_S = 0.02
 """How long an idle engine waits for requests that come together with the first."""
 
@@ -105,9 +121,8 @@ class TransformersModel(InProcess):
         """All that decides the reply; the run's seed only where something is drawn."""
         sampling = request.sampling
         temperature = 1.0 if sampling.temperature is None else sampling.temperature
-        about_prompt = sampling.extra in (WITH_TEXT.extra, BEFORE_TEXT.extra)
-        unknown = set() if about_prompt else sampling.extra.keys() - {"top_k"}
-        if unknown:
+        known = {"top_k"}.union(*(fields for fields in KNOWN if fields <= sampling.extra.keys()))
+        if unknown := sampling.extra.keys() - known:
             raise RequestRejected(f"provider transformers knows no field {sorted(unknown)}", kind="rejected")
         wire = {
             **sampling.extra,
@@ -117,7 +132,7 @@ class TransformersModel(InProcess):
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
             "stop": [*sampling.stop, *self._stops] or None,
-            "seed": [self._setup.seed, sampling.seed] if temperature > 0 else None,
+            "seed": [self._setup.seed, sampling.seed] if temperature > 0 or DRAWS in sampling.extra else None,
             "tools": list(request.tools) or None,
         }
         return {name: value for name, value in wire.items() if value is not None}
@@ -133,6 +148,9 @@ class TransformersModel(InProcess):
             stop=tuple(wire.get("stop", ())),
             seed=make_seed(wire, request.row.id, request.sample, request.attempt),
             scored=LOGPROBS in wire,
+            is_open=bool(wire.get(CONTINUE)),
+            top=wire.get(LOGPROBS, wire.get(TOP, 0)),
+            draws=wire.get(DRAWS, 0),
             tools=request.tools,
         )
         future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
@@ -216,10 +234,29 @@ def _make_completion(model: str, written: Written, *, told: bool, calls: bool) -
     if calls and (found := read_calls(written.text)):
         message = {"role": "assistant", "content": found[0] or None, "tool_calls": found[1]}
     choice = {"index": 0, "message": message, "finish_reason": written.finish_reason}
+    if written.told:
+        choice["logprobs"] = {"content": [_tell_written(*each) for each in written.told]}
     body: dict[str, Any] = {"object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
     if told:
         body[TOKENS_TOLD] = written.prompt
-    if told and written.logprobs is not None:
-        pairs = zip(written.prompt[1:], written.logprobs, strict=True)
-        body[LOGPROBS] = [None, *({str(token): {"logprob": value}} for token, value in pairs)]
+    if told and written.found is not None:
+        pairs = zip(written.prompt[1:], written.found, written.texts, strict=True)
+        body[LOGPROBS] = [None, *(_tell_scored(*each) for each in pairs)]
+        if any(found.drawn for found in written.found):
+            body[DRAWN] = [None, *(found.drawn for found in written.found)]
     return json.dumps(body, ensure_ascii=False)
+
+
+def _tell_written(token: int, text: str, likeliest: Sequence[tuple[int, float]]) -> dict[str, Any]:
+    """A token of a reply, as OpenAI tells it; by its id, as vLLM does."""
+    top = [{"token": f"{BY_ID}{each}", "logprob": value} for each, value in likeliest]
+    return {"token": f"{BY_ID}{token}", "bytes": list(text.encode()), TOP: top}
+
+
+def _tell_scored(token: int, found: "Found", text: tuple[str, str] | None) -> dict[str, Any]:
+    """A token of a prompt, as vLLM tells it; without likeliest ones its log-probability alone."""
+    if text is None:
+        return {str(token): {"logprob": found.logprob}}
+    told: dict[str, Any] = {str(each): {"logprob": value} for each, value in found.top}
+    told[str(found.top[0][0])]["decoded_token"] = text[1]
+    return told | {str(token): {"logprob": found.logprob, "rank": found.rank, "decoded_token": text[0]}}

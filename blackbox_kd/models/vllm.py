@@ -11,10 +11,11 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, field_validator
 
+from blackbox_kd.analysis.logprobs import DRAWS, TOP
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Price, Sending, Setup
 from blackbox_kd.models.http import access, client, keys
-from blackbox_kd.models.http.chat import ChatModel
+from blackbox_kd.models.http.chat import ChatCompletions, ChatModel
 from blackbox_kd.models.http.config import EndpointConfig
 from blackbox_kd.models.http.parameters import EFFORT, THINKING_BUDGET, Parameters
 from blackbox_kd.models.http.servers import check_servers, connect
@@ -24,6 +25,7 @@ class Config(EndpointConfig):
     """A model behind a vLLM server. The step's `extra:` takes vLLM's fields too, over those given here."""
 
     scores: ClassVar[bool] = True
+    lacks: ClassVar[Mapping[str, str]] = {DRAWS: "top: 100 beside it, from which is drawn then"}
 
     base_url: str = "http://127.0.0.1:8000/v1"
     """URL of the server, up to `/v1`."""
@@ -112,4 +114,13 @@ def open_model(config: Config, setup: Setup) -> Model:
         endpoint=config.base_url,  # all models of a server share its GPU
         max_tokens_field="max_tokens",
         extra=config.own_fields,
+        wire_format=_WithIds(),
     )
+
+
+class _WithIds(ChatCompletions):
+    """The wire format; tokens are told by their ids, which a student of the same vocabulary needs no text for."""
+
+    def translate(self, body: dict[str, Any]) -> dict[str, Any]:
+        """See `WireFormat`."""
+        return super().translate({**body, "return_tokens_as_token_ids": True} if TOP in body else body)

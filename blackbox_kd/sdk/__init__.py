@@ -4,22 +4,22 @@ A step is a Python file with `class Config(StepConfig)` and `async def run` unde
 name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to the command that runs it.
 
 - The config: `StepConfig`, or `SamplingConfig` for a step that asks models, or `FormConfig` for one that can want a
-  `ReplyForm` of what they say, and `ToolsConfig` for one that offers `Tools`, or `RedactingConfig` for one that can
-  take personal data out; `Field` for limits and defaults, and on the fields what their text names, so that `check`
-  finds what is wrong with it: `ModelName`, `ScoringModel`, `StudentName`, `TrainedName`, `TableName`, `ReportedTable`,
-  `NewTable`, `PromptName`, `Column`, `NewColumn`, `Expression`, `Template`, `TextColumn`, `Answer`. `FromEarlier` takes
-  the value of an earlier step, `FromFile` what a file beside the recipe holds; a `Value` is what a recipe gives to a
-  column, such as a `Computed` one, which `compute_value` works out and of which `find_read` tells the columns;
-  `Examples` and `ShownBeside`, one thing `Shown` or several, say what a prompt shows besides its row, and
-  `choose_examples` and `find_context` find it. The methods of `StepConfig` tell the check and the engine what no field
-  says: `problems()`, for which there is `find_named_twice`, `exam()`, which gives an `Exam`, `new_adapter()`, which
-  gives an `Adapter`, and others.
+  `ReplyForm` of what they say, `WrittenConfig` for one that tells of a reply's tokens, and `ToolsConfig` for one that
+  offers `Tools`, or `RedactingConfig` for one that can take personal data out; `Field` for limits and defaults, and
+  on the fields what their text names, so that `check` finds what is wrong with it: `ModelName`, `ScoringModel`,
+  `StudentName`, `TrainedName`, `TableName`, `ReportedTable`, `NewTable`, `PromptName`, `Column`, `NewColumn`,
+  `Expression`, `Template`, `TextColumn`, `Answer`. `FromEarlier` takes the value of an earlier step, `FromFile` what
+  a file beside the recipe holds; a `Value` is what a recipe gives to a column, such as a `Computed` one, which
+  `compute_value` works out and of which `find_read` tells the columns; `Examples` and `ShownBeside`, one thing
+  `Shown` or several, say what a prompt shows besides its row, and `choose_examples` and `find_context` find it. The
+  methods of `StepConfig` tell the check and the engine what no field says: `problems()`, for which there is
+  `find_named_twice`, `exam()`, which gives an `Exam`, `new_adapter()`, which gives an `Adapter`, and others.
 - What `run` gets: a `Row` or a `Table`, the config, and a `Context`, which asks models, renders prompts, reads tables
   and draws by the run's seed. An `Ask` is what a model is asked: each `Message` of the chat, the `Sampling`, and a
   function that reads what the step wants, such as a `Reading`; a `Reply` is what comes of it, and `all_of` waits for
-  several. `list_usable` finds the rows of another table that have what the step needs; `expressions` evaluates what
-  an `Expression` says; `write_text` makes a text of any value of a row, and `quote_value` the beginning of one for
-  messages.
+  several, and `ask_in_turn` for one after the other, each by an `Asking`. `list_usable` finds the rows of another
+  table that have what the step needs; `expressions` evaluates what an `Expression` says; `write_text` makes a text of
+  any value of a row, and `quote_value` the beginning of one for messages.
 - A kind of answer of one's own is a class `AnswerKind` under `@answer`, with `read` and `same`.
 - A metric of one's own is a function `run` under `@metric` in a file of its own: of the replies of one model, each a
   `Graded`, it gives a number from 0 to 1. A step that measures names metrics by `MetricName`, says what is `Required`,
@@ -60,6 +60,7 @@ from blackbox_kd.sdk.fields import (
     TextColumn,
     TrainedName,
 )
+from blackbox_kd.sdk.in_turn import Asking, ask_in_turn
 from blackbox_kd.sdk.judging import JudgingConfig
 from blackbox_kd.sdk.measuring import MeasuringConfig
 from blackbox_kd.sdk.offered_tools import Tools, ToolsConfig
@@ -71,12 +72,14 @@ from blackbox_kd.sdk.reply_form import FormConfig
 from blackbox_kd.sdk.sampling import SamplingConfig, find_named_twice
 from blackbox_kd.sdk.step_config import Adapter, Exam, Required, StepConfig
 from blackbox_kd.sdk.values import Computed, Value, compute_value, find_read
+from blackbox_kd.sdk.written import WrittenConfig
 
 __all__ = [
     "Adapter",
     "Answer",
     "AnswerKind",
     "Ask",
+    "Asking",
     "CallError",
     "Column",
     "Computed",
@@ -127,8 +130,10 @@ __all__ = [
     "ToolsConfig",
     "TrainedName",
     "Value",
+    "WrittenConfig",
     "all_of",
     "answer",
+    "ask_in_turn",
     "choose_examples",
     "compute_value",
     "expressions",

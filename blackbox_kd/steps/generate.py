@@ -1,7 +1,8 @@
 """Asks one or several models with a prompt; each reply is a row of its own.
 
-Reads    the prompt's variables, the expression's columns
-Writes   {into}, {parsed}, model, sample, finish_reason, usage, cost_usd, reasoning, repaired, tool_calls
+Reads    the prompt's variables, the expression's columns, {begin}
+Writes   {into}, {parsed}, model, sample, finish_reason, usage, cost_usd, reasoning, repaired, tool_calls,
+         top_logprobs
 Drops    nothing
 Calls    len(models) * samples per row; samples, where one model is drawn; with turns, as many for each item
 Source   Kim and Rush 2016, arXiv:1606.07947 (the teacher's text is the target)
@@ -9,20 +10,19 @@ Source   Kim and Rush 2016, arXiv:1606.07947 (the teacher's text is the target)
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from blackbox_kd.sandbox import parts
 from blackbox_kd.schema import Usage
 from blackbox_kd.sdk import (
     Ask,
+    Asking,
     CallError,
     Column,
     Computed,
     Context,
-    DataError,
     Examples,
     Expression,
     Failed,
@@ -38,12 +38,12 @@ from blackbox_kd.sdk import (
     Row,
     ShownBeside,
     ToolsConfig,
+    WrittenConfig,
+    ask_in_turn,
     choose_examples,
-    expressions,
     find_context,
     find_named_twice,
     find_read,
-    quote_value,
     row_step,
 )
 
@@ -52,11 +52,9 @@ _LINEAGE = {"parent", "seed_id"}
 _OF_A_TURN = ("turn", "earlier")
 GUESSED_TURNS = 4
 """Items of a list that are not there yet, for the estimate."""
-MOST_TURNS = 1000
-"""Items of a list: a model that writes on and on shall not be asked about all of it."""
 
 
-class Config(FormConfig, ToolsConfig):
+class Config(FormConfig, ToolsConfig, WrittenConfig):
     """Fields of `generate`. A reply that is cut off is not used, unless the step says so."""
 
     model: ModelName | None = None
@@ -103,9 +101,10 @@ class Config(FormConfig, ToolsConfig):
         if self.form is not None and self.after is not None:
             what = "after: cuts off what stands before a mark, and a reply of a form is read as a whole"
             raise FieldError(what, fix="take after: out, or schema:, labels: and regex:")
-        if self.turns is not None and self.tools is not None:
-            what = "turns: asks item after item, and a reply that calls tools waits for what they bring"
-            raise FieldError(what, fix="take one of turns: and tools: out")
+        alone = {"tools": self.tools, "begin": self.begin, "top_logprobs": self.top_logprobs}
+        if self.turns is not None and (given := [name for name, value in alone.items() if value is not None]):
+            what = f"turns: asks item after item, and {given[0]}: is of one reply"
+            raise FieldError(what, fix=f"take one of turns: and {given[0]}: out")
         return self
 
     def problems(self) -> list[tuple[str, str, str]]:
@@ -163,7 +162,12 @@ class Config(FormConfig, ToolsConfig):
 
     def unwritten(self) -> set[str]:
         """A reply that is called `reasoning` stands where the model's own would."""
-        written = {"repaired": self.repair, "tool_calls": self.tools is not None, "reasoning": self.into != "reasoning"}
+        written = {
+            "top_logprobs": self.top_logprobs is not None,
+            "repaired": self.repair,
+            "tool_calls": self.tools is not None,
+            "reasoning": self.into != "reasoning",
+        }
         return {name for name, is_written in written.items() if not is_written}
 
     def texts(self) -> set[str]:
@@ -197,10 +201,11 @@ class Config(FormConfig, ToolsConfig):
 
 
 @row_step(
+    reads=["{begin}"],
     writes=[
         *("{into}", "{parsed}", "model", "sample", "finish_reason", "usage", "cost_usd", "reasoning", "repaired"),
-        "tool_calls",
-    ]
+        *("tool_calls", "top_logprobs"),
+    ],
 )
 async def run(row: Row, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
     names = config.names() if config.choose == "all" else [ctx.rng("choose", row.id).choice(config.models)]
@@ -228,13 +233,14 @@ async def _ask(row: Row, model: str, sample: int, config: Config, ctx: Context) 
         values["examples"] = choose_examples(config.examples, row, sample, ctx)
     if config.context is not None:
         values["context"] = find_context(config.context, row, sample, ctx)
+    sampling, begun = config.sampling_for(row)
 
     async def ask(shown: Mapping[str, Any]) -> Reply[dict[str, Any]]:
         messages, form, tools = ctx.render(config.prompt, {**values, **shown}), config.form, config.offer(row)
         read = Reading(config.into, row | asked | shown, after=config.after, until=config.retry_until, form=form)
         one = Ask(
-            messages,
-            config.sampling(),
+            [*messages, *begun],
+            sampling,
             row,
             sample,
             read=read,
@@ -246,27 +252,21 @@ async def _ask(row: Row, model: str, sample: int, config: Config, ctx: Context) 
         return await ctx.ask(model, one)
 
     try:
-        found = _list_columns(await ask({})) if config.turns is None else await _ask_in_turn(row, config, ask)
+        found = await (_ask_all(row, config, ask) if config.turns else _ask_once(config, ask, model, ctx))
     except CallError as error:
         return Failed(row.child(tag, asked), error.kind, str(error), fix=error.fix)
-    none_called: dict[str, Any] = {"tool_calls": []} if config.tools is not None else {}
-    return _begin(row, config).child(tag, asked | none_called | found)
+    found = {"tool_calls": []} | found if config.tools is not None else found
+    return _begin(row, config).child(tag, asked | found)
 
 
-async def _ask_in_turn(
-    row: Row, config: Config, ask: Callable[[Mapping[str, Any]], Awaitable[Reply[dict[str, Any]]]]
-) -> dict[str, Any]:
+async def _ask_once(config: Config, ask: Asking, model: str, ctx: Context) -> dict[str, Any]:
+    reply = await ask({})
+    return _list_columns(reply) | config.list_told(reply, str(reply.value[config.into]), model, ctx)
+
+
+async def _ask_all(row: Row, config: Config, ask: Asking) -> dict[str, Any]:
     """The columns of a list of replies; of no item there is none."""
-    items = expressions.parse(str(config.turns))(row)
-    if not isinstance(items, list):
-        raise DataError(f"turns: {config.turns!r} gives {quote_value(items)}, which is no list", fix=parts.HOW_TO_LIST)
-    if len(items) > MOST_TURNS:
-        raise DataError(f"turns: {len(items):,} items are more than {MOST_TURNS:,}")
-    replies: list[Reply[dict[str, Any]]] = []
-    for item in items:
-        pairs = zip(items, replies, strict=False)
-        earlier = [{"question": before, "answer": reply.value[config.into]} for before, reply in pairs]
-        replies.append(await ask({"turn": item, "earlier": earlier}))
+    replies = await ask_in_turn(str(config.turns), row, config.into, ask)
     costs = [reply.cost_usd for reply in replies]
     reasoning = [reply.reasoning for reply in replies if reply.reasoning]
     lists = [name for name in (config.into, config.parsed) if name is not None]

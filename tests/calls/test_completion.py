@@ -39,7 +39,8 @@ class TestLogProbabilities:
     def test_what_is_told_about_a_prompt_is_worth_having_whatever_was_written(self, content: str, reason: str) -> None:
         reply = parse(self.told(content, reason), PRICE, accept_truncated=True)
         assert isinstance(reply, Scored)
-        assert (reply.text, reply.tokens, reply.logprobs) == (content, (5, 6), (None, -0.25))
+        assert (reply.text, reply.tokens) == (content, (5, 6))
+        assert [(token.id, token.logprob, token.rank) for token in reply.told or ()] == [(6, -0.25, 1)]
         assert reply.usage == Usage(prompt_tokens=100, completion_tokens=20)
 
     def test_a_step_that_wants_text_is_not_content_with_it(self) -> None:

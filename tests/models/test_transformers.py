@@ -138,9 +138,8 @@ async def test_texts_are_scored_while_others_are_written_and_neither_changes_the
     assert [await ask(opened, request) for request in scored] == bodies[: len(scored)]
     whole = parse(json.dumps(bodies[0]), None, accept_truncated=True)
     assert isinstance(whole, logprobs.Scored)
-    assert whole.logprobs is not None
-    assert whole.logprobs[0] is None
-    assert all(value is not None and value < 0 for value in whole.logprobs[1:])
+    assert whole.told is not None
+    assert all(token.logprob < 0 for token in whole.told)
     await opened.close()
 
 

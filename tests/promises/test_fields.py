@@ -489,6 +489,12 @@ CASES: dict[str, Case] = {
     "generate.choose": runs("two models", count, 5, "steps.1.choose=one"),
     "generate.prompt": runs("asked", looks.asked, lambda it: it.startswith("In short:"), "steps.0.prompt=short"),
     "generate.as": runs("generate", lambda it: "said" in it.rows[0], True, "steps.0.as=said"),
+    "generate.top_logprobs": runs(
+        "generate", lambda it: len(it.rows[0].get("top_logprobs", {"top": [[]]})["top"][0]), 2, "steps.0.top_logprobs=2"
+    ),
+    "generate.begin": runs(
+        "generate", lambda it: it.rows[0]["response"].startswith(it.rows[0]["draft"]), True, "steps.0.begin=draft"
+    ),
     "generate.samples": runs("generate", count, 15, "steps.0.samples=3"),
     "generate.examples": runs(
         "unshown", looks.shown, {"What is 0 + 1? ", "What is 1 + 1? "}, "steps.0.examples={table: train, count: 1}"
@@ -642,6 +648,19 @@ CASES: dict[str, Case] = {
     ),
     "score.as": runs("score", lambda it: "small_mean" in it.rows[0], True, "steps.0.as=small"),
     "score.mean": runs("score", lambda it: "each" in it.rows[0], True, "steps.0.mean=each"),
+    "score.top": runs("score", lambda it: "top_logprobs" in it.rows[0], True, "steps.0.top=2"),
+    "score.top_as": runs(
+        "score",
+        lambda it: sorted(it.rows[0].get("likely", [])),
+        ["logprobs", "tokens", "top"],
+        "steps.0={step: score, model: teacher, top: 2, top_as: likely}",
+    ),
+    "score.draws": runs(
+        "score", lambda it: sum(it.rows[0].get("top_logprobs", {"counts": [[0]]})["counts"][0]), 9, "steps.0.draws=9"
+    ),
+    "score.ranks": runs("score", lambda it: it.rows[0].get("ranks"), anything, "steps.0.ranks=ranks"),
+    "score.pieces": runs("score", lambda it: it.rows[0].get("pieces"), anything, "steps.0.pieces=pieces"),
+    "score.likeliest": runs("score", lambda it: it.rows[0].get("best"), anything, "steps.0.likeliest=best"),
     "score.tokens": runs("score", lambda it: "length" in it.rows[0], True, "steps.0.tokens=length"),
     "map.set": runs("map", column("told"), [3] * 5, "steps.0.set.told=3"),
     "map.set.expr": runs("map", column("told"), [0, 1, 2, 3, 4], "steps.0.set={told: {expr: number(score)}}"),

@@ -1,11 +1,13 @@
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from blackbox_kd.analysis import logprobs
-from blackbox_kd.errors import SetupError
+from blackbox_kd.errors import RecipeError, SetupError
+from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.schema import Failed, Message, Reply, Row, Usage
 from blackbox_kd.steps import score
 from tests.support.fake_server import FakeServer
@@ -20,14 +22,19 @@ def config(**fields: Any) -> score.Config:
     return score.Config.model_validate({"step": "score", "model": "m", **fields})
 
 
+def told(tokens: tuple[int, ...], values: list[float | None]) -> tuple[logprobs.Token, ...]:
+    pairs = zip(tokens[1:], values[1:], strict=True)
+    return tuple(logprobs.Token(token, value) for token, value in pairs if value is not None)
+
+
 def teller(values: list[float | None], before: int) -> Any:
     """Replies that tell: a prompt of tokens 0, 1, 2, ... with these log-probabilities, the first `before` asked."""
 
     def answer(model: str, messages: list[Message], sample: int) -> Reply:
         is_whole = messages[-1]["role"] == "assistant"
         tokens = tuple(range(len(values) if is_whole else before))
-        told = tuple(values) if is_whole else None
-        return logprobs.Scored("", "length", Usage(), "m", None, tokens=tokens, logprobs=told, value="")
+        found = told(tokens, values) if is_whole else None
+        return logprobs.Scored("", "length", Usage(), "m", None, tokens=tokens, told=found, value="")
 
     return answer
 
@@ -58,9 +65,8 @@ async def test_the_text_is_asked_for_as_an_open_last_turn_without_blanks_around_
 async def test_a_template_that_writes_differently_before_a_reply_ends_the_prompt_where_the_two_part() -> None:
     def answer(model: str, messages: list[Message], sample: int) -> Reply:
         if messages[-1]["role"] == "assistant":
-            return logprobs.Scored(
-                "", "length", Usage(), "m", None, tokens=(1, 2, 7, 8), logprobs=(None, -1.0, -2.0, -3.0), value=""
-            )
+            found = told((1, 2, 7, 8), [None, -1.0, -2.0, -3.0])
+            return logprobs.Scored("", "length", Usage(), "m", None, tokens=(1, 2, 7, 8), told=found, value="")
         return logprobs.Scored("x", "length", Usage(), "m", tokens=(1, 2, 50, 51, 52), value="x")  # opens its reasoning
 
     row = await score.run(ROW, config(), FakeContext(answer))
@@ -184,12 +190,20 @@ def test_a_server_without_log_probabilities_ends_the_run_and_not_row_after_row(t
         asyncio.run(main())
 
 
+def read(completion: dict[str, Any]) -> Any:
+    """The tokens of a prompt, and the log-probabilities of all but the first."""
+    found = logprobs.read_prompt(completion)
+    assert found is not None
+    tokens, tokens_told = found
+    return tokens, None if tokens_told is None else [token.logprob for token in tokens_told]
+
+
 def test_what_a_body_tells_is_taken_only_if_it_is_whole() -> None:
-    told: dict[str, Any] = {"prompt_token_ids": [5, 6], "prompt_logprobs": [None, {"6": {"logprob": -1}}]}
-    assert logprobs.read_prompt(told) == ((5, 6), (None, -1.0))
-    assert logprobs.read_prompt(json.loads(json.dumps(told | {"prompt_logprobs": None}))) == ((5, 6), None)
-    assert logprobs.read_prompt(told | {"prompt_logprobs": [None, {"9": {"logprob": -1}}]}) == ((5, 6), None)
-    assert logprobs.read_prompt(told | {"prompt_logprobs": [None]}) == ((5, 6), None)
+    body: dict[str, Any] = {"prompt_token_ids": [5, 6], "prompt_logprobs": [None, {"6": {"logprob": -1}}]}
+    assert read(body) == ((5, 6), [-1.0])
+    assert read(json.loads(json.dumps(body | {"prompt_logprobs": None}))) == ((5, 6), None)
+    assert read(body | {"prompt_logprobs": [None, {"9": {"logprob": -1}}]}) == ((5, 6), None)
+    assert read(body | {"prompt_logprobs": [None]}) == ((5, 6), None)
     untold: list[Any] = [
         None,
         [],
@@ -198,6 +212,115 @@ def test_what_a_body_tells_is_taken_only_if_it_is_whole() -> None:
         {"prompt_token_ids": ["a"]},
         {"prompt_token_ids": []},
     ]
-    assert [logprobs.read_prompt(body) for body in untold] == [None] * 6
+    assert [logprobs.read_prompt(each) for each in untold] == [None] * 6
     several = {"7": {"logprob": -0.1}, "6": {"logprob": -2.5}}  # a server's own likeliest token beside the one asked
-    assert logprobs.read_prompt(told | {"prompt_logprobs": [None, several]}) == ((5, 6), (None, -2.5))
+    assert read(body | {"prompt_logprobs": [None, several]}) == ((5, 6), [-2.5])
+
+
+VLLM = {
+    "prompt_token_ids": [1, 9690, 198],
+    "prompt_logprobs": [
+        None,
+        {
+            "9690": {"logprob": -7.783651351928711, "rank": 133, "decoded_token": "system"},
+            "29": {"logprob": -0.9855020046234131, "rank": 1, "decoded_token": "-"},
+            "28": {"logprob": -2.0762059688568115, "rank": 2, "decoded_token": ","},
+        },
+        {
+            "198": {"logprob": -1.05333411693573, "rank": 1, "decoded_token": "\n"},
+            "30": {"logprob": -1.8485649824142456, "rank": 2, "decoded_token": "."},
+        },
+    ],
+}
+"""Of vllm 0.32 and SmolLM2-135M, asked for two: a token that is none of them stands there as a third."""
+
+
+def test_likeliest_tokens_are_those_of_the_model_and_not_the_text_s_own_where_it_is_none_of_them() -> None:
+    _, found = logprobs.read_prompt(VLLM) or ((), None)
+    assert found is not None
+    assert logprobs.list_likeliest(found, 2) == {
+        "tokens": [9690, 198],
+        "top": [[29, 28], [198, 30]],
+        "logprobs": [[-0.9855, -2.0762], [-1.0533, -1.8486]],
+    }
+    assert [(token.rank, token.text, token.likeliest) for token in found] == [(133, "system", "-"), (1, "\n", "\n")]
+
+
+def test_what_is_drawn_beside_the_likeliest_is_one_null_and_the_counts_add_up() -> None:
+    _, found = logprobs.read_prompt(VLLM) or ((), None)
+    assert found is not None
+    random = Random(0)
+    drawn = logprobs.list_drawn([logprobs.draw_tokens(token, 2, 1000, random) for token in found])
+    assert [sum(counts) for counts in drawn["counts"]] == [1000, 1000]
+    by_token = [dict(zip(*each, strict=True)) for each in zip(drawn["top"], drawn["counts"], strict=True)]
+    assert by_token[0][29] == pytest.approx(373, abs=50), "e to the power of -0.9855"
+    assert by_token[0][None] == pytest.approx(1000 - 373 - 125, abs=50)
+
+
+def test_a_model_in_this_process_tells_the_likeliest_tokens_ranks_and_pieces_that_a_forward_pass_gives(
+    tmp_path: Path,
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    write_rows(tmp_path / "train.jsonl", TEXTS)
+    columns = {"ranks": "ranks", "pieces": "pieces", "likeliest": "likeliest"}
+    execute(tmp_path, recipe({"provider": "transformers", "model": str(tiny_model())}, top=5, **columns))
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model())
+    model = AutoModelForCausalLM.from_pretrained(tiny_model()).eval()
+    for row, text in zip(rows_of(tmp_path / "run/tables/01_score.jsonl"), TEXTS, strict=True):
+        told = row["top_logprobs"]
+        before = f"<|im_start|>user\n{text['instruction']}<|im_end|>\n<|im_start|>assistant\n"
+        prompt = tokenizer(before, add_special_tokens=False)["input_ids"]
+        with torch.inference_mode():
+            logits = model(torch.tensor([prompt + told["tokens"]])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        best = logits.topk(5)
+        assert torch.allclose(torch.tensor(told["logprobs"]), best.values, atol=1e-3)
+        assert [each[0] for each in told["top"]] == best.indices[:, 0].tolist()
+        assert tokenizer.decode(told["tokens"]).strip() == "".join(row["pieces"])
+        order = logits.argsort(-1, descending=True).tolist()
+        assert row["ranks"] == [1 + line.index(token) for line, token in zip(order, told["tokens"], strict=True)]
+        assert row["likeliest"] == [tokenizer.decode([each[0]]) for each in told["top"]]
+
+
+def test_draws_are_from_all_of_the_vocabulary_and_the_same_ones_again(tmp_path: Path) -> None:
+    write_rows(tmp_path / "train.jsonl", TEXTS)
+    values = recipe({"provider": "transformers", "model": str(tiny_model())}, draws=50)
+    execute(tmp_path, values)
+    execute(tmp_path, values, run_dir="again")
+    execute(tmp_path, values | {"seed": 1}, run_dir="other")
+    first, again, other = (rows_of(tmp_path / name / "tables/01_score.jsonl") for name in ("run", "again", "other"))
+    assert first == again
+    assert first[0]["top_logprobs"]["tokens"] == other[0]["top_logprobs"]["tokens"]
+    assert first != other, "the seed of the run draws"
+    for row in first:
+        told = row["top_logprobs"]
+        assert set(told) == {"tokens", "top", "counts"}
+        assert [sum(counts) for counts in told["counts"]] == [50] * row["tokens"]
+        assert all(counts == sorted(counts, reverse=True) for counts in told["counts"])
+        assert all(len(set(each)) == len(each) for each in told["top"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"top_as": "t"}, "top_as: names a column for what nothing asks for"),
+        ({"top": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_fields_that_mean_nothing_are_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        config(**fields)
+
+
+def test_draws_from_all_of_the_vocabulary_are_refused_of_a_server_before_anything_is_asked(tmp_path: Path) -> None:
+    write_rows(tmp_path / "train.jsonl", TEXTS)
+    served = {"provider": "vllm", "model": "q"}
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe(served, draws=50)))
+    with pytest.raises(
+        RecipeError, match=r"draws: cannot be had of model 'm' \(q\): provider 'vllm' has no way"
+    ) as told:
+        load_recipe(tmp_path / "recipe.yaml", env={})
+    assert "fix: top: 100 beside it" in str(told.value)
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe(served, draws=50, top=100)))
+    load_recipe(tmp_path / "recipe.yaml", env={})

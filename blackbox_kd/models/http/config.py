@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
+from blackbox_kd.analysis.logprobs import CONTINUE, DRAWS
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import NOT_OF_IDENTITY, ModelConfig, Price, Setup
 from blackbox_kd.models.http.access import find_obstacles
@@ -23,6 +24,10 @@ class Limits(BaseModel):
 
 class EndpointConfig(ModelConfig):
     """A model behind an endpoint."""
+
+    lacks: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        (CONTINUE, DRAWS), "a model of provider vllm or transformers in its place"
+    )
 
     model: str = Field(min_length=1)
     """What the endpoint calls the model; `cheap` and `strong` stand for a known vendor's current ones."""

@@ -19,6 +19,9 @@ NEUTRAL = {"temperature": 1, "top_p": 1}
 EFFORT, THINKING_BUDGET, FORMAT = "reasoning_effort", "thinking_token_budget", "response_format"
 STRUCTURED = "structured_outputs"
 """The field of vLLM for what FORMAT has no word for: a regular expression."""
+TOP_LOGPROBS = "top_logprobs"
+MOST_LIKELIEST = 20
+"""Of `top_logprobs`: OpenAI's own limit, and what servers have copied from it."""
 LEVELS = ("low", "medium", "high")
 """Those of an entry's `thinking`, beside `off`."""
 ROOM = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768, "max": 32_768}
@@ -52,6 +55,7 @@ class Parameters:
         instead: what can be written at the model so that they are taken; "" if nothing.
         levels_are_tokens: whether its API tells the model a number of tokens in place of a level.
         patterns: whether it can be held to a regular expression, by STRUCTURED.
+        most_likeliest: how many of the likeliest tokens its API tells at each place; None if that is up to the server.
     """
 
     refuses: frozenset[str] = frozenset()
@@ -73,6 +77,7 @@ class Parameters:
     instead: str = ""
     levels_are_tokens: bool = False
     patterns: bool = False
+    most_likeliest: int | None = None
 
     def without(self, absent: frozenset[str], instead: str = "") -> Self:
         """The same at an endpoint whose API has no equivalent of some fields."""
@@ -97,6 +102,9 @@ class Parameters:
             name: of the field, as chat completions call it.
             value: that the recipe gives it.
         """
+        most = self.most_likeliest
+        if name == TOP_LOGPROBS and most is not None and value > most:
+            return f"an API tells {most} likeliest tokens at most", f"write top_logprobs: {most}, or ask a vllm server"
         if self.is_given and name not in self.firm:
             return None
         if name == EFFORT:
@@ -204,6 +212,7 @@ def find(model: str, refuses: tuple[str, ...] | None = None, most_tokens: int | 
         is_given=refuses is not None,
         off=family.get("off", ""),
         cached_from=look_up(name, table["cached_from"]),
+        most_likeliest=MOST_LIKELIEST,
     )
 
 

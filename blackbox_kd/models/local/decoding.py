@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from blackbox_kd.models.local.kv_slots import Slots
-from blackbox_kd.models.local.sampling import Draw, choose_tokens
+from blackbox_kd.models.local.sampling import Draw, choose_tokens, find_likeliest
 
 WAVE_TOKENS = 4096
 """Prompt tokens, padding included, of one forward pass."""
@@ -28,15 +28,19 @@ class Generation:
         draw: how it is sampled.
         max_tokens: the most tokens of the reply.
         finished: told the tokens so far, whether the reply has ended by itself.
+        top: how many of the likeliest tokens are noted at each place.
     """
 
     prompt: list[int]
     draw: Draw
     max_tokens: int
     finished: Callable[[list[int]], bool]
+    top: int = 0
     tokens: list[int] = field(default_factory=list)
     dropped: bool = False
     """Set by who no longer wants the reply."""
+    likeliest: list[list[tuple[int, float]]] = field(default_factory=list)
+    """Of each token of the reply, see `sampling.find_likeliest`."""
 
 
 class Decoder:
@@ -77,10 +81,12 @@ class Decoder:
             head=True,
         )
         done = []
+        likeliest = find_likeliest(logits[:, -1], [text.top for text in self._active])
         for row, token in enumerate(choose_tokens(logits[:, -1], [text.draw for text in self._active])):
             text = self._active[row]
             self._known[row].append((text.prompt + text.tokens)[-1])
             text.tokens.append(token)
+            text.likeliest.append(likeliest[row])
             if text.dropped or text.finished(text.tokens) or len(text.tokens) >= text.max_tokens:
                 done.append(row)
         ended = [self._active[row] for row in done]

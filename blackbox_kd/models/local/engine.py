@@ -6,14 +6,18 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from blackbox_kd.errors import BlackboxError, CallError, RequestRejected, SetupError, quote_cause
+from blackbox_kd.errors import CallError, RequestRejected, SetupError
+from blackbox_kd.models.local import loading, texts
 from blackbox_kd.privacy import switch_off_telemetry
 from blackbox_kd.schema import Message
 from blackbox_kd.weights import conversation, load
 from blackbox_kd.weights.control_tokens import find_pattern, neutralise, neutralise_value
 from blackbox_kd.weights.precision import allow_quicker_float32
+
+if TYPE_CHECKING:
+    from blackbox_kd.models.local.scoring import Found
 
 ROWS = {"cpu": 32, "cuda": 128}
 """Texts written at once when the recipe does not say. On two cores more bring little; a GPU has room for them."""
@@ -35,6 +39,9 @@ class LocalRequest:
         seed: of the request's own noise.
         tools: what the reply may call.
         scored: whether the log-probabilities of the messages are wanted, the last one left open, and no reply.
+        is_open: whether the reply goes on from the last message.
+        top: how many of the likeliest tokens are told at each place.
+        draws: how many tokens are drawn at each place of what is scored.
     """
 
     messages: list[Message]
@@ -45,6 +52,9 @@ class LocalRequest:
     stop: tuple[str, ...]
     seed: int
     scored: bool = False
+    is_open: bool = False
+    top: int = 0
+    draws: int = 0
     tools: Sequence[Mapping[str, Any]] = ()
     text: Any = field(default=None, init=False)
     dropped: bool = field(default=False, init=False)
@@ -65,14 +75,18 @@ class Written:
         finish_reason: why it ended.
         prompt: token ids of the prompt.
         tokens: how many the reply has.
-        logprobs: of the prompt's tokens, the first one left out; None if they were not wanted.
+        found: at the prompt's tokens, the first one left out; None if that was not wanted.
+        texts: of each of these its own and the likeliest one's; None if they were not wanted.
+        told: id and text of each token of the reply, and the likeliest ones in its place; empty if not wanted.
     """
 
     text: str
     finish_reason: str
     prompt: list[int]
     tokens: int
-    logprobs: list[float] | None = None
+    found: "list[Found] | None" = None
+    texts: Sequence[tuple[str, str] | None] = ()
+    told: Sequence[tuple[int, str, Sequence[tuple[int, float]]]] = ()
 
 
 class Engine:
@@ -111,11 +125,11 @@ class Engine:
         hf_logging.disable_progress_bar()
         self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         wanted = ("bfloat16" if self.device.startswith("cuda") else "float32") if dtype == "auto" else dtype
-        self._tokenizer, self._model = _load(place, adapter, wanted, chat_template)
+        self._tokenizer, self._model = loading.load(place, adapter, wanted, chat_template)
         if not self._tokenizer.chat_template:
             fix = "use the instruct version, or chat_template: plain beside its name"
             raise SetupError(f"model {place!r} has no chat template, so it cannot be asked", fix=fix)
-        _move(self._model, self.device)
+        loading.move(self._model, self.device)
         allow_quicker_float32()
         self._template_values = template_values
         self._control = find_pattern(self._tokenizer)
@@ -189,7 +203,7 @@ class Engine:
 
     def _score_next(self) -> list[tuple[LocalRequest, Written | CallError]]:
         """The next job whose log-probabilities are wanted; one at a time, so that others are written on between."""
-        from blackbox_kd.models.local.scoring import compute_logprobs
+        from blackbox_kd.models.local.scoring import score_tokens
 
         self._unscored = [job for job in self._unscored if not job.dropped]
         for job in self._unscored[:1]:
@@ -200,17 +214,22 @@ class Engine:
                 return [(job, error)]
             except ValueError as error:  # a template that changes the last turn, so that it cannot be left open
                 return [(job, RequestRejected(f"the chat template cannot hold the text: {error}", kind="rejected"))]
-            return [(job, Written("", "length", prompt, 0, compute_logprobs(self._model, prompt)))]
+            found = score_tokens(self._model, prompt, top=job.top, draws=job.draws, seed=job.seed)
+            said: list[tuple[str, str] | None] = [None] * len(found)
+            if job.top:
+                likeliest = [texts.decode(self._tokenizer, [each.top[0][0]]) for each in found]
+                said = list(zip(texts.split(self._tokenizer, prompt)[1:], likeliest, strict=True))
+            return [(job, Written("", "length", prompt, 0, found, said))]
         return []
 
     def _begin(self, job: LocalRequest) -> None:
         from blackbox_kd.models.local.decoding import Generation
         from blackbox_kd.models.local.sampling import Draw
 
-        prompt = self.tokens_of(job.messages, job.tools)
+        prompt = self.tokens_of(job.messages, job.tools, is_open=job.is_open)
         draw = Draw(job.temperature, job.top_p, job.top_k, job.seed)
         room = min(job.max_tokens, self._limit - len(prompt))
-        job.text = Generation(prompt, draw, room, lambda tokens: self._has_ended(job, tokens))
+        job.text = Generation(prompt, draw, room, lambda tokens: self._has_ended(job, tokens), job.top)
         self._jobs[job.text] = job
         self._writer.waiting.append(job.text)
 
@@ -227,11 +246,14 @@ class Engine:
     def _take_ended(self, text: Any) -> tuple[LocalRequest, Written]:
         job, tokens = self._jobs.pop(text), text.tokens
         by_itself = tokens[-1] in self._ends
-        said = self._tokenizer.decode(tokens[:-1] if by_itself else tokens, skip_special_tokens=True)
+        own = tokens[:-1] if by_itself else tokens
+        said = texts.decode(self._tokenizer, own, after=text.prompt[-1:] if job.is_open else [])
         cuts = [said.index(stop) for stop in job.stop if stop in said]
         said = said[: min(cuts)] if cuts else said
+        said = f"{job.messages[-1]['content']}{said}" if job.is_open else said
         reason = "stop" if by_itself or cuts else "length"
-        return job, Written(said, reason, text.prompt, len(tokens))
+        told = zip(tokens, texts.split(self._tokenizer, tokens), text.likeliest, strict=True) if job.top else ()
+        return job, Written(said, reason, text.prompt, len(tokens), told=list(told))
 
     def close(self) -> None:
         """Gives the memory back."""
@@ -243,41 +265,6 @@ class Engine:
         gc.collect()
         if self.device.startswith("cuda"):
             torch.cuda.empty_cache()
-
-
-def _load(place: str, adapter: str | None, dtype: str, chat_template: str | None) -> tuple[Any, Any]:
-    try:
-        tokenizer = load.load_tokenizer(adapter or place, chat_template, padding_side="left")
-        model = load.load_model(place, dtype)
-        if adapter is not None:
-            from peft import PeftModel
-
-            # Merged, an adapter costs nothing at each token.
-            model = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
-    except BlackboxError:
-        raise
-    except Exception as error:  # whatever is wrong with files of others, it is wrong for every row
-        what = f"model {place!r} cannot be loaded: {quote_cause(error)}"
-        raise SetupError(what, fix=_mend(error)) from error
-    return tokenizer, model
-
-
-def _move(model: Any, device: str) -> None:
-    try:
-        model.to(device).eval()
-    except Exception as error:  # no such device, or no room on it
-        raise SetupError(f"the model cannot be moved to {device!r}: {quote_cause(error)}", fix=_mend(error)) from error
-
-
-def _mend(error: Exception) -> str:
-    """What to do about a model that cannot be loaded."""
-    if isinstance(error, ImportError):
-        return f"pip install {error.name}" if error.name else "install what it asks for"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "take a smaller model, or dtype: bfloat16 at it"
-    if isinstance(error, OSError):
-        return "check the name, HF_TOKEN, network"
-    return "save the model anew with save_pretrained, or take another one"
 
 
 def make_seed(*parts: object) -> int:

@@ -9,7 +9,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from blackbox_kd.models.local.decoding import Generation
-from blackbox_kd.models.local.sampling import choose_tokens
+from blackbox_kd.models.local.sampling import choose_tokens, find_likeliest
 
 
 class Generating:
@@ -68,10 +68,12 @@ class _Rows:
 
     def draw(self, input_ids: Any, scores: Any) -> Any:
         """Scores that leave each row the token drawn for it."""
+        likeliest = find_likeliest(scores, [text.top for text in self._texts])
         chosen = choose_tokens(scores, [text.draw for text in self._texts])
         for row, text in enumerate(self._texts):
             if not self._ended[row]:
                 text.tokens.append(chosen[row])
+                text.likeliest.append(likeliest[row])
                 enough = text.dropped or len(text.tokens) >= text.max_tokens
                 self._ended[row] = enough or text.finished(text.tokens)
         only = torch.full_like(scores, -torch.inf)

@@ -67,6 +67,20 @@ def choose_tokens(logits: Any, draws: list[Draw]) -> list[int]:
     return [int(token) for token in chosen.tolist()]
 
 
+def find_likeliest(logits: Any, counts: list[int]) -> list[list[tuple[int, float]]]:
+    """The likeliest tokens of each row, with natural logarithms of their probabilities at temperature 1.
+
+    Args:
+        logits: tensor, B rows by V tokens.
+        counts: how many of each row are wanted.
+    """
+    if not any(counts):
+        return [[] for _ in counts]
+    found = logits.float().log_softmax(-1).topk(min(max(counts), logits.shape[-1]), dim=-1)
+    rows = zip(counts, found.indices.tolist(), found.values.tolist(), strict=True)
+    return [list(zip(ids[:count], values[:count], strict=True)) for count, ids, values in rows]
+
+
 def _keep(shares: Any, draws: list[Draw], top_p: Any) -> Any:
     """Probabilities with what `top_k` and `top_p` leave out at 0; tokens of equal probability stay together."""
     import torch

@@ -90,7 +90,10 @@ def _check_sampling(flow: Flow, planned: PlannedStep, mention: Reference, config
         said = f"extra.{name}" if at == "extra" else at
         shown = f"{said}: {quote(value)}"
         model = f"model {mention.value!r} ({config.model})"
-        if name in known.absent:
+        if name in config.lacks:
+            message = f"{at}: cannot be had of {model}: provider {config.provider!r} has no way to ask for it."
+            flow.report(planned, at, message, "", config.lacks[name])
+        elif name in known.absent:
             message = f"{shown} cannot be told to {model}: its API has no such field."
             fix = f"take {said} out{f', or write {known.instead} at the model' if known.instead else ''}"
             flow.report(planned, at, message, "", fix)
