@@ -66,7 +66,7 @@ class Token(NamedTuple):
     @property
     def likeliest(self) -> str | None:
         """The text of the likeliest one."""
-        return self.top[0][2]
+        return self.top[0][2] if self.top else None
 
 
 @dataclass(slots=True)

@@ -94,10 +94,7 @@ class ModelConfig(BaseModel):
 
     @property
     def names_freely(self) -> bool:
-        """Whether `model` is what someone likes to call it, so that no vendor's name is meant where it looks like one.
-
-        Weights on this machine, a server of one's own, a deployment.
-        """
+        """Whether `model` is what someone likes to call it, and no vendor's name: weights, a server of one's own."""
         return self.local
 
     @property

@@ -139,12 +139,12 @@ def _list_columns(found: list[logprobs.Token], row: Row, config: Config, ctx: Co
         told[config.top_into] = logprobs.list_drawn(drawn)
     elif config.top is not None:
         told[config.top_into] = logprobs.list_likeliest(found, config.top)
-    lists = {config.ranks: "rank", config.pieces: "text", config.likeliest: "likeliest"}
-    for column, name in lists.items():
-        if column is None:
-            continue
-        values = [getattr(token, name) for token in found]
-        if None in values:
-            raise ValueError(f"the reply does not tell the {name} of its prompt's tokens")
-        told[column] = values
-    return told
+    lists: dict[str | None, list[Any]] = {
+        config.ranks: [token.rank for token in found],
+        config.pieces: [token.text for token in found],
+        config.likeliest: [token.likeliest for token in found],
+    }
+    for column, values in lists.items():
+        if column is not None and None in values:
+            raise ValueError(f"the reply does not tell what column {column!r} is for")
+    return told | {column: values for column, values in lists.items() if column is not None}
