@@ -1,11 +1,9 @@
 """What the code does in one place only, so that nothing that it has written is parsed again."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-import pytest
-
-from tests.package.test_package import FILES, TREES, group
+from tests.package.test_package import FILES, FUNCTION, TREES, group, nodes
 
 BY_NAME = {
     "sdk.fields": "the one place that reads a field of a config by its name",
@@ -21,21 +19,30 @@ LOOKED_AT = {"steps", "sdk", "recipe", "answers", "models", "calls", "runs", "en
 
 
 def calls(name: str) -> Iterator[ast.Call]:
-    return (node for node in ast.walk(TREES[name]) if isinstance(node, ast.Call))
+    return (node for node in nodes(name) if isinstance(node, ast.Call))
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if group(name) in LOOKED_AT])
-def test_what_a_config_or_a_model_can_do_is_declared_and_not_looked_up_by_name(name: str) -> None:
-    found = [call for call in calls(name) if ast.unparse(call.func) in ("getattr", "hasattr", "setattr", "vars")]
-    if name not in BY_NAME:
-        assert not found, f"line {found[0].lineno}: {ast.unparse(found[0])}"
-        return
-    assert found, f"{name} need not be in the list any more"
-    for call in found if name != "sdk.fields" else []:
-        of = ast.unparse(call.args[0])
-        assert not any(word in of for word in ("config", "planned", "opened", "self", "cls")), (
-            f"line {call.lineno}: {of}"
-        )
+def show(name: str, found: Iterable[ast.expr]) -> list[str]:
+    """Where in a module expressions stand, and what they are."""
+    return [f"{name}, line {node.lineno}: {ast.unparse(node)}" for node in found]
+
+
+def look_ups(name: str) -> list[ast.Call]:
+    """Calls that look an attribute up by its name."""
+    return [call for call in calls(name) if ast.unparse(call.func) in ("getattr", "hasattr", "setattr", "vars")]
+
+
+def test_what_a_config_or_a_model_can_do_is_declared_and_not_looked_up_by_name() -> None:
+    looked_at = [name for name in FILES if group(name) in LOOKED_AT]
+    assert [line for name in looked_at if name not in BY_NAME for line in show(name, look_ups(name))] == []
+    assert [name for name in BY_NAME if not look_ups(name)] == [], "need not be in the list any more"
+    for name in BY_NAME.keys() - {"sdk.fields"}:
+        of_ours = [
+            call
+            for call in look_ups(name)
+            if any(word in ast.unparse(call.args[0]) for word in ("config", "planned", "opened", "self", "cls"))
+        ]
+        assert show(name, of_ours) == []
 
 
 AT = {
@@ -46,37 +53,52 @@ AT = {
 """Modules that split a text at `@`, and what stands there."""
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_the_version_of_a_model_is_parsed_in_one_place(name: str) -> None:
-    splits = [
-        call
-        for call in calls(name)
-        if isinstance(call.func, ast.Attribute)
-        and call.func.attr in ("partition", "rpartition", "split", "rsplit", "find", "index")
-        and call.args
-        and ast.unparse(call.args[0]) == "'@'"
-    ]
-    looks = [
-        node
-        for node in ast.walk(TREES[name])
-        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In) and ast.unparse(node.left) == "'@'"
-    ]
-    assert not looks
-    assert len(splits) == (1 if name in AT else 0)
+def is_at(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value == "@"
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_no_label_and_no_id_is_taken_apart(name: str) -> None:
+def test_the_version_of_a_model_is_parsed_in_one_place() -> None:
+    splits = {
+        name: [
+            call
+            for call in calls(name)
+            if isinstance(call.func, ast.Attribute)
+            and call.func.attr in ("partition", "rpartition", "split", "rsplit", "find", "index")
+            and call.args
+            and is_at(call.args[0])
+        ]
+        for name in FILES
+    }
+    looks = {
+        name: [
+            node
+            for node in nodes(name)
+            if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In) and is_at(node.left)
+        ]
+        for name in FILES
+    }
+    assert [line for name, found in looks.items() for line in show(name, found)] == []
+    assert {name: len(found) for name, found in splits.items() if found} == dict.fromkeys(AT, 1)
+
+
+def test_no_label_and_no_id_is_taken_apart() -> None:
     cuts = ("partition", "rpartition", "split", "rsplit", "removesuffix", "removeprefix")
-    for call in calls(name):
-        if isinstance(call.func, ast.Attribute) and call.func.attr in cuts and call.args:
-            cut = ast.unparse(call.args[0]).strip("'")
-            assert not cut.startswith((", round", ".draw", ".copy", ".from_", "steps[")), f"line {call.lineno}: {cut}"
+    parts = (", round", ".draw", ".copy", ".from_", "steps[")
+    for name in FILES:
+        taken = [
+            call
+            for call in calls(name)
+            if isinstance(call.func, ast.Attribute)
+            and call.func.attr in cuts
+            and call.args
+            and ast.unparse(call.args[0]).strip("'").startswith(parts)
+        ]
+        assert show(name, taken) == []
 
 
-def errors_of(tree: ast.AST) -> set[str]:
+def errors_of(name: str) -> set[str]:
     """Names that stand for an exception: those that `except` binds, and arguments that are called so."""
-    bound = {node.name for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler) and node.name}
+    bound = {node.name for node in nodes(name) if isinstance(node, ast.ExceptHandler) and node.name}
     return bound | {"error", "fault"}
 
 
@@ -91,40 +113,38 @@ SAYS = ("logger.", "say", "_fail", "print", "Failed", "sys.stderr.write")
 """Calls that show a text to somebody, or keep it for somebody to read."""
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_the_text_of_an_error_is_for_people_alone(name: str) -> None:
-    told = {
-        id(argument)
-        for node in ast.walk(TREES[name])
-        if isinstance(node, ast.Call)
-        for argument in node.args
-        if ast.unparse(node.func).startswith(SAYS)
-    }
+def texts_of_errors(name: str) -> list[ast.Call]:
+    """Where a module takes the text of an error and neither shows nor raises it."""
+    named = errors_of(name)
+    told = {id(argument) for call in calls(name) if ast.unparse(call.func).startswith(SAYS) for argument in call.args}
     raised = {
         id(part)
-        for node in ast.walk(TREES[name])
+        for node in nodes(name)
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
         for part in node.exc.args
     }
-    found = [
+    return [
         call
         for call in calls(name)
-        if ast.unparse(call.func) == "str"
+        if isinstance(call.func, ast.Name)
+        and call.func.id == "str"
         and call.args
-        and ast.unparse(call.args[0]) in errors_of(TREES[name])
+        and ast.unparse(call.args[0]) in named
         and id(call) not in told | raised
     ]
-    if name in TEXTS:
-        assert len(found) == 1, f"{name} need not be in the list any more"
-    else:
-        assert not found, f"line {found[0].lineno}: an error has `what`, `exists`, `fix` and `kind`"
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != "errors"])
-def test_one_function_writes_the_lines_of_a_message(name: str) -> None:
-    for node in ast.walk(TREES[name]):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            assert "\n  fix:" not in node.value, f"line {node.lineno}: give the error its fix="
+def test_the_text_of_an_error_is_for_people_alone() -> None:
+    found = {name: texts_of_errors(name) for name in FILES}
+    others = [line for name, texts in found.items() if name not in TEXTS for line in show(name, texts)]
+    assert others == [], "an error has `what`, `exists`, `fix` and `kind`"
+    assert {name: len(found[name]) for name in TEXTS} == dict.fromkeys(TEXTS, 1), "need not be in the list any more"
+
+
+def test_one_function_writes_the_lines_of_a_message() -> None:
+    for name in FILES.keys() - {"errors"}:
+        texts = [node for node in nodes(name) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+        assert show(name, [text for text in texts if "\n  fix:" in str(text.value)]) == [], "give the error its fix="
 
 
 PARTICIPLES = (
@@ -146,19 +166,22 @@ OF_AUTHORS = {
 
 def functions(name: str) -> Iterator[str]:
     """Functions and methods; properties are what they are called."""
-    for node in ast.walk(TREES[name]):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not any(
+    for node in nodes(name):
+        if isinstance(node, FUNCTION) and not any(
             "property" in ast.unparse(decorator) for decorator in node.decorator_list
         ):
             yield node.name
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_function_is_called_by_what_it_does_and_not_by_what_was_done(name: str) -> None:
-    for function in functions(name):
-        first = function.strip("_").partition("_")[0]
-        is_done = first in PARTICIPLES or (first.endswith("ed") and first not in NO_PARTICIPLE)
-        assert not is_done or function in OF_AUTHORS, f"{name}.{function}"
+def is_done(function: str) -> bool:
+    """Whether a function is called by a participle."""
+    first = function.strip("_").partition("_")[0]
+    return first in PARTICIPLES or (first.endswith("ed") and first not in NO_PARTICIPLE)
+
+
+def test_a_function_is_called_by_what_it_does_and_not_by_what_was_done() -> None:
+    called = [(name, function) for name in FILES for function in functions(name) if function not in OF_AUTHORS]
+    assert [f"{name}.{function}" for name, function in called if is_done(function)] == []
 
 
 VAGUE = {
@@ -170,7 +193,11 @@ VAGUE = {
 OF_RECIPES = {"sandbox.functions": "a function is called as expressions and operators call it"}
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_function_is_not_called_by_a_noun_that_fits_any_other(name: str) -> None:
-    tops = {node.name for node in TREES[name].body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-    assert name in OF_RECIPES or not {top.strip("_") for top in tops} & VAGUE
+def test_a_function_is_not_called_by_a_noun_that_fits_any_other() -> None:
+    tops = [
+        f"{name}.{node.name}"
+        for name in FILES.keys() - OF_RECIPES.keys()
+        for node in TREES[name].body
+        if isinstance(node, FUNCTION) and node.name.strip("_") in VAGUE
+    ]
+    assert tops == []
