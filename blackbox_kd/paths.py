@@ -1,6 +1,8 @@
 """Where files lie that are not the user's recipe: bundled prompts and recipes, cache and settings."""
 
+import functools
 import os
+import pkgutil
 from pathlib import Path
 
 import blackbox_kd
@@ -11,6 +13,12 @@ def find_bundled(folder: str) -> Path:
     package = Path(blackbox_kd.__file__).parent
     inside = package / folder
     return inside if inside.is_dir() else package.parent / folder
+
+
+@functools.cache
+def list_modules(folder: str) -> tuple[str, ...]:
+    """Names of the modules in a package's folder; those that begin with `_` are shared by the others."""
+    return tuple(each.name for each in pkgutil.iter_modules([folder]) if each.name[0] != "_" and not each.ispkg)
 
 
 def find_cache_folder() -> Path:

@@ -9,7 +9,6 @@ import functools
 import importlib
 import importlib.util
 import inspect
-import pkgutil
 import re
 import sys
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from blackbox_kd.answers._stated import drop_thought, find_next_question, senten
 from blackbox_kd.answers.exact import normal
 from blackbox_kd.errors import DataError, SetupError, did_you_mean
 from blackbox_kd.json_text import decode, encode, write_text
+from blackbox_kd.paths import list_modules
 
 __all__ = [
     "DECLARED",
@@ -35,7 +35,7 @@ Named = str | Mapping[str, Mapping[str, Any]]
 
 def kinds() -> list[str]:
     """Names of the package's kinds; a module whose name starts with `_` is shared by kinds and is none itself."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name[0] != "_")
+    return sorted(list_modules(__path__[0]))
 
 
 def find(name: str) -> type[AnswerKind]:

@@ -1,7 +1,6 @@
 """How messages become a reply: one module per provider, found by its name in a recipe's `models:`."""
 
 import importlib
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from blackbox_kd.errors import SetupError
 from blackbox_kd.models.http.parameters import NOTHING_KNOWN, Parameters
+from blackbox_kd.paths import list_modules
 from blackbox_kd.schema import Request, digest
 
 MOST_USD = 1_000_000
@@ -284,7 +284,7 @@ class InProcess:
 
 def providers() -> list[str]:
     """Names of all providers; a package in this folder is what a provider is made of, and none itself."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
+    return sorted(list_modules(__path__[0]))
 
 
 def provider(name: str) -> ModuleType:

@@ -144,6 +144,7 @@ class Prompt:
             raise UserError(f"{self._shown}: cannot be read: {reason}") from error
         self.source = "\n".join(self._sources)
         self._variables: frozenset[str] | None = None
+        self._names: frozenset[str] | None = None
 
     def _read_all(self, text: str) -> Iterator[str]:
         """The template, and all that it includes, imports or extends."""
@@ -183,9 +184,12 @@ class Prompt:
         self._variables = frozenset(name for name in needed if name in own or name not in assigned) - set(GLOBALS)
         return self._variables
 
-    def names(self) -> set[str]:
+    def names(self) -> frozenset[str]:
         """Names that the template, or what it includes, reads from outside, whether it needs them or not."""
-        return {name for text in self._sources for name in find_read(self._environment.parse(text))}
+        if self._names is None:
+            trees = map(self._environment.parse, self._sources)
+            self._names = frozenset(name for tree in trees for name in find_read(tree))
+        return self._names
 
     def render(self, values: Mapping[str, Any]) -> list[Message]:
         """The messages for one row.

@@ -9,7 +9,6 @@ several forms has a config class for each: the annotation is their union.
 import importlib
 import importlib.util
 import inspect
-import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from blackbox_kd import answers
 from blackbox_kd.analysis import metrics
 from blackbox_kd.analysis.metrics import Metric
 from blackbox_kd.errors import SetupError
+from blackbox_kd.paths import list_modules
 from blackbox_kd.schema import digest
 from blackbox_kd.sdk.step_config import StepConfig
 
@@ -173,7 +173,7 @@ class Registry:
     def names(self) -> list[str]:
         """Names of all steps."""
         package = importlib.import_module("blackbox_kd.steps")
-        return sorted({module.name for module in pkgutil.iter_modules(package.__path__)} | set(self._plugins))
+        return sorted({*list_modules(package.__path__[0]), *self._plugins})
 
     def answers(self) -> list[str]:
         """Names of all kinds of answers."""

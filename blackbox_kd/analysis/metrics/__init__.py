@@ -4,12 +4,12 @@ All are from 0 to 1, the higher the better. A module whose name starts with `_` 
 """
 
 import importlib
-import pkgutil
 
 from blackbox_kd.analysis.metrics._classes import tabulate_classes, tabulate_fields
 from blackbox_kd.analysis.metrics._exam import Answers, How
 from blackbox_kd.analysis.metrics._measure import Measure, compare, measure
 from blackbox_kd.analysis.metrics._metric import Graded, Metric, Tally, metric
+from blackbox_kd.paths import list_modules
 
 __all__ = [
     "ACCURACY",
@@ -32,7 +32,7 @@ ACCURACY = "accuracy"
 
 def names() -> list[str]:
     """Names of the metrics of the package."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name[0] != "_")
+    return sorted(list_modules(__path__[0]))
 
 
 def find(name: str) -> Metric:
