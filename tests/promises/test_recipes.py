@@ -7,6 +7,7 @@ Tables of the Hub become small files of the same columns.
 import asyncio
 import json
 import re
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,12 @@ def name_of(path: Path) -> str:
     return path.stem
 
 
+@cache
+def load(path: Path) -> Recipe:
+    """A recipe as it is; nobody changes it."""
+    return load_recipe(path, env=ENV)
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)
 def test_a_recipe_passes_its_check_without_a_warning_and_has_the_name_of_its_file(path: Path) -> None:
     notes = Notes()
@@ -110,7 +117,7 @@ def test_a_recipe_passes_its_check_without_a_warning_and_has_the_name_of_its_fil
 def test_a_recipe_names_no_model_that_is_switched_off_some_day_and_sets_nothing_that_its_teachers_refuse(
     path: Path,
 ) -> None:
-    recipe = load_recipe(path, env=ENV)
+    recipe = load(path)
     away = {name for name, model in recipe.models.items() if not model.local and model.provider != "vllm"}
     assert {name: alias.word for name, alias in recipe.aliases.items()} == dict.fromkeys(away, "cheap")
     for planned in recipe.steps:
@@ -119,7 +126,7 @@ def test_a_recipe_names_no_model_that_is_switched_off_some_day_and_sets_nothing_
 
 
 def test_bundled_recipes_name_models_of_two_vendors_and_one_with_open_weights() -> None:
-    found = [load_recipe(path, env=ENV).aliases.values() for path in RECIPES]
+    found = [load(path).aliases.values() for path in RECIPES]
     assert {alias.vendor for aliases in found for alias in aliases} == {"openai", "mistral", "openrouter"}
     only = [aliases for aliases in found if {alias.vendor for alias in aliases} <= {"openai"}]
     assert len(only) == len(RECIPES) - 5, "with a key of OpenAI most of them can be run"
@@ -135,7 +142,7 @@ def test_what_a_user_copies_from_names_models_by_what_they_are_good_for(name: st
 
 @pytest.mark.parametrize("path", [path for path in RECIPES if "  control: {" in path.read_text()], ids=name_of)
 def test_a_recipe_with_a_control_arm_compares_its_student_with_it(path: Path) -> None:
-    recipe = load_recipe(path, env=ENV)
+    recipe = load(path)
     trained = {p.config.model for p in recipe.steps if p.step.name == "train"}  # type: ignore[attr-defined]
     exams = [p.config.models for p in recipe.steps if p.step.name == "evaluate"]  # type: ignore[attr-defined]
     pairs = [find_pairs({name: {"question": {}} for name in names}, set(names) - trained) for names in exams]
@@ -157,17 +164,18 @@ def test_new_messages_of_the_recipe_for_traces_that_repeat_its_prompt_are_asked_
     assert evaluate(taken, {"instruction": "One glove, black. Label it for me, and begin: message me."})
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=name_of)
-@pytest.mark.parametrize("target", [f"{vendor}:{word}" for vendor in list_vendors() for word in WORDS])
-def test_every_teacher_of_a_recipe_may_be_swapped(path: Path, target: str) -> None:
-    names = load_recipe(path, env=ENV).aliases
-    swapped = load_recipe(path, models=[f"{name}={target}" for name in names], env=ENV)
-    assert {alias.vendor for alias in swapped.aliases.values()} == ({target.partition(":")[0]} if names else set())
+@pytest.mark.parametrize(("turn", "path"), [*enumerate(RECIPES)], ids=[*map(name_of, RECIPES)])
+def test_every_teacher_of_a_recipe_may_be_swapped(turn: int, path: Path) -> None:
+    names = load(path).aliases
+    for number, vendor in enumerate(list_vendors() if names else []):
+        target = f"{vendor}:{[*WORDS][(number + turn) % len(WORDS)]}"
+        swapped = load_recipe(path, models=[f"{name}={target}" for name in names], env=ENV)
+        assert {alias.vendor for alias in swapped.aliases.values()} == {vendor}, target
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)
 def test_a_recipe_says_at_its_top_what_it_does_where_it_is_from_and_what_it_costs(path: Path) -> None:
-    recipe = load_recipe(path, env=ENV)
+    recipe = load(path)
     comment, _, rest = path.read_text().partition("\nname: ")
     lines = comment.split("\n")
     assert rest
@@ -228,7 +236,7 @@ OFFERED = [
 
 @pytest.mark.parametrize(("path", "change"), OFFERED, ids=[f"{path.stem}:{change}" for path, change in OFFERED])
 def test_what_a_recipes_header_offers_to_set_passes_the_check(path: Path, change: str, tmp_path: Path) -> None:
-    plain = load_recipe(path, env=ENV)
+    plain = load(path)
     loaded = load_recipe(path, overrides=[*replacements(plain, tmp_path), change], env={})
     assert loaded.source.values != plain.source.values
 
@@ -257,7 +265,7 @@ whose chains are looked at by tests of their own."""
     ids=name_of,
 )
 def test_three_rows_of_a_recipe_run_to_the_end(path: Path, tmp_path: Path) -> None:
-    plain = load_recipe(path, env=ENV)
+    plain = load(path)
     recipe = load_recipe(path, overrides=replacements(plain, tmp_path), env={})
     options = RunOptions(
         cache=tmp_path / "cache", run_dir=tmp_path / "run", ledger=tmp_path / "ledger.sqlite", limit=3, env={}
