@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from blackbox_kd.calls.batch.jobs import Limits
 from blackbox_kd.calls.batch.queue import Batches
 from blackbox_kd.calls.batch.store import Store
 from blackbox_kd.calls.batch.transport import BatchTransport
@@ -55,6 +56,7 @@ class RunOptions:
         retry_failed: ask anew for the rows that failed, also where that means to buy another reply.
         overwrite: a training takes the place of a finished one of other settings; else it is kept beside it.
         cache: the user's cache folder.
+        batches: when requests that go through batches are handed in and looked for.
         env: where keys are looked up.
         view: shows how the run goes on.
     """
@@ -68,6 +70,7 @@ class RunOptions:
     extend: int | None = None
     retry_failed: bool = False
     overwrite: bool = False
+    batches: Limits = field(default_factory=Limits)
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     view: View = field(default_factory=View)
 
@@ -114,7 +117,7 @@ class Run:
             stack.callback(ledger.close)
             budget = self._budget = Budget(**self._share_limits(ledger), spent=self._count_spent(ledger))
             store = Store(ledger_file, folder.identity)
-            batches = Batches(ledger, store, say=self.options.view.say)
+            batches = Batches(ledger, store, limits=self.options.batches, say=self.options.view.say)
             caller = Caller(
                 BatchTransport(DirectTransport(ledger, budget), batches),
                 retry_failed=self.options.retry_failed,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from blackbox_kd.calls.batch.jobs import Limits
 from blackbox_kd.engine.progress import View
 from blackbox_kd.engine.run import Run, RunOptions
 from blackbox_kd.models import scripted
@@ -22,6 +23,10 @@ QUESTIONS = [{"instruction": f"What is {n} + 1?", "reference": str(n + 1)} for n
 KEYS = {vendor.key_env: "sk-of-nobody" for vendor in list_vendors().values()}
 """A key for each vendor, as a recipe wants that asks one of them."""
 HELD_OUT = [{"instruction": f"And {n} + 2?", "reference": str(n + 2)} for n in range(40, 46)]
+
+
+QUICK_BATCHES = Limits(quiet_s=0.2, first_look_s=0.1, fault_s=0.1, pause_s=0.2)
+"""For servers that end a batch at the first look; what they ask to wait is waited for all the same."""
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -45,6 +50,7 @@ def execute(
     env = options.pop("env", {})
     recipe = load_recipe(folder / "recipe.yaml", allow_code=allow_code, env=env)
     places = {"cache": folder / "cache", "run_dir": folder / run_dir, "ledger": folder / "ledger.sqlite"}
+    options = {"batches": QUICK_BATCHES} | options
     job = Run(recipe, RunOptions(**(places | options), env=env))
     asyncio.run(job.execute())
     return job
