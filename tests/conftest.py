@@ -1,7 +1,10 @@
 """What holds for every test."""
 
+import getpass
 import os
 import signal
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +13,18 @@ from filelock import FileLock
 
 from blackbox_kd.weights import locate
 from tests.support.tiny import SMOLLM2
+from tests.support.warm_start import VARIABLE, open_warm_start
 
 # Read by OpenMP when torch is loaded: threads that spin while they wait take the cores from the other tests. The
 # command line sets it, too.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Models of tests are too small for two threads to be worth their while, and tests run side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where Python is told to keep no compiled modules, each process that a test starts would compile the whole package.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(Path(tempfile.gettempdir()) / f"blackbox-kd-tests-{getpass.getuser()}")
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,6 +41,22 @@ def _processes_can_be_stopped() -> Iterator[None]:
     yield
     for number in ignored:
         signal.signal(number, signal.SIG_IGN)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _trainings_start_warm(_processes_can_be_stopped: None) -> Iterator[None]:
+    """See there; without it each training of a test takes seven seconds of a core more."""
+    if os.name != "posix":
+        yield
+        return
+    with open_warm_start():
+        yield
+
+
+@pytest.fixture
+def _cold_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of this test are started by Python itself."""
+    monkeypatch.delenv(VARIABLE, raising=False)
 
 
 @pytest.fixture(scope="session")

@@ -93,6 +93,7 @@ def mean_of_tokens(adapter: Path, rows: list[dict[str, Any]]) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_cold_start")
 async def test_a_killed_training_goes_on_to_the_same_adapter(tmp_path: Path, fine_tuned: Path) -> None:
     rows = pairs(16)
     how: dict[str, Any] = {"adapter_from": fine_tuned, "max_steps": 30, "learning_rate": 1e-3}

@@ -195,6 +195,7 @@ async def test_rows_of_one_prompt_are_all_learnt_and_it_is_told_that_nothing_is_
     assert told in [event.get("warning") for event in events]
 
 
+@pytest.mark.usefixtures("_cold_start")
 async def test_cancelling_the_run_ends_the_process(tmp_path: Path) -> None:
     path = job(tmp_path, rows(64), epochs=500)
     begun = asyncio.Event()
