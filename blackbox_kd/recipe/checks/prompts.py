@@ -93,7 +93,8 @@ def check_leaks(flow: Flow, planned: PlannedStep, source: str | None) -> None:
             what = f"prompt {name!r} shows the student {secret!r}, which holds the right answer"
             what += f": {flow.secrets[secret]}." if flow.secrets[secret] else "."
             who = "a task" if at.startswith("tasks") else "a step"
-            may = who == "a task" or isinstance(getattr(planned.config, "hint", None), bool)
+            declared = type(planned.config).model_fields.get("hint")
+            may = who == "a task" or (declared is not None and declared.annotation is bool)
             fix = f"; {who} that means to show it says hint: true" if may else ""
             other = "; or compare with another column there" if "says against:" in what else ""
             flow.report(planned, at, what, "", f"use a prompt without it{fix}{other}")
