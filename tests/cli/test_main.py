@@ -19,6 +19,7 @@ import yaml
 from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe import yaml_source
 from tests.promises.test_kill import stats
+from tests.support.warm_start import WARM_COMMAND
 
 SCRIPT = [sys.executable, "-c", "from blackbox_kd.cli.main import main; main()"]
 
@@ -26,7 +27,13 @@ SCRIPT = [sys.executable, "-c", "from blackbox_kd.cli.main import main; main()"]
 def cli(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "BLACKBOX_"))}
     return subprocess.run(
-        [*SCRIPT, *arguments], cwd=folder, env=clean | env, capture_output=True, text=True, timeout=240, check=False
+        [*SCRIPT, *arguments],
+        cwd=folder,
+        env=clean | WARM_COMMAND | env,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
 
 

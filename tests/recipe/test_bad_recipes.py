@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from blackbox_kd.errors import RecipeError
 from blackbox_kd.paths import find_bundled
 from blackbox_kd.recipe.load import load_recipe
 from blackbox_kd.sdk.registry import Registry
+from tests.support.warm_start import WARM_COMMAND
 
 FOLDER = Path(__file__).parent / "bad_recipes"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -104,7 +106,10 @@ def test_all_problems_of_a_recipe_are_reported_at_once_and_in_file_order(name: s
 
 def command_line(*arguments: str) -> subprocess.CompletedProcess[str]:
     code = "from blackbox_kd.cli.main import main; main()"
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    env = os.environ | WARM_COMMAND
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], env=env, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize("command", ["check", "run"])

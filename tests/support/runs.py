@@ -18,6 +18,7 @@ from blackbox_kd.models import scripted
 from blackbox_kd.models.http.aliases import list_vendors
 from blackbox_kd.recipe.load import load_recipe
 from tests.support.tiny import tiny_model
+from tests.support.warm_start import WARM_COMMAND
 
 QUESTIONS = [{"instruction": f"What is {n} + 1?", "reference": str(n + 1)} for n in range(6)]
 KEYS = {vendor.key_env: "sk-of-nobody" for vendor in list_vendors().values()}
@@ -73,7 +74,7 @@ def command(folder: Path, *arguments: object, **env: str) -> subprocess.Complete
     return subprocess.run(
         [sys.executable, "-c", "from blackbox_kd.cli.main import main; main()", *map(str, arguments)],
         cwd=folder,
-        env=clean | {"HF_HUB_OFFLINE": "1"} | env,
+        env=clean | WARM_COMMAND | {"HF_HUB_OFFLINE": "1"} | env,
         capture_output=True,
         text=True,
         timeout=240,

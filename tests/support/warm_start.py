@@ -1,11 +1,12 @@
-"""Trainings without the start of torch, which takes more time than most trainings of tests.
+"""Trainings without the start of torch, which takes more time than most trainings of tests; and commands likewise.
 
-`python -m tests.support.warm_start SOCKET` loads the libraries at the first order and forks a process for each.
-Nothing of the package is replaced, and nothing of the tests knows of it: whatever starts a training by its command
-starts a process of its own, in which `warm/sitecustomize.py` gives the command, the working directory, the variables
+A process for each of the two loads the libraries at the first order and forks another one for each order. Nothing of
+the package is replaced, and nothing of it knows: whatever starts a training by its command starts a process of its own,
+in which `warm/sitecustomize.py` gives the command, the working directory, the variables
 and the open streams on, waits, and ends as the fork ends. Killed, it takes the fork with it; orphaned, it leaves the
 fork without a parent. A command with other variables than those that the libraries were loaded with goes on by itself,
-as all do with the fixture `_cold_start`.
+as all do with the fixture `_cold_start`. A command starts so only where nobody sends it signals: with the variable
+`TESTS_WARM_COMMAND`.
 """
 
 import gc
@@ -19,13 +20,15 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 VARIABLE = "TESTS_WARM_START"
-"""Names the socket to `sitecustomize`."""
+"""Names the folder of the sockets to `sitecustomize`."""
+WARM_COMMAND = {"TESTS_WARM_COMMAND": "1"}
+"""For commands that nobody sends signals."""
 HEEDED = (
     "ACCELERATE_", "CUDA_", "HF_", "HOME", "KMP_", "LD_", "LOCAL_", "MASTER_", "MKL_", "OMP_", "PATH", "PYTHON",
     "PYTORCH_", "RANK", "TOKENIZERS_", "TORCH", "TRANSFORMERS_", "WORLD_",
@@ -38,31 +41,37 @@ NOT_HEEDED = {
     "PYTHONSAFEPATH",
     "TORCHINDUCTOR_CACHE_DIR",
 }
-"""But for these: models of trainings lie in folders here, nothing is found in a working directory, torch sets three."""
+"""But for these: models of trainings lie in folders here, a fork sees to its path, and torch sets three by itself."""
 LOOKS_EVERY_S = 0.005
 
 
 @contextmanager
 def open_warm_start() -> Iterator[None]:
-    """The process that is to have the libraries; trainings that are started until the end are forked off it."""
+    """The processes that are to have the libraries; what is started until the end is forked off them."""
     inside = os.environ.get("PYTHONPATH")
-    with tempfile.TemporaryDirectory(prefix="warm-start-") as folder, socket.socket(socket.AF_UNIX) as door:
-        place = f"{folder}/door"
-        door.bind(place)
-        door.listen(64)
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="warm-start-"))
         warm = str(Path(__file__).parent / "warm")
-        os.environ |= {VARIABLE: place, "PYTHONPATH": os.pathsep.join([warm, *([inside] if inside else [])])}
-        command = [sys.executable, __file__, str(door.fileno())]
-        env = os.environ | {"PYTHONSAFEPATH": "1"}
-        how: dict[str, Any] = {"pass_fds": [door.fileno()], "env": env, "stdin": subprocess.PIPE}
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, **how):  # it ends when its stdin is closed
-            door.close()
-            yield
+        os.environ |= {VARIABLE: folder, "PYTHONPATH": os.pathsep.join([warm, *([inside] if inside else [])])}
+        for kind in LOADED:
+            stack.enter_context(_start(kind, f"{folder}/{kind}"))
+        yield
     del os.environ[VARIABLE], os.environ["PYTHONPATH"]
     os.environ |= {"PYTHONPATH": inside} if inside else {}
 
 
-def _serve(door: socket.socket) -> None:
+def _start(kind: str, place: str) -> "subprocess.Popen[bytes]":
+    """A process that ends when its stdin is closed, as it is when its context ends."""
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(place)
+        door.listen(64)
+        command = [sys.executable, __file__, kind, str(door.fileno())]
+        env = os.environ | {"PYTHONSAFEPATH": "1"}
+        how: dict[str, Any] = {"pass_fds": [door.fileno()], "env": env, "stdin": subprocess.PIPE}
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, **how)
+
+
+def _serve(load: Callable[[], None], door: socket.socket) -> None:
     """Forks for each order until stdin is closed."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     ours = dict(os.environ)
@@ -72,14 +81,15 @@ def _serve(door: socket.socket) -> None:
             return
         line, _ = door.accept()
         with line, suppress(OSError, ValueError):  # whoever ordered was killed before it had
-            _take(line, ours)
+            _take(line, load, ours)
 
 
-def _take(line: socket.socket, ours: Mapping[str, str]) -> None:
+def _take(line: socket.socket, load: Callable[[], None], ours: Mapping[str, str]) -> None:
     length, streams, _, _ = socket.recv_fds(line, 8, 3)
     order = json.loads(line.makefile("rb").read(int.from_bytes(length, "big")))
     theirs = order["environment"]
-    _load()
+    load()
+    gc.freeze()
     # What libraries set while they are loaded may have been set in the process that ordered, too.
     names = {name for name in ours.keys() | theirs.keys() if name.startswith(HEEDED)} - NOT_HEEDED
     if any(theirs.get(name) not in (ours.get(name), os.environ.get(name)) for name in names):
@@ -90,11 +100,24 @@ def _take(line: socket.socket, ours: Mapping[str, str]) -> None:
         os.close(stream)
 
 
-def _load() -> None:
+def _load_training() -> None:
     """Loads all that a training needs but the modules that commands name."""
     from blackbox_kd.training import answers, dpo_trainer, overview, packing, sft_trainer, split  # noqa: F401
 
-    gc.freeze()
+
+def _load_command() -> None:
+    """Loads what most commands load."""
+    from blackbox_kd.cli import app  # noqa: F401
+    from blackbox_kd.engine import run  # noqa: F401
+    from blackbox_kd.sdk.registry import Registry
+
+    registry = Registry()
+    for name in registry.names():
+        registry.get(name)
+
+
+LOADED = {"training": _load_training, "command": _load_command}
+"""What is started warm, and what it is started with."""
 
 
 def _keep(line: socket.socket, order: Mapping[str, Any], streams: list[int], unset: Iterable[str]) -> NoReturn:
@@ -119,7 +142,7 @@ def _keep(line: socket.socket, order: Mapping[str, Any], streams: list[int], uns
 
 
 def _work(order: Mapping[str, Any], streams: list[int], unset: Iterable[str]) -> NoReturn:
-    """Runs a module as `python -m` does, and ends as Python ends."""
+    """Runs a module or a text as Python does, and ends as it ends."""
     os.setsid()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
@@ -127,9 +150,16 @@ def _work(order: Mapping[str, Any], streams: list[int], unset: Iterable[str]) ->
     for name in unset:
         del os.environ[name]
     os.environ.update(order["environment"])
-    sys.argv = order["command"]
+    how, what, *arguments = order["command"]
+    if "PYTHONSAFEPATH" not in order["environment"]:
+        sys.path.insert(0, "" if how == "-c" else order["folder"])
     try:
-        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        if how == "-m":
+            sys.argv = [what, *arguments]
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = [how, *arguments]
+            exec(what, {"__name__": "__main__"})
     except Exception:
         traceback.print_exc()
         sys.exit(1)
@@ -137,4 +167,4 @@ def _work(order: Mapping[str, Any], streams: list[int], unset: Iterable[str]) ->
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    _serve(LOADED[sys.argv[1]], socket.socket(fileno=int(sys.argv[2])))

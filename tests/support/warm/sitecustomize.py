@@ -1,4 +1,4 @@
-"""Lets a training run in a fork of a process that has torch and the like already: see `tests/support/warm_start.py`.
+"""Lets trainings and commands run in forks of processes that have loaded all: see `tests/support/warm_start.py`.
 
 Python imports it by its name before anything else, in every process that has this folder in PYTHONPATH.
 """
@@ -7,11 +7,20 @@ import os
 import sys
 
 PLACE = os.environ.get("TESTS_WARM_START")
-"""Socket of the process that has the libraries."""
+"""Folder with the sockets of the processes that have the libraries."""
+COMMAND = "from blackbox_kd.cli.main import main; main()"
 LOOKS_EVERY_S = 0.05
 
 
-def hand_over():
+def find_kind():
+    """What this process is, if it is to be a fork."""
+    how, what = [*sys.orig_argv[1:3], "", ""][:2]
+    if how == "-m" and what.startswith("blackbox_kd.training."):
+        return "training"
+    return "command" if (how, what) == ("-c", COMMAND) and "TESTS_WARM_COMMAND" in os.environ else None
+
+
+def hand_over(kind):
     """Ends with what the fork ends with; goes on if nobody is there, or if it was told to go on by itself."""
     import json
     import select
@@ -19,10 +28,10 @@ def hand_over():
     import socket
 
     parent = os.getppid()
-    order = {"command": sys.orig_argv[2:], "environment": dict(os.environ), "folder": os.getcwd()}  # noqa: PTH109
+    order = {"command": sys.orig_argv[1:], "environment": dict(os.environ), "folder": os.getcwd()}  # noqa: PTH109
     with socket.socket(socket.AF_UNIX) as line:
         try:
-            line.connect(PLACE)
+            line.connect(f"{PLACE}/{kind}")
         except OSError:
             return
         written = json.dumps(order).encode()
@@ -44,5 +53,5 @@ def hand_over():
     os._exit(status)
 
 
-if PLACE and sys.orig_argv[1:2] == ["-m"] and sys.orig_argv[2].startswith("blackbox_kd.training."):
-    hand_over()
+if PLACE and (found := find_kind()):
+    hand_over(found)
