@@ -84,6 +84,15 @@ ASK: dict[str, Any] = {"step": "generate", "model": "teacher", "prompt": "studen
 STEPS: dict[str, dict[str, Any]] = {
     "benchmark": {"step": "benchmark", "models": ["student"], "tasks": ["arc_easy"]},
     "check": {"step": "check", "answer": "number"},
+    "converse": {
+        "step": "converse",
+        "model": "other",
+        "prompt": "student/plain",
+        "with": "right",
+        "with_prompt": "short",
+        "turns": 2,
+        "temperature": 1.0,
+    },
     "evaluate": {"step": "evaluate", "models": ["right"], "answer": "number"},
     "filter": {"step": "filter", "keep": "score >= 1"},
     "format": {"step": "format"},
@@ -102,7 +111,7 @@ STEPS: dict[str, dict[str, Any]] = {
 
 def recipe(*steps: Mapping[str, Any], data: Mapping[str, Any] = TRAIN, **head: Any) -> dict[str, Any]:
     """A recipe with those of our models that its steps name."""
-    named = [name for step in steps for name in (step.get("model"), *step.get("models", []))]
+    named = [name for step in steps for name in (step.get("model"), step.get("with"), *step.get("models", []))]
     used = {name: MODELS[name] for name in MODELS if name in named}
     return {"name": "demo", "data": data, "models": used, "steps": steps, **head}
 
@@ -190,6 +199,8 @@ BASES |= {
         {**_PANEL, "models": ["a", "b", "c"]},
         models={**_REVIEWERS, "c": {"provider": "scripted", "replies": ["I cannot say."]}},
     ),
+    "converse asked": recipe({**STEPS["converse"], "model": "served", "temperature": None}),
+    "answered asked": recipe({**STEPS["converse"], "with": "served"}),
     "score asked": recipe(
         {**STEPS["score"], "model": "served"}, models={"served": {**MODELS["served"], "provider": "vllm"}}
     ),
@@ -317,6 +328,11 @@ def anything(value: Any) -> bool:
     return value is not None
 
 
+def first(name: str) -> looks.RunLook:
+    """The text of the first message in a column of the first row."""
+    return lambda seen: (seen.rows[0].get(name) or [{"content": None}])[0]["content"]
+
+
 def low(seen: Seen) -> int:
     return len(seen.table("01_split_low"))
 
@@ -434,6 +450,22 @@ CASES: dict[str, Case] = {
         "steps.0.require.metric=rouge_l",
         before="steps.0.require={at_least: 1}",
     ),
+    "converse.model": runs(
+        "converse", first("messages"), "The answer is 1.", "steps.0.model=right", "steps.0.with=other"
+    ),
+    "converse.prompt": runs(
+        "converse asked", looks.asked, lambda it: it.startswith("In short:"), "steps.0.prompt=short"
+    ),
+    "converse.with": runs(
+        "converse", lambda it: it.rows[0]["model"], "other", "steps.0.model=right", "steps.0.with=other"
+    ),
+    "converse.with_prompt": runs("answered asked", looks.asked, "What is 0 + 1?", "steps.0.with_prompt=student/plain"),
+    "converse.turns": runs("converse", lambda it: len(it.rows[0]["messages"]), 6, "steps.0.turns=3"),
+    "converse.until": runs(
+        "converse", lambda it: len(it.rows[0]["messages"]), 2, "steps.0.until=contains(said, 'answer')"
+    ),
+    "converse.as": runs("converse", lambda it: "talk" in it.rows[0], True, "steps.0.as=talk"),
+    "converse.samples": runs("converse", count, 10, "steps.0.samples=2"),
     "evaluate.answer": runs("evaluate", evaluation("right"), 0, "steps.0.answer=exact"),
     "evaluate.against": runs("evaluate", evaluation("right"), 0, "steps.0.against=gold"),
     "evaluate.by": runs(
@@ -938,7 +970,12 @@ for _name in models.providers():
             "models.m.provider=nobody",
         ),
     }
-for _name, _base in (("generate", "asked"), ("evaluate", "evaluate asked"), ("judge", "judge asked")):
+for _name, _base in (
+    ("generate", "asked"),
+    ("evaluate", "evaluate asked"),
+    ("judge", "judge asked"),
+    ("converse", "converse asked"),
+):
     CASES |= {
         f"{_name}.temperature": runs(_base, body("temperature"), 0.3, "steps.0.temperature=0.3"),
         f"{_name}.top_p": runs(_base, body("top_p"), 0.8, "steps.0.top_p=0.8"),
@@ -1016,11 +1053,6 @@ MORE = "data={train: {path: train.jsonl}, more: {path: shots.jsonl}}"
 def kinds_drawn(seen: Seen) -> tuple[int, int]:
     found = column("kind")(seen)
     return found.count("a"), found.count("b")
-
-
-def first(name: str) -> looks.RunLook:
-    """The text of the first message in a column of the first row."""
-    return lambda seen: (seen.rows[0].get(name) or [{"content": None}])[0]["content"]
 
 
 def nearest(seen: Seen) -> list[str]:

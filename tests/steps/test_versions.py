@@ -72,6 +72,10 @@ STEPS: list[dict[str, Any]] = [
     {"step": "map", "input": "kept", "set": {"told": "{{ kind | upper }}"}, "each": "split(more, ' ')", "as": "word"},
     {"step": "map", "per": "kind", "set": {"place": {"expr": "rank(score)"}}, "gather": {"words": "word"}},
     {"step": "select", "input": "scored", "per": "kind", "by": "majority", "column": "more", "as": "share"},
+    {
+        "step": "converse", "input": "train", "model": "teacher", "prompt": "student/plain", "with": "weak",
+        "with_prompt": "student/plain", "turns": 2, "until": "'77' in said",
+    },
 ]  # fmt: skip
 
 
