@@ -130,8 +130,9 @@ def _announces(said: str, wanted: str) -> bool:
     announced = PHRASE.search(said)
     if wanted in (normal(said), announced and normal(said[announced.end() :])):
         return True
-    head = normal(said).removesuffix(wanted)  # the reference may begin as a phrase goes on: "is actually"
-    ended = PHRASE.search(head)
+    whole = normal(said)
+    head = whole.removesuffix(wanted)  # the reference may begin as a phrase goes on: "is actually"
+    ended = PHRASE.search(head) if len(head) < len(whole) else None
     return ended is not None and not head[ended.end() :].strip()
 
 

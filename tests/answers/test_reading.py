@@ -31,6 +31,15 @@ def judge(line: dict[str, Any], text: str) -> tuple[str | None, bool]:
     return answers.judge(kind, text, line["reference"], row)
 
 
+@pytest.mark.parametrize(
+    "text", ["The answer is:", "So it is.\nThe answer is", 'The answer is: ""', "The answer to it is ."]
+)
+@pytest.mark.parametrize(("kind", "reference"), [("exact", "forty minutes"), ("number", "4"), ("choice", "A")])
+def test_a_text_that_breaks_off_before_its_answer_is_not_right(text: str, kind: str, reference: str) -> None:
+    assert answers.judge(kind, text, reference, {})[1] is False
+    assert answers.judge(kind, f"The answer is: {reference}", reference, {})[1] is True
+
+
 @pytest.mark.parametrize("line", ANSWERS, ids=name)
 def test_a_reader_agrees_with_a_person(line: dict[str, Any]) -> None:
     if line.get("refused"):
