@@ -19,6 +19,7 @@ from blackbox_kd.sdk import few_shot
 from blackbox_kd.steps import (
     benchmark,
     check,
+    converse,
     evaluate,
     filter,
     generate,
@@ -108,6 +109,17 @@ async def test_generate_shows_it(tmp_path: Path, value: Any, text: str) -> None:
     ctx = Shown(tmp_path, "Read {{ given }}.", answer=lambda *_: "ok")
     await results(generate.run(row, generate.Config(step="generate", model="m", prompt="ask"), ctx))
     assert asked(ctx) == [f"Read {text}."]
+
+
+TALK = {"step": "converse", "model": "m", "prompt": "ask", "with": "n", "with_prompt": "ask", "turns": 1}
+
+
+@through("converse")
+async def test_converse_shows_it_to_both(tmp_path: Path, value: Any, text: str) -> None:
+    [row] = rows({"given": value})
+    ctx = Shown(tmp_path, "Read {{ given }}.", answer=lambda *_: "ok")
+    await results(converse.run(row, converse.Config.model_validate(TALK), ctx))
+    assert asked(ctx) == [f"Read {text}."] * 2
 
 
 @valued
@@ -382,9 +394,17 @@ async def null_in_benchmark() -> Any:
     return await outcomes(benchmark, rows({"instruction": None}), BENCHMARK, FakeContext())
 
 
+async def null_in_converse() -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        ctx = Shown(Path(folder), "Read {{ given }}.", answer=lambda *_: "ok")
+        await results(converse.run(*rows({"given": None}), converse.Config.model_validate(TALK), ctx))
+        return asked(ctx)
+
+
 NULLS: dict[str, tuple[Callable[[], Awaitable[Any]], Any]] = {
     "benchmark": (null_in_benchmark, rows({"instruction": None})),
     "check": (null_in_check, (None, False)),
+    "converse": (null_in_converse, ["Read null."] * 2),
     "evaluate": (null_in_evaluate, ("null", True, ["null"])),
     "filter": (null_in_filter, (True, "data")),
     "format": (null_in_format, "empty completion"),
