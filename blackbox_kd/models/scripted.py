@@ -47,6 +47,8 @@ class Entry(BaseModel):
     """Template of a JSON list of calls: `[{"name": "weather", "arguments": {"city": "Oslo"}}]`."""
     finish_reason: str | None = None
     """`stop`, `length`, `content_filter`; without it, `length` when `max_tokens` cuts the reply off, else `stop`."""
+    nats: float | None = Field(default=None, gt=0)
+    """Log-probability of a letter, with the sign turned round; 1 without it."""
     usage: dict[str, int] | None = None
     """Tokens as the endpoint would count them; without it, words."""
 
@@ -247,7 +249,7 @@ def _make_completion(model: str, entry: Entry, request: Request, is_stand_in: bo
     completed = min(len(text.split()), limit or len(text.split()))
     words = {"prompt_tokens": len(asked), "completion_tokens": completed, "total_tokens": len(asked) + completed}
     return {
-        **scripted_words.tell_prompt(asked, request.sampling.extra),
+        **scripted_words.tell_prompt(asked, request.sampling.extra, entry.nats or 1.0),
         "id": f"scripted-{digest([request.row.id, request.sample, request.attempt, text], 16)}",
         "object": "chat.completion",
         "model": model,

@@ -17,6 +17,15 @@ HUB = {
         "choices": {"text": [str(n), str(n + 1)], "label": ["A", "B"]},
         "answerKey": "A",
     },
+    "openlifescienceai/medmcqa": lambda n: {
+        "question": f"Which of these numbers is {n}?",
+        "opa": str(n),
+        "opb": str(n + 1),
+        "opc": str(n + 2),
+        "opd": str(n + 3),
+        "cop": 0,
+        "subject_name": ["Anatomy", "Surgery"][n % 2],
+    },
     "tatsu-lab/alpaca": lambda n: {"instruction": f"Write {n} words on tea.", "input": "", "output": "Tea, " * n},
     "HuggingFaceH4/instruction-dataset": lambda n: {"prompt": f"Name {n} trees of the north.", "completion": "Oak."},
 }
