@@ -74,10 +74,10 @@ WRITERS = {
     "classify": {"teacher"},
     "cot_rationales": {"teacher"},
     "ddk_mix": {"teacher"},
-    "difference_sampling": set(),
-    "first": set(),
+    "difference_sampling": {"teacher", "reference"},
+    "first": {"teacher"},
     "skd": {"student"},
-    "sparse_logits": set(),
+    "sparse_logits": {"teacher"},
     "documents_qa": {"teacher"},
     "extract_json": {"teacher"},
     "iterative_refinement": {"teacher", "student"},
@@ -301,7 +301,9 @@ def test_three_rows_of_a_recipe_run_to_the_end(path: Path, tmp_path: Path) -> No
     measured = job.report["evaluations"] or job.report.get("win_rates")
     assert bool(measured) == ("evaluate" in steps)
     assert bool(job.report["comparisons"]) == ("evaluate" in steps and recipe.name != "adversarial_loop")
-    assert [loop["most"] for loop in job.report.get("loops", [])] == [2] * len(recipe.loops)
+    gone = [loop["most"] for loop in job.report.get("loops", [])]
+    assert gone == [2] * len(gone)
+    assert len(gone) >= len(recipe.loops), "an arm that asks otherwise goes its own rounds"
     assert_data_set_is_what_the_card_says(recipe, job.path)
 
 
