@@ -59,6 +59,7 @@ def _list_notes(notes: Any) -> list[dict[str, Any]]:
     return [asdict(note) for note in notes.list_all()]
 
 
+METHODS = ("sft", "dpo", "kto", "distill", "gkd", "gold", "topk")
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="A training takes the place of a finished one of other settings or rows."
 )
@@ -101,7 +102,8 @@ def run(
 @click.command()
 @click.option("--data", required=True, help="Rows: JSONL, JSON, CSV or Parquet; globs too.")
 @click.option("--student", required=True, help="Hub id, folder, .gguf file or package:NAME/FILE.gguf.")
-@click.option("--method", type=click.Choice(["sft", "dpo"]), default="sft", show_default=True, help="How to train.")
+@click.option("--method", type=click.Choice(METHODS), default="sft", show_default=True, help="How to train.")
+@click.option("--teacher", help="As --student: whose probabilities are learnt, with distill, gkd or gold.")
 @click.option("--name", default="train", show_default=True, help="Name of the run.")
 @click.option("--epochs", type=float, help="Passes over the rows.")
 @click.option("--learning-rate", type=float, help="Highest learning rate.")

@@ -144,10 +144,16 @@ def _make_job(
     shared: RunState, planned: PlannedStep, model: str, settings: Mapping[str, Any], *, data: str, output: str
 ) -> Job:
     # What a training runs on stands in no job, so that it is the same on another machine.
-    own = {name: value for name, value in settings.items() if name not in {"start", *planned.config.runs_on()}}
+    own = {
+        name: value for name, value in settings.items() if name not in {"start", "teacher", *planned.config.runs_on()}
+    }
     config = shared.models.weights(str(ModelRef(model, BASE)) if settings["start"] == "base" else model)
     setup = shared.models.setup(model)
-    values = {"chat_template_kwargs": found} if (found := config.chat_template_kwargs) else {}
+    values: dict[str, Any] = {"chat_template_kwargs": found} if (found := config.chat_template_kwargs) else {}
+    if (teacher := settings.get("teacher")) is not None:
+        told, place = shared.models.weights(teacher), shared.models.setup(teacher)
+        values |= {"teacher": str(locate.resolve(told.model, place.cache, place.folder))}
+        values |= {"teacher_adapter": str((place.folder / told.adapter).resolve())} if told.adapter else {}
     return Job.model_validate(
         {
             "model": str(locate.resolve(config.model, setup.cache, setup.folder)),

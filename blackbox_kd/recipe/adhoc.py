@@ -22,18 +22,21 @@ def _build(values: dict[str, Any], overrides: tuple[str, ...]) -> Recipe:
 def train(
     data: str, student: str, method: str, name: str, settings: Mapping[str, Any], overrides: tuple[str, ...] = ()
 ) -> Recipe:
-    """A recipe that fine-tunes `student` on rows that somebody else made.
+    """A recipe that fine-tunes `student` on rows that somebody else made; a setting `teacher` names another model.
 
     Raises:
         DataError: the file cannot be read, or its rows have no shape that is known or that the method learns from;
             the message names their columns.
     """
     sources.find_columns(TableSource(path=data), Path.cwd())
+    models, named = {"student": student}, {}
+    if "teacher" in settings:
+        models["teacher"], named["teacher"] = settings["teacher"], "teacher"
     values = {
         "name": name,
         "data": {"rows": {"path": data}},
-        "models": {"student": {"provider": "transformers", "model": student}},
-        "steps": [{"step": "train", "model": "student", "method": method, **settings}],
+        "models": {role: {"provider": "transformers", "model": model} for role, model in models.items()},
+        "steps": [{"step": "train", "model": "student", "method": method, **settings, **named}],
     }
     recipe = _build(values, overrides)
     found = sources.find_columns(recipe.data["rows"], recipe.folder) or []

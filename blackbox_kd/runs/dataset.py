@@ -112,7 +112,7 @@ def write_dataset(
     """
     iterator = iter(rows)
     first = list(islice(iterator, PEEK))
-    seen = _Seen(_recognise(first, method), written)
+    seen = _Seen(_recognise(first, method), written, has_labels=method == "kto")
     for place in (folder.parent, folder):  # the mode is of the last folder alone
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = folder / f"{name}.jsonl"
@@ -147,12 +147,14 @@ class _Seen:
     Args:
         shape: of the rows; None if they stay as they are.
         written: columns that steps have written.
+        has_labels: whether bad answers are learnt from, too, and each says which one it is.
 
     Attributes:
         kinds: the Parquet kind of each column of the converted rows.
     """
 
-    def __init__(self, shape: str | None, written: Set[str]) -> None:
+    def __init__(self, shape: str | None, written: Set[str], *, has_labels: bool = False) -> None:
+        self._has_labels = has_labels
         self.kinds: dict[str, str] = {}
         self._shape = shape
         self._written = written
@@ -177,8 +179,10 @@ class _Seen:
         missing = [name for name in formats.SHAPES[shape] if name not in row]
         if missing:
             raise DataError(f"column {missing[0]!r} is missing")
-        own = {name: value for name, value in row.items() if name not in self._ignored}
-        made = conversion.convert(own, shape, self._notes)
+        label = {"label": formats.read_label(row, self._written)} if self._has_labels else {}
+        ignored = {*self._ignored, *formats.LABELLED} if label else self._ignored
+        own = {name: value for name, value in row.items() if name not in ignored}
+        made = conversion.convert(own, shape, self._notes) | label
         used = {name for name in formats.list_used(shape) if not _is_plain(row.get(name))}
         not_beside = {*HELD_BACK, *TRL_COLUMNS, *made, *used, USAGE}
         self._find_swapped(made)

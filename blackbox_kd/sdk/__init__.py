@@ -7,12 +7,12 @@ name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to 
   `ReplyForm` of what they say, `WrittenConfig` for one that tells of a reply's tokens, and `ToolsConfig` for one that
   offers `Tools`, or `RedactingConfig` for one that can take personal data out; `Field` for limits and defaults, and
   on the fields what their text names, so that `check` finds what is wrong with it: `ModelName`, `ScoringModel`,
-  `StudentName`, `TrainedName`, `TableName`, `ReportedTable`, `NewTable`, `PromptName`, `Column`, `NewColumn`,
-  `Expression`, `Template`, `TextColumn`, `Answer`. `FromEarlier` takes the value of an earlier step, `FromFile` what
-  a file beside the recipe holds; a `Value` is what a recipe gives to a column, such as a `Computed` one, which
-  `compute_value` works out and of which `find_read` tells the columns; `Examples` and `ShownBeside`, one thing
-  `Shown` or several, say what a prompt shows besides its row, and `choose_examples` and `find_context` find it. The
-  methods of `StepConfig` tell the check and the engine what no field says: `problems()`, for which there is
+  `WeightsModel`, `StudentName`, `TrainedName`, `TableName`, `ReportedTable`, `NewTable`, `PromptName`, `Column`,
+  `NewColumn`, `Expression`, `Template`, `TextColumn`, `Answer`. `FromEarlier` takes the value of an earlier step,
+  `FromFile` what a file beside the recipe holds; a `Value` is what a recipe gives to a column, such as a `Computed`
+  one, which `compute_value` works out and of which `find_read` tells the columns; `Examples` and `ShownBeside`, one
+  thing `Shown` or several, say what a prompt shows besides its row, and `choose_examples` and `find_context` find it.
+  The methods of `StepConfig` tell the check and the engine what no field says: `problems()`, for which there is
   `find_named_twice`, `exam()`, which gives an `Exam`, `new_adapter()`, which gives an `Adapter`, and others.
 - What `run` gets: a `Row` or a `Table`, the config, and a `Context`, which asks models, renders prompts, reads tables
   and draws by the run's seed. An `Ask` is what a model is asked: each `Message` of the chat, the `Sampling`, and a
@@ -59,6 +59,7 @@ from blackbox_kd.sdk.fields import (
     Template,
     TextColumn,
     TrainedName,
+    WeightsModel,
 )
 from blackbox_kd.sdk.in_turn import Asking, ask_in_turn
 from blackbox_kd.sdk.judging import JudgingConfig
@@ -130,6 +131,7 @@ __all__ = [
     "ToolsConfig",
     "TrainedName",
     "Value",
+    "WeightsModel",
     "WrittenConfig",
     "all_of",
     "answer",

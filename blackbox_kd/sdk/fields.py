@@ -36,6 +36,8 @@ class Refers:
     kind: Kind
     scores: bool = False
     """Of a model: whether its provider must offer log-probabilities of given text."""
+    weights: bool = False
+    """Of a model: whether its weights must be at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ TrainedName = Annotated[str, Refers("trained model")]
 """A model that a step before has trained, of which only how it was trained is read."""
 ScoringModel = Annotated[str, Refers("model", scores=True)]
 """A model whose provider offers log-probabilities of given text."""
+WeightsModel = Annotated[str, Refers("model", weights=True)]
+"""A model whose weights are at hand, which is read where the step runs and not asked."""
 TableName = Annotated[str, Refers("table")]
 ReportedTable = Annotated[str, Refers("reported table")]
 """A table of which only what `evaluate` reported is read, so that it may be held out."""
@@ -99,12 +103,14 @@ class Reference:
         kind: what it names.
         value: the name.
         scores: of a model: whether its provider must offer log-probabilities of given text.
+        weights: of a model: whether its weights must be at hand.
     """
 
     field: str
     kind: Kind
     value: str
     scores: bool = False
+    weights: bool = False
 
     @property
     def model(self) -> ModelRef:
@@ -126,7 +132,7 @@ def _walk(annotation: Any, value: Any, path: str) -> Iterator[Reference]:
     elif origin is Annotated:
         marks = [mark for mark in arguments[1:] if isinstance(mark, Refers)]
         if marks and isinstance(value, str):
-            yield Reference(path, _choose_kind(marks[0].kind, value), value, marks[0].scores)
+            yield Reference(path, _choose_kind(marks[0].kind, value), value, marks[0].scores, marks[0].weights)
         else:
             yield from _walk(arguments[0], value, path)
     elif origin in (Union, UnionType):

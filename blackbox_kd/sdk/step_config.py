@@ -242,8 +242,12 @@ class StepConfig(BaseModel):
         return None
 
     def learns_by(self) -> str | None:
-        """The method by which the step trains its model on its rows, `sft` or `dpo`, whose shape is checked then."""
+        """The method by which the step trains its model on its rows, such as `sft`, whose shape is checked then."""
         return None
+
+    def same_tokens(self) -> tuple[str, ...]:
+        """Fields with models whose tokens must be the same."""
+        return ()
 
     def passes_on(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """Fields whose values go on to a library: its dataclass, `trl.trainer.sft_config:SFTConfig`, and the values."""

@@ -4,16 +4,17 @@ Reads    nothing by name: TRL's prompt and completion (chosen and rejected), or 
 Writes   nothing
 Drops    nothing
 Calls    none
-Source   Hu et al. 2021, arXiv:2106.09685 (LoRA); Rafailov et al. 2023, arXiv:2305.18290 (DPO); defaults from TRL
+Source   Hu et al. 2021, arXiv:2106.09685 (LoRA); of each method the paper that `training/METHOD.py` names
 """
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from blackbox_kd.sdk import (
     Adapter,
+    Column,
     Context,
     Field,
     Outcome,
@@ -21,8 +22,11 @@ from blackbox_kd.sdk import (
     StudentName,
     Table,
     TrainedName,
+    WeightsModel,
     table_step,
 )
+
+Method = Literal["sft", "dpo", "kto", "distill", "gkd", "gold", "topk"]
 
 
 class Load(BaseModel):
@@ -48,9 +52,16 @@ class Config(StepConfig):
 
     model: StudentName
     """Model that is trained; later steps find the result under the same name."""
-    method: Literal["sft", "dpo"] = "sft"
+    method: Method = "sft"
     """`sft`: supervised fine-tuning, loss on the completion only. `dpo`: direct preference optimisation on rows with
-    chosen and rejected, of a model that was fine-tuned before; the reference is that model as it was."""
+    chosen and rejected, of a model that was fine-tuned before; the reference is that model as it was. `kto`: answers
+    that are good or bad each for itself, as the column `label` says, or else `correct`. With a `teacher` whose weights
+    are at hand, what it would say at each token: `distill` of texts that the student writes under way, `gkd` of these
+    and of the rows' answers, `gold` likewise of a teacher with other tokens. `topk`: what a teacher told of the
+    likeliest tokens when it wrote or read the rows' answers."""
+    teacher: WeightsModel | None = None
+    """Model whose probabilities are learnt, for `method: distill`, `gkd` and `gold`: one of provider transformers. For
+    the first two it must have the tokens of the student."""
     start: Literal["latest", "base"] = "latest"
     """Version that training starts from."""
     adapter: Literal["lora", "full"] = "lora"
@@ -60,14 +71,14 @@ class Config(StepConfig):
     alpha: int | None = Field(default=None, ge=1)
     """Scale of LoRA; twice the rank if left out."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout of LoRA; for `method: sft`."""
+    """Dropout of LoRA; for `method: sft`, `distill` and `topk`."""
     layers: float | None = Field(default=None, gt=0, le=1)
     """Share of the layers, counted from the top, that LoRA is put on; all if left out. Fewer train faster."""
     learning_rate: float | None = Field(default=None, gt=0, le=1)
-    """Highest learning rate. If left out, for `method: sft` 2e-4 for LoRA and 2e-5 for all weights; for
-    `method: dpo` 5e-6 for LoRA and 5e-7 for all weights."""
+    """Highest learning rate. If left out, for LoRA 2e-4 with `method: sft`, `gkd` and `topk`, 5e-6 with `dpo`, 1e-5
+    with `kto` and `distill`, 1e-6 with `gold`; for all weights a tenth of it."""
     epochs: float | None = Field(default=None, gt=0, le=1000)
-    """Passes over the rows; if left out, 2 for `method: sft` and 1 for `method: dpo`."""
+    """Passes over the rows; if left out, 2 for `method: sft` and `topk`, 1 for all others."""
     max_steps: Annotated[int, Field(ge=1)] | SameUpdates | None = None
     """Optimizer steps, in place of `epochs`; `{as: student}` are as many as that model has learnt in, over all its
     trainings up to the version that its name means."""
@@ -94,8 +105,25 @@ class Config(StepConfig):
     """Decay of the weights."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients are clipped to this norm."""
-    beta: float | None = Field(default=None, gt=0, le=100)
-    """How strongly the reference holds the model back, for `method: dpo`; 0.1 if left out."""
+    beta: float | None = Field(default=None, ge=0, le=100)
+    """How strongly the reference holds the model back, for `method: dpo` and `kto`; 0.1 if left out. For `distill` and
+    `gkd` which divergence is learnt by, from 0 (that of the teacher from the student, which covers all that the teacher
+    would say) to 1 (that of the student from the teacher, which keeps to what it would say most); 1 and 0.5 if left
+    out."""
+    loss: Literal["sigmoid", "hinge"] | None = None
+    """What is made of the difference between the two texts of a pair, for `method: dpo`: `sigmoid` if left out; `hinge`
+    learns no more from a pair once its difference is 1 / `beta`, as PLaD has it."""
+    temperature: float | None = Field(default=None, gt=0, le=100)
+    """Temperature at which the student writes, for `method: gkd` and `gold`; 0.9 if left out. For `distill` that of the
+    two distributions as well, for `topk` that of what the teacher told; 1 if left out."""
+    on_policy: float | None = Field(default=None, ge=0, le=1)
+    """Probability that the student writes the texts of an update, in place of the rows' answers, for `method: gkd` and
+    `gold`; 0.5 if left out."""
+    top: Column | None = None
+    """Column with the likeliest tokens at each token of the answer, for `method: topk`; `top_logprobs` if left out."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Most tokens of a text that the student writes; if left out, 512 for `method: distill`, 128 for `gkd` and
+    `gold`."""
     sft_weight: float | None = Field(default=None, ge=0, le=100)
     """Weight of the plain loss on the chosen text beside the preference loss, which has 1, for `method: dpo`; 0.2 if
     left out. Without it both texts can become less likely, the rejected one only faster."""
@@ -121,16 +149,28 @@ class Config(StepConfig):
     """Where losses and settings are shown as well. Nothing is sent anywhere if left out; `wandb` sends them to its
     account, `trackio` and `tensorboard` keep them on this machine, unless their own settings say otherwise."""
     trl: dict[str, Any] = Field(default_factory=dict)
-    """Any other field of TRL's SFTConfig or DPOConfig, passed on as it is: `{optim: adafactor}`."""
+    """Any other field of TRL's config for the method, such as SFTConfig, passed on as it is: `{optim: adafactor}`."""
     lora: dict[str, Any] = Field(default_factory=dict)
     """Any other field of PEFT's LoraConfig, passed on as it is: `{use_dora: true}`."""
 
+    @model_validator(mode="after")
+    def _name_top(self) -> Self:
+        if self.method == "topk" and self.top is None:
+            self.top = "top_logprobs"
+        return self
+
     def problems(self) -> list[tuple[str, str, str]]:
-        """Fields of the other method, and fields that do not go together."""
-        other = "sft" if self.method == "dpo" else "dpo"
-        given = self.model_dump(include=set(ONLY[other]), exclude_defaults=True)
-        what = f"has no effect with method: {self.method}, only with method: {other}."
-        found = [(name, f"{name}: {value} {what}", f"take it out, or method: {other}") for name, value in given.items()]
+        """Fields of other methods, and fields that do not go together."""
+        found = list(self._find_idle())
+        if self.method in TAUGHT and self.teacher is None:
+            found.append(("teacher", f"method: {self.method} learns from a teacher.", "teacher: MODEL"))
+        if self.beta is not None and self.method in TAUGHT and self.beta > 1:
+            found.append(("beta", f"{self.beta} is no share of two divergences.", "write a number from 0 to 1"))
+        if self.beta == 0 and self.method in ("dpo", "kto"):
+            found.append(("beta", "0 would let nothing hold the model back, and teach nothing.", "beta: 0.1"))
+        if self.method == "kto" and self.batch_size < 2:
+            what = "method: kto measures an answer by others of its update, and there are none."
+            found.append(("batch_size", what, "batch_size: 16"))
         if self.adapter == "full":
             whole = "has no effect with adapter: full, which trains all weights."
             given = self.model_dump(include={"lora", "continues"}, exclude_defaults=True, by_alias=True)
@@ -150,15 +190,23 @@ class Config(StepConfig):
         if self.patience is not None and (choosing := sorted(BEST & self.trl.keys())):
             what = f"patience: goes by the best checkpoint, which trl: {{{', '.join(choosing)}}} chooses otherwise."
             found.append(("patience", what, "take one of them out"))
-        if self.sft_weight is not None and {"loss_type", "loss_weights"} & self.trl.keys():
-            what = "sft_weight: is a part of the loss, which trl: {loss_type, loss_weights} writes as a whole."
-            found.append(("sft_weight", what, "take one of them out"))
+        for name in ("sft_weight", "loss"):
+            if getattr(self, name) is not None and {"loss_type", "loss_weights"} & self.trl.keys():
+                what = f"{name}: is a part of the loss, which trl: {{loss_type, loss_weights}} writes as a whole."
+                found.append((name, what, "take one of them out"))
         return found
+
+    def _find_idle(self) -> Iterator[tuple[str, str, str]]:
+        """Fields that have no effect with the method."""
+        for name, value in self.model_dump(include={*ONLY}, exclude_defaults=True).items():
+            if self.method not in ONLY[name]:
+                others = " or ".join(ONLY[name])
+                what = f"{name}: {value} has no effect with method: {self.method}, only with method: {others}."
+                yield name, what, f"take it out, or method: {ONLY[name][0]}"
 
     def passes_on(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """Fields of TRL and of PEFT."""
-        config = {"sft": "trl.trainer.sft_config:SFTConfig", "dpo": "trl.trainer.dpo_config:DPOConfig"}[self.method]
-        return {"trl": (config, self.trl), "lora": ("peft.tuners.lora.config:LoraConfig", self.lora)}
+        return {"trl": (CONFIGS[self.method], self.trl), "lora": ("peft.tuners.lora.config:LoraConfig", self.lora)}
 
     def new_adapter(self) -> Adapter | None:
         """What PEFT would make, where LoRA is not merged."""
@@ -188,38 +236,83 @@ class Config(StepConfig):
         """See `method`."""
         return self.method
 
+    def same_tokens(self) -> tuple[str, ...]:
+        """Student and teacher, where each token of a text is compared."""
+        return ("model", "teacher") if self.method in ("distill", "gkd") else ()
+
+    def calls_by_model(self) -> dict[str, float]:
+        """None: a teacher's weights are read where the training runs."""
+        return {}
+
     def needs(self) -> dict[str, str]:
         """What the training process imports."""
         quantises = {"bitsandbytes": "quantised"} if self.load is not None else {}
         return dict.fromkeys(PACKAGES, "train") | quantises | {name: name for name in self.report_to}
 
+    def _choose_rate(self) -> float:
+        return float(f"{FULL_RATES[self.method] * (10 if self.adapter == 'lora' else 1):g}")
+
     def settings(self) -> dict[str, Any]:
         """How the method trains, with its numbers in place of what was left out."""
         chosen = self.model_dump(exclude=PLAN)
-        defaults = {"learning_rate": RATES[self.method, self.adapter], **DEFAULTS[self.method]}
+        defaults = {"learning_rate": self._choose_rate(), **DEFAULTS[self.method]}
         chosen = {name: value for name, value in chosen.items() if value is not None or name not in RUNS_ON}
         # A job of an earlier version says nothing of these, and is the same job.
         given = self.model_dump(include=ADDED, exclude_defaults=True)
         chosen = {name: value for name, value in chosen.items() if name not in ADDED - given.keys()}
         adapter = self.new_adapter()
         chosen |= {"given": sorted(adapter.given)} if adapter is not None and adapter.given else {}
-        return chosen | {name: value for name, value in defaults.items() if chosen[name] is None}
+        return chosen | {name: value for name, value in defaults.items() if chosen.get(name) is None}
 
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 RUNS_ON = {"gpus", "accelerate"}
 """Fields that say what training runs on; it learns the same anywhere."""
-ADDED = {"turns", "continues", "load", "dtype", "attn", "trl", "lora", "checkpoint_minutes", "patience", "report_to"}
+ADDED = {
+    *("turns", "continues", "load", "dtype", "attn", "trl", "lora", "checkpoint_minutes", "patience", "report_to"),
+    *("teacher", "loss", "temperature", "on_policy", "max_tokens", "top"),
+}
 """Fields that came later: a job holds them only where they are not as they would be if left out."""
 BEST = {"load_best_model_at_end", "metric_for_best_model", "greater_is_better", "eval_strategy", "save_strategy"}
 """Fields of TRL that say whether there is a best checkpoint, and which one it is."""
 PLAN = {"step", "input", "output", "model", "method"}
 """Fields that say what is trained, not how."""
-ONLY = {"sft": ("dropout", "packing", "turns"), "dpo": ("beta", "sft_weight")}
-"""Fields that have an effect with one method alone; TRL's DPO switches dropout off."""
-DEFAULTS: dict[str, dict[str, float]] = {"sft": {"epochs": 2.0}, "dpo": {"epochs": 1.0, "beta": 0.1, "sft_weight": 0.2}}
-RATES = {("sft", "lora"): 2e-4, ("sft", "full"): 2e-5, ("dpo", "lora"): 5e-6, ("dpo", "full"): 5e-7}
-"""Learning rates by method and adapter; those of DPO are TRL's (trl/scripts/dpo.py)."""
+ONLY: dict[str, tuple[Method, ...]] = {
+    "dropout": ("sft", "distill", "topk"),
+    **dict.fromkeys(("packing", "turns"), ("sft",)),
+    **dict.fromkeys(("loss", "sft_weight"), ("dpo",)),
+    "beta": ("dpo", "kto", "distill", "gkd"),
+    "on_policy": ("gkd", "gold"),
+    **dict.fromkeys(("teacher", "max_tokens"), ("distill", "gkd", "gold")),
+    "temperature": ("distill", "gkd", "gold", "topk"),
+    "top": ("topk",),
+}
+"""Fields that have an effect with some methods alone; where dropout has none, TRL switches it off."""
+TAUGHT = ("distill", "gkd", "gold")
+"""Methods with a teacher."""
+DEFAULTS: dict[Method, dict[str, float]] = {
+    "sft": {"epochs": 2.0},
+    "dpo": {"epochs": 1.0, "beta": 0.1, "sft_weight": 0.2},
+    "kto": {"epochs": 1.0, "beta": 0.1},
+    "distill": {"epochs": 1.0, "beta": 1.0, "temperature": 1.0, "on_policy": 1.0, "max_tokens": 512},
+    "gkd": {"epochs": 1.0, "beta": 0.5, "temperature": 0.9, "on_policy": 0.5, "max_tokens": 128},
+    "gold": {"epochs": 1.0, "temperature": 0.9, "on_policy": 0.5, "max_tokens": 128},
+    "topk": {"epochs": 2.0, "temperature": 1.0},
+}
+FULL_RATES: dict[Method, float] = {
+    "sft": 2e-5, "dpo": 5e-7, "kto": 1e-6, "distill": 1e-6, "gkd": 2e-5, "gold": 1e-7, "topk": 2e-5
+}  # fmt: skip
+"""Learning rates of all weights by TRL's configs, of DPO by its script; LoRA has ten times that, as in that script."""
+CONFIGS: dict[Method, str] = {
+    "sft": "trl.trainer.sft_config:SFTConfig",
+    "dpo": "trl.trainer.dpo_config:DPOConfig",
+    "kto": "trl.trainer.kto_config:KTOConfig",
+    "distill": "trl.trainer.distillation_config:DistillationConfig",
+    "gkd": "trl.experimental.gkd.gkd_config:GKDConfig",
+    "gold": "trl.experimental.gold.gold_config:GOLDConfig",
+    "topk": "trl.trainer.sft_config:SFTConfig",
+}
+"""Where TRL says which fields can be passed on."""
 
 
 @table_step()

@@ -16,7 +16,7 @@ belong to what is asked, tools to the whole conversation, reasoning_content and 
 say whether it is learnt.
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from functools import cache
 
 from blackbox_kd.errors import DataError
@@ -56,6 +56,30 @@ _USED = {
     "text": ASKED[:2],
 }
 """Columns that each shape has a place for, besides those it needs."""
+
+
+LABELLED = ("label", "kto_tag", "correct")
+"""Columns of which one says whether an answer is good, where good and bad ones are learnt from."""
+
+
+def read_label(row: Mapping[str, object], written: Set[str]) -> bool:
+    """Whether the answer of a row is a good one.
+
+    Args:
+        row: the row.
+        written: columns that steps have written: what they say is of the answer that is there now.
+
+    Raises:
+        DataError: no column says it, by true or false.
+    """
+    found = [name for name in LABELLED if name in row]
+    name = next((name for name in found if name in written), next(iter(found), None))
+    if name is None:
+        raise DataError(f"no column says whether the answer is good: {' or '.join(LABELLED)}")
+    said = row[name].strip().lower() if isinstance(row[name], str) else row[name]  # type: ignore[attr-defined]
+    if said not in (True, False, "true", "false"):
+        raise DataError(f"column {name!r} says neither true nor false")
+    return said in (True, "true")
 
 
 def says_no(label: object) -> bool:

@@ -27,18 +27,20 @@ EACH_S = 10.0
 """Most seconds of all questions at one step."""
 ENOUGH_S = 0.5
 """Seconds of a question below which none is begun."""
+TEXT = ("input_ids", "prompt_ids", "completion_ids", "chosen_ids")
+"""Columns of tables that together hold a row's prompt and its answer as tokens."""
 
 
 def choose(trainer: Any, rows: Iterable[Mapping[str, Any]], tokens: Iterable[Sequence[int]]) -> list[Mapping[str, Any]]:
     """The first rows that are kept back for the evaluation loss, or without any the first ones that are learnt.
 
     Args:
-        trainer: TRL's; its tables have the columns `input_ids`, or `prompt_ids` and `chosen_ids`.
+        trainer: TRL's; its tables have columns of `TEXT`.
         rows: with `prompt`, and perhaps `tools`.
         tokens: of each row's prompt and completion together.
     """
     table = trainer.eval_dataset or trainer.train_dataset
-    columns = [name for name in ("input_ids", "prompt_ids", "chosen_ids") if name in table.column_names]
+    columns = [name for name in TEXT if name in table.column_names]
     heads = table.select(range(min(COUNT, len(table)))).select_columns(columns).to_list()
     wanted = [[token for name in columns for token in head[name]] for head in heads]
     found: dict[int, Mapping[str, Any]] = {}

@@ -42,6 +42,11 @@ class Settings(BaseModel):
     beta: float | None
     sft_weight: float | None
     seed: int
+    loss: Literal["sigmoid", "hinge"] | None = None
+    temperature: float | None = None
+    on_policy: float | None = None
+    max_tokens: int | None = None
+    top: str | None = None
     turns: Literal["last", "all"] = "last"
     continues: Literal["adapter", "merge"] = "adapter"
     load: dict[str, int] | None = None
@@ -69,6 +74,10 @@ class Job(BaseModel):
     """Values for the chat template, with which the model is asked as well."""
     adapter_from: str | None = None
     """Folder of the adapter that training goes on from."""
+    teacher: str | None = None
+    """As `model`: the one whose distributions are learnt."""
+    teacher_adapter: str | None = None
+    """Folder of the adapter that the teacher has."""
     data: str
     """JSON lines: rows of the columns that the method reads."""
     output: str
@@ -123,6 +132,7 @@ class Memory(BaseModel):
     parameters: int
     trained_parameters: int
     weights_mb: float
+    """Those of a teacher among them."""
     optimizer_mb: float
     """Gradients, and the two means of AdamW."""
     activations_mb: float
@@ -240,6 +250,8 @@ class Result(BaseModel):
     settings: Settings
     tokens: int = 0
     """Of all rows, prompts included; of `sft`."""
+    tokens_with_probabilities: float | None = None
+    """Share of the tokens that were learnt by the probabilities told of them; of `topk`."""
     turns: int | None = None
     """Turns of the assistant that were learnt, where that is not one a row; of `sft`."""
     turns_left_out: int | None = None
@@ -249,15 +261,15 @@ class Result(BaseModel):
     tasks: dict[str, Task] = Field(default_factory=dict)
     """Where rows have tasks, by their names; of `sft`."""
     completion_tokens: dict[str, int] = Field(default_factory=dict)
-    """Tokens of the texts on the two sides; of `dpo`."""
+    """Tokens of the texts on the two sides; of `dpo`, and of `kto` by their label."""
     length_ratio: float | None = None
     """Mean length of a chosen text as a share of the rejected one's; of `dpo`."""
     fine_tuned_before: bool | None = None
-    """Whether the model came from a training; of `dpo`."""
+    """Whether the model came from a training; of `dpo` and `kto`."""
     warnings: list[str] = Field(default_factory=list)
     """What was odd, but no reason to refuse the job."""
     preferences: dict[str, Course] = Field(default_factory=dict)
-    """How they were learnt; rewards in units of beta times nats; of `dpo`."""
+    """How they were learnt; rewards in units of beta times nats; of `dpo` and `kto`."""
 
     def write(self) -> dict[str, Any]:
         """The result as training.json holds it."""
@@ -271,8 +283,9 @@ def hash_job(method: str, job: Job) -> str:
     parts["settings"] = {key: value for key, value in parts["settings"].items() if key not in BESIDE}
     if job.settings.eval_share:  # a checkpoint by another split has learnt rows that are kept back by this one
         parts["split"] = "by prompt"
+    starts = (job.model, job.adapter_from, job.teacher, job.teacher_adapter)
     # What a later version starts from stands under the same path after it was trained anew.
-    before = [find_maker(Path(place)) for place in (job.model, job.adapter_from) if place]
+    before = [find_maker(Path(place)) for place in starts if place]
     return hashlib.sha256(json.dumps([method, parts, before, data], sort_keys=True).encode()).hexdigest()
 
 

@@ -10,18 +10,16 @@ that of Pang et al. 2024, arXiv:2404.19733.
 """
 
 import functools
-import time
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.training import answers, checkpoints, describe, overview, preflight
+from blackbox_kd.training import describe, preflight
 from blackbox_kd.training import job as jobs
-from blackbox_kd.training.artefacts import Job, Result, Settings, find_answers, find_maker
-from blackbox_kd.training.machine import CPU_TOKENS, GPU_TOKENS, Machine, Machines, plan_passes, use_plan
-from blackbox_kd.training.model import load_model, make_lora, merges
+from blackbox_kd.training.artefacts import Job, Result, Settings, find_maker
+from blackbox_kd.training.machine import CPU_TOKENS, GPU_TOKENS, Machine, Machines
+from blackbox_kd.training.overview import Looked
 from blackbox_kd.training.progress import Tell
-from blackbox_kd.training.split import split_rows
-from blackbox_kd.weights.load import find_context_length
+from blackbox_kd.training.stage import prepare
 
 SIDES = ("chosen", "rejected")
 WHOLE_LOSS = {"loss_type", "loss_weights"}
@@ -30,55 +28,31 @@ UNTRAINED = (
     "the model was not fine-tuned before: preferences between texts that it would not write itself teach it little; "
     "put a train step with method: sft before"
 )
-UNWEIGHTED = "column 'weight' is not looked at: every pair counts the same in method dpo"
+UNWEIGHTED = "column 'weight' is not looked at: every row counts the same in method {}"
 
 
 def train(job: Job, name: str, machines: Machines, tell: Tell) -> Result:
     """Loads, checks, trains and saves; returns what training.json holds."""
     from blackbox_kd.training.dpo_trainer import TokensTrainer
 
-    began, settings, output = time.monotonic(), job.settings, Path(job.output)
-    jobs.prepare_process(settings.seed)
-    looked = overview.look("dpo", job)
-    tokenizer, rows, lengths = looked.tokenizer, looked.rows, looked.lengths
-    there = machines.read()
-    model = load_model(job, there.precision)
-    limit = preflight.choose_length(lengths, settings.max_length, find_context_length(model.config))
-    fit = preflight.select_rows(lengths, limit, drop=settings.long_rows == "drop")
-    parts, odd = split_rows([take_tokens(lengths, n) for n in fit], [rows[n] for n in fit], settings)
-    overview.keep(job, seen := overview.describe_rows(looked, settings, limit, len(parts.get("test", [])), odd))
-    warnings = [*find_warnings(job, rows), *odd]
-    for warning in dict.fromkeys([*warnings, *overview.list_warnings(seen)]):
-        tell({"event": "warning", "warning": warning})
-    folder = checkpoints.prepare_folder(output, name, is_first=jobs.FIRST_PROCESS, on_gpu=there.on_gpu)
-    trainer = TokensTrainer(
-        model=model,
-        args=make_arguments(settings, folder, parts, limit, there),
-        train_dataset=parts["train"],
-        eval_dataset=parts.get("test"),
-        processing_class=tokenizer,
-        peft_config=make_lora(job, model),
-    )
-    if settings.adapter == "lora":
+    stage = prepare("dpo", job, name, machines, tell, make_columns, find_warnings)
+    trainer = TokensTrainer(**stage.list_given(make_arguments))
+    if job.settings.adapter == "lora":
         save_one_adapter(trainer.model)
-    plan = plan_passes(trainer, machines.read, halved=machines.halved)
-    use_plan(trainer, plan)
-    shown = answers.choose(trainer, [rows[n] for n in fit], [lengths.texts["chosen"][n].ids for n in fit])
-    asker = answers.Asker(trainer, tokenizer, shown, "chosen", find_answers(job.data))
-    jobs.carry_out(trainer, output, settings, tokenizer, tell, asker, merges=merges(job))
-    return Result(
-        job=name,
-        rows=len(parts["train"]),
-        rows_left_out=len(rows) - len(fit),
-        rows_for_evaluation_loss=len(parts.get("test", [])),
-        **measure_lengths(lengths, fit),
-        max_length=limit,
-        fine_tuned_before=is_fine_tuned(job),
-        warnings=warnings,
-        **describe.describe_training(trainer, began, there, plan, settings),
-        preferences=read_preferences(trainer.state.log_history),
-        settings=settings,
+    return stage.finish(
+        trainer,
+        lambda: {"preferences": read_preferences(trainer.state.log_history)},
+        found={
+            **measure_lengths(stage.looked.lengths, stage.fit),
+            "fine_tuned_before": is_fine_tuned(job),
+            "warnings": stage.warnings,
+        },
     )
+
+
+def make_columns(looked: Looked, fit: list[int]) -> list[dict[str, Any]]:
+    """See `take_tokens`."""
+    return [take_tokens(looked.lengths, number) for number in fit]
 
 
 def take_tokens(lengths: preflight.Lengths, number: int) -> dict[str, list[int]]:
@@ -98,7 +72,6 @@ def measure_lengths(lengths: preflight.Lengths, fit: list[int]) -> dict[str, Any
     return {
         "completion_tokens": {"chosen": sum(chosen), "rejected": sum(rejected)},
         "length_ratio": round(sum(c / r for c, r in zip(chosen, rejected, strict=True)) / len(fit), 3),
-        "longest_row_tokens": max(lengths.tokens[number] for number in fit),
     }
 
 
@@ -110,7 +83,9 @@ def is_fine_tuned(job: Job) -> bool:
 def find_warnings(job: Job, rows: list[dict[str, Any]]) -> list[str]:
     """What is odd about a job, but no reason to refuse it."""
     unweighted = any(row.get("weight", 1.0) != 1.0 for row in rows)
-    return [text for text, holds in ((UNTRAINED, not is_fine_tuned(job)), (UNWEIGHTED, unweighted)) if holds]
+    return [
+        text for text, holds in ((UNTRAINED, not is_fine_tuned(job)), (UNWEIGHTED.format("dpo"), unweighted)) if holds
+    ]
 
 
 def save_one_adapter(model: Any) -> None:
@@ -122,16 +97,28 @@ def save_one_adapter(model: Any) -> None:
     model.save_pretrained = functools.partial(model.save_pretrained, selected_adapters=["default"])
 
 
+def choose_reference(settings: Settings, tokens: int, there: Machine) -> dict[str, Any]:
+    """How far and by what the reference holds the model back.
+
+    Args:
+        settings: of the training.
+        tokens: most of a row.
+        there: what training runs on.
+    """
+    return {
+        "beta": settings.beta,
+        "precompute_ref_log_probs": settings.adapter == "full",
+        "precompute_ref_batch_size": max(1, (GPU_TOKENS if there.on_gpu else CPU_TOKENS) // tokens),
+    }
+
+
 def make_arguments(settings: Settings, folder: Path, parts: Any, limit: int, there: Machine) -> Any:
     """TRL's arguments; those it does not know in this version are an error of ours, not of the user."""
     from trl import DPOConfig
 
-    shared = jobs.make_arguments(settings, folder, parts, limit, there) | {
-        "beta": settings.beta,
-        "precompute_ref_log_probs": settings.adapter == "full",
-        "precompute_ref_batch_size": max(1, (GPU_TOKENS if there.on_gpu else CPU_TOKENS) // (limit * len(SIDES))),
-    }
-    losses = {"sigmoid": 1.0} | ({"sft": settings.sft_weight} if settings.sft_weight else {})
+    shared = jobs.make_arguments(settings, folder, parts, limit, there)
+    shared |= choose_reference(settings, limit * len(SIDES), there)
+    losses = {settings.loss or "sigmoid": 1.0} | ({"sft": settings.sft_weight} if settings.sft_weight else {})
     ours = {} if WHOLE_LOSS & settings.trl.keys() else {"loss_type": [*losses], "loss_weights": [*losses.values()]}
     return jobs.build_arguments(DPOConfig, shared | ours, settings.trl)
 

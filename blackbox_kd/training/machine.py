@@ -168,11 +168,10 @@ def plan_passes(trainer: Any, read: Read, *, halved: int, packed: bool = False, 
         spread = "the weights are spread over processes, so what a pass takes was not measured"
         told = {"tokens": spread, "checkpointing": "see the accelerate config", "packing": why}
         return Plan(Room(tokens, packed), False, told)
-    row = trainer.train_dataset[lengths.index(longest)]
     model.eval()
     try:
         with trainer.compute_loss_context_manager():
-            inputs = trainer._prepare_inputs(trainer.data_collator([row]))
+            inputs = trainer._prepare_inputs(trainer.find_longest(lengths.index(longest), longest))
             kept = measure_activations(lambda: trainer.compute_loss(model, inputs), model)
     except (RuntimeError, torch.OutOfMemoryError) as error:
         if not should_reduce_batch_size(error):

@@ -43,6 +43,10 @@ class Tokens(NamedTuple):
         """Where the first one is that is learnt."""
         return next(at for at, label in enumerate(self.labels) if label != IGNORED)
 
+    def split(self) -> dict[str, list[int]]:
+        """What is asked and what is said, as TRL names the tokens of both."""
+        return {"prompt_ids": self.ids[: self.first], "completion_ids": self.ids[self.first :]}
+
 
 def find_template(tokenizer: Any) -> str | None:
     """The template in which marks say what the assistant writes: the model's own, or TRL's; None if there is none."""

@@ -12,6 +12,7 @@ from blackbox_kd.training.artefacts import Job, Memory
 from blackbox_kd.training.machine import STATES, Machine, estimate_costs, make_plan, measure_activations
 from blackbox_kd.training.model import choose_dtype, make_lora
 from blackbox_kd.training.preflight import Lengths
+from blackbox_kd.weights.load import load_config
 
 SAMPLE = 32
 """Tokens of the larger one of two passes; the other has half of them."""
@@ -39,10 +40,11 @@ def estimate(job: Job, config: Any, lengths: Lengths, rows: list[int], there: Ma
     is_full = job.settings.adapter == "full"
     weights = base * width + (0 if is_full else trained * 4)
     costs = estimate_costs(kept, config.get_text_config(), int(max(2, width)))
-    free = max(0, int(there.free - weights))
+    teacher = 0.0 if job.teacher is None else _count_parameters(load_config(job.teacher)) * _count_bytes(job, there)
+    free = max(0, int(there.free - weights - teacher))
     plan = make_plan(replace(there, free=free), costs, trained * STATES, longest, update, packed=False, halved=0)
     activations = plan.room.tokens * costs[plan.checkpointing]
-    parts = {"weights_mb": weights, "optimizer_mb": trained * STATES, "activations_mb": activations}
+    parts = {"weights_mb": weights + teacher, "optimizer_mb": trained * STATES, "activations_mb": activations}
     return Memory(
         parameters=base,
         trained_parameters=trained,
@@ -74,6 +76,15 @@ def _measure(job: Job, config: Any, there: Machine) -> tuple[int, int, float]:
         trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
         few, many = (_measure_pass(model, tokens) for tokens in (SAMPLE // 2, SAMPLE))
     return base, trained, (4 * few - many) / SAMPLE
+
+
+def _count_parameters(config: Any) -> int:
+    """Parameters of a model."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
 
 
 def _measure_pass(model: Any, tokens: int) -> int:

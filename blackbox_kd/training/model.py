@@ -6,7 +6,7 @@ from typing import Any
 from blackbox_kd.errors import DataError, quote_cause
 from blackbox_kd.training.artefacts import Job, Settings
 from blackbox_kd.training.machine import Precision
-from blackbox_kd.weights import load
+from blackbox_kd.weights import load, vocabulary
 from blackbox_kd.weights.template_values import set_values
 
 GIVEN = {"alpha": "lora_alpha", "dropout": "lora_dropout", "layers": "layers_to_transform"}
@@ -35,6 +35,24 @@ def load_tokenizer(job: Job) -> Any:
 def find_ends(job: Job) -> list[int]:
     """The tokens by which the model to train ends an answer, as it is served."""
     return load.read_ends(*filter(None, (job.adapter_from, job.model)))
+
+
+def refuse_other_tokens(method: str, job: Job) -> None:
+    """Refuses a teacher whose tokens are not the student's, where they must be.
+
+    Raises:
+        DataError: they are not.
+    """
+    assert job.teacher is not None
+    if method == "gold":
+        return
+    sizes = [load.load_config(place).get_text_config().vocab_size for place in (job.model, job.teacher)]
+    student, teacher = (load.load_tokenizer(place).get_vocab() for place in (job.model, job.teacher))
+    why = vocabulary.explain_difference(student, teacher)
+    if why is None and sizes[0] != sizes[1]:
+        why = f"the student's output has {sizes[0]:,} numbers and the teacher's {sizes[1]:,}"
+    if why is not None:
+        raise DataError(f"the teacher's tokens are not those of the student: {why}", fix=vocabulary.FIX)
 
 
 WIDTHS = {"bf16": "bfloat16", "fp16": "float16", "float32": "float32"}

@@ -18,8 +18,8 @@ from blackbox_kd.training.job import FIRST_PROCESS, read_rows
 from blackbox_kd.training.masks import IGNORED, Tokens
 from blackbox_kd.training.model import find_ends, load_tokenizer
 
-COLUMNS = {"sft": ["completion"], "dpo": ["chosen", "rejected"]}
-"""What is learnt of a row, by method."""
+PAIRS, ANSWER = ("chosen", "rejected"), ("completion",)
+"""What is learnt of a row: of pairs, and otherwise."""
 BARS, MOST = 10, 0.95
 """Most bars of a histogram for this share of the rows."""
 LINES = 60
@@ -48,7 +48,7 @@ class Looked(NamedTuple):
 
 def look(method: str, job: Job, refused: list[Refused] | None = None) -> Looked:
     """Reads the rows of a job and holds them against the chat template; arguments and errors as of `check_template`."""
-    tokenizer, control, columns = load_tokenizer(job), Counter[str](), COLUMNS[method]
+    tokenizer, control, columns = load_tokenizer(job), Counter[str](), PAIRS if method == "dpo" else ANSWER
     rows = read_rows(Path(job.data), tokenizer, ["prompt", *columns], control)
     how: dict[str, Any] = {"earlier": job.settings.turns == "all", "ends": find_ends(job), "refused": refused}
     lengths = preflight.check_template(tokenizer, rows, columns, **how)

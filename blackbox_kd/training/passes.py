@@ -159,8 +159,16 @@ class InPasses:
             is_last = number == len(passes)
             self.accelerator.gradient_state._set_sync_gradients(is_last)
             with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model):
-                total = total + super().training_step(model, one, num_items_in_batch)  # type: ignore[misc]
+                total = total + self.run_pass(model, one, num_items_in_batch)
         return total
+
+    def run_pass(self, model: Any, one: Any, num_items_in_batch: Any) -> Any:
+        """Computes the gradients of a pass; returns its loss."""
+        return super().training_step(model, one, num_items_in_batch)  # type: ignore[misc]
+
+    def find_longest(self, number: int, tokens: int) -> dict[str, Any]:
+        """The tensors of the longest row, by its number; it has so many tokens in a pass."""
+        return self.data_collator([self.train_dataset[number]])  # type: ignore[attr-defined,no-any-return]
 
     def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Any, None, None]:
         """The evaluation loss of as many rows as an update has, whatever passes they are computed in."""
@@ -180,10 +188,14 @@ class InPasses:
         return self.accelerator.gather(items).sum() if self.accelerator.num_processes > 1 else items
 
     def _load(self, table: Any, what: str, seed: int | None) -> Loader:
+        return self.load_divided(table, what, seed, self.measure_rows(table), self.room)
+
+    def load_divided(self, table: Any, what: str, seed: int | None, lengths: Sequence[int], room: Room) -> Loader:
+        """A loader of updates whose rows have some lengths, in passes of some room."""
         table = self._remove_unused_columns(table, description=what)  # type: ignore[attr-defined]
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         size = self.args.per_device_train_batch_size
-        updates = Updates(self.measure_rows(table), size, self.room, seed, rank=rank, world=world)
+        updates = Updates(lengths, size, room, seed, rank=rank, world=world)
         pins, collate = self.args.dataloader_pin_memory, self.collate
         return Loader(_Rows(table), batch_sampler=updates, collate_fn=collate, pin_memory=pins)
 

@@ -6,19 +6,18 @@ job is and what is left behind.
 Source: TRL 1.16 SFTTrainer, peft 0.21; it is given the tokens and labels that were looked at before.
 """
 
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from blackbox_kd.training import answers, checkpoints, describe, overview, packing, preflight
 from blackbox_kd.training import job as jobs
-from blackbox_kd.training.artefacts import Job, Result, Settings, find_answers
-from blackbox_kd.training.machine import Machine, Machines, plan_passes, use_plan
+from blackbox_kd.training import overview, packing
+from blackbox_kd.training.artefacts import Job, Result, Settings
+from blackbox_kd.training.machine import Machine, Machines
 from blackbox_kd.training.masks import Tokens
-from blackbox_kd.training.model import load_model, make_lora, merges
+from blackbox_kd.training.overview import Looked
 from blackbox_kd.training.progress import Tell
-from blackbox_kd.training.split import split_rows
-from blackbox_kd.weights.load import find_context_length
+from blackbox_kd.training.stage import prepare
 
 NO_TASK = "(none)"
 """What the rows without a task are called beside rows of tasks."""
@@ -28,51 +27,26 @@ def train(job: Job, name: str, machines: Machines, tell: Tell) -> Result:
     """Loads, checks, trains and saves; returns what training.json holds."""
     from blackbox_kd.training.sft_trainer import CompletionTrainer
 
-    began, settings, output = time.monotonic(), job.settings, Path(job.output)
-    jobs.prepare_process(settings.seed)
-    looked = overview.look("sft", job)
-    tokenizer, rows, lengths = looked.tokenizer, looked.rows, looked.lengths
-    there = machines.read()
-    model = load_model(job, there.precision)
-    limit = preflight.choose_length(lengths, settings.max_length, find_context_length(model.config))
-    fit = preflight.select_rows(lengths, limit, drop=settings.long_rows == "drop")
-    learnt = [rows[n] for n in fit]
-    columns = weigh_rows(learnt, [lengths.texts["completion"][n] for n in fit])
-    split, odd = split_rows(columns, learnt, settings)
-    parts, tasks = number_tasks(split)
-    overview.keep(job, seen := overview.describe_rows(looked, settings, limit, len(parts.get("test", [])), odd))
-    for warning in overview.list_warnings(seen):
-        tell({"event": "warning", "warning": warning})
-    folder = checkpoints.prepare_folder(output, name, is_first=jobs.FIRST_PROCESS, on_gpu=there.on_gpu)
-    trainer = CompletionTrainer(
-        model=model,
-        args=make_arguments(settings, folder, parts, limit, there),
-        train_dataset=parts["train"],
-        eval_dataset=parts.get("test"),
-        processing_class=tokenizer,
-        peft_config=make_lora(job, model),
-        mean_over="rows" if len(tasks) > 1 else "tokens",
+    stage = prepare("sft", job, name, machines, tell, make_columns)
+    parts, tasks = number_tasks(stage.parts)
+    stage = replace(stage, parts=parts)
+    trainer = CompletionTrainer(mean_over="rows" if len(tasks) > 1 else "tokens", **stage.list_given(make_arguments))
+    packed, why = packing.choose_packing(trainer, job.settings.packing, stage.there)
+    return stage.finish(
+        trainer,
+        packed=packed,
+        why=why,
+        found={
+            "tokens": sum(stage.looked.lengths.tokens[number] for number in stage.fit),
+            **{name: found for name, found in (("tasks", tasks), ("warnings", stage.warnings)) if found},
+            **count_turns(stage.rows, job.settings),
+        },
     )
-    packed, why = packing.choose_packing(trainer, settings.packing, there)
-    plan = plan_passes(trainer, machines.read, packed=packed, halved=machines.halved, why=why)
-    use_plan(trainer, plan)
-    shown = answers.choose(trainer, learnt, [lengths.texts["completion"][n].ids for n in fit])
-    asker = answers.Asker(trainer, tokenizer, shown, "completion", find_answers(job.data))
-    jobs.carry_out(trainer, output, settings, tokenizer, tell, asker, merges=merges(job))
-    used = [lengths.tokens[number] for number in fit]
-    return Result(
-        job=name,
-        rows=len(parts["train"]),
-        rows_left_out=len(rows) - len(fit),
-        rows_for_evaluation_loss=len(parts.get("test", [])),
-        tokens=sum(used),
-        longest_row_tokens=max(used),
-        max_length=limit,
-        **{name: found for name, found in (("tasks", tasks), ("warnings", odd)) if found},
-        **count_turns(learnt, settings),
-        **describe.describe_training(trainer, began, there, plan, settings),
-        settings=settings,
-    )
+
+
+def make_columns(looked: Looked, fit: list[int]) -> list[dict[str, Any]]:
+    """See `weigh_rows`."""
+    return weigh_rows([looked.rows[n] for n in fit], [looked.lengths.texts["completion"][n] for n in fit])
 
 
 def count_turns(rows: list[dict[str, Any]], settings: Settings) -> dict[str, int]:

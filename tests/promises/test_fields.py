@@ -290,6 +290,16 @@ def prefers(name: str, becomes: Any, **fields: Any) -> Case:
     return lambda: look(looks.settings(method="dpo")), lambda: look(looks.settings(method="dpo", **fields)), becomes
 
 
+def taught(name: str, becomes: Any, **fields: Any) -> Case:
+    """The settings of a training by a teacher lead to other arguments of TRL."""
+    plain = {"method": "gkd", "teacher": "big"}
+
+    def look(**more: Any) -> Any:
+        return getattr(looks.teacher_arguments(looks.settings(**plain, **more)), name)
+
+    return look, lambda: look(**fields), becomes
+
+
 def held(name: str) -> Callable[[dict[str, Any]], Any]:
     """How weights are to be held in few bits."""
 
@@ -767,6 +777,12 @@ CASES: dict[str, Case] = {
     "train.max_grad_norm": trains(argument("max_grad_norm"), 2.0, max_grad_norm=2.0),
     "train.beta": prefers("beta", 0.5, beta=0.5),
     "train.sft_weight": prefers("loss_type", ["sigmoid"], sft_weight=0),
+    "train.loss": prefers("loss_type", ["hinge", "sft"], loss="hinge"),
+    "train.teacher": checked(BASES["train"], "unknown model 'big'", True, "steps.0.method=gkd", "steps.0.teacher=big"),
+    "train.temperature": taught("temperature", 0.4, temperature=0.4),
+    "train.on_policy": taught("lmbda", 1.0, on_policy=1),
+    "train.max_tokens": taught("max_new_tokens", 33, max_tokens=33),
+    "train.top": checked(BASES["train"], "'likeliest'", True, "steps.0.method=topk", "steps.0.top=likeliest"),
     "train.gpus": trains(lambda settings: settings.get("gpus"), 2, gpus=2),
     "train.accelerate": checked(
         BASES["train"], "accelerate: 'fsdp2.yaml' does not exist", True, "steps.0.accelerate=fsdp2.yaml"

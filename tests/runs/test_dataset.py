@@ -51,6 +51,27 @@ def test_the_parquet_file_has_message_lists_as_trl_takes_them(tmp_path: Path) ->
     ]
 
 
+def test_where_bad_answers_are_learnt_from_each_row_says_which_it_is_by_what_was_written_last(tmp_path: Path) -> None:
+    told = [
+        ({"prompt": "a", "completion": "b", "label": False}, False),
+        ({"prompt": "a", "completion": "c", "label": "True"}, True),
+        ({"prompt": "a", "completion": "d", "kto_tag": "false"}, False),
+        ({"prompt": "a", "completion": "e", "correct": True}, True),
+        ({"prompt": "a", "completion": "f", "label": True, "correct": False}, True),
+    ]
+    found = written(tmp_path / "all", *(row for row, _ in told), method="kto")
+    assert [row["label"] for row in found] == [label for _, label in told]
+    [last] = rows(told[-1][0])
+    path = dataset.write_dataset(tmp_path / "checked", [last], "kto", written={"completion", "correct"})
+    assert json.loads(path.read_text())["label"] is False
+    with pytest.raises(DataError) as caught:
+        written(tmp_path / "odd", {"prompt": "a", "completion": "b", "label": "good"}, method="kto")
+    assert "column 'label' says neither true nor false" in str(caught.value)
+    with pytest.raises(DataError) as caught:
+        written(tmp_path / "none", {"prompt": "a", "completion": "b"}, method="kto")
+    assert "no column says whether the answer is good: label or kto_tag or correct" in str(caught.value)
+
+
 def test_preferences_get_chosen_and_rejected(tmp_path: Path) -> None:
     [row] = written(tmp_path, {"prompt": "1 + 1?", "chosen": "2", "rejected": "3"}, method="dpo")
     assert row["chosen"] == [{"role": "assistant", "content": "2"}]

@@ -33,6 +33,21 @@ async def test_training_takes_the_seed_of_the_run_unless_it_has_its_own() -> Non
         ({"method": "dpo"}, {"learning_rate": 5e-6, "epochs": 1, "beta": 0.1, "sft_weight": 0.2}),
         ({"method": "dpo", "adapter": "full"}, {"learning_rate": 5e-7}),
         ({"method": "dpo", "epochs": 3, "sft_weight": 0, "learning_rate": 1e-4}, {"epochs": 3, "sft_weight": 0}),
+        ({"method": "kto"}, {"learning_rate": 1e-5, "epochs": 1, "beta": 0.1}),
+        ({"method": "kto", "adapter": "full"}, {"learning_rate": 1e-6}),
+        (
+            {"method": "distill", "teacher": "big"},
+            {"learning_rate": 1e-5, "beta": 1.0, "temperature": 1.0, "on_policy": 1.0, "max_tokens": 512},
+        ),
+        (
+            {"method": "gkd", "teacher": "big", "beta": 0},
+            {"learning_rate": 2e-4, "beta": 0, "temperature": 0.9, "on_policy": 0.5, "max_tokens": 128},
+        ),
+        (
+            {"method": "gold", "teacher": "big", "max_tokens": 64},
+            {"learning_rate": 1e-6, "beta": None, "temperature": 0.9, "on_policy": 0.5, "max_tokens": 64},
+        ),
+        ({"method": "topk"}, {"learning_rate": 2e-4, "epochs": 2, "temperature": 1.0, "top": "top_logprobs"}),
     ],
 )
 async def test_what_is_left_out_takes_the_numbers_of_the_method(
@@ -46,14 +61,56 @@ async def test_what_is_left_out_takes_the_numbers_of_the_method(
 
 
 @pytest.mark.parametrize(
-    ("method", "field", "value"), [("sft", "beta", 0.1), ("sft", "sft_weight", 0.5), ("dpo", "packing", False)]
+    ("method", "field", "value", "others"),
+    [
+        ("sft", "beta", 0.1, ["dpo", "kto", "distill", "gkd"]),
+        ("sft", "sft_weight", 0.5, ["dpo"]),
+        ("dpo", "packing", False, ["sft"]),
+        ("kto", "loss", "hinge", ["dpo"]),
+        ("kto", "teacher", "big", ["distill", "gkd", "gold"]),
+        ("sft", "top", "likeliest", ["topk"]),
+        ("sft", "temperature", 0.7, ["distill", "gkd", "gold", "topk"]),
+        ("sft", "on_policy", 0.5, ["gkd", "gold"]),
+        ("dpo", "max_tokens", 64, ["distill", "gkd", "gold"]),
+    ],
 )
-def test_a_field_of_the_other_method_is_refused(method: str, field: str, value: object) -> None:
+def test_a_field_of_other_methods_is_refused(method: str, field: str, value: object, others: list[str]) -> None:
     config = train.Config.model_validate({"step": "train", "model": "student", "method": method, field: value})
     [(at, message, fix)] = config.problems()
-    other = {"sft": "dpo", "dpo": "sft"}[method]
-    assert (at, fix) == (field, f"take it out, or method: {other}")
-    assert message == f"{field}: {value} has no effect with method: {method}, only with method: {other}."
+    assert (at, fix) == (field, f"take it out, or method: {others[0]}")
+    told = f"{field}: {value} has no effect with method: {method}, only with method: {' or '.join(others)}."
+    assert message == told
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"method": "gkd"}, "method: gkd learns from a teacher."),
+        ({"method": "gold"}, "method: gold learns from a teacher."),
+        ({"method": "distill", "teacher": "big", "beta": 1.5}, "1.5 is no share of two divergences."),
+        ({"method": "dpo", "beta": 0}, "0 would let nothing hold the model back, and teach nothing."),
+        (
+            {"method": "kto", "batch_size": 1},
+            "method: kto measures an answer by others of its update, and there are none.",
+        ),
+        (
+            {"method": "dpo", "loss": "hinge", "trl": {"loss_type": "ipo"}},
+            "loss: is a part of the loss, which trl: {loss_type, loss_weights} writes as a whole.",
+        ),
+        ({"method": "gkd", "teacher": "big", "beta": 0}, None),
+        ({"method": "dpo", "loss": "hinge"}, None),
+    ],
+)
+def test_what_a_method_cannot_do_with_or_without_is_told(fields: dict[str, Any], message: str | None) -> None:
+    config = train.Config.model_validate({"step": "train", "model": "student", **fields})
+    assert [what for _, what, _ in config.problems()] == ([] if message is None else [message])
+
+
+def test_a_teacher_is_read_and_not_asked_and_no_setting_of_the_job() -> None:
+    config = train.Config(step="train", model="student", method="gkd", teacher="big")
+    assert not config.calls_by_model()
+    assert config.same_tokens() == ("model", "teacher")
+    assert train.Config(step="train", model="student", method="gold", teacher="big").same_tokens() == ()
 
 
 @pytest.mark.parametrize(

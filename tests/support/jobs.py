@@ -29,7 +29,7 @@ def settings(method: str, **fields: Any) -> dict[str, Any]:
     """What the step hands to a stage."""
     chosen = {"epochs": 10, "batch_size": 8, "r": 8, "learning_rate": 1e-2, "seed": 1, **fields}
     config = Config.model_validate({"step": "train", "model": "student", "method": method, **chosen})
-    return {key: value for key, value in config.settings().items() if key != "start"}
+    return {key: value for key, value in config.settings().items() if key not in ("start", "teacher")}
 
 
 def write_job(
@@ -40,6 +40,7 @@ def write_job(
     *,
     model: Path | None = None,
     adapter_from: Path | None = None,
+    teacher: Path | None = None,
     **fields: Any,
 ) -> Path:
     """Writes the rows and a job that trains on them; `fields` are those of the step."""
@@ -50,6 +51,7 @@ def write_job(
         "data": str(folder / f"{output}.jsonl"),
         "output": str(folder / output),
         "settings": settings(method, **fields),
+        **({"teacher": str(teacher)} if teacher else {}),
     }
     path = folder / f"{output}.json"
     path.write_text(json.dumps(values))

@@ -512,6 +512,13 @@ def preference_arguments(chosen: dict[str, Any]) -> Any:
     return dpo.make_arguments(Settings.model_validate(chosen), Path("out"), _parts(), 512, Machine("cpu", "float32", 0))
 
 
+def teacher_arguments(chosen: dict[str, Any]) -> Any:
+    """TRL's arguments of a training by a teacher, for 160 rows."""
+    from blackbox_kd.training import gkd
+
+    return gkd.make_arguments(Settings.model_validate(chosen), Path("out"), _parts(), 512, Machine("cpu", "float32", 0))
+
+
 def lora(chosen: dict[str, Any]) -> Any:
     """Peft's config for the tiny model."""
     from transformers import AutoModelForCausalLM

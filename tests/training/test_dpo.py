@@ -113,7 +113,7 @@ async def test_a_new_adapter_is_measured_against_the_base_and_a_student_never_tr
     rows = [row | {"weight": 2} for row in pairs(8)]
     result, events = await jobs.run("dpo", jobs.write_job(tmp_path, "dpo", rows, max_steps=4))
     assert references(tmp_path / "out", "chosen") == pytest.approx([mean_logps(tiny(), rows, "chosen")] * 4, rel=1e-3)
-    assert result["warnings"] == [dpo.UNTRAINED, dpo.UNWEIGHTED]
+    assert result["warnings"] == [dpo.UNTRAINED, dpo.UNWEIGHTED.format("dpo")]
     assert [event["warning"] for event in events if event["event"] == "warning"] == result["warnings"]
     assert (tmp_path / "out/adapter_model.safetensors").exists()
 

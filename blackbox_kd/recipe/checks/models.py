@@ -43,6 +43,10 @@ def check_name(flow: Flow, planned: PlannedStep, mention: Reference) -> None:
         _check_sampling(flow, planned, mention, config)
         if isinstance(planned.config, ToolsConfig) and planned.config.tools is not None:
             _check_tools(flow, planned, mention, config)
+    if mention.weights and config is not None and not config.trainable:
+        message = f"the weights of model {name!r} are not at hand: provider {config.provider!r} has none."
+        able = [other for other in models.providers() if models.provider(other).Config.trainable]
+        flow.report(planned, mention.field, message, "", f"a model of another provider: {', '.join(able)}")
     if mention.scores and config is not None and not config.scores:
         message = f"provider {config.provider!r} of model {name!r} offers no log-probabilities of given text."
         able = [other for other in models.providers() if models.provider(other).Config.scores]
@@ -181,6 +185,9 @@ def check_rows(flow: Flow, planned: PlannedStep, columns: Columns) -> None:
     except DataError as error:
         flow.report(planned, "step", f"{error.what}.", error.exists, pairs if method == "dpo" else plain)
         return
+    if method == "kto" and not columns.intersection(formats.LABELLED):
+        what = f"no column says which answers are good: {' or '.join(formats.LABELLED)}."
+        flow.report(planned, "method", what, "", "put a step check before it, or map: {label: EXPRESSION}")
     if wrong := formats.refuse_method(method, shape):
         fix = f"{pairs}; or method: sft" if method == "dpo" else "write method: dpo, or read a table without pairs"
         flow.report(planned, "method" if "method" in planned.config.model_fields_set else "step", f"{wrong}.", "", fix)

@@ -21,6 +21,8 @@ from blackbox_kd.recipe.yaml_source import quote
 _ROWS = "rows are tokens when TRL gets them, made by turns:, long_rows: and the student's own template"
 _PLACE = "where a training is kept, and how it goes on after a kill, is the run's"
 _UPLOAD = "a training uploads nothing"
+_WRITES = "the student writes in the training itself, by temperature:, max_tokens: and trl: {top_p}"
+_TEACHER = "the model that teacher: names decides it"
 _STUDENT = "the student decides it"
 OURS: Mapping[str, Mapping[str, str]] = {
     "trl": {
@@ -30,6 +32,10 @@ OURS: Mapping[str, Mapping[str, str]] = {
         "per_device_train_batch_size": "batch_size",
         "gradient_accumulation_steps": "batch_size",
         "warmup_steps": "warmup",
+        "lmbda": "on_policy",
+        "temperature": "temperature",
+        **dict.fromkeys(("max_new_tokens", "max_completion_length"), "max_tokens"),
+        **dict.fromkeys(("teacher_model_name_or_path", "teacher_tokenizer_name_or_path"), "teacher"),
     },
     "lora": {"r": "r", "lora_alpha": "alpha", "lora_dropout": "dropout"},
 }
@@ -42,6 +48,9 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("dataset_text_field", "dataset_kwargs", "dataset_num_proc", "shuffle_dataset"), _ROWS),
         **dict.fromkeys(("chat_template_path", "eos_token", "pad_token", "truncation_mode", "eval_packing"), _ROWS),
         **dict.fromkeys(("completion_only_loss", "assistant_only_loss", "remove_unused_columns"), _ROWS),
+        **dict.fromkeys(("top_k", "min_p", "repetition_penalty", "generation_kwargs", "num_generations"), _WRITES),
+        **dict.fromkeys(("use_vllm", "seq_kd", "cache_implementation", "log_completions"), _WRITES),
+        **dict.fromkeys(("teacher_model_init_kwargs", "teacher_model_revision", "use_uld_loss"), _TEACHER),
         "model_init_kwargs": "the step has dtype:, attn: and load: for it",
         "trust_remote_code": "code that comes with a model is never run",
         "auto_find_batch_size": "the rows of a pass are chosen by what fits, the updates by the recipe",

@@ -183,11 +183,12 @@ def _write_training(report: Mapping[str, Any]) -> list[str]:
             text += f"; {entry['rows_left_out']:,} rows left out as longer than {entry['max_length']:,} tokens"
         if entry.get("turns"):
             text += f"; turns of the assistant: {entry['turns']:,} learnt, {entry['turns_left_out']:,} read alone"
-        if preferences := entry.get("preferences"):
-            margin, accuracy = preferences["margin"], preferences["accuracy"]
-            text += f"; margin {margin['first']:.3f} at the start, {margin['last']:.3f} at the end, with "
-            text += f"{format_percent(accuracy['last'])} of the pairs in order; chosen texts "
-            text += f"{entry['length_ratio']:.2f} times as long as rejected ones"
+        if "margin" in (preferences := entry.get("preferences", {})):
+            text += f"; margin {preferences['margin']['first']:.3f} at the start, {preferences['margin']['last']:.3f} "
+            text += "at the end"
+            if accuracy := preferences.get("accuracy"):
+                text += f", with {format_percent(accuracy['last'])} of the pairs in order; chosen texts "
+                text += f"{entry['length_ratio']:.2f} times as long as rejected ones"
         lines += [text, *(f"  - warning: {escape_markdown(warning)}" for warning in entry.get("warnings", []))]
         lines += [f"  - {escape_markdown(note)}" for note in entry.get("notes", [])]
         if why := entry.get("passes", {}).get("why"):
