@@ -245,9 +245,9 @@ class StepConfig(BaseModel):
         """The method by which the step trains its model on its rows, such as `sft`, whose shape is checked then."""
         return None
 
-    def same_tokens(self) -> tuple[str, ...]:
-        """Fields with models whose tokens must be the same."""
-        return ()
+    def same_tokens(self) -> dict[str, str]:
+        """Models whose tokens must be the same, by the fields that name them."""
+        return {}
 
     def passes_on(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """Fields whose values go on to a library: its dataclass, `trl.trainer.sft_config:SFTConfig`, and the values."""

@@ -25,8 +25,7 @@ from blackbox_kd.sdk import (
     WeightsModel,
     table_step,
 )
-
-Method = Literal["sft", "dpo", "kto", "distill", "gkd", "gold", "topk"]
+from blackbox_kd.sdk.methods import CONFIGS, DEFAULTS, ONLY, TAUGHT, Method, choose_rate
 
 
 class Load(BaseModel):
@@ -190,8 +189,8 @@ class Config(StepConfig):
         if self.patience is not None and (choosing := sorted(BEST & self.trl.keys())):
             what = f"patience: goes by the best checkpoint, which trl: {{{', '.join(choosing)}}} chooses otherwise."
             found.append(("patience", what, "take one of them out"))
-        for name in ("sft_weight", "loss"):
-            if getattr(self, name) is not None and {"loss_type", "loss_weights"} & self.trl.keys():
+        for name, value in (("sft_weight", self.sft_weight), ("loss", self.loss)):
+            if value is not None and {"loss_type", "loss_weights"} & self.trl.keys():
                 what = f"{name}: is a part of the loss, which trl: {{loss_type, loss_weights}} writes as a whole."
                 found.append((name, what, "take one of them out"))
         return found
@@ -236,9 +235,11 @@ class Config(StepConfig):
         """See `method`."""
         return self.method
 
-    def same_tokens(self) -> tuple[str, ...]:
+    def same_tokens(self) -> dict[str, str]:
         """Student and teacher, where each token of a text is compared."""
-        return ("model", "teacher") if self.method in ("distill", "gkd") else ()
+        if self.teacher is None or self.method == "gold":
+            return {}
+        return {"model": self.model, "teacher": self.teacher}
 
     def calls_by_model(self) -> dict[str, float]:
         """None: a teacher's weights are read where the training runs."""
@@ -249,13 +250,10 @@ class Config(StepConfig):
         quantises = {"bitsandbytes": "quantised"} if self.load is not None else {}
         return dict.fromkeys(PACKAGES, "train") | quantises | {name: name for name in self.report_to}
 
-    def _choose_rate(self) -> float:
-        return float(f"{FULL_RATES[self.method] * (10 if self.adapter == 'lora' else 1):g}")
-
     def settings(self) -> dict[str, Any]:
         """How the method trains, with its numbers in place of what was left out."""
         chosen = self.model_dump(exclude=PLAN)
-        defaults = {"learning_rate": self._choose_rate(), **DEFAULTS[self.method]}
+        defaults = {"learning_rate": choose_rate(self.method, self.adapter), **DEFAULTS[self.method]}
         chosen = {name: value for name, value in chosen.items() if value is not None or name not in RUNS_ON}
         # A job of an earlier version says nothing of these, and is the same job.
         given = self.model_dump(include=ADDED, exclude_defaults=True)
@@ -277,42 +275,6 @@ BEST = {"load_best_model_at_end", "metric_for_best_model", "greater_is_better", 
 """Fields of TRL that say whether there is a best checkpoint, and which one it is."""
 PLAN = {"step", "input", "output", "model", "method"}
 """Fields that say what is trained, not how."""
-ONLY: dict[str, tuple[Method, ...]] = {
-    "dropout": ("sft", "distill", "topk"),
-    **dict.fromkeys(("packing", "turns"), ("sft",)),
-    **dict.fromkeys(("loss", "sft_weight"), ("dpo",)),
-    "beta": ("dpo", "kto", "distill", "gkd"),
-    "on_policy": ("gkd", "gold"),
-    **dict.fromkeys(("teacher", "max_tokens"), ("distill", "gkd", "gold")),
-    "temperature": ("distill", "gkd", "gold", "topk"),
-    "top": ("topk",),
-}
-"""Fields that have an effect with some methods alone; where dropout has none, TRL switches it off."""
-TAUGHT = ("distill", "gkd", "gold")
-"""Methods with a teacher."""
-DEFAULTS: dict[Method, dict[str, float]] = {
-    "sft": {"epochs": 2.0},
-    "dpo": {"epochs": 1.0, "beta": 0.1, "sft_weight": 0.2},
-    "kto": {"epochs": 1.0, "beta": 0.1},
-    "distill": {"epochs": 1.0, "beta": 1.0, "temperature": 1.0, "on_policy": 1.0, "max_tokens": 512},
-    "gkd": {"epochs": 1.0, "beta": 0.5, "temperature": 0.9, "on_policy": 0.5, "max_tokens": 128},
-    "gold": {"epochs": 1.0, "temperature": 0.9, "on_policy": 0.5, "max_tokens": 128},
-    "topk": {"epochs": 2.0, "temperature": 1.0},
-}
-FULL_RATES: dict[Method, float] = {
-    "sft": 2e-5, "dpo": 5e-7, "kto": 1e-6, "distill": 1e-6, "gkd": 2e-5, "gold": 1e-7, "topk": 2e-5
-}  # fmt: skip
-"""Learning rates of all weights by TRL's configs, of DPO by its script; LoRA has ten times that, as in that script."""
-CONFIGS: dict[Method, str] = {
-    "sft": "trl.trainer.sft_config:SFTConfig",
-    "dpo": "trl.trainer.dpo_config:DPOConfig",
-    "kto": "trl.trainer.kto_config:KTOConfig",
-    "distill": "trl.trainer.distillation_config:DistillationConfig",
-    "gkd": "trl.experimental.gkd.gkd_config:GKDConfig",
-    "gold": "trl.experimental.gold.gold_config:GOLDConfig",
-    "topk": "trl.trainer.sft_config:SFTConfig",
-}
-"""Where TRL says which fields can be passed on."""
 
 
 @table_step()

@@ -7,9 +7,10 @@ import sys
 
 from blackbox_kd.training import job as jobs
 from blackbox_kd.training import memory, overview, preflight, topk
-from blackbox_kd.training.artefacts import Job, Refused
+from blackbox_kd.training.artefacts import Job
 from blackbox_kd.training.machine import Read, read_machine
 from blackbox_kd.training.model import refuse_other_tokens
+from blackbox_kd.training.seen import Refused
 from blackbox_kd.training.split import split_rows
 from blackbox_kd.weights.load import find_context_length, load_config
 

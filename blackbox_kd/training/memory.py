@@ -8,10 +8,11 @@ tokens, which the kernels of a training do not: that part, which grows with the 
 from dataclasses import replace
 from typing import Any
 
-from blackbox_kd.training.artefacts import Job, Memory
+from blackbox_kd.training.artefacts import Job
 from blackbox_kd.training.machine import STATES, Machine, estimate_costs, make_plan, measure_activations
 from blackbox_kd.training.model import choose_dtype, make_lora
 from blackbox_kd.training.preflight import Lengths
+from blackbox_kd.training.seen import Memory
 from blackbox_kd.weights.load import load_config
 
 SAMPLE = 32

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from blackbox_kd.privacy import write_whole
 from blackbox_kd.training import masks, preflight
-from blackbox_kd.training.artefacts import Bar, Job, Preflight, Refused, Settings, Stretch, name_preflight
+from blackbox_kd.training.artefacts import Job, Settings, name_preflight
 from blackbox_kd.training.job import FIRST_PROCESS, read_rows
 from blackbox_kd.training.masks import IGNORED, Tokens
 from blackbox_kd.training.model import find_ends, load_tokenizer
+from blackbox_kd.training.seen import Bar, Preflight, Refused, Stretch
 
 PAIRS, ANSWER = ("chosen", "rejected"), ("completion",)
 """What is learnt of a row: of pairs, and otherwise."""

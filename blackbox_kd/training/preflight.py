@@ -17,8 +17,8 @@ from typing import Any
 
 from blackbox_kd.errors import FOLD_SYSTEM, DataError
 from blackbox_kd.training import masks
-from blackbox_kd.training.artefacts import Refused
 from blackbox_kd.training.masks import IGNORED, Tokens
+from blackbox_kd.training.seen import Refused
 from blackbox_kd.weights import conversation
 from blackbox_kd.weights.load import explain_refusal, find_end_of_turn
 from blackbox_kd.weights.template_values import set_values

@@ -72,7 +72,12 @@ LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 
 APART = {"training": GROUND | {"weights"}}
 """Packages that run in a process of their own, and all that they may import."""
-STARTS = {("engine", "training.launch"), ("engine", "training.artefacts"), ("runs", "training.artefacts")}
+STARTS = {
+    ("engine", "training.launch"),
+    ("engine", "training.artefacts"),
+    ("runs", "training.artefacts"),
+    ("runs", "training.seen"),
+}
 """How others reach them: by starting the process, and by the types of what it is given and of what it leaves."""
 NOT_FOR = {"steps": {"ledger", "models"}, "recipe": {"ledger"}, "calls": {"sdk", "answers", "tables"}}
 """Lower packages that are not for everybody: a step asks through its context, and a recipe buys nothing."""

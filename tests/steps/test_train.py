@@ -1,8 +1,11 @@
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from blackbox_kd.cli import run
+from blackbox_kd.sdk import methods
 from blackbox_kd.steps import train
 from blackbox_kd.training.artefacts import Job, hash_job
 from tests.support.fakes import FakeContext, outcomes, rows
@@ -106,11 +109,18 @@ def test_what_a_method_cannot_do_with_or_without_is_told(fields: dict[str, Any],
     assert [what for _, what, _ in config.problems()] == ([] if message is None else [message])
 
 
+def test_the_command_line_and_the_trainings_know_the_same_methods() -> None:
+    assert get_args(methods.Method) == run.METHODS
+    for method in run.METHODS:
+        assert find_spec(f"blackbox_kd.training.{method}") is not None
+        assert {method in found for found in (methods.DEFAULTS, methods.CONFIGS, methods.FULL_RATES)} == {True}
+
+
 def test_a_teacher_is_read_and_not_asked_and_no_setting_of_the_job() -> None:
     config = train.Config(step="train", model="student", method="gkd", teacher="big")
     assert not config.calls_by_model()
-    assert config.same_tokens() == ("model", "teacher")
-    assert train.Config(step="train", model="student", method="gold", teacher="big").same_tokens() == ()
+    assert config.same_tokens() == {"model": "student", "teacher": "big"}
+    assert train.Config(step="train", model="student", method="gold", teacher="big").same_tokens() == {}
 
 
 @pytest.mark.parametrize(

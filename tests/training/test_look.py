@@ -9,9 +9,10 @@ import pytest
 
 from blackbox_kd.errors import UserError
 from blackbox_kd.training import launch, memory
-from blackbox_kd.training.artefacts import Job, Preflight, read_preflight
+from blackbox_kd.training.artefacts import Job, read_preflight
 from blackbox_kd.training.machine import Machine, measure_activations
 from blackbox_kd.training.overview import list_warnings, look
+from blackbox_kd.training.seen import Preflight
 from blackbox_kd.weights.load import load_config
 from tests.support import jobs
 from tests.support.jobs import assistant, user

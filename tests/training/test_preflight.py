@@ -6,7 +6,7 @@ import pytest
 
 from blackbox_kd.errors import DataError
 from blackbox_kd.training import preflight
-from blackbox_kd.training.artefacts import Refused
+from blackbox_kd.training.seen import Refused
 from tests.support.tiny import TEMPLATE, byte_tokenizer
 from tests.training.test_masks import CALL, WEATHER, say
 

@@ -27,7 +27,6 @@ from blackbox_kd.recipe.checks import redaction as recipe_redaction
 from blackbox_kd.recipe.checks import reply_forms as recipe_reply_forms
 from blackbox_kd.recipe.checks import reports as recipe_reports
 from blackbox_kd.recipe.checks import values as recipe_values
-from blackbox_kd.recipe.checks import vocabularies as recipe_vocabularies
 from blackbox_kd.recipe.checks.flow import Columns, Flow
 from blackbox_kd.recipe.entries import explain_bad_name
 from blackbox_kd.recipe.notes import Notes
@@ -143,7 +142,6 @@ def _check_step(flow: Flow, planned: PlannedStep) -> None:
     for at, message, fix in [*planned.config.problems(), *recipe_prompts.find_missing_files(flow, planned)]:
         flow.report(planned, at, message, "", fix)
     recipe_passed_on.check(flow, planned)
-    recipe_vocabularies.check(flow, planned)
     _check_names(flow, planned)
     source = _find_source(flow, planned)
     if source is None and not planned.step.merges:

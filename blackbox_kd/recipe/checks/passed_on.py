@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import did_you_mean
-from blackbox_kd.recipe.checks import adapters
+from blackbox_kd.recipe.checks import adapters, vocabularies
 from blackbox_kd.recipe.checks.flow import Flow
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.recipe.yaml_source import quote
@@ -88,6 +88,7 @@ def check(flow: Flow, planned: PlannedStep) -> None:
                 flow.report(planned, f"{field}.{name}", what, expected, fix)
     if planned.trains:
         adapters.check(flow, planned)
+        vocabularies.check(flow, planned)
 
 
 def _find_wrong(

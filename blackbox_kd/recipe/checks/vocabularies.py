@@ -12,8 +12,8 @@ from blackbox_kd.weights import vocabulary
 
 def check(flow: Flow, planned: PlannedStep) -> None:
     """Reports a model whose tokens are not those of the first one, which a training would else find out."""
-    names = {field: getattr(planned.config, field) for field in planned.config.same_tokens()}
-    found = {field: _read(flow, name) for field, name in names.items() if name is not None}
+    names = planned.config.same_tokens()
+    found = {field: _read(flow, name) for field, name in names.items()}
     first, *others = found or [""]
     for field in others:
         student, teacher = found[first], found[field]

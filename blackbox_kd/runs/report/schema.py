@@ -19,7 +19,8 @@ from blackbox_kd.runs.report.measured import (
     Requirement,
     WinRate,
 )
-from blackbox_kd.training.artefacts import Preflight, Result
+from blackbox_kd.training.artefacts import Result
+from blackbox_kd.training.seen import Preflight
 
 SCHEMA_VERSION = 1
 
