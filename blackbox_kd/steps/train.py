@@ -54,10 +54,11 @@ class Config(StepConfig):
     method: Method = "sft"
     """`sft`: supervised fine-tuning, loss on the completion only. `dpo`: direct preference optimisation on rows with
     chosen and rejected, of a model that was fine-tuned before; the reference is that model as it was. `kto`: answers
-    that are good or bad each for itself, as the column `label` says, or else `correct`. With a `teacher` whose weights
-    are at hand, what it would say at each token: `distill` of texts that the student writes under way, `gkd` of these
-    and of the rows' answers, `gold` likewise of a teacher with other tokens. `topk`: what a teacher told of the
-    likeliest tokens when it wrote or read the rows' answers."""
+    that are good or bad each for itself, as the column `label` says, or else `correct` (a step `format` leaves out
+    answers of the data whose `label` is false). With a `teacher` whose weights are at hand, what it would say at each
+    token: `distill` of texts that the student writes under way, `gkd` of these and of the rows' answers, `gold`
+    likewise of a teacher with other tokens. `topk`: what a teacher told of the likeliest tokens when it wrote or read
+    the rows' answers."""
     teacher: WeightsModel | None = None
     """Model whose probabilities are learnt, for `method: distill`, `gkd` and `gold`: one of provider transformers. For
     the first two it must have the tokens of the student."""
