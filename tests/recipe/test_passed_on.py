@@ -10,6 +10,7 @@ import pytest
 from blackbox_kd.errors import RecipeError
 from blackbox_kd.recipe.checks import passed_on
 from blackbox_kd.recipe.load import load_recipe
+from blackbox_kd.sdk.methods import CONFIGS
 from tests.support.runs import write_rows
 from tests.support.tiny import tiny_model
 
@@ -98,10 +99,13 @@ def test_fields_of_the_libraries_pass_and_each_method_has_those_of_its_own_train
     assert "sft_weight: is a part of the loss" in found
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["trl.trainer.sft_config:SFTConfig", "trl.trainer.dpo_config:DPOConfig", "peft.tuners.lora.config:LoraConfig"],
-)
+OF_SOME = {"beta", "packing", "max_length", "lmbda", "temperature", "max_new_tokens", "max_completion_length"} | {
+    *("teacher_model_name_or_path", "teacher_tokenizer_name_or_path"),
+}
+"""Fields of the step that TRL has for some methods alone."""
+
+
+@pytest.mark.parametrize("kind", [*dict.fromkeys(CONFIGS.values()), "peft.tuners.lora.config:LoraConfig"])
 def test_the_fields_that_are_read_are_those_of_the_dataclass(kind: str) -> None:
     import importlib
 
@@ -109,13 +113,13 @@ def test_the_fields_that_are_read_are_those_of_the_dataclass(kind: str) -> None:
     real = {field.name for field in dataclasses.fields(getattr(importlib.import_module(module), name)) if field.init}
     assert real <= passed_on.read_fields(kind).keys()
     field = "lora" if name == "LoraConfig" else "trl"
-    assert set(passed_on.OURS[field]) - {"beta", "packing"} <= real
+    assert set(passed_on.OURS[field]) - OF_SOME <= real
     assert passed_on.read_fields("no_such_package.config:Config") == {}
 
 
 def test_every_alias_and_every_refusal_names_a_field_of_a_library() -> None:
-    kinds = ("trl.trainer.sft_config:SFTConfig", "trl.trainer.dpo_config:DPOConfig")
-    trl = set().union(*(passed_on.read_fields(kind) for kind in kinds))
+    trl = set().union(*(passed_on.read_fields(kind) for kind in CONFIGS.values()))
+    assert set(passed_on.OURS["trl"]) <= trl
     lora = set(passed_on.read_fields("peft.tuners.lora.config:LoraConfig"))
     assert set(passed_on.ALIASES.values()) <= trl | lora
     assert set(passed_on.REFUSED["trl"]) <= trl
