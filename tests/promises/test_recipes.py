@@ -259,7 +259,6 @@ LONG = {
     "cot_rationales",
     "documents_qa",
     "extract_json",
-    "iterative_refinement",
     "many_teachers",
     "mentor",
     "mistake_feedback",
@@ -267,8 +266,8 @@ LONG = {
     "self_taught",
     "topics",
 }
-"""Recipes that take a fifth of a minute or more, and are made of the same steps as those that the quick tests run; or
-whose chains are looked at by tests of their own."""
+"""Recipes that are made of the same steps as those that the quick tests run, or whose chains are looked at by tests of
+their own; one with a loop is quick for all of them."""
 
 
 @pytest.mark.parametrize(
