@@ -14,6 +14,7 @@ from blackbox_kd.errors import EndpointRefused, QuotaSpent, SetupError, StepErro
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.runs.accounts import Account
 from blackbox_kd.runs.report.schema import find_fault
+from blackbox_kd.sandbox import own_file
 from blackbox_kd.schema import Ask, Message, ModelRef, Outcome, Reply, Row, T, Table, digest
 from blackbox_kd.sdk.context import Benchmarked
 from blackbox_kd.tables.stored import StoredTable
@@ -108,6 +109,13 @@ class RunContext:
     async def benchmark(self, models: Sequence[str], asked: Mapping[str, Any]) -> Benchmarked:
         """See `sdk.context.Context.benchmark`."""
         return *await benchmark.ask(self._shared, models, asked), benchmark.name_harness()
+
+    def find_function(self, file: str, name: str) -> Callable[..., Any]:
+        """See `sdk.context.Context.find_function`."""
+        recipe = self._shared.recipe
+        if not recipe.allow_code:
+            raise SetupError(f"{self.step}: {file!r} is code", fix="read the file, then add --allow-code")
+        return own_file.find_function(recipe.folder / file, name, self.step)
 
     def metric(self, name: str) -> Metric:
         """See `sdk.context.Context.metric`."""

@@ -10,7 +10,6 @@ and what the endpoint would say beside it (`finish_reason`, `usage`). Log-probab
 tokens, and one of n letters has -n and is the n-th likeliest.
 """
 
-import importlib.util
 import inspect
 import json
 from collections.abc import Callable, Mapping
@@ -22,10 +21,11 @@ import jinja2
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blackbox_kd.analysis.logprobs import CONTINUE, LOGPROBS, TOP
-from blackbox_kd.errors import FieldError, RequestRejected, SetupError, quote_cause
+from blackbox_kd.errors import FieldError, RequestRejected, quote_cause
 from blackbox_kd.messages import write_plain
 from blackbox_kd.models import InProcess, Model, ModelConfig, Price, Setup
 from blackbox_kd.models.local import scripted_words
+from blackbox_kd.sandbox import own_file
 from blackbox_kd.sandbox.examples import make_calls, say
 from blackbox_kd.sandbox.jinja import Sandbox
 from blackbox_kd.schema import Request, digest
@@ -149,7 +149,7 @@ class ScriptedModel(InProcess):
         self._replies, self._stands_in = config.replies, config.stands_in
         self.endpoint = f"scripted {setup.name}"
         self._identity = config.identity(setup)
-        self._function = _load(config, setup) if config.function else None
+        self._function = _find_function(config, setup) if config.function else None
         self._sandbox = env = Sandbox(keep_trailing_newline=True)
         self._entries = [(piece, entry, env.from_string(entry.text)) for piece, entry in config.list_entries()]
         self._default = env.from_string(DEFAULT)
@@ -271,18 +271,7 @@ def _find_file(config: Config, setup: Setup) -> Path:
     return setup.folder / str(config.function).rpartition(":")[0]
 
 
-def _load(config: Config, setup: Setup) -> Callable[..., Any]:
+def _find_function(config: Config, setup: Setup) -> Callable[..., Any]:
     """The function that the config names."""
-    file, name = _find_file(config, setup), str(config.function).rpartition(":")[2]
-    spec = importlib.util.spec_from_file_location(f"scripted_{digest(str(file), 8)}", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise SetupError(f"model {setup.name!r}: {file} cannot be loaded: {error!r}") from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise SetupError(f"model {setup.name!r}: {file} has no function {name!r}")
-    return function  # type: ignore[no-any-return]
+    name = str(config.function).rpartition(":")[2]
+    return own_file.find_function(_find_file(config, setup), name, f"model {setup.name!r}")

@@ -174,6 +174,8 @@ class _Copy:
             for mention in planned.references:
                 if mention.kind == "prompt" and renamed.get(mention.value, mention.value) != mention.value:
                     self._replace(planned.at, mention.field, mention.value, renamed[mention.value])
+            for at, file in planned.config.files().items():
+                self._replace(planned.at, at, file, self._place_beside(file))
 
     def _place_prompt(self, name: str) -> str:
         """Puts a prompt among the files; returns what it is called there."""
@@ -205,15 +207,13 @@ class _Copy:
             return
 
     def _place_table(self, name: str) -> None:
-        source, kept = self.recipe.data[name], self.run / INPUTS / f"{name}.jsonl"
+        source, place = self.recipe.data[name], f"{INPUTS}/{name}.jsonl"
         is_raw = self.is_public and any(planned.config.redacts() for planned in self.recipe.steps)
         if source.rows is not None or (is_raw and source.path is None):
             return
         if is_raw:
-            place = f"{INPUTS}/{name}.jsonl"
             self.notes.append(f"data.{name} may hold the personal data that is taken out: --set data.{name}.path=FILE")
-        elif kept.exists():
-            place = f"{INPUTS}/{name}.jsonl"
+        elif (kept := self.run / place).exists():
             self.files[place] = kept
             if source.path is None:
                 self.notes.append(f"data.{name} holds rows of {source.hub or source.generator}, as they were read")
@@ -228,9 +228,8 @@ class _Copy:
         self.values["data"][name] = {"path": place} | {k: v for k, v in entry.items() if k not in gone}
 
     def _place_code(self) -> None:
-        plugins = self.values.get("plugins") or []
-        for number, file in enumerate(plugins):
-            plugins[number] = self._place_beside(file)
+        if plugins := self.values.get("plugins"):
+            plugins[:] = map(self._place_beside, plugins)
         for name, model in self.recipe.models.items():
             entry = self.values["models"][name]
             for name_of_field, file in model.find_files().items():

@@ -5,15 +5,16 @@ name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to 
 
 - The config: `StepConfig`, or `SamplingConfig` for a step that asks models, or `FormConfig` for one that can want a
   `ReplyForm` of what they say, `WrittenConfig` for one that tells of a reply's tokens, and `ToolsConfig` for one that
-  offers `Tools`, or `RedactingConfig` for one that can take personal data out; `Field` for limits and defaults, and
-  on the fields what their text names, so that `check` finds what is wrong with it: `ModelName`, `ScoringModel`,
-  `WeightsModel`, `StudentName`, `TrainedName`, `TableName`, `ReportedTable`, `NewTable`, `PromptName`, `Column`,
-  `NewColumn`, `Expression`, `Template`, `TextColumn`, `Answer`. `FromEarlier` takes the value of an earlier step,
-  `FromFile` what a file beside the recipe holds; a `Value` is what a recipe gives to a column, such as a `Computed`
-  one, which `compute_value` works out and of which `find_read` tells the columns; `Examples` and `ShownBeside`, one
-  thing `Shown` or several, say what a prompt shows besides its row, and `choose_examples` and `find_context` find it.
-  The methods of `StepConfig` tell the check and the engine what no field says: `problems()`, for which there is
-  `find_named_twice`, `exam()`, which gives an `Exam`, `new_adapter()`, which gives an `Adapter`, and others.
+  offers `Tools`, or `RunsToolsConfig` for one that can run what is called (`add_up` says what several replies took), or
+  `RedactingConfig` for one that can take personal data out; `Field` for limits and defaults, and on the fields what
+  their text names, so that `check` finds what is wrong with it: `ModelName`, `ScoringModel`, `WeightsModel`,
+  `StudentName`, `TrainedName`, `TableName`, `ReportedTable`, `NewTable`, `PromptName`, `Column`, `NewColumn`,
+  `Expression`, `Template`, `TextColumn`, `Answer`. `FromEarlier` takes the value of an earlier step, `FromFile` what a
+  file beside the recipe holds; a `Value` is what a recipe gives to a column, such as a `Computed` one, which
+  `compute_value` works out and of which `find_read` tells the columns; `Examples` and `ShownBeside`, one thing `Shown`
+  or several, say what a prompt shows besides its row, and `choose_examples` and `find_context` find it. The methods of
+  `StepConfig` tell the check and the engine what no field says: `problems()`, for which there is `find_named_twice`,
+  `exam()`, which gives an `Exam`, `new_adapter()`, which gives an `Adapter`, and others.
 - What `run` gets: a `Row` or a `Table`, the config, and a `Context`, which asks models, renders prompts, reads tables
   and draws by the run's seed. An `Ask` is what a model is asked: each `Message` of the chat, the `Sampling`, and a
   function that reads what the step wants, such as a `Reading`; a `Reply` is what comes of it, and `all_of` waits for
@@ -70,6 +71,7 @@ from blackbox_kd.sdk.reading import Reading, ReplyForm
 from blackbox_kd.sdk.redaction import RedactingConfig
 from blackbox_kd.sdk.registry import row_step, table_step
 from blackbox_kd.sdk.reply_form import FormConfig
+from blackbox_kd.sdk.run_tools import RunsToolsConfig, add_up
 from blackbox_kd.sdk.sampling import SamplingConfig, find_named_twice
 from blackbox_kd.sdk.step_config import Adapter, Exam, Required, StepConfig
 from blackbox_kd.sdk.values import Computed, Value, compute_value, find_read
@@ -114,6 +116,7 @@ __all__ = [
     "ReportedTable",
     "Required",
     "Row",
+    "RunsToolsConfig",
     "Sampling",
     "SamplingConfig",
     "ScoringModel",
@@ -133,6 +136,7 @@ __all__ = [
     "Value",
     "WeightsModel",
     "WrittenConfig",
+    "add_up",
     "all_of",
     "answer",
     "ask_in_turn",

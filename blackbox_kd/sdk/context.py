@@ -76,6 +76,14 @@ class Context(Protocol):
         """
         ...
 
+    def find_function(self, file: str, name: str) -> Callable[..., Any]:
+        """A function of a Python file beside the recipe, where the user has allowed code.
+
+        Raises:
+            SetupError: the file cannot be loaded, or has no such function.
+        """
+        ...
+
     def metric(self, name: str) -> Metric:
         """A metric by its name, of the package or of a plugin."""
         ...

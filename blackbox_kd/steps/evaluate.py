@@ -39,16 +39,16 @@ from blackbox_kd.sdk import (
     PromptName,
     Reply,
     Row,
+    RunsToolsConfig,
     Table,
     Tools,
-    ToolsConfig,
     find_named_twice,
     table_step,
     write_text,
 )
 
 
-class Config(MeasuringConfig, ToolsConfig):
+class Config(MeasuringConfig, RunsToolsConfig):
     """Fields of `evaluate`. Decoding is greedy unless said otherwise."""
 
     of: Column | None = None
@@ -56,7 +56,8 @@ class Config(MeasuringConfig, ToolsConfig):
     that the replies are of."""
     tools: Annotated[Tools | None, FromEarlier(("generate",)), FromFile(suffix=".json")] = None
     """Tools that the models may call, as in `generate`; those of the nearest one if left out. The calls of a reply are
-    its answer: a JSON list of names and arguments, which `answer: tool_call` compares."""
+    its answer: a JSON list of names and arguments, which `answer: tool_call` compares; unless `run_tools` runs them:
+    then it is the last reply, and the rows say in `called` how many before it called some."""
     models: list[ModelName] = Field(default_factory=list, validate_default=True)
     """Models that are asked; each is compared with its `@base`, or else with the first one, and with each model that
     the recipe never trains."""
@@ -86,7 +87,7 @@ class Config(MeasuringConfig, ToolsConfig):
 
     def problems(self) -> list[tuple[str, str, str]]:
         """Models named twice, fields that nothing would read, and nothing to compare."""
-        found = find_named_twice(self.models) + self._find_unread() + self.find_unmeasured()
+        found = find_named_twice(self.models) + self._find_unread() + self.find_unmeasured() + self.find_unrun()
         return found + self.find_unjudged(self.models)
 
     def _find_unread(self) -> list[tuple[str, str, str]]:
@@ -124,7 +125,7 @@ class Config(MeasuringConfig, ToolsConfig):
 
     def columns_after(self, columns: set[str]) -> set[str]:
         """All columns, and those of the judge."""
-        return columns | set(self.written_by_judge)
+        return columns | {*self.written_by_judge, *(["called"] if self.run_tools is not None else [])}
 
     def shown_to_student(self) -> list[tuple[str, str, bool]]:
         """The question: it never shows the answer."""
@@ -140,7 +141,7 @@ class Config(MeasuringConfig, ToolsConfig):
         """As many of each model as `samples`, none of what is written; two of a judge for each reply but those that it
         compares with, or one for each that it grades.
         """
-        asked = Counter[str]() if self.of is not None else Counter(self.models * self.samples)
+        asked = Counter[str]() if self.of is not None else Counter(self.models * self.samples * self.guessed_replies)
         times = len(self.measured) if self.is_graded else 2 * (len(self.models) - 1)
         return asked if self.judge is None else asked + Counter({self.judge: times * self.samples})
 
@@ -190,7 +191,7 @@ async def _ask_models(row: Row, model: str, config: Config, ctx: Context) -> lis
         number = sample if config.samples > 1 else None
         one: Ask[str] = Ask(messages, config.sampling(), row, sample, accept_truncated=True, tools=config.offer(row))
         try:
-            reply = await ctx.ask(model, one)
+            replies, said = await config.converse(model, one, ctx)
         except CallError as error:
             if error.kind == "empty":  # who says nothing has not answered rightly
                 return _read(row, model, number, "", "stop", config, ctx)
@@ -198,8 +199,9 @@ async def _ask_models(row: Row, model: str, config: Config, ctx: Context) -> lis
                 raise
             asked = row.child(f"{model}.s{sample}", {"model": model, "sample": sample})
             return Failed(asked, error.kind, str(error), fix=error.fix)
+        reply, called = replies[-1], {"called": len(replies) - 1} if said else {}
         text = write_calls(reply.tool_calls) if reply.tool_calls else reply.text
-        return _read(row, model, number, text, reply.finish_reason, config, ctx)
+        return _read(row | called, model, number, text, reply.finish_reason, config, ctx)
 
     found = await asyncio.gather(*(ask(sample) for sample in range(config.samples)), return_exceptions=True)
     for each in found:  # only now, as the other replies are paid for, or will be

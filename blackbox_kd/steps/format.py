@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from blackbox_kd.analysis import leakage
-from blackbox_kd.messages import join_plain, put_reasoning_before
+from blackbox_kd.messages import is_conversation, join_plain, put_reasoning_before
 from blackbox_kd.sandbox import template
 from blackbox_kd.sdk import (
     Column,
@@ -71,7 +71,8 @@ class Config(ToolsConfig):
     `tasks`, it is the first task's."""
     completion: TextColumn | None = None
     """Column with what the student shall say, or with braces a template: `"{{ rationale }}\\nSo: {{ answer }}"`;
-    `response` if left out."""
+    `response` if left out. Where a column holds messages, such as the `trace` of tools that were run, these are said:
+    the assistant's turns are learnt, what tools gave back is read."""
     reasoning: Literal["think", "field", "drop"] = "drop"
     """What becomes of the column `reasoning`, which a teacher's reply may have: `think` writes it before the completion
     as `<think>...</think>`, `field` beside it as the message's `reasoning_content`. Either is trained on as the chat
@@ -225,6 +226,8 @@ def _write_reply(
     row: Row, text: str | None, reasoning: str = "drop", calls: Sequence[dict[str, Any]] = ()
 ) -> list[Message]:
     """What the assistant says and calls, as TRL wants it; nothing if there is neither."""
+    if isinstance(told := row.get(str(text)), list) and is_conversation(told):
+        return told
     content = _write_text(row, str(text)).strip()
     thought = write_text(row["reasoning"]).strip() if reasoning != "drop" and row.get("reasoning") else ""
     if not (content or calls):

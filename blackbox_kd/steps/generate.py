@@ -2,7 +2,7 @@
 
 Reads    the prompt's variables, the expression's columns, {begin}
 Writes   {into}, {parsed}, model, sample, finish_reason, usage, cost_usd, reasoning, repaired, tool_calls,
-         top_logprobs
+         top_logprobs, trace
 Drops    nothing
 Calls    len(models) * samples per row; samples, where one model is drawn; with turns, as many for each item
 Source   Kim and Rush 2016, arXiv:1606.07947 (the teacher's text is the target)
@@ -15,7 +15,6 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from blackbox_kd.schema import Usage
 from blackbox_kd.sdk import (
     Ask,
     Asking,
@@ -34,11 +33,11 @@ from blackbox_kd.sdk import (
     Outcome,
     PromptName,
     Reading,
-    Reply,
     Row,
+    RunsToolsConfig,
     ShownBeside,
-    ToolsConfig,
     WrittenConfig,
+    add_up,
     ask_in_turn,
     choose_examples,
     find_context,
@@ -54,7 +53,7 @@ GUESSED_TURNS = 4
 """Items of a list that are not there yet, for the estimate."""
 
 
-class Config(FormConfig, ToolsConfig, WrittenConfig):
+class Config(FormConfig, RunsToolsConfig, WrittenConfig):
     """Fields of `generate`. A reply that is cut off is not used, unless the step says so."""
 
     model: ModelName | None = None
@@ -101,6 +100,11 @@ class Config(FormConfig, ToolsConfig, WrittenConfig):
         if self.form is not None and self.after is not None:
             what = "after: cuts off what stands before a mark, and a reply of a form is read as a whole"
             raise FieldError(what, fix="take after: out, or schema:, labels: and regex:")
+        read = self.model_dump(include={"after", "retry_until", "begin", "top_logprobs"}, exclude_none=True)
+        given = [*read, *([self.form.field] if self.form is not None else [])]
+        if self.run_tools is not None and given:
+            fix = "read the answer by check:, or ask for it in a step of its own"
+            raise FieldError(f"run_tools: brings several replies, and {given[0]}: is of one", fix=fix)
         alone = {"tools": self.tools, "begin": self.begin, "top_logprobs": self.top_logprobs}
         if self.turns is not None and (given := [name for name, value in alone.items() if value is not None]):
             what = f"turns: asks item after item, and {given[0]}: is of one reply"
@@ -109,7 +113,7 @@ class Config(FormConfig, ToolsConfig, WrittenConfig):
 
     def problems(self) -> list[tuple[str, str, str]]:
         """Replies that would all be the same, and columns that would be hidden."""
-        found = find_named_twice(self.models)
+        found = find_named_twice(self.models) + self.find_unrun()
         varies = self.examples is not None and self.examples.choose == "random"
         if self.temperature == 0 and not varies:
             if self.samples > 1:
@@ -166,6 +170,7 @@ class Config(FormConfig, ToolsConfig, WrittenConfig):
             "top_logprobs": self.top_logprobs is not None,
             "repaired": self.repair,
             "tool_calls": self.tools is not None,
+            "trace": self.run_tools is not None,
             "reasoning": self.into != "reasoning",
         }
         return {name for name, is_written in written.items() if not is_written}
@@ -188,7 +193,8 @@ class Config(FormConfig, ToolsConfig, WrittenConfig):
 
     def calls_by_model(self) -> Mapping[str, float]:
         """A reply of each model that is asked, and as often as `samples`; on average, where one is drawn."""
-        factor = (GUESSED_TURNS if self.turns is not None else 1) / (len(self.models) if self.choose == "one" else 1)
+        each = GUESSED_TURNS if self.turns is not None else self.guessed_replies
+        factor = each / (len(self.models) if self.choose == "one" else 1)
         return {name: count * factor for name, count in Counter(self.names() * self.samples).items()}
 
     def rows_per_row(self) -> float:
@@ -204,7 +210,7 @@ class Config(FormConfig, ToolsConfig, WrittenConfig):
     reads=["{begin}"],
     writes=[
         *("{into}", "{parsed}", "model", "sample", "finish_reason", "usage", "cost_usd", "reasoning", "repaired"),
-        *("tool_calls", "top_logprobs"),
+        *("tool_calls", "top_logprobs", "trace"),
     ],
 )
 async def run(row: Row, config: Config, ctx: Context) -> AsyncIterator[Outcome]:
@@ -235,10 +241,10 @@ async def _ask(row: Row, model: str, sample: int, config: Config, ctx: Context) 
         values["context"] = find_context(config.context, row, sample, ctx)
     sampling, begun = config.sampling_for(row)
 
-    async def ask(shown: Mapping[str, Any]) -> Reply[dict[str, Any]]:
+    def make(shown: Mapping[str, Any]) -> Ask[dict[str, Any]]:
         messages, form, tools = ctx.render(config.prompt, {**values, **shown}), config.form, config.offer(row)
         read = Reading(config.into, row | asked | shown, after=config.after, until=config.retry_until, form=form)
-        one = Ask(
+        return Ask(
             [*messages, *begun],
             sampling,
             row,
@@ -249,40 +255,35 @@ async def _ask(row: Row, model: str, sample: int, config: Config, ctx: Context) 
             form=form.request if form else {},
             tools=tools,
         )
-        return await ctx.ask(model, one)
 
     try:
-        found = await (_ask_all(row, config, ask) if config.turns else _ask_once(config, ask, model, ctx))
+        if config.turns:
+            found = await _ask_all(row, config, lambda shown: ctx.ask(model, make(shown)))
+        else:
+            found = await _ask_once(config, make({}), model, ctx)
     except CallError as error:
         return Failed(row.child(tag, asked), error.kind, str(error), fix=error.fix)
     found = {"tool_calls": []} | found if config.tools is not None else found
     return _begin(row, config).child(tag, asked | found)
 
 
-async def _ask_once(config: Config, ask: Asking, model: str, ctx: Context) -> dict[str, Any]:
-    reply = await ask({})
-    return _list_columns(reply) | config.list_told(reply, str(reply.value[config.into]), model, ctx)
+async def _ask_once(config: Config, ask: Ask[dict[str, Any]], model: str, ctx: Context) -> dict[str, Any]:
+    """The columns of the reply; of the last one, where the calls of those before it are run."""
+    replies, said = await config.converse(model, ask, ctx)
+    kept = replies[-1].value
+    told = {"trace": said} if said else config.list_told(replies[-1], str(kept[config.into]), model, ctx)
+    return add_up(replies) | kept | told
 
 
 async def _ask_all(row: Row, config: Config, ask: Asking) -> dict[str, Any]:
     """The columns of a list of replies; of no item there is none."""
     replies = await ask_in_turn(str(config.turns), row, config.into, ask)
-    costs = [reply.cost_usd for reply in replies]
-    reasoning = [reply.reasoning for reply in replies if reply.reasoning]
     lists = [name for name in (config.into, config.parsed) if name is not None]
     return {
-        "finish_reason": next((reply.finish_reason for reply in replies if reply.finish_reason != "stop"), "stop"),
-        "usage": sum((reply.usage for reply in replies), Usage()).entry(),
-        "cost_usd": None if None in costs else sum(cost for cost in costs if cost is not None),
-        **({"reasoning": "\n\n".join(reasoning)} if reasoning else {}),
+        **add_up(replies),
         **{name: [reply.value[name] for reply in replies] for name in lists},
         **({"repaired": any(reply.value["repaired"] for reply in replies)} if config.repair else {}),
     }
-
-
-def _list_columns(reply: Reply[dict[str, Any]]) -> dict[str, Any]:
-    found = {"finish_reason": reply.finish_reason, "usage": reply.usage.entry(), "cost_usd": reply.cost_usd}
-    return found | ({"reasoning": reply.reasoning} if reply.reasoning else {}) | reply.value
 
 
 def _begin(row: Row, config: Config) -> Row:

@@ -26,7 +26,21 @@ from blackbox_kd.training import model, sft
 from blackbox_kd.training.artefacts import Job, Settings
 from tests.support import looks
 from tests.support.fakes import FakeContext, FakeTable, outcomes
-from tests.support.looks import HUB, SERVER, Seen, body, card, column, count, error, evaluation, report, rows_in, said
+from tests.support.looks import (
+    HUB,
+    SERVER,
+    Seen,
+    body,
+    calls,
+    card,
+    column,
+    count,
+    error,
+    evaluation,
+    report,
+    rows_in,
+    said,
+)
 from tests.support.steps import config_of
 from tests.support.teachers.gemini import FakeGemini
 from tests.support.tiny import tiny_model
@@ -122,6 +136,7 @@ TOLD = {"step": "check", "answer": "number", "against": "instruction"}
 SHOWN_TO_ASKED = recipe(TOLD, {**ASK, "model": "student"}, {**STEPS["format"], "hint": True}, STEPS["train"])
 SHOTS = {**ASK, "model": "served", "prompt": "shots"}
 RECORDED = recipe({**ASK, "model": "m"}, models={"m": {"provider": "recorded", "replies": "/dev/null"}})
+CALLS = {"provider": "scripted", "replies": [{"tool_calls": CALLED}]}
 CUT_OFF = {"teacher": {"provider": "scripted", "replies": [{"text": "It", "finish_reason": "length"}]}}
 BASES: dict[str, dict[str, Any]] = {
     **{name: recipe(step) for name, step in STEPS.items() if name not in ("evaluate", "train")},
@@ -171,6 +186,12 @@ _TWO_MODELS = {name: MODELS[name] for name in ("right", "other")}
 BASES |= {
     "two answer": recipe({**_ASKED_BOTH, "input": "test"}, data=HELD_OUT),
     "judged": recipe(_JUDGED, data=HELD_OUT, models={**_TWO_MODELS, "referee": REFEREE}),
+    "calling": recipe({**ASK, "tools": [{"name": "look_up"}]}, models={"teacher": CALLS}),
+    "evaluate calling": recipe(
+        {**STEPS["evaluate"], "models": ["teacher"], "input": "test", "tools": [{"name": "look_up"}]},
+        data=HELD_OUT,
+        models={"teacher": CALLS},
+    ),
     "graded by a server": recipe(
         {**STEPS["evaluate"], "input": "test", "judge": "referee", "mode": "scale"},
         data=HELD_OUT,
@@ -552,6 +573,12 @@ CASES: dict[str, Case] = {
         "shown", looks.shown, {"What is 60 + 1? What is 61 + 1? "}, "steps.0.examples.count=2"
     ),
     "generate.rows": runs("generate", count, 3, "steps.0.rows=3"),
+    "generate.run_tools": runs("calling", calls, 5 * 9, "steps.0.run_tools=look.py"),
+    "generate.most_calls": runs("calling", calls, 5 * 3, "steps.0.most_calls=2", before="steps.0.run_tools=look.py"),
+    "evaluate.run_tools": runs("evaluate calling", calls, 4 * 9, "steps.0.run_tools=look.py"),
+    "evaluate.most_calls": runs(
+        "evaluate calling", calls, 4 * 3, "steps.0.most_calls=2", before="steps.0.run_tools=look.py"
+    ),
     "generate.turns": runs(
         "generate",
         column("response"),
@@ -562,7 +589,7 @@ CASES: dict[str, Case] = {
     "generate.retry_until": runs(
         "generate", report("funnel"), lambda it: it[0]["failed"] == {"retry_until": 5}, "steps.0.retry_until=sample > 1"
     ),
-    "generate.tries": runs("empty", lambda it: it.report["models"][0]["calls"], 25, "steps.0.tries=5"),
+    "generate.tries": runs("empty", calls, 25, "steps.0.tries=5"),
     "generate.accept_truncated": runs("cut off", column("response"), ["It"] * 5, "steps.0.accept_truncated=true"),
     "generate.hint": checked(SHOWN_TO_ASKED, "shows the student 'instruction'", False, "steps.1.hint=true"),
     "generate.schema": runs(

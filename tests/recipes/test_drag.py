@@ -79,7 +79,6 @@ def test_ten_are_shown_by_the_sum_of_both_ranks_with_the_nearest_first_and_none_
     assert shown.index(4) < shown.index(1), "it is nearer, though it was told later"
 
 
-
 def test_relations_are_taken_from_the_shown_statements_alone(chain: Chain) -> None:
     asked = chain.shown("teacher", '{"relations"')
     assert len(asked) == 7, "one call for each question, of the exam too"

@@ -12,7 +12,9 @@ RULE = "Whoever asks for tea is sent to Ann."
 DATA = {
     "train": [{"instruction": f"Message {n}"} for n in range(1, 9)],
     "dev": [{"instruction": f"Message {n}", "topic": "returns"} for n in range(100, 120)],
-    "test": [{"instruction": f"Message {n}", "reference": "delivery" if n < 202 else "account"} for n in range(200, 204)],
+    "test": [
+        {"instruction": f"Message {n}", "reference": "delivery" if n < 202 else "account"} for n in range(200, 204)
+    ],
 }
 TOLD = {"set": {"rule": RULE}}
 SIDES = {"set": {"rule": RULE, "side": "{{ 'inside' if topic == 'delivery' else 'outside' }}"}}

@@ -3,10 +3,12 @@
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from blackbox_kd.analysis.metrics import Metric
 from blackbox_kd.errors import UnusableText
+from blackbox_kd.sandbox.own_file import find_function
 from blackbox_kd.schema import Ask, Message, Outcome, Reply, Row, Sampling, T, Usage, digest
 from blackbox_kd.sdk.context import Benchmarked
 from blackbox_kd.sdk.registry import Registry
@@ -95,6 +97,9 @@ class FakeContext:
     async def benchmark(self, models: Sequence[str], asked: Mapping[str, Any]) -> Benchmarked:
         self.benchmarked.append((list(models), asked))
         return self.reached
+
+    def find_function(self, file: str, name: str) -> Callable[..., Any]:
+        return find_function(Path(file), name, self.step)
 
     def metric(self, name: str) -> Metric:
         return Registry().find_metric(name)

@@ -101,6 +101,7 @@ def furnish(folder: Path) -> Path:
     (folder / "shots.jinja").write_text(shots)
     (folder / "told.jinja").write_text("{{ context | default('nothing') }} {{ instruction }}")
     (folder / "said.py").write_text("def reply(messages, row, sample):\n    return 'said by a function'\n")
+    (folder / "look.py").write_text("def look_up():\n    return 'looked up'\n")
     (folder / "shout.py").write_text(
         "from blackbox_kd.sdk import StepConfig, row_step\n"
         "@row_step(reads=['response'], writes=['response'])\n"
@@ -163,6 +164,11 @@ def column(name: str) -> RunLook:
 
 def count(seen: Seen) -> int:
     return len(seen.rows)
+
+
+def calls(seen: Seen) -> int:
+    """Replies that were had of the first model."""
+    return int(seen.report["models"][0]["calls"])
 
 
 def rows_in(seen: Seen) -> int:

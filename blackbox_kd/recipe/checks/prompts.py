@@ -13,7 +13,7 @@ from blackbox_kd.schema import ModelRef
 from blackbox_kd.sdk.fields import Reference
 from blackbox_kd.sdk.values import Computed, find_read
 
-SAID_BESIDE = {"reasoning", "tool_calls", "verdicts"}
+SAID_BESIDE = {"reasoning", "tool_calls", "trace", "verdicts"}
 """Columns for what a model says beside the text that was asked of it."""
 
 
