@@ -10,7 +10,6 @@ BY_NAME = {
     "sdk.registry": "a module of a step may have `run_table`, or no `run` at all",
     "recipe.field_types": "limits are attributes of pydantic's marks",
     "recipe.yaml_errors": "pyyaml's errors have marks or have none",
-    "models.scripted": "a function of a user's module",
     "calls.tariff": "tiers of genai-prices' objects",
     "engine.signals": "signals that Windows does not have",
 }
