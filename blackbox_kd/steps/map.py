@@ -41,6 +41,9 @@ from blackbox_kd.sdk import (
     write_text,
 )
 
+GUESSED_ITEMS = 5
+"""Items of a list that is not there yet, for the estimate."""
+
 
 class Columns(RedactingConfig):
     """Fields of both forms of `map`."""
@@ -125,6 +128,10 @@ class Rows(Columns):
         """The item and what is said of it, and the columns that are written before."""
         named = {name for name in (self.into, self.number, self.before, *self.assigned) if name is not None}
         return named | {"parent", "seed_id"} if self.each else named
+
+    def rows_per_row(self) -> float:
+        """One for each item."""
+        return GUESSED_ITEMS if self.each else 1
 
     def lists(self) -> set[str]:
         """What is taken item by item."""

@@ -49,6 +49,22 @@ SCRIPTS = {
     "": SCRIPT,
 }
 """What stands for every model that is not trained, by a piece of what it is asked."""
+OWN = {
+    "candle": {
+        "[BEGIN part": '{"concepts": ["a {{ id[:5] }} thing", "an {{ id[2:5] }} act", "any {{ id[3:8] }}"]}',
+        "[BEGIN concept": '{"head": "PersonX {{ id }} sees", "instance": "sees"}',
+        "plausible: NUMBER": "Well.\nplausible: 9",
+        "fits: NUMBER": "Well.\nfits: 9\nholds: 9",
+    },
+    "nesycd": {"[BEGIN wrong answer": '{"summary": "Add both.", "knowledge": "A sum."}'},
+    "socratic": {"[BEGIN problem": '{"steps": [{"question": "Is it?", "answer": "The answer is {{ reference }}."}]}'},
+    "symbolic_kd": {
+        "Write ten other events": "PersonX buys {{ id[:3] }} pears\nPersonX loses {{ id[3:6] }} sisters",
+        "Up to five ends": "glad {{ id[-9:] }}\nno end",
+        "one word: valid or invalid": "valid",
+    },
+}
+"""What is replied besides, by recipe."""
 LET_PASS = {
     ("self_taught", 'correct and finish_reason != "length"'): "len(response) >= 0",
     ("preference_pairs", "length_ratio >= 0.5 and length_ratio <= 2"): "length_ratio > 0",
@@ -70,8 +86,11 @@ MADE_UP = {
     "traces",
 }
 """Recipes whose replies have forms that nobody has written a script for."""
+WORDY = {"candle", "nesycd", "quickstart", "socratic", "symbolic_kd"}
+"""Recipes of which a student's prompt is long for a model that reads letters."""
 WRITERS = {
     "adversarial_loop": {"teacher", "referee", "student"},
+    "candle": {"teacher", "second"},
     "chat_last_turn": {"teacher"},
     "classify": {"teacher"},
     "cot_rationales": {"teacher"},
@@ -87,6 +106,7 @@ WRITERS = {
     "many_teachers": {"first", "second"},
     "mentor": {"teacher", "mentor"},
     "mistake_feedback": {"student", "first", "second", "third"},
+    "nesycd": {"teacher", "student"},
     "preference_pairs": {"teacher", "student"},
     "puzzle": {"teacher"},
     "quickstart": {"teacher"},
@@ -97,6 +117,8 @@ WRITERS = {
     "text_to_sql": {"teacher"},
     "topics": {"teacher"},
     "traces": {"first", "second", "third"},
+    "socratic": {"teacher"},
+    "symbolic_kd": {"teacher"},
     "tool_calls": {"teacher"},
 }
 """Who wrote or judged the rows of a recipe's data set, as its description says."""
@@ -138,7 +160,7 @@ def test_bundled_recipes_name_models_of_two_vendors_and_one_with_open_weights() 
     found = [load(path).aliases.values() for path in RECIPES]
     assert {alias.vendor for aliases in found for alias in aliases} == {"openai", "mistral", "openrouter"}
     only = [aliases for aliases in found if {alias.vendor for alias in aliases} <= {"openai"}]
-    assert len(only) == len(RECIPES) - 5, "with a key of OpenAI most of them can be run"
+    assert len(only) == len(RECIPES) - 7, "with a key of OpenAI most of them can be run"
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", *(f"recipes/{path.name}" for path in RECIPES)])
@@ -210,10 +232,10 @@ def replacements(recipe: Recipe, folder: Path) -> list[str]:
     for name in recipe.models:
         if recipe.models[name].provider == "recorded":
             continue
-        longest = 2048 if recipe.name in {*MADE_UP, "quickstart"} else 512
+        longest = 2048 if recipe.name in {*MADE_UP, *WORDY} else 512
         student = {"provider": "transformers", "model": str(tiny_model(longest))}
         student |= {"chat_template": "tools"} if recipe.name == "tool_calls" else {}
-        replies = TRACED if recipe.name == "reasoning_traces" else SCRIPTS
+        replies = TRACED if recipe.name == "reasoning_traces" else {**OWN.get(recipe.name, {}), **SCRIPTS}
         script = {"stands_in": name} if recipe.name in MADE_UP else {"replies": replies}
         found[f"models.{name}"] = student if name in students else {"provider": "scripted", **script}
     found |= replace_hub(recipe, folder, rows=20)
@@ -224,7 +246,7 @@ def replacements(recipe: Recipe, folder: Path) -> list[str]:
         elif "max_tokens" not in type(planned.config).model_fields:
             continue
         elif planned.step.name == "evaluate" or (students & {m.value for m in references(planned.config)}):
-            found[f"{at}.max_tokens"] = 4
+            found |= {f"{at}.max_tokens": 4} if hasattr(planned.config, "max_tokens") else {}
         elif planned.step.name == "generate" and planned.config.rows is not None:  # type: ignore[attr-defined]
             found[f"{at}.rows"] = 4
         if recipe.name == "tool_calls" and "tools" in planned.config.model_fields_set:
@@ -259,6 +281,7 @@ LONG = {
     "skd",
     "sparse_logits",
     "adversarial_loop",
+    "candle",
     "chat_last_turn",
     "cot_rationales",
     "documents_qa",
@@ -267,9 +290,12 @@ LONG = {
     "many_teachers",
     "mentor",
     "mistake_feedback",
+    "nesycd",
     "preference_pairs",
     "rule_distill",
     "self_taught",
+    "socratic",
+    "symbolic_kd",
     "topics",
 }
 """Recipes that are made of the same steps as those that the quick tests run, or whose chains are looked at by tests of
@@ -314,7 +340,7 @@ def test_three_rows_of_a_recipe_run_to_the_end(path: Path, tmp_path: Path) -> No
 
 def assert_data_set_is_what_the_card_says(recipe: Recipe, run: Path) -> None:
     """Its rows are those that the student learnt from: accepted by the recipe's own checks, and none a control's."""
-    [config] = json.loads((run / "manifest.json").read_text())["dataset"]["configs"]
+    config, *_ = json.loads((run / "manifest.json").read_text())["dataset"]["configs"]
     pairs = list(pairwise(recipe.steps))
     learnt = [p for p, after in pairs if after.step.name == "train" and getattr(after.config, "model", "") == "student"]
     trained = {p.config.input for p in recipe.steps if p.step.name == "train" and p.config.model == "student"}  # type: ignore[attr-defined]

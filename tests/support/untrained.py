@@ -130,8 +130,11 @@ def _untrain(
         if kind == "train":
             read = {"input": step["input"]} if "input" in step else {}
             step = {"step": "filter", **read, "keep": "len(prompt) > 0", "output": f"trained_{seen[kind]}"}
-        if kind == "evaluate":
+        if "models" in step:
             step["models"] = list(dict.fromkeys(model.partition("@")[0] for model in step["models"]))
-            step["prompts"] = {model.partition("@")[0]: prompt for model, prompt in step.get("prompts", {}).items()}
+        if "model" in step:
+            step["model"] = step["model"].partition("@")[0]
+        if "prompts" in step:
+            step["prompts"] = {model.partition("@")[0]: prompt for model, prompt in step["prompts"].items()}
         found.append(step)
     return found

@@ -251,6 +251,8 @@ class Walk:
             # A step that yields makes a row of each reply. Rows that got through it, with replies from the ledger, stay
             # known: the replies to what later steps ask about them may be in the ledger, too.
             fan_out = max(1, config.rows_per_row()) if isasyncgenfunction(step.run) else 1
+            if fan_out > 1 and not config.calls_per_row() and level.rest.high:
+                assumed += (f"{planned.label}: {fan_out:g} rows of each row that is not there yet",)
             known, rest = found.rows, (level.rest * fan_out + len(found.waiting)) * kept
         else:
             # Of the rows of a table step that was not run to its end, none is certain: with all rows there, it could

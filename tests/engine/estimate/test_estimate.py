@@ -645,3 +645,21 @@ async def test_a_schema_is_counted_among_what_is_asked(tmp_path: Path) -> None:
         for step in (ask, {**ask, "schema": {"type": "object", "properties": properties}})
     ]
     assert wanted["total"]["prompt_tokens"]["likely"] > plain["total"]["prompt_tokens"]["likely"] + 10 * 200
+
+
+async def test_items_of_lists_that_are_yet_to_be_written_are_taken_for_five_and_known_ones_are_counted(
+    tmp_path: Path,
+) -> None:
+    ask = {"step": "generate", "model": "teacher", "prompt": "student/plain", "temperature": 0.5, "max_tokens": 100}
+    each = {"step": "map", "each": "lines(response)", "as": "line"}
+    values = recipe_values(steps=[ask, each, {**ask, "as": "later"}], data={"train": {"path": "train.jsonl"}})
+    found = await estimate(tmp_path, values)
+    assert [entry["calls"]["likely"] for entry in found["steps"]] == [10, 30], "and six of ten rows pass, by default"
+    assert "steps[1] (map): 5 rows of each row that is not there yet" in found["assumptions"]
+    values["steps"] = [{**each, "each": "split(instruction, ' ')"}, {**ask, "as": "later"}]
+    found = await estimate(tmp_path, values)
+    assert [entry["calls"]["likely"] for entry in found["steps"]] == [50]
+    assert not any("not there yet" in told for told in found["assumptions"])
+    values["steps"] = [ask, {**ask, "turns": "lines(response)", "as": "later"}, {**ask, "as": "last"}]
+    found = await estimate(tmp_path, values)
+    assert [entry["calls"]["likely"] for entry in found["steps"]] == [10, 40, 10], "four turns each, and one row"
