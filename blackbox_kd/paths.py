@@ -3,7 +3,9 @@
 import functools
 import os
 import pkgutil
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import blackbox_kd
 
@@ -19,6 +21,11 @@ def find_bundled(folder: str) -> Path:
 def list_modules(folder: str) -> tuple[str, ...]:
     """Names of the modules in a package's folder; those that begin with `_` are shared by the others."""
     return tuple(each.name for each in pkgutil.iter_modules([folder]) if each.name[0] != "_" and not each.ispkg)
+
+
+def read_table(module: str) -> dict[str, Any]:
+    """What stands in the .toml file beside a module, by the module's `__file__`."""
+    return tomllib.loads(Path(module).with_suffix(".toml").read_text(encoding="utf-8"))
 
 
 def find_cache_folder() -> Path:

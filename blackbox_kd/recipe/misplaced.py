@@ -6,6 +6,7 @@ from functools import cache
 from pydantic import BaseModel
 
 from blackbox_kd import models
+from blackbox_kd.paths import read_table
 from blackbox_kd.recipe import field_types
 from blackbox_kd.recipe.budget import BudgetConfig
 from blackbox_kd.recipe.loop_config import LoopConfig
@@ -13,87 +14,13 @@ from blackbox_kd.recipe.spec import RecipeFile
 from blackbox_kd.sdk.registry import Registry
 from blackbox_kd.tables.sources import TableSource
 
-OWN_NAMES: Mapping[str, str] = {
-    "api_base": "base_url",
-    "endpoint": "base_url",
-    "url": "base_url",
-    "timeout": "timeout_s",
-    "concurrency": "max_concurrency",
-    "max_workers": "max_concurrency",
-    "n": "samples",
-    "num_samples": "samples",
-    "max_new_tokens": "max_tokens",
-    "max_completion_tokens": "max_tokens",
-    "max_output_tokens": "max_tokens",
-    "stop_sequences": "stop",
-    "seed": "sampling_seed",
-    "json_schema": "schema",
-    "output_schema": "schema",
-    "choices": "labels",
-    "classes": "labels",
-    "pattern": "regex",
-    "output_column": "as",
-    "into": "as",
-    "save_as": "as",
-    "few_shot": "examples",
-    "condition": "keep",
-    "where": "keep",
-    "dedupe": "novelty",
-    "dedup": "novelty",
-    "deduplicate": "novelty",
-    "lr": "learning_rate",
-    "num_epochs": "epochs",
-    "num_train_epochs": "epochs",
-    "rank": "r",
-    "lora_r": "r",
-    "lora_alpha": "alpha",
-    "lora_dropout": "dropout",
-    "max_seq_length": "max_length",
-    "per_device_train_batch_size": "batch_size",
-    "dataset": "hub",
-    "file": "path",
-    "model_name": "model",
-    "model_id": "model",
-    "type": "provider",
-    "dollars": "usd",
-    "max_usd": "usd",
-    "calls": "requests",
-}
+_TABLE = read_table(__file__)
+OWN_NAMES: Mapping[str, str] = _TABLE["own_names"]
 """What other tools call a field, and what it is called here."""
-_BODY = """
-chat_template_kwargs frequency_penalty guided_json logit_bias metadata min_p parallel_tool_calls presence_penalty
-reasoning reasoning_effort repetition_penalty response_format service_tier store structured_outputs thinking
-tool_choice tools top_k top_logprobs user verbosity
-"""
-OF_THE_BODY = frozenset(_BODY.split())
+OF_THE_BODY = frozenset(_TABLE["of_the_body"])
 """Fields of requests that endpoints know, and that go to them as they are."""
-ADVICE: Mapping[str, str] = {
-    "headers": "provider: openai and provider: azure send headers of your own",
-    "api_version": "write provider: azure at the model, which takes it; Azure's v1 API has none",
-    "system": "write the text into the prompt's file, between {% system %} and {% endsystem %}",
-    "system_prompt": "write the text into the prompt's file, between {% system %} and {% endsystem %}",
-    "messages": "write the messages into the prompt's file, each between {% user %} and {% enduser %} and the like",
-    "stream": "take it out: replies come whole",
-    "dedupe": "write a step for it: - {step: filter, novelty: {max: 0.7}}",
-    "if": "put a step before it: - {step: filter, keep: EXPRESSION}",
-    **dict.fromkeys(
-        ("metrics", "metric"), "evaluate measures accuracy, and what its metrics: names; a win rate needs judge: MODEL"
-    ),
-    **dict.fromkeys(("schema", "labels", "regex", "json_schema"), "of the steps only generate wants replies of a form"),
-}
-_NEW = "- {step: filter, novelty: {max: 0.7}}"
-_DRAWN = "- {step: select, rows: N, by: random}"
-STEPS: Mapping[str, str] = {
-    **dict.fromkeys(("dedupe", "dedup", "deduplicate", "unique"), _NEW),
-    **dict.fromkeys(("sample", "subset", "shuffle", "limit"), _DRAWN),
-    **dict.fromkeys(("sft", "finetune", "fine_tune", "distill"), "- {step: train, model: STUDENT}"),
-    "dpo": "- {step: train, model: STUDENT, method: dpo}",
-    **dict.fromkeys(("concat", "concatenate", "merge", "join"), "- {step: mix, tables: {ONE: 1, OTHER: 1}}"),
-    **dict.fromkeys(("ask", "prompt", "llm", "complete", "rewrite"), "- {step: generate, model: NAME, prompt: NAME}"),
-    **dict.fromkeys(("verify", "grade_answers", "parse"), "- {step: check, answer: KIND}"),
-    **dict.fromkeys(("rate", "grade", "review"), "- {step: judge, mode: scale, models: [NAME]}"),
-    "drop": "- {step: filter, keep: EXPRESSION}",
-}
+ADVICE: Mapping[str, str] = _TABLE["advice"]
+STEPS: Mapping[str, str] = _TABLE["steps"]
 """What other tools call a step, and how it is written here."""
 
 

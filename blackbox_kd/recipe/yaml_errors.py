@@ -1,43 +1,14 @@
 """What the YAML parser says -> a problem that says what to do, at the line where the mistake is."""
 
 import re
+from typing import Any
 
 import yaml
 
 from blackbox_kd.errors import Problem
+from blackbox_kd.paths import read_table
 
-_SECOND_COLON = "a second ': ' in this line, or a line that is indented too far."
-_MISFIT = "this line does not fit the lines above it."
-
-_KNOWN: tuple[tuple[str, str, str, bool], ...] = (
-    (r"found character '\\t'", "a tab; YAML is indented with spaces.", "replace the tab by spaces", False),
-    (
-        r"found character '(.)' that cannot start",
-        "plain text cannot start with {0!r}.",
-        "put the text into quotes",
-        False,
-    ),
-    (
-        r"mapping values are not allowed",
-        _SECOND_COLON,
-        "put the text that holds ': ' into quotes, or mend the indentation",
-        False,
-    ),
-    (r"unexpected end of stream.*quoted scalar", "the quote opened here is never closed.", "close the quote", True),
-    (r"unknown escape character '(.*?)'", "'\\{0}' in double quotes has no meaning.", "use single quotes", False),
-    (
-        r"while parsing a flow (?:mapping|sequence)",
-        "the bracket opened here is not closed, or lacks a comma inside.",
-        "close the bracket, or put a comma between its entries",
-        True,
-    ),
-    (r"could not find expected ':'", "a line without ': ' among fields.", "write FIELD: VALUE", True),
-    (r"expected <block end>", _MISFIT, "mend the indentation, or put the whole value into quotes", False),
-    (r"another document", "a second document starts here.", "one recipe to a file: take the line --- out", False),
-    (r"expected alphabetic or numeric", "'*' or '&' starts an alias, which is not read.", "put it into quotes", False),
-    (r"expected the node content|but found '<", _MISFIT, "put text with special characters into quotes", False),
-)
-"""What the parser says, what it means, the fix, and whether the mistake is where the construct began."""
+_KNOWN: list[dict[str, Any]] = read_table(__file__)["known"]
 
 
 def explain_syntax(error: yaml.YAMLError, text: str) -> Problem:
@@ -55,11 +26,10 @@ def explain_syntax(error: yaml.YAMLError, text: str) -> Problem:
         message = f"the value of {key}: has signs in it that YAML takes for its own: quotes, brackets or commas."
         whole = value.replace("'", "''")
         return Problem(_find_line(mark), "", message, "", f"put the whole value into quotes: {key}: '{whole}'")
-    for pattern, message, fix, at_start in _KNOWN:
-        found = re.search(pattern, said)
-        if found:
-            place = start if at_start and start is not None else mark
-            return Problem(_find_line(place), "", message.format(*found.groups()), "", fix)
+    for known in _KNOWN:
+        if found := re.search(known["says"], said):
+            place = start if known.get("at_start") and start is not None else mark
+            return Problem(_find_line(place), "", known["what"].format(*found.groups()), "", known["fix"])
     fix = "mend this line; text with special characters wants quotes"
     return Problem(_find_line(mark), "", f"this is not YAML: {said or error}.", "", fix)
 

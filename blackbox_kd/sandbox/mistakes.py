@@ -4,41 +4,23 @@ import ast
 import re
 
 from blackbox_kd.errors import DataError, FieldError
+from blackbox_kd.paths import read_table
 from blackbox_kd.sandbox.functions import UnlikeValues
 
-_KINDS = {
-    "str": "text",
-    "int": "a number",
-    "float": "a number",
-    "bool": "true or false",
-    "list": "a list",
-    "dict": "an object",
-    "NoneType": "nothing",
-}
-_PYTHON = (
-    (r"'(.+)' not supported between instances of '(\w+)' and '(\w+)'", "{0} does not go between {1} and {2}"),
-    (r"unsupported operand type\(s\) for (.+): '(\w+)' and '(\w+)'", "{0} does not go between {1} and {2}"),
-    (r"can only concatenate (\w+) \(not \"(\w+)\"\) to \w+", "+ does not go between {0} and {1}"),
-    (r"bad operand type for (?:unary )?(.+): '(\w+)'", "{0} does not go before {1}"),
-    (r"object of type '(\w+)' has no len\(\)", "len() takes text or a list, not {0}"),
-    (r"argument of type '(\w+)' is not .*", "in looks into text or a list, not into {0}"),
-    (r"'in <string>' requires string as left operand, not (\w+)", "in looks for text in text, not for {0}"),
-    (r"'(\w+)' object is not (?:subscriptable|iterable)", "{0} has no parts"),
-    (r".*argument must be .*, not '(\w+)'", "{0} cannot be made a number"),
-    (r"could not convert string to float: (.+)", "{0} is no number"),
-)
+_TABLE = read_table(__file__)
+_KINDS: dict[str, str] = _TABLE["kinds"]
+_PYTHON: list[dict[str, str]] = _TABLE["values"]
 """What Python says of values that do not fit, and what it means."""
 
 
 def explain_values(error: Exception) -> DataError:
     """What is wrong with the values of an expression, in words of recipes."""
     said = str(error)
-    for pattern, text in _PYTHON:
-        found = re.fullmatch(pattern, said)
-        if found:
+    for known in _PYTHON:
+        if found := re.fullmatch(known["says"], said):
             parts = [_KINDS.get(part, part) for part in found.groups()]
             is_mixed = {"text", "a number"} <= set(parts)
-            said, fix = text.format(*parts), "number(...) turns text into a number" if is_mixed else ""
+            said, fix = known["means"].format(*parts), "number(...) turns text into a number" if is_mixed else ""
             return UnlikeValues(said, fix=fix) if isinstance(error, TypeError) else DataError(said)
     return UnlikeValues(said) if isinstance(error, TypeError) else DataError(said)
 
@@ -79,20 +61,5 @@ def explain_mistake(text: str, error: SyntaxError) -> FieldError:
 
 
 _BETWEEN = "write and, or, or a comparison between; a column whose name is no word is column('NAME')"
-_SIGNS = {
-    "&&": "write and",
-    "||": "write or",
-    "=>": "write >=",
-    "=<": "write <=",
-    "<>": "write !=",
-    "!": "write not",
-    "=": "to compare, write ==",
-    "≥": "write >=",
-    "≤": "write <=",
-    "≠": "write !=",
-    "“": "write plain quotes",
-    "„": "write plain quotes",
-    "‘": "write plain quotes",
-    ";": "take the semicolon out",
-}
+_SIGNS: dict[str, str] = _TABLE["signs"]
 """Signs of other languages and of word processors, and what is written here."""

@@ -6,56 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blackbox_kd import sdk
+from blackbox_kd.paths import read_table
 
 PACKAGE = "blackbox_kd"
-MOVED = {
-    "agreement": "analysis.judge_agreement",
-    "agreement.entry": "analysis.judge_agreement.summarise",
-    "asking": "sdk.sampling",
-    "asking.AskingConfig": "sdk.sampling.SamplingConfig",
-    "asking.Reading": "sdk.reading.Reading",
-    "asking.after_mark": "sdk.reading.read_after_mark",
-    "asking.named_twice": "sdk.sampling.find_named_twice",
-    "asking.shortened": "sdk.reading.shorten",
-    "bm25": "analysis.bm25",
-    "drawing": "tables.sampling",
-    "draws": "tables.sampling",
-    "draws.quotas": "tables.sampling.share_out",
-    "embeddings": "analysis.embeddings",
-    "evidence": "analysis.statistics",
-    "expression_functions": "sandbox.functions",
-    "expressions": "sandbox.expressions",
-    "leaks": "analysis.leakage",
-    "marks": "sdk.fields",
-    "marks.Mention": "sdk.fields.Reference",
-    "marks.Names": "sdk.fields.Refers",
-    "marks.mentions": "sdk.fields.references",
-    "measures": "analysis.accuracy",
-    "overlap": "analysis.contamination",
-    "overlap.asked": "analysis.contamination.take_question",
-    "prompt": "sandbox.prompt",
-    "registry": "sdk.registry",
-    "registry.StepConfig": "sdk.step_config.StepConfig",
-    "sandbox.Sandbox": "sandbox.jinja.Sandbox",
-    "schema.Context": "sdk.context.Context",
-    "shapes": "tables.formats",
-    "shown_rows": "sdk.few_shot",
-    "shown_rows.Pool": "sdk.few_shot.ExamplePool",
-    "shown_rows.context": "sdk.few_shot.find_context",
-    "shown_rows.examples": "sdk.few_shot.choose_examples",
-    "similarity": "analysis.similarity",
-    "similarity.Pool": "analysis.similarity.SimilarityIndex",
-    "sizes": "sandbox.limits",
-    "sources": "tables.sources",
-    "streaming": "concurrency",
-    "table_files": "tables.readers",
-    "together": "concurrency",
-    "vectors": "analysis.kcenter",
-    "verdicts": "analysis.verdicts",
-    "verdicts.labelled": "analysis.verdicts.read_labelled",
-    "versus": "analysis.pairwise",
-    "versus.entry": "analysis.pairwise.summarise",
-}
+MOVED: dict[str, str] = read_table(__file__)["moved"]
 """Modules of 0.1 that steps could import, and those of their names that are called otherwise now."""
 
 

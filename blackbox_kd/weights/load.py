@@ -16,52 +16,13 @@ from blackbox_kd.privacy import switch_off_telemetry
 from blackbox_kd.sandbox import chat_template as chat_template_sandbox
 
 PLAIN = "plain"
-PLAIN_TEMPLATE = """\
-{{- bos_token if bos_token is defined and bos_token else '' }}
-{%- for message in messages %}
-{%- if message['role'] == 'system' %}{{ message['content'] + '\\n\\n' }}
-{%- elif message['role'] == 'user' %}{{ 'Question: ' + message['content'] + '\\n' }}
-{%- else %}{{ 'Answer: ' + message['content'] + (eos_token if loop.last else '\\n\\n') }}
-{%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}{{ 'Answer:' }}{% endif %}"""
-"""For base models. The end of text comes once, after the last answer: a base model forgets what stands before it."""
-TOOLS = "tools"
-TOOLS_TEMPLATE = """\
-{%- set asks_system = messages and messages[0]['role'] == 'system' %}
-{%- if tools or asks_system %}
-{{- '<|im_start|>system\\n' }}
-{{- messages[0]['content'] + ('\\n\\n' if tools else '') if asks_system else '' }}
-{%- if tools %}
-{{- 'You may call these functions:\\n<tools>' }}
-{%- for tool in tools %}{{ '\\n' + (tool | tojson) }}{% endfor %}
-{{- '\\n</tools>\\nA call is a line of JSON with the name and the arguments:\\n<tool_call>\\n' }}
-{{- '{"name": NAME, "arguments": {...}}\\n</tool_call>' }}
-{%- endif %}
-{{- '<|im_end|>\\n' }}
-{%- endif %}
-{%- for message in messages %}
-{%- if message['role'] == 'assistant' %}
-{{- '<|im_start|>assistant\\n' }}
-{%- generation %}
-{{- message['content'] or '' }}
-{%- for call in message['tool_calls'] or [] %}
-{{- '\\n' if message['content'] or not loop.first else '' }}
-{{- '<tool_call>\\n{"name": ' + (call['function']['name'] | tojson) + ', "arguments": ' }}
-{{- (call['function']['arguments'] | tojson) + '}\\n</tool_call>' }}
-{%- endfor %}
-{{- '<|im_end|>\\n' }}
-{%- endgeneration %}
-{%- elif message['role'] == 'tool' %}
-{{- '<|im_start|>user\\n<tool_response>\\n' + message['content'] + '\\n</tool_response><|im_end|>\\n' }}
-{%- elif not (loop.first and asks_system) %}
-{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}
-{%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
-"""ChatML with tools as Hermes and Qwen write them, for small models whose own template takes none."""
-BUNDLED = {PLAIN: PLAIN_TEMPLATE, TOOLS: TOOLS_TEMPLATE}
-"""Templates that a recipe names by a word."""
+BUNDLED = {
+    name: Path(__file__).with_name(f"{name}.jinja").read_text(encoding="utf-8").rstrip("\n")
+    for name in (PLAIN, "tools")
+}
+"""Templates that a recipe names by a word: `plain` for base models; `tools`, ChatML with tools as Hermes and Qwen write
+them, for small models whose own template takes none. In `plain` the end of text comes once, after the last answer: a
+base model forgets what stands before it."""
 PLAIN_STOP = "\nQuestion:"
 """Where a reply in the plain form ends at the latest: a base model goes on with a question of its own."""
 

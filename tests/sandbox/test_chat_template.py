@@ -7,7 +7,7 @@ import pytest
 from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
 
 from blackbox_kd.sandbox import chat_template
-from blackbox_kd.weights.load import PLAIN_TEMPLATE
+from blackbox_kd.weights.load import BUNDLED
 
 CHAT = [
     {"role": "system", "content": "Be short."},
@@ -15,7 +15,7 @@ CHAT = [
     {"role": "assistant", "content": "5", "tool_calls": [{"name": "add", "arguments": {"a": 2, "b": [3, None, True]}}]},
 ]
 TEMPLATES = {
-    "plain": PLAIN_TEMPLATE,
+    "plain": BUNDLED["plain"],
     "chatml": """\
 {% for message in messages %}
 {{ '<|im_start|>' + message.role + '\n' + message['content'] | trim + '<|im_end|>\n' }}

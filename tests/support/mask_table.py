@@ -46,7 +46,7 @@ def find_template(family: str) -> str:
     import trl
 
     if family == "tools":
-        return load.TOOLS_TEMPLATE
+        return load.BUNDLED["tools"]
     name = FAMILIES[family][0]
     return (Path(trl.__file__).parent / f"chat_templates/{name}.jinja").read_text() if name else SMOLLM2
 

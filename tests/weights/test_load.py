@@ -55,7 +55,7 @@ CHAT = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end
         ("{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}", None),
         ("{% for m in messages %}<|im_start|>{{ m.content | upper }}<|im_end|>{% endfor %}", None),
         ("{{ raise_exception('no') }}", None),
-        (load.PLAIN_TEMPLATE, "<|endoftext|>"),
+        (load.BUNDLED["plain"], "<|endoftext|>"),
     ],
     ids=["ChatML", "own_two_ends", "end of text", "own_none", "own_changed", "own_fails", "own_plain"],
 )
@@ -84,7 +84,7 @@ def test_a_template_is_asked_with_the_values_that_the_recipe_gives_it() -> None:
 
 
 def plain(messages: list[dict[str, str]], **how: Any) -> str:
-    tokenizer = load.load_tokenizer(str(bare_model()), load.PLAIN_TEMPLATE)
+    tokenizer = load.load_tokenizer(str(bare_model()), load.BUNDLED["plain"])
     return str(tokenizer.apply_chat_template(messages, tokenize=False, **how)).removeprefix("<|im_start|>")
 
 
@@ -101,7 +101,7 @@ def test_a_prompt_in_the_plain_form_is_the_beginning_of_prompt_and_answer(
     is_there = locate.explain_name(SMOLLM2, Path()) is None
     cache = request.getfixturevalue("smollm2_cache") if is_there else Path()
     place = locate.resolve(SMOLLM2 if is_there else str(tiny_model()), cache, Path())
-    tokenizer = load.load_tokenizer(place, load.PLAIN_TEMPLATE)
+    tokenizer = load.load_tokenizer(place, load.BUNDLED["plain"])
     row = {"prompt": TALK, "completion": [{"role": "assistant", "content": answer}]}
     assert preflight.check_template(tokenizer, [row], ["completion"]).tokens[0] > 20
 
@@ -191,7 +191,7 @@ def test_a_student_is_saved_with_the_template_that_it_was_trained_with(tmp_path:
         taught(tmp_path)
     run = taught(tmp_path, chat_template="plain")
     folder = run.path / "models/student@1"
-    assert (folder / "chat_template.jinja").read_text() == load.PLAIN_TEMPLATE
+    assert (folder / "chat_template.jinja").read_text() == load.BUNDLED["plain"]
     assert run.report["evaluations"][0]["n"] == 6
     served = load.load_tokenizer(str(folder))
     assert served.apply_chat_template(ASKED, tokenize=False, add_generation_prompt=True).endswith("?\nAnswer:")

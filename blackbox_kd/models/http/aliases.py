@@ -1,11 +1,11 @@
 """Names that stand for a vendor's current models: `cheap` and `strong`, by the table in aliases.toml."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from urllib.parse import urlsplit
+
+from blackbox_kd import paths
 
 WORDS = ("cheap", "strong")
 """Names of models that stand for others."""
@@ -62,8 +62,7 @@ class Alias:
 @cache
 def list_vendors() -> Mapping[str, Vendor]:
     """The vendors of the table by name."""
-    text = (resources.files("blackbox_kd.models.http") / "aliases.toml").read_text(encoding="utf-8")
-    return {name: Vendor(name, **entry) for name, entry in tomllib.loads(text).items()}
+    return {name: Vendor(name, **entry) for name, entry in paths.read_table(__file__).items()}
 
 
 def find_vendor_at(base_url: str) -> Vendor | None:

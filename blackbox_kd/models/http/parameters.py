@@ -3,13 +3,12 @@
 Keys know nothing of it: a field that the recipe did not ask for by itself is left out of what is sent, and no more.
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import resources
 from typing import Any, Self
 
+from blackbox_kd import paths
 from blackbox_kd.models.http.names import look_up, normalise
 
 CAPS = ("max_tokens", "max_completion_tokens")
@@ -218,4 +217,4 @@ def find(model: str, refuses: tuple[str, ...] | None = None, most_tokens: int | 
 
 @cache
 def _read_table() -> dict[str, Any]:
-    return tomllib.loads((resources.files("blackbox_kd.models.http") / "parameters.toml").read_text(encoding="utf-8"))
+    return paths.read_table(__file__)

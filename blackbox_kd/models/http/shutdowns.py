@@ -1,11 +1,10 @@
 """When a vendor switches a model off, by a dated table; an endpoint's own list of its models knows better."""
 
 import datetime
-import tomllib
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 
+from blackbox_kd import paths
 from blackbox_kd.models.http.names import look_up, normalise
 
 SOON_DAYS = 90
@@ -63,5 +62,4 @@ def describe_day(date: datetime.date, today: datetime.date) -> str:
 @cache
 def read_table() -> list[Shutdown]:
     """All that is known."""
-    text = (resources.files("blackbox_kd.models.http") / "shutdowns.toml").read_text(encoding="utf-8")
-    return [Shutdown(**entry) for entry in tomllib.loads(text)["shutdowns"]]
+    return [Shutdown(**entry) for entry in paths.read_table(__file__)["shutdowns"]]

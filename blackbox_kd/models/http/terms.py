@@ -1,12 +1,11 @@
 """What terms and licences say of training on a model's outputs, by a dated table. It is no legal advice."""
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
-from importlib import resources
 
+from blackbox_kd import paths
 from blackbox_kd.models.http.names import look_up, normalise
 
 NO_ADVICE = "this is no legal advice"
@@ -81,5 +80,4 @@ def is_open(found: Sequence[Terms]) -> bool:
 @cache
 def read_table() -> list[Terms]:
     """All that is known."""
-    text = (resources.files("blackbox_kd.models.http") / "terms.toml").read_text(encoding="utf-8")
-    return [Terms(**entry) for entry in tomllib.loads(text)["terms"]]
+    return [Terms(**entry) for entry in paths.read_table(__file__)["terms"]]

@@ -13,65 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from blackbox_kd.errors import did_you_mean
+from blackbox_kd.paths import read_table
 from blackbox_kd.recipe.checks import adapters, vocabularies
 from blackbox_kd.recipe.checks.flow import Flow
 from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.recipe.yaml_source import quote
 
-_ROWS = "rows are tokens when TRL gets them, made by turns:, long_rows: and the student's own template"
-_PLACE = "where a training is kept, and how it goes on after a kill, is the run's"
-_UPLOAD = "a training uploads nothing"
-_WRITES = "the student writes in the training itself, by temperature:, max_tokens: and trl: {top_p}"
-_TEACHER = "the model that teacher: names decides it"
-_STUDENT = "the student decides it"
-OURS: Mapping[str, Mapping[str, str]] = {
-    "trl": {
-        **{name: name for name in ("learning_rate", "max_steps", "max_length", "packing", "weight_decay")},
-        **{name: name for name in ("max_grad_norm", "beta", "seed", "report_to")},
-        "num_train_epochs": "epochs",
-        "per_device_train_batch_size": "batch_size",
-        "gradient_accumulation_steps": "batch_size",
-        "warmup_steps": "warmup",
-        "lmbda": "on_policy",
-        "temperature": "temperature",
-        **dict.fromkeys(("max_new_tokens", "max_completion_length"), "max_tokens"),
-        **dict.fromkeys(("teacher_model_name_or_path", "teacher_tokenizer_name_or_path"), "teacher"),
-    },
-    "lora": {"r": "r", "lora_alpha": "alpha", "lora_dropout": "dropout"},
-}
+_TABLE = read_table(__file__)
+OURS: Mapping[str, Mapping[str, str]] = _TABLE["ours"]
 """Fields of the libraries that the step has itself, by its own names."""
 REFUSED: Mapping[str, Mapping[str, str]] = {
-    "trl": {
-        **dict.fromkeys(("output_dir", "resume_from_checkpoint", "save_only_model", "ignore_data_skip"), _PLACE),
-        **dict.fromkeys(("do_train", "do_eval", "do_predict"), "what is done is the step's own"),
-        **dict.fromkeys(("push_to_hub", "hub_token", "hub_model_id", "hub_strategy", "hub_private_repo"), _UPLOAD),
-        **dict.fromkeys(("dataset_text_field", "dataset_kwargs", "dataset_num_proc", "shuffle_dataset"), _ROWS),
-        **dict.fromkeys(("chat_template_path", "eos_token", "pad_token", "truncation_mode", "eval_packing"), _ROWS),
-        **dict.fromkeys(("completion_only_loss", "assistant_only_loss", "remove_unused_columns"), _ROWS),
-        **dict.fromkeys(("top_k", "min_p", "repetition_penalty", "generation_kwargs", "num_generations"), _WRITES),
-        **dict.fromkeys(("use_vllm", "seq_kd", "cache_implementation", "log_completions"), _WRITES),
-        **dict.fromkeys(("teacher_model_init_kwargs", "teacher_model_revision", "use_uld_loss"), _TEACHER),
-        "model_init_kwargs": "the step has dtype:, attn: and load: for it",
-        "trust_remote_code": "code that comes with a model is never run",
-        "auto_find_batch_size": "the rows of a pass are chosen by what fits, the updates by the recipe",
-    },
-    "lora": {
-        **dict.fromkeys(("task_type", "peft_type", "base_model_name_or_path", "revision", "auto_mapping"), _STUDENT),
-        "inference_mode": "what is trained is not frozen",
-    },
+    field: {name: why for why, names in reasons.items() for name in names}
+    for field, reasons in _TABLE["refused"].items()
 }
 """Fields that cannot be passed on, and why."""
-_ALIASES = """
-lr=learning_rate scheduler=lr_scheduler_type lr_scheduler=lr_scheduler_type optimizer=optim optimiser=optim
-epochs=num_train_epochs num_epochs=num_train_epochs batch_size=per_device_train_batch_size
-micro_batch_size=per_device_train_batch_size gradient_accumulation=gradient_accumulation_steps
-warmup_ratio=warmup_steps warmup=warmup_steps max_seq_length=max_length max_seq_len=max_length sequence_len=max_length
-evaluation_strategy=eval_strategy group_by_length=train_sampling_strategy neftune_alpha=neftune_noise_alpha
-gradient_clipping=max_grad_norm clip_grad=max_grad_norm no_cuda=use_cpu random_seed=seed loss=loss_type
-rank=r lora_r=r lora_rank=r alpha=lora_alpha dropout=lora_dropout rslora=use_rslora dora=use_dora
-modules=target_modules lora_target=target_modules layers=layers_to_transform init_weights=init_lora_weights
-"""
-ALIASES = dict(pair.split("=") for pair in _ALIASES.split())
+ALIASES: Mapping[str, str] = _TABLE["aliases"]
 """What other tools call the fields, or what they were called in earlier versions."""
 KINDS: Mapping[str, tuple[type, ...]] = {
     "int": (int,), "float": (int, float), "bool": (bool,), "str": (str,), "None": (type(None),),

@@ -6,6 +6,7 @@ from typing import Any
 from blackbox_kd import answers, messages
 from blackbox_kd.errors import BlackboxError
 from blackbox_kd.json_text import decode, write_text
+from blackbox_kd.paths import read_table
 
 KINDS: list[tuple[type | tuple[type, ...], str]] = [
     (bool, "boolean"),
@@ -14,32 +15,10 @@ KINDS: list[tuple[type | tuple[type, ...], str]] = [
     (str, "string"),
     (type(None), "null"),
 ]
-SKELETON: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string", "description": "PLEASE EDIT: what this field holds, such as who sent the text"},
-        "date": {"type": ["string", "null"], "description": "a date as YYYY-MM-DD, null if the text has none"},
-        "amount": {"type": ["number", "null"], "description": "a number, null if the text has none"},
-    },
-    "required": ["name", "date", "amount"],
-    "additionalProperties": False,
-}
+_TABLE = read_table(__file__)
+SKELETON: dict[str, Any] = _TABLE["schema"]
 """What stands in for a schema where no example tells of any."""
-TOOLS_SKELETON = [
-    {
-        "type": "function",
-        "function": {
-            "name": "look_up",
-            "description": "PLEASE EDIT: what the function does, and when it is called",
-            "parameters": {
-                "type": "object",
-                "properties": {"what": {"type": "string", "description": "what is looked up"}},
-                "required": ["what"],
-                "additionalProperties": False,
-            },
-        },
-    }
-]
+TOOLS_SKELETON: list[dict[str, Any]] = _TABLE["tools"]
 
 
 def infer_schema(values: Sequence[Any]) -> dict[str, Any]:
