@@ -6,29 +6,16 @@ A number in words is read where it is all that an answer begins with; "one of th
 import re
 from fractions import Fraction
 
-_BELOW_20 = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-)
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_SMALL = {word: value for value, word in enumerate(_BELOW_20.split())} | {
-    word: 20 + 10 * n for n, word in enumerate(_TENS)
-}
-_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
-_OTHERS = {
-    "de": "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf",
-    "fr": "zéro un deux trois quatre cinq six sept huit neuf dix onze douze",
-    "es": "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce",
-    "it": "zero uno due tre quattro cinque sei sette otto nove dieci undici dodici",
-    "pt": "zero um dois três quatro cinco seis sete oito nove dez onze doze",
-    "nl": "nul één twee drie vier vijf zes zeven acht negen tien elf twaalf",
-    "pl": "zero jeden dwa trzy cztery pięć sześć siedem osiem dziewięć dziesięć jedenaście dwanaście",
-    "ru": "ноль один два три четыре пять шесть семь восемь девять десять одиннадцать двенадцать",
-    "sv": "noll ett två tre fyra fem sex sju åtta nio tio elva tolv",
-    "tr": "sıfır bir iki üç dört beş altı yedi sekiz dokuz on",
-}
+from blackbox_kd.answers._patterns import read_patterns
+from blackbox_kd.paths import read_table
+
+_TABLE = read_table(__file__)
+_TENS: list[str] = _TABLE["tens"]
+_SMALL: dict[str, int] = {word: value for value, word in enumerate(_TABLE["below_20"])}
+_SMALL |= {word: 20 + 10 * n for n, word in enumerate(_TENS)}
+_SCALES: dict[str, int] = _TABLE["scales"]
 _FOREIGN: dict[str, set[int]] = {}
-for _words in _OTHERS.values():
+for _words in _TABLE["others"].values():
     for _value, _word in enumerate(_words.split()):
         _FOREIGN.setdefault(_word, set()).add(_value)
 _HAN_DIGITS = {sign: value for value, sign in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
@@ -42,11 +29,7 @@ _MORE = re.compile(
     rf"(?:[\s,-]{{1,3}}[^\W\d_]{{1,12}})?[\s,-]{{1,3}}(?:and\s)?(?:{'|'.join((*_SMALL, 'hundred', *_SCALES))})\b"
     r"|[\s-][^\W\d_]{2,8}ths\b"
 )
-_DOUBTFUL = re.compile(
-    r"[\s-]{1,3}(?:of|or|to|half|halves|third|thirds|quarter|quarters|fourths|fifths|tenths|dozen|score|times"
-    r"|hundreds|thousands|millions|billions|hundredths|o'clock|that|which|who"
-    r"|oder|bis|ou|ó|o|u|oppure|of|lub|albo|или|eller|veya|und|et|y|e|ed|i|и|och|ve)\b|\s?[-/,]\s?\w"
-)
+_DOUBTFUL = read_patterns(__file__)["doubtful"]
 
 
 def read_words(text: str) -> Fraction | None:

@@ -9,18 +9,11 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 
-_SCALES = {
-    10**2: "hundred|百",
-    10**3: "thousand|tausend|mille|mila|mil|тысяч[аи]?|tysi(?:ąc|ące|ęcy)|nghìn|ngàn|ribu|千|천|พัน",
-    10**4: "万|萬|만|หมื่น",
-    10**6: (
-        "million|millionen|millions|millones|millón|milione|milioni|milhão|milhões|miljoen|miljoner|"
-        "миллион(?:а|ов)?|milion(?:y|ów)?|milyon|triệu|juta|ล้าน"
-    ),
-    10**8: "亿|億|억",
-    10**9: "billion|milliarden?|milliards?|miliard[aiy]?|miliardów|miljard|миллиард(?:а|ов)?|milyar|tỷ",
-    10**12: "trillion",
-}
+from blackbox_kd.answers._patterns import read_patterns
+from blackbox_kd.paths import read_table
+
+_TABLE = read_table(__file__)
+_SCALES: dict[int, str] = {10 ** int(power): words for power, words in _TABLE["scales"].items()}
 _SCALE = re.compile(rf"(?:{'|'.join(_SCALES.values())})", re.IGNORECASE)
 _DECIMAL = {
     ".": r"""(?P<dotted>\d{1,3}(?:\.\d{3}){2,40}(?![\d.,]\d|\d)|\d{1,3}(?:\.\d{3}){1,40},\d{1,40}(?!\d))
@@ -47,80 +40,26 @@ NUMBER = {
 }
 """Numbers by the decimal sign that a language writes."""
 
-_OR = r"or|to|oder|bis|ou|à|o|ó|a|oppure|of|tot|lub|do|или|до|veya|หรือ|ถึง|hoặc|atau|أو|या|或者?|到|か|から|또는"
-_AND = r"and|&|und|et|y|e|ed|en|och|i|oraz|и|ve|và|dan|و|और|和|と|과|와|และ"
-_OPERAND_AFTER = re.compile(
-    r"\s{0,3}(?:[+×÷^√±]|\*\s?[\w($]|/\s?[\d($€£]|x\s?\d|-\s?[$€£]?[\d(])|[abcijnpqruvwxyzπ](?!\w)"
-    r"|\((?![^\x00-\x7f]|[a-zA-Z]{2,12}\))"
-)
-_OPERAND_BEFORE = re.compile(
-    r"(?:[+×÷/^√±<>≤≥]|[\w)%]\s?\*|[\w)%]\s?-|\b(?:minus|plus|times|sqrt|log|ln|sin|cos|tan|exp)|\b[a-zA-Z](?=\())\s?[($€£]{0,2}$|[)\]]$"
-)
+_PATTERNS = read_patterns(__file__)
+_OPERAND_AFTER = _PATTERNS["operand_after"]
+_OPERAND_BEFORE = _PATTERNS["operand_before"]
 _JOINED_AFTER = re.compile(r"[:,.'/]\d|-\w|[eE][-+]?\d|(?:st|nd|rd|th)\b|\s?番目|[hH]\d")
-_JOINED_BEFORE = re.compile(
-    r"\d[:/,.]$|\d\sof\s$|第\s?$|\b(?:step|question|problem|equation|line|part|no\.|#)\s?\(?$", re.IGNORECASE
-)
+_JOINED_BEFORE = _PATTERNS["joined_before"]
 _INDENT = 20
 _MARKER = re.compile(r"[.)]\s{1,3}\S")
 FOOTNOTE = re.compile(r"(?<=[\d%.])(?:\s?\[\^?\d{1,2}\](?![\d\[])|\^1(?!\d)|[*†‡](?=[\s.,;]|$))|(?<=\d\.)\^\d(?!\d)")
-_MONTH = (
-    "jan(?:uary|uar|vier)?|feb(?:ruary|ruar)?|f[ée]vrier|mar(?:ch|s|zo|ço|t)?|märz|apr(?:il|ile)?|abril|avril"
-    "|may|mai|mayo"
-    "|maggio|maio|june?|juni|juin|junio|giugno|junho|july?|juli|juillet|julio|luglio|julho|aug(?:ust|ustus)?"
-    "|août|agosto"
-    "|sept?(?:ember|embre|tembre)?|septiembre|setembro|o[ck]t(?:ober|obre|ubre)?|ottobre|outubro|nov(?:ember"
-    "|embre|iembre)?"
-    "|novembro|de[cz](?:ember|embro)?|décembre|diciembre|dicembre"
-    "|января|февраля|марта|апреля|мая|июня|июля|августа|сентября|октября|ноября|декабря|月|월"
-)
-_MONTH_AFTER = re.compile(rf"\.?\s{{0,2}}(?:de\s|di\s)?(?:{_MONTH})(?![^\W\d_])", re.IGNORECASE)
-_MONTH_BEFORE = re.compile(rf"(?<![^\W\d_])(?:{_MONTH})\.?\s{{1,2}}$", re.IGNORECASE)
-_SCALED = re.compile(
-    r"\s?(?:k|K|M|B|bn|Bn|BN|mn|mln|mio\.?|Mio\.?|mrd\.?|Mrd\.?|tn|lakhs?|crores?|dozens?|scores?|gross|pairs?"
-    r"|dutzend|Dutzend"
-    r"|douzaines?|docenas?|dozzine?|dúzias?|дюжин[аы]?|десятк\w{1,3}|тыс\.?|млн\.?|млрд\.?|tys\.?|mld\.?|打|ダース"
-    r"|o'clock|noon|midnight|[ap]\.?m\b\.?|AM|PM|Uhr|時|시|bin|billion(?:en)?|bill[oó]n(?:es)?|biljoen|bilh(?:ão|ões))(?![^\W\d_])"
-)
-_BOUND_BEFORE = re.compile(
-    r"\b(?:at\s(?:least|most)|(?:more|less|fewer|greater|larger|smaller|higher|lower|bigger)\sthan|up\sto|under"
-    r"|no\s(?:more|less)\sthan"
-    r"|between|from|either|mindestens|höchstens|mehr\sals|weniger\sals|zwischen|au\s(?:moins|plus)|(?:plus|moins)\sde"
-    r"|entre|al\smenos|más\sde|menos\sde|più\sdi|meno\sdi|mais\sde|между|более|менее|больше|меньше|至少|最多|超过)"
-    r"\s{0,2}[$€£¥]?$",
-    re.IGNORECASE,
-)
+_MONTH_AFTER = _PATTERNS["month_after"]
+_MONTH_BEFORE = _PATTERNS["month_before"]
+_SCALED = _PATTERNS["scaled"]
+_BOUND_BEFORE = _PATTERNS["bound_before"]
 _SCALE_AFTER = re.compile(rf"\s{{0,2}}(?:{_SCALE.pattern})(?![^\W\d_])", re.IGNORECASE)
-_NEXT = r"\s?[-+$€£¥(]{0,2}\d"
-_RANGE_AFTER = re.compile(
-    rf"\s{{1,3}}(?:{_OR})\s{{0,2}}{_NEXT}|\s?[~～〜]{_NEXT}|\s{{0,2}}\bout\sof\b|\s?&{_NEXT}|\s{{1,2}}if\b",
-    re.IGNORECASE,
-)
-_LIST_AFTER = re.compile(
-    rf"\s?[%°]?\s?(?:[,;、&]|(?:{_AND})\s){_NEXT}[\d.,'/]{{0,40}}\s?(?:[,;、)\]}}%]|[.!]?\s*$|[.!]\s|(?:{_AND})\b)",
-    re.IGNORECASE,
-)
-_BETWEEN = (
-    "in of as at on for by after before per with when if since because than over plus minus times not vs during"
-    " until which "
-    "while so is are was were that where with without out versus within around about through this only"
-    " von im am nach vor pro mit als weil da für aus bei de du en au aux après avant avec dans sur pour sans"
-    " par parce car"
-    " del al con desde por sin para como da do no na em di dal nel per su tra с в на за из к от после через по"
-    " для как при"
-    " van op na met voor w z na po od med för på av til frå"
-)
-_PREPOSITIONS = frozenset(_BETWEEN.split())
+_RANGE_AFTER = _PATTERNS["range_after"]
+_LIST_AFTER = _PATTERNS["list_after"]
+_PREPOSITIONS = frozenset(_TABLE["between"])
 """Words behind a number that are no unit of it."""
-_MIXED_AFTER = re.compile(
-    rf"\s?(?P<unit>[^\W\d_]{{1,14}}\.?|['\"])(?:\s?,)?(?:\s(?P<and>{_AND})\b|\s?(?:와|과))?\s?[$€£¥]?(?P<second>\d)",
-    re.IGNORECASE,
-)
+_MIXED_AFTER = _PATTERNS["mixed_after"]
 _SECOND = re.compile(r"[\d.,]{0,12}\s?([^\W\d_]{1,20}|['\"])?")
-_SEVERAL = re.compile(
-    rf"[^\W\d_]\w{{0,2}}\s?=\s?[-+]?[\d.,/]{{1,40}}\s{{0,2}}(?:[,;]|\b(?:{_OR}|{_AND})\b)\s{{0,2}}(?:{_AND})?\s{{0,2}}"
-    r"[^\W\d_]\w{0,2}\s?=",
-    re.IGNORECASE,
-)
+_SEVERAL = _PATTERNS["several"]
 
 
 def find_alone(text: str, decimal: str) -> Iterator[re.Match[str]]:

@@ -21,6 +21,7 @@ from blackbox_kd.answers._kind import AnswerKind
 from blackbox_kd.answers._plain import clean
 from blackbox_kd.answers.exact import normal
 from blackbox_kd.json_text import encode
+from blackbox_kd.paths import read_table
 
 Counts = dict[str, tuple[int, int, int]]
 """By the path of a field (`total`, `items.price`): values found and right, found and wrong, and missed."""
@@ -28,19 +29,10 @@ _MOST_REFERENCES = 20
 """References that lead to one another in a schema."""
 _MOST_PAIRS = 10_000
 """Pairs of items of two lists, beside those that are alike, that are tried."""
-_MONTHS = (
-    "jan|ene|gen|янв|sty", "feb|fév|fev|фев|lut", "mar|mär|mrt|мар", "apr|abr|avr|апр|kwi",
-    "may|mai|mag|mei|maj|мая|май", "jun|juin|giu|июн|cze", "jul|juil|lug|июл|lip", "aug|aoû|ago|авг|sie",
-    "sep|set|сен|wrz", "oct|okt|out|ott|окт|paź", "nov|ноя|lis", "dec|dez|déc|dic|дек|gru",
-)  # fmt: skip
+_TABLE = read_table(__file__)
+_MONTHS: list[str] = _TABLE["months"]
 """How the names of the months begin, from January to December."""
-_NAMED = (
-    re.compile(
-        r"(?P<day>\d{1,2})(?:st|nd|rd|th|er)?\.?\s*(?:de\s|di\s|of\s)?(?P<month>[^\W\d_]{3,12})\.?,?\s*(?:de\s|di\s)?"
-        r"(?P<year>\d{4})"
-    ),
-    re.compile(r"(?P<month>[^\W\d_]{3,12})\.?\s*(?P<day>\d{1,2})(?:st|nd|rd|th)?,?\s*(?P<year>\d{4})"),
-)
+_NAMED = [re.compile(pattern) for pattern in _TABLE["named"]]
 _DIGITS = {
     "day_first": re.compile(r"(?P<day>\d{1,2})[./-]\s?(?P<month>\d{1,2})[./-]\s?(?P<year>\d{4})"),
     "month_first": re.compile(r"(?P<month>\d{1,2})[./-]\s?(?P<day>\d{1,2})[./-]\s?(?P<year>\d{4})"),

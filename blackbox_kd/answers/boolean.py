@@ -11,72 +11,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from blackbox_kd.answers._kind import AnswerKind, answer
+from blackbox_kd.answers._patterns import read_patterns
 from blackbox_kd.answers._plain import plain
 from blackbox_kd.answers._stated import claim, find_retracted, find_statements, prepare, sentences
 from blackbox_kd.errors import DataError
+from blackbox_kd.paths import read_table
 
-_YES = ["yes", "true", "correct", "right", "yeah", "yep", "yup"]
-_NO = ["no", "false", "incorrect", "wrong", "untrue", "nope"]
-_WORDS = dict.fromkeys(_YES, "yes") | dict.fromkeys(_NO, "no")
+_TABLE = read_table(__file__)
+_WORDS = dict.fromkeys(_TABLE["yes"], "yes") | dict.fromkeys(_TABLE["no"], "no")
 _OTHER = {"yes": "no", "no": "yes"}
-_YES_ABROAD = """
-ja jawohl oui sí si sì sim tak да evet ya có đúng ใช่ ถูก ถูกต้อง نعم हाँ हां
-是 是的 对 對 正确 正確 はい 正しい 예 네 맞다 맞습니다
-"""
-_NO_ABROAD = """
-nein non não nee nej nie нет ні hayır tidak không sai ไม่ใช่ ผิด ไม่ لا नहीं
-不是 否 不 不对 不對 错 錯 错误 不正确 いいえ 違う 間違い 아니요 아니오 아니다
-"""
-_TRUE_ABROAD = """
-richtig wahr korrekt vrai vraie exact verdadero verdadera correcto correcta cierto vero vera corretto corretta
-verdadeiro verdadeira correto correta waar juist prawda верно правда правильно doğru rätt sant
-"""
-_FALSE_ABROAD = """
-falsch unwahr faux fausse incorrecto incorrecta falso falsa sbagliato errado onjuist onwaar fout fałsz
-неверно неправда неправильно ложь yanlış fel falskt
-"""
-_NOT_ABROAD = "nicht kein weder pas ni no non não nem niet geen nie не ни değil inte ikke"
-_NEGATIONS = frozenset(_NOT_ABROAD.split())
-_ABROAD = dict.fromkeys(_YES_ABROAD.split(), "yes") | dict.fromkeys(_NO_ABROAD.split(), "no")
-_ADJECTIVES = dict.fromkeys(_TRUE_ABROAD.split(), "yes") | dict.fromkeys(_FALSE_ABROAD.split(), "no")
+_NEGATIONS = frozenset(_TABLE["not_abroad"])
+_ABROAD = dict.fromkeys(_TABLE["yes_abroad"], "yes") | dict.fromkeys(_TABLE["no_abroad"], "no")
+_ADJECTIVES = dict.fromkeys(_TABLE["true_abroad"], "yes") | dict.fromkeys(_TABLE["false_abroad"], "no")
 _REFERENCES = _WORDS | _ABROAD | _ADJECTIVES | {"1": "yes", "0": "no", "y": "yes", "n": "no", "t": "yes", "f": "no"}
-_SAYABLE = rf"(?:{'|'.join((*_YES, *_NO))})"
-_CHOICE_OF_BOTH = re.compile(
-    rf"(?:\b(?:either|neither|both)\s)?\b{_SAYABLE}\s?(?:/|,?\s(?:or|nor|and))\s?(?:{_SAYABLE}|not)\b(?!,)",
-    re.IGNORECASE,
-)
-_HEDGE = re.compile(
-    r"\b(?:may|might|could|would|perhaps|maybe|possibly|probably\snot|whether|if|depends|unsure|uncertain"
-    r"|unclear|unknown|not\s(?:sure|clear|certain)"
-    r"|(?:do|does|did)\s?n[o']t\sknow|far\sfrom|anything\sbut|no\s(?:evidence|proof|reason)|\w{0,6}n[o']t\s(?:think|believe)|(?<!no\s)doubt\sthat|to\ssay|partly|partially|half|sometimes|neither|either|almost|nearly|hardly|both"
-    r"|some(?:what)?)\b",
-    re.IGNORECASE,
-)
+_PATTERNS = read_patterns(__file__)
+_CHOICE_OF_BOTH = _PATTERNS["choice_of_both"]
+_HEDGE = _PATTERNS["hedge"]
 _I_WOULD = re.compile(r"\bI(?:\swould|'d)\s(?:say|answer)\b", re.IGNORECASE)
-_OPENING = re.compile(
-    rf"""\W*(?:(?:most|very)\s)?
-        (?:(?:definitely|certainly|clearly|absolutely|simply|a|an|probably|likely|clear|resounding
-        |firm)\W{{1,3}}){{0,3}}
-        (?P<not>(?:not|never)\b\W{{0,3}})?
-        (?:(?:necessarily|entirely|quite|a|always)\s)?
-        (?:(?P<word>{_SAYABLE})\b)?""",
-    re.IGNORECASE | re.VERBOSE,
-)
+_OPENING = _PATTERNS["opening"]
 _DETERMINER = re.compile(
     r"\s(?:one|longer|more|doubt|reason|way|such|need|other|idea|matter|evidence|answer|\w+\sanswer)\b", re.IGNORECASE
 )
 _QUALIFIED = re.compile(
     r"\b(?:but\snot\s(?:always|in|for|all|every)|only\s(?:if|when)|unless|in\spart|to\ssome\sextent)\b", re.IGNORECASE
 )
-_NO_ANSWER = r"no(?=\s{0,2}(?:[.,;:!)*\"—–-]|$))"
-_RIGHT = r"(?:(?<=\bis\s)|(?<='s\s)|^)right(?=\s{0,2}(?:[.,;:!)*]|$))"
-_WORD = re.compile(
-    rf"""(?P<not>\b(?:not|never|n[o']t|(?:is|was|are)n't|cannot\sbe|can't\sbe)\s
-            (?:(?:necessarily|entirely|quite|a|always|be)\s){{0,2}})?
-        \b(?P<word>yes|yeah|yep|nope|true|false|untrue|correct|incorrect|wrong|{_RIGHT}|{_NO_ANSWER})\b
-        (?!\s(?:answer|option|choice|number|value|result|way)s?\b)(?P<that>\sthat\b)?""",
-    re.IGNORECASE | re.VERBOSE | re.MULTILINE,
-)
+_WORD = _PATTERNS["word"]
 _PART = re.compile(r"[.,!?;:\s\"'*()。、।]+")
 _NOR = re.compile(r"\b(?:yes\sand\sno|weder|ni\s.*\sni|né\s.*\sné|nem\s.*\snem|ani\s.*\sani|neither)\b", re.IGNORECASE)
 _LONGEST_ABROAD = 6

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from blackbox_kd.answers import _ruling_out
 from blackbox_kd.answers._kind import AnswerKind, answer
+from blackbox_kd.answers._patterns import read_patterns
 from blackbox_kd.answers._plain import UNSPACED, clean, part_scripts
 from blackbox_kd.answers._stated import Statement, claim, find_affirmed, find_retracted, prepare, sentence
 from blackbox_kd.answers.exact import normal
@@ -24,31 +25,15 @@ from blackbox_kd.json_text import write_text
 
 _JOINTS = re.compile(r"[\s_-]+")
 _FENCE = re.compile(r"\A\s*```\w{0,12}\n(.*?)\n?```\s*\Z", re.DOTALL)
-_NOUNS = (
-    r"labels?|categor(?:y|ies|ía|ia)|class(?:ification)?|intent(?:ion)?|topic|sentiment|type|tag|prediction|verdict|decision"
-    r"|output|result|kategorien?|klasse|klassifi[kz]ier?ung|thema|stimmung|catégorie|étiquette|classe|etiqueta|clase|etichetta"
-    r"|kategori|kategoria|categorie|категория|метка|класс"
-)
-_STATED = re.compile(
-    rf"""\b(?:{_NOUNS})\b[\"'*_`]{{0,4}}
-        (?:\s?(?:[:=]|->|→|—)|\s(?:is|are|would\sbe|should\sbe|must\sbe|ist|lautet|wäre|est|es|è|é|är|to)\b:?)
-      |\b(?:(?:label|classif|categor|tag|mark)\w{{0,6}}|fall\w{{0,2}}|belong\w{{0,2}})\s(?:(?:this|it|that|the\s\w{{1,20}})\s)?
-        (?:as|under|into|to|in)\b:?
-      |\bI\s(?:would\s|'d\s|will\s)?(?:choose|pick|select|go\swith|say)\b:?
-      |(?:标签|类别|分类|類別|分類|标注|意图|カテゴリー?|ラベル|라벨|카테고리|분류)[\"'*_`]{{0,4}}\s?(?:[:：=]|是|为|為|は|은|는)""",
-    re.IGNORECASE | re.VERBOSE,
-)
+_PATTERNS = read_patterns(__file__)
+_STATED = _PATTERNS["stated"]
 """Words with which a text states its label, besides those for an answer."""
 _KEYS = ("label", "category", "class", "classification", "intent", "answer", "prediction", "result", "output")
 """Keys of an object that hold its label, where it has several."""
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
 _ITEM = re.compile(r"^\s{0,8}(?:[-*•>#]{1,6}|\d{1,3}[.)])\s+")
 _ASIDE = re.compile(r"\s[-–—]{1,2}\s")
-_CONCLUSION = re.compile(
-    r"\b(?:so|thus|therefore|hence|overall|in\s(?:conclusion|summary|short)|daher|somit|folglich|donc|entonces|por\stanto"
-    r"|quindi|portanto|dus|итак|поэтому)\b|所以|因此|따라서|したがって|よって",
-    re.IGNORECASE,
-)
+_CONCLUSION = _PATTERNS["conclusion"]
 _SPOKEN = re.compile(rf"[^\W\d_].*\w.*\w|[{UNSPACED}]", re.DOTALL)
 _SPACED = re.compile(rf"[^\W{UNSPACED}]")
 _SAID = 400

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from blackbox_kd.answers import _numerals
 from blackbox_kd.answers._kind import AnswerKind, answer
 from blackbox_kd.answers._number_words import read_words
+from blackbox_kd.answers._patterns import read_patterns
 from blackbox_kd.answers._plain import plain
 from blackbox_kd.answers._stated import claim, cut_off, find_affirmed, find_retracted, prepare, sentence, sentences
 from blackbox_kd.errors import DataError
@@ -33,20 +34,12 @@ _PLAINLY = re.compile(
 _STATES_MORE = re.compile(r"answer.*answer|####|\\boxed", re.IGNORECASE | re.DOTALL)
 _NORMAL = re.compile(r"-?\d{1,420}(?:\.\d{1,1000}|/\d{1,420})?%?")
 _EQUALS = re.compile(r"[=≈≃≅→⇒]+")
-_SAID = re.compile(
-    r"(?:\b(?:is|equals|was|be|are|were|has|have|had|gets?|got|makes?|gives?|leaves?|remain|remains|needs?|total\sof|left\swith|ist|sind"
-    r"|hat|bleiben|est|sont|reste|restent|es|son|tiene|quedan|è|sono|ha|é|são|tem|is|zijn|heeft|jest|ma|är|har)\s{1,3}"
-    r"(?:about\s|approximately\s|exactly\s|only\s|now\s)?|[:：]\s?|(?:是|为|為|有|は)\s?)[-$€£¥(]{0,2}$",
-    re.IGNORECASE,
-)
+_PATTERNS = read_patterns(__file__)
+_SAID = _PATTERNS["said"]
 _SAYS = re.compile(r"\b(?:is|are|was|were|has|have|had|equals?|total|answer|left|remain\w*)\b|[:=]", re.IGNORECASE)
 _LAST_LINES = 1_000
 _OF_ANSWERS = re.compile(r"\b(?:is|equals|was|be)\s{1,3}(?:about\s|approximately\s|exactly\s)?$", re.IGNORECASE)
-_CONCLUSION = re.compile(
-    r"\b(?:so|thus|therefore|hence|altogether|also|somit|daher|donc|entonces|quindi|portanto|dus|zatem|итак|значит|поэтому)\b"
-    r"|所以|因此|故|よって|したがって|따라서|그러므로",
-    re.IGNORECASE,
-)
+_CONCLUSION = _PATTERNS["conclusion"]
 _WHERE = re.compile(
     r"(?:\b(?:in|after|of|for|by|within|per|over|from|on|at|during|every|each|which)\s(?:the\s|about\s)?|\()[$€£¥]?$"
 )
@@ -55,11 +48,7 @@ _SAYS_NOTHING = re.compile(
 )
 _YEAR_BEFORE = re.compile(r"\b(?:in|since|of|by|until|before|after|from|year|im\sjahr|en|nel|em|i)\s$", re.IGNORECASE)
 _YEAR = re.compile(r"(?:19|20)\d\d")
-_BREAKS_OFF = re.compile(
-    r"(?:[=+×÷*/,:(\[{-]|\b(?:the|a|an|of|is|are|was|were|and|or|to|by|from|with|for|in|on|at|that|which))"
-    r"[\s$\\]*\Z",
-    re.IGNORECASE,
-)
+_BREAKS_OFF = _PATTERNS["breaks_off"]
 _HALF_SENTENCE = re.compile(r"[^\d=]{0,200}[^\W\d_]\s[^\d=]{0,200}[^\W\d_]")
 _ENDS_SENTENCE = re.compile(r"[.!?:]\s")
 _COURTESY = re.compile(
@@ -74,10 +63,7 @@ _TABLE = re.compile(r"\\(?:begin|end)\{(?:[pbvBV]?(?:small)?matrix|array|cases)\
 """What no single number stands in."""
 _NEAR_END = 200
 _WORD_PLACE = re.compile(r"\b(?:is|are|was|has|have|had|gets?|equals)\s(?:about\s|exactly\s|only\s)?", re.IGNORECASE)
-_HEDGE = re.compile(
-    r"\b(?:may|might|could|perhaps|maybe|possibly|guess|not\s(?:sure|certain)|vielleicht|peut-être|quizás|forse|talvez|возможно)\b",
-    re.IGNORECASE,
-)
+_HEDGE = _PATTERNS["hedge"]
 _LATEX = re.compile(r"\\[a-zA-Z({\[]|\$.*\$")
 _PROSE = re.compile(r"[^\W\d_]{3}")
 _FORMULA = re.compile(r"[=^√π+*]|[(\[{].*[)\]}]")
