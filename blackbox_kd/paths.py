@@ -3,6 +3,7 @@
 import functools
 import os
 import pkgutil
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,26 @@ def list_modules(folder: str) -> tuple[str, ...]:
 def read_table(module: str) -> dict[str, Any]:
     """What stands in the .toml file beside a module, by the module's `__file__`."""
     return tomllib.loads(Path(module).with_suffix(".toml").read_text(encoding="utf-8"))
+
+
+def read_patterns(module: str) -> dict[str, re.Pattern[str]]:
+    """The compiled `[patterns]` of the .toml file beside a module.
+
+    They begin with their flags, as in `(?ix)`, and may be lists of parts. `<NAME>` in one stands for an entry of
+    `[words]`, of alternatives that several patterns share.
+    """
+    table = read_table(module)
+    words: dict[str, str] = {}
+
+    def fill(value: Any, between: str) -> str:
+        text = value if isinstance(value, str) else between.join(value)
+        for name, word in words.items():
+            text = text.replace(f"<{name}>", word)
+        return text
+
+    for name, value in table.get("words", {}).items():
+        words[name] = fill(value, "|")
+    return {name: re.compile(fill(value, "")) for name, value in table["patterns"].items()}
 
 
 def find_cache_folder() -> Path:

@@ -2,8 +2,8 @@
 
 import re
 
-from blackbox_kd.answers._patterns import read_patterns
 from blackbox_kd.answers._stated import claim
+from blackbox_kd.paths import read_patterns
 
 _PATTERNS = read_patterns(__file__)
 _DENIED_BEFORE = _PATTERNS["denied_before"]

@@ -3,7 +3,7 @@
 The phrases are parts of regular expressions. Scripts without blanks have no word boundaries, so theirs stand apart.
 """
 
-from blackbox_kd.answers._patterns import read_patterns
+from blackbox_kd.paths import read_patterns
 
 _PATTERNS = read_patterns(__file__)
 PHRASE = _PATTERNS["phrase"]

@@ -6,8 +6,7 @@ A number in words is read where it is all that an answer begins with; "one of th
 import re
 from fractions import Fraction
 
-from blackbox_kd.answers._patterns import read_patterns
-from blackbox_kd.paths import read_table
+from blackbox_kd.paths import read_patterns, read_table
 
 _TABLE = read_table(__file__)
 _TENS: list[str] = _TABLE["tens"]

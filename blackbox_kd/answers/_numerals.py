@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 
-from blackbox_kd.answers._patterns import read_patterns
-from blackbox_kd.paths import read_table
+from blackbox_kd.paths import read_patterns, read_table
 
 _TABLE = read_table(__file__)
 _SCALES: dict[int, str] = {10 ** int(power): words for power, words in _TABLE["scales"].items()}

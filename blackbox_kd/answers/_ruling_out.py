@@ -1,6 +1,6 @@
 """What the words around a label do to it: rule it out, doubt it, or join it to the one before."""
 
-from blackbox_kd.answers._patterns import read_patterns
+from blackbox_kd.paths import read_patterns
 
 _PATTERNS = read_patterns(__file__)
 DENIED_BEFORE = _PATTERNS["denied_before"]

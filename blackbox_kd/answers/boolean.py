@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from blackbox_kd.answers._kind import AnswerKind, answer
-from blackbox_kd.answers._patterns import read_patterns
 from blackbox_kd.answers._plain import plain
 from blackbox_kd.answers._stated import claim, find_retracted, find_statements, prepare, sentences
 from blackbox_kd.errors import DataError
-from blackbox_kd.paths import read_table
+from blackbox_kd.paths import read_patterns, read_table
 
 _TABLE = read_table(__file__)
 _WORDS = dict.fromkeys(_TABLE["yes"], "yes") | dict.fromkeys(_TABLE["no"], "no")

@@ -16,12 +16,12 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from blackbox_kd.answers import _ruling_out
 from blackbox_kd.answers._kind import AnswerKind, answer
-from blackbox_kd.answers._patterns import read_patterns
 from blackbox_kd.answers._plain import UNSPACED, clean, part_scripts
 from blackbox_kd.answers._stated import Statement, claim, find_affirmed, find_retracted, prepare, sentence
 from blackbox_kd.answers.exact import normal
 from blackbox_kd.errors import DataError, FieldError
 from blackbox_kd.json_text import write_text
+from blackbox_kd.paths import read_patterns
 
 _JOINTS = re.compile(r"[\s_-]+")
 _FENCE = re.compile(r"\A\s*```\w{0,12}\n(.*?)\n?```\s*\Z", re.DOTALL)

@@ -20,10 +20,10 @@ from typing import Any, Literal
 from blackbox_kd.answers import _numerals
 from blackbox_kd.answers._kind import AnswerKind, answer
 from blackbox_kd.answers._number_words import read_words
-from blackbox_kd.answers._patterns import read_patterns
 from blackbox_kd.answers._plain import plain
 from blackbox_kd.answers._stated import claim, cut_off, find_affirmed, find_retracted, prepare, sentence, sentences
 from blackbox_kd.errors import DataError
+from blackbox_kd.paths import read_patterns
 
 _FULL_STOP = re.compile(r"\.[\"')]{0,3}\s")
 _END = 60

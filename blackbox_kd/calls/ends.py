@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
+from blackbox_kd.paths import read_table
+
 
 class End(StrEnum):
     """What an end says about the reply."""
@@ -23,20 +25,7 @@ class End(StrEnum):
     UNKNOWN = "unknown"
 
 
-_WORDS: Mapping[End, str] = {
-    End.GOOD: "stop end_turn stop_sequence eos eos_token complete completed",
-    End.CUT: """length max_tokens max_output_tokens model_length max_length model_context_window_exceeded
-        continuation max_messages steered incomplete""",
-    End.WITHHELD: """content_filter content_filtered guardrail_intervened refusal safety recitation blocklist
-        prohibited_content spii model_armor escalation language bio_policy misalignment_policy_violation
-        invalid_prompt sensitive error_toxic""",
-    End.TOOL: "tool_calls tool_call tool_use function_call",
-    End.BROKEN: """error abort aborted cancelled canceled user_cancel failed repetition network_error
-        insufficient_system_resource server_error rate_limit_exceeded other malformed_function_call
-        unexpected_tool_call too_many_tool_calls malformed_response pause_turn missing_thought_signature unspecified
-        finish_reason_unspecified pup_limited_disabled error_limit no_image""",
-}
-_ENDS = {word: end for end, words in _WORDS.items() for word in words.split()}
+_ENDS = {word: End(end) for end, words in read_table(__file__).items() for word in words}
 _NAMES_OF_TYPES = ("finishreason.", "finish_reason_", "stopreason.")
 """What gateways written in typed languages leave in front of a value."""
 CONTEXT_FULL = ("model_length", "model_context_window_exceeded")

@@ -12,50 +12,18 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-PAIRS = (
-    ("<think>", "</think>"),
-    ("[THINK]", "[/THINK]"),
-    ("<|channel>thought", "<channel|>"),
-    ("<unused94>thought", "<unused95>"),
-    ("<seed:think>", "</seed:think>"),
-    ("◁think▷", "◁/think▷"),
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("<|begin_of_thought|>", "<|end_of_thought|>"),
-)
+from blackbox_kd.paths import read_patterns, read_table
+
+PAIRS: list[tuple[str, str]] = [(opening, closing) for opening, closing in read_table(__file__)["pairs"]]
 """What reasoning stands between."""
 _ANGLED = re.compile(r"<(?:/?(?:think>|seed:|SYS>>|s>)|<|/<|(?:start|end)_of_|eo[tads]>|EOS>|pad>|extra_id_1>|unused9)")
 _BRACKETED = re.compile(r"\[(?:/?(?:THINK|INST)\]|EO[ST]\]|TOOL_CALLS\]|e~\[)")
-_ROLES = "(?:assistant|model|user|system|tool|developer)"
-_NAME = r"[\w.:/▁-]"
-_LAST = re.compile(
-    rf"""(?:
-      <\|{_NAME}*(?:end|END|eot|EOT|eos|EOS|eom|EOM|eod|return|stop|pad){_NAME}*\|>   # <|im_end|>, <|eot_id|>, ...
-    | <[|｜][^<>|｜\n]*(?:end|END|EOT)[^<>|｜\n]*[|｜]>                                 # DeepSeek
-    | <\|(?:im_start|start_header_id|start|turn)\|?>{_ROLES}?                           # the next turn was begun
-    | <start_of_turn>{_ROLES}? | <\|(?:user|observation|assistant|system)\|>
-    | <end_of_turn> | <turn\|> | <eos> | <EOS> | <eo[tad]> | <pad> | <end_of_utterance> | <seed:eos>
-    | \[EO[ST]\] | \[\|endofturn\|\] | \[e~\[ | <extra_id_1> | (?P<html></s>)
-    )\Z""",
-    re.VERBOSE,
-)
+_PATTERNS = read_patterns(__file__)
+_LAST = _PATTERNS["last"]
 _LAST_CHARS = 80
-_HEAD = re.compile(
-    r"""\A(?:<s>\s+)?(?:<\|begin_of_text\|>\s*)?(?:
-      <\|im_start\|>\s*assistant | <\|start_header_id\|>assistant<\|end_header_id\|>
-    | <\|header_start\|>assistant<\|header_end\|> | <\|start_of_role\|>assistant<\|end_of_role\|>
-    | <start_of_turn>model | <\|turn>model | <\|assistant\|> | <[|｜]Assistant[|｜]> | \[\|assistant\|\]
-    | (?:<\|START_OF_TURN_TOKEN\|>)?<\|CHATBOT_TOKEN\|> | \[/INST\]
-    )\s*""",
-    re.VERBOSE,
-)
+_HEAD = _PATTERNS["head"]
 _WRAPPERS = ("<|START_RESPONSE|>", "<|begin_of_solution|>", "<|START_TEXT|>")
-_MARKUP = re.compile(
-    rf"""<\|[A-Za-z]{_NAME}{{2,40}}\|> | <[|｜][^<>|｜\n]{{1,40}}｜> | <\|"\|>
-    | <\|(?:turn|channel|tool|tool_call|tool_response|image|audio)> | <(?:turn|channel|tool|tool_call|tool_response)\|>
-    | <(?:start|end)_of_turn> | \[/?INST\] | <</?SYS>> | \[/?THINK\] | \[TOOL_CALLS\] | \[\|(?:end|assist)\w*\|\]
-    | (?<=\S)</s>(?P<html>) | ◁/?think▷ | </?seed:think>""",
-    re.VERBOSE,
-)
+_MARKUP = _PATTERNS["markup"]
 _CODE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|``[^`]*``|`[^`\n]*`", re.DOTALL)
 _QUOTES = ("\"'“‘„«「『(", "\"'”’“»」』)")
 _STRUCK = re.compile(r"<s(?:\s[^<>]*)?>")

@@ -1,5 +1,7 @@
 """What decides the rows of a table step: a finished step with the same fingerprint is not run again."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from blackbox_kd import answers
@@ -9,32 +11,7 @@ from blackbox_kd.recipe.spec import PlannedStep
 from blackbox_kd.schema import digest
 from blackbox_kd.tables.stored import StoredTable
 
-FIELDS_OF_0_1: dict[str, dict[str, Any]] = {
-    "evaluate": {
-        "temperature": 0.0, "top_p": None, "max_tokens": 512, "stop": [], "sampling_seed": None, "extra": {},
-        "models": None, "prompt": "student/plain", "judge": None, "answer": None, "against": None, "by": [],
-        "judge_prompt": None, "against_model": None, "judge_temperature": 0.2, "judge_max_tokens": 512,
-    },
-    "filter": {
-        "keep": None, "novelty": None, "well_formed": None, "leaks": None, "share": None, "paper_faithful": False,
-    },
-    "mix": {"tables": None, "rows": None, "replay": None, "gap": None, "shuffle": True},
-    "pair": {
-        "better": None, "worse": None, "gap": None, "per": None, "rank": None, "of": None, "min_gap": None,
-        "max_pairs": None, "max_similarity": 0.9,
-    },
-    "select": {
-        "per": None, "best": None, "rows": None, "by": "first", "column": None, "votes": None, "labelled": None,
-        "index": None, "count": None, "own": None, "into": None,
-    },
-    "split": {"outputs": None, "balance": "none"},
-    "train": {
-        "model": None, "method": "sft", "start": "latest", "adapter": "lora", "r": 32, "alpha": None, "dropout": 0.0,
-        "layers": None, "learning_rate": None, "epochs": None, "max_steps": None, "batch_size": 16,
-        "max_length": None, "long_rows": "error", "packing": None, "eval_share": 0.0, "warmup": 0.03,
-        "weight_decay": 0.0, "max_grad_norm": 1.0, "beta": None, "sft_weight": None, "seed": None,
-    },
-}  # fmt: skip
+FIELDS_OF_0_1: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("fields_of_0_1.json").read_text("utf-8"))
 """Fields of the table steps of version 0.1 and their defaults, which stand in the fingerprints that it has left."""
 FIELDS_OF_ALL: dict[str, Any] = {"step": None, "input": None, "output": None}
 

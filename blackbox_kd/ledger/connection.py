@@ -6,8 +6,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from blackbox_kd.errors import LedgerError
+from blackbox_kd.paths import read_table
 
 VERSION = 4
 """Of the tables. 1: replies were indexed by their whole keys. 2: intents did not say whether they were lost. 3: what
@@ -27,45 +29,7 @@ SETTINGS = (
     "cache_size = -16384",
     "journal_mode = WAL",
 )
-KEPT = "all that was stored before is kept"
-UNWRITABLE = (
-    "cannot be opened for writing",
-    "it was not changed",
-    "make the file and its folder writable for you, or name another file",
-)
-FAULTS = {
-    "SQLITE_FULL": (
-        "cannot be written: the disk is full",
-        f"{KEPT}, replies that were just arriving are not",
-        "free some space and run the same command: it goes on from what is stored",
-    ),
-    "SQLITE_READONLY": UNWRITABLE,
-    "SQLITE_CANTOPEN": UNWRITABLE,
-    "SQLITE_PERM": UNWRITABLE,
-    "PermissionError": UNWRITABLE,
-    "IsADirectoryError": UNWRITABLE,
-    "SQLITE_CORRUPT": (
-        "is damaged",
-        "it was left as it is",
-        "blackbox-kd ledger rescue FILE NEW_FILE, which saves the replies that can still be read",
-    ),
-    "SQLITE_NOTADB": (
-        "is not an SQLite database, or its first page is damaged",
-        "it was not changed",
-        "name another file, or put a backup in its place",
-    ),
-    "SQLITE_BUSY": (
-        f"was kept locked by another program for {BUSY_S:.0f} s",
-        KEPT,
-        "close that program and run the same command",
-    ),
-}
-"""What is wrong, what was kept and what to do, by the beginning of an error's name."""
-OTHER_FAULT = (
-    "cannot be used",
-    KEPT,
-    "check the disk and run the same command: it goes on from what is stored",
-)
+FAULTS: list[dict[str, Any]] = read_table(__file__)["faults"]
 
 
 def open_file(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -139,9 +103,9 @@ def _refuse_strangers(db: sqlite3.Connection, path: Path) -> None:
 def explain_fault(error: Exception, path: Path) -> LedgerError:
     """What an error of the file means to the user: what is wrong, what was kept, what to do."""
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    known = (fault for prefix, fault in FAULTS.items() if name.startswith(prefix))
-    what, kept, fix = next(known, OTHER_FAULT)
-    return LedgerError(f"ledger {str(path)!r} {what} ({name}: {error})", exists=kept, fix=fix)
+    fault = next(each for each in FAULTS if name.startswith(tuple(each["errors"])))
+    what = fault["what"].format(seconds=BUSY_S)
+    return LedgerError(f"ledger {str(path)!r} {what} ({name}: {error})", exists=fault["kept"], fix=fault["fix"])
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from blackbox_kd.models.http.cache_marks import CacheMarks
 from blackbox_kd.models.http.chat import ChatModel
 from blackbox_kd.models.http.claude_schemas import suit_schema
 from blackbox_kd.models.http.config import VendorConfig
-from blackbox_kd.models.http.messages_api import ABSENT, MessagesApi
+from blackbox_kd.models.http.messages_api import MessagesApi
 from blackbox_kd.models.http.parameters import FORMAT, Parameters
 
 ANTHROPIC = "https://api.anthropic.com"
@@ -49,7 +49,7 @@ class Config(VendorConfig):
         """What the model takes of what the API has a field for."""
         known, firm = super().parameters, frozenset({FORMAT})
         known = replace(known, levels_are_tokens=known.efforts is None)
-        return replace(known.without(ABSENT), formats=("json_schema",), firm=firm)
+        return replace(known.without("anthropic"), formats=("json_schema",), firm=firm)
 
     def suit_form(self, form: Mapping[str, Any]) -> Mapping[str, Any]:
         """See `ModelConfig.suit_form`."""

@@ -14,7 +14,7 @@ from blackbox_kd.models.http import access, client, keys
 from blackbox_kd.models.http.chat import ChatModel
 from blackbox_kd.models.http.config import VendorConfig
 from blackbox_kd.models.http.gemini_batches import BATCH_LINES, VERSION, GeminiBatches
-from blackbox_kd.models.http.generate_content import ABSENT, GenerateContent
+from blackbox_kd.models.http.generate_content import GenerateContent
 from blackbox_kd.models.http.parameters import EFFORT, Parameters
 
 GOOGLE = "https://generativelanguage.googleapis.com"
@@ -52,7 +52,7 @@ class Config(VendorConfig):
     @property
     def parameters(self) -> Parameters:
         """What the model takes, by an API that lacks some fields of chat completions."""
-        return replace(super().parameters.without(ABSENT), levels_are_tokens=True)
+        return replace(super().parameters.without("gemini"), levels_are_tokens=True)
 
     @property
     def own_fields(self) -> Mapping[str, Any]:

@@ -5,18 +5,16 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
-from blackbox_kd.analysis.logprobs import TOP
 from blackbox_kd.models import Model, Setup
 from blackbox_kd.models.http import access, client, keys
 from blackbox_kd.models.http.chat import ChatModel
 from blackbox_kd.models.http.config import VendorConfig
 from blackbox_kd.models.http.dialects import MISTRAL
 from blackbox_kd.models.http.mistral_batches import BATCH_LINES, MistralBatches
-from blackbox_kd.models.http.parameters import THINKING_BUDGET, Parameters
+from blackbox_kd.models.http.parameters import Parameters
 
 OWN = "https://api.mistral.ai/v1"
 DEFAULT_KEY = "MISTRAL_API_KEY"
-ABSENT = frozenset({THINKING_BUDGET, "logprobs", TOP})
 
 
 class Config(VendorConfig):
@@ -39,7 +37,7 @@ class Config(VendorConfig):
     @property
     def parameters(self) -> Parameters:
         """What the model takes; of reasoning there are levels alone, and no log-probabilities."""
-        return super().parameters.without(ABSENT)
+        return super().parameters.without("mistral")
 
     def sends_to(self, setup: Setup) -> tuple[str, str | None]:
         """The URL that requests go to, and the variable that holds the key, if one goes with them."""

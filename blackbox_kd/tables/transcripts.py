@@ -7,52 +7,25 @@ Zephyr and Phi (`<|user|>`), DeepSeek, harmony, Command, Granite and EXAONE, Alp
 
 import re
 
-_TOKENS = (
-    re.compile(r"<\|im_start\|>[ \t]*(?P<role>\w+)"),
-    re.compile(r"<\|start_header_id\|>\s*(?P<role>\w+)\s*<\|end_header_id\|>"),
-    re.compile(r"<start_of_turn>[ \t]*(?P<role>\w+)"),
-    re.compile(r"<\|(?P<role>system|user|assistant)\|>", re.IGNORECASE),
-    re.compile(r"(?P<role>\[/?INST\])"),
-    re.compile(r"<\|(?:header_start|start_of_role)\|>(?P<role>\w+)<\|(?:header_end|end_of_role)\|>"),
-    re.compile(r"<\|start\|>(?P<role>\w+)(?:<\|channel\|>\w+)?<\|message\|>"),
-    re.compile(r"<[|\uff5c](?P<role>User|Assistant)[|\uff5c]>"),
-    re.compile(r"<\|turn>(?P<role>\w+)"),
-    re.compile(r"\[\|(?P<role>system|user|assistant)\|\]"),
-    re.compile(r"<\|START_OF_TURN_TOKEN\|><\|(?P<role>SYSTEM|USER|CHATBOT)_TOKEN\|>"),
-)
+from blackbox_kd.paths import read_table
+
+_TABLE = read_table(__file__)
+_TOKENS = [re.compile(mark) for mark in _TABLE["tokens"]]
 """Marks made of control tokens: a text that begins with one is rendered, whatever it says."""
 _QUOTED = re.compile(r"[`\"'\u201c\u201e]\s*$")
 """What stands before a mark that a text speaks of."""
 _HEADED = re.compile(r"^###[ \t]*\w+[ \t]*:[ \t]*$", re.MULTILINE)
 """A mark on a line of its own; behind words it may be a heading that a text speaks of."""
-_WORDS = (
-    re.compile(
-        r"^###[ \t]*(?P<role>system|instruction|input|human|user|question|response|assistant|output|answer)"
-        r"(?:[ \t]*\([^)\n]{0,60}\))?[ \t]*:",
-        re.IGNORECASE | re.MULTILINE,
-    ),
-    re.compile(r"(?:^|\n\n)[ \t]*(?P<role>human|user|assistant|gpt|system)[ \t]*:", re.IGNORECASE),
-    re.compile(r"(?:^|\s)(?P<role>USER|ASSISTANT):"),
-)
+_WORDS = [re.compile(mark) for mark in _TABLE["words"]]
 """Marks made of words, which an ordinary text can hold too."""
 _LINES = re.compile(r"^[ \t]*(?P<role>human|user|assistant|gpt|system|ai|bot)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 """Speakers at the beginning of a line: of a prompt whose last line is for the assistant to go on with."""
-_ROLES = {
-    **dict.fromkeys(("user", "human", "instruction", "question", "input", "[inst]"), "user"),
-    **dict.fromkeys(
-        ("assistant", "gpt", "ai", "bot", "chatbot", "model", "response", "output", "answer", "[/inst]"), "assistant"
-    ),
-    **dict.fromkeys(("system", "developer"), "system"),
-}
+_ROLES = {name: role for role, names in _TABLE["roles"].items() for name in names}
 _BEGIN = re.compile(
     r"^\s*(?:<s>|<bos>|<BOS_TOKEN>|<\|begin_of_text\|>|<\|endoftext\|>"
     r"|<\uff5cbegin\u2581of\u2581sentence\uff5c>)\s*"
 )
-_ENDS = (
-    *("</s>", "<s>", "<eos>", "<|im_end|>", "<|eot_id|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>"),
-    *("<end_of_turn>", "<|eot|>", "<|return|>", "<turn|>", "[|endofturn|]", "<|END_OF_TURN_TOKEN|>"),
-    "<\uff5cend\u2581of\u2581sentence\uff5c>",
-)
+_ENDS: list[str] = _TABLE["ends"]
 _SYSTEM = re.compile(r"^\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 """Where Llama 2 has its system message: at the beginning of the first question."""
 

@@ -20,63 +20,31 @@ from typing import Any
 from blackbox_kd import json_text
 from blackbox_kd.models.http import content_filter, google_errors, quotas, rate_limit_headers
 from blackbox_kd.models.http.content_filter import POLICIES, find_filtered, is_withheld
-from blackbox_kd.models.http.parameters import EFFORT, FORMAT, THINKING_BUDGET
 from blackbox_kd.models.http.quotas import NO_MONEY, OVERLOADED, Limit
+from blackbox_kd.paths import read_patterns, read_table
 
 _MESSAGES = ("message", "detail", "msg", "error_msg", "error_message", "errorMessage")
 _CODES = ("code", "type", "status", "reason", "error_code", "status_code", "statusCode", "errorCode")
 _FILTERS = ("content_filter_result", "content_filter_results")
 _NESTED = ("error", "errors", "innererror", "details", "detail", "message")
-FILTERED = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation", *POLICIES})
+_TABLE = read_table(__file__)
+FILTERED = frozenset({*_TABLE["filtered"], *POLICIES})
 """Codes with which endpoints withhold a reply to a prompt, whatever the status."""
 _STATUS_OF_CODE = {
+    **{code: int(status) for status, codes in _TABLE["codes"].items() for code in codes},
     **dict.fromkeys(NO_MONEY, 402),
-    **dict.fromkeys(["rate_limit_exceeded", "rate_limit_error", "rate_limited", "too_many_requests"], 429),
-    **dict.fromkeys(["resource_exhausted", "slow_down", "toomanyrequests", "throttlingexception"], 429),
-    **dict.fromkeys(["invalid_api_key", "authentication_error", "unauthenticated", "unauthorized"], 401),
-    **dict.fromkeys(
-        ["permission_denied", "permission_error", "forbidden", "unsupported_country_region_territory"], 403
-    ),
-    **dict.fromkeys(["model_not_found", "not_found_error", "not_found", "notfounderror"], 404),
-    **dict.fromkeys(["invalid_request_error", "invalid_argument", "bad_request", "badrequesterror"], 400),
-    **dict.fromkeys(["context_length_exceeded", "failed_precondition", *FILTERED], 400),
-    **dict.fromkeys(["request_too_large"], 413),
-    **dict.fromkeys(["api_error", "server_error", "internal", "internal_error", "internal_server_error"], 500),
+    **dict.fromkeys(FILTERED, 400),
     **dict.fromkeys(OVERLOADED, 503),
-    **dict.fromkeys(["service_unavailable", "bad_gateway", "upstream_error", "provider_error"], 503),
-    **dict.fromkeys(["timeout", "timeout_error", "deadline_exceeded", "gateway_timeout"], 504),
 }
-_STATUS_OF_WORDS = (
-    (402, r"insufficient (?:credit|balance|fund|quota)|out of credit|payment required|add (?:more )?credit"),
-    (429, r"rate.?limit|too many requests|slow down|quota|\b(?:daily|weekly|monthly) (?:\w+ )?limit"),
-    (401, r"unauthori[sz]ed|(?:invalid|incorrect|missing|no) (?:api.?)?key|authentication"),
-    (404, r"not found|does not exist|no such model"),
-    (503, r"overload|unavailable|at capacity|busy|try again|loading|bad gateway|upstream"),
-    (504, r"time(?:d)?.?out"),
-    (500, r"internal (?:server )?error"),
-)
+_STATUS_OF_WORDS: Mapping[str, str] = _TABLE["words"]
 _OBJECT = re.compile(r"\{.{1,4000}\}", re.DOTALL)
-_OF_RESPONSES = {"reasoning.effort": EFFORT, "text.format": FORMAT, "text.verbosity": "verbosity"}
-_OF_CLAUDE = {"effort": EFFORT, "output_config.effort": EFFORT, "output_config.format": FORMAT}
-_OF_CLAUDE |= {"adaptive thinking": EFFORT, "budget_tokens": THINKING_BUDGET, "stop_sequences": "stop"}
-_ELSEWHERE = _OF_RESPONSES | _OF_CLAUDE | {"random_seed": "seed"}  # the last one is Mistral's
+_ELSEWHERE: Mapping[str, str] = _TABLE["elsewhere"]
 """What fields of chat completions are called where they are sent under other names."""
 _NOT_TAKEN = ("unsupported_value", "unsupported_parameter")
-_NAMED = (
-    re.compile(r"Unsupported (?:value|parameter)s?: '([\w.\[\]]+)'", re.IGNORECASE),  # OpenAI, gateways without `param`
-    re.compile(r"`([\w.]+)`[^.;]{0,40}(?:deprecated|not (?:supported|permitted|allowed)|unsupported)"),  # Anthropic
-    re.compile(r"\b(adaptive thinking)\b[^.;]{0,40}not supported", re.IGNORECASE),
-    re.compile(r"not support (?:the )?['\"`]?(\w+)['\"`]? parameter\b"),
-    re.compile(r"not support (?:the )?parameter:? ['\"`](\w+)"),
-    re.compile(r"\b(\w+): Extra inputs are not permitted"),  # Anthropic and others that check by pydantic
-)
+_PATTERNS = read_patterns(__file__)
+_NAMED = [pattern for name, pattern in _PATTERNS.items() if name.startswith("named")]
 """What endpoints say of a field that they do not take."""
-_NO_SYSTEM = re.compile(
-    r"(?:system|developer)\W{0,2} (?:role|instruction|message|prompt)s?\b[^.]{0,60}"
-    r"(?:not (?:enabled|supported|allowed)|unsupported)"
-    r"|not support (?:the )?['\"`]?(?:system|developer)\b|only user and assistant roles",
-    re.IGNORECASE,
-)
+_NO_SYSTEM = _PATTERNS["no_system"]
 SYSTEM, ANY = "system", "any"
 """What stands in place of a field for the role, and for one that is not named."""
 _WAIT = re.compile(r"(?:retry|try again)(?: after| in)? ((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)(?![a-z])", re.IGNORECASE)
@@ -236,7 +204,9 @@ def _find_status(codes: frozenset[str], message: str) -> int | None:
     named = [_STATUS_OF_CODE[code] for code in sorted(codes) if code in _STATUS_OF_CODE]
     if numbers or named:
         return (numbers or named)[0]
-    return next((status for status, words in _STATUS_OF_WORDS if re.search(words, message, re.IGNORECASE)), None)
+    return next(
+        (int(status) for status, words in _STATUS_OF_WORDS.items() if re.search(words, message, re.IGNORECASE)), None
+    )
 
 
 def _retry_after_s(parts: list[Mapping[str, Any]], message: str) -> float | None:

@@ -21,13 +21,6 @@ _RENAMED = {
     "frequency_penalty": "frequencyPenalty",
 }
 """Fields of chat completions that are fields of `generationConfig`."""
-ABSENT = frozenset(
-    {
-        *("logit_bias", "logprobs", "top_logprobs", "min_p", "repetition_penalty"),
-        *("user", "metadata", "verbosity", "parallel_tool_calls", "stop_token_ids"),
-    }
-)
-"""Fields of chat completions and of vLLM that there is nothing like in Gemini's API."""
 SEEDS = 2**31
 """Seeds are below it: the field has 32 bits with a sign."""
 _ROLES = {"assistant": "model"}

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from blackbox_kd.models.http.parameters import EFFORT
+from blackbox_kd.paths import read_table
 
 WRONG_KEY = ("api_key_", "service_disabled", "consumer_invalid", "consumer_suspended")
 """What reasons begin with that have to do with the key or its project, whatever the status."""
@@ -19,30 +19,10 @@ WRONG_KEY_WORDS = re.compile(
     re.IGNORECASE,
 )
 """What is said of a key where no reason is given: one that was found in public is refused with 403."""
-_NAMES: Mapping[str, str] = {
-    "topP": "top_p",
-    "topK": "top_k",
-    "presencePenalty": "presence_penalty",
-    "frequencyPenalty": "frequency_penalty",
-    **dict.fromkeys(["stopSequences", "stop_sequences"], "stop"),
-    **dict.fromkeys(["responseMimeType", "response_mime_type"], "response_format"),
-    **dict.fromkeys(["responseJsonSchema", "response_json_schema"], "response_format"),
-    **dict.fromkeys(["thinkingConfig", "thinking_config", "thinkingLevel", "thinking_level"], EFFORT),
-    **dict.fromkeys(["thinkingBudget", "thinking_budget", "includeThoughts", "include_thoughts"], EFFORT),
-    **dict.fromkeys(["systemInstruction", "system_instruction"], "system"),
-}
+_TABLE = read_table(__file__)
+_NAMES: Mapping[str, str] = _TABLE["names"]
 """Google's names, and those of chat completions; the others are the same."""
-_WORDS = (
-    (re.compile(r"thinking[ _](?:level|budget|config)?[^.]{0,40}not (?:enabled|supported)", re.IGNORECASE), EFFORT),
-    (
-        re.compile(r"\bBudget \d+ is invalid|only works in thinking mode|thinking can't be disabled", re.IGNORECASE),
-        EFFORT,
-    ),
-    (re.compile(r"JSON mode is not (?:enabled|supported)"), "response_format"),
-    (re.compile(r"Function calling is not (?:enabled|supported)"), "tools"),
-    (re.compile(r"Unknown name \\?\"(\w+)\\?\""), ""),
-    (re.compile(r"`?\b(\w+)`? is (?:deprecated|not (?:enabled|supported))\b[^.]{0,40}\bmodels?\b"), ""),
-)
+_WORDS = [(re.compile(entry["says"]), entry.get("field", "")) for entry in _TABLE["words"]]
 """What is said of a field that a model does not take, and the field where it is not in the words."""
 _PLAIN = re.compile(r"[a-z][A-Za-z_]+")
 """What a field's name looks like: `Penalty is not enabled` names none."""

@@ -13,13 +13,6 @@ from blackbox_kd.errors import EndpointRefused
 from blackbox_kd.models.http.cache_marks import CacheMarks
 from blackbox_kd.models.http.parameters import CAPS, EFFORT, FORMAT, MOST_TOKENS, THINKING_BUDGET, Parameters
 
-ABSENT = frozenset(
-    {
-        *("seed", "frequency_penalty", "presence_penalty", "repetition_penalty", "min_p", "logit_bias"),
-        *("logprobs", "top_logprobs", "modalities", "prediction", "verbosity"),
-    }
-)
-"""Fields of chat completions that the API has no equivalent of."""
 SHOWN = {"type": "adaptive", "display": "summarized"}
 """As much thinking as the model holds to be right, and a summary of it in the reply, which newer models leave out."""
 LEAST_BUDGET = 1024

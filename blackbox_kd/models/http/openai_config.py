@@ -60,7 +60,7 @@ class OpenAIConfig(VendorConfig):
         """What the model takes; a name of `max_tokens` that the recipe gives is taken."""
         known = super().parameters
         if self.api == "responses":  # whose one name of `max_tokens` is nothing to find out
-            return replace(known, refuses=known.refuses - set(CAPS)).without(responses_api.HAS_NOT, "api: chat")
+            return replace(known, refuses=known.refuses - set(CAPS)).without("responses", "api: chat")
         if self.max_tokens_field == "auto":
             return known
         return replace(known, refuses=known.refuses - set(CAPS), cap=self.max_tokens_field)

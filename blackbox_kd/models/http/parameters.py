@@ -78,8 +78,9 @@ class Parameters:
     patterns: bool = False
     most_likeliest: int | None = None
 
-    def without(self, absent: frozenset[str], instead: str = "") -> Self:
-        """The same at an endpoint whose API has no equivalent of some fields."""
+    def without(self, api: str, instead: str = "") -> Self:
+        """The same at an API that has no equivalent of some fields, by `[absent]` in the table."""
+        absent = frozenset(_read_table()["absent"][api])
         return replace(self, refuses=self.refuses | absent, absent=absent, instead=instead)
 
     def find_refused(self, body: Mapping[str, Any]) -> frozenset[str]:

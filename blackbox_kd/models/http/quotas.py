@@ -8,41 +8,19 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
-NO_MONEY = frozenset(
-    {
-        *("insufficient_quota", "insufficient_balance", "insufficient_credits", "credit_balance_exhausted"),
-        *("billing_hard_limit_reached", "billing_not_active", "billing_error", "budget_exceeded"),
-        *("organization_spend_limit_exceeded", "project_spend_limit_exceeded", "organization_usage_limit_exceeded"),
-        *("enforced_spend_limit_reached", "payment_required", "payment_required_error", "budgetexceedederror"),
-        *("exceeded_budget", "budget_limit_exceeded", "over_budget", "insufficient_user_quota", "insufficient_funds"),
-        *("exceeded_current_quota_error", "pre_consume_token_quota_failed", "credits_exhausted", "balance_not_enough"),
-        *("contract_spend_limit_reached", "linked_organization_spend_limit_reached"),
-        *("arrearage", "accountoverdueerror", "account_overdue", "spending_limit_reached", "spend_limit_exceeded"),
-    }
-)
+from blackbox_kd.paths import read_patterns, read_table
+
+_TABLE = read_table(__file__)
+NO_MONEY = frozenset(_TABLE["no_money"])
 """Codes with which endpoints say that the account is empty, whatever the status."""
-OVERLOADED = frozenset({"overloaded_error", "overloaded", "server_is_overloaded", "engine_overloaded", "unavailable"})
+OVERLOADED = frozenset(_TABLE["overloaded"])
 """Codes with which endpoints say that they have too much to do, whoever asks."""
-_NO_MONEY_WORDS = re.compile(
-    r"(?<!token )(?<!thinking )(?<!reasoning )(?<!context )budget (?:has been |was |is |limit )?"
-    r"(?:exceeded|exhausted|reached|spent)"
-    r"|exceed(?:ed|s|ing)? (?:your |the |its )?(?:max |monthly |daily |key |team |user )*budget"
-    r"|insufficient (?:account |user |remaining )?(?:credit|balance|fund)"
-    r"|balance (?:is )?(?:too low|insufficient|not enough|exhausted|depleted)"
-    r"|credits (?:are )?(?:exhausted|depleted|used up)"
-    r"|out of credits?\b|no credits? (?:left|remaining)|account (?:is )?in arrears"
-    r"|(?:spend(?:ing)?|billing)(?: hard)? (?:limit|cap) (?:has been |was |is )?(?:reached|exceeded)"
-    r"|(?:reached|exceeded) (?:your |the )?(?:\w+ ){0,2}(?:spend(?:ing)? (?:limit|cap)|api usage limits?)"
-    r"|\u4f59\u989d\u4e0d\u8db3|\u6b20\u8d39|\u989d\u5ea6\u4e0d\u8db3",
-    re.IGNORECASE,
-)
+_PATTERNS = read_patterns(__file__)
+_NO_MONEY_WORDS = _PATTERNS["no_money_words"]
 """Words with which gateways say the same under codes of their own, and Anthropic with 400 that a spending limit of the
 user's own is reached; of a quota they may mean one for a minute."""
 _BACK_ON = re.compile(r"regain access (?:on|at) (\d{4}-\d\d-\d\d(?: at \d\d:\d\d(?: ?UTC)?)?)", re.IGNORECASE)
-_LONG_WORDS = re.compile(
-    r"per[ -](?:day|week|month)\b|\b(?:RPD|TPD)\b|\b(?:daily|weekly|monthly) (?:\w+ ){0,2}(?:limit|quota|cap)\b",
-    re.IGNORECASE,
-)
+_LONG_WORDS = _PATTERNS["long_words"]
 _LONG_IDS = re.compile(r"Per(?:Day|Week|Month)")
 _ZERO = re.compile(r"\blimit:? 0(?![\d.,]*\d)", re.IGNORECASE)
 _OVERLOAD_WORDS = re.compile(r"\boverload(?:ed)?\b", re.IGNORECASE)

@@ -10,8 +10,6 @@ from blackbox_kd.models.http.content_filter import is_withheld
 from blackbox_kd.models.http.parameters import CAPS, EFFORT
 
 PATH = "/responses"
-HAS_NOT = frozenset({"stop", "seed", "logprobs", "top_logprobs"})
-"""Fields of a recipe that this API has no place for."""
 ADDED: Mapping[str, Any] = {"store": False, "reasoning": {"summary": "auto"}}
 """Nothing is left at the vendor, where replies are kept for 30 days by default; reasoning comes as its summary."""
 _TEXT = {"response_format": "format", "verbosity": "verbosity"}
