@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 
 from blackbox_kd.messages import make_fence
+from blackbox_kd.paths import read_patterns
 
 Scale = tuple[float, float]
 """The worst and the best number."""
@@ -31,21 +32,9 @@ _REMARK = re.compile(
     re.IGNORECASE,
 )
 _UNSURE = re.compile(r"\A\W*(?:or|to|maybe|perhaps|if|of|out)\b|\b(?:rather|actually|wait|instead|no)\b", re.IGNORECASE)
-_CLOSING = re.compile(
-    r"\W*(?:i\s(?:hope|trust)|hope\s(?:this|that|it)|(?:please\s)?let\sme\sknow|(?:please\s)?feel\sfree"
-    r"|if\syou\s(?:have|need|want|would)"
-    r"|(?:these|those|this|that)\s(?:are|is|concludes?|completes?)\s(?:my|the|our)|that(?:'s|\sis)\smy|(?:my"
-    r"|the)\s(?:final\s)?(?:scores?|verdict)"
-    r"|overall|in\s(?:summary|short|conclusion|total)|to\ssum\sup|end\sof\b|both\s(?:answers|texts)"
-    r"|ich\shoffe|j'espère|espero|spero|надеюсь|希望)[^\d\[\]{}:]{0,200}",
-    re.IGNORECASE,
-)
-_DISTRUST = re.compile(
-    r"\b(?:claims?|quot\w+|sa(?:id|ys)|attempts?|manipulat\w+|instruct\w*|ignor\w+|inject\w*|itself|wrong|wait"
-    r"|actually|correct(?:ion|ed)"
-    r"|reconsider\w*|but|however|instead|not)\b",
-    re.IGNORECASE,
-)
+_PATTERNS = read_patterns(__file__)
+_CLOSING = _PATTERNS["closing"]
+_DISTRUST = _PATTERNS["distrust"]
 _MOST_CLOSING = 3
 _SCORE_ALONE = re.compile(r"[^\[\]\d]{0,40}\[[^\[\]]*\][^\[\]\d]{0,40}")
 _GROUP = re.compile(r"\[([^\[\]]*)\]")

@@ -7,33 +7,20 @@ the full-width and the plain letter, the typographic and the typed quote.
 import re
 import unicodedata
 
+from blackbox_kd.paths import read_table
+
 _INVISIBLE = (*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF, 0x00AD, 0xFE0E, 0xFE0F)
 """Zero-width characters, marks of direction, the soft hyphen, and what chooses between forms of a character."""
-_CHARACTERS = str.maketrans(
-    {
-        **dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\ufe63\uff0d", "-"),
-        **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u02bc\u00b4", "'"),
-        **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb\u300c\u300d\u300e\u300f\u300a\u300b", '"'),
-        **dict.fromkeys("⋅·∙", "×"),
-        **dict.fromkeys("【〔", "["),
-        **dict.fromkeys("】〕", "]"),
-        **dict.fromkeys(_INVISIBLE),
-        "\u2044": "/",
-        "\u2215": "/",
-        "\u066a": "%",
-        "\u066b": ".",
-        "\u066c": ",",
-    }
-)
+_TABLE = read_table(__file__)
+_CHARACTERS = dict.fromkeys(_INVISIBLE, "") | {
+    ord(sign): plain for plain, signs in _TABLE["characters"].items() for sign in signs
+}
 _THIN_SPACE = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")
 _DIGIT = re.compile(r"(?![0-9])\d")
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u9fff\uac00-\ud7af\uf900-\ufaff"
 """Letters of Thai, Lao, Burmese, Khmer, Japanese, Chinese and Korean: no blank parts them from a number or a label."""
 _SEAM = re.compile(rf"(?<=[{UNSPACED}])(?=[-+]?[0-9A-Za-z])|(?<=[0-9A-Za-z%])(?=[{UNSPACED}])")
-_VULGAR = {
-    "½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5",
-    "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8",
-}  # fmt: skip
+_VULGAR: dict[str, str] = _TABLE["fractions"]
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _VULGAR_FRACTION = re.compile(f"[{''.join(_VULGAR)}]")
 _SUPERSCRIPT = re.compile(r"(?<=[\w)])[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
@@ -41,20 +28,8 @@ _STYLED = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:bf|rm|it|sf|tt)|operatorname\*?|boxed|fbox|mbox|underline)"
     r"\s?\{([^{}]*)\}"
 )
-_SYMBOLS = {
-    "times": "×", "cdot": "×", "ast": "×", "div": "÷", "approx": "≈", "simeq": "≈", "pm": "±", "sqrt": "√",
-    "to": "→", "rightarrow": "→", "Rightarrow": "→", "implies": "→", "le": "≤", "leq": "≤", "ge": "≥",
-    "geq": "≥", "lt": "<", "gt": ">", "left": "", "right": "", "displaystyle": "", "euro": "€",
-    "pounds": "£", "circ": "°", "pi": "π",
-}  # fmt: skip
-_LATEX_STEPS = (
-    (re.compile(r"\{,\}"), ","),
-    (re.compile(r"(?<=\d)\\[,!;: ](?=\d{3}(?!\d))"), "'"),
-    (re.compile(r"\\[,!;: ]|~|\\q?quad\b"), " "),
-    (re.compile(r"\\[()\[\]]"), " "),
-    (re.compile(r"\\([$%#&_{}])"), r"\1"),
-    (re.compile(r"\\\\"), "\n"),
-)
+_SYMBOLS: dict[str, str] = _TABLE["symbols"]
+_LATEX_STEPS = [(re.compile(step["says"]), step["means"]) for step in _TABLE["latex"]]
 _SHORT_FRACTION = re.compile(r"\\[dtc]?frac\s?(\d)\s?(\d)")
 _FRACTION = re.compile(r"\\[dtc]?frac\s?\{([^{}]*)\}\s?\{([^{}]*)\}")
 _BRACED_POWER = re.compile(r"\^\s?\{\s?([-+]?\s?\d+)\s?\}")

@@ -6,17 +6,9 @@ from typing import Any
 
 from blackbox_kd.errors import Refusal, ReplyFault
 from blackbox_kd.models.http.status import quote
+from blackbox_kd.paths import read_table
 
-FIXES: Mapping[str, str] = {
-    "reasoning_extraction": (
-        "write thinking: low, medium or high at the model, whose thinking is read beside the reply, and a prompt that "
-        "asks for the answer alone"
-    ),
-    "frontier_llm": (
-        "this is the vendor's policy: take another teacher, whose terms let its outputs develop models (terms: open in "
-        "the recipe shows which)"
-    ),
-}
+FIXES: Mapping[str, str] = read_table(__file__)
 """By the categories of Claude's refusals; what the first one says is the remedy that Anthropic itself names.
 
 Source: anthropic 2.14, the docstring of `RefusalStopDetails.category`

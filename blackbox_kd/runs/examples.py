@@ -9,17 +9,8 @@ from typing import Any
 from blackbox_kd.json_text import write_text
 
 SHOWN = (
-    "instruction",
-    "prompt",
-    "response",
-    "completion",
-    "answer",
-    "reference",
-    "score",
-    "better",
-    "worse",
-    "nearest",
-)
+    "instruction", "prompt", "response", "completion", "answer", "reference", "score", "better", "worse", "nearest",
+)  # fmt: skip
 """Columns that tell why a row was dropped."""
 LONGEST = 160
 """Characters of a text that are shown."""

@@ -11,6 +11,7 @@ from typing import Any
 from blackbox_kd.errors import DataError
 from blackbox_kd.json_text import write_text
 from blackbox_kd.messages import read_calls, write_calls
+from blackbox_kd.paths import read_table
 
 WORDS = 12
 """Words of a sentence."""
@@ -23,15 +24,7 @@ _WHOLE = ("{", "[", "SELECT ", "WITH ")
 """What a short answer begins with that stands alone all the same."""
 _SYLLABLES = "ba de ki lo mu na pe ri so tu".split()  # noqa: SIM905 - ten syllables in quotes are no better to read
 _PLAIN = re.compile(r"[^\W\d_]{3,}")
-_TEXT_OF: Mapping[str, str] = {
-    "date": "2026-01-31",
-    "date-time": "2026-01-31T12:00:00Z",
-    "time": "12:00:00",
-    "email": "ann@example.com",
-    "ipv4": "192.0.2.1",
-    "ipv6": "2001:db8::1",
-    "uuid": "00000000-0000-4000-8000-000000000000",
-}
+_TEXT_OF: Mapping[str, str] = read_table(__file__)["formats"]
 _SIGNS = {
     sre.CATEGORY_DIGIT: "0123456789",
     sre.CATEGORY_SPACE: " ",

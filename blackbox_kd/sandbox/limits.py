@@ -98,27 +98,10 @@ MOST: Mapping[str, Callable[..., int]] = {
     "format": _format,
 }
 """The most that a filter can make, in characters, from its arguments."""
-BY_ITEM = frozenset(
-    [
-        "batch",
-        "dictsort",
-        "groupby",
-        "items",
-        "join",
-        "list",
-        "map",
-        "max",
-        "min",
-        "reject",
-        "rejectattr",
-        "select",
-        "selectattr",
-        "slice",
-        "sort",
-        "sum",
-        "unique",
-    ]
-)
+BY_ITEM = frozenset([
+    "batch", "dictsort", "groupby", "items", "join", "list", "map", "max", "min", "reject", "rejectattr", "select",
+    "selectattr", "slice", "sort", "sum", "unique",
+])  # fmt: skip
 """Filters that take their first argument item by item, of a text each character: each counts as a pass of a loop."""
 COSTS: Mapping[str, int] = {"wordwrap": 100, "striptags": 20, "title": 20, "urlencode": 20, "wordcount": 10}
 """What a character counts as that these filters read, by how long they take for it."""

@@ -20,17 +20,10 @@ from collections.abc import Iterable, Mapping, Set
 from functools import cache
 
 from blackbox_kd.errors import DataError
+from blackbox_kd.paths import read_table
 
-SHAPES: dict[str, tuple[str, ...]] = {
-    "preference": ("chosen", "rejected"),
-    "preferred": ("input", "preferred_output", "non_preferred_output"),
-    "completion": ("prompt", "completion"),
-    "messages": ("messages",),
-    "sharegpt": ("conversations",),
-    "own": ("instruction", "response"),
-    "alpaca": ("instruction", "output"),
-    "text": ("text",),
-}
+_TABLE = read_table(__file__)
+SHAPES: dict[str, tuple[str, ...]] = {name: tuple(needed) for name, needed in _TABLE["shapes"].items()}
 """Columns that each shape needs; the first shape that fits is taken."""
 PAIRS = ("preference", "preferred")
 """Shapes of a better and a worse answer."""
@@ -45,16 +38,7 @@ UNUSABLE = ("image", "images", "video", "videos", "audio", "audios")
 MEANINGFUL = frozenset((*ASKED, *THOUGHT, *TOOLS, *UNUSABLE))
 LABELS = {"label": ("completion",), "kto_tag": ("completion", "messages", "sharegpt", "own", "alpaca")}
 """Columns that say whether an answer is one to learn, and the shapes beside which they say it."""
-_USED = {
-    "preference": ("prompt", "conversations", "messages", "instruction", *ASKED, *TOOLS),
-    "preferred": ("system", "system_prompt", *TOOLS),
-    "completion": (*ASKED[:3], *THOUGHT, *TOOLS),
-    "messages": (*ASKED[:2], *THOUGHT, *TOOLS),
-    "sharegpt": (*ASKED[:2], *THOUGHT, *TOOLS),
-    "own": (*ASKED, *THOUGHT, *TOOLS),
-    "alpaca": (*ASKED, *THOUGHT, *TOOLS),
-    "text": ASKED[:2],
-}
+_USED: dict[str, list[str]] = _TABLE["used"]
 """Columns that each shape has a place for, besides those it needs."""
 
 

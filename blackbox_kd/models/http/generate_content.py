@@ -9,22 +9,12 @@ from typing import Any
 from blackbox_kd import json_text
 from blackbox_kd.errors import EndpointRefused
 from blackbox_kd.models.http.parameters import EFFORT, THINKING_BUDGET, Parameters
+from blackbox_kd.paths import read_table
 
-_RENAMED = {
-    "temperature": "temperature",
-    "top_p": "topP",
-    "top_k": "topK",
-    "stop": "stopSequences",
-    "max_tokens": "maxOutputTokens",
-    "max_completion_tokens": "maxOutputTokens",
-    "presence_penalty": "presencePenalty",
-    "frequency_penalty": "frequencyPenalty",
-}
+_NAMES = read_table(__file__)
 """Fields of chat completions that are fields of `generationConfig`."""
 SEEDS = 2**31
 """Seeds are below it: the field has 32 bits with a sign."""
-_ROLES = {"assistant": "model"}
-_CHOICES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 _HIGH = ("MEDIUM", "HIGH")
 
 
@@ -44,7 +34,7 @@ class GenerateContent:
         asked.pop("model", None)
         said = asked.pop("messages")
         config = _read_own(asked, "generationConfig")
-        for name, renamed in _RENAMED.items():
+        for name, renamed in _NAMES["fields"].items():
             if name in asked:
                 config[renamed] = asked.pop(name)
         if "seed" in asked:
@@ -117,7 +107,7 @@ def _write_contents(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
     for at, message in enumerate(messages):
         role = message["role"]
         if role != "tool":
-            found.append({"role": _ROLES.get(role, role), "parts": _write_parts(message)})
+            found.append({"role": _NAMES["roles"].get(role, role), "parts": _write_parts(message)})
             continue
         part = {"functionResponse": _write_result(message, names)}
         if at and messages[at - 1]["role"] == "tool":
@@ -178,7 +168,7 @@ def _translate_choice(choice: Any) -> dict[str, Any]:
     function = choice.get("function") if isinstance(choice, dict) else None
     if isinstance(function, dict):
         return {"mode": "ANY", "allowedFunctionNames": [function.get("name")]}
-    return {"mode": _CHOICES.get(str(choice), choice)}
+    return {"mode": _NAMES["choices"].get(str(choice), choice)}
 
 
 def _convert_candidate(candidate: Mapping[str, Any]) -> dict[str, Any]:

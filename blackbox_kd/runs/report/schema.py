@@ -243,17 +243,9 @@ class Report(Part):
 
 
 RECORDED = (
-    "evaluations",
-    "comparisons",
-    "arm_gains",
-    "agreements",
-    "win_rates",
-    "requirements",
-    "trainings",
-    "loops",
-    "mixtures",
-    "benchmarks",
-)
+    "evaluations", "comparisons", "arm_gains", "agreements", "win_rates", "requirements", "trainings", "loops",
+    "mixtures", "benchmarks",
+)  # fmt: skip
 """Lists that steps append to; a step of somebody's own may have others."""
 _ENTRIES: dict[str, TypeAdapter[Any]] = {
     key: TypeAdapter(annotation) for key in RECORDED if (annotation := Report.model_fields[key].annotation) is not None
