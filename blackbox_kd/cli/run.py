@@ -77,15 +77,7 @@ overwrite_option = click.option(
 @click.option("--extend", type=click.IntRange(min=0), metavar="N", help="N more rows; what is there stays. 0: no more.")
 @overwrite_option
 @click.option("--retry-failed", is_flag=True, help="Ask anew for the rows that failed; all others are as before.")
-def run(
-    recipe: str,
-    overrides: tuple[str, ...],
-    models: tuple[str, ...],
-    teacher: str | None,
-    allow_code: bool,
-    scripted: bool,
-    **how: Any,
-) -> int:
+def run(recipe: str, scripted: bool, **how: Any) -> int:
     """Run RECIPE, or go on where an earlier run of it stopped; nothing paid for is asked again."""
     from blackbox_kd.recipe.notes import Notes
 
@@ -93,7 +85,7 @@ def run(
         what = f"--{given} means nothing with --scripted, whose replies are kept with their run and never joined"
         raise UserError(what, fix=f"take --{given} out")
     notes = Notes()
-    changes: dict[str, Any] = {"overrides": overrides, "models": models, "teacher": teacher, "allow_code": allow_code}
+    changes = {name: how.pop(name) for name in ("overrides", "models", "teacher", "allow_code")}
     found = load_named(recipe, notes=notes, scripted=scripted, **changes)
     for note in notes.list_warnings():
         say(note.text(found.file), err=True)
@@ -115,19 +107,11 @@ def run(
 @run_options
 @overwrite_option
 @click.option("--preflight", "is_look", is_flag=True, help="Tell what would be trained, and train nothing.")
-def train(
-    data: str,
-    student: str,
-    method: str,
-    name: str,
-    overrides: tuple[str, ...],
-    overwrite: bool,
-    is_look: bool,
-    **given: Any,
-) -> int:
+def train(data: str, student: str, method: str, name: str, overwrite: bool, is_look: bool, **given: Any) -> int:
     """Fine-tune a model on rows that exist already, whoever made them."""
     from blackbox_kd.recipe import adhoc
 
+    overrides = given.pop("overrides")
     how, settings = _split_options(given)
     recipe = adhoc.train(data, student, method, name, settings, overrides)
     return _look(recipe, **how) if is_look else _execute(recipe, overwrite=overwrite, **how)
@@ -157,21 +141,13 @@ def _look(recipe: Any, *, run_dir: Path | None, ledger: Path | None, limit: int 
 @click.option("--name", default="evaluate", show_default=True, help="Name of the run.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Any other field of the recipe.")
 @run_options
-def evaluate(
-    data: str,
-    student: str,
-    adapter: str | None,
-    question: str | None,
-    reference: str | None,
-    name: str,
-    overrides: tuple[str, ...],
-    **given: Any,
-) -> int:
+def evaluate(data: str, student: str, adapter: str | None, name: str, **given: Any) -> int:
     """Ask a model, and its base, the questions of a file; print accuracy with intervals."""
     from blackbox_kd.recipe import adhoc
 
+    columns, overrides = (given.pop("question"), given.pop("reference")), given.pop("overrides")
     how, settings = _split_options(given)
-    return _execute(adhoc.evaluate(data, student, adapter, name, settings, (question, reference), overrides), **how)
+    return _execute(adhoc.evaluate(data, student, adapter, name, settings, columns, overrides), **how)
 
 
 def _split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -180,21 +156,8 @@ def _split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any
     return how, {name: value for name, value in given.items() if value is not None}
 
 
-def _execute(
-    recipe: Any,
-    *,
-    run_dir: Path | None,
-    ledger: Path | None,
-    limit: int | None,
-    as_json: bool,
-    until: str | None = None,
-    shard: str | None = None,
-    extend: int | None = None,
-    retry_failed: bool = False,
-    overwrite: bool = False,
-    trust: tuple[str, ...] = (),
-) -> int:
-    """Runs a checked recipe and says how it ended."""
+def _execute(recipe: Any, *, as_json: bool, shard: str | None = None, trust: tuple[str, ...] = (), **how: Any) -> int:
+    """Runs a checked recipe, as `how` says in words of RunOptions, and says how it ended."""
     from blackbox_kd.engine.progress import view_for
     from blackbox_kd.engine.run import Run, RunOptions
     from blackbox_kd.engine.sharding.shard import Shard, explain_errors
@@ -203,16 +166,10 @@ def _execute(
     view = view_for(sys.stderr.isatty(), os.environ)
     options = RunOptions(
         cache=find_cache_folder(),
-        run_dir=run_dir,
-        ledger=ledger,
-        limit=limit,
-        until=until,
         shard=Shard.parse(shard) if shard else None,
-        extend=extend,
-        retry_failed=retry_failed,
-        overwrite=overwrite,
         env=dict(os.environ),
         view=view,
+        **how,
     )
     job = Run(recipe, options)
     try:
