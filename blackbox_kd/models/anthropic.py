@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Setup
-from blackbox_kd.models.http import access, client, keys
+from blackbox_kd.models.http import access, client
 from blackbox_kd.models.http.anthropic_batches import BATCH_LINES, AnthropicBatches
 from blackbox_kd.models.http.cache_marks import CacheMarks
 from blackbox_kd.models.http.chat import ChatModel
@@ -70,7 +69,7 @@ class Config(VendorConfig):
 
     def sends_to(self, setup: Setup) -> tuple[str, str | None]:
         """The URL that requests go to, and the variable that holds the key, if one goes with them."""
-        return _find_base_url(self, setup), _find_variable(self)
+        return _find_base_url(self, setup), self.find_variable(self.base_url, ANTHROPIC, DEFAULT_KEY)
 
 
 def open_model(config: Config, setup: Setup) -> Model:
@@ -80,26 +79,15 @@ def open_model(config: Config, setup: Setup) -> Model:
         SetupError: the key is missing or cannot be one, or ANTHROPIC_BASE_URL is no URL.
     """
     config.refuse_missing(setup)
-    base_url = _find_base_url(config, setup)
-    variable = _find_variable(config)
-    key = keys.read_key(setup.env, variable) if variable else None
-    address = client.Address(
-        base_url,
-        key,
-        config.max_concurrency,
-        config.timeout_s,
-        path=PATH,
-        headers={"anthropic-version": VERSION} | ({"x-api-key": key} if key else {}),
-        listing="/v1/models?limit=1000",
-    )
+    address = config.make_address(*config.sends_to(setup), setup, path=PATH, listing="/v1/models?limit=1000")
+    own = {"x-api-key": address.key} if address.key else {}
+    address = replace(address, headers={"anthropic-version": VERSION} | own)
     http, known = client.HttpClient(address), config.parameters
     wire_format = MessagesApi(known, CacheMarks(known.cached_from) if config.cache else None)
     return ChatModel(
         config,
         http,
-        endpoint=f"{base_url} {config.model}",  # vendors limit each model by itself
-        max_tokens_field="max_tokens",
-        extra=config.own_fields,
+        endpoint=f"{address.base_url} {config.model}",  # vendors limit each model by itself
         wire_format=wire_format,
         batch_api=AnthropicBatches(address, wire_format.translate),
     )
@@ -111,9 +99,3 @@ def _check_url(url: str) -> str:
 
 def _find_base_url(config: Config, setup: Setup) -> str:
     return config.base_url or _check_url(setup.env.get("ANTHROPIC_BASE_URL") or ANTHROPIC)
-
-
-def _find_variable(config: Config) -> str | None:
-    """The variable that holds the key; Anthropic's own key goes nowhere the user did not send it."""
-    is_theirs = config.base_url is None or urlsplit(config.base_url).hostname == urlsplit(ANTHROPIC).hostname
-    return config.key_env or (DEFAULT_KEY if is_theirs else None)

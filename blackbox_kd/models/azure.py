@@ -6,6 +6,7 @@
 Source   openai 3.54 (`lib/azure.py`) and Microsoft's documentation of the v1 API, November 2026
 """
 
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlsplit
 
@@ -13,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Sending, Setup
-from blackbox_kd.models.http import access, keys
+from blackbox_kd.models.http import access
 from blackbox_kd.models.http.content_filter import AzureCompletions
 from blackbox_kd.models.http.openai_config import OpenAIConfig, open_endpoint
 from blackbox_kd.schema import digest
@@ -112,19 +113,13 @@ def open_model(config: Config, setup: Setup) -> Model:
         SetupError: the key, the token or the resource's URL is missing or cannot be one.
     """
     config.refuse_missing(setup)
-    key = keys.read_key(setup.env, config.variable) if config.variable else None
-    said = f"Bearer {key}" if config.auth == "token" else key
-    return open_endpoint(
-        config,
-        setup,
-        _find_base_url(config, setup),
-        key,
-        max_tokens_field=_find_max_tokens_field(config),
-        key_header={config.header: said} if key and said else {},
-        query={"api-version": config.api_version} if config.api_version else None,
-        chat_format=AzureCompletions(),
-        listing=None,  # it tells models, and not deployments
-    )
+    query = {"api-version": config.api_version} if config.api_version else None
+    # A listing would tell models, and not deployments.
+    address = config.make_address(*config.sends_to(setup), setup, path=config.path, listing=None, query=query)
+    said = f"Bearer {address.key}" if config.auth == "token" else address.key
+    address = replace(address, headers={config.header: said} if address.key and said else {})
+    max_tokens_field = _find_max_tokens_field(config)
+    return open_endpoint(config, setup, address, max_tokens_field=max_tokens_field, chat_format=AzureCompletions())
 
 
 def _check_resource(url: str) -> str:

@@ -4,13 +4,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Setup
-from blackbox_kd.models.http import access, client, keys
+from blackbox_kd.models.http import access, client
 from blackbox_kd.models.http.chat import ChatModel
 from blackbox_kd.models.http.config import VendorConfig
 from blackbox_kd.models.http.gemini_batches import BATCH_LINES, VERSION, GeminiBatches
@@ -63,7 +62,8 @@ class Config(VendorConfig):
 
     def sends_to(self, setup: Setup) -> tuple[str, str | None]:
         """The URL that requests go to, and the variable that holds the key, if one goes with them."""
-        return self.base_url, _find_variable(self, setup)
+        name = next((name for name in DEFAULT_KEYS if setup.env.get(name, "").strip()), DEFAULT_KEYS[0])
+        return self.base_url, self.find_variable(self.base_url, GOOGLE, name)
 
 
 def open_model(config: Config, setup: Setup) -> Model:
@@ -73,31 +73,14 @@ def open_model(config: Config, setup: Setup) -> Model:
         SetupError: the key is missing or cannot be one.
     """
     config.refuse_missing(setup)
-    variable = _find_variable(config, setup)
-    key = keys.read_key(setup.env, variable) if variable else None
-    address = client.Address(
-        config.base_url,
-        key,
-        config.max_concurrency,
-        config.timeout_s,
-        path=f"/{VERSION}/models/{config.model}:generateContent",
-        headers={"x-goog-api-key": key} if key else {},
-        listing=f"/{VERSION}/models?pageSize=1000",
-    )
+    path, listing = f"/{VERSION}/models/{config.model}:generateContent", f"/{VERSION}/models?pageSize=1000"
+    address = config.make_address(*config.sends_to(setup), setup, path=path, listing=listing)
+    address = replace(address, headers={"x-goog-api-key": address.key} if address.key else {})
     http, wire_format = client.HttpClient(address), GenerateContent(config.parameters)
     return ChatModel(
         config,
         http,
         endpoint=f"{config.base_url} {config.model}",  # limits are those of a model
-        max_tokens_field="max_tokens",
-        extra=config.own_fields,
         wire_format=wire_format,
         batch_api=GeminiBatches(address, config.model, wire_format.translate),
     )
-
-
-def _find_variable(config: Config, setup: Setup) -> str | None:
-    """The variable that holds the key; Google's own key goes nowhere the user did not send it."""
-    if config.key_env is not None or urlsplit(config.base_url).hostname != urlsplit(GOOGLE).hostname:
-        return config.key_env
-    return next((name for name in DEFAULT_KEYS if setup.env.get(name, "").strip()), DEFAULT_KEYS[0])

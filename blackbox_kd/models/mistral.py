@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import field_validator
 
 from blackbox_kd.models import Model, Setup
-from blackbox_kd.models.http import access, client, keys
+from blackbox_kd.models.http import access, client
 from blackbox_kd.models.http.chat import ChatModel
 from blackbox_kd.models.http.config import VendorConfig
 from blackbox_kd.models.http.dialects import MISTRAL
@@ -41,7 +41,7 @@ class Config(VendorConfig):
 
     def sends_to(self, setup: Setup) -> tuple[str, str | None]:
         """The URL that requests go to, and the variable that holds the key, if one goes with them."""
-        return self.base_url, _find_variable(self)
+        return self.base_url, self.find_variable(self.base_url, OWN, DEFAULT_KEY)
 
 
 def open_model(config: Config, setup: Setup) -> Model:
@@ -51,21 +51,11 @@ def open_model(config: Config, setup: Setup) -> Model:
         SetupError: the key is missing or cannot be one.
     """
     config.refuse_missing(setup)
-    variable = _find_variable(config)
-    key = keys.read_key(setup.env, variable) if variable else None
-    address = client.Address(config.base_url, key, config.max_concurrency, config.timeout_s)
+    address = config.make_address(*config.sends_to(setup), setup)
     return ChatModel(
         config,
         client.HttpClient(address),
         endpoint=f"{config.base_url} {config.model}",  # limits are those of a model
-        max_tokens_field="max_tokens",
-        extra=config.own_fields,
         wire_format=MISTRAL,
         batch_api=MistralBatches(address, config.model, MISTRAL.translate),
     )
-
-
-def _find_variable(config: Config) -> str | None:
-    """The variable that holds the key; Mistral's own key goes nowhere the user did not send it."""
-    is_own = urlsplit(config.base_url).hostname == urlsplit(OWN).hostname
-    return config.key_env or (DEFAULT_KEY if is_own else None)

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Sending, Setup
-from blackbox_kd.models.http import access, connection, keys
+from blackbox_kd.models.http import access, connection
 from blackbox_kd.models.http.dialects import find_dialect
 from blackbox_kd.models.http.openai_config import OpenAIConfig, open_endpoint
 from blackbox_kd.models.http.servers import check_servers
@@ -114,17 +114,14 @@ def open_model(config: Config, setup: Setup) -> Model:
         SetupError: the key is missing or cannot be one, or OPENAI_BASE_URL is no URL.
     """
     config.refuse_missing(setup)
-    base_url = _find_base_url(config, setup)
-    variable = _find_variable(config)
-    key = keys.read_key(setup.env, variable) if variable else None
+    address = config.make_address(*config.sends_to(setup), setup, path=config.path)
     return open_endpoint(
         config,
         setup,
-        base_url,
-        key,
+        address,
         max_tokens_field=_find_max_tokens_field(config, setup),
         servers=tuple(config.servers),
-        chat_format=find_dialect(base_url),
+        chat_format=find_dialect(address.base_url),
     )
 
 

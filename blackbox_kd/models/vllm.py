@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, field_validator
 from blackbox_kd.analysis.logprobs import DRAWS, TOP
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import Model, Price, Sending, Setup
-from blackbox_kd.models.http import access, client, keys
+from blackbox_kd.models.http import access, keys
 from blackbox_kd.models.http.chat import ChatCompletions, ChatModel
 from blackbox_kd.models.http.config import EndpointConfig
 from blackbox_kd.models.http.parameters import EFFORT, THINKING_BUDGET, Parameters
@@ -106,14 +106,11 @@ def open_model(config: Config, setup: Setup) -> Model:
         SetupError: the key is missing or cannot be one.
     """
     config.refuse_missing(setup)
-    key = keys.read_key(setup.env, config.key_env) if config.key_env else None
-    address = client.Address(config.base_url, key, config.max_concurrency, config.timeout_s)
+    address = config.make_address(config.base_url, config.key_env, setup)
     return ChatModel(
         config,
         connect(address, tuple(config.servers)),
         endpoint=config.base_url,  # all models of a server share its GPU
-        max_tokens_field="max_tokens",
-        extra=config.own_fields,
         wire_format=_WithIds(),
     )
 

@@ -60,7 +60,6 @@ class ChatModel:
         http: the connections.
         endpoint: what the limiter counts by.
         max_tokens_field: name of the body's field for `max_tokens`.
-        extra: fields of every body.
         wire_format: of the vendor.
         batch_api: how requests are handed in as files, if there is a way.
     """
@@ -71,8 +70,7 @@ class ChatModel:
         http: Connections,
         *,
         endpoint: str,
-        max_tokens_field: str,
-        extra: Mapping[str, Any],
+        max_tokens_field: str = "max_tokens",
         wire_format: WireFormat | None = None,
         batch_api: BatchApi | None = None,
     ) -> None:
@@ -80,7 +78,7 @@ class ChatModel:
         self.endpoint = endpoint
         self._http = http
         self._max_tokens_field = max_tokens_field
-        self._extra = extra
+        self._extra = config.own_fields
         wire_format = wire_format or ChatCompletions()
         self._translate, self.convert = wire_format.translate, wire_format.convert
         self.batch_api = batch_api

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from blackbox_kd.analysis.logprobs import CONTINUE, DRAWS
 from blackbox_kd.errors import FieldError
 from blackbox_kd.models import NOT_OF_IDENTITY, ModelConfig, Price, Setup
+from blackbox_kd.models.http import keys
 from blackbox_kd.models.http.access import find_obstacles
+from blackbox_kd.models.http.client import Address
 from blackbox_kd.models.http.parameters import CAPS, EFFORT, THINKING_BUDGET, Parameters, find
 from blackbox_kd.schema import digest, refuse_reserved
 
@@ -85,6 +88,11 @@ class EndpointConfig(ModelConfig):
         """See `price`."""
         return self.price
 
+    def make_address(self, base_url: str, variable: str | None, setup: Setup, **how: Any) -> Address:
+        """The endpoint, with the key that a variable holds; `how` is in words of Address."""
+        key = keys.read_key(setup.env, variable) if variable else None
+        return Address(base_url, key, self.max_concurrency, self.timeout_s, **how)
+
     @property
     def key_variable(self) -> str | None:
         """See `key_env`."""
@@ -132,6 +140,11 @@ class VendorConfig(EndpointConfig):
     def sends_to(self, setup: Setup) -> tuple[str, str | None]:
         """The URL that requests go to, and the variable that holds the key, if one goes with them."""
         raise NotImplementedError
+
+    def find_variable(self, asked: str | None, own_url: str, own_variable: str) -> str | None:
+        """The variable that holds the key; a vendor's own key goes nowhere the user did not send it."""
+        is_own = asked is None or urlsplit(asked).hostname == urlsplit(own_url).hostname
+        return self.key_env or (own_variable if is_own else None)
 
     def missing(self, setup: Setup) -> list[tuple[str, str, str]]:
         """What stands in the way of opening a model: the config's field, what is wrong, what to do."""

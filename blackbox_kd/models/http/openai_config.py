@@ -97,48 +97,29 @@ class OpenAIConfig(VendorConfig):
 def open_endpoint(
     config: OpenAIConfig,
     setup: Setup,
-    base_url: str,
-    key: str | None,
+    address: Address,
     *,
     max_tokens_field: str,
-    key_header: Mapping[str, str] | None = None,
-    query: Mapping[str, str] | None = None,
     servers: tuple[str, ...] = (),
     chat_format: WireFormat | None = None,
-    listing: str | None = "/models",
 ) -> Model:
     """Opens a model; nothing is sent before the first call.
 
     Args:
         config: of the model.
         setup: where variables are looked up.
-        base_url: of the endpoint, up to the path.
-        key: that goes with requests, if one does.
+        address: of the endpoint; its headers and parameters stand under the recipe's own.
         max_tokens_field: what `max_tokens` is called.
-        key_header: in which the key goes, if not as a bearer token.
-        query: parameters of every URL, under the recipe's own.
-        servers: base URLs that are asked in place of `base_url`.
+        servers: base URLs that are asked in place of the address's own.
         chat_format: of `api: chat`, where it has its own ways.
-        listing: see `Address`.
     """
-    address = Address(
-        base_url,
-        key,
-        config.max_concurrency,
-        config.timeout_s,
-        path=config.path,
-        headers=key_header,
-        listing=listing,
-        query=query,
-    )
     address = _fill_in(address, config, setup)
     wire_format = chat_format if config.api == "chat" else ResponsesApi(reasons=config.parameters.reasons)
     return ChatModel(
         config,
         connect(address, servers),
-        endpoint=f"{base_url} {config.model}",  # vendors limit each model by itself
+        endpoint=f"{address.base_url} {config.model}",  # vendors limit each model by itself
         max_tokens_field=max_tokens_field,
-        extra=config.own_fields,
         wire_format=wire_format,
         batch_api=OpenAIBatches(address, None if wire_format is None else wire_format.translate),
     )
