@@ -14,56 +14,13 @@ from blackbox_kd.errors import LedgerError
 from blackbox_kd.ledger.connection import BUSY_S, PAGE_BYTES, explain_fault, explain_faults, open_file
 from blackbox_kd.ledger.met import Bought, Met
 from blackbox_kd.ledger.processes import start_of
+from blackbox_kd.paths import read_table
 
 PAGES_PER_COMMIT = 8
 """About how many a commit writes beside those of its replies."""
 LONG_LOG_BYTES = 16 * 2**20
 """How long the write-ahead log may get."""
-SPENT = """
-SELECT requests, tokens, usd, usd_unknown, doubtful, lost_tokens + uncounted_tokens, lost_usd + unpriced_usd
-FROM (
-    SELECT count(*) AS requests,
-           coalesce(sum(prompt_tokens + completion_tokens), 0) AS tokens,
-           total(cost_usd) AS usd,
-           count(*) - count(cost_usd) AS usd_unknown,
-           coalesce(sum(iif(prompt_tokens + completion_tokens = 0, reserved_tokens, 0)), 0) AS uncounted_tokens,
-           total(iif(cost_usd IS NULL, reserved_usd, 0)) AS unpriced_usd
-    FROM replies WHERE run = ?1
-), (
-    SELECT count(*) AS doubtful, coalesce(sum(reserved_tokens), 0) AS lost_tokens, total(reserved_usd) AS lost_usd
-    FROM intents WHERE run = ?1 AND process IS NOT ?2
-)
-"""
-REPEATED = """
-SELECT count(*) FROM (
-    SELECT DISTINCT process, key FROM intents
-    WHERE repeated_by IN (SELECT id FROM processes WHERE run = ?)
-)
-"""
-ADD_ABANDONED = """
-INSERT INTO abandoned VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET calls = calls + 1
-"""
-REPLY_TO = """
-SELECT body, cost_usd FROM replies WHERE substr(key, 1, 16) = substr(?1, 1, 16) AND +key = ?1 ORDER BY +id LIMIT 1
-"""
-"""`+key`: for a plain `key = ?1` SQLite puts the value into the other condition too, and then finds no index for it."""
-REPLIES_TO = """
-SELECT replies.key, body, cost_usd
-FROM json_each(?) AS asked CROSS JOIN replies
-    ON substr(replies.key, 1, 16) = substr(asked.value, 1, 16) AND replies.key = asked.value
-ORDER BY replies.id DESC
-"""
-LEFT_BY_OTHERS = """
-SELECT process, serial, key, lost_at IS NULL FROM intents
-WHERE key IN (SELECT value FROM json_each(?)) AND process <> ? AND repeated_by IS NULL
-"""
-IN_FLIGHT_ELSEWHERE = """
-SELECT DISTINCT process FROM intents WHERE key = ? AND process <> ? AND repeated_by IS NULL AND lost_at IS NULL
-"""
-MARK_LOST = """
-UPDATE intents SET lost_at = strftime('%Y-%m-%dT%H:%M:%fZ')
-WHERE process = ? AND serial IN (SELECT value FROM json_each(?))
-"""
+SQL: dict[str, str] = read_table(__file__)
 ADD_REFUSED = "INSERT OR IGNORE INTO refused_fields VALUES (?, ?, ?)"
 REFUSED = "SELECT field FROM refused_fields WHERE endpoint = ? AND model = ?"
 MARK_REPEATED = "UPDATE intents SET repeated_by = ? WHERE process = ? AND serial = ?"
@@ -100,15 +57,15 @@ class LedgerFile:
 
     def reply(self, key: str) -> Bought | None:
         """The oldest reply to a call."""
-        return next(itertools.starmap(Bought, self._read(REPLY_TO, key)), None)
+        return next(itertools.starmap(Bought, self._read(SQL["reply_to"], key)), None)
 
     def replies(self, keys: Sequence[str]) -> dict[str, Bought]:
         """The oldest replies to calls, by key, as far as there are any."""
-        return _by_key(self._read(REPLIES_TO, json.dumps(keys)))
+        return _by_key(self._read(SQL["replies_to"], json.dumps(keys)))
 
     def count_spent(self, run: str | None = None, lost: bool = False) -> tuple[int, int, float, int, int, int, float]:
         """The fields of `ledger.Spent`, in their order; see `Ledger.count_spent`."""
-        return tuple(self._read(SPENT, run or self._run, None if lost else self._process)[0])
+        return tuple(self._read(SQL["spent"], run or self._run, None if lost else self._process)[0])
 
     def runs(self) -> list[str]:
         """The runs that have opened the ledger."""
@@ -120,12 +77,12 @@ class LedgerFile:
 
     def count_repeated(self) -> int:
         """How many calls this run has sent again."""
-        return int(self._read(REPEATED, self._run)[0][0])
+        return int(self._read(SQL["repeated"], self._run)[0][0])
 
     def in_flight_elsewhere(self, key: str) -> bool:
         """Whether another process that lives has sent a call, and may yet get its reply."""
         with explain_faults(self.path):
-            others = self._read(IN_FLIGHT_ELSEWHERE, key, self._process)
+            others = self._read(SQL["in_flight_elsewhere"], key, self._process)
             return any(not has_ended(self._reader, process) for (process,) in others)
 
     def _refuse_removal(self) -> None:
@@ -181,11 +138,11 @@ class LedgerFile:
             met = self._meet_others([intent[1] for intent in intents])
             sent = [i for i in intents if i[1] not in met.bought and not (i[1] in met.elsewhere and i[0] in yielding)]
             self._insert("intents", INTENT, [(self._process, i[0], i[1], self._run, *i[2:]) for i in sent])
-            db.executemany(ADD_ABANDONED, [(self._run, *each) for each in abandoned])
+            db.executemany(SQL["add_abandoned"], [(self._run, *each) for each in abandoned])
             db.executemany(ADD_REFUSED, refused)
             db.execute(DELETE_INTENTS, (self._process, json.dumps(ended)))
             if lost:
-                db.execute(MARK_LOST, (self._process, json.dumps(lost)))
+                db.execute(SQL["mark_lost"], (self._process, json.dumps(lost)))
             db.execute("COMMIT")
             self._log_bytes += PAGE_BYTES * (PAGES_PER_COMMIT + len(replies))
             self._log_bytes += sum(len(reply[-2]) + len(reply[-1]) for reply in replies)
@@ -245,14 +202,16 @@ class LedgerFile:
         asked = json.dumps(keys)
         elsewhere: set[str] = set()
         ended: dict[int, bool] = {}
-        for process, serial, key, may_come in self._db.execute(LEFT_BY_OTHERS, (asked, self._process)).fetchall():
+        for process, serial, key, may_come in self._db.execute(
+            SQL["left_by_others"], (asked, self._process)
+        ).fetchall():
             if process not in ended:
                 ended[process] = has_ended(self._db, process)
             if ended[process]:
                 self._db.execute(MARK_REPEATED, (self._process, process, serial))
             elif may_come:
                 elsewhere.add(key)
-        bought = _by_key(self._db.execute(REPLIES_TO, (asked,)).fetchall())
+        bought = _by_key(self._db.execute(SQL["replies_to"], (asked,)).fetchall())
         return Met(bought, elsewhere - bought.keys())
 
 

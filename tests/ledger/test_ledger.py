@@ -462,7 +462,11 @@ class TestLookingUp:
     async def test_no_lookup_reads_all_replies(self, path: Path) -> None:
         with Ledger.open(path, "demo") as ledger:
             await buy(ledger, "a" * 64)
-        asked = [(sqlite_file.REPLY_TO, 1), (sqlite_file.REPLIES_TO, 1), (sqlite_file.LEFT_BY_OTHERS, 2)]
+        asked = [
+            (sqlite_file.SQL["reply_to"], 1),
+            (sqlite_file.SQL["replies_to"], 1),
+            (sqlite_file.SQL["left_by_others"], 2),
+        ]
         asked += [(adopt.OVERRULED, 1)]
         with closing(sqlite3.connect(path)) as db:
             for sql, values in asked:
