@@ -80,6 +80,7 @@ MADE_UP = {
     "drag",
     "extract_json",
     "rule_distill",
+    "pcoreset_select",
     "text_to_sql",
     "tool_calls",
     "topics",
@@ -93,21 +94,26 @@ WRITERS = {
     "candle": {"teacher", "second"},
     "chat_last_turn": {"teacher"},
     "classify": {"teacher"},
+    "classroom_filter": {"first", "second"},
     "cot_rationales": {"teacher"},
     "ddk_mix": {"teacher"},
     "difference_sampling": {"teacher", "reference"},
     "first": {"teacher"},
     "skd": {"student"},
     "sparse_logits": {"teacher"},
+    "disagreement_aug": {"teacher"},
     "documents_qa": {"teacher"},
     "drag": {"teacher"},
     "extract_json": {"teacher"},
+    "gad_text": {"teacher", "student", "referee"},
     "iterative_refinement": {"teacher", "student"},
     "many_teachers": {"first", "second"},
     "mentor": {"teacher", "mentor"},
     "mistake_feedback": {"student", "first", "second", "third"},
     "nesycd": {"teacher", "student"},
+    "pcoreset_select": {"teacher"},
     "preference_pairs": {"teacher", "student"},
+    "progressive": {"weak", "strong"},
     "puzzle": {"teacher"},
     "quickstart": {"teacher"},
     "rationales_only": {"teacher"},
@@ -150,7 +156,9 @@ def test_a_recipe_names_no_model_that_is_switched_off_some_day_and_sets_nothing_
 ) -> None:
     recipe = load(path)
     away = {name for name, model in recipe.models.items() if not model.local and model.provider != "vllm"}
-    assert {name: alias.word for name, alias in recipe.aliases.items()} == dict.fromkeys(away, "cheap")
+    assert {name: alias.word for name, alias in recipe.aliases.items()} == {
+        name: "strong" if name == "strong" else "cheap" for name in away
+    }
     for planned in recipe.steps:
         if away.intersection(planned.list_models()):
             assert not any(planned.config.set_for(mention.field) for mention in planned.references), planned.label
@@ -161,6 +169,7 @@ def test_bundled_recipes_name_models_of_two_vendors_and_one_with_open_weights() 
     assert {alias.vendor for aliases in found for alias in aliases} == {"openai", "mistral", "openrouter"}
     only = [aliases for aliases in found if {alias.vendor for alias in aliases} <= {"openai"}]
     assert len(only) == len(RECIPES) - 7, "with a key of OpenAI most of them can be run"
+    assert len(only) > 0.7 * len(RECIPES), "with a key of OpenAI most of them can be run"
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", *(f"recipes/{path.name}" for path in RECIPES)])
@@ -283,6 +292,11 @@ LONG = {
     "adversarial_loop",
     "candle",
     "chat_last_turn",
+    "classroom_filter",
+    "disagreement_aug",
+    "gad_text",
+    "pcoreset_select",
+    "progressive",
     "cot_rationales",
     "documents_qa",
     "drag",
