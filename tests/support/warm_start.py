@@ -102,7 +102,17 @@ def _take(line: socket.socket, load: Callable[[], None], ours: Mapping[str, str]
 
 def _load_training() -> None:
     """Loads all that a training needs but the modules that commands name."""
-    from blackbox_kd.training import answers, dpo_trainer, overview, packing, sft_trainer, split  # noqa: F401
+    from blackbox_kd.training import (  # noqa: F401  # noqa: F401
+        answers,
+        dpo_trainer,
+        kto_trainer,
+        overview,
+        packing,
+        sft_trainer,
+        split,
+        teacher_trainers,
+        topk_trainer,
+    )
 
 
 def _load_command() -> None:
