@@ -46,7 +46,7 @@ def _processes_can_be_stopped() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _trainings_start_warm(_processes_can_be_stopped: None) -> Iterator[None]:
     """See there; without it each training of a test takes seven seconds of a core more."""
-    if os.name != "posix":
+    if sys.platform != "linux":  # elsewhere a process may not be forked that has such libraries
         yield
         return
     with open_warm_start():
