@@ -5,6 +5,7 @@ Requests are answered side by side: a reply that is done makes room for the next
 
 import asyncio
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 _SCORED = {LOGPROBS, TOKENS, *OPEN}
 KNOWN: tuple[set[str], ...] = ({TOKENS}, _SCORED, {*_SCORED, DRAWS}, {"logprobs", TOP}, {"echo", *OPEN})
 """Fields of a request beside those of every model, which mean something together alone."""
+_LOADING = threading.Lock()
+"""One model is loaded at a time: transformers makes a model without memory for its weights at first, by a switch that
+holds for whatever other threads load meanwhile."""
 GATHER_S = 0.02
 """How long an idle engine waits for requests that come together with the first."""
 
@@ -178,15 +182,16 @@ class TransformersModel(InProcess):
     def _load_engine(self) -> Engine:
         if self._engine is None:
             config, setup = self._config, self._setup
-            self._engine = Engine(
-                locate.resolve(config.model, setup.cache, setup.folder),
-                str(setup.folder / config.adapter) if config.adapter else None,
-                config.dtype,
-                config.device,
-                config.chat_template_kwargs,
-                rows=config.max_batch,
-                chat_template=load.read_template(config.chat_template, setup.folder),
-            )
+            with _LOADING:
+                self._engine = Engine(
+                    locate.resolve(config.model, setup.cache, setup.folder),
+                    str(setup.folder / config.adapter) if config.adapter else None,
+                    config.dtype,
+                    config.device,
+                    config.chat_template_kwargs,
+                    rows=config.max_batch,
+                    chat_template=load.read_template(config.chat_template, setup.folder),
+                )
         return self._engine
 
     async def _work(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,15 @@ async def test_a_reply_is_the_same_alone_and_in_a_batch_and_in_any_order(tmp_pat
     assert list(reversed(await texts(together, list(reversed(asked))))) == found
     await together.close()
     await alone.close()
+
+
+async def test_models_that_are_asked_side_by_side_are_loaded_one_after_the_other(tmp_path: Path) -> None:
+    opened = [model(tmp_path) for _ in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        loaded = [pool.submit(each._load_engine) for each in opened]
+    assert all(each.result() for each in loaded)
+    for each in opened:
+        await each.close()
 
 
 async def test_draws_differ_between_rows_samples_and_attempts_but_not_between_runs(tmp_path: Path) -> None:
