@@ -4,7 +4,7 @@ import re
 import string
 import unicodedata
 
-from blackbox_kd.analysis.similarity import UNSPACED
+from blackbox_kd.analysis.similarity import UNSPACED, split_tokens
 
 OPENING = "¿¡"
 """Punctuation that begins a sentence where it is written well."""
@@ -23,3 +23,19 @@ def count_words(text: str) -> int:
 def is_punctuation(letter: str) -> bool:
     """Whether it is punctuation of any script, typographic quotes and dashes among it, or one of ASCII's signs."""
     return letter in string.punctuation or (unicodedata.category(letter)[0] == "P" and letter not in OPENING)
+
+
+def find_fault(text: str, *, is_ascii: bool) -> str:
+    """What is wrong with a generated instruction, by Lion's list; nothing if it is well formed.
+
+    Args:
+        text: without blanks around it; a truncated one has failed before.
+        is_ascii: whether it must begin with a character of ASCII, as in the paper.
+    """
+    if "instruction" in split_tokens(text):
+        return "says instruction"
+    if count_words(text) <= 3:
+        return "too short"
+    if is_punctuation(text[0]):
+        return "begins with punctuation"
+    return "begins with another script" if is_ascii and not text[0].isascii() else ""

@@ -12,9 +12,10 @@ name in a recipe is the file's. CONTRIBUTING.md has one, from the first line to 
   `Expression`, `Template`, `TextColumn`, `Answer`. `FromEarlier` takes the value of an earlier step, `FromFile` what a
   file beside the recipe holds; a `Value` is what a recipe gives to a column, such as a `Computed` one, which
   `compute_value` works out and of which `find_read` tells the columns; `Examples` and `ShownBeside`, one thing `Shown`
-  or several, say what a prompt shows besides its row, and `choose_examples` and `find_context` find it. The methods of
-  `StepConfig` tell the check and the engine what no field says: `problems()`, for which there is `find_named_twice`,
-  `exam()`, which gives an `Exam`, `new_adapter()`, which gives an `Adapter`, and others.
+  or several, say what a prompt shows besides its row, and `choose_examples` and `find_context` find it; `Novelty` says
+  how alike rows may be. The methods of `StepConfig` tell the check and the engine what no field says: `problems()`, for
+  which there is `find_named_twice`, `exam()`, which gives an `Exam`, `new_adapter()`, which gives an `Adapter`, and
+  others.
 - What `run` gets: a `Row` or a `Table`, the config, and a `Context`, which asks models, renders prompts, reads tables
   and draws by the run's seed. An `Ask` is what a model is asked: each `Message` of the chat, the `Sampling`, and a
   function that reads what the step wants, such as a `Reading`; a `Reply` is what comes of it, and `all_of` waits for
@@ -65,6 +66,7 @@ from blackbox_kd.sdk.fields import (
 from blackbox_kd.sdk.in_turn import Asking, ask_in_turn
 from blackbox_kd.sdk.judging import JudgingConfig
 from blackbox_kd.sdk.measuring import MeasuringConfig
+from blackbox_kd.sdk.novelty import Novelty
 from blackbox_kd.sdk.offered_tools import Tools, ToolsConfig
 from blackbox_kd.sdk.other_tables import list_usable
 from blackbox_kd.sdk.reading import Reading, ReplyForm
@@ -106,6 +108,7 @@ __all__ = [
     "ModelName",
     "NewColumn",
     "NewTable",
+    "Novelty",
     "Outcome",
     "PromptName",
     "Reading",

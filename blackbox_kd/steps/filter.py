@@ -1,23 +1,21 @@
-"""Keeps rows: by an expression, or those that are new, well formed, without the answer, or not too many of a seed.
+"""Keeps rows: by an expression, or those that are new, well formed, in no other table, without the answer, or not too many.
 
-Reads    the expression's columns, {well_formed}, those that novelty, leaks and share name
+Reads    the expression's columns, {well_formed}, those that novelty, leaks, share and absent_from name
 Writes   similarity, nearest, nearest_id
-Drops    not ({keep}), says instruction, too short, begins with punctuation, begins with another script, answer leaked, too similar, too many of a seed
+Drops    not ({keep}), says instruction, too short, begins with punctuation, begins with another script, answer leaked, too similar, too many of a seed, is there already
 Calls    none
 Source   Jiang et al. 2023, arXiv:2305.12870 (novelty, well-formed instructions); keep, leaks, share: plain data hygiene
 """  # noqa: E501
 
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
-from typing import ClassVar, Literal, Self
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict
 
-from blackbox_kd.analysis import leakage
+from blackbox_kd.analysis import leakage, well_formed
 from blackbox_kd.analysis.compared import Compared
-from blackbox_kd.analysis.embeddings import EmbeddingPool
-from blackbox_kd.analysis.similarity import MinHashPool, RougePool, SimilarityIndex, differ_in_numbers, split_tokens
-from blackbox_kd.analysis.well_formed import count_words, is_punctuation
+from blackbox_kd.analysis.similarity import differ_in_numbers
 from blackbox_kd.messages import is_conversation
 from blackbox_kd.sdk import (
     Column,
@@ -26,7 +24,7 @@ from blackbox_kd.sdk import (
     Expression,
     Failed,
     Field,
-    FieldError,
+    Novelty,
     Outcome,
     Row,
     StepConfig,
@@ -38,42 +36,6 @@ from blackbox_kd.sdk import (
     table_step,
     write_text,
 )
-
-
-class Novelty(BaseModel):
-    """How alike a row may be to others: to those of some tables, and to those kept before it."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    column: Column = "instruction"
-    """Column with the text that is compared, in all tables."""
-    against: list[TableName] = Field(default_factory=list)
-    """Tables that the rows are compared with, besides each other. They may be held out: then `nearest` is left empty,
-    so that nothing of them is in the rows."""
-    per: Column | None = None
-    """Rows are compared with those alone that have the same value of this column: several replies to a question, by
-    `instruction`, where those to other questions may well say the same."""
-    metric: Literal["rouge_l", "minhash", "embedding"] = "rouge_l"
-    """`rouge_l`: words in common, in order. `minhash`: runs of three words in common, faster for large tables.
-    `embedding`: likeness of meaning, the cosine of `model`'s vectors."""
-    max: float = Field(default=0.7, ge=0, le=1)
-    """A row may be as alike as this (0.7 itself stays), not more."""
-    model: str | None = None
-    """Encoder for `embedding`: a folder, relative to the working directory, or a hub id."""
-
-    @model_validator(mode="after")
-    def _an_encoder_for_embeddings(self) -> Self:
-        if self.metric == "embedding" and self.model is None:
-            raise FieldError("metric: embedding needs an encoder", fix="add model: FOLDER, or a hub id")
-        if self.metric != "embedding" and self.model is not None:
-            raise FieldError(f"metric: {self.metric} reads no model", fix="take model: out, or write metric: embedding")
-        return self
-
-    def pool(self) -> SimilarityIndex:
-        """An empty pool of the metric."""
-        if self.metric == "rouge_l":
-            return RougePool()
-        return MinHashPool(self.max) if self.metric == "minhash" else EmbeddingPool(str(self.model))
 
 
 class Leaks(BaseModel):
@@ -97,6 +59,17 @@ class Share(BaseModel):
     """Column that names the seed of a row."""
     max: float = Field(gt=0, le=1)
     """Largest share of one seed; one row of each seed is kept in any case, and the first ones of the table."""
+
+
+class Absent(BaseModel):
+    """A table that the rows must not be in."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    table: TableName
+    """The table; it may be held out."""
+    by: Column = "instruction"
+    """Column by whose value a row is in it."""
 
 
 class Keep(StepConfig):
@@ -175,6 +148,32 @@ class OfManySeeds(StepConfig):
         return set(COMPARED)
 
 
+class Elsewhere(StepConfig):
+    """Fields of `filter` with `absent_from`."""
+
+    told_by: ClassVar[str] = "absent_from"
+
+    absent_from: Absent
+    """Rows stay that another table has not: `{table: solved, by: instruction}` leaves what is still to be asked."""
+
+    def problems(self) -> list[tuple[str, str, str]]:
+        """Rows looked for where they are."""
+        what = f"every row of {self.input!r} is in it."
+        return [("absent_from.table", what, "name another table")] * (self.input == self.absent_from.table)
+
+    def list_compared(self) -> set[str]:
+        """See `absent_from`."""
+        return {self.absent_from.table}
+
+    def columns_beside(self) -> list[tuple[str, str, str]]:
+        """What a row is known by, there."""
+        return [("absent_from.table", self.absent_from.table, self.absent_from.by)]
+
+    def unwritten(self) -> set[str]:
+        """What is written where rows are compared."""
+        return set(COMPARED)
+
+
 COMPARED = ("similarity", "nearest", "nearest_id")
 
 
@@ -199,7 +198,8 @@ async def run(row: Row, config: Keep | WellFormed | WithoutAnswer, ctx: Context)
             holds = (leakage.holds(text, answer) for text in (_read_said(within), leakage.write_said(within)))
             return Dropped(row, "answer leaked") if any(holds) else row
         case WellFormed(well_formed=column):
-            return _check_form(row, _read_text(row[column]).strip(), config)
+            fault = well_formed.find_fault(_read_text(row[column]).strip(), is_ascii=config.paper_faithful)
+            return Dropped(row, fault) if fault else row
 
 
 def _read_text(value: object) -> str:
@@ -211,22 +211,19 @@ def _read_said(value: object) -> str:
     return leakage.write_said(value) if is_conversation(value) else _read_text(value)
 
 
-def _check_form(row: Row, text: str, config: WellFormed) -> Row | Dropped:
-    """Lion's list for generated instructions; truncated ones have failed before."""
-    if "instruction" in split_tokens(text):
-        return Dropped(row, "says instruction")
-    if count_words(text) <= 3:
-        return Dropped(row, "too short")
-    if is_punctuation(text[0]):
-        return Dropped(row, "begins with punctuation")
-    if config.paper_faithful and not text[0].isascii():
-        return Dropped(row, "begins with another script")
-    return row
-
-
-@table_step(writes=COMPARED, drops=["too similar", "too many of a seed"], passes_over=["too many of a seed"], version=3)
-async def run_table(table: Table, config: New | OfManySeeds, ctx: Context) -> AsyncIterator[Outcome]:
-    outcomes = _find_new(table, config.novelty, ctx) if isinstance(config, New) else _limit_share(table, config.share)
+@table_step(
+    writes=COMPARED,
+    drops=["too similar", "too many of a seed", "is there already"],
+    passes_over=["too many of a seed"],
+    version=3,
+)
+async def run_table(table: Table, config: New | OfManySeeds | Elsewhere, ctx: Context) -> AsyncIterator[Outcome]:
+    if isinstance(config, New):
+        outcomes = _find_new(table, config.novelty, ctx)
+    elif isinstance(config, OfManySeeds):
+        outcomes = _limit_share(table, config.share)
+    else:
+        outcomes = _find_absent(table, config.absent_from, ctx)
     for outcome in outcomes:
         yield outcome
 
@@ -254,6 +251,17 @@ def _find_new(table: Table, config: Novelty, ctx: Context) -> Iterator[Outcome]:
         else:
             group.add(row.id, text, item, is_secret=False)
             yield row
+
+
+def _find_absent(table: Table, config: Absent, ctx: Context) -> Iterator[Outcome]:
+    what, by = f"the column {config.by!r}, by which rows are known", config.by
+    others = list_usable(ctx, config.table, lambda row: by in row, what, fix=f"name another table than {config.table}")
+    there = {write_text(row[by]) for row in others}
+    for row in table:
+        if by not in row:
+            yield Failed(row, "data", f"column {by!r} is missing, by which the row is known")
+        else:
+            yield Dropped(row, "is there already") if write_text(row[by]) in there else row
 
 
 def _name_group(row: Row, config: Novelty) -> str:

@@ -228,6 +228,7 @@ BASES |= {
 }
 FROM_HUB = f"data.train={{hub: {HUB}}}"
 GUIDE = "data.train.path=guide.md"
+TOLD_APART = "steps=[{step: mix, tables: {train: 1, extra: 1}}, {step: filter, absent_from: {table: extra}}]"
 MADE = "data.train={generator: reasoning_gym, task: chain_sum, size: 3}"
 
 
@@ -1119,6 +1120,9 @@ CASES |= {
     "filter.leaks": runs("filter", count, 0, "steps.0={step: filter, leaks: {answer: score, in: instruction}}"),
     "filter.leaks.answer": runs("leaks", count, 0, "steps.0.leaks.answer=score"),
     "filter.leaks.in": runs("leaking", count, 5, "steps.0.leaks.in=kind"),
+    "filter.absent_from": runs("two tables", count, 5, TOLD_APART),
+    "filter.absent_from.table": runs("two tables", count, 2, "steps.1.absent_from.table=train", before=TOLD_APART),
+    "filter.absent_from.by": runs("two tables", count, 0, "steps.1.absent_from.by=kind", before=TOLD_APART),
     "filter.share": runs("filter", count, 2, "steps.0={step: filter, share: {of: kind, max: 0.1}}"),
     "filter.share.of": runs("share", count, 5, "steps.0.share.of=score"),
     "filter.share.max": runs("share", count, 4, "steps.0.share.max=0.5"),

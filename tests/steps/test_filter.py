@@ -353,3 +353,24 @@ async def test_conversations_are_compared_by_what_they_say_and_not_by_how_they_a
     thought = [{"messages": said("A.", reasoning_content=text)} for text in ("we count the red cars", "as he said no")]
     again = [outcome async for outcome in filter_step.run_table(rows(*thought, thought[0]), new, FakeContext())]
     assert [type(outcome) for outcome in again] == [Row, Row, Dropped]
+
+
+SOLVED = rows({"instruction": "a"}, {"instruction": {"ask": 2}}, {"other": "c"})
+
+
+async def left(**absent_from: str) -> list[str]:
+    ctx = FakeContext(tables={"solved": SOLVED}, held_out=["solved"])
+    config = filter_step.Elsewhere.model_validate({"step": "filter", "absent_from": {"table": "solved", **absent_from}})
+    asked = rows({"instruction": "a"}, {"instruction": "b"}, {"instruction": {"ask": 2}}, {"other": "c"})
+    found = [outcome async for outcome in filter_step.run_table(FakeTable("t", asked), config, ctx)]
+    return [each.id if isinstance(each, Row) else getattr(each, "reason", "failed") for each in found]
+
+
+async def test_rows_stay_that_another_table_has_not_which_is_told_by_a_column_of_any_value() -> None:
+    assert await left() == ["is there already", "r1", "is there already", "failed"]
+    assert await left(by="other") == ["failed", "failed", "failed", "is there already"]
+
+
+def test_a_row_is_not_looked_for_where_it_is() -> None:
+    values = {"step": "filter", "input": "t", "absent_from": {"table": "t"}}
+    assert [problem[0] for problem in filter_step.Elsewhere.model_validate(values).problems()] == ["absent_from.table"]
