@@ -10,7 +10,7 @@ text, at each of them the likeliest ones, and their natural logarithms at temper
 endpoint tells ids, and texts otherwise; None is a token that has no text of its own. In place of `logprobs` there are
 `counts` where tokens were drawn: then nothing is missing, while likeliest tokens leave a rest of the probability out.
 
-Source   Zhang et al. 2024, arXiv:2408.12168 (top-5); Anshumann et al. 2025, arXiv:2503.16870 (drawn tokens)
+Source   Shum et al. 2024, arXiv:2408.12168 (top-5); Anshumann et al. 2025, arXiv:2503.16870 (drawn tokens)
 """
 
 from collections import Counter

@@ -5,7 +5,7 @@ Writes   {into}, {mean}, {tokens}, {top_into}, {ranks}, {pieces}, {likeliest}
 Drops    nothing
 Calls    2 per row, of one token each
 Source   Gu et al. 2024, arXiv:2410.17215 (rows are chosen by the difference between a large and a small model);
-         Zhang et al. 2024, arXiv:2408.12168 (the likeliest five); Anshumann et al. 2025, arXiv:2503.16870 (draws)
+         Shum et al. 2024, arXiv:2408.12168 (the likeliest five); Anshumann et al. 2025, arXiv:2503.16870 (draws)
 """
 
 from collections import Counter

@@ -73,9 +73,16 @@ def test_what_has_ended_is_neither_written_on_nor_looked_over_again(chain: Chain
     assert drafts == [(5, 5), (5, 5), (2, 2), (1, 1)]
 
 
+def test_what_is_learnt_is_the_teacher_s_hundred_likeliest_at_each_place_of_the_final_text(chain: Chain) -> None:
+    for row in chain.table("trained_3"):
+        told = row["top_logprobs"]
+        assert [len(each) for each in told["top"]] == [100] * len(row["completion"][0]["content"].split())
+
+
 def test_both_have_learnt_the_task_before_and_the_student_draws_as_in_the_paper() -> None:
     recipe = load_recipe(find_bundled("recipes") / "skd.yaml", env=KEYS)
     [asking] = [p.config for p in recipe.steps if p.step.name == "generate"]
     assert (asking.temperature, asking.top_p, asking.begin) == (0.5, 0.5, "draft")  # type: ignore[attr-defined]
     trained = [p.config.model for p in recipe.steps if p.step.name == "train"]  # type: ignore[attr-defined]
     assert trained == ["teacher", "student", "student"]
+    assert [p.config.method for p in recipe.steps if p.step.name == "train"][-1] == "topk"  # type: ignore[attr-defined]
