@@ -51,6 +51,8 @@ class Config(SamplingConfig):
     """Column for the conversation, a list of messages."""
     samples: int = Field(default=1, ge=1, le=1000)
     """Conversations per row."""
+    accept_truncated: bool = False
+    """Whether a turn that reached `max_tokens` is said as it is; else its conversation fails."""
 
     def problems(self) -> list[tuple[str, str, str]]:
         """Conversations that would all be the same."""
@@ -97,7 +99,9 @@ async def _talk(row: Row, sample: int, config: Config, ctx: Context) -> Outcome:
         model, prompt = (config.model, config.prompt) if begins else (config.other, config.other_prompt)
         messages = ctx.render(prompt, {**row, "messages": _list_messages(texts, own=len(texts) % 2)})
         try:
-            reply = await ctx.ask(model, Ask(messages, config.sampling(), row, sample))
+            reply = await ctx.ask(
+                model, Ask(messages, config.sampling(), row, sample, accept_truncated=config.accept_truncated)
+            )
         except CallError as error:
             return Failed(row.child(str(sample), asked), error.kind, str(error), fix=error.fix)
         usage += reply.usage

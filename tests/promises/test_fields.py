@@ -222,6 +222,10 @@ BASES |= {
     ),
     "converse asked": recipe({**STEPS["converse"], "model": "served", "temperature": None}),
     "answered asked": recipe({**STEPS["converse"], "with": "served"}),
+    "talk cut off": recipe(
+        {**STEPS["converse"], "model": "teacher", "max_tokens": 8},
+        models={"teacher": CUT_OFF["teacher"], "right": MODELS["right"]},
+    ),
     "score asked": recipe(
         {**STEPS["score"], "model": "served"}, models={"served": {**MODELS["served"], "provider": "vllm"}}
     ),
@@ -497,6 +501,7 @@ CASES: dict[str, Case] = {
         "converse", lambda it: len(it.rows[0]["messages"]), 2, "steps.0.until=contains(said, 'answer')"
     ),
     "converse.as": runs("converse", lambda it: "talk" in it.rows[0], True, "steps.0.as=talk"),
+    "converse.accept_truncated": runs("talk cut off", count, 5, "steps.0.accept_truncated=true"),
     "converse.samples": runs("converse", count, 10, "steps.0.samples=2"),
     "evaluate.answer": runs("evaluate", evaluation("right"), 0, "steps.0.answer=exact"),
     "evaluate.against": runs("evaluate", evaluation("right"), 0, "steps.0.against=gold"),

@@ -89,7 +89,8 @@ def run_chain(
         script: what its models reply.
         rounds: of its loops.
         max_failed_share: above which the run ends.
-        steps: fields that a step is given, by its name and number among those of its kind: `generate_2={"rows": 4}`.
+        steps: fields that a step is given, by its name and number among those of its kind: `generate_2={"rows": 4}`;
+            with `step` among them they are all of what stands in its place.
     """
     values = yaml.safe_load((find_bundled("recipes") / f"{name}.yaml").read_text(encoding="utf-8"))
     for table, source in values["data"].items():
@@ -126,7 +127,9 @@ def _untrain(
             continue
         kind = step["step"]
         seen[kind] = seen.get(kind, 0) + 1
-        step = {**step, **changes.get(f"{kind}_{seen[kind]}", {})}
+        change = changes.get(f"{kind}_{seen[kind]}", {})
+        step = dict(change) if "step" in change else {**step, **change}
+        kind = step["step"]
         if kind == "train":
             read = {"input": step["input"]} if "input" in step else {}
             step = {"step": "filter", **read, "keep": "len(prompt) > 0", "output": f"trained_{seen[kind]}"}
