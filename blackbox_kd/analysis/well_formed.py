@@ -25,6 +25,10 @@ def is_punctuation(letter: str) -> bool:
     return letter in string.punctuation or (unicodedata.category(letter)[0] == "P" and letter not in OPENING)
 
 
+FAULTS = ("says instruction", "too short", "begins with punctuation", "begins with another script")
+"""What can be wrong with an instruction."""
+
+
 def find_fault(text: str, *, is_ascii: bool) -> str:
     """What is wrong with a generated instruction, by Lion's list; nothing if it is well formed.
 
@@ -33,9 +37,9 @@ def find_fault(text: str, *, is_ascii: bool) -> str:
         is_ascii: whether it must begin with a character of ASCII, as in the paper.
     """
     if "instruction" in split_tokens(text):
-        return "says instruction"
+        return FAULTS[0]
     if count_words(text) <= 3:
-        return "too short"
+        return FAULTS[1]
     if is_punctuation(text[0]):
-        return "begins with punctuation"
-    return "begins with another script" if is_ascii and not text[0].isascii() else ""
+        return FAULTS[2]
+    return FAULTS[3] if is_ascii and not text[0].isascii() else ""

@@ -60,7 +60,7 @@ def _list_notes(notes: Any) -> list[dict[str, Any]]:
 
 
 METHODS = ("sft", "dpo", "kto", "distill", "gkd", "gold", "topk")
-"""Those of `sdk.methods`, which is not read for a line of help."""
+"""Those of `weights.methods`, which is not read for a line of help."""
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="A training takes the place of a finished one of other settings or rows."
 )

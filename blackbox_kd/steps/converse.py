@@ -1,6 +1,6 @@
 """Lets two models talk with each other; the conversation is a row of its own.
 
-Reads    the prompts' variables, the expression's columns
+Reads    the prompt's variables and those of with_prompt, the expression's columns
 Writes   {into}, model, sample, usage, cost_usd
 Drops    nothing
 Calls    2 * turns * samples per row at most, half of them of each model

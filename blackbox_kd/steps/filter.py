@@ -1,6 +1,6 @@
 """Keeps rows: by an expression, or those that are new, well formed, in no other table, without the answer, or not too many.
 
-Reads    the expression's columns, {well_formed}, those that novelty, leaks, share and absent_from name
+Reads    the expression's columns, {well_formed}, those that novelty or leaks or share or absent_from name
 Writes   similarity, nearest, nearest_id
 Drops    not ({keep}), says instruction, too short, begins with punctuation, begins with another script, answer leaked, too similar, too many of a seed, is there already
 Calls    none
@@ -181,10 +181,7 @@ COMPARED = ("similarity", "nearest", "nearest_id")
     reads=["{well_formed}"],
     drops=[
         "not ({keep})",
-        "says instruction",
-        "too short",
-        "begins with punctuation",
-        "begins with another script",
+        *well_formed.FAULTS,
         "answer leaked",
     ],
     version=3,

@@ -1,12 +1,11 @@
 """Asks one or several models with a prompt; each reply is a row of its own.
 
 Reads    the prompt's variables, the expression's columns, {begin}
-Writes   {into}, {parsed}, model, sample, finish_reason, usage, cost_usd, reasoning, repaired, tool_calls,
-         top_logprobs, trace
+Writes   {into}, {parsed}, model, sample, finish_reason, usage, cost_usd, reasoning, repaired, tool_calls, top_logprobs, trace
 Drops    nothing
 Calls    len(models) * samples per row; samples, where one model is drawn; with turns, as many for each item
 Source   Kim and Rush 2016, arXiv:1606.07947 (the teacher's text is the target)
-"""
+"""  # noqa: E501
 
 import asyncio
 from collections import Counter

@@ -3,7 +3,7 @@
 Reads    nothing by name: TRL's prompt and completion (chosen and rejected), or any shape that `shapes` knows
 Writes   nothing
 Drops    nothing
-Calls    none
+Calls    none that is paid: a teacher at hand is asked in the training's own process
 Source   Hu et al. 2021, arXiv:2106.09685 (LoRA); of each method the paper that `training/METHOD.py` names
 """
 
@@ -25,7 +25,7 @@ from blackbox_kd.sdk import (
     WeightsModel,
     table_step,
 )
-from blackbox_kd.sdk.methods import CONFIGS, DEFAULTS, ONLY, TAUGHT, Method, choose_rate
+from blackbox_kd.weights.methods import CONFIGS, DEFAULTS, ONLY, TAUGHT, Method, choose_rate
 
 
 class Load(BaseModel):

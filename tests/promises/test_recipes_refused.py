@@ -21,7 +21,17 @@ from tests.support.fake_quirks import FORMS, refused
 from tests.support.runs import rows_of
 
 NO_ROLE = "Developer instruction is not enabled for this model"
-PAID = [recording for recording in RECORDINGS if recording.name not in ("puzzle", "quickstart", "self_taught")]
+LOCAL = {
+    "difference_sampling",
+    "first",
+    "prompt_distill",
+    "puzzle",
+    "quickstart",
+    "self_taught",
+    "skd",
+    "sparse_logits",
+}
+PAID = [recording for recording in RECORDINGS if recording.name not in LOCAL]
 
 
 class Player:

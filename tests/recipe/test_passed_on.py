@@ -10,7 +10,7 @@ import pytest
 from blackbox_kd.errors import RecipeError
 from blackbox_kd.recipe.checks import passed_on
 from blackbox_kd.recipe.load import load_recipe
-from blackbox_kd.sdk.methods import CONFIGS
+from blackbox_kd.weights.methods import CONFIGS
 from tests.support.runs import write_rows
 from tests.support.tiny import tiny_model
 

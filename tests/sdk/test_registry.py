@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from blackbox_kd import answers
+from blackbox_kd.analysis.well_formed import FAULTS
 from blackbox_kd.errors import SetupError
 from blackbox_kd.schema import Row
 from blackbox_kd.sdk.context import Context
@@ -64,6 +65,15 @@ def declared(step: Step, what: str) -> list[str]:
     return list(dict.fromkeys(each for kind in step.kinds for each in getattr(kind, what)))
 
 
+NAMED = {"fault": set(FAULTS)}
+"""Reasons that another module gives, by the name of the variable that holds one."""
+
+
+def read_text(node: ast.expr) -> str:
+    """A text as it stands in the code, with the braces of an f-string."""
+    return str(eval(ast.unparse(node).removeprefix("f")))
+
+
 def reasons(step: Step) -> set[str]:
     """The reasons that stand in a step's code: the second argument of every `Dropped(...)`."""
     tree = ast.parse(step.file.read_text(encoding="utf-8"))
@@ -72,7 +82,7 @@ def reasons(step: Step) -> set[str]:
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Dropped":
             given = node.args[1]
             for reason in (given.body, given.orelse) if isinstance(given, ast.IfExp) else (given,):
-                found.add(eval(ast.unparse(reason).lstrip("f")).replace("{config.", "{"))
+                found |= NAMED.get(ast.unparse(reason)) or {read_text(reason).replace("{config.", "{")}
     return found
 
 

@@ -5,9 +5,9 @@ from typing import Any, get_args
 import pytest
 
 from blackbox_kd.cli import run
-from blackbox_kd.sdk import methods
 from blackbox_kd.steps import train
 from blackbox_kd.training.artefacts import Job, hash_job
+from blackbox_kd.weights import methods
 from tests.support.fakes import FakeContext, outcomes, rows
 
 

@@ -246,6 +246,13 @@ def said(name: str) -> ModelLook:
     return look
 
 
+async def likely(config: ModelConfig) -> float:
+    """The log-probability of what is asked, the first word left out."""
+    asked = Request(MESSAGES, Sampling(max_tokens=1, extra={"prompt_logprobs": 0}), REQUEST.row)
+    found = (await reply(config, asked))["prompt_logprobs"]
+    return sum(told["logprob"] for place in found[1:] for told in place.values())
+
+
 def sent(look: Callable[[FakeServer], Any], **server: Any) -> ModelLook:
     """What a server sees of one request, or the kind of fault; the path of `base_url` is kept."""
 

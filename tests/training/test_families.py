@@ -56,7 +56,7 @@ def test_answers_are_those_of_generate_and_likelihoods_those_of_a_forward_pass(n
     ids = torch.tensor([scored.prompt])
     with torch.no_grad():
         found = model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
-    assert scored.logprobs == pytest.approx(found.tolist(), abs=1e-4)
+    assert [each.logprob for each in scored.found or []] == pytest.approx(found.tolist(), abs=1e-4)
 
 
 def write(folder: Path, method: str, name: str, rows: list[dict[str, Any]], **fields: Any) -> Job:
@@ -85,7 +85,7 @@ async def test_a_family_is_trained_by_weighted_rows_and_asked_with_its_adapter(n
         assert all(key.startswith(f"base_model.model.{texts}") for key in weights.keys())  # noqa: SIM118
     place, learnt = str(family(name)), request("yes", scored=True)
     before, after = (
-        sum(answer(Engine(place, adapter, "float32", "cpu", {}), [learnt])[0].logprobs or [])
+        sum(found.logprob for found in answer(Engine(place, adapter, "float32", "cpu", {}), [learnt])[0].found or [])
         for adapter in (None, str(tmp_path / "out"))
     )
     assert abs(after - before) > 0.1
