@@ -71,6 +71,10 @@ class OnPolicy(InPasses):
             return torch.tensor(sum(len(row["completion_ids"]) for row in one["rows"]))
         return (one["labels"] != IGNORED).sum()
 
+    def find_answers(self, made: Mapping[str, Any]) -> int:
+        """The first column of the tensors in which an answer has a token."""
+        return int((made["labels"] != IGNORED).any(0).int().argmax())
+
     def collate(self, update: Sequence[tuple[list[dict[str, Any]], float]]) -> dict[str, Any]:
         """The rows of an update, of which passes are made once its texts are written."""
         return {"passes": [{"rows": rows, "share": share} for rows, share in update]}

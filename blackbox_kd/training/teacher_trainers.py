@@ -12,7 +12,6 @@ from trl.experimental.gkd import GKDTrainer
 from trl.experimental.gold import GOLDTrainer
 from trl.experimental.utils import piece_byte_len
 
-from blackbox_kd.training.masks import IGNORED
 from blackbox_kd.training.on_policy import OnPolicy, Tokens, Writing
 
 
@@ -28,8 +27,7 @@ class BothTrainer(OnPolicy, GKDTrainer):  # type: ignore[misc]
     ) -> Any:
         """TRL computes the output head at prompts too, a share of the work that the loss does not look at."""
         share = inputs.get("share", 1.0)
-        first = int((inputs["labels"] != IGNORED).any(0).int().argmax())
-        labels = inputs["labels"][:, first:]
+        labels = inputs["labels"][:, self.find_answers(inputs) :]
         asked = {
             "input_ids": inputs["input_ids"],
             "attention_mask": inputs["attention_mask"],
@@ -39,7 +37,7 @@ class BothTrainer(OnPolicy, GKDTrainer):  # type: ignore[misc]
         said = model(**asked).logits[:, :-1]
         with torch.no_grad():
             wanted = self.teacher_model(**asked).logits[:, :-1]
-        items = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+        items = self.count_items(inputs) if num_items_in_batch is None else num_items_in_batch
         loss = self.generalized_jsd_loss(said, wanted, labels, self.beta, num_items_in_batch=items)
         return loss * bool(share) * self.accelerator.num_processes
 
@@ -55,9 +53,9 @@ class OwnTrainer(OnPolicy, DistillationTrainer):  # type: ignore[misc]
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """TRL's own, of texts that are written already."""
-        labels, ids, mask = inputs["labels"], inputs["input_ids"], inputs["attention_mask"]
-        first = int((labels != IGNORED).any(0).int().argmax())
-        items = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        first = self.find_answers(inputs)
+        items = self.count_items(inputs) if num_items_in_batch is None else num_items_in_batch
         parts = {
             "prompt_ids": ids[:, :first],
             "prompt_mask": mask[:, :first],

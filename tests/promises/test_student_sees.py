@@ -94,6 +94,19 @@ def reach(chain: dict[str, Any]) -> set[str]:
     return found | (set(chain["shown"][0]) if "noted" in found else set())
 
 
+def write_chain(folder: Path, prompt: str, *steps: dict[str, Any]) -> None:
+    """A recipe whose student learns what these steps make of a row, one of them with the prompt `own`."""
+    write_rows(folder / "train.jsonl", [{"instruction": "1 + 1?", "reference": "2"}])
+    (folder / "own.jinja").write_text(prompt)
+    values = {
+        "name": "seen",
+        "data": {"train": {"path": "train.jsonl"}},
+        "models": {"student": {"provider": "transformers", "model": "org/any"}},
+        "steps": [*steps, {"step": "format"}, {"step": "train", "model": "student"}],
+    }
+    (folder / "recipe.yaml").write_text(json.dumps(values))
+
+
 @pytest.mark.parametrize(("prompt", "hint", "is_refused"), [
     ("{{ instruction }} {{ reference }}", False, True), ("{{ instruction }}", False, False),
     ("{{ instruction }} {{ reference }}", True, False),
@@ -102,19 +115,7 @@ def reach(chain: dict[str, Any]) -> set[str]:
 def test_a_student_is_asked_with_the_answer_before_it_only_where_that_is_declared(
     tmp_path: Path, asked: str, prompt: str, hint: bool, is_refused: bool
 ) -> None:
-    write_rows(tmp_path / "train.jsonl", [{"instruction": "1 + 1?", "reference": "2"}])
-    (tmp_path / "own.jinja").write_text(prompt)
-    values = {
-        "name": "seen",
-        "data": {"train": {"path": "train.jsonl"}},
-        "models": {"student": {"provider": "transformers", "model": "org/any"}},
-        "steps": [
-            {"step": "generate", "model": asked, "prompt": "own", "hint": hint},
-            {"step": "format"},
-            {"step": "train", "model": "student"},
-        ],
-    }
-    (tmp_path / "recipe.yaml").write_text(json.dumps(values))
+    write_chain(tmp_path, prompt, {"step": "generate", "model": asked, "prompt": "own", "hint": hint})
     if is_refused:
         with pytest.raises(RecipeError, match="'reference', which holds the right answer"):
             load_recipe(tmp_path / "recipe.yaml")
@@ -131,20 +132,8 @@ def test_a_student_is_asked_with_the_answer_before_it_only_where_that_is_declare
 def test_what_a_student_is_asked_in_turn_is_as_secret_as_what_the_list_is_made_of(
     tmp_path: Path, turns: str, prompt: str, secret: str
 ) -> None:
-    write_rows(tmp_path / "train.jsonl", [{"instruction": "1 + 1?", "reference": "2"}])
-    (tmp_path / "own.jinja").write_text(prompt)
-    values = {
-        "name": "seen",
-        "data": {"train": {"path": "train.jsonl"}},
-        "models": {"student": {"provider": "transformers", "model": "org/any"}},
-        "steps": [
-            {"step": "map", "set": {"made": "So: {{ reference }}", "turn": "{{ reference }}"}},
-            {"step": "generate", "model": "student", "prompt": "own", "turns": turns},
-            {"step": "format"},
-            {"step": "train", "model": "student"},
-        ],
-    }
-    (tmp_path / "recipe.yaml").write_text(json.dumps(values))
+    made = {"step": "map", "set": {"made": "So: {{ reference }}", "turn": "{{ reference }}"}}
+    write_chain(tmp_path, prompt, made, {"step": "generate", "model": "student", "prompt": "own", "turns": turns})
     if secret:
         with pytest.raises(RecipeError, match=f"shows the student '{secret}', which holds the right answer"):
             load_recipe(tmp_path / "recipe.yaml")
